@@ -1,0 +1,189 @@
+"""Settings: TOML text in, `Settings` out. An error says file, key, what was found and what was expected."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from testgrove.errors import UsageError
+
+PORT_NAMES = ("app", "api", "db")
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class Strict(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A table in which an unknown key is an error."""
+
+
+class Ports(Strict):
+    """range: the ports of blocks, ``low-high``; servers: those of servers; names: the ports of a block, in order."""
+
+    range: str = "8001-8999"
+    servers: str = "15001-15999"
+    names: tuple[str, ...] = PORT_NAMES
+
+
+class Service(Strict):
+    """A database or service. migrate: the command that brings an empty database up to date; inputs: globs of
+    files that can change its result; settings: server settings that override ours."""
+
+    host: str = "embedded"
+    version: str = ""
+    migrate: str = ""
+    inputs: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
+    settings: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Services(Strict):
+    postgres: Service | None = None
+    redis: Service | None = None
+
+    def named(self) -> dict[str, Service]:
+        """The declared services by their engine's name."""
+        found = {"postgres": self.postgres, "redis": self.redis}
+        return {name: service for name, service in found.items() if service is not None}
+
+
+class Suite(Strict):
+    """A named test command. timeout: seconds; retries: further tries after a failure; junit: the JUnit file a
+    command that is not pytest writes."""
+
+    command: str
+    purpose: str = ""
+    services: tuple[str, ...] = ()
+    ports: bool = False
+    timeout: float = 3600.0
+    retries: int = 0
+    env: dict[str, str] = msgspec.field(default_factory=dict)
+    junit: str = ""
+
+
+class Settings(Strict):
+    """A project's settings; every one has a default."""
+
+    root: str = ""
+    park: int = 4
+    pythons: tuple[str, ...] = ()
+    collect: tuple[str, ...] = ()
+    extras: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+    env_file: str = ".env.test"
+    env: dict[str, str] = msgspec.field(default_factory=dict)
+    ports: Ports = msgspec.field(default_factory=Ports)
+    services: Services = msgspec.field(default_factory=Services)
+    suites: dict[str, Suite] = msgspec.field(default_factory=dict)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the settings' table."""
+    return msgspec.json.schema(Settings)
+
+
+def parse(text: str, source: Path, *, table: bool) -> Settings:
+    """Parse the text of a ``testgrove.toml``, or of a ``pyproject.toml`` (table=True: its ``[tool.testgrove]``).
+
+    Raises UsageError for text that is not TOML, an unknown key, a wrong type or a name that refers to nothing.
+    """
+    try:
+        data: Any = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError("config-syntax", f"{source}: not valid TOML: {error}", file=str(source)) from error
+    prefix = ""
+    if table:
+        data, prefix = data.get("tool", {}).get("testgrove", {}), "tool.testgrove."
+    try:
+        settings = msgspec.convert(data, Settings, strict=True)
+    except msgspec.ValidationError as error:
+        raise _explain(source, prefix, error) from error
+    _check(settings, source, prefix)
+    return settings
+
+
+def _explain(source: Path, prefix: str, error: msgspec.ValidationError) -> UsageError:
+    message, _, where = str(error).partition(" - at ")
+    key = where.strip("`").removeprefix("$").removeprefix(".").replace("[...]", ".*")
+    if match := re.search(r"unknown field `(.+)`", message):
+        key = ".".join(part for part in (key, match[1]) if part)
+        return UsageError("config-unknown-key", f"{source}: unknown key '{prefix}{key}'",
+                          hint="see `testgrove --help` and the configuration reference for the keys there are",
+                          file=str(source), key=prefix + key)
+    key = prefix + key if key else prefix.rstrip(".")
+    return UsageError("config-wrong-type", f"{source}: '{key}': {message[0].lower()}{message[1:].replace('`', chr(39))}",
+                      file=str(source), key=key)
+
+
+def _check(settings: Settings, source: Path, prefix: str) -> None:
+    def wrong(key: str, message: str) -> UsageError:
+        return UsageError("config-invalid", f"{source}: '{prefix}{key}': {message}", file=str(source), key=prefix + key)
+
+    for key, text in (("ports.range", settings.ports.range), ("ports.servers", settings.ports.servers)):
+        try:
+            port_range(text)
+        except ValueError as error:
+            raise wrong(key, str(error)) from error
+    names = settings.ports.names
+    if len(set(names)) != len(names) or not names or not all(re.fullmatch(r"[a-z][a-z0-9_]*", n) for n in names):
+        raise wrong("ports.names", f"expected different lower-case names, found {list(names)}")
+    if settings.park < 0:
+        raise wrong("park", f"expected a number from 0, found {settings.park}")
+    known = settings.services.named()
+    for engine, service in known.items():
+        if service.host != "embedded":
+            raise wrong(f"services.{engine}.host", f"expected 'embedded', found '{service.host}'")
+    for name, suite in settings.suites.items():
+        _check_suite(name, suite, known, wrong)
+    expand_env(settings.env, {}, source=f"{source}: '{prefix}env", partial=True)
+
+
+def _check_suite(name: str, suite: Suite, known: dict[str, Service], wrong: Any) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,29}", name):
+        raise wrong(f"suites.{name}", "expected a name of up to 30 lower-case letters, digits, '.', '_' or '-'")
+    if not suite.command.strip():
+        raise wrong(f"suites.{name}.command", "expected a command, found nothing")
+    for service in suite.services:
+        if service not in known:
+            there = ", ".join(known) or "none"
+            raise wrong(f"suites.{name}.services", f"'{service}' is not under [services]; there: {there}")
+    if not 0 < suite.timeout <= 7 * 86400:
+        raise wrong(f"suites.{name}.timeout", f"expected seconds between 0 and a week, found {suite.timeout:g}")
+    if not 0 <= suite.retries <= 20:
+        raise wrong(f"suites.{name}.retries", f"expected 0 to 20, found {suite.retries}")
+
+
+def port_range(text: str) -> range:
+    """``low-high`` as a range. Raises ValueError with what was expected."""
+    match = re.fullmatch(r"(\d+)-(\d+)", text)
+    if not match or not 1024 <= int(match[1]) <= int(match[2]) <= 65535:
+        raise ValueError(f"expected 'low-high' between 1024 and 65535, found '{text}'")
+    return range(int(match[1]), int(match[2]) + 1)
+
+
+def expand_env(values: dict[str, str], base: dict[str, str], *, source: str, partial: bool = False) -> dict[str, str]:
+    """Replace ``${NAME}`` in values by each other and by base. Raises UsageError for a cycle or an unknown name.
+
+    partial: names that neither side knows are let through (ports and databases are not leased yet).
+    """
+    done: dict[str, str] = {}
+
+    def resolve(name: str, trail: tuple[str, ...]) -> str:
+        if name in trail:
+            cycle = " -> ".join((*trail[trail.index(name):], name))
+            raise UsageError("config-cycle", f"{source}.{trail[0]}': the references go in a circle: {cycle}")
+        if name in done:
+            return done[name]
+        if name not in values:
+            if name in base:
+                return base[name]
+            if partial:
+                return f"${{{name}}}"
+            raise UsageError("config-unknown-reference", f"{source}.{trail[-1]}': '${{{name}}}' refers to nothing",
+                             hint=f"known here: {', '.join(sorted({*base, *values}))}")
+        done[name] = _REFERENCE.sub(lambda match: resolve(match[1], (*trail, name)), values[name])
+        return done[name]
+
+    return {name: resolve(name, ()) for name in values}

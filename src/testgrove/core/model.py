@@ -1,0 +1,145 @@
+"""The frozen types that everything else speaks in."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from testgrove.errors import UsageError
+
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}")
+
+
+def check_part(what: str, text: str) -> str:
+    """Return text when it can stand in a worktree's id; raise UsageError otherwise.
+
+    Only what is safe as a directory, in a branch, in a URL and in a shell is accepted.
+    """
+    if _PART.fullmatch(text) and ".." not in text and not text.endswith((".", ".lock")):
+        return text
+    shown = repr(text if len(text) <= 60 else text[:57] + "...")
+    raise UsageError(
+        f"invalid-{what}",
+        f"{shown} cannot be {'an' if what[0] in 'aeiou' else 'a'} {what}",
+        hint="use 1 to 50 letters, digits, '.', '_' or '-', beginning with a letter or a digit, without '..'",
+        value=text,
+    )
+
+
+@dataclass(frozen=True, order=True)
+class WorktreeId:
+    """A worktree's name, unique in a project: ``<purpose>-<identifier>``."""
+
+    purpose: str
+    identifier: str
+
+    def __post_init__(self) -> None:
+        check_part("purpose", self.purpose)
+        check_part("identifier", self.identifier)
+
+    def __str__(self) -> str:
+        return f"{self.purpose}-{self.identifier}"
+
+
+class WorktreeStatus(enum.StrEnum):
+    """Where a worktree stands in its life. The first three belong to a living holder."""
+
+    CREATING = "creating"
+    RUNNING = "running"
+    REMOVING = "removing"
+    READY = "ready"
+    PARKED = "parked"
+
+
+class LeaseKind(enum.StrEnum):
+    """What a lease names; each kind has one way to be undone."""
+
+    PORTS = "ports"  # key: a port; data: names
+    BRANCH = "branch"  # key: a branch we made; data: the commit it was made at
+    CHECKOUT = "checkout"  # key: the worktree's path; data: common_dir
+    DIRECTORY = "directory"  # key: a directory that is wholly ours
+    TRASH = "trash"  # key: a directory that waits for its deletion
+    PROCESSES = "processes"  # key: the mark that our processes carry
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The record of one thing a worktree, a run or a command holds. Undo is data: kind, key and data suffice."""
+
+    kind: LeaseKind
+    key: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A value that is never shown: str() and repr() are redacted, reveal() is not."""
+
+    value: str
+
+    def __str__(self) -> str:
+        return "********"
+
+    __repr__ = __str__
+
+    def reveal(self) -> str:
+        """The value itself, for an environment file or a connection."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class WorktreeSpec:
+    """What a user asks for.
+
+    ref: branch, remote branch, tag, SHA, or None for a snapshot of the working tree.
+    ports: names of the ports to lease, in order. python: a version request such as ``3.12``, or None.
+    """
+
+    id: WorktreeId
+    ref: str | None
+    ports: tuple[str, ...] = ()
+    python: str | None = None
+    new_branch: str | None = None
+    environment: bool = True
+
+
+@dataclass(frozen=True)
+class DatabaseAccess:
+    """How a worktree reaches one of its databases."""
+
+    engine: str
+    name: str
+    host: str
+    port: int
+    user: str
+    password: Secret
+    socket_dir: str = ""
+
+    def url(self, *, redacted: bool = False) -> str:
+        """A connection URL; redacted leaves the password out."""
+        auth = "" if redacted or not self.password.value else f":{self.password.value}"
+        if self.engine == "redis":
+            return f"redis://{auth + '@' if auth else ''}{self.host}:{self.port}/0"
+        return f"postgresql://{self.user}{auth}@{self.host}:{self.port}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Worktree:
+    """A worktree as the store knows it. branch is empty when HEAD is detached."""
+
+    id: WorktreeId
+    path: Path
+    status: WorktreeStatus
+    branch: str
+    commit: str
+    created: datetime
+    ports: dict[str, int] = field(default_factory=dict)
+    databases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    python: str = ""
+    env_file: str = ".env.test"
+    holder: str | None = None
+    note: str = ""

@@ -1,0 +1,119 @@
+"""Locks that the kernel releases when their holder dies.
+
+Open-file-description locks (fcntl(2), F_OFD_SETLK): the descriptor is close-on-exec, so a child that is executed
+never keeps one. Lock files are never unlinked: a lock on a file that has been replaced excludes nobody.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from testgrove.errors import PreconditionError
+
+# struct flock on 64-bit Linux, both architectures: l_type, l_whence, l_start, l_len, l_pid.
+_FLOCK = struct.Struct("hhxxxxqqixxxx")
+_WHOLE = (0, 0)
+OnWait = Callable[[str], None]
+
+
+class Lock:
+    """A lock that is held. Released by release(), or by the kernel."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def release(self) -> None:
+        """Let go; a second call does nothing."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class LockFile:
+    """Any number of locks, named by keys, in one file: each key is one byte at an offset of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def try_acquire(self, key: str) -> Lock | None:
+        """The lock, or None while somebody holds it."""
+        return _try(self.path, (_offset(key), 1))
+
+    def is_held(self, key: str) -> bool:
+        """Whether anybody, this process included, holds the key."""
+        fd = _open(self.path)
+        try:
+            question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _offset(key), 1, 0)
+            answer = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, question))
+        finally:
+            os.close(fd)
+        return bool(answer[0] != fcntl.F_UNLCK)
+
+    @contextmanager
+    def hold(self, key: str, *, what: str, timeout: float, on_wait: OnWait | None = None) -> Iterator[None]:
+        """Hold the key. See exclusive()."""
+        with _waiting(self.path, (_offset(key), 1), what, timeout, on_wait):
+            yield
+
+
+@contextmanager
+def exclusive(path: Path, *, what: str, timeout: float = 120.0, on_wait: OnWait | None = None) -> Iterator[None]:
+    """Hold a whole lock file.
+
+    what: named in messages (``the git lock of /repo``). timeout: seconds. on_wait: told once, with the reason,
+    when the lock is not free at once. Raises PreconditionError (``lock-timeout``).
+    """
+    with _waiting(path, _WHOLE, what, timeout, on_wait):
+        yield
+
+
+@contextmanager
+def _waiting(
+    path: Path, span: tuple[int, int], what: str, timeout: float, on_wait: OnWait | None
+) -> Iterator[None]:
+    deadline = time.monotonic() + timeout
+    pause = 0.001
+    lock = _try(path, span)
+    if lock is None and on_wait is not None:
+        on_wait(f"waiting for {what}")
+    while lock is None:
+        if time.monotonic() > deadline:
+            raise PreconditionError(
+                "lock-timeout", f"{what} was not released within {timeout:g} s",
+                hint=f"another testgrove command holds it; `fuser {path}` names the process",
+            )
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)
+        lock = _try(path, span)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _try(path: Path, span: tuple[int, int]) -> Lock | None:
+    fd = _open(path)
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *span, 0))
+    except OSError as error:
+        os.close(fd)
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return None
+        raise
+    return Lock(fd)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _offset(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest())
