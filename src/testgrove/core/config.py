@@ -95,7 +95,10 @@ def parse(text: str, source: Path, *, table: bool) -> Settings:
         raise UsageError("config-syntax", f"{source}: not valid TOML: {error}", file=str(source)) from error
     prefix = ""
     if table:
-        data, prefix = data.get("tool", {}).get("testgrove", {}), "tool.testgrove."
+        tool = data.get("tool", {})
+        if not isinstance(tool, dict):
+            raise UsageError("config-wrong-type", f"{source}: 'tool': expected a table", file=str(source), key="tool")
+        data, prefix = tool.get("testgrove", {}), "tool.testgrove."
     try:
         settings = msgspec.convert(data, Settings, strict=True)
     except msgspec.ValidationError as error:

@@ -1,0 +1,1 @@
+"""A small shop: customers, products, carts and orders over PostgreSQL and Redis."""

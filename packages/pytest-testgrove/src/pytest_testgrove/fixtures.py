@@ -1,0 +1,122 @@
+"""Fixtures that read what testgrove gave this worktree. A project's own of these names override them.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TREE_VARIABLE = "TESTGROVE_TREE"
+ID_VARIABLE = "WORKTREE_ID"
+PORTS_VARIABLE = "TESTGROVE_PORTS"
+METADATA = ".worktree-metadata.json"
+
+
+class Worktree:
+    """The worktree that the tests run in.
+
+    id: ``<purpose>-<identifier>``. path: its folder. metadata: what ``.worktree-metadata.json`` says, read
+    when it is first asked for.
+    """
+
+    def __init__(self, path: Path, id: str = "") -> None:  # noqa: A002 - the word users know
+        self.path = path
+        self._id = id
+        self._metadata: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"Worktree({self.id!r}, {str(self.path)!r})"
+
+    @property
+    def id(self) -> str:
+        """The worktree's name; an empty string where neither the environment nor the metadata say it."""
+        return self._id or str(self.metadata.get("id", ""))
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata; empty where the worktree has no such file."""
+        if self._metadata is None:
+            try:
+                self._metadata = dict(json.loads((self.path / METADATA).read_text(encoding="utf-8")))
+            except FileNotFoundError:
+                self._metadata = {}
+        return self._metadata
+
+
+def find_worktree(start: Path) -> Worktree | None:
+    """The worktree that the environment names, or the one that `start` lies in, or None."""
+    tree = os.environ.get(TREE_VARIABLE)
+    if tree:
+        return Worktree(Path(tree), os.environ.get(ID_VARIABLE, ""))
+    for folder in (start, *start.parents):
+        if (folder / METADATA).is_file():
+            return Worktree(folder)
+    return None
+
+
+def _fail(fixture: str, why: str, command: str = "testgrove test") -> Any:
+    pytest.fail(f"fixture '{fixture}': {why}; run the tests with `{command}`", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def worktree(pytestconfig: pytest.Config) -> Worktree:
+    """The worktree that the tests run in: id, path, metadata."""
+    found = find_worktree(pytestconfig.rootpath)
+    if found is None:
+        _fail("worktree", f"{TREE_VARIABLE} is not set and no {METADATA} lies above {pytestconfig.rootpath}")
+        raise AssertionError  # _fail has raised
+    return found
+
+
+@pytest.fixture(scope="session")
+def ports(pytestconfig: pytest.Config) -> dict[str, int]:
+    """The worktree's ports by name: ``ports["api"]`` is ``$API_PORT``."""
+    names = os.environ.get(PORTS_VARIABLE, "").replace(",", " ").split()
+    if names:
+        return {name: _port(name) for name in names}
+    found = find_worktree(pytestconfig.rootpath)
+    leased = found.metadata.get("ports") if found else None
+    if not leased:
+        _fail(
+            "ports",
+            f"{PORTS_VARIABLE} is not set and no worktree with ports was found "
+            "(`ports = true` in the suite's table, or `testgrove create --ports`)",
+        )
+        raise AssertionError  # _fail has raised
+    return {str(name): int(port) for name, port in leased.items()}
+
+
+def _port(name: str) -> int:
+    variable = f"{name.upper()}_PORT"
+    value = os.environ.get(variable, "")
+    if not value.isdigit():
+        _fail("ports", f"{PORTS_VARIABLE} names '{name}', but {variable} is {value or 'not set'!r}")
+    return int(value)
+
+
+@pytest.fixture(scope="session")
+def database_url(pytestconfig: pytest.Config) -> str:
+    """The URL of the worktree's database."""
+    return _url(pytestconfig, "database_url", "DATABASE_URL", "postgres")
+
+
+@pytest.fixture(scope="session")
+def redis_url(pytestconfig: pytest.Config) -> str:
+    """The URL of the worktree's Redis."""
+    return _url(pytestconfig, "redis_url", "REDIS_URL", "redis")
+
+
+def _url(config: pytest.Config, fixture: str, variable: str, service: str) -> str:
+    """Only inside a worktree: a variable that merely happens to be set may name somebody's real database."""
+    if not os.environ.get(ID_VARIABLE) and find_worktree(config.rootpath) is None:
+        _fail(fixture, f"neither {ID_VARIABLE} nor {TREE_VARIABLE} is set, so {variable} is not trusted")
+    value = os.environ.get(variable, "")
+    if not value:
+        _fail(fixture, f'{variable} is not set (`services = ["{service}"]` in the suite\'s table)')
+    return value

@@ -1,0 +1,88 @@
+"""A command's hold on what it makes: a lock that dies with it, the supervisors it started, the trash it empties."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from testgrove.core.model import Lease, LeaseKind
+from testgrove.system.files import delete_tree
+from testgrove.system.locations import Locations
+from testgrove.system.locks import LockFile
+from testgrove.system.marks import Mark, end_marked
+from testgrove.system.process import SupervisorPool, become_subreaper
+from testgrove.system.store import Store, StoredLeases
+
+
+class Holder:
+    """What a running command holds. Made by holding() only."""
+
+    def __init__(self, store: Store, locks: LockFile, mark: Mark) -> None:
+        self.store = store
+        self.locks = locks
+        self.mark = mark
+        self.leases: StoredLeases = store.leases(f"command:{mark}")
+        self.supervisors = SupervisorPool(on_start=self._record_processes)
+        self._bin = ThreadPoolExecutor(1, thread_name_prefix="trash")
+        self._deletions: list[Future[None]] = []
+
+    @property
+    def key(self) -> str:
+        """The name under which rows refer to this holder."""
+        return str(self.mark)
+
+    def _record_processes(self, mark: Mark) -> None:
+        self.leases.record(Lease(LeaseKind.PROCESSES, str(mark)))
+
+    def delete_later(self, leases: StoredLeases, lease: Lease) -> None:
+        """Delete a trash directory while the command goes on; close() waits for it."""
+
+        def delete() -> None:
+            place = Path(lease.key)
+            delete_tree(place, within=place.parent)
+            leases.forget(lease)
+            for folder in (place.parent, place.parent.parent):  # the trash, the worktrees' root: while they are empty
+                with suppress(OSError):
+                    folder.rmdir()
+
+        self._deletions.append(self._bin.submit(delete))
+
+    def close(self) -> None:
+        """End every process of this command, empty the trash, and let go.
+
+        Raises what a deletion raised; its lease stays, and the next command tries again.
+        """
+        self.supervisors.close()
+        for lease in self.leases.all():
+            if lease.kind == LeaseKind.PROCESSES:
+                end_marked(Mark.parse(lease.key), exclude=(os.getpid(),))
+                self.leases.forget(lease)
+        self._bin.shutdown(wait=True)
+        for deletion in self._deletions:
+            deletion.result()
+
+
+@contextmanager
+def holding(store: Store, locations: Locations, command: str) -> Iterator[Holder]:
+    """Hold the machine for one command. What is still held when the block ends is undone or left to recovery."""
+    become_subreaper()
+    locks = LockFile(locations.locks)
+    mark = Mark.new()
+    lock = locks.try_acquire(str(mark))
+    if lock is None:
+        raise RuntimeError(f"mark {mark} is in use")
+    store.insert("holders", mark=str(mark), command=command[:500], pid=os.getpid(), started=time.time())
+    holder = Holder(store, locks, mark)
+    try:
+        yield holder
+    finally:
+        try:
+            holder.close()
+            if not holder.leases.all():
+                store.delete("holders", mark=str(mark))
+        finally:
+            lock.release()

@@ -1,0 +1,106 @@
+"""Promise 2 on a real worktree: what in it is the user's, what is ours, what are outputs to be kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from testgrove.app.project import Project
+from testgrove.core.ownership import Entry, Manifest, Ownership, classify
+from testgrove.errors import PreconditionError
+from testgrove.system import files, git
+from testgrove.system.store import Row
+
+_SHOWN = 10
+_KILL_GRACE_NS = 3 * 10**9  # our processes live at most so long after the run's last heartbeat
+
+
+@dataclass(frozen=True)
+class Findings:
+    """users: lines that name what is the user's. outputs: paths to be kept before the tree goes."""
+
+    users: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    theirs: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def nothing(cls) -> Findings:
+        """For a worktree whose folder is gone."""
+        return cls()
+
+    def summary(self) -> str:
+        """The user's things in one line."""
+        more = f" and {len(self.users) - 3} more" if len(self.users) > 3 else ""
+        return f"has {'; '.join(self.users[:3])}{more}"
+
+    def require_nothing_of_the_users(self, row: Row, doing: str) -> None:
+        """Raise PreconditionError (``worktree-dirty``) unless the worktree can go without a loss."""
+        if not self.users:
+            return
+        shown = "\n".join(f"    {line}" for line in self.users[:_SHOWN])
+        more = f"\n    … and {len(self.users) - _SHOWN} more" if len(self.users) > _SHOWN else ""
+        raise PreconditionError(
+            "worktree-dirty", f"worktree {row['id']} cannot be {doing}: these are yours:\n{shown}{more}",
+            hint=f"commit to a branch or move them (cd {row['path']}), or lose them: testgrove remove {row['id']} --force",
+            worktree=row["id"], files=list(self.users),
+        )
+
+
+def examine(project: Project, row: Row) -> Findings:
+    """Look at a worktree: git's view of it, its manifest, and the commits that only it knows."""
+    path = Path(row["path"])
+    if not path.is_dir():
+        return Findings.nothing()
+    found = _classify(path, _manifest(row), project.settings.collect)
+    commits = git.foreign_commits(path, row["own_commits"])
+    users = [f"{name} ({why})" for name, why in found.theirs]
+    users += [f"commit {commit.sha[:10]} {commit.subject} (on no branch)" for commit in commits]
+    if operation := git.status(path).operation:
+        users.append(f"{operation} that is not finished")
+    return Findings(tuple(users), found.outputs, tuple(name for name, _ in found.theirs))
+
+
+def _classify(path: Path, manifest: Manifest | None, collect: tuple[str, ...]) -> Ownership:
+    state = git.status(path)
+    return classify(
+        files.entries(path, [*state.untracked, *state.nested]), modified=files.entries(path, state.modified),
+        staged=state.staged, unmerged=state.unmerged, manifest=manifest, collect=collect,
+    )
+
+
+def _manifest(row: Row) -> Manifest | None:
+    try:
+        return Manifest.load(row["manifest"]) if row["manifest"] else None
+    except ValueError:
+        return None  # then nothing counts as ours
+
+
+def collect_outputs(project: Project, row: Row, findings: Findings, *, into: Path | None = None) -> None:
+    """Move recognised test outputs to ``test-artifacts/<id>``, or into a run's folder."""
+    if findings.outputs:
+        files.collect(findings.outputs, Path(row["path"]), into or project.artifacts / row["id"])
+
+
+def take_manifest(path: Path) -> str:
+    """What is in the tree now that git does not track, or that differs from git: written by us, as of now."""
+    state = git.status(path)
+    return files.take_manifest(path, [*state.untracked, *state.nested, *state.modified]).dump()
+
+
+def take_manifest_of_a_dead_run(row: Row, last_beat_ns: int) -> str:
+    """The manifest of a worktree whose run was killed while an attempt may have been writing.
+
+    What was changed after the run's last sign of life, and a moment for its processes to die, is the user's.
+    """
+    path = Path(row["path"])
+    state = git.status(path)
+    before = _manifest(row) or Manifest()
+    since = int((row["attempt_from"] or 0) * 10**9)
+    until = last_beat_ns + _KILL_GRACE_NS
+
+    def ours(entry: Entry) -> bool:
+        written = row["attempt_from"] is not None and since <= entry.mtime_ns <= until
+        return written or before.holds(entry)
+
+    found = files.entries(path, [*state.untracked, *state.nested, *state.modified])
+    return Manifest.of(entry for entry in found if ours(entry)).dump()

@@ -1,0 +1,111 @@
+"""The composition root: the only place that chooses adapters."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testgrove.app.holder import Holder, holding
+from testgrove.errors import PreconditionError, UsageError
+from testgrove.system import git
+from testgrove.system.locations import Locations, locate
+from testgrove.system.store import Store
+
+if TYPE_CHECKING:
+    from testgrove.core.config import Settings
+
+
+@dataclass
+class Project:
+    """A git repository as testgrove sees it, with the store that all projects of the user share."""
+
+    repository: git.Repository
+    locations: Locations
+    store: Store
+
+    @cached_property
+    def id(self) -> str:
+        """A stable name for the repository: a hash of its common directory."""
+        return hashlib.sha256(os.fsencode(self.repository.common_dir)).hexdigest()[:16]
+
+    @property
+    def main(self) -> Path:
+        """The main checkout."""
+        return self.repository.main
+
+    @property
+    def name(self) -> str:
+        """The repository's name, for people."""
+        return self.main.name
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of the checkout we stand in."""
+        return load_settings(self.repository.toplevel)
+
+    @cached_property
+    def root(self) -> Path:
+        """The folder that holds the worktrees."""
+        configured = self.settings.root
+        path = Path(configured).expanduser() if configured else Path(f"../{self.name}-worktrees")
+        root = Path(os.path.abspath(self.main / path))  # noqa: PTH100 - '..' must go without following links
+        if root == self.main or self.main.is_relative_to(root) or root.is_relative_to(self.repository.common_dir):
+            raise UsageError("config-invalid", f"root = {configured!r}: {root} holds the repository itself",
+                             hint="choose a folder beside the repository, such as \"../worktrees\"")
+        return root
+
+    @property
+    def artifacts(self) -> Path:
+        """Where runs and removals keep outputs."""
+        return self.main / "test-artifacts"
+
+    @contextmanager
+    def holding(self, command: str) -> Iterator[Holder]:
+        """Register the project, finish what dead commands left, and hold the machine for one command."""
+        from testgrove.app.recovery import recover  # noqa: PLC0415 - `list` must not load it when there is nothing to do
+
+        with holding(self.store, self.locations, command) as holder:
+            with self.store.transaction() as db:
+                db.execute("INSERT OR IGNORE INTO projects (id, common_dir, main) VALUES (?, ?, ?)",
+                           (self.id, str(self.repository.common_dir), str(self.main)))
+            recover(holder)
+            yield holder
+
+
+def open_project(directory: Path) -> Project:
+    """The project that directory is in. Raises PreconditionError where there is none."""
+    repository = git.discover(directory)
+    locations = locate(os.environ)
+    return Project(repository, locations, Store(locations.store))
+
+
+def load_settings(tree: Path) -> Settings:
+    """The settings that a checkout carries: `testgrove.toml`, else the table in `pyproject.toml`, else none."""
+    from testgrove.core.config import Settings, parse  # noqa: PLC0415 - msgspec: `list` does without
+
+    for name, table in (("testgrove.toml", False), ("pyproject.toml", True)):
+        source = tree / name
+        try:
+            text = source.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError("config-unreadable", f"{source} cannot be read: {error}") from error
+        if not table or "[tool.testgrove" in text or "testgrove" in text:
+            return parse(text, source, table=table)
+    return Settings()
+
+
+def missing_worktree(id_text: str, known: list[str]) -> PreconditionError:
+    """The error for an id that names no worktree, with near matches."""
+    import difflib  # noqa: PLC0415 - only on this path
+
+    near = difflib.get_close_matches(id_text, known, 3, 0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`testgrove list` shows the worktrees there are"
+    return PreconditionError("no-such-worktree", f"there is no worktree '{id_text}' in this project", hint=hint)

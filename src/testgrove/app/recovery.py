@@ -1,0 +1,99 @@
+"""Recovery: what commands that died have left is finished, before anything else is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from testgrove.app import records
+from testgrove.app.holder import Holder
+from testgrove.app.ownership import take_manifest_of_a_dead_run
+from testgrove.app.run_reports import LOG, report_killed_run
+from testgrove.app.undo import undo
+from testgrove.core import lifecycle
+from testgrove.core.model import LeaseKind, WorktreeStatus
+from testgrove.core.plan import Action
+from testgrove.system import git
+from testgrove.system.store import Row, Store
+
+
+def dead_holders(store: Store, is_held: Callable[[str], bool]) -> list[str]:
+    """The marks of commands that ended without letting go."""
+    return [row["mark"] for row in store.rows("SELECT mark FROM holders") if not is_held(row["mark"])]
+
+
+def recover(holder: Holder) -> list[str]:
+    """Finish what dead commands left, in all projects; the ids of the worktrees that were mended or undone.
+
+    Idempotent, and safe to be killed: every step looks at what is there, and each dead command has one mender at a
+    time, which holds the dead one's own lock.
+    """
+    mended: list[str] = []
+    for mark in dead_holders(holder.store, holder.locks.is_held):
+        lock = holder.locks.try_acquire(mark)
+        if lock is None:
+            continue
+        try:
+            mended += _recover_one(holder, mark)
+        finally:
+            lock.release()
+    return mended
+
+
+def _recover_one(holder: Holder, mark: str) -> list[str]:
+    store = holder.store
+    commands = store.leases(f"command:{mark}")
+    # Processes first: nothing may write into what is about to be undone.
+    undo(holder, commands, LeaseKind.PROCESSES)
+    mended = []
+    for row in store.rows("SELECT * FROM worktrees WHERE holder = ?", mark):
+        _mend_worktree(holder, row)
+        mended.append(row["id"])
+    for run in store.rows("SELECT * FROM runs WHERE holder = ?", mark):
+        _finish_run(holder, run)
+    undo(holder, commands)
+    if not commands.all():
+        store.delete("holders", mark=mark)
+    for project in store.rows("SELECT * FROM projects"):
+        records.write_registry(store, holder.locks, project["id"], Path(project["main"]))
+    return mended
+
+
+def _mend_worktree(holder: Holder, row: Row) -> None:
+    store, path = holder.store, Path(row["path"])
+    leases = records.leases_of(store, row)
+    whole = bool(row["manifest"]) and path.is_dir()
+    actions = lifecycle.recover(WorktreeStatus(row["status"]), whole=whole)
+    for action in actions:
+        match action:
+            case Action.UNDO_LEASES:
+                undo(holder, leases)
+            case Action.FORGET:
+                records.delete(store, row)
+                return
+            case Action.TAKE_MANIFEST:
+                manifest = take_manifest_of_a_dead_run(row, _last_beat_ns(store, row))
+                records.update(store, row, manifest=manifest)
+            case Action.DETACH_HEAD:
+                git.detach(path)
+            case Action.RELEASE_PORTS:
+                undo(holder, leases, LeaseKind.PORTS)
+    if actions:
+        records.set_parked(store, row)
+    else:
+        records.update(store, row, holder=None)
+
+
+def _last_beat_ns(store: Store, row: Row) -> int:
+    """When the worktree's run last showed that it lived: the modification time of its log, in nanoseconds."""
+    run = store.one("SELECT folder FROM runs WHERE id = ?", row["run"])
+    try:
+        return (Path(run["folder"]) / LOG).stat().st_mtime_ns if run else 0
+    except OSError:
+        return 0  # the log is gone: then nothing that the attempt wrote can be told from the user's files
+
+
+def _finish_run(holder: Holder, run: Row) -> None:
+    undo(holder, holder.store.leases(f"run:{run['id']}"))
+    report_killed_run(Path(run["folder"]))
+    holder.store.delete("runs", id=run["id"])

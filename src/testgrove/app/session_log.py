@@ -1,0 +1,65 @@
+"""What the pytest plugin writes of an attempt, read while it is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from testgrove.core.events import AnyEvent, TestFinished, TestsCollected
+from testgrove.core.outcome import SessionFacts
+
+
+class SessionLog:
+    """Follows ``tests.jsonl`` in an attempt's session folder."""
+
+    def __init__(self, folder: Path, cell: str, attempt: int) -> None:
+        self.facts = SessionFacts()
+        self._path = folder / "tests.jsonl"
+        self._cell, self._attempt = cell, attempt
+        self._offset = 0
+
+    def read(self) -> Iterator[AnyEvent]:
+        """The events of the lines that were added since the last call. A line still being written waits."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return
+        whole = data.rpartition(b"\n")[0]
+        self._offset += len(whole) + 1 if whole else 0
+        for line in whole.split(b"\n"):
+            try:
+                entry = msgspec.json.decode(line)
+            except msgspec.DecodeError:
+                continue  # somebody else wrote into the file: the outcome is judged by what can be read
+            if isinstance(entry, dict):
+                yield from self._understand(entry)
+
+    def _understand(self, entry: dict[str, Any]) -> Iterator[AnyEvent]:
+        now, facts = time.time(), self.facts
+        match entry.get("type"):
+            case "session":
+                facts.claimed = True
+            case "collected":
+                facts.selected = int(entry["selected"])
+                yield TestsCollected(t=now, cell=self._cell, attempt=self._attempt, selected=facts.selected,
+                                     deselected=int(entry.get("deselected", 0)))
+            case "start":
+                facts.running = str(entry["nodeid"])
+            case "test":
+                facts.running = ""
+                facts.outcomes[entry["outcome"]] += 1
+                yield TestFinished(
+                    t=now, cell=self._cell, attempt=self._attempt, nodeid=entry["nodeid"], outcome=entry["outcome"],
+                    duration=entry["duration"], message=entry.get("message", ""), text=entry.get("text", ""),
+                    output=entry.get("output", ""), file=entry.get("file", ""), line=int(entry.get("line") or 0),
+                )
+            case "foreign":
+                facts.foreign += [f"{each['module']} from {each['checkout']}" for each in entry["modules"]]
+            case "finish":
+                facts.finished = True

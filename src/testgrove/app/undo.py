@@ -1,0 +1,74 @@
+"""Undo: what a lease names is taken away, then the lease. Idempotent, in reverse order, only things that are ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from testgrove.app.holder import Holder
+from testgrove.core.model import Lease, LeaseKind
+from testgrove.system import git
+from testgrove.system.files import delete_tree, move_to_trash, trash_place
+from testgrove.system.marks import Mark, end_marked
+from testgrove.system.store import StoredLeases
+
+
+def undo(holder: Holder, leases: StoredLeases, *kinds: LeaseKind) -> None:
+    """Undo an owner's leases, the newest first; all of them, or those of some kinds."""
+    for lease in reversed(leases.all()):
+        if not kinds or lease.kind in kinds:
+            _undo_one(holder, leases, lease)
+
+
+def _undo_one(holder: Holder, leases: StoredLeases, lease: Lease) -> None:
+    match lease.kind:
+        case LeaseKind.PORTS:
+            pass  # nothing of ours listens any more: processes are undone before ports
+        case LeaseKind.PROCESSES:
+            end_marked(Mark.parse(lease.key))
+        case LeaseKind.BRANCH:
+            repository = _repository(lease)
+            if repository is not None:
+                git.delete_branch_if_at(repository, lease.data["branch"], lease.data["commit"])
+        case LeaseKind.CHECKOUT:
+            _undo_checkout(holder, lease)
+        case LeaseKind.DIRECTORY | LeaseKind.TRASH:
+            delete_tree(Path(lease.key), within=Path(lease.key).parent)
+    leases.forget(lease)
+
+
+def _undo_checkout(holder: Holder, lease: Lease) -> None:
+    path = Path(lease.key)
+    repository = _repository(lease)
+    if _is_ours(path, repository):
+        _to_trash(holder, path)
+    if repository is not None:
+        git.remove_checkout(repository, path)
+
+
+def _is_ours(path: Path, repository: git.Repository | None) -> bool:
+    """Whether the folder is a checkout of ours, perhaps half made; a folder that somebody put there is not."""
+    if not path.is_dir() or path.is_symlink():
+        return False
+    entries = {entry.name for entry in path.iterdir()}
+    if not entries - {".git"}:
+        return True
+    if repository is None:
+        return ".git" in entries
+    return any(Path(record.path) == path for record in git.checkouts(repository))
+
+
+def _to_trash(holder: Holder, path: Path) -> None:
+    folder = path.parent / ".trash"
+    place = trash_place(path, folder)
+    trash = Lease(LeaseKind.TRASH, str(place))
+    holder.leases.record(trash)
+    move_to_trash(path, folder, place=place)
+    holder.delete_later(holder.leases, trash)
+
+
+def _repository(lease: Lease) -> git.Repository | None:
+    """The lease's repository, or None when its user has deleted it."""
+    common_dir = Path(lease.data["common_dir"])
+    if not (common_dir / "HEAD").exists():
+        return None
+    return git.Repository(common_dir=common_dir, toplevel=Path(lease.data["main"]), main=Path(lease.data["main"]))

@@ -1,0 +1,102 @@
+"""The command line: names to modules, errors to exit statuses. Each command is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from testgrove.cli.output import show_bug, show_error
+from testgrove.errors import InterruptedByUser, TestgroveError
+
+_COMMANDS = {
+    "create": ("worktrees", "Make a worktree: checkout, environment, ports, env file."),
+    "list": ("worktrees", "List this project's worktrees."),
+    "show": ("worktrees", "Show one worktree whole."),
+    "path": ("worktrees", "Print a worktree's path."),
+    "env": ("worktrees", "Print a worktree's environment variables."),
+    "exec": ("worktrees", "Run a command inside a worktree."),
+    "remove": ("removal", "Remove worktrees; refuses while something of yours is in them."),
+    "cleanup": ("removal", "Remove old test worktrees and parked ones."),
+    "test": ("test", "Run the test suites, each in a worktree of its own, and report on them as one."),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """All names, in the order of the help."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """The command, imported now."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"testgrove.cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """The list for --help, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name near matches for a command that is not there."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], _COMMANDS, 2)
+            if near:
+                error.message += f" Did you mean {' or '.join(near)}?"
+            raise
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="testgrove")
+def cli() -> None:
+    """An isolated git worktree, with its own environment, ports and databases, for every test run.
+
+    \b
+    testgrove test                     run all suites of the working tree, side by side
+    testgrove test unit --python 3.12  one suite on one interpreter
+    testgrove create --purpose test-integration --identifier api --branch main --ports
+    """
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and exit with its status (see errors.py for the table)."""
+    arguments = sys.argv[1:] if argv is None else argv
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    as_json = "--json" in arguments
+    try:
+        if not sys.platform.startswith("linux"):
+            raise TestgroveError("platform", "testgrove runs on Linux only: it relies on child subreapers, /proc and "
+                                 "file locks that die with their process")
+        status: Any = cli.main(arguments, prog_name="testgrove", standalone_mode=False)
+    except TestgroveError as error:
+        show_error(error, as_json=as_json)
+        return error.exit_status
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        show_error(InterruptedByUser("interrupted", "interrupted"), as_json=as_json)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()  # Python would complain once more when it flushes
+        return 141
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a traceback is a bug, and says so
+        show_bug(error)
+        return 70
+    return status if isinstance(status, int) else 0

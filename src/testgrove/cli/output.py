@@ -1,0 +1,76 @@
+"""What commands print: one JSON document or plain text on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from testgrove.errors import TestgroveError
+
+SCHEMA_VERSION = 1
+
+
+def common(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options every command has: --project, --json, --quiet."""
+    options = (
+        click.option("--project", "directory", type=click.Path(path_type=Path), default=Path(),
+                     help="Work on the repository in this folder instead of the current one.", metavar="DIR"),
+        click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
+        click.option("--quiet", "-q", is_flag=True, help="Only results and errors."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def example(*lines: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add examples to a command's help."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def inner(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        block = "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
+        inner.__doc__ = f"{(function.__doc__ or '').rstrip()}\n\n{block}\n"
+        return inner
+
+    return decorate
+
+
+def print_json(**document: Any) -> None:
+    """The command's one document."""
+    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2, default=str))
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """Progress and notes: stderr."""
+    if not quiet:
+        click.echo(text, err=True)
+
+
+def show_error(error: TestgroveError, *, as_json: bool) -> None:
+    """An expected error: the message, notes, and what to do next."""
+    notes = list(getattr(error, "__notes__", []))
+    if as_json:
+        print_json(error={"code": error.code, "message": error.message, "hint": error.hint, "notes": notes,
+                          "details": error.details, "exit_status": error.exit_status})
+    click.secho("error: ", fg="red", bold=True, nl=False, err=True)
+    click.echo(error.message, err=True)
+    for note in notes:
+        click.echo(f"  note: {note}", err=True)
+    if error.hint:
+        click.echo(f"  hint: {error.hint}", err=True)
+
+
+def show_bug(error: Exception) -> None:
+    """An unexpected error, with what a maintainer needs."""
+    traceback.print_exception(error)
+    sys.stderr.write("\nThis is a bug in testgrove: please report it with the lines above.\n")

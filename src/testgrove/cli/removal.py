@@ -1,0 +1,88 @@
+"""remove, cleanup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from testgrove.app.project import open_project
+from testgrove.cli.output import common, example, print_json, say, show_error
+from testgrove.errors import PreconditionError, TestgroveError
+
+
+@click.command("remove")
+@click.argument("worktrees", nargs=-1, required=True, metavar="WORKTREE...")
+@click.option("--force", is_flag=True, help="Remove your files and commits in it as well. They are lost.")
+@common
+@example("testgrove remove test-integration-api")
+def remove_command(*, worktrees: tuple[str, ...], force: bool, directory: Path, as_json: bool, quiet: bool) -> int:
+    """Remove worktrees: checkout, environment, ports, databases.
+
+    Refuses, and says why, while a worktree has files or commits of yours. Test outputs are kept in test-artifacts.
+    """
+    from testgrove.app.worktrees import remove
+
+    project = open_project(directory)
+    gone: list[str] = []
+    with project.holding("testgrove remove") as holder:
+        first: TestgroveError | None = None
+        for name in dict.fromkeys(worktrees):
+            try:
+                removed = str(remove(project, holder, name, force=force).id)
+                gone.append(removed)
+                say(f"removed {removed}", quiet=quiet)
+            except TestgroveError as error:
+                if len(worktrees) == 1:
+                    raise
+                show_error(error, as_json=False)
+                first = first or error
+    if as_json:
+        print_json(removed=gone)
+    return first.exit_status if first else 0
+
+
+@click.command("cleanup")
+@click.option("--max-age", type=click.FloatRange(min=0), default=24.0, show_default=True, metavar="HOURS",
+              help="Only worktrees older than this.")
+@click.option("--yes", is_flag=True, help="Do it. Without, it is only shown what would be done.")
+@common
+@example("testgrove cleanup --max-age 24", "testgrove cleanup --max-age 0 --yes")
+def cleanup_command(*, max_age: float, yes: bool, directory: Path, as_json: bool, quiet: bool) -> int:
+    """Remove old test worktrees and parked ones.
+
+    Skips, and says so, what is held and what has files or commits of yours. Worktrees of other purposes are never
+    touched.
+    """
+    from testgrove.app.worktrees import cleanup_candidates, remove_many
+
+    project = open_project(directory)
+    gone: list[str] = []
+    skipped: dict[str, str] = {}
+
+    def on_done(name: str, error: TestgroveError | None) -> None:
+        if error is None:
+            gone.append(name)
+            say(f"removed {name}", quiet=quiet)
+        else:
+            skipped[name] = error.message
+            say(f"skipped {name}: {error.message}", quiet=quiet)
+
+    with project.holding("testgrove cleanup") as holder:
+        candidates = cleanup_candidates(project, max_age)
+        for each in candidates:
+            if each.why:
+                on_done(each.id, PreconditionError("skipped", each.why))
+        chosen = [each.id for each in candidates if not each.why]
+        if yes:
+            remove_many(project, holder, chosen, on_done)
+    if not yes:
+        for name in chosen:
+            say(f"would remove {name}", quiet=quiet)
+        if chosen:
+            say(f"nothing was removed; to do it: testgrove cleanup --max-age {max_age:g} --yes", quiet=quiet)
+    if not candidates:
+        say(f"nothing is older than {max_age:g} hours", quiet=quiet)
+    if as_json:
+        print_json(removed=gone, skipped=skipped, would_remove=[] if yes else chosen)
+    return 0

@@ -1,0 +1,144 @@
+"""What a project's own files declare about its dependencies. Nothing of the project is run."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import tomllib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from testgrove.errors import PreconditionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A project's declarations.
+
+    name: empty where only running a setup.py would tell. installable: whether building it makes sense.
+    uv: the ``[tool.uv]`` table. poetry_groups: Poetry's own groups are there, which uv cannot install.
+    """
+
+    name: str = ""
+    installable: bool = False
+    has_project_table: bool = False
+    requires_python: str | None = None
+    dependencies: tuple[str, ...] = ()
+    extras: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    groups: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    uv: Mapping[str, Any] = field(default_factory=dict)
+    poetry_groups: bool = False
+
+    def brings_pytest(self, *, extras: Iterable[str] = (), groups: Iterable[str] = ()) -> bool:
+        """Whether these extras and groups name pytest, or one of its plugins, directly or through others."""
+        todo = [("extra", name) for name in extras] + [("group", name) for name in groups]
+        seen = set(todo)
+        while todo:
+            kind, name = todo.pop()
+            members = (self.extras if kind == "extra" else self.groups).get(name, ())
+            if any(is_pytest(member) for member in members):
+                return True
+            further = {reference for member in members for reference in self._references(member)} - seen
+            seen |= further
+            todo += further
+        return False
+
+    def _references(self, member: object) -> Iterator[tuple[str, str]]:
+        if isinstance(member, dict):
+            yield "group", str(member.get("include-group", ""))
+            return
+        match = re.match(r"([A-Za-z0-9._-]+)\s*\[([^\]]*)\]", str(member))
+        if match and normal(match[1]) == normal(self.name):
+            yield from (("extra", part.strip()) for part in match[2].split(","))
+
+
+def is_pytest(requirement: object) -> bool:
+    """Whether a requirement brings pytest: itself, or one of its plugins."""
+    return isinstance(requirement, str) and bool(re.match(r"pytest(?![A-Za-z0-9])", requirement))
+
+
+def normal(name: str) -> str:
+    """A distribution's name in its normal form."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def read_toml(path: str, content: bytes) -> dict[str, Any]:
+    """Raises PreconditionError (``environment-failed``) for what is not TOML."""
+    try:
+        return tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = f"{path} is not valid TOML: {error}"
+        raise PreconditionError("environment-failed", message, file=path) from error
+
+
+def read_declared(files: Mapping[str, bytes]) -> Declared:
+    """Read pyproject.toml, setup.cfg and setup.py. Raises PreconditionError (``environment-failed``)."""
+    pyproject = read_toml("pyproject.toml", files.get("pyproject.toml", b""))
+    cfg = _setup_cfg(files.get("setup.cfg", b""))
+    keywords = _setup_keywords(files.get("setup.py", b""))
+    project, tool = pyproject.get("project", {}), pyproject.get("tool", {})
+    uv, poetry = tool.get("uv", {}), tool.get("poetry", {})
+    builds = "build-system" in pyproject or "setup.py" in files or cfg.has_option("metadata", "name")
+    names = (project.get("name"), poetry.get("name"), cfg.get("metadata", "name", fallback=""))
+    pythons = (project.get("requires-python"), cfg.get("options", "python_requires", fallback=None))
+    dynamic = tool.get("setuptools", {}).get("dynamic", {}).get("optional-dependencies", {})
+    extras = {
+        **dict.fromkeys(dynamic, ()),
+        **_extras_of_cfg(cfg),
+        **_lists(keywords.get("extras_require")),
+        **_lists(project.get("optional-dependencies")),
+    }
+    return Declared(
+        name=str(next(filter(None, (*names, keywords.get("name"))), "")),
+        installable=bool(uv.get("package", builds and poetry.get("package-mode", True))),
+        has_project_table="project" in pyproject,
+        requires_python=next(filter(None, (*pythons, keywords.get("python_requires"))), None),
+        dependencies=tuple(map(str, [*project.get("dependencies", ()), *uv.get("dev-dependencies", ())])),
+        extras=extras,
+        groups=_lists(pyproject.get("dependency-groups")),
+        uv=uv,
+        poetry_groups="group" in poetry or "dev-dependencies" in poetry,
+    )
+
+
+def _setup_cfg(content: bytes) -> configparser.RawConfigParser:
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(content.decode("utf-8", "replace"))
+    except configparser.Error as error:
+        message = f"setup.cfg cannot be read: {str(error).splitlines()[0]}"
+        raise PreconditionError("environment-failed", message, file="setup.cfg") from error
+    return parser
+
+
+def _extras_of_cfg(cfg: configparser.RawConfigParser) -> dict[str, tuple[str, ...]]:
+    section = "options.extras_require"
+    pairs = cfg.items(section) if cfg.has_section(section) else []
+    return {name: tuple(filter(None, map(str.strip, text.splitlines()))) for name, text in pairs}
+
+
+def _setup_keywords(content: bytes) -> dict[str, Any]:
+    """The literal arguments of setup()."""
+    try:
+        calls = [node for node in ast.walk(ast.parse(content)) if isinstance(node, ast.Call)]
+    except (SyntaxError, ValueError):
+        return {}
+    found: dict[str, Any] = {}
+    for call in calls:
+        if getattr(call.func, "id", getattr(call.func, "attr", "")) != "setup":
+            continue
+        for keyword in call.keywords:
+            try:
+                found[str(keyword.arg)] = ast.literal_eval(keyword.value)
+            except ValueError:  # a computed one
+                continue
+    return found
+
+
+def _lists(table: object) -> dict[str, tuple[Any, ...]]:
+    pairs = table.items() if isinstance(table, dict) else ()
+    return {str(key): tuple(value) for key, value in pairs if isinstance(value, (list, tuple))}

@@ -1,0 +1,101 @@
+"""An environment file that every reader understands alike.
+
+`set -a; . ./.env.test`, python-dotenv and `export $(cat .env.test | xargs)` read the same values, or
+render() refuses. What they cannot agree on, found by experiment: white space (the third splits there) and
+control characters; `${…}` (python-dotenv expands it even between single quotes); a backslash before a
+backslash or at the end (python-dotenv drops one); both kinds of quote, or a single one together with `$`, a
+backtick or a backslash.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from testgrove.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,=-]+")
+_LONGEST = 65536  # bytes; xargs takes no more than 128 KiB in all
+# bash sets these itself or does not let them be set.
+_SHELLS_OWN = re.compile(
+    r"_|UID|EUID|PPID|GROUPS|SHELLOPTS|BASH.*|S?RANDOM|SECONDS|LINENO|EPOCH(?:SECONDS|REALTIME)|FUNCNAME|DIRSTACK"
+    r"|PIPESTATUS|HISTCMD|IFS|OPTIND|SHLVL|COMP_WORDBREAKS"
+)
+_PROBLEMS = (
+    (re.compile(r"\s"), "has white space in it"),
+    (
+        re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"),
+        "has a control character or a byte that is not UTF-8 in it",
+    ),
+    (re.compile(r"\$\{"), "has '${' in it"),
+    (re.compile(r"\\(?:\\|\Z)"), "has two backslashes in a row or one at its end"),
+    (
+        re.compile(r"""'.*["$`\\]|["$`\\].*'"""),
+        "has a single quote together with a double quote, '$', '`' or '\\' in it",
+    ),
+)
+
+
+def render(values: Mapping[str, str]) -> str:
+    """The text of an environment file: one NAME=value a line, in the order given, no comments and no blank
+    lines.
+
+    Raises UsageError (``env-name``, ``env-value``) naming the variable that the readers cannot agree on.
+    """
+    return "".join(f"{_checked(name)}={_quoted(name, value)}\n" for name, value in values.items())
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            "env-name",
+            f"{name!r} cannot be the name of an environment variable",
+            hint="use letters, digits and '_', not beginning with a digit",
+            variable=name,
+        )
+    if _SHELLS_OWN.fullmatch(name):
+        raise UsageError(
+            "env-name",
+            f"{name} belongs to the shell: an environment file cannot set it",
+            hint="choose another name",
+            variable=name,
+        )
+    return name
+
+
+def _quoted(name: str, value: str) -> str:
+    problem = _problem(value)
+    if problem:
+        raise UsageError(
+            "env-value",
+            f"{name}: the value {problem}, which the readers of an environment file do not agree on",
+            hint="write such a value to a file, and its path into the variable",
+            variable=name,
+        )
+    if not value or not _PLAIN.fullmatch(value):
+        return f'"{value}"' if "'" in value else f"'{value}'"
+    return value
+
+
+def _problem(value: str) -> str:
+    """What is wrong with a value, to follow "the value", or an empty string."""
+    for pattern, problem in _PROBLEMS:
+        if pattern.search(value):
+            return problem
+    return f"is longer than {_LONGEST} bytes" if len(value.encode()) > _LONGEST else ""
+
+
+def parse(text: str) -> dict[str, str]:
+    """The values in a file that render() wrote; a person's small changes to it (comments, `export`) are
+    understood."""
+    values = {}
+    for line in text.split("\n"):
+        name, equals, value = line.strip().removeprefix("export ").partition("=")
+        if equals and not name.startswith("#"):
+            quoted = len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]
+            values[name.strip()] = value[1:-1] if quoted else value
+    return values

@@ -1,0 +1,51 @@
+"""From ids to the names of databases, variables and compose projects. Different ids never share a name."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from testgrove.core.model import WorktreeId
+
+PURPOSES = ("test-unit", "test-integration", "test-performance", "test-premerge", "test-migration", "test-matrix")
+_HASH = 8
+
+
+def database_name(worktree: WorktreeId, limit: int = 63) -> str:
+    """``testdb_<purpose without "test-">_<identifier>`` with ``-`` as ``_``, at most limit bytes.
+
+    A short hash is added where that alone could be another worktree's name too, or would not be a plain one.
+    """
+    purpose = worktree.purpose.removeprefix("test-")
+    # "review" and "test-review" lose their difference, so one of the two must be marked.
+    # The documented purposes, and everything without the prefix, keep the plain name.
+    stripped = purpose != worktree.purpose
+    shared = worktree.purpose not in PURPOSES if stripped else f"test-{purpose}" in PURPOSES
+    return _name(f"testdb_{_plain(purpose)}_{_plain(worktree.identifier)}", worktree, limit, marked=shared)
+
+
+def port_variable(name: str) -> str:
+    """The variable of a port: ``api`` gives ``API_PORT``."""
+    return f"{re.sub('[^A-Za-z0-9]', '_', name).upper()}_PORT"
+
+
+def compose_project_name(worktree: WorktreeId) -> str:
+    """What Docker Compose calls a worktree's containers: lower-case letters, digits, ``-`` and ``_``."""
+    name = re.sub(r"[^a-z0-9_-]", "-", str(worktree).lower())
+    return name if name == str(worktree) else f"{name}-{_digest(worktree)}"
+
+
+def _name(name: str, worktree: WorktreeId, limit: int, *, marked: bool) -> str:
+    plain = re.fullmatch(r"[a-z0-9-]+", f"{worktree.purpose}-{worktree.identifier}") is not None
+    if plain and not marked and len(name) <= limit:
+        return name
+    return f"{name[: limit - _HASH - 1]}_{_digest(worktree)}"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "_", text.lower())
+
+
+def _digest(worktree: WorktreeId) -> str:
+    # A newline cannot stand in either part, so no two ids give the same bytes.
+    return hashlib.blake2b(f"{worktree.purpose}\n{worktree.identifier}".encode(), digest_size=_HASH // 2).hexdigest()

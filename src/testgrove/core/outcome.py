@@ -1,0 +1,98 @@
+"""How an attempt ended: from what was observed to a status and the reason that people read."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+from testgrove.core.events import Status
+
+# pytest's own exit statuses, https://docs.pytest.org/en/stable/reference/exit-codes.html
+_PYTEST_EXITS = {2: "pytest was interrupted", 3: "pytest had an internal error", 4: "pytest was called wrongly"}
+_NOTHING_COLLECTED = 5
+_PYTEST_COMMAND = re.compile(r"(^|[\s/;&|(])(pytest|py\.test)([\s;&|)]|$)|-m\s+pytest\b|-mpytest\b")
+
+
+@dataclass
+class SessionFacts:
+    """What the plugin reported of an attempt's pytest session."""
+
+    claimed: bool = False
+    finished: bool = False
+    selected: int | None = None
+    outcomes: Counter[str] = field(default_factory=Counter)
+    foreign: list[str] = field(default_factory=list)
+    running: str = ""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the command itself ended, as its supervisor saw it. timeout: seconds it was allowed."""
+
+    exit_code: int | None
+    signal: int | None = None
+    timed_out: bool = False
+    cancelled: bool = False
+    lost: bool = False
+    timeout: float = 0.0
+
+
+def is_pytest(command: str) -> bool:
+    """Whether a suite's command runs pytest, as far as its text says."""
+    return bool(_PYTEST_COMMAND.search(command))
+
+
+def judge(ending: Ending, facts: SessionFacts, *, pytest: bool) -> tuple[Status, str]:
+    """The status of an attempt and its reason (empty for one that simply passed)."""
+    if ending.cancelled:
+        return "cancelled", "the run was interrupted"
+    if ended_badly := _ended_badly(ending, facts):
+        return "error", ended_badly
+    if facts.foreign:
+        return "error", "ran other code: " + "; ".join(facts.foreign[:3])
+    if not facts.claimed:
+        return _judge_unreported(ending, pytest=pytest)
+    return _judge_session(ending, facts)
+
+
+def _ended_badly(ending: Ending, facts: SessionFacts) -> str:
+    where = f" in {facts.running}" if facts.running else ""
+    if ending.lost:
+        return f"the process that supervised it was killed{where}"
+    if ending.timed_out:
+        return f"timed out after {ending.timeout:g} s{where}"
+    if ending.signal is not None:
+        return f"killed by signal {ending.signal}{where}"
+    return ""
+
+
+def _judge_unreported(ending: Ending, *, pytest: bool) -> tuple[Status, str]:
+    if pytest and ending.exit_code == 0:
+        return "error", (
+            "pytest ran without testgrove's plugin (python -I, or an environment that drops PYTHONPATH?), "
+            "so which code it tested is not verified"
+        )
+    if pytest:
+        return "error", f"pytest ended with exit status {ending.exit_code} before testgrove's plugin could report"
+    if ending.exit_code == 0:
+        return "passed", "not verified: not a pytest suite"
+    return "failed", f"exit status {ending.exit_code}"
+
+
+def _judge_session(ending: Ending, facts: SessionFacts) -> tuple[Status, str]:
+    counts, code = facts.outcomes, ending.exit_code
+    bad = counts["failed"] + counts["error"]
+    if code == _NOTHING_COLLECTED or (code == 0 and not sum(counts.values())):
+        return "error", "nothing was selected: no test ran"
+    if code in _PYTEST_EXITS:
+        return ("failed" if code == 2 and bad else "error"), _PYTEST_EXITS[code]
+    if not facts.finished and code == 0:
+        return "error", "pytest ended without finishing its session"
+    if code != 0:
+        return "failed", "" if bad else f"pytest ended with exit status {code} though no test failed"
+    if bad:
+        return "failed", f"{bad} tests failed, yet pytest's exit status was 0"
+    if counts["skipped"] == sum(counts.values()):
+        return "skipped", f"all {counts['skipped']} tests were skipped"
+    return "passed", ""

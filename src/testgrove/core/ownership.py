@@ -1,0 +1,152 @@
+"""What in a checkout is the user's: a listing and a manifest in, the answer out.
+
+Ours is what set-up or an attempt wrote and nobody touched since (the manifest says so), and what any tool
+can make again. Outputs are recognised test outputs, kept before a checkout goes. Everything else is theirs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+METADATA = ".worktree-metadata.json"
+
+_MADE_AGAIN = re.compile(
+    r"""(?:^|/)(?:
+        (?:\.venv|__pycache__|\.pytest_cache|\.mypy_cache|\.ruff_cache|\.hypothesis|\.tox|\.nox|\.eggs|[^/]*\.egg-info)
+        (?:/|$)
+        | [^/]*\.py[co]$
+        | \.coverage[^/]*(?:-journal|-wal|-shm|\.lock)$
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+# `.coveragerc` is a configuration file, and `logs` is an output at the top only: `src/app/logs/` is a
+# package.
+_OUTPUT = re.compile(
+    r"""^(?:logs(?:/|$))
+        | (?:^|/)(?: \.coverage(?:\.[^/]*)?$ | coverage\.(?:xml|json|lcov)$ | lcov\.info$ | htmlcov(?:/|$)
+                   | junit[^/]*\.xml$ )""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+class Entry(NamedTuple):
+    """A path in a checkout, relative to its top, with what tells whether it was touched: size in bytes,
+    mtime in nanoseconds, inode. A missing file has size -1; a nested repository's path ends in "/"."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What set-up and attempts wrote, as it was when they ended: path → (size, mtime_ns, inode)."""
+
+    entries: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry], *, theirs: Collection[str] = ()) -> Manifest:
+        """A manifest of entries. theirs: paths that were the user's before the attempt, and stay so."""
+        kept = set(theirs)
+        return cls({e.path: (e.size, e.mtime_ns, e.inode) for e in entries if e.path not in kept})
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether we wrote this entry and nobody touched it since."""
+        return self.entries.get(entry.path) == (entry.size, entry.mtime_ns, entry.inode)
+
+    def dump(self) -> str:
+        """As compact JSON. Names that are not UTF-8 survive (as escapes of the bytes)."""
+        return json.dumps({"schema": 1, "entries": self.entries}, separators=(",", ":"))
+
+    @classmethod
+    def load(cls, text: str) -> Manifest:
+        """The manifest that dump() wrote. Raises ValueError for anything else."""
+        data = json.loads(text)
+        try:
+            if data["schema"] != 1:
+                raise ValueError(f"unknown manifest schema {data['schema']}")
+            return cls({path: (size, mtime, inode) for path, (size, mtime, inode) in data["entries"].items()})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError("not a manifest") from error
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """ours: may go. outputs: are moved to the artifacts first. theirs: (path, why) of what is the user's."""
+
+    ours: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    theirs: tuple[tuple[str, str], ...] = ()
+
+
+def classify(
+    listing: Iterable[Entry],
+    *,
+    modified: Iterable[Entry] = (),
+    staged: Iterable[str] = (),
+    unmerged: Iterable[str] = (),
+    manifest: Manifest | None = None,
+    collect: Iterable[str] = (),
+) -> Ownership:
+    """Say what is whose.
+
+    listing: everything git does not track, nested repositories included (their paths end in "/"). modified:
+    tracked files that differ from the index, deleted ones included. staged, unmerged: paths. manifest: None
+    where the worktree never became ready. collect: globs of further outputs, from the top of the checkout;
+    a folder's name means what is in it.
+    """
+    known = manifest or Manifest()
+    theirs = dict.fromkeys(unmerged, "unmerged")
+    theirs |= dict.fromkeys(staged, "staged")
+    ours: list[str] = []
+    outputs: list[str] = []
+    for entry in modified:
+        if entry.path in theirs:
+            continue
+        if known.holds(entry):
+            ours.append(entry.path)
+        else:
+            theirs[entry.path] = "deleted" if entry.size < 0 else "modified"
+    wanted = _globs(collect)
+    for entry in listing:
+        path = entry.path
+        if path == METADATA or _MADE_AGAIN.search(path):
+            ours.append(path)
+        elif not path.endswith("/") and (_OUTPUT.search(path) or wanted.match(path)):
+            outputs.append(path)
+        elif known.holds(entry):
+            ours.append(path)
+        elif entry.size >= 0:  # else it went away between the listing and the look at it
+            theirs[path] = _why(path, known)
+    return Ownership(tuple(ours), tuple(outputs), tuple(theirs.items()))
+
+
+def _why(path: str, manifest: Manifest) -> str:
+    if path.endswith("/"):
+        return "a nested repository"
+    return (
+        "changed since a test or set-up wrote it"
+        if path in manifest.entries
+        else "not written by set-up or a test"
+    )
+
+
+def _globs(patterns: Iterable[str]) -> re.Pattern[str]:
+    """One expression for globs that are anchored at the top; each also matches everything below what it
+    names."""
+    parts = [f"{_translate(p.strip('/'))}(?:/.*)?" for p in patterns if p.strip("/")]
+    return re.compile("|".join(f"(?:{part})\\Z" for part in parts) or r"(?!)", re.DOTALL)
+
+
+def _translate(glob: str) -> str:
+    tokens = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return re.sub(
+        r"\*\*/|\*\*|\*|\?|[^*?]+", lambda m: tokens.get(m[0]) or re.escape(m[0]), glob.removeprefix("./")
+    )

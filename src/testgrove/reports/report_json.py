@@ -1,0 +1,124 @@
+"""``report.json``: a run as one document for programs. The same events give the same bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from testgrove.reports.figures import (
+    all_skipped,
+    attempt_duration,
+    cell_duration,
+    count_cells,
+    count_tests,
+    flaky_tests,
+    outcomes,
+    run_status,
+    span_end,
+)
+from testgrove.reports.wording import utc
+
+if TYPE_CHECKING:
+    from testgrove.core.events import AttemptResult, CellResult, PhaseSpan, RunResult, TestResult
+
+SCHEMA_VERSION = 1
+
+
+def report(result: RunResult) -> dict[str, Any]:
+    """A run as plain values. Durations are seconds, moments ISO 8601 in UTC, cells in the plan's order."""
+    cells, tests = count_cells(result), count_tests(result)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run": result.run,
+        "project": result.project,
+        "header": result.header,
+        "testgrove": result.testgrove,
+        "started": utc(result.started) or None,
+        "ended": utc(result.ended) or None,
+        "duration": _seconds(result.duration),
+        "jobs": result.jobs,
+        "status": run_status(result),
+        "exit_status": result.exit_status,
+        "complete": result.complete,
+        "interrupted": result.interrupted,
+        "summary": {
+            "cells": {"total": len(result.cells), **cells},
+            "tests": {"total": sum(tests.values()), **tests},
+        },
+        "cells": [_cell(result, cell) for cell in result.cells.values()],
+    }
+
+
+def render(result: RunResult) -> str:
+    """``report.json``'s text. Lone surrogates, which UTF-8 cannot hold, become ``?``."""
+    text = json.dumps(report(result), indent=1, ensure_ascii=False)
+    return text.encode("utf-8", "replace").decode() + "\n"
+
+
+def _cell(result: RunResult, cell: CellResult) -> dict[str, Any]:
+    info = cell.info
+    return {
+        "key": info.key,
+        "suite": info.suite,
+        "ref": info.ref,
+        "python": info.python,
+        "worktree": info.worktree,
+        "command": info.command,
+        "status": cell.status,
+        "reason": cell.reason,
+        "hint": cell.hint,
+        "all_skipped": all_skipped(cell),
+        "duration": _seconds(cell_duration(cell, result.ended)),
+        "tests": outcomes(cell.last),
+        "flaky_tests": flaky_tests(cell),
+        "phases": [_phase(result, cell, span) for span in cell.phases],
+        "attempts": [_attempt(result, attempt) for attempt in cell.attempts],
+    }
+
+
+def _phase(result: RunResult, cell: CellResult, span: PhaseSpan) -> dict[str, Any]:
+    """One phase; offset: seconds since the run's start."""
+    return {
+        "phase": span.phase,
+        "offset": _seconds(span.start - result.started),
+        "duration": _seconds(span_end(result, cell, span) - span.start),
+        "reason": span.reason,
+    }
+
+
+def _attempt(result: RunResult, attempt: AttemptResult) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "status": attempt.status,
+        "reason": attempt.reason,
+        "started": utc(attempt.started) or None,
+        "duration": _seconds(attempt_duration(result, attempt)),
+        "cpu": _seconds(attempt.cpu),
+        "command": attempt.command,
+        "python": attempt.python,
+        "commit": attempt.commit,
+        "exit_code": attempt.exit_code,
+        "log": attempt.log,
+        "survivors": list(attempt.survivors),
+        "tail": attempt.tail,
+        "selected": attempt.selected,
+        "deselected": attempt.deselected,
+        "tests": [_test(test) for test in attempt.tests],
+    }
+
+
+def _test(test: TestResult) -> dict[str, Any]:
+    """One test. Empty fields but the first three are left out: there can be many thousands of tests."""
+    always = {"nodeid": test.nodeid, "outcome": test.outcome, "duration": round(float(test.duration), 6)}
+    more = {
+        "file": test.file,
+        "line": test.line,
+        "message": test.message,
+        "text": test.text,
+        "output": test.output,
+    }
+    return {**always, **{key: value for key, value in more.items() if value}}
+
+
+def _seconds(value: float) -> float:
+    return round(float(value), 3)

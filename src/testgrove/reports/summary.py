@@ -1,0 +1,160 @@
+"""The text at a run's end: what failed and why, one line of totals, where the reports are."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from testgrove.reports.figures import (
+    all_skipped,
+    count_cells,
+    count_tests,
+    failures,
+    flaky_tests,
+    run_status,
+)
+from testgrove.reports.wording import clean, counted, flat, number, one_line, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from testgrove.core.events import CellResult, RunResult
+
+SHOWN_TESTS = 10
+SHOWN_TAIL = 20
+SHOWN_REASON = 8
+NOT_RUN = ("skipped", "cancelled", None)
+STYLES = {
+    "passed": "green",
+    "failed": "red",
+    "error": "red",
+    "flaky": "yellow",
+    "cancelled": "yellow",
+    "skipped": "yellow",
+    "interrupted": "yellow",
+}
+
+Line = tuple[str, str]  # text and style
+
+
+def summary(result: RunResult, *, folder: str = "", color: bool = False) -> str:
+    """The text that every way of looking at a run ends with.
+
+    folder: the run's folder as the user should see it, the logs' paths begin with it. color: escape sequences
+    may be used (NO_COLOR still forbids them).
+    """
+    cells = result.cells.values()
+    lines = _gathered([_not_run(cell) for cell in cells if cell.status in NOT_RUN and not all_skipped(cell)])
+    for cell in cells:
+        lines += _gathered([list(_cell(cell, folder))])
+    lines += _totals(result)
+    if folder:
+        lines.append((f"reports: {flat(folder)}", ""))
+    if color:
+        return _colored(lines)
+    return "".join(f"{text}\n" for text, _ in lines)
+
+
+def _gathered(blocks: list[list[Line]]) -> list[Line]:
+    """Blocks of lines one below the other, with an empty line after the last; no more than a screen takes."""
+    lines = [line for block in blocks[:SHOWN_TESTS] for line in block]
+    if len(blocks) > SHOWN_TESTS:
+        lines.append((f"… and {number(len(blocks) - SHOWN_TESTS, 'cell')} more that did not run", ""))
+    return [*lines, ("", "")] if lines else []
+
+
+def _not_run(cell: CellResult) -> list[Line]:
+    """A cell that did not come to its end, and not through its own fault."""
+    head = ": ".join(filter(None, [flat(cell.info.key), cell.status or "unfinished", flat(cell.reason)]))
+    return [(head, STYLES["skipped"]), *_hint(cell), *_survivors(cell)]
+
+
+def _cell(cell: CellResult, folder: str) -> Iterator[Line]:
+    """What there is to say about a cell that ended; nothing if it simply passed."""
+    if cell.status in NOT_RUN and not all_skipped(cell):
+        return
+    key, survivors = flat(cell.info.key), list(_survivors(cell))
+    if cell.status in ("failed", "error"):
+        yield from _bad(cell, folder)
+    elif all_skipped(cell):
+        tests = number(len(cell.last.tests) if cell.last else 0, "test")
+        yield (f"{key}: nothing was tested: {tests}, all skipped", STYLES["skipped"])
+    elif cell.status == "flaky":
+        yield (f"{key}: flaky, passed on attempt {len(cell.attempts)}", STYLES["flaky"])
+        yield from _listed(flaky_tests(cell))
+    elif cell.status == "passed" and survivors:
+        yield (f"{key}: passed", STYLES["flaky"])
+    yield from survivors
+
+
+def _survivors(cell: CellResult) -> Iterator[Line]:
+    """The processes that an attempt's normal end left running."""
+    for survivor in cell.last.survivors if cell.last else ():
+        yield (f"  left running: {flat(survivor)}", "")
+
+
+def _bad(cell: CellResult, folder: str) -> Iterator[Line]:
+    """A cell that failed or could not run."""
+    last, status = cell.last, cell.status or "error"
+    bad = failures(last)
+    reason = clean(cell.reason or (last.reason if last else "")).strip().splitlines()
+    if last and bad and not reason:
+        reason = [f"{len(bad):,} of {number(len(last.tests), 'test')}"]
+    yield (": ".join([flat(cell.info.key), status, *map(flat, reason[:1])]), STYLES[status])
+    yield from ((f"  {flat(line)}", "") for line in reason[1:SHOWN_REASON])
+    if len(reason) > SHOWN_REASON:
+        yield (f"  … and {number(len(reason) - SHOWN_REASON, 'line')} more", "")
+    yield from _hint(cell)
+    yield from _listed([_test_line(test.nodeid, test.message) for test in bad])
+    if last and (not bad or status == "error"):
+        tail = clean(last.tail).rstrip().splitlines()[-SHOWN_TAIL:]
+        yield from ((f"  | {flat(line)}", "dim") for line in tail)
+    if last and last.log:
+        path = f"{folder.rstrip('/')}/{last.log}" if folder else last.log
+        yield (f"  log: {flat(path)}", "")
+
+
+def _test_line(nodeid: str, message: str) -> str:
+    short = one_line(message, 200)
+    return f"{nodeid}: {short}" if short else nodeid
+
+
+def _listed(items: list[str]) -> Iterator[Line]:
+    yield from ((f"  {flat(item)}", "") for item in items[:SHOWN_TESTS])
+    if len(items) > SHOWN_TESTS:
+        yield (f"  … and {len(items) - SHOWN_TESTS:,} more", "")
+
+
+def _hint(cell: CellResult) -> Iterator[Line]:
+    if cell.hint:
+        yield (f"  hint: {flat(cell.hint)}", "bold")
+
+
+def _totals(result: RunResult) -> Iterator[Line]:
+    if result.interrupted:
+        yield (f"interrupted: {flat(result.interrupted)}", STYLES["interrupted"])
+    if not result.cells:
+        yield ("nothing ran", STYLES["error"])
+        return
+    tests = count_tests(result)
+    parts = [f"{number(len(result.cells), 'cell')}: {counted(count_cells(result))}"]
+    parts.append(
+        f"{number(sum(tests.values()), 'test')}: {counted(tests)}" if any(tests.values()) else "no tests"
+    )
+    parts.append(seconds(result.duration))
+    nothing = all(map(all_skipped, result.cells.values()))
+    if nothing:
+        parts.append("every test was skipped")
+    style = STYLES["skipped"] if nothing else STYLES[run_status(result)]
+    yield (" · ".join(parts), f"bold {style}")
+
+
+def _colored(lines: list[Line]) -> str:
+    from rich.console import Console  # noqa: PLC0415 - only a terminal pays for rich
+    from rich.text import Text  # noqa: PLC0415
+
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, soft_wrap=True, legacy_windows=False)
+    for text, style in lines:
+        console.print(Text(text, style=style), highlight=False)
+    return out.getvalue()

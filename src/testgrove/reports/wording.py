@@ -1,0 +1,77 @@
+"""How reports word durations, counts and text that came out of somebody's tests."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ANSI = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours and cursor movements
+    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # titles and links, with all that they carry
+    r"|\x1b[ -/]*[0-~]?"
+)
+_NOT_TEXT = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What turns the direction of the text around it can show another test id than there is.
+_DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: str) -> str:
+    """Text for XML, HTML and terminals: no escape sequences; what is not text becomes ``\ufffd``."""
+    if text.isascii() and text.isprintable():
+        return text
+    text = _ANSI.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+    return _NOT_TEXT.sub("\ufffd", text)
+
+
+def flat(text: str) -> str:
+    """Cleaned text on one line, whole."""
+    return _DIRECTIONS.sub("\ufffd", " ".join(clean(text).splitlines()).replace("\t", " "))
+
+
+def one_line(text: str, limit: int) -> str:
+    """The first line that says something, cleaned, at most limit characters long."""
+    first = flat(next((line for line in map(str.strip, clean(text).splitlines()) if line), ""))
+    return first if len(first) <= limit else first[: limit - 1] + "…"
+
+
+def bounded(text: str, limit: int) -> str:
+    """Cleaned text of about limit characters: its beginning, how much was left out, and its end."""
+    if len(text) > limit:
+        head, tail = limit // 4, limit - limit // 4
+        text = f"{text[:head]}\n… {len(text) - limit:,} characters left out …\n{text[-tail:]}"
+    return clean(text)
+
+
+def seconds(value: float) -> str:
+    """A duration for people: ``45 ms``, ``3.2 s``, ``2 min 05 s``, ``1 h 02 min``."""
+    if value < 0.0005:
+        return "0 s"
+    if value < 0.0995:
+        return f"{value * 1000:.0f} ms"
+    if value < 59.95:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def number(count: int, noun: str) -> str:
+    """``1 test``, ``2 tests``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """``310 passed, 2 failed``: what there is, in the mapping's order; empty where there is nothing."""
+    return ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
+
+
+def utc(t: float) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC, to the millisecond; empty for 0."""
+    return (
+        datetime.fromtimestamp(t, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if t else ""
+    )

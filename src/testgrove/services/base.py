@@ -1,0 +1,122 @@
+"""The two axes of services: what a server is (an engine) and where it runs (a host).
+
+An engine knows its server's command line, when it is ready and how to make a database on it. A host knows how to
+have a process: from binaries on this machine now; a container, or nothing at all for a server given by its URL,
+fit the same two methods.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from testgrove.core.model import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from testgrove.core.model import DatabaseAccess
+
+_ALPHABET = string.ascii_letters + string.digits
+
+
+class RunningProcess(Protocol):
+    """A process that somebody supervises. pid: of the main process itself, not of its supervisor."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """The exit status, None while it is alive."""
+
+    def stop(self, *, signal: int, timeout: float) -> None:
+        """Signal the main process, wait up to timeout seconds, then end what is left of its tree."""
+
+
+class Launcher(Protocol):
+    """Starts programs for services; the tree of each ends with the run, whatever happens."""
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        log: Path,
+        user: tuple[int, int] | None = None,
+    ) -> RunningProcess:
+        """Start a server under a supervisor of its own, its output in log. user: uid and gid to run as."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        timeout: float,
+        user: tuple[int, int] | None = None,
+    ) -> str:
+        """Run a tool to its end; return its output. Raises UnavailableError with the last lines of it."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A running server, as its owner reaches it."""
+
+    engine: str
+    version: str
+    host: str
+    port: int
+    user: str
+    password: Secret
+    socket_dir: str = ""
+
+
+class Program(Protocol):
+    """A server that a host can start."""
+
+    @property
+    def what(self) -> str:
+        """Its name in messages (``PostgreSQL 15.18``)."""
+
+    @property
+    def port(self) -> int:
+        """The TCP port it is to listen on."""
+
+    def argv(self) -> Sequence[str]:
+        """The command line. No password stands in it: everybody can read it."""
+
+    def is_ready(self, pid: int) -> bool:
+        """Whether pid, and nobody else, answers. Raises TestgroveError when it never will."""
+
+
+class Host(Protocol):
+    """Where a server runs."""
+
+    def start(self, program: Program, *, directory: Path) -> RunningProcess:
+        """Start a server in a directory of its own and wait until it is ready."""
+
+    def tool(self, argv: Sequence[str], *, directory: Path) -> str:
+        """Run one of the server's own tools there, as the server would run."""
+
+
+class Server(Protocol):
+    """A running server of some engine."""
+
+    endpoint: Endpoint
+
+    def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
+        """Make an isolated database. owner: who holds it, kept with the database as its owner mark."""
+
+    def drop_database(self, name: str) -> None:
+        """Take it away, with whatever its role has made beside it; nothing to do when it is gone."""
+
+    def stop(self) -> None:
+        """End the server; its data is thrown away. A second call does nothing."""
+
+
+def generate_password() -> Secret:
+    """A password of letters and digits, which need no quotes anywhere."""
+    return Secret("".join(secrets.choice(_ALPHABET) for _ in range(24)))

@@ -1,0 +1,239 @@
+"""The host ``embedded``: servers that are processes of this machine, from binaries on it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import stat
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from testgrove.services.base import Launcher, Program, RunningProcess
+
+# Nothing of the user's environment reaches a server: a time zone or a PGDATA would change what it does.
+ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C", "TZ": "UTC"}
+SOCKET_PATH_LIMIT = 107  # bytes, without the closing zero of sockaddr_un.sun_path
+_PAUSE = 0.001  # seconds between two looks at a server that starts
+_TAIL = 15  # lines of a log that an error shows
+_TAKEN = ("Address already in use", "Address in use")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """As whom server programs run. prefix: a command that they are run through; user: uid and gid."""
+
+    name: str
+    prefix: tuple[str, ...] = ()
+    user: tuple[int, int] | None = None
+
+
+ITSELF = Identity("itself")
+
+
+def other_user(name: str) -> Identity | None:
+    """The identity of a user of this machine, None where there is no such user."""
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return Identity(f"user {name}", user=(found.pw_uid, found.pw_gid))
+
+
+def namespace() -> Identity:
+    """Root, seen as another user: the files stay root's. unshare(1) executes, so the process id is the server's."""
+    # initdb looks its user up, so it must be one that this machine knows.
+    known = (found.user for name in ("postgres", "daemon", "bin", "nobody") if (found := other_user(name)))
+    uid = next((user[0] for user in known if user), 1000)
+    return Identity("a user namespace", prefix=("unshare", "--user", f"--map-user={uid}", "--"))
+
+
+def is_permitted(identity: Identity, launcher: Launcher) -> bool:
+    """Whether programs can be run so, as somebody else than root."""
+    argv = (*identity.prefix, "id", "-u")
+    try:
+        return launcher.run(argv, cwd=Path("/"), env=ENVIRONMENT, timeout=10, user=identity.user).strip() != "0"
+    except TestgroveError:
+        return False
+
+
+def choose_identity(launcher: Launcher) -> Identity:
+    """As whom PostgreSQL, which refuses root, can run: this user, in a user namespace, as postgres, as nobody.
+
+    Raises PreconditionError (``no-ordinary-user``).
+    """
+    if os.geteuid() != 0:
+        return ITSELF
+    choices = (namespace(), other_user("postgres"), other_user("nobody"))
+    for identity in choices:
+        if identity and is_permitted(identity, launcher):
+            return identity
+    raise PreconditionError(
+        "no-ordinary-user",
+        "PostgreSQL refuses to run as root, user namespaces are not permitted, and there is no user postgres or nobody",
+        hint="run testgrove as an ordinary user, or: useradd --system postgres",
+    )
+
+
+class EmbeddedHost:
+    """Runs servers from binaries on this machine.
+
+    ours: folders that are wholly ours, under which every directory given to this host lies. For another user's sake
+    they, and what is between, may be opened for passing through (``o+x``). copies: a folder in one of them, for
+    binaries that such a user could not reach; on a file system that lets programs be executed.
+    """
+
+    def __init__(
+        self, launcher: Launcher, *, ours: Sequence[Path], copies: Path, identity: Identity | None = None
+    ) -> None:
+        self._launcher = launcher
+        self._ours = tuple(ours)
+        self._copies = copies
+        self._identity = identity
+
+    @cached_property
+    def identity(self) -> Identity:
+        """As whom programs run; found out once. Raises PreconditionError (``no-ordinary-user``)."""
+        return self._identity or choose_identity(self._launcher)
+
+    def start(self, program: Program, *, directory: Path, timeout: float = 60.0) -> RunningProcess:
+        """Start a server and wait until it answers. Its log is ``server.log`` in directory.
+
+        Raises PreconditionError (``port-taken``), UnavailableError (``server-died``, ``server-not-ready``).
+        """
+        log = directory / "server.log"
+        deadline = time.monotonic() + timeout
+        process = self._launcher.start(
+            (*self.identity.prefix, *program.argv()),
+            cwd=directory, env=ENVIRONMENT, log=log, user=self.identity.user,
+        )  # fmt: skip
+        try:
+            while not program.is_ready(process.pid):
+                status = process.poll()
+                if status is not None:
+                    raise _died(program, status, log)
+                if time.monotonic() > deadline:
+                    raise UnavailableError(
+                        "server-not-ready",
+                        f"{program.what} did not answer within {timeout:g} s:\n{_tail(log)}",
+                        hint=f"less {log}",
+                    )
+                time.sleep(_PAUSE)
+        except BaseException:
+            process.stop(signal=signal.SIGKILL, timeout=5)
+            raise
+        return process
+
+    def tool(self, argv: Sequence[str], *, directory: Path, timeout: float = 120.0) -> str:
+        """Run one of the server's tools as the server would run; return its output. Raises UnavailableError."""
+        return self._launcher.run(
+            (*self.identity.prefix, *argv),
+            cwd=directory, env=ENVIRONMENT, timeout=timeout, user=self.identity.user,
+        )  # fmt: skip
+
+    def grant(self, directory: Path) -> None:
+        """Make a directory of ours usable for the server's programs. Raises PreconditionError (``unreachable``)."""
+        if self.identity.user is None:
+            return
+        os.chown(directory, *self.identity.user)
+        self._open_parents(directory)
+
+    def _open_parents(self, directory: Path) -> None:
+        for parent in directory.absolute().parents:
+            mode = stat.S_IMODE(parent.stat().st_mode)
+            if mode & stat.S_IXOTH:
+                continue
+            if not any(parent == ours or ours in parent.parents for ours in self._ours):
+                raise PreconditionError(
+                    "unreachable", f"{self.identity.name} cannot reach {directory}: {parent} is closed to others",
+                    hint="set TESTGROVE_SCRATCH_DIR to a folder that every user can reach",
+                )  # fmt: skip
+            parent.chmod(mode | stat.S_IXOTH)
+
+    def reachable(self, bindir: Path, top: Path, *beside: Path) -> Path:
+        """bindir where the server's user can execute it, else in a copy that is made once.
+
+        top: the folder that is copied, with bindir in it; beside: siblings of top's parent that the binaries need.
+        """
+        if self.identity.user is None or self._executes(bindir):
+            return bindir
+        mark = f"{bindir}\n{bindir.joinpath('postgres').stat().st_mtime_ns}"
+        home = self._copies / f"binaries-{blake2b(mark.encode(), digest_size=6).hexdigest()}"
+        if not home.exists():
+            self._copy(home, top, beside)
+        copied = home / top.parent.name / bindir.relative_to(top.parent)
+        if not self._executes(copied):
+            raise PreconditionError(
+                "unreachable", f"{self.identity.name} can execute neither {bindir} nor its copy {copied}",
+                hint=f"chmod -R a+rX {top}",
+            )  # fmt: skip
+        return copied
+
+    def _executes(self, bindir: Path) -> bool:
+        try:
+            self._launcher.run(
+                (str(bindir / "postgres"), "--version"),
+                cwd=Path("/"), env=ENVIRONMENT, timeout=30, user=self.identity.user,
+            )  # fmt: skip
+        except TestgroveError:
+            return False
+        return True
+
+    def _copy(self, home: Path, top: Path, beside: Sequence[Path]) -> None:
+        temporary = home.with_name(f"{home.name}.{token_hex(4)}.tmp")
+        temporary.mkdir(parents=True, mode=0o755)
+        try:
+            shutil.copytree(top, temporary / top.parent.name / top.name)
+            for folder in beside:
+                if folder.is_dir():
+                    shutil.copytree(folder, temporary / folder.name)
+            for folder, _, names in os.walk(temporary):
+                for path in (Path(folder), *(Path(folder, name) for name in names)):
+                    path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o555)
+            self._open_parents(temporary)
+            temporary.rename(home)
+        except OSError:
+            if not home.exists():  # else somebody was faster
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_socket(path: Path) -> None:
+    """Raise PreconditionError (``socket-path-too-long``) when a Unix socket cannot have this path."""
+    length = len(os.fsencode(path))
+    if length > SOCKET_PATH_LIMIT:
+        raise PreconditionError(
+            "socket-path-too-long",
+            f"the socket {path} has a path of {length} bytes, {SOCKET_PATH_LIMIT} are the limit",
+            hint="set TESTGROVE_SCRATCH_DIR to a shorter folder",
+        )
+
+
+def _died(program: Program, status: int, log: Path) -> TestgroveError:
+    tail = _tail(log)
+    if any(sign in tail for sign in _TAKEN):
+        return PreconditionError(
+            "port-taken", f"{program.what} cannot have port {program.port}: another process listens on it",
+            hint=f"ss -ltnp 'sport = :{program.port}'", port=program.port,
+        )  # fmt: skip
+    return UnavailableError("server-died", f"{program.what} ended with status {status} while it started:\n{tail}")
+
+
+def _tail(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return "(it wrote nothing)"
+    return "\n".join(lines[-_TAIL:]) or "(it wrote nothing)"

@@ -1,0 +1,227 @@
+"""What testgrove says to a PostgreSQL server: roles, databases, templates. Nothing here knows where it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import time
+from base64 import b64encode
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from psycopg import Connection
+
+    from testgrove.core.model import DatabaseAccess, Secret
+    from testgrove.services.base import Endpoint
+
+MAINTENANCE = "postgres"  # the database that administration connects to, like psql -l and createdb
+NAME_LIMIT = 63  # bytes
+_PATIENCE = 2.0  # seconds for clients that are about to leave
+_PAUSE = 0.001
+
+
+def load_driver() -> None:
+    """Import psycopg, for whoever can do so while something else goes on."""
+    import psycopg  # noqa: F401, PLC0415 - 0.1 to 0.2 s
+
+
+def connect(endpoint: Endpoint, database: str = MAINTENANCE) -> Connection[Any]:
+    """A connection in autocommit, through the socket. Raises UnavailableError."""
+    import psycopg  # noqa: PLC0415 - heavy, and an extra
+
+    with reported(f"connect to the database {database}"):
+        return psycopg.connect(
+            host=endpoint.socket_dir or endpoint.host, port=endpoint.port, user=endpoint.user,
+            password=endpoint.password.reveal(), dbname=database, autocommit=True, connect_timeout=10,
+        )  # fmt: skip
+
+
+@contextmanager
+def reported(what: str) -> Iterator[None]:
+    """Turn what the driver raises into expected errors. what: completes "cannot …"."""
+    from psycopg import Error, errors  # noqa: PLC0415 - heavy, and an extra
+
+    try:
+        yield
+    except (errors.TooManyConnections, errors.DiskFull) as error:
+        raise ExhaustedError("postgres-exhausted", f"cannot {what}: {_first_line(error)}", hint="df -h /dev/shm") from error
+    except Error as error:
+        raise UnavailableError("postgres-failed", f"cannot {what}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def create_database(endpoint: Endpoint, access: DatabaseAccess, template: str, template_role: str, owner: str) -> None:
+    """Make access true: a role and a clone of template that is wholly the role's, or nothing.
+
+    template_role: who owns what is in the template. owner: written on the database as its mark.
+    """
+    from psycopg import errors  # noqa: PLC0415 - heavy, and an extra
+
+    if len(access.name.encode()) > NAME_LIMIT:
+        raise UsageError("database-name-too-long", f"'{access.name}' is longer than {NAME_LIMIT} bytes")
+    with reported(f"create the database {access.name}"), connect(endpoint) as admin:
+        try:
+            _run(admin, f"CREATE ROLE {{}} LOGIN CREATEDB PASSWORD '{scram_verifier(access.password)}'", access.user)
+        except errors.DuplicateObject as error:
+            raise PreconditionError("database-exists", f"the database {access.name} is there already") from error
+        try:
+            _clone(admin, access, template, owner)
+            _hand_over(endpoint, access, template_role)
+            _copy_settings(admin, access, template, template_role)
+        except BaseException as error:
+            try:
+                drop_role_and_databases(endpoint, access.user)
+            except TestgroveError as second:
+                error.add_note(f"and cleaning up failed: {second}")
+            raise
+
+
+def _clone(admin: Connection[Any], access: DatabaseAccess, template: str, owner: str) -> None:
+    # FILE_COPY: 20 ms where WAL_LOG takes 100, with durability off and the data in memory.
+    strategy = " STRATEGY FILE_COPY" if admin.info.server_version >= 150000 else ""
+    _run(admin, f"CREATE DATABASE {{}} OWNER {{}} TEMPLATE {{}}{strategy}", access.name, access.user, template)
+    _run(admin, "REVOKE ALL ON DATABASE {} FROM PUBLIC", access.name)
+    mark = owner.replace("'", "''")
+    _run(admin, "COMMENT ON DATABASE {} IS " + f"'testgrove: {mark}'".replace("{", "{{").replace("}", "}}"), access.name)
+
+
+def _hand_over(endpoint: Endpoint, access: DatabaseAccess, role: str) -> None:
+    """Make the clone's objects the new role's.
+
+    Membership in the template's role would cost nothing, but then a migration that a test runs meets two owners:
+    a replaced view cannot read a new table, a sequence cannot be OWNED BY another's column.
+    """
+    if role:
+        with connect(endpoint, access.name) as clone:
+            _run(clone, "REASSIGN OWNED BY {} TO {}", role, access.user)
+
+
+def _copy_settings(admin: Connection[Any], access: DatabaseAccess, template: str, role: str) -> None:
+    """ALTER DATABASE … SET and ALTER ROLE … SET are not cloned; a migration may have done either."""
+    found = admin.execute(
+        "SELECT d.oid IS NOT NULL, r.oid IS NOT NULL, unnest(s.setconfig) FROM pg_db_role_setting s"
+        " LEFT JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole"
+        " WHERE (d.datname = %s OR s.setdatabase = 0) AND (r.rolname = %s OR s.setrole = 0)"
+        " AND NOT (s.setdatabase = 0 AND s.setrole = 0)",
+        (template, role),
+    ).fetchall()
+    for of_database, of_role, setting in found:
+        name, _, value = setting.partition("=")
+        admin.execute("SELECT set_config(%s, %s, false)", (name, value))
+        # FROM CURRENT: only the server knows which settings are lists.
+        if of_role:
+            where = " IN DATABASE {}" if of_database else ""
+            names = (access.user, access.name) if of_database else (access.user,)
+            _run(admin, f"ALTER ROLE {{}}{where} SET {{}} FROM CURRENT", *names, *name.split("."))
+        else:
+            _run(admin, "ALTER DATABASE {} SET {} FROM CURRENT", access.name, *name.split("."))
+        _run(admin, "RESET {}", *name.split("."))
+
+
+def drop_role_and_databases(endpoint: Endpoint, role: str) -> None:
+    """Drop every database a role owns, and the role. Nothing to do when there is no such role."""
+    with reported(f"drop the database {role}"), connect(endpoint) as admin:
+        if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
+            return
+        owned = admin.execute(
+            "SELECT datname, datistemplate FROM pg_database WHERE datdba = (SELECT oid FROM pg_roles WHERE rolname = %s)",
+            (role,),
+        ).fetchall()
+        for name, is_template in owned:
+            if is_template:
+                _run(admin, "ALTER DATABASE {} IS_TEMPLATE false", name)
+            # DROP waits in steps of 100 ms for a client that is just leaving; this does not.
+            force = "" if wait_until_left(admin, name, _PATIENCE) else " WITH (FORCE)"
+            _run(admin, f"DROP DATABASE IF EXISTS {{}}{force}", name)
+        _run(admin, "DROP OWNED BY {}", role)
+        _run(admin, "DROP ROLE {}", role)
+
+
+def wait_until_left(admin: Connection[Any], database: str, timeout: float) -> bool:
+    """Wait until nobody is connected to a database; whether that came true within timeout seconds."""
+    deadline = time.monotonic() + timeout
+    while admin.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s LIMIT 1", (database,)).fetchone():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_PAUSE)
+    return True
+
+
+def add_extensions(endpoint: Endpoint, names: tuple[str, ...]) -> None:
+    """Into template1, so that a database that a test drops and creates again has them too."""
+    if names:
+        with reported(f"create the extensions {', '.join(names)}"), connect(endpoint, "template1") as template1:
+            for name in names:
+                _run(template1, "CREATE EXTENSION IF NOT EXISTS {} CASCADE", name)
+
+
+def lower_password_cost(endpoint: Endpoint) -> None:
+    """Make our own connections as cheap as a worktree's."""
+    with reported("set the superuser's password"), connect(endpoint) as admin:
+        _run(admin, f"ALTER ROLE {{}} PASSWORD '{scram_verifier(endpoint.password)}'", endpoint.user)
+
+
+def own_public_schema(endpoint: Endpoint, access: DatabaseAccess) -> None:
+    """Up to version 14 the schema public is the superuser's; from 15 on it is the database's owner's."""
+    with connect(endpoint, access.name) as admin:
+        if admin.info.server_version < 150000:
+            _run(admin, "ALTER SCHEMA public OWNER TO {}", access.user)
+
+
+def seal(endpoint: Endpoint, access: DatabaseAccess, name: str) -> str:
+    """Make a database that has been migrated into a template with its final name; return what should be known."""
+    note = ""
+    with reported(f"seal the template {name}"), connect(endpoint) as admin:
+        if not wait_until_left(admin, access.name, _PATIENCE):
+            note = _end_clients(admin, access.name)
+        with connect(endpoint, access.name) as database:
+            database.execute("ANALYZE")
+        _run(admin, "ALTER DATABASE {} ALLOW_CONNECTIONS false IS_TEMPLATE true", access.name)
+        _run(admin, "ALTER DATABASE {} OWNER TO {}", access.name, endpoint.user)
+        _run(admin, "ALTER ROLE {} NOLOGIN PASSWORD NULL", access.user)
+        if not wait_until_left(admin, access.name, _PATIENCE):
+            _end_clients(admin, access.name)
+        _run(admin, "ALTER DATABASE {} RENAME TO {}", access.name, name)
+    return note
+
+
+def _end_clients(admin: Connection[Any], database: str) -> str:
+    ended = admin.execute(
+        "SELECT pg_terminate_backend(pid), coalesce(nullif(application_name, ''), 'a client'), state"
+        " FROM pg_stat_activity WHERE datname = %s",
+        (database,),
+    ).fetchall()
+    if not wait_until_left(admin, database, _PATIENCE):
+        raise UnavailableError("template-in-use", f"clients of {database} do not end although they were told to")
+    who = ", ".join(f"{name} ({state or 'starting'})" for _, name, state in ended)
+    return f"the migration left {len(ended)} connections open, which were ended: {who}"
+
+
+def scram_verifier(password: Secret) -> str:
+    """What the server stores of a password, from a single iteration.
+
+    Many iterations protect a password that people choose against being guessed from its verifier. Ours are random,
+    and each connection that a test makes would pay for them: 5 ms where this takes 2.
+    """
+    salt = os.urandom(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.reveal().encode(), salt, 1)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    encoded = [b64encode(part).decode() for part in (salt, stored, server)]
+    return f"SCRAM-SHA-256$1:{encoded[0]}${encoded[1]}:{encoded[2]}"
+
+
+def _run(connection: Connection[Any], statement: str, *names: str) -> None:
+    """Execute a statement whose ``{}`` are names."""
+    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
+
+    connection.execute(sql.SQL(statement).format(*(sql.Identifier(name) for name in names)))  # type: ignore[arg-type]

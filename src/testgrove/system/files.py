@@ -1,0 +1,314 @@
+"""Files: atomic writes, manifests, the trash, deletion, free space, moving outputs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testgrove.core.ownership import Entry, Manifest
+from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+_MISSING = (-1, 0, 0)
+_DEEPEST = 100  # one descriptor for each level while a tree is deleted
+_PATIENCE = 10.0  # seconds for files that appear while a tree is deleted
+
+
+@contextmanager
+def explained(what: str, path: Path | str) -> Iterator[None]:
+    """Turn an OSError into an expected error. what: a verb and its object (``write the environment
+    file``)."""
+    try:
+        yield
+    except OSError as error:
+        raise _explain(what, path, error) from error
+
+
+def _explain(what: str, path: Path | str, error: OSError) -> TestgroveError:
+    message = f"cannot {what} {path}: {(error.strerror or str(error)).lower()}"
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return ExhaustedError("disk-full", message, hint=f"df -h {path}", path=str(path))
+        case errno.EACCES | errno.EPERM:
+            return PreconditionError("not-permitted", message, hint=f"ls -ld {path}", path=str(path))
+        case errno.EROFS:
+            return PreconditionError("read-only", message, hint=f"findmnt -T {path}", path=str(path))
+        case errno.ENOENT | errno.ENOTDIR | errno.EEXIST | errno.EISDIR | errno.ENAMETOOLONG | errno.ELOOP:
+            return PreconditionError("path-unusable", message, hint=f"ls -ld {path}", path=str(path))
+    return UnavailableError("file-system", message, hint=f"ls -ld {path}", path=str(path))
+
+
+def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
+    """Replace a file as a whole: a reader sees the old one or the new one. mode: exact, whatever the umask
+    is."""
+    content = data.encode() if isinstance(data, str) else data
+    temporary = path.parent / f".{path.name[:200]}.{secrets.token_hex(4)}.tmp"
+    with explained("write", path):
+        descriptor = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                os.fchmod(file.fileno(), mode)
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def entries(tree: Path, paths: Iterable[str]) -> list[Entry]:
+    """Look at paths of a checkout. A folder (a nested repository, a submodule) is looked at with all it
+    holds."""
+    top = f"{tree}/"
+    with explained("look at the files of", tree):
+        return [Entry(path, *_look(top + path)) for path in paths]
+
+
+def _look(path: str) -> tuple[int, int, int]:
+    try:
+        found = os.lstat(path.rstrip("/"))
+    except (FileNotFoundError, NotADirectoryError):
+        return _MISSING
+    if stat.S_ISDIR(found.st_mode):
+        return _look_inside(path, found)
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _look_inside(top: str, found: os.stat_result) -> tuple[int, int, int]:
+    """A folder as one entry: how many things it holds, and the newest of them."""
+    count, newest = 0, found.st_mtime_ns
+    for folder, folders, files in os.walk(top):
+        count += len(folders) + len(files)
+        for name in (*folders, *files):
+            with suppress(FileNotFoundError):
+                newest = max(newest, os.lstat(f"{folder}/{name}").st_mtime_ns)
+    return count, newest, found.st_ino
+
+
+def take_manifest(tree: Path, paths: Iterable[str], *, theirs: Collection[str] = ()) -> Manifest:
+    """The manifest of paths as they are now. theirs: paths that were the user's before, and stay so."""
+    return Manifest.of(entries(tree, paths), theirs=theirs)
+
+
+def save_manifest(path: Path, manifest: Manifest) -> None:
+    """Write a manifest to a file, atomically."""
+    atomic_write(path, manifest.dump(), 0o600)
+
+
+def load_manifest(path: Path) -> Manifest | None:
+    """The manifest in a file; None where there is none, or one that cannot be read (then nothing counts as
+    ours)."""
+    try:
+        return Manifest.load(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def trash_place(path: Path, trash: Path) -> Path:
+    """A name in the trash folder that nothing has, for a lease to name before the move."""
+    return trash / f"{path.name[:200]}.{secrets.token_hex(6)}"
+
+
+def move_to_trash(path: Path, trash: Path, *, place: Path | None = None) -> Path:
+    """Rename path into the trash folder of its file system; return where it is now.
+
+    place: from trash_place(). Raises PreconditionError when it is missing, busy or on another file system.
+    """
+    target = place or trash_place(path, trash)
+    with explained("move to the trash", path):
+        trash.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            path.rename(target)
+        except PermissionError:
+            # An ordinary user cannot move a folder that is read-only: its ".." changes.
+            if not path.is_symlink():
+                path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IRWXU)
+            path.rename(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            raise PreconditionError(
+                "trash-elsewhere",
+                f"{path} and the trash folder {trash} are on different file systems",
+                hint=f"df {path} {trash}",
+            ) from error
+    return target
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that can be written at path, or at its nearest parent that exists."""
+    place = path
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    with explained("read the free space of", place):
+        found = os.statvfs(place)
+    return found.f_bavail * found.f_frsize
+
+
+def require_free(path: Path, amount: int) -> None:
+    """Raise ExhaustedError (``disk-full``) when fewer than amount bytes can be written at path."""
+    free = free_bytes(path)
+    if free < amount:
+        raise ExhaustedError(
+            "disk-full",
+            f"{path}: {amount / 1e6:.0f} MB of free disk space are needed, {free / 1e6:.0f} MB are there",
+            hint="testgrove cleanup --max-age 24",
+            path=str(path),
+            free=free,
+            needed=amount,
+        )
+
+
+def collect(outputs: Iterable[str], tree: Path, destination: Path) -> list[Path]:
+    """Move outputs (paths relative to tree) under destination, at the same relative paths; return where
+    they are.
+
+    Nothing is overwritten: a name that is taken gets a number (``junit.1.xml``). Outputs that are gone are
+    left out.
+    """
+    moved = []
+    for output in outputs:
+        source, target = tree / output, destination / output
+        with explained("keep the output", source):
+            if not os.path.lexists(source):
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target = _reserve(target)
+            _move(source, target)
+        moved.append(target)
+    return moved
+
+
+def _reserve(target: Path) -> Path:
+    """Make an empty file that nobody else has, so that two that collect at once never meet."""
+    number, name = 0, target
+    while True:
+        try:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            number += 1
+            name = target.with_name(f"{target.stem}.{number}{target.suffix}")
+        else:
+            return name
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            target.unlink(missing_ok=True)
+            raise
+        target.unlink()
+        shutil.copy2(source, target, follow_symlinks=False)
+        source.unlink()
+
+
+def delete_tree(path: Path, *, within: Path) -> None:
+    """Delete a folder and all it holds; nothing to do where it is gone.
+
+    within: the folder it must lie in; anything else is refused (PreconditionError ``outside``), as is a
+    tree with something mounted in it (``mounted-inside``). Links are removed, never followed; read-only
+    folders and files that appear meanwhile are dealt with.
+    """
+    place = path.parent.resolve() / path.name
+    if path.name in ("", ".", "..") or within.resolve() not in place.parents:
+        raise PreconditionError(
+            "outside", f"{path} is not in {within}: it is not deleted", hint=f"ls -ld {path}"
+        )
+    if mounts := [m for m in _mount_points() if m == place or place in m.parents]:
+        raise PreconditionError(
+            "mounted-inside",
+            f"{mounts[0]} is a mount point: {path} is not deleted",
+            hint=f"umount {mounts[0]}",
+        )
+    with explained("delete", path):
+        try:
+            parent = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            _Deletion(parent).remove(place.name)
+        finally:
+            os.close(parent)
+
+
+def _mount_points() -> list[Path]:
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return []
+    # Blanks in a mount point stand there as octal escapes.
+    return [Path(os.fsdecode(line.split()[4].decode("unicode_escape").encode("latin-1"))) for line in lines]
+
+
+class _Deletion:
+    """Deletes relative to open folders, so that a folder that is swapped for a link meanwhile leads
+    nowhere."""
+
+    def __init__(self, parent: int) -> None:
+        self._parent = parent
+        self._waiting: list[str] = []
+
+    def remove(self, name: str) -> None:
+        self._waiting.append(name)
+        while self._waiting:
+            self._remove(self._waiting.pop(), self._parent, 0)
+
+    def _remove(self, name: str, parent: int, depth: int) -> None:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
+                os.unlink(name, dir_fd=parent)
+            elif depth >= _DEEPEST:
+                self._lift(name, parent)
+            else:
+                self._remove_folder(name, parent, depth)
+
+    def _remove_folder(self, name: str, parent: int, depth: int) -> None:
+        folder = _open_folder(name, parent)
+        deadline = 0.0
+        try:
+            while True:
+                for inner in os.listdir(folder):  # noqa: PTH208 - it is a descriptor
+                    self._remove(inner, folder, depth + 1)
+                try:
+                    os.rmdir(name, dir_fd=parent)
+                except OSError as error:
+                    deadline = deadline or time.monotonic() + _PATIENCE
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.002)
+                else:
+                    return
+        finally:
+            os.close(folder)
+
+    def _lift(self, name: str, parent: int) -> None:
+        """Move a folder that lies too deep up to the top, to be deleted from there."""
+        os.close(_open_folder(name, parent))
+        lifted = f".testgrove-deep.{secrets.token_hex(6)}"
+        os.rename(name, lifted, src_dir_fd=parent, dst_dir_fd=self._parent)
+        self._waiting.append(lifted)
+
+
+def _open_folder(name: str, parent: int) -> int:
+    """Open a folder for deletion, made writable where its owner had made it read-only."""
+    flags = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(name, flags | os.O_PATH, dir_fd=parent)
+    try:
+        mode = stat.S_IMODE(os.fstat(handle).st_mode)
+        if mode & stat.S_IRWXU != stat.S_IRWXU:
+            Path(f"/proc/self/fd/{handle}").chmod(mode | stat.S_IRWXU)
+    finally:
+        os.close(handle)
+    return os.open(name, flags | os.O_RDONLY, dir_fd=parent)

@@ -1,0 +1,45 @@
+"""git: repositories, refs, snapshots, checkouts and their state, by porcelain output and exit codes."""
+
+from testgrove.system.git_checkouts import add_checkout, detach, populate, remove_checkout, retarget
+from testgrove.system.git_repository import (
+    CheckoutRecord,
+    Repository,
+    Resolved,
+    checkouts,
+    create_branch,
+    delete_branch_if_at,
+    discover,
+    exclude,
+    listed_files,
+    resolve,
+    tracks,
+    tree_of,
+)
+from testgrove.system.git_snapshot import Snapshot, snapshot
+from testgrove.system.git_status import CheckoutStatus, Commit, foreign_commits, status
+
+__all__ = [
+    "CheckoutRecord",
+    "CheckoutStatus",
+    "Commit",
+    "Repository",
+    "Resolved",
+    "Snapshot",
+    "add_checkout",
+    "checkouts",
+    "create_branch",
+    "delete_branch_if_at",
+    "detach",
+    "discover",
+    "exclude",
+    "foreign_commits",
+    "listed_files",
+    "populate",
+    "remove_checkout",
+    "resolve",
+    "retarget",
+    "snapshot",
+    "status",
+    "tracks",
+    "tree_of",
+]

@@ -1,0 +1,193 @@
+"""Checkouts of our own: made, filled, moved to another commit, taken away.
+
+git's worktree commands fail when several run at once, so they run under one lock, for about 10 ms; files
+are checked out after it is released.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testgrove.errors import PreconditionError, UnavailableError
+from testgrove.system import process
+from testgrove.system.files import explained
+from testgrove.system.git_call import LONGEST, Run, call, call_common, raise_if_full, require, run_long
+from testgrove.system.git_repository import LOCK_REASON, Repository, checkouts, create_branch, git_lock
+from testgrove.system.git_submodules import update_submodules
+
+if TYPE_CHECKING:
+    from testgrove.system.locks import OnWait
+
+_WORKERS = ("-c", "checkout.workers=4")  # half the time of one, also on two cores
+
+
+def add_checkout(
+    repository: Repository,
+    path: Path,
+    commit: str,
+    *,
+    branch: str | None = None,
+    new_branch: str | None = None,
+    on_wait: OnWait | None = None,
+) -> bool:
+    """Make an empty checkout at an absolute path, for populate() to fill; whether its HEAD is detached.
+
+    branch: be on this local branch, unless it is checked out somewhere else or no longer at commit.
+    new_branch: make this one at commit, and be on it. Raises PreconditionError (``path-exists``,
+    ``checkout-exists``, ``branch-exists``, ``invalid-branch``) and UnavailableError.
+    """
+    with git_lock(repository, on_wait):
+        if os.path.lexists(path) and not _is_empty(path):
+            raise PreconditionError("path-exists", f"{path} exists already", hint=f"ls -la {path}")
+        if _records_of(repository, path):
+            raise PreconditionError(
+                "checkout-exists",
+                f"git has a checkout at {path} on record, and it is gone",
+                hint=f"git worktree remove -f -f {path}",
+            )
+        if new_branch:
+            create_branch(repository, new_branch, commit)
+            _add(repository, path, new_branch)
+            return False
+        if branch and _is_free(repository, branch, commit):
+            try:
+                _add(repository, path, branch)
+            except UnavailableError:  # being rebased or bisected somewhere, which git's list does not tell
+                _forget_half_made(repository, path)
+            else:
+                return False
+        _add(repository, path, commit, "--detach")
+        return True
+
+
+def _add(repository: Repository, path: Path, start: str, *options: str) -> None:
+    with explained("make the folder", path):
+        path.mkdir(parents=True, exist_ok=True)
+    settings = ("-c", "worktree.guessRemote=false", "-c", "worktree.useRelativePaths=false")
+    words = ("--quiet", "--no-checkout", "--no-track", "--lock", "--reason", LOCK_REASON, *options)
+    answer = call_common(repository.common_dir, *settings, "worktree", "add", *words, "--", str(path), start)
+    if answer.status != 0:
+        raise_if_full(path)
+    require(answer, f"make a checkout at {path}", code="checkout-failed")
+
+
+def _is_free(repository: Repository, branch: str, commit: str) -> bool:
+    if any(record.branch == branch for record in checkouts(repository)):
+        return False
+    answer = call_common(
+        repository.common_dir, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}^{{commit}}"
+    )
+    return answer.out.strip().decode() == commit
+
+
+def populate(path: Path, commit: str, *, run: Run = process.run) -> None:
+    """Fill a checkout with a commit's files, submodules included; HEAD and its branch stay where they are.
+
+    Raises UnavailableError (``checkout-failed``, ``submodules-failed``) and ExhaustedError (``disk-full``).
+    """
+    words = ("read-tree", "--reset", "-u", commit)
+    run_long(run, path, "check out the files of", *_WORKERS, *words)
+    update_submodules(path, run)
+
+
+def retarget(path: Path, commit: str, *, run: Run = process.run) -> None:
+    """Move a checkout to another commit, detached, as if it were new: only its ``.venv`` stays.
+
+    HEAD's reflog begins anew, so that what was checked out before does not count as the user's. The caller
+    has made sure that nothing there is the user's. Raises as populate() does.
+    """
+    words = ("checkout", "--quiet", "--force", "--no-recurse-submodules", "--detach", commit)
+    run_long(run, path, "check out another commit in", *_WORKERS, *words)
+    update_submodules(path, run)
+    run_long(run, path, "clean", "clean", "-ffdxq", "-e", "/.venv")
+    if (path / ".gitmodules").exists():
+        words = ("submodule", "--quiet", "foreach", "--recursive", "git clean -ffdxq")
+        run_long(run, path, "clean the submodules of", *words)
+    require(call(path, "reflog", "expire", "--expire=all", "HEAD"), f"begin the reflog of {path} anew")
+
+
+def detach(path: Path) -> None:
+    """Take a checkout's HEAD off its branch, at the same commit; the index and the files stay as they are."""
+    require(call(path, "update-ref", "--no-deref", "HEAD", "HEAD"), f"detach the HEAD of {path}")
+
+
+def remove_checkout(repository: Repository, path: Path, on_wait: OnWait | None = None) -> None:
+    """Take git's record of a checkout away, whole or half made; the caller has moved its folder away.
+
+    Nothing to do where the record, or the repository, is gone. Another record is never touched, as ``git
+    worktree prune`` would. Raises PreconditionError (``checkout-in-place``) while the checkout is still
+    there.
+    """
+    if not repository.common_dir.is_dir():
+        return
+    with git_lock(repository, on_wait):
+        if not (records := _records_of(repository, path)):
+            return
+        if os.path.lexists(path):
+            if any(_points_to(path, record) for record in records):
+                raise PreconditionError(
+                    "checkout-in-place", f"{path} is still there", hint=f"git worktree remove {path}"
+                )
+            if _is_empty(path):
+                path.rmdir()
+        if not os.path.lexists(path):  # else git would look at what somebody else put there
+            call_common(
+                repository.common_dir, "worktree", "remove", "-f", "-f", "--", str(path), timeout=LONGEST
+            )
+        _forget_half_made(repository, path)
+
+
+def _forget_half_made(repository: Repository, path: Path) -> None:
+    """Remove what is left of a path's records: those that git itself cannot read any more."""
+    with explained("remove git's record of", path):
+        for record in _records_of(repository, path):
+            shutil.rmtree(record)
+        records = repository.common_dir / "worktrees"
+        if records.is_dir() and not any(records.iterdir()):
+            records.rmdir()
+
+
+def _records_of(repository: Repository, path: Path) -> list[Path]:
+    """The folders in which git keeps a checkout's record.
+
+    `git worktree add` makes the folder, then ``locked``, then ``gitdir`` which names the checkout: one that
+    was killed before that is known by its name and by being ours, or empty.
+    """
+    records = repository.common_dir / "worktrees"
+    if not records.is_dir():
+        return []
+    named = re.compile(re.escape(re.sub(r"[^A-Za-z0-9._-]", "-", path.name)) + r"\d*")
+    found = []
+    for record in records.iterdir():
+        gitdir = _first_line(record / "gitdir")
+        if gitdir:
+            if _same(Path(os.path.abspath(record / gitdir)).parent, path):  # noqa: PTH100 - the path itself may be gone
+                found.append(record)
+        elif named.fullmatch(record.name) and (
+            _first_line(record / "locked") == LOCK_REASON or _is_empty(record)
+        ):
+            found.append(record)
+    return found
+
+
+def _points_to(path: Path, record: Path) -> bool:
+    return _same(Path(_first_line(path / ".git").removeprefix("gitdir: ") or "/"), record)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.parent.resolve() / one.name == other.parent.resolve() / other.name
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return os.fsdecode(path.read_bytes()).removesuffix("\n")
+    except OSError:
+        return ""
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())

@@ -1,0 +1,44 @@
+"""What this machine, or this container, carries."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+MEMORY_FOR_A_JOB = 768 * 1024**2
+
+
+def default_jobs() -> int:
+    """How many cells run at once unless told: one for each CPU we may use, as far as free memory carries them."""
+    by_memory = available_memory() // MEMORY_FOR_A_JOB
+    return max(1, min(usable_cpus(), by_memory))
+
+
+def usable_cpus() -> int:
+    """CPUs by affinity, further limited by a cgroup's quota."""
+    cpus = len(os.sched_getaffinity(0))
+    quota = _read(_CGROUP / "cpu.max").split()
+    if len(quota) == 2 and quota[0].isdigit():
+        return max(1, min(cpus, math.ceil(int(quota[0]) / int(quota[1]))))
+    return cpus
+
+
+def available_memory() -> int:
+    """Bytes that can be used without swapping, by the kernel's estimate, further limited by a cgroup."""
+    available = 2**62
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) * 1024
+    limit, used = _read(_CGROUP / "memory.max").strip(), _read(_CGROUP / "memory.current").strip()
+    if limit.isdigit() and used.isdigit():
+        available = min(available, int(limit) - int(used))
+    return available
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError:
+        return ""

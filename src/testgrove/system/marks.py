@@ -1,0 +1,244 @@
+"""Marks: numbers that the kernel hands down to every descendant of a process.
+
+An environment variable can be cleared, a session left, a parent lost. A resource limit that means nothing
+stays: it survives fork, exec, setsid, `env -i`, `unshare --user` and setuid, and shows in /proc/PID/limits. A
+run's mark is RLIMIT_RTTIME, which concerns real-time processes only. A supervisor's own mark is RLIMIT_LOCKS,
+which Linux has not looked at since 2.4; so the two do not displace each other.
+
+Soft limit: the newest mark. Hard limit: the first mark, kept, because an unprivileged testgrove inside a job
+of another one may not raise it; so both the outer and the inner one find everything that is theirs. (A third
+one inside the second replaces the second's mark.)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import select
+import signal
+import threading
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from testgrove.errors import PreconditionError, UnavailableError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+RLIMIT_LOCKS = 10  # resource does not name these two
+RLIMIT_RTTIME = 15
+
+# A mark from its top: 7 bits that tell it from a real limit | 34 bits that count down in quarters of a second
+# from 1970, so that a later mark is smaller and fits below an outer one | 22 bits of pid, so that no two
+# processes make the same one. 63 bits in all: setrlimit takes a signed number.
+_PREFIX = 0x74 << 56
+_TICKS = 1 << 34
+_PID_BITS = 22
+
+_lock = threading.Lock()
+_previous = _TICKS
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A number that a process and all its descendants carry."""
+
+    value: int
+
+    def __str__(self) -> str:
+        """The key to keep in a record: 14 hexadecimal digits."""
+        return f"{self.value & ~_PREFIX:014x}"
+
+    @classmethod
+    def parse(cls, key: str) -> Mark:
+        """The mark of a key. Raises UsageError for anything that str() does not make."""
+        if not re.fullmatch("[0-9a-f]{14}", key):
+            raise UsageError("invalid-mark", f"{key!r} is not the key of a mark")
+        return cls(_PREFIX | int(key, 16))
+
+    @classmethod
+    def new(cls) -> Mark:
+        """A mark that nobody has had, lower than those that this process carries or has made."""
+        global _previous  # noqa: PLW0603 - the clock's resolution is coarser than two calls
+        carried = [_ticks(mark) for kind in (RLIMIT_RTTIME, RLIMIT_LOCKS) for mark in _own(kind)]
+        with _lock:
+            _previous = min(
+                _TICKS - 1 - int(time.time() * 4), *(below - 1 for below in [*carried, _previous])
+            )
+            return cls(_PREFIX | _previous << _PID_BITS | os.getpid())
+
+    def apply(self, kind: int = RLIMIT_RTTIME) -> None:
+        """Set the mark on the calling process, and so on every process that it starts from now on.
+
+        Raises PreconditionError where an administrator's lower hard limit forbids it.
+        """
+        hard = resource.getrlimit(kind)[1]
+        try:
+            resource.setrlimit(kind, (self.value, hard if _is_mark(hard) else self.value))
+        except (ValueError, OSError) as error:
+            raise PreconditionError(
+                "mark-refused",
+                f"the hard limit of {hard} for resource {kind} does not let testgrove mark its processes",
+                hint="start testgrove without that limit (ulimit -R unlimited)",
+            ) from error
+
+
+@dataclass(frozen=True)
+class MarkedProcess:
+    """A living process that carries a mark. start_time: clock ticks since the machine started."""
+
+    pid: int
+    start_time: int
+    command: str
+
+    def __str__(self) -> str:
+        return f"{self.pid} {self.command}"
+
+
+def marks_of(pid: int) -> tuple[Mark, ...]:
+    """All marks that a process carries, the newest first; a zombie still carries them."""
+    words = (int(word) for word in _read(pid, "limits").split() if word.isdigit())
+    return tuple(Mark(value) for value in sorted({word for word in words if _is_mark(word)}))
+
+
+def mark_of(pid: int) -> Mark | None:
+    """The newest mark that a process carries, or None."""
+    return next(iter(marks_of(pid)), None)
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended and waits to be reaped."""
+    return _start_time(pid) is None and bool(_read(pid, "stat"))
+
+
+def marked(mark: Mark, *, exclude: Collection[int] = ()) -> list[MarkedProcess]:
+    """The living processes that carry a mark, the calling one included, newest pid first."""
+    return list(_Scan(mark, exclude))
+
+
+def end_marked(
+    mark: Mark, *, exclude: Collection[int] = (), grace: float = 0.0, timeout: float = 5.0
+) -> list[MarkedProcess]:
+    """End all processes that carry a mark, except the calling one, and return them.
+
+    grace: seconds between TERM and KILL; 0 kills at once. timeout: seconds that a KILL may take. Raises
+    UnavailableError (``processes-survive``) for those that cannot be ended.
+    """
+    exclude = {*exclude, os.getpid()}
+    ended: dict[int, MarkedProcess] = {}
+    if grace > 0:
+        found = marked(mark, exclude=exclude)
+        ended.update((process.pid, process) for process in found)
+        _signal(mark, found, signal.SIGTERM, time.monotonic() + grace)
+    deadline = time.monotonic() + timeout
+    quiet = 0
+    while True:
+        scan = _Scan(mark, exclude)
+        found = []
+        for process in scan:  # killed as it is found: a tree grows while it is killed
+            found.append(process)
+            _signal(mark, [process], signal.SIGKILL, 0.0)
+        ended.update((process.pid, process) for process in found)
+        # A parent that vanished under the scan may have left a child that the scan had passed by already.
+        quiet = 0 if found else quiet + 1
+        if quiet and (not scan.disturbed or quiet == 5):
+            return list(ended.values())
+        if found and time.monotonic() > deadline:
+            names = "; ".join(str(process) for process in found[:10])
+            raise UnavailableError(
+                "processes-survive",
+                f"these processes could not be ended: {names}",
+                hint="end them as the user they belong to",
+                pids=[p.pid for p in found],
+            )
+        _signal(mark, found, signal.SIGKILL, min(deadline, time.monotonic() + 0.1))
+
+
+class _Scan:
+    """One pass over all processes. disturbed: one of them ended meanwhile, so the pass proves nothing."""
+
+    def __init__(self, mark: Mark, exclude: Collection[int]) -> None:
+        self.disturbed = False
+        self._mark = mark
+        self._exclude = exclude
+
+    def __iter__(self) -> Iterator[MarkedProcess]:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - a few ms matter
+        needle = b" %d " % self._mark.value
+        for pid in sorted(pids, reverse=True):  # the newest first: they are the ones that fork away
+            limits = _read(pid, "limits")
+            if needle in limits and pid not in self._exclude:
+                start_time = _start_time(pid)
+                if start_time is not None:
+                    yield MarkedProcess(pid, start_time, _command(pid))
+                    continue
+            if not limits:
+                self.disturbed = True
+
+
+def _signal(
+    mark: Mark, processes: Collection[MarkedProcess], number: signal.Signals, deadline: float
+) -> None:
+    """Send a signal to those that are still the same processes, and wait for their end until the deadline."""
+    with ExitStack() as stack:
+        poll = select.poll()
+        waiting = set()
+        for process in processes:
+            with suppress(
+                ProcessLookupError, PermissionError
+            ):  # gone, or another user's: the next scan tells
+                fd = os.pidfd_open(process.pid)
+                stack.callback(os.close, fd)
+                if b" %d " % mark.value in _read(process.pid, "limits") and (
+                    _start_time(process.pid) == process.start_time
+                ):
+                    poll.register(fd, select.POLLIN)
+                    waiting.add(fd)
+                    signal.pidfd_send_signal(fd, number)
+                    signal.pidfd_send_signal(fd, signal.SIGCONT)  # a stopped process does not see a TERM
+        while waiting and (left := deadline - time.monotonic()) > 0:
+            for fd, _ in poll.poll(left * 1000):
+                poll.unregister(fd)
+                waiting.discard(fd)
+
+
+def _own(kind: int) -> list[int]:
+    return [value for value in resource.getrlimit(kind) if _is_mark(value)]
+
+
+def _is_mark(value: int) -> bool:
+    return value > 0 and value >> 56 == _PREFIX >> 56
+
+
+def _ticks(value: int) -> int:
+    return (value & ~_PREFIX) >> _PID_BITS
+
+
+def _read(pid: int, name: str) -> bytes:
+    """A file of a process, or nothing when the process has ended or is hidden from us."""
+    try:
+        fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, 8192)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def _start_time(pid: int) -> int | None:
+    """Field 22 of /proc/PID/stat, or None for a process that is gone or a zombie."""
+    fields = _read(pid, "stat").rpartition(b")")[2].split()
+    if not fields or (fields[0] in b"ZX" and fields[17] == b"1"):  # a dead leader may have living threads
+        return None
+    return int(fields[19])
+
+
+def _command(pid: int) -> str:
+    words = _read(pid, "cmdline").rstrip(b"\0").replace(b"\0", b" ") or _read(pid, "comm").strip()
+    return words.decode(errors="replace")[:200]

@@ -1,0 +1,325 @@
+"""Runs one job after the other and ends each job's whole process tree.
+
+Started as ``python -I -S supervisor.py MARK``. A child subreaper: what a job's processes leave behind,
+daemons included, becomes a child of this process, so "no child is left" means that no descendant is left.
+Standard library only, one thread, and no import that costs more than it saves, because every slot starts one.
+
+Requests (JSON lines on stdin), one job at a time:
+    {"run": {argv, cwd, env, output, timeout, grace, user}}
+    {"end": {"grace": seconds}}
+Replies (JSON lines on stdout):
+    {"started": pid} or {"failed": {errno, message, what}}, then {"ended": {exit_code, signal, timed_out,
+    cancelled, duration, user_cpu, system_cpu, max_rss_kb, survivors}}
+
+When stdin closes, everything is killed and the process exits.
+"""
+# ruff: noqa: PTH110, PTH123, PTH208 - importing pathlib would add a third to the time that a start takes
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from contextlib import suppress
+
+TYPE_CHECKING = False  # typing costs 3 ms
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, NoReturn
+
+PR_SET_CHILD_SUBREAPER = 36
+RLIMIT_LOCKS = 10
+SETTLE = 0.2  # seconds for helpers that end just after their parent (multiprocessing's resource tracker)
+RETRY = 0.02  # seconds between two passes of KILL
+GIVE_UP = (
+    10.0  # seconds of KILL after which a process cannot be ended: another user's, or stuck in the kernel
+)
+SHOWN = 50  # survivors that are named
+KERNEL_LISTS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+
+
+class Spawn(Exception):  # noqa: N818 - an answer, not an error of this program
+    """The job could not be executed. what: command, cwd, output or user."""
+
+    def __init__(self, number: int, what: str) -> None:
+        super().__init__(os.strerror(number))
+        self.reply = {"errno": number, "message": os.strerror(number), "what": what}
+
+
+class Job:
+    """A job and its tree. phase: running, settling (ended by itself), ending (TERM was sent), killing."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.grace = float(request["grace"])
+        self.started = time.monotonic()
+        self.pid = spawn(request)
+        self.phase = "running"
+        self.due = float("inf") if request["timeout"] is None else self.started + request["timeout"]
+        self.give_up = float("inf")
+        self.result: dict[str, Any] = {
+            "exit_code": None, "signal": None, "timed_out": False, "cancelled": False, "duration": 0.0,
+            "user_cpu": 0.0, "system_cpu": 0.0, "max_rss_kb": 0, "survivors": [],
+        }  # fmt: skip
+
+    def reap(self) -> bool:
+        """Collect every child that has ended; whether any child is left."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            self.result["user_cpu"] += usage.ru_utime
+            self.result["system_cpu"] += usage.ru_stime
+            self.result["max_rss_kb"] = max(self.result["max_rss_kb"], usage.ru_maxrss)
+            if pid == self.pid:
+                self._ended(os.waitstatus_to_exitcode(status))
+
+    def _ended(self, code: int) -> None:
+        self.result["duration"] = time.monotonic() - self.started
+        self.result["exit_code" if code >= 0 else "signal"] = abs(code)
+        if self.phase == "running":
+            self.phase, self.due = "settling", time.monotonic() + SETTLE
+
+    def end(self, reason: str, grace: float) -> None:
+        """Begin to end the tree, or end it sooner. reason: timed_out or cancelled."""
+        if self.phase == "running":
+            self.result[reason] = True
+            self.phase, self.due = "ending", time.monotonic() + grace
+            if grace > 0:
+                for pid in list(descendants()):
+                    send(pid, signal.SIGTERM)
+                    send(pid, signal.SIGCONT)  # a stopped process does not see a TERM
+        elif self.phase == "ending":
+            self.due = min(self.due, time.monotonic() + grace)
+
+    def advance(self) -> bool:
+        """Do what is due; whether the whole tree is gone (or cannot be ended)."""
+        if not self.reap():
+            return True
+        now = time.monotonic()
+        if now < self.due:
+            return False
+        if self.phase == "running":
+            self.end("timed_out", self.grace)
+            return False
+        if self.phase == "settling":
+            self.result["survivors"] = [describe(pid) for pid in descendants()][:SHOWN]
+        if self.phase != "killing":
+            self.phase, self.give_up = "killing", now + GIVE_UP
+        if now > self.give_up:
+            self.result["survivors"] = [describe(pid) for pid in descendants()][:SHOWN]
+            return True
+        for pid in descendants():  # killed as they are found: the tree grows while it is killed
+            send(pid, signal.SIGKILL)
+        self.due = now + RETRY
+        return not self.reap()
+
+
+class Supervisor:
+    """The event loop: requests, ended children, and the time at which the job's next step is due."""
+
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        self.open = True  # whether the client still lives
+        self.buffer = b""
+        self.wake = wakeup()
+
+    def run(self) -> None:
+        """Serve until the client has gone and nothing of its jobs is left."""
+        poll = select.poll()
+        poll.register(0, select.POLLIN)
+        poll.register(self.wake, select.POLLIN)
+        while self.open or self.job:
+            due = self.job.due if self.job else float("inf")
+            wait = None if due == float("inf") else max(0.0, due - time.monotonic()) * 1000 + 1
+            for fd, _ in poll.poll(wait):
+                if fd == self.wake:
+                    os.read(self.wake, 4096)
+                elif not self.read():
+                    poll.unregister(0)
+            if self.job and self.job.advance():
+                self.finish(self.job)
+
+    def finish(self, job: Job) -> None:
+        """Report a job. A process that could not be ended must not be taken for a part of the next one."""
+        self.job = None
+        self.say({"ended": job.result})
+        if job.reap():
+            os._exit(1)
+
+    def read(self) -> bool:
+        """Take requests; False when the client has closed its end, or has died."""
+        data = os.read(0, 1 << 16)
+        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        for line in lines:
+            self.handle(json.loads(line))
+        if not data:
+            self.client_gone()
+        return bool(data)
+
+    def handle(self, request: dict[str, Any]) -> None:
+        if "run" in request:
+            try:
+                self.job = Job(request["run"])
+            except Spawn as failure:
+                self.say({"failed": failure.reply})
+            else:
+                self.say({"started": self.job.pid})
+        elif self.job:  # otherwise the job ended while the request was on its way
+            self.job.end("cancelled", float(request["end"]["grace"]))
+
+    def client_gone(self) -> None:
+        self.open = False
+        if self.job:
+            self.job.end("cancelled", 0.0)
+
+    def say(self, reply: dict[str, Any]) -> None:
+        data = json.dumps(reply).encode() + b"\n"
+        try:
+            while data:
+                data = data[os.write(1, data) :]
+        except BrokenPipeError:
+            self.client_gone()
+
+
+def spawn(request: dict[str, Any]) -> int:
+    """Execute the job in a session of its own and return its pid. Raises Spawn.
+
+    Not by subprocess: importing it costs half as much again as the rest of the start. The error pipe closes
+    by itself when exec succeeds; until then the child says which step failed.
+    """
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        execute(request, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        failure = pipe.read()
+    if failure:
+        os.waitpid(pid, 0)
+        number, what = failure.split()
+        raise Spawn(int(number), what.decode())
+    return pid
+
+
+def execute(request: dict[str, Any], failure: int) -> NoReturn:
+    """In the child: become the job, or say why not. Never returns into the parent's loop."""
+    what = "output"
+    try:
+        os.setsid()
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open(request["output"] or os.devnull, flags, 0o644), 1)
+        os.dup2(1, 2)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec keeps what is ignored
+            signal.signal(number, signal.SIG_DFL)
+        what = "user"
+        if request["user"]:
+            uid, gid = request["user"]
+            os.setgroups([])
+            os.setgid(gid)
+            os.setuid(uid)
+        what = "cwd"
+        if request["cwd"]:
+            os.chdir(request["cwd"])
+        what = "command"
+        os.execvpe(request["argv"][0], request["argv"], request["env"])  # noqa: S606 - no shell is meant
+    except OSError as error:
+        os.write(failure, b"%d %s" % (error.errno or errno.EIO, what.encode()))
+    except (ValueError, IndexError, TypeError):  # a NUL in a word, no word at all
+        os.write(failure, b"%d %s" % (errno.EINVAL, what.encode()))
+    finally:
+        os._exit(127)
+
+
+def descendants() -> Iterator[int]:
+    """The pids of all descendants, parents before children, zombies included.
+
+    A pid cannot have been given to a stranger between its reading and a signal: the kernel would have to hand
+    out all other pids first.
+    """
+    parents = [os.getpid()]
+    while parents:
+        for pid in children(parents.pop()):
+            yield pid
+            parents.append(pid)
+
+
+def children(parent: int) -> list[int]:
+    """The children of all threads of a process; none when it has ended."""
+    if not KERNEL_LISTS_CHILDREN:
+        return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and parent_of(pid) == parent]
+    found: list[int] = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in os.listdir(f"/proc/{parent}/task"):
+            found += map(int, read(f"/proc/{parent}/task/{task}/children").split())
+    return found
+
+
+def parent_of(pid: str) -> int:
+    """The parent's pid, or 0 when the process has ended."""
+    fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return int(fields[1]) if fields else 0
+
+
+def describe(pid: int) -> str:
+    """``pid command line`` of a process."""
+    words = (
+        read(f"/proc/{pid}/cmdline").rstrip(b"\0").replace(b"\0", b" ") or read(f"/proc/{pid}/comm").strip()
+    )
+    return f"{pid} {words.decode(errors='replace')[:200]}"
+
+
+def read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return b""
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # gone, or another user's: then GIVE_UP ends the wait
+        os.kill(pid, number)
+
+
+def wakeup() -> int:
+    """A descriptor that becomes readable with every SIGCHLD.
+
+    The terminal's signals get a handler that does nothing: exec resets a handler, but would keep SIG_IGN.
+    """
+    for number in signal.valid_signals():
+        if signal.getsignal(number) == signal.SIG_IGN and number not in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)  # inherited, from nohup for instance
+    for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    return reader
+
+
+def become_reaper(mark: int) -> None:
+    """Adopt all orphans below this process, and let all descendants carry the mark (see marks.py)."""
+    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise SystemExit("testgrove's supervisor could not become a child subreaper")
+    hard = resource.getrlimit(RLIMIT_LOCKS)[1]
+    with suppress(ValueError, OSError):  # an administrator's limit; the run's own mark finds the tree too
+        resource.setrlimit(RLIMIT_LOCKS, (mark, mark if hard == resource.RLIM_INFINITY else hard))
+
+
+if __name__ == "__main__":
+    os.chdir("/")  # a directory that somebody wants to remove is not ours to hold
+    become_reaper(int(sys.argv[1]))
+    Supervisor().run()
+    os._exit(0)  # nothing to tidy up, and somebody waits

@@ -1,0 +1,231 @@
+"""The auditor: looks at git, processes, ports, databases and files, never at testgrove's store or code.
+
+Every fault test is judged by it. What belongs to testgrove is known by what the kernel and git say of it: the mark in
+a process's resource limits, a working directory or a command line inside the places a test gave to testgrove, a port
+of the leased ranges, a record in a repository's git directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+MARK_PREFIX = 0x746  # the top bits of RLIMIT_RTTIME, in every process that testgrove's supervisors started
+
+
+@dataclass
+class Audit:
+    """What exists that belongs to testgrove, each thing as a line for people."""
+
+    records: list[str] = field(default_factory=list)
+    processes: list[str] = field(default_factory=list)
+    ports: list[str] = field(default_factory=list)
+    databases: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return any(vars(self).values())
+
+    def __str__(self) -> str:
+        return "\n".join(f"{kind}: {line}" for kind, lines in vars(self).items() for line in lines) or "nothing"
+
+
+@dataclass
+class Auditor:
+    """places: every folder that the test lets testgrove write to outside of repositories (scratch, memory, roots)."""
+
+    repositories: list[Path]
+    places: list[Path]
+    ports: tuple[range, ...] = ()
+    ignore_pids: frozenset[int] = frozenset()
+
+    def audit(self) -> Audit:
+        """Everything, parked and ready worktrees included."""
+        processes = self._processes()
+        return Audit(
+            records=[line for repository in self.repositories for line in git_records(repository)],
+            processes=[f"{process.pid} {' '.join(_cmdline(process))[:200]}" for process in processes],
+            ports=self._listeners(processes),
+            databases=self._databases(),
+            files=self._files(),
+        )
+
+    def broken(self) -> list[str]:
+        """What is neither a whole worktree nor none: half made checkouts, dead records, trash, strays."""
+        found = []
+        for repository in self.repositories:
+            found += half_made(repository)
+        for place in self.places:
+            found += [f"trash: {entry}" for entry in place.glob(".trash/*")]
+        return found
+
+    def leftovers(self) -> Audit:
+        """What must never be there between commands: processes, ports, databases, scratch files, half worktrees."""
+        found = self.audit()
+        found.records = []
+        known = {path for repository in self.repositories for path in checkouts(repository)}
+        found.files = [line for line in found.files if not any(inside(Path(line), path) for path in known)]
+        found.broken = self.broken()
+        return found
+
+    def assert_no_leftovers(self, within: float = 0.0) -> None:
+        """Nothing but whole worktrees is there; within: seconds it may take."""
+        self._settle(self.leftovers, within)
+
+    def assert_nothing(self, within: float = 0.0) -> None:
+        """Nothing at all is there."""
+
+        def look() -> Audit:
+            found = self.audit()
+            found.broken = self.broken()
+            return found
+
+        self._settle(look, within)
+
+    @staticmethod
+    def _settle(look, within: float) -> None:  # noqa: ANN001 - a closure of this class
+        deadline = time.monotonic() + within
+        found = look()
+        while found and time.monotonic() < deadline:
+            time.sleep(0.02)
+            found = look()
+        assert not found, f"the auditor found:\n{found}"
+
+    def _processes(self) -> list[psutil.Process]:
+        here = os.getpid()
+        return [
+            process for process in psutil.process_iter()
+            if process.pid not in {here, *self.ignore_pids} and self._belongs(process)
+        ]
+
+    def _belongs(self, process: psutil.Process) -> bool:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            if any(inside(Path(process.cwd()), place) for place in self.places):
+                return True
+            words = [*_cmdline(process), *(f"{k}={v}" for k, v in process.environ().items() if k != "PATH")]
+        except (psutil.Error, OSError):
+            return False
+        if not any(str(place) in word for place in self.places for word in words):
+            return False
+        return is_marked(process.pid) or any(str(place) in word for place in self.places for word in _cmdline(process))
+
+    def _listeners(self, processes: list[psutil.Process]) -> list[str]:
+        pids = {process.pid for process in processes}
+        found = []
+        for connection in psutil.net_connections("inet"):
+            if connection.status != psutil.CONN_LISTEN:
+                continue
+            port = connection.laddr.port
+            if connection.pid in pids or any(port in span for span in self.ports):
+                found.append(f"{connection.laddr.ip}:{port} pid {connection.pid}")
+        return found
+
+    def _databases(self) -> list[str]:
+        sockets = [path for place in self.places if place.exists() for path in place.rglob(".s.PGSQL.*")]
+        return [f"a PostgreSQL server answers at {path}" for path in sockets if answers(path)]
+
+    def _files(self) -> list[str]:
+        found: list[str] = []
+        for place in self.places:
+            if place.exists():
+                found += [str(path) for path in place.iterdir()]
+        return sorted(found)
+
+
+def is_marked(pid: int) -> bool:
+    """Whether a process carries a mark of testgrove's in its resource limits."""
+    try:
+        text = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
+    except OSError:
+        return False
+    match = re.search(r"^Max realtime timeout\s+(\S+)\s+(\S+)", text, re.MULTILINE)
+    return bool(match) and any(word.isdigit() and int(word) >> 52 == MARK_PREFIX for word in match.groups())
+
+
+def marked_processes() -> list[str]:
+    """Every process on this machine that carries a mark (tests that run at the same time have some, too)."""
+    return [f"{process.pid} {' '.join(_cmdline(process))[:200]}" for process in psutil.process_iter()
+            if is_marked(process.pid) and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def answers(path: Path) -> bool:
+    """Whether somebody accepts connections at a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+def git(repository: Path, *words: str) -> str:
+    """Plain git, by its own command."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(["git", "-C", repository, *words], check=True, text=True, capture_output=True, env=clean).stdout
+
+
+def checkouts(repository: Path) -> list[Path]:
+    """The linked worktrees' folders, as git lists them."""
+    fields = git(repository, "worktree", "list", "--porcelain", "-z").split("\0")
+    return [Path(each.removeprefix("worktree ")) for each in fields if each.startswith("worktree ")][1:]
+
+
+def git_records(repository: Path) -> list[str]:
+    """The records of linked worktrees in the git directory, whole or not."""
+    folder = repository / ".git/worktrees"
+    return sorted(str(entry) for entry in folder.iterdir()) if folder.is_dir() else []
+
+
+def half_made(repository: Path) -> list[str]:
+    """What git knows of a worktree that is not there, or is there in part."""
+    found = []
+    for record in git_records(repository):
+        pointer = Path(record) / "gitdir"
+        if not pointer.is_file():
+            found.append(f"{record}: no gitdir file")
+        elif not Path(pointer.read_text().strip()).is_file():
+            found.append(f"{record}: its worktree {pointer.read_text().strip()} is gone")
+    for path in checkouts(repository):
+        if path.exists():
+            found += [f"{path}: {problem}" for problem in problems(path)]
+    return found
+
+
+def problems(path: Path) -> list[str]:
+    """Why a worktree is not whole; empty for one that is."""
+    found = []
+    missing = git(path, "ls-files", "--deleted", "-z").split("\0")[:-1]
+    if missing:
+        found.append(f"{len(missing)} files are missing, such as {missing[0]}")
+    git(path, "rev-parse", "--verify", "HEAD^{commit}")
+    metadata = path / ".worktree-metadata.json"
+    if not metadata.is_file():
+        return [*found, "no metadata"]
+    document = json.loads(metadata.read_text())
+    env_file = path / document["env_file"]
+    if not env_file.is_file():
+        found.append("no environment file")
+    elif env_file.stat().st_mode & 0o077:
+        found.append("the environment file can be read by others")
+    if document["python"] and not os.access(path / ".venv/bin/python", os.X_OK):
+        found.append("no interpreter in .venv")
+    return found
+
+
+def inside(path: Path, folder: Path) -> bool:
+    """Whether path is folder or lies in it."""
+    return path == folder or folder in path.parents
+
+
+def _cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []

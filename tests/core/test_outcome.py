@@ -1,0 +1,78 @@
+"""A green result must mean that this tree's tests ran and passed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from testgrove.core.outcome import Ending, SessionFacts, is_pytest, judge
+
+
+def session(**outcomes: int) -> SessionFacts:
+    return SessionFacts(claimed=True, finished=True, outcomes=Counter(outcomes))
+
+
+def status(ending: Ending, facts: SessionFacts, *, pytest: bool = True) -> str:
+    return judge(ending, facts, pytest=pytest)[0]
+
+
+def test_passing_tests_pass():
+    assert judge(Ending(0), session(passed=3, skipped=1), pytest=True) == ("passed", "")
+
+
+@pytest.mark.parametrize(
+    ("ending", "facts", "expected", "word"),
+    [
+        (Ending(1), session(passed=3, failed=1), "failed", ""),
+        (Ending(0), session(failed=1), "failed", "exit status was 0"),
+        (Ending(1), session(passed=1), "failed", "no test failed"),
+        (Ending(5), session(), "error", "nothing was selected"),
+        (Ending(0), session(), "error", "nothing was selected"),
+        (Ending(0), session(skipped=4), "skipped", "all 4 tests were skipped"),
+        (Ending(0), SessionFacts(), "error", "not verified"),
+        (Ending(2), SessionFacts(), "error", "before testgrove's plugin"),
+        (Ending(0), SessionFacts(claimed=True, outcomes=Counter(passed=1)), "error", "without finishing"),
+        (Ending(3), session(passed=1), "error", "internal error"),
+        (Ending(4), SessionFacts(claimed=True), "error", "called wrongly"),
+        (Ending(2), session(error=1), "failed", "interrupted"),
+        (Ending(2), session(passed=1), "error", "interrupted"),
+        (Ending(None, signal=9), session(passed=1), "error", "signal 9"),
+        (Ending(None, timed_out=True, timeout=5), session(passed=1), "error", "timed out after 5 s"),
+        (Ending(None, lost=True), session(passed=1), "error", "supervised"),
+        (Ending(0, cancelled=True), session(passed=1), "cancelled", "interrupted"),
+    ],
+)
+def test_everything_else_says_what_it_was(ending, facts, expected, word):
+    found, reason = judge(ending, facts, pytest=True)
+    assert found == expected
+    assert word in reason
+
+
+def test_foreign_code_makes_a_pass_an_error():
+    facts = session(passed=9)
+    facts.foreign = ["shop from /main"]
+    found, reason = judge(Ending(0), facts, pytest=True)
+    assert (found, "shop from /main" in reason) == ("error", True)
+
+
+def test_a_hanging_test_is_named():
+    facts = SessionFacts(claimed=True, running="tests/test_a.py::test_hang")
+    assert "test_hang" in judge(Ending(None, timed_out=True, timeout=1), facts, pytest=True)[1]
+
+
+def test_a_command_that_is_not_pytest_is_judged_by_its_status():
+    assert judge(Ending(0), SessionFacts(), pytest=False) == ("passed", "not verified: not a pytest suite")
+    assert status(Ending(3), SessionFacts(), pytest=False) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("pytest tests", True), ("python -m pytest", True), ("coverage run -m pytest -x", True),
+        (".venv/bin/pytest", True), ("cd x && pytest", True), ("py.test", True), ("npm test", False),
+        ("python run_pytests.py", False), ("mypytest", False), ("make pytest-ish", False),
+    ],
+)
+def test_pytest_commands_are_recognised(command, expected):
+    assert is_pytest(command) is expected

@@ -1,0 +1,127 @@
+"""Cells: what runs, under which names."""
+
+from __future__ import annotations
+
+import pytest
+
+from testgrove.core import lifecycle
+from testgrove.core.config import Settings, Suite
+from testgrove.core.events import CellInfo
+from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
+from testgrove.core.plan import Action, cells, select
+from testgrove.core.schedule import Schedule
+from testgrove.core.suites import find_suites
+from testgrove.errors import UsageError
+
+UNIT = Suite(command="pytest tests/unit")
+
+
+def test_suites_times_refs_times_pythons():
+    found = cells({"unit": UNIT, "api": UNIT}, ["main", "v1.0"], ["3.11", "3.12"])
+    assert len({cell.key for cell in found}) == len({cell.id for cell in found}) == 8
+    assert found[0].key == "unit@main-py3.11"
+    assert str(found[0].id) == "test-unit-main-py3.11"
+
+
+def test_the_working_tree_is_the_default():
+    (cell,) = cells({"unit": UNIT}, [], [])
+    assert (cell.key, str(cell.id), cell.ref) == ("unit", "test-unit-tree", "")
+
+
+def test_suites_that_share_a_purpose_have_worktrees_of_their_own():
+    found = cells({"a": Suite(command="x", purpose="test-api"), "b": Suite(command="x", purpose="test-api")}, [], [])
+    assert [str(cell.id) for cell in found] == ["test-api-a-tree", "test-api-b-tree"]
+
+
+@pytest.mark.parametrize("ref", ["feature/ä ö", "x" * 300, "-", "a..b", "refs/heads/main", "HEAD~3", "日本"])
+def test_any_ref_gives_a_valid_id(ref):
+    (cell,) = cells({"unit": UNIT}, [ref], ["3.12"])
+    assert WorktreeId(cell.id.purpose, cell.id.identifier) == cell.id
+
+
+def test_long_refs_that_begin_alike_do_not_share_a_worktree():
+    first, second = cells({"unit": UNIT}, ["x" * 80 + "1", "x" * 80 + "2"], [])
+    assert first.id != second.id
+
+
+def test_stand_ins_are_other_worktrees():
+    (cell,) = cells({"unit": UNIT}, [], [])
+    assert cell.numbered(1) == cell.id
+    assert str(cell.numbered(2)) == "test-unit-tree-2"
+
+
+def test_arguments_are_quoted():
+    (cell,) = cells({"unit": UNIT}, [], [], arguments=["-k", "a or b"])
+    assert cell.settings.command == "pytest tests/unit -k 'a or b'"
+
+
+def test_an_unknown_suite_names_those_there_are():
+    with pytest.raises(UsageError, match="nope") as caught:
+        select({"unit": UNIT}, ["nope"])
+    assert "unit" in caught.value.hint
+
+
+def test_no_suites_is_an_error():
+    with pytest.raises(UsageError, match="no test suites"):
+        select({}, [])
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["tests/unit/test_a.py", "tests/integration/test_b.py"],
+         {"unit": "pytest tests/unit", "integration": "pytest tests/integration"}),
+        (["tests/test_a.py", "tests/unit/test_b.py", "tests/integration/test_c.py"], {"tests": "pytest"}),
+        (["tests/unit/test_a.py", "tests/integration/test_b.py", "tests/other/test_c.py"], {"tests": "pytest"}),
+        (["tests/unit/test_a.py", "tests/integration/test_b.py", "pkg/test_c.py"], {"tests": "pytest"}),
+        (["tests/unit/test_a.py"], {"tests": "pytest"}),
+        (["test_a.py"], {"tests": "pytest"}), (["a_test.py"], {"tests": "pytest"}),
+        (["src/a.py", "tests/unit/helper.py"], {}),
+    ],
+)
+def test_suites_are_found_and_no_test_is_left_out(files, expected):
+    assert {name: suite.command for name, suite in find_suites(Settings(), files).items()} == expected
+
+
+def test_configured_suites_win():
+    assert list(find_suites(Settings(suites={"x": UNIT}), ["tests/unit/test_a.py"])) == ["x"]
+
+
+def test_longest_first_and_unknown_ones_early():
+    found = cells({name: UNIT for name in ("a", "b", "c", "d")}, [], [])
+    schedule = Schedule(found, 2, {"a": 1.0, "b": 9.0, "c": 5.0})
+    assert [cell.key for cell in schedule.start()] == ["b", "c"]
+    assert [cell.key for cell in schedule.finished("b")] == ["d"]
+    assert [cell.key for cell in schedule.finished("c")] == ["a"]
+    assert schedule.finished("d") == []
+    assert not schedule.done
+    assert schedule.finished("a") == []
+    assert schedule.done
+
+
+def test_a_cancelled_schedule_starts_nothing_more():
+    found = cells({name: UNIT for name in ("a", "b", "c")}, [], [])
+    schedule = Schedule(found, 1, {})
+    (running,) = schedule.start()
+    assert len(schedule.cancel()) == 2
+    assert schedule.finished(running.key) == []
+    assert schedule.done
+
+
+def test_only_a_whole_worktree_survives_its_holder():
+    assert Action.UNDO_LEASES in lifecycle.recover(WorktreeStatus.CREATING, whole=True)
+    assert Action.UNDO_LEASES in lifecycle.recover(WorktreeStatus.RUNNING, whole=False)
+    assert Action.UNDO_LEASES not in lifecycle.recover(WorktreeStatus.RUNNING, whole=True)
+    assert lifecycle.recover(WorktreeStatus.READY, whole=True) == ()
+
+
+def test_a_recycled_worktree_is_retargeted_not_added():
+    spec = WorktreeSpec(WorktreeId("test-unit", "a"), "main", ports=("app",))
+    assert Action.ADD_CHECKOUT in lifecycle.create(spec, recycled=False)
+    actions = lifecycle.create(spec, recycled=True)
+    assert Action.ADD_CHECKOUT not in actions
+    assert actions[:2] == (Action.LEASE_PORTS, Action.RETARGET_CHECKOUT)
+
+
+def test_cell_info_is_plain_data():
+    assert CellInfo(key="a", suite="a", ref="", python="", worktree="w", command="c").key == "a"

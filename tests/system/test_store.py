@@ -1,0 +1,104 @@
+"""The store: transactions, leases with one holder each, and files it cannot use."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from testgrove.core.model import Lease, LeaseKind
+from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
+from testgrove.system.ports import is_free, lease_block
+from testgrove.system.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = Store(tmp_path / "state/state.db")
+    yield opened
+    opened.close()
+
+
+def test_a_failed_transaction_leaves_nothing(store):
+    with pytest.raises(RuntimeError), store.transaction():
+        store.leases("a").record(Lease(LeaseKind.DIRECTORY, "/x"))
+        raise RuntimeError
+    assert store.leases("a").all() == ()
+
+
+def test_a_thing_has_one_holder(store):
+    store.leases("run:1").record(Lease(LeaseKind.DIRECTORY, "/x"))
+    with pytest.raises(PreconditionError, match="run:1"):
+        store.leases("run:2").record(Lease(LeaseKind.DIRECTORY, "/x"))
+
+
+def test_leases_keep_their_order_and_data(store):
+    leases = store.leases("a")
+    leases.record(Lease(LeaseKind.CHECKOUT, "/b", {"main": "/m"}), Lease(LeaseKind.DIRECTORY, "/a"))
+    assert [lease.key for lease in leases.all()] == ["/b", "/a"]
+    assert leases.all()[0].data == {"main": "/m"}
+    leases.forget(leases.all()[0])
+    assert [lease.key for lease in leases.all()] == ["/a"]
+
+
+def test_ports_of_parallel_commands_never_meet(tmp_path):
+    Store(tmp_path / "s.db").close()
+
+    def lease(number: int) -> list[int]:
+        own = Store(tmp_path / "s.db")
+        try:
+            return list(lease_block(own.leases(f"w:{number}"), range(21000, 21200), ("app", "api", "db")).values())
+        finally:
+            own.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        blocks = list(pool.map(lease, range(24)))
+    ports = [port for block in blocks for port in block]
+    assert len(set(ports)) == len(ports) == 72
+    assert all(block == list(range(block[0], block[0] + 3)) for block in blocks)
+
+
+def test_a_port_somebody_listens_on_is_passed_over(store):
+    import socket
+
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        assert not is_free(port)
+        with pytest.raises(ExhaustedError, match=str(port)):
+            lease_block(store.leases("a"), range(port, port + 1), ("app",))
+    assert is_free(port)
+
+
+def test_an_exhausted_range_says_so_and_leases_nothing(store):
+    lease_block(store.leases("a"), range(21300, 21303), ("app", "api", "db"))
+    with pytest.raises(ExhaustedError) as caught:
+        lease_block(store.leases("b"), range(21300, 21303), ("app",))
+    assert caught.value.exit_status == 4
+    assert store.leases("b").all() == ()
+
+
+def test_sixteen_processes_may_make_the_store_at_once(tmp_path):
+    code = "import sys; from pathlib import Path; from testgrove.system.store import Store; Store(Path(sys.argv[1])).close()"
+    started = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "s.db"], stderr=subprocess.PIPE, text=True)
+               for _ in range(16)]
+    errors = [process.communicate()[1] for process in started]
+    assert not any(process.returncode for process in started), errors
+
+
+def test_a_file_that_is_no_database_is_an_error(tmp_path):
+    (tmp_path / "s.db").write_text("not a database, and long enough to be read as one " * 40)
+    with pytest.raises(UnavailableError, match="s.db"):
+        Store(tmp_path / "s.db")
+
+
+def test_a_newer_store_is_refused(tmp_path):
+    with sqlite3.connect(tmp_path / "s.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(PreconditionError, match="newer"):
+        Store(tmp_path / "s.db")

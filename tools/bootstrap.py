@@ -1,0 +1,92 @@
+"""Find or fetch uv, with nothing but Python's standard library, and print its path.
+
+uv on PATH is taken as it is; else the wheel is unpacked into .tools/ here. pip is not needed: some distributions
+ship Python without it. The index is the one pip or uv are configured to use by environment variable.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import urllib.request
+import zipfile
+from pathlib import Path
+from urllib.parse import urljoin
+
+MINIMUM = (0, 8)
+HERE = Path(__file__).resolve().parent.parent / ".tools"
+DEFAULT_INDEX = "https://pypi.org/simple"
+# A wheel is chosen by the end of its name; musl first where there is no glibc to ask.
+LIBC = "manylinux" if platform.libc_ver()[0] == "glibc" else "musllinux"
+
+
+def usable(uv):
+    """Whether this uv runs and is new enough."""
+    try:
+        text = subprocess.run([uv, "--version"], capture_output=True, text=True, check=True).stdout
+        return tuple(int(part) for part in text.split()[1].split(".")[:2]) >= MINIMUM
+    except (OSError, subprocess.CalledProcessError, IndexError, ValueError):
+        return False
+
+
+def newest_wheel(index):
+    """The address and the SHA-256 of the newest uv wheel for this machine."""
+    address = index.rstrip("/") + "/uv/"
+    request = urllib.request.Request(address, headers={"Accept": "application/vnd.pypi.simple.v1+json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        files = json.load(answer)["files"]
+    fitting = [
+        file
+        for file in files
+        if file["filename"].endswith(f"_{platform.machine()}.whl")
+        and LIBC in file["filename"]
+        and not file.get("yanked")
+        and file["filename"].split("-")[1].replace(".", "").isdigit()
+    ]
+    if not fitting:
+        sys.exit(f"bootstrap: {address} has no uv wheel for {platform.machine()} ({LIBC})")
+    best = max(fitting, key=lambda file: tuple(int(part) for part in file["filename"].split("-")[1].split(".")))
+    return urljoin(address, best["url"]), best["hashes"]["sha256"]
+
+
+def fetch(target):
+    """Download uv's wheel and put the binary at target, whole or not at all."""
+    index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL") or DEFAULT_INDEX
+    print("bootstrap: fetching uv", file=sys.stderr)
+    url, sha256 = newest_wheel(index)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    wheel = target.with_name(f"uv-{os.getpid()}.whl")
+    with urllib.request.urlopen(url, timeout=300) as answer, wheel.open("wb") as file:
+        shutil.copyfileobj(answer, file)
+    if hashlib.sha256(wheel.read_bytes()).hexdigest() != sha256:
+        wheel.unlink()
+        sys.exit("bootstrap: the downloaded uv is damaged; try again")
+    fresh = target.with_name(f"uv-{os.getpid()}")
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("/scripts/uv"))
+        fresh.write_bytes(archive.read(name))
+    fresh.chmod(0o755)
+    fresh.replace(target)
+    wheel.unlink()
+
+
+def main():
+    """Print the path of a uv that works."""
+    if sys.version_info < (3, 11):
+        sys.exit(f"bootstrap: testgrove needs Python 3.11 or later, this is {platform.python_version()}; "
+                 "choose one: make PYTHON=python3.12")
+    found = shutil.which("uv")
+    own = HERE / "uv"
+    if found and usable(found):
+        print(found)
+        return
+    if not usable(str(own)):
+        fetch(own)
+    print(own)
+
+
+if __name__ == "__main__":
+    main()
