@@ -36,7 +36,9 @@ class Audit:
         return any(vars(self).values())
 
     def __str__(self) -> str:
-        return "\n".join(f"{kind}: {line}" for kind, lines in vars(self).items() for line in lines) or "nothing"
+        return (
+            "\n".join(f"{kind}: {line}" for kind, lines in vars(self).items() for line in lines) or "nothing"
+        )
 
 
 @dataclass
@@ -92,7 +94,7 @@ class Auditor:
         self._settle(look, within)
 
     @staticmethod
-    def _settle(look, within: float) -> None:  # noqa: ANN001 - a closure of this class
+    def _settle(look, within: float) -> None:
         deadline = time.monotonic() + within
         found = look()
         while found and time.monotonic() < deadline:
@@ -103,7 +105,8 @@ class Auditor:
     def _processes(self) -> list[psutil.Process]:
         here = os.getpid()
         return [
-            process for process in psutil.process_iter()
+            process
+            for process in psutil.process_iter()
             if process.pid not in {here, *self.ignore_pids} and self._belongs(process)
         ]
 
@@ -118,7 +121,9 @@ class Auditor:
             return False
         if not any(str(place) in word for place in self.places for word in words):
             return False
-        return is_marked(process.pid) or any(str(place) in word for place in self.places for word in _cmdline(process))
+        return is_marked(process.pid) or any(
+            str(place) in word for place in self.places for word in _cmdline(process)
+        )
 
     def _listeners(self, processes: list[psutil.Process]) -> list[str]:
         pids = {process.pid for process in processes}
@@ -155,8 +160,11 @@ def is_marked(pid: int) -> bool:
 
 def marked_processes() -> list[str]:
     """Every process on this machine that carries a mark (tests that run at the same time have some, too)."""
-    return [f"{process.pid} {' '.join(_cmdline(process))[:200]}" for process in psutil.process_iter()
-            if is_marked(process.pid) and process.status() != psutil.STATUS_ZOMBIE]
+    return [
+        f"{process.pid} {' '.join(_cmdline(process))[:200]}"
+        for process in psutil.process_iter()
+        if is_marked(process.pid) and process.status() != psutil.STATUS_ZOMBIE
+    ]
 
 
 def answers(path: Path) -> bool:
@@ -168,7 +176,9 @@ def answers(path: Path) -> bool:
 def git(repository: Path, *words: str) -> str:
     """Plain git, by its own command."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return subprocess.run(["git", "-C", repository, *words], check=True, text=True, capture_output=True, env=clean).stdout
+    return subprocess.run(
+        ["git", "-C", repository, *words], check=True, text=True, capture_output=True, env=clean
+    ).stdout
 
 
 def checkouts(repository: Path) -> list[Path]:

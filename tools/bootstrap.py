@@ -48,7 +48,9 @@ def newest_wheel(index):
     ]
     if not fitting:
         sys.exit(f"bootstrap: {address} has no uv wheel for {platform.machine()} ({LIBC})")
-    best = max(fitting, key=lambda file: tuple(int(part) for part in file["filename"].split("-")[1].split(".")))
+    best = max(
+        fitting, key=lambda file: tuple(int(part) for part in file["filename"].split("-")[1].split("."))
+    )
     return urljoin(address, best["url"]), best["hashes"]["sha256"]
 
 
@@ -76,8 +78,10 @@ def fetch(target):
 def main():
     """Print the path of a uv that works."""
     if sys.version_info < (3, 11):
-        sys.exit(f"bootstrap: testgrove needs Python 3.11 or later, this is {platform.python_version()}; "
-                 "choose one: make PYTHON=python3.12")
+        sys.exit(
+            f"bootstrap: testgrove needs Python 3.11 or later, this is {platform.python_version()}; "
+            "choose one: make PYTHON=python3.12"
+        )
     found = shutil.which("uv")
     own = HERE / "uv"
     if found and usable(found):

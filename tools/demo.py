@@ -14,14 +14,22 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent.parent
 EXAMPLE = HERE / "examples/shop"
 PLACE = HERE / "build/demo/shop"
-IDENTITY = ("-c", "user.name=testgrove demo", "-c", "user.email=demo@example.invalid", "-c", "commit.gpgsign=false")
+IDENTITY = (
+    "-c",
+    "user.name=testgrove demo",
+    "-c",
+    "user.email=demo@example.invalid",
+    "-c",
+    "commit.gpgsign=false",
+)
 
 
 def git(*words: str) -> str:
     """Git in the demo's repository, whatever the caller's environment points at."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return subprocess.run(("git", "-C", PLACE, *IDENTITY, *words), check=True, text=True, capture_output=True,
-                          env=environ).stdout
+    return subprocess.run(
+        ("git", "-C", PLACE, *IDENTITY, *words), check=True, text=True, capture_output=True, env=environ
+    ).stdout
 
 
 def copy_example() -> None:
@@ -43,7 +51,9 @@ def main() -> int:
     print(f"$ cd {PLACE.relative_to(HERE)} && testgrove test", flush=True)
     status = subprocess.run(command, cwd=PLACE, check=False).returncode
     print("\nThe worktrees are parked, to be recycled by the next run: `testgrove list` shows them, and")
-    print("`testgrove cleanup --max-age 0 --yes` removes them (both in that folder, with .venv/bin on your PATH).")
+    print(
+        "`testgrove cleanup --max-age 0 --yes` removes them (both in that folder, with .venv/bin on your PATH)."
+    )
     return status
 
 

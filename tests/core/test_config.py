@@ -56,12 +56,20 @@ def test_the_documented_table_is_understood():
         ("[tool.testgrove.ports]\nrange = '1-2'", "config-invalid", ["ports.range", "1-2"]),
         ("[tool.testgrove.ports]\nnames = ['a', 'a']", "config-invalid", ["ports.names"]),
         ("[tool.testgrove]\npark = -1", "config-invalid", ["park", "-1"]),
-        ("[tool.testgrove.suites.unit]\ncommand='x'\nservices=['mongo']", "config-invalid", ["mongo", "none"]),
+        (
+            "[tool.testgrove.suites.unit]\ncommand='x'\nservices=['mongo']",
+            "config-invalid",
+            ["mongo", "none"],
+        ),
         ("[tool.testgrove.suites.unit]\ncommand=' '", "config-invalid", ["suites.unit.command"]),
         ("[tool.testgrove.suites.unit]\ncommand='x'\ntimeout=-1", "config-invalid", ["timeout", "-1"]),
         ("[tool.testgrove.suites.'a b']\ncommand='x'", "config-invalid", ["a b"]),
         ("[tool.testgrove.env]\nA='${B}'\nB='${A}'", "config-cycle", ["A -> B -> A"]),
-        ("[tool.testgrove.services.postgres]\nhost='moon'", "config-invalid", ["services.postgres.host", "moon"]),
+        (
+            "[tool.testgrove.services.postgres]\nhost='moon'",
+            "config-invalid",
+            ["services.postgres.host", "moon"],
+        ),
         ("[tool.testgrove\n", "config-syntax", ["line 1"]),
     ],
 )

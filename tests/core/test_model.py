@@ -15,8 +15,28 @@ def test_good_identifiers(identifier):
 
 @pytest.mark.parametrize(
     "identifier",
-    ["", "..", "a..b", "/", "a/b", "/../../../escaped", "a b", "a'b", 'a"b', "a\nb", "a\n", "x" * 51, "x" * 200, "-a",
-     ".a", "ä", "a\x00", "a$b", "a.lock", "a."],
+    [
+        "",
+        "..",
+        "a..b",
+        "/",
+        "a/b",
+        "/../../../escaped",
+        "a b",
+        "a'b",
+        'a"b',
+        "a\nb",
+        "a\n",
+        "x" * 51,
+        "x" * 200,
+        "-a",
+        ".a",
+        "ä",
+        "a\x00",
+        "a$b",
+        "a.lock",
+        "a.",
+    ],
 )
 def test_bad_identifiers_are_refused(identifier):
     with pytest.raises(UsageError) as caught:

@@ -69,9 +69,16 @@ def test_a_command_that_is_not_pytest_is_judged_by_its_status():
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ("pytest tests", True), ("python -m pytest", True), ("coverage run -m pytest -x", True),
-        (".venv/bin/pytest", True), ("cd x && pytest", True), ("py.test", True), ("npm test", False),
-        ("python run_pytests.py", False), ("mypytest", False), ("make pytest-ish", False),
+        ("pytest tests", True),
+        ("python -m pytest", True),
+        ("coverage run -m pytest -x", True),
+        (".venv/bin/pytest", True),
+        ("cd x && pytest", True),
+        ("py.test", True),
+        ("npm test", False),
+        ("python run_pytests.py", False),
+        ("mypytest", False),
+        ("make pytest-ish", False),
     ],
 )
 def test_pytest_commands_are_recognised(command, expected):

@@ -29,7 +29,9 @@ def test_the_working_tree_is_the_default():
 
 
 def test_suites_that_share_a_purpose_have_worktrees_of_their_own():
-    found = cells({"a": Suite(command="x", purpose="test-api"), "b": Suite(command="x", purpose="test-api")}, [], [])
+    found = cells(
+        {"a": Suite(command="x", purpose="test-api"), "b": Suite(command="x", purpose="test-api")}, [], []
+    )
     assert [str(cell.id) for cell in found] == ["test-api-a-tree", "test-api-b-tree"]
 
 
@@ -69,13 +71,19 @@ def test_no_suites_is_an_error():
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        (["tests/unit/test_a.py", "tests/integration/test_b.py"],
-         {"unit": "pytest tests/unit", "integration": "pytest tests/integration"}),
+        (
+            ["tests/unit/test_a.py", "tests/integration/test_b.py"],
+            {"unit": "pytest tests/unit", "integration": "pytest tests/integration"},
+        ),
         (["tests/test_a.py", "tests/unit/test_b.py", "tests/integration/test_c.py"], {"tests": "pytest"}),
-        (["tests/unit/test_a.py", "tests/integration/test_b.py", "tests/other/test_c.py"], {"tests": "pytest"}),
+        (
+            ["tests/unit/test_a.py", "tests/integration/test_b.py", "tests/other/test_c.py"],
+            {"tests": "pytest"},
+        ),
         (["tests/unit/test_a.py", "tests/integration/test_b.py", "pkg/test_c.py"], {"tests": "pytest"}),
         (["tests/unit/test_a.py"], {"tests": "pytest"}),
-        (["test_a.py"], {"tests": "pytest"}), (["a_test.py"], {"tests": "pytest"}),
+        (["test_a.py"], {"tests": "pytest"}),
+        (["a_test.py"], {"tests": "pytest"}),
         (["src/a.py", "tests/unit/helper.py"], {}),
     ],
 )

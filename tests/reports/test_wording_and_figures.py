@@ -113,6 +113,14 @@ def test_the_tally_sees_each_test_once_and_starts_again_with_an_attempt() -> Non
     assert tally.of(log.live().cells["a"]) == {**dict.fromkeys(outcomes(None), 0), "skipped": 1}
 
 
+def test_the_tally_does_not_look_at_a_test_twice_so_that_pictures_stay_cheap() -> None:
+    log, tally = Log("a").phase("a", "running").attempt("a").test("a", "t.py::x"), Tally()
+    cell = log.live().cells["a"]
+    before = tally.of(cell)
+    cell.attempts[0].tests[0].outcome = "failed"
+    assert tally.of(cell) == before
+
+
 def test_the_timeline_lays_phases_on_a_common_axis() -> None:
     log = Log("a", "b").phase("a", "waiting", "a slot", took=2).phase("a", "environment", took=3)
     log.phase("b", "running", took=5).cell_ends("a", "passed")

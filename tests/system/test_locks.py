@@ -39,8 +39,12 @@ def test_a_key_has_one_holder_and_other_keys_are_free(locks):
 
 
 def test_a_lock_dies_with_its_process_though_a_child_lives(locks):
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, locks.path, "a"], stdin=subprocess.PIPE,
-                              stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, locks.path, "a"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     said, child = holder.stdout.readline().split()
     try:
         assert said == "held"
@@ -54,7 +58,10 @@ def test_a_lock_dies_with_its_process_though_a_child_lives(locks):
 
 def test_waiting_tells_why_and_ends(tmp_path):
     told: list[str] = []
-    with exclusive(tmp_path / "l", what="the git lock"), pytest.raises(PreconditionError, match="the git lock"):
+    with (
+        exclusive(tmp_path / "l", what="the git lock"),
+        pytest.raises(PreconditionError, match="the git lock"),
+    ):
         with exclusive(tmp_path / "l", what="the git lock", timeout=0.05, on_wait=told.append):
             pass
     assert told == ["waiting for the git lock"]

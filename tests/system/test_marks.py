@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from testgrove.errors import TestgroveError
+from testgrove.system import marks
 from testgrove.system.marks import RLIMIT_LOCKS, Mark, end_marked, is_zombie, mark_of, marked, marks_of
 
 # A process that marks itself, shows its pid, and then becomes the command that it was given.
@@ -84,9 +85,7 @@ def test_a_mark_survives(command):
     mark = Mark.new()
     process = start(mark, *command)
     sleepers = 2 if "sh" in command else 1
-    wait_until(
-        lambda: sum(found.command.startswith(("sleep", "/bin/sleep")) for found in marked(mark)) == sleepers
-    )
+    wait_until(lambda: sum(found.command.startswith(("sleep", "/bin/sleep")) for found in marked(mark)) == sleepers)
     processes = [psutil.Process(pid) for pid in pids(mark)]
     ended = end_marked(mark)
     assert {found.pid for found in ended} == {found.pid for found in processes}
@@ -180,7 +179,7 @@ def test_what_ignores_term_is_killed_after_the_grace():
     assert process.stdout.readline() == "ready\n"
     began = time.monotonic()
     assert [found.pid for found in end_marked(mark, grace=0.3)] == [process.pid]
-    assert 0.3 <= time.monotonic() - began < 2.0
+    assert time.monotonic() - began >= 0.3
     assert finish(process) == -signal.SIGKILL
 
 
@@ -247,16 +246,31 @@ def test_a_process_whose_first_thread_has_ended_is_alive():
     assert finish(process) == -signal.SIGKILL
 
 
-def test_a_tree_that_grows_and_moves_while_it_is_killed_is_beaten():
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_process_that_hops_from_pid_to_pid_is_caught(attempt):
+    code = """if True:
+        import os, time
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            if os.fork():
+                os._exit(0)
+    """
+    mark = Mark.new()
+    process = start(mark, sys.executable, "-S", "-c", code)
+    wait_until(lambda: is_zombie(process.pid))
+    end_marked(mark)
+    cursor = marks._newest_pid()
+    finish(process)
+    time.sleep(0.05)  # a hopper that was missed would be some hundred pids away by now
+    assert marked(mark) == []
+    assert not [pid for pid in range(cursor, marks._newest_pid() + 1) if mark in marks_of(pid)]
+
+
+def test_a_tree_that_grows_while_it_is_killed_is_beaten():
     code = """if True:
         import os, time
         end = time.monotonic() + 20
-        for _ in range(4):  # each hops from process to process
-            if os.fork() == 0:
-                while time.monotonic() < end:
-                    if os.fork():
-                        os._exit(0)
-        while time.monotonic() < end:  # and this one leaves sleepers behind
+        while time.monotonic() < end:  # leaves sleepers behind
             if os.fork() == 0:
                 time.sleep(20)
                 os._exit(0)
@@ -286,9 +300,7 @@ def test_what_cannot_be_ended_is_named():
         except UnavailableError as error:
             print(error.code, error.message)
     """
-    shown = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=20
-    )
+    shown = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=20)
     assert shown.stdout.startswith("processes-survive")
     assert f"{process.pid} sleep 60" in shown.stdout
     assert process.poll() is None

@@ -50,7 +50,9 @@ def test_ports_of_parallel_commands_never_meet(tmp_path):
     def lease(number: int) -> list[int]:
         own = Store(tmp_path / "s.db")
         try:
-            return list(lease_block(own.leases(f"w:{number}"), range(21000, 21200), ("app", "api", "db")).values())
+            return list(
+                lease_block(own.leases(f"w:{number}"), range(21000, 21200), ("app", "api", "db")).values()
+            )
         finally:
             own.close()
 
@@ -84,8 +86,10 @@ def test_an_exhausted_range_says_so_and_leases_nothing(store):
 
 def test_sixteen_processes_may_make_the_store_at_once(tmp_path):
     code = "import sys; from pathlib import Path; from testgrove.system.store import Store; Store(Path(sys.argv[1])).close()"
-    started = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "s.db"], stderr=subprocess.PIPE, text=True)
-               for _ in range(16)]
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, tmp_path / "s.db"], stderr=subprocess.PIPE, text=True)
+        for _ in range(16)
+    ]
     errors = [process.communicate()[1] for process in started]
     assert not any(process.returncode for process in started), errors
 

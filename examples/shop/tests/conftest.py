@@ -1,7 +1,8 @@
 """What the suites share: this worktree's database and Redis, marked as ours for the whole session.
 
-Every session writes a mark of its own into the database and into Redis, and looks at it again after every test. Keys
-and counts in the tests are fixed. So two sessions that share a database or a Redis by mistake both fail, at once.
+Every session writes a mark of its own into the database and into Redis, and looks at it again after every
+test. Keys and counts in the tests are fixed. So two sessions that share a database or a Redis by mistake
+fail, at once.
 """
 
 from __future__ import annotations

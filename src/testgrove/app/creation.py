@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -14,14 +14,14 @@ from testgrove.app.holder import Holder
 from testgrove.app.ownership import take_manifest
 from testgrove.app.project import Project
 from testgrove.core.config import port_range
-from testgrove.core.environment_plan import EnvironmentRecord
+from testgrove.core.declared import read_declared
 from testgrove.core.envfile import render
 from testgrove.core.events import Phase
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, WorktreeSpec
 from testgrove.core.plan import Action
 from testgrove.core.variables import variables
 from testgrove.errors import PreconditionError
-from testgrove.system import environment, git, interpreters, preflight
+from testgrove.system import environment, environment_record, git, interpreters, preflight
 from testgrove.system.files import atomic_write, require_free
 from testgrove.system.ports import lease_block
 from testgrove.system.process import Completed, run, scrubbed, supervised_run
@@ -56,9 +56,8 @@ class Creation:
     make_databases: MakeDatabases | None = None
     suite_env: Mapping[str, str] = field(default_factory=dict)
     databases: Mapping[str, DatabaseAccess] = field(default_factory=dict)
-    variables: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    record: EnvironmentRecord | None = None
+    record: environment_record.EnvironmentRecord | None = None
 
     @property
     def tree(self) -> Path:
@@ -81,8 +80,12 @@ class Creation:
 
     def environ(self) -> dict[str, str]:
         """What a command in this worktree sees: ours scrubbed, its environment active, its variables set."""
+        return self.environ_with(self.databases)
+
+    def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
+        """environ(), as if these were the worktree's databases."""
         base = environment.activate(scrubbed(), self.tree) if self.spec.environment else scrubbed()
-        return base | self.variables
+        return base | self._values(databases)
 
     def _update(self, **values: object) -> None:
         records.update(self.project.store, self.row, **values)
@@ -102,23 +105,39 @@ class Creation:
         leases = records.leases_of(project.store, self.row)
         leases.record(Lease(LeaseKind.CHECKOUT, str(self.tree), where))
         if spec.new_branch:
-            leases.record(Lease(LeaseKind.BRANCH, f"{project.id}:{spec.new_branch}",
-                                where | {"branch": spec.new_branch, "commit": self.target.commit}))
+            leases.record(
+                Lease(
+                    LeaseKind.BRANCH,
+                    f"{project.id}:{spec.new_branch}",
+                    where | {"branch": spec.new_branch, "commit": self.target.commit},
+                )
+            )
         detached = git.add_checkout(
-            project.repository, self.tree, self.target.commit, branch=self.target.branch or None,
-            new_branch=spec.new_branch, on_wait=partial(self.on_phase, "worktree"),
+            project.repository,
+            self.tree,
+            self.target.commit,
+            branch=self.target.branch or None,
+            new_branch=spec.new_branch,
+            on_wait=partial(self.on_phase, "worktree"),
         )
         branch = "" if detached else spec.new_branch or self.target.branch
         self._update(branch=branch, commit_id=self.target.commit, own_commits=[self.target.commit])
         if detached and self.target.branch:
-            self.notes.append(f"{self.target.branch} is checked out somewhere else: detached at the same commit")
+            self.notes.append(
+                f"{self.target.branch} is checked out somewhere else: detached at the same commit"
+            )
 
     def _refuse_tracked_names(self) -> None:
         for name, setting in ((self.project.settings.env_file, "env_file"), (METADATA, "")):
             if git.tracks(self.project.repository, self.target.commit, name):
-                hint = f"choose another name: [tool.testgrove] {setting} = \".env.testgrove\"" if setting else ""
-                raise PreconditionError("name-tracked", f"{name} is tracked at {self.target.label}, and testgrove "
-                                        "writes a file of that name", hint=hint or f"git rm --cached {name}")
+                hint = (
+                    f'choose another name: [tool.testgrove] {setting} = ".env.testgrove"' if setting else ""
+                )
+                raise PreconditionError(
+                    "name-tracked",
+                    f"{name} is tracked at {self.target.label}, and testgrove writes a file of that name",
+                    hint=hint or f"git rm --cached {name}",
+                )
 
     def _check_out_files(self) -> None:
         git.populate(self.tree, self.target.commit, run=self.tool)
@@ -128,56 +147,71 @@ class Creation:
         git.retarget(self.tree, self.target.commit, run=self.tool)
         self._update(branch="", commit_id=self.target.commit, own_commits=[self.target.commit], manifest="")
 
-    def tool(self, argv: list[str], **options: object) -> Completed:
-        """Run a long tool under a supervisor; its status is the caller's to judge."""
-        options.setdefault("env", scrubbed())
-        return supervised_run(self.holder.supervisors, argv, **({"check": False, "timeout": 1800.0} | options))  # type: ignore[arg-type] # options are keyword arguments by name
+    def tool(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        timeout: float,
+        check: bool,
+        log: Path | None = None,
+    ) -> Completed:
+        """Run a long tool under a supervisor."""
+        return supervised_run(
+            self.holder.supervisors, argv, cwd=cwd, env=env, timeout=timeout, check=check, log=log
+        )
 
     def _build_environment(self) -> None:
         self.on_phase("environment", "")
         settings = self.project.settings
+        uv = environment.find_uv()
         interpreter = interpreters.find(
-            self.spec.python, requires=environment.requires_python(self.tree),
-            pinned=environment.pinned_python(self.tree), run=run,
+            self.spec.python, requires=_requires_python(self.tree), pinned=_text(self.tree / ".python-version"),
+            run=run,
         )
         plan = environment.plan(
             self.tree, interpreter=interpreter, extras=settings.extras, groups=settings.groups,
-            tree_hash=self.target.tree,
+            tree_hash=self.target.tree, uv_version=environment.uv_version(uv, run),
         )
         recorded = self.row["environment"]
-        self.record = EnvironmentRecord.from_json(recorded) if recorded else None
-        reason = environment.check(self.tree, plan, self.record) if self.record else "made anew"
+        self.record = environment_record.EnvironmentRecord.from_json(recorded) if recorded else None
+        reason = environment_record.check(self.tree, plan, self.record) if self.record else "made anew"
         if reason is not None:
             self.on_phase("environment", reason)
-            self.record = environment.build(self.tree, plan, run=self.tool, offline=False)
+            self.record = environment.build(self.tree, plan, uv=uv, run=self.tool)
             self._update(environment=self.record.to_json())
         assert self.record is not None
         self.notes += self.record.notes
         self._update(python=self.record.python)
 
     def _make_databases(self) -> None:
-        self.variables = self._values()
         if self.make_databases is not None:
             self.databases = self.make_databases(self)
 
-    def _values(self) -> dict[str, str]:
-        return variables(self.spec.id, ports=self.row["ports"], databases=self.databases, settings=self.project.settings)
+    def _values(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
+        return variables(self.spec.id, ports=self.row["ports"], databases=databases, settings=self.project.settings)
 
     def _write_files(self) -> None:
-        self.variables = self._values()
         shown = {
-            engine: {"name": access.name, "url": access.url(redacted=True)} for engine, access in self.databases.items()
+            engine: {"name": access.name, "url": access.url(redacted=True)}
+            for engine, access in self.databases.items()
         }
         self._update(databases=shown)
-        atomic_write(self.tree / self.project.settings.env_file, render(self.variables).encode(), mode=0o600)
+        atomic_write(self.tree / self.project.settings.env_file, render(self._values(self.databases)).encode(), mode=0o600)
         atomic_write(self.tree / METADATA, (json.dumps(self._metadata(), indent=2) + "\n").encode())
 
     def _metadata(self) -> dict[str, object]:
         row = self.row
         created = datetime.fromisoformat(row["created"]).strftime("%Y-%m-%dT%H:%M:%SZ")
         metadata: dict[str, object] = {
-            "schema": 1, "id": row["id"], "purpose": row["purpose"], "identifier": row["identifier"],
-            "branch": row["branch"], "commit": row["commit_id"], "created": created,
+            "schema": 1,
+            "id": row["id"],
+            "purpose": row["purpose"],
+            "identifier": row["identifier"],
+            "branch": row["branch"],
+            "commit": row["commit_id"],
+            "created": created,
         }
         if row["ports"]:
             metadata["ports"] = row["ports"]
@@ -191,8 +225,11 @@ class Creation:
         self.on_phase("preflight", "")
         assert self.record is not None
         preflight.check(
-            tree=self.tree, python=environment.python_of(self.tree), env=self.environ() | dict(self.suite_env),
-            foreign=foreign_checkouts(self.project, self.tree), run=run,
+            tree=self.tree,
+            python=environment.python_of(self.tree),
+            env=self.environ() | dict(self.suite_env),
+            foreign=foreign_checkouts(self.project, self.tree),
+            run=run,
             installed=preflight.InstalledRecord(self.record.tree_hash, self.target.tree),
         )
 
@@ -208,3 +245,16 @@ def git_excluded(project: Project) -> tuple[str, ...]:
 def foreign_checkouts(project: Project, tree: Path) -> list[Path]:
     """The other checkouts of this repository."""
     return [Path(record.path) for record in git.checkouts(project.repository) if Path(record.path) != tree]
+
+
+def _requires_python(tree: Path) -> str | None:
+    names = ("pyproject.toml", "setup.cfg", "setup.py")
+    texts = {name: text.encode() for name in names if (text := _text(tree / name)) is not None}
+    return read_declared(texts).requires_python
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None

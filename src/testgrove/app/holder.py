@@ -45,7 +45,10 @@ class Holder:
             place = Path(lease.key)
             delete_tree(place, within=place.parent)
             leases.forget(lease)
-            for folder in (place.parent, place.parent.parent):  # the trash, the worktrees' root: while they are empty
+            for folder in (
+                place.parent,
+                place.parent.parent,
+            ):  # the trash, the worktrees' root: while they are empty
                 with suppress(OSError):
                     folder.rmdir()
 

@@ -17,8 +17,11 @@ def variables_of(worktree: Worktree) -> dict[str, str]:
     try:
         return parse(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise PreconditionError("no-env-file", f"{path} cannot be read: {error.strerror}",
-                                hint=f"testgrove remove {worktree.id}   and create it again") from error
+        raise PreconditionError(
+            "no-env-file",
+            f"{path} cannot be read: {error.strerror}",
+            hint=f"testgrove remove {worktree.id}   and create it again",
+        ) from error
 
 
 def replace_by(worktree: Worktree, command: Sequence[str]) -> None:

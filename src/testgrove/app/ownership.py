@@ -40,9 +40,11 @@ class Findings:
         shown = "\n".join(f"    {line}" for line in self.users[:_SHOWN])
         more = f"\n    … and {len(self.users) - _SHOWN} more" if len(self.users) > _SHOWN else ""
         raise PreconditionError(
-            "worktree-dirty", f"worktree {row['id']} cannot be {doing}: these are yours:\n{shown}{more}",
+            "worktree-dirty",
+            f"worktree {row['id']} cannot be {doing}: these are yours:\n{shown}{more}",
             hint=f"commit to a branch or move them (cd {row['path']}), or lose them: testgrove remove {row['id']} --force",
-            worktree=row["id"], files=list(self.users),
+            worktree=row["id"],
+            files=list(self.users),
         )
 
 
@@ -63,8 +65,12 @@ def examine(project: Project, row: Row) -> Findings:
 def _classify(path: Path, manifest: Manifest | None, collect: tuple[str, ...]) -> Ownership:
     state = git.status(path)
     return classify(
-        files.entries(path, [*state.untracked, *state.nested]), modified=files.entries(path, state.modified),
-        staged=state.staged, unmerged=state.unmerged, manifest=manifest, collect=collect,
+        files.entries(path, [*state.untracked, *state.nested]),
+        modified=files.entries(path, state.modified),
+        staged=state.staged,
+        unmerged=state.unmerged,
+        manifest=manifest,
+        collect=collect,
     )
 
 

@@ -55,9 +55,16 @@ class Project:
         configured = self.settings.root
         path = Path(configured).expanduser() if configured else Path(f"../{self.name}-worktrees")
         root = Path(os.path.abspath(self.main / path))  # noqa: PTH100 - '..' must go without following links
-        if root == self.main or self.main.is_relative_to(root) or root.is_relative_to(self.repository.common_dir):
-            raise UsageError("config-invalid", f"root = {configured!r}: {root} holds the repository itself",
-                             hint="choose a folder beside the repository, such as \"../worktrees\"")
+        if (
+            root == self.main
+            or self.main.is_relative_to(root)
+            or root.is_relative_to(self.repository.common_dir)
+        ):
+            raise UsageError(
+                "config-invalid",
+                f"root = {configured!r}: {root} holds the repository itself",
+                hint='choose a folder beside the repository, such as "../worktrees"',
+            )
         return root
 
     @property
@@ -72,8 +79,10 @@ class Project:
 
         with holding(self.store, self.locations, command) as holder:
             with self.store.transaction() as db:
-                db.execute("INSERT OR IGNORE INTO projects (id, common_dir, main) VALUES (?, ?, ?)",
-                           (self.id, str(self.repository.common_dir), str(self.main)))
+                db.execute(
+                    "INSERT OR IGNORE INTO projects (id, common_dir, main) VALUES (?, ?, ?)",
+                    (self.id, str(self.repository.common_dir), str(self.main)),
+                )
             recover(holder)
             yield holder
 
@@ -108,4 +117,6 @@ def missing_worktree(id_text: str, known: list[str]) -> PreconditionError:
 
     near = difflib.get_close_matches(id_text, known, 3, 0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else "`testgrove list` shows the worktrees there are"
-    return PreconditionError("no-such-worktree", f"there is no worktree '{id_text}' in this project", hint=hint)
+    return PreconditionError(
+        "no-such-worktree", f"there is no worktree '{id_text}' in this project", hint=hint
+    )

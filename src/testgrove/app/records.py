@@ -24,10 +24,18 @@ REGISTRY = "worktrees_registry.json"
 def to_worktree(row: Row) -> Worktree:
     """A row as a value."""
     return Worktree(
-        id=WorktreeId(row["purpose"], row["identifier"]), path=Path(row["path"]),
-        status=WorktreeStatus(row["status"]), branch=row["branch"], commit=row["commit_id"],
-        created=datetime.fromisoformat(row["created"]), ports=row["ports"], databases=row["databases"],
-        python=row["python"], env_file=row["env_file"], holder=row["holder"], note=row["note"],
+        id=WorktreeId(row["purpose"], row["identifier"]),
+        path=Path(row["path"]),
+        status=WorktreeStatus(row["status"]),
+        branch=row["branch"],
+        commit=row["commit_id"],
+        created=datetime.fromisoformat(row["created"]),
+        ports=row["ports"],
+        databases=row["databases"],
+        python=row["python"],
+        env_file=row["env_file"],
+        holder=row["holder"],
+        note=row["note"],
     )
 
 
@@ -58,28 +66,47 @@ def leases_of(store: Store, row: Row) -> StoredLeases:
     return store.leases(f"worktree:{row['project']}/{row['id']}")
 
 
-def insert(project: Project, holder: Holder, spec: WorktreeSpec, *, run: str | None, plan: Sequence[str]) -> Row:
+def insert(
+    project: Project, holder: Holder, spec: WorktreeSpec, *, run: str | None, plan: Sequence[str]
+) -> Row:
     """Record a worktree that is about to be made. Raises PreconditionError when its id or place is taken."""
     path = project.root / str(spec.id)
     if path.is_symlink() or (path.exists() and any(path.iterdir() if path.is_dir() else [path])):
-        raise PreconditionError("path-exists", f"{path} exists and is not a worktree of testgrove's",
-                                hint=f"move it away, or choose another identifier: ls -la {path}")
+        raise PreconditionError(
+            "path-exists",
+            f"{path} exists and is not a worktree of testgrove's",
+            hint=f"move it away, or choose another identifier: ls -la {path}",
+        )
     try:
         project.store.insert(
-            "worktrees", project=project.id, id=str(spec.id), purpose=spec.id.purpose, identifier=spec.id.identifier,
-            path=str(path), status=WorktreeStatus.CREATING, created=now(), holder=holder.key, run=run,
-            env_file=project.settings.env_file, plan=list(plan),
+            "worktrees",
+            project=project.id,
+            id=str(spec.id),
+            purpose=spec.id.purpose,
+            identifier=spec.id.identifier,
+            path=str(path),
+            status=WorktreeStatus.CREATING,
+            created=now(),
+            holder=holder.key,
+            run=run,
+            env_file=project.settings.env_file,
+            plan=list(plan),
         )
     except sqlite3.IntegrityError as error:
-        raise PreconditionError("held", f"worktree {spec.id} is being made by somebody else, or {path} belongs to "
-                                "another project", hint="`testgrove list` shows the worktrees there are") from error
+        raise PreconditionError(
+            "held",
+            f"worktree {spec.id} is being made by somebody else, or {path} belongs to another project",
+            hint="`testgrove list` shows the worktrees there are",
+        ) from error
     return row_of(project, str(spec.id))
 
 
 def take(project: Project, holder: Holder, row: Row, *statuses: WorktreeStatus) -> Row:
     """Become the holder of a worktree in one of these statuses. Raises PreconditionError (``held``)."""
     with project.store.transaction():
-        fresh = project.store.one("SELECT * FROM worktrees WHERE project = ? AND id = ?", project.id, row["id"])
+        fresh = project.store.one(
+            "SELECT * FROM worktrees WHERE project = ? AND id = ?", project.id, row["id"]
+        )
         if fresh is None:
             raise missing_worktree(row["id"], [])
         if fresh["holder"] is not None or fresh["status"] not in statuses:
@@ -92,8 +119,12 @@ def held(store: Store, row: Row) -> PreconditionError:
     """The error for a worktree that somebody holds."""
     who = store.one("SELECT * FROM holders WHERE mark = ?", row["holder"]) if row["holder"] else None
     by = f" by `{who['command']}` (pid {who['pid']})" if who else ""
-    return PreconditionError("worktree-held", f"worktree {row['id']} is {row['status']}, held{by}",
-                             hint="wait until that command ends, or end it", worktree=row["id"])
+    return PreconditionError(
+        "worktree-held",
+        f"worktree {row['id']} is {row['status']}, held{by}",
+        hint="wait until that command ends, or end it",
+        worktree=row["id"],
+    )
 
 
 def update(store: Store, row: Row, **values: object) -> None:
@@ -104,8 +135,18 @@ def update(store: Store, row: Row, **values: object) -> None:
 
 def set_parked(store: Store, row: Row) -> None:
     """Record that a worktree waits to be recycled."""
-    update(store, row, status=WorktreeStatus.PARKED, parked=time.time(), holder=None, run=None, ports={},
-           databases={}, branch="", attempt_from=None)
+    update(
+        store,
+        row,
+        status=WorktreeStatus.PARKED,
+        parked=time.time(),
+        holder=None,
+        run=None,
+        ports={},
+        databases={},
+        branch="",
+        attempt_from=None,
+    )
 
 
 def delete(store: Store, row: Row) -> None:
@@ -125,7 +166,11 @@ def write_registry(store: Store, locks: LockFile, project_id: str, main: Path) -
     with locks.hold(f"registry:{project_id}", what=f"the registry of {main}", timeout=60.0):
         rows = store.rows("SELECT * FROM worktrees WHERE project = ? ORDER BY id", project_id)
         allocated = sorted(port for row in rows for port in row["ports"].values())
-        view = {"schema": 1, "worktrees": {row["id"]: _entry(row) for row in rows}, "allocated_ports": allocated}
+        view = {
+            "schema": 1,
+            "worktrees": {row["id"]: _entry(row) for row in rows},
+            "allocated_ports": allocated,
+        }
         target = main / REGISTRY
         if rows or target.exists():
             atomic_write(target, (json.dumps(view, indent=2) + "\n").encode())
@@ -134,10 +179,14 @@ def write_registry(store: Store, locks: LockFile, project_id: str, main: Path) -
 def _entry(row: Row) -> dict[str, Any]:
     created = datetime.fromisoformat(row["created"])
     entry = {
-        "purpose": row["purpose"], "identifier": row["identifier"], "branch": row["branch"], "path": row["path"],
+        "purpose": row["purpose"],
+        "identifier": row["identifier"],
+        "branch": row["branch"],
+        "path": row["path"],
         # Local and without a zone: the documented scripts compare it with datetime.now().
         "created": created.astimezone().replace(tzinfo=None).isoformat(timespec="seconds"),
-        "created_utc": created.strftime("%Y-%m-%dT%H:%M:%SZ"), "status": row["status"],
+        "created_utc": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "status": row["status"],
     }
     if row["ports"]:
         entry["ports"] = row["ports"]

@@ -26,7 +26,15 @@ from testgrove.app.slots import Run, Slot
 from testgrove.app.undo import undo
 from testgrove.core import plan
 from testgrove.core.events import (
-    AnyEvent, CellFinished, CellInfo, CellPhase, Fold, Interrupted, RunFinished, RunResult, RunStarted,
+    AnyEvent,
+    CellFinished,
+    CellInfo,
+    CellPhase,
+    Fold,
+    Interrupted,
+    RunFinished,
+    RunResult,
+    RunStarted,
 )
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.core.plan import Cell
@@ -84,7 +92,7 @@ class _Interruption:
             name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
             self.inbox.put(Interrupted(t=time.time(), reason=f"interrupted by {name}"))
         else:
-            self.holder.supervisors.kill()
+            self.holder.supervisors.close()
 
 
 def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
@@ -101,14 +109,12 @@ def run_tests(project: Project, request: Request, view: View) -> Finished:
     """Run suites × refs × interpreters, each cell in a worktree of its own, and report on them as one."""
     cells = plan_cells(project, request)
     targets = _targets(project, cells)
-    for engine, service in project.settings.services.named().items():
-        if any(engine in cell.settings.services for cell in cells):
-            RunDatabases.require(engine, service)
     with project.holding("testgrove test") as holder:
         run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
         folder = _make_folder(project, run_id)
-        project.store.insert("runs", id=run_id, project=project.id, folder=str(folder), started=time.time(),
-                             holder=holder.key)
+        project.store.insert(
+            "runs", id=run_id, project=project.id, folder=str(folder), started=time.time(), holder=holder.key
+        )
         result = _hold_run(project, holder, request, cells, targets, run_id, folder, view)
         project.store.delete("runs", id=run_id)
         worktrees.trim_parked(project, holder, max(project.settings.park, len(cells)))
@@ -133,8 +139,14 @@ def _make_folder(project: Project, run_id: str) -> Path:
 
 
 def _hold_run(
-    project: Project, holder: Holder, request: Request, cells: Sequence[Cell], targets: dict[str, Target],
-    run_id: str, folder: Path, view: View,
+    project: Project,
+    holder: Holder,
+    request: Request,
+    cells: Sequence[Cell],
+    targets: dict[str, Target],
+    run_id: str,
+    folder: Path,
+    view: View,
 ) -> RunResult:
     leases = project.store.leases(f"run:{run_id}")
     scratch, memory = project.locations.scratch / run_id[-11:], project.locations.memory / f"{run_id[-11:]}-m"
@@ -142,11 +154,21 @@ def _hold_run(
     cancel = threading.Event()
     databases = RunDatabases(project, holder, leases, memory, cancel)
     try:
+        databases.find(cells)
         for place in (scratch, memory):
             leases.record(Lease(LeaseKind.DIRECTORY, str(place)))
             place.mkdir(mode=0o700)
-        run = Run(project, holder, run_id, folder, scratch, place_plugin(project.locations.cache / "plugin"),
-                  inbox.put, cancel, databases.for_cell, targets)
+        run = Run(
+            project,
+            holder,
+            run_id,
+            folder,
+            scratch,
+            place_plugin(project.locations.cache / "plugin"),
+            inbox.put,
+            cancel,
+            databases, targets,
+        )
         jobs = min(request.jobs or machine.default_jobs(), len(cells))
         with _interruptible(_Interruption(cancel, holder, inbox)):
             return _loop(run, cells, jobs, _header(cells, targets), inbox, view)
@@ -167,8 +189,17 @@ def _loop(
         log.append(event)
         fold.apply(event)
 
-    take(RunStarted(t=started, run=run.id, project=project.name, header=header, jobs=jobs, testgrove=__version__,
-                    cells=tuple(_info(cell) for cell in cells)))
+    take(
+        RunStarted(
+            t=started,
+            run=run.id,
+            project=project.name,
+            header=header,
+            jobs=jobs,
+            testgrove=__version__,
+            cells=tuple(_info(cell) for cell in cells),
+        )
+    )
     with ThreadPoolExecutor(jobs, thread_name_prefix="slot") as slots:
 
         def start(chosen: Sequence[Cell]) -> None:
@@ -176,7 +207,7 @@ def _loop(
                 slots.submit(Slot(run, cell).work)
 
         for cell in cells:
-            take(CellPhase(t=time.time(), cell=cell.key, phase="waiting", reason=f"one of {jobs} slots"))
+            take(CellPhase(t=time.time(), cell=cell.key, phase="waiting", reason="a free slot"))
         view.start(fold.result)
         start(schedule.start())
         beat = time.monotonic()
@@ -187,8 +218,14 @@ def _loop(
                     start(schedule.finished(event.cell))
                 if run.cancel.is_set():
                     for cell in schedule.cancel():
-                        take(CellFinished(t=time.time(), cell=cell.key, status="cancelled",
-                                          reason="the run was interrupted before this started"))
+                        take(
+                            CellFinished(
+                                t=time.time(),
+                                cell=cell.key,
+                                status="cancelled",
+                                reason="the run was interrupted before this started",
+                            )
+                        )
             if time.monotonic() - beat > _BEAT:
                 beat = time.monotonic()
                 log.beat()
@@ -231,8 +268,14 @@ def _header(cells: Sequence[Cell], targets: dict[str, Target]) -> str:
 
 
 def _info(cell: Cell) -> CellInfo:
-    return CellInfo(key=cell.key, suite=cell.suite, ref=cell.ref, python=cell.python, worktree=str(cell.id),
-                    command=cell.settings.command)
+    return CellInfo(
+        key=cell.key,
+        suite=cell.suite,
+        ref=cell.ref,
+        python=cell.python,
+        worktree=str(cell.id),
+        command=cell.settings.command,
+    )
 
 
 def durations(project: Project) -> dict[str, float]:
@@ -247,5 +290,7 @@ def remember_durations(project: Project, result: RunResult) -> None:
         for key, cell in result.cells.items():
             if cell.status in ("passed", "failed", "flaky") and cell.finished and cell.phases:
                 work = [span for span in cell.phases if span.phase != "waiting"]
-                db.execute("INSERT OR REPLACE INTO durations VALUES (?, ?, ?, ?)",
-                           (project.id, key, cell.finished - work[0].start if work else 0.0, cell.finished))
+                db.execute(
+                    "INSERT OR REPLACE INTO durations VALUES (?, ?, ?, ?)",
+                    (project.id, key, cell.finished - work[0].start if work else 0.0, cell.finished),
+                )

@@ -47,17 +47,30 @@ class SessionLog:
                 facts.claimed = True
             case "collected":
                 facts.selected = int(entry["selected"])
-                yield TestsCollected(t=now, cell=self._cell, attempt=self._attempt, selected=facts.selected,
-                                     deselected=int(entry.get("deselected", 0)))
+                yield TestsCollected(
+                    t=now,
+                    cell=self._cell,
+                    attempt=self._attempt,
+                    selected=facts.selected,
+                    deselected=int(entry.get("deselected", 0)),
+                )
             case "start":
                 facts.running = str(entry["nodeid"])
             case "test":
                 facts.running = ""
                 facts.outcomes[entry["outcome"]] += 1
                 yield TestFinished(
-                    t=now, cell=self._cell, attempt=self._attempt, nodeid=entry["nodeid"], outcome=entry["outcome"],
-                    duration=entry["duration"], message=entry.get("message", ""), text=entry.get("text", ""),
-                    output=entry.get("output", ""), file=entry.get("file", ""), line=int(entry.get("line") or 0),
+                    t=now,
+                    cell=self._cell,
+                    attempt=self._attempt,
+                    nodeid=entry["nodeid"],
+                    outcome=entry["outcome"],
+                    duration=entry["duration"],
+                    message=entry.get("message", ""),
+                    text=entry.get("text", ""),
+                    output=entry.get("output", ""),
+                    file=entry.get("file", ""),
+                    line=int(entry.get("line") or 0),
                 )
             case "foreign":
                 facts.foreign += [f"{each['module']} from {each['checkout']}" for each in entry["modules"]]

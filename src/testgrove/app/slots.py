@@ -10,13 +10,20 @@ from pathlib import Path
 from threading import Event as Flag
 
 from testgrove.app import records, worktrees
-from testgrove.app.creation import Creation, MakeDatabases, Target, foreign_checkouts
+from testgrove.app.creation import Creation, Target, foreign_checkouts
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
+from testgrove.app.run_databases import RunDatabases
 from testgrove.app.session_log import SessionLog
 from testgrove.core.config import expand_env
 from testgrove.core.events import (
-    AnyEvent, AttemptFinished, AttemptStarted, CellFinished, CellPhase, Phase, Status,
+    AnyEvent,
+    AttemptFinished,
+    AttemptStarted,
+    CellFinished,
+    CellPhase,
+    Phase,
+    Status,
 )
 from testgrove.core.model import WorktreeSpec
 from testgrove.core.outcome import Ending, is_pytest, judge
@@ -42,7 +49,7 @@ class Run:
     plugin: Path
     emit: Callable[[AnyEvent], None]
     cancel: Flag
-    databases: Callable[[Cell], MakeDatabases | None]
+    databases: RunDatabases
     targets: dict[str, Target]
 
 
@@ -65,7 +72,9 @@ class Slot:
             reason = "; ".join([error.message, *getattr(error, "__notes__", [])])
         except Exception:  # noqa: BLE001 - a bug in one cell must not take the others' reports with it
             status, reason = "error", "a bug in testgrove: " + traceback.format_exc()
-        self.run.emit(CellFinished(t=time.time(), cell=self.cell.key, status=status, reason=reason, hint=hint))
+        self.run.emit(
+            CellFinished(t=time.time(), cell=self.cell.key, status=status, reason=reason, hint=hint)
+        )
 
     def _phase(self, phase: Phase, reason: str = "") -> None:
         if self.run.cancel.is_set():
@@ -73,13 +82,19 @@ class Slot:
         self.run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase=phase, reason=reason))
 
     def _cell(self) -> tuple[Status, str]:
-        creation = self._prepare()
+        run = self.run
         try:
-            status, reason = self._attempts(creation)
+            creation = self._prepare()
+            try:
+                status, reason = self._attempts(creation)
+            finally:
+                run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase="collecting"))
+                run.databases.release(self.cell)
+                worktrees.park(
+                    run.project, run.holder, creation.row, collect_into=run.folder / creation.row["id"]
+                )
         finally:
-            self.run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase="collecting"))
-            worktrees.park(self.run.project, self.run.holder, creation.row,
-                           collect_into=self.run.folder / creation.row["id"])
+            run.databases.release(self.cell)
         return status, "; ".join(filter(None, [reason, *creation.notes]))
 
     def _prepare(self) -> Creation:
@@ -87,20 +102,37 @@ class Slot:
         self._phase("worktree")
         for number in range(1, _STAND_INS + 1):
             spec = WorktreeSpec(
-                cell.numbered(number), cell.ref or None, python=cell.python or None,
+                cell.numbered(number),
+                cell.ref or None,
+                python=cell.python or None,
                 ports=run.project.settings.ports.names if cell.settings.ports else (),
             )
             try:
                 return worktrees.create(
-                    run.project, run.holder, spec, run.targets[cell.ref], on_phase=self._phase, run=run.id,
-                    databases=run.databases(cell), suite_env=cell.settings.env,
+                    run.project,
+                    run.holder,
+                    spec,
+                    run.targets[cell.ref],
+                    on_phase=self._phase,
+                    run=run.id,
+                    databases=run.databases.for_cell(cell),
+                    suite_env=cell.settings.env,
                 )
             except PreconditionError as error:
                 # Somebody else's worktree, or one with a user's files: it is left alone and a stand-in is made.
-                if error.code not in ("worktree-held", "worktree-exists", "worktree-dirty", "held", "path-exists"):
+                if error.code not in (
+                    "worktree-held",
+                    "worktree-exists",
+                    "worktree-dirty",
+                    "held",
+                    "path-exists",
+                ):
                     raise
-        raise PreconditionError("worktrees-held", f"{_STAND_INS} worktrees {cell.id} … are all held or dirty",
-                                hint="testgrove list")
+        raise PreconditionError(
+            "worktrees-held",
+            f"{_STAND_INS} worktrees {cell.id} … are all held or dirty",
+            hint="testgrove list",
+        )
 
     def _attempts(self, creation: Creation) -> tuple[Status, str]:
         run, cell = self.run, self.cell
@@ -125,32 +157,66 @@ class Slot:
         session, temporary = (run.scratch / f"{creation.row['id']}-{attempt}{kind}" for kind in ("", "t"))
         session.mkdir()
         temporary.mkdir()
-        run.emit(AttemptStarted(
-            t=time.time(), cell=cell.key, attempt=attempt, command=cell.settings.command, worktree=creation.row["id"],
-            python=creation.row["python"], log=str(output.relative_to(run.folder)), commit=creation.target.commit,
-        ))
+        run.emit(
+            AttemptStarted(
+                t=time.time(),
+                cell=cell.key,
+                attempt=attempt,
+                command=cell.settings.command,
+                worktree=creation.row["id"],
+                python=creation.row["python"],
+                log=str(output.relative_to(run.folder)),
+                commit=creation.target.commit,
+            )
+        )
         log = SessionLog(session, cell.key, attempt)
-        supervisor.start_job(Job(
-            argv=shell_or_exec(cell.settings.command), cwd=creation.tree, output=output,
-            env=self._environ(creation, session, temporary), timeout=cell.settings.timeout, grace=GRACE,
-        ))
+        supervisor.start_job(
+            Job(
+                argv=shell_or_exec(cell.settings.command),
+                cwd=creation.tree,
+                output=output,
+                env=self._environ(creation, session, temporary),
+                timeout=cell.settings.timeout,
+                grace=GRACE,
+            )
+        )
         result = self._follow(supervisor, log)
-        ending = Ending(result.exit_code, result.signal, result.timed_out, result.cancelled, result.lost,
-                        cell.settings.timeout)
+        ending = Ending(
+            result.exit_code,
+            result.signal,
+            result.timed_out,
+            result.cancelled,
+            result.lost,
+            cell.settings.timeout,
+        )
         status, reason = judge(ending, log.facts, pytest=is_pytest(cell.settings.command))
-        run.emit(AttemptFinished(
-            t=time.time(), cell=cell.key, attempt=attempt, status=status, reason=reason, exit_code=result.exit_code,
-            duration=result.duration, cpu=result.user_cpu + result.system_cpu, survivors=result.survivors,
-            tail=_tail(output) if status not in ("passed", "skipped") else "",
-        ))
+        run.emit(
+            AttemptFinished(
+                t=time.time(),
+                cell=cell.key,
+                attempt=attempt,
+                status=status,
+                reason=reason,
+                exit_code=result.exit_code,
+                duration=result.duration,
+                cpu=result.user_cpu + result.system_cpu,
+                survivors=result.survivors,
+                tail=_tail(output) if status not in ("passed", "skipped") else "",
+            )
+        )
         return status, reason
 
     def _environ(self, creation: Creation, session: Path, temporary: Path) -> dict[str, str]:
         environ = creation.environ()
         environ |= expand_env(self.cell.settings.env, environ, source=f"suite '{self.cell.suite}': 'env")
         environ["TMPDIR"] = str(temporary)
-        return injected_environment(environ, self.run.plugin, session, creation.tree,
-                                    foreign_checkouts(self.run.project, creation.tree))
+        return injected_environment(
+            environ,
+            self.run.plugin,
+            session,
+            creation.tree,
+            foreign_checkouts(self.run.project, creation.tree),
+        )
 
     def _follow(self, supervisor: Supervisor, log: SessionLog) -> JobResult:
         told = False
@@ -169,12 +235,14 @@ def shell_or_exec(command: str) -> list[str]:
     """A suite's command as an argument list; by the shell only where it uses the shell."""
     import shlex  # noqa: PLC0415 - used here alone
 
-    if any(character in command for character in "|&;<>()$`*?[]#~\n") or "=" in command.split()[0]:
+    if any(character in command for character in "|&;<>()$`*?[]#~\n") or "=" in command.split(maxsplit=1)[0]:
         return ["/bin/sh", "-c", command]
     try:
         return shlex.split(command)
     except ValueError as error:
-        raise PreconditionError("command-unreadable", f"{command!r} cannot be split into words: {error}") from error
+        raise PreconditionError(
+            "command-unreadable", f"{command!r} cannot be split into words: {error}"
+        ) from error
 
 
 def _tail(path: Path) -> str:

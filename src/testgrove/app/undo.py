@@ -71,4 +71,6 @@ def _repository(lease: Lease) -> git.Repository | None:
     common_dir = Path(lease.data["common_dir"])
     if not (common_dir / "HEAD").exists():
         return None
-    return git.Repository(common_dir=common_dir, toplevel=Path(lease.data["main"]), main=Path(lease.data["main"]))
+    return git.Repository(
+        common_dir=common_dir, toplevel=Path(lease.data["main"]), main=Path(lease.data["main"])
+    )

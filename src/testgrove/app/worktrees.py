@@ -31,7 +31,9 @@ def target_of(project: Project, ref: str | None) -> Target:
         snapshot = git.snapshot(project.repository)
         return Target(snapshot.commit, snapshot.tree, "", describe(snapshot))
     resolved = git.resolve(project.repository, ref)
-    return Target(resolved.commit, git.tree_of(project.repository, resolved.commit), resolved.branch or "", ref)
+    return Target(
+        resolved.commit, git.tree_of(project.repository, resolved.commit), resolved.branch or "", ref
+    )
 
 
 def describe(snapshot: git.Snapshot) -> str:
@@ -43,8 +45,15 @@ def describe(snapshot: git.Snapshot) -> str:
 
 
 def create(
-    project: Project, holder: Holder, spec: WorktreeSpec, target: Target, *, on_phase: OnPhase = silent,
-    databases: MakeDatabases | None = None, suite_env: Mapping[str, str] | None = None, run: str | None = None,
+    project: Project,
+    holder: Holder,
+    spec: WorktreeSpec,
+    target: Target,
+    *,
+    on_phase: OnPhase = silent,
+    databases: MakeDatabases | None = None,
+    suite_env: Mapping[str, str] | None = None,
+    run: str | None = None,
 ) -> Creation:
     """Make a worktree ready, from nothing or from a parked one of the same id.
 
@@ -72,15 +81,20 @@ def create(
 
 def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None) -> tuple[Row, bool]:
     """The worktree's row, ours now; and whether it is a parked one that is taken over."""
-    known = project.store.one("SELECT * FROM worktrees WHERE project = ? AND id = ?", project.id, str(spec.id))
+    known = project.store.one(
+        "SELECT * FROM worktrees WHERE project = ? AND id = ?", project.id, str(spec.id)
+    )
     plan = lifecycle.create(spec, recycled=known is not None)
     if known is None:
         return records.insert(project, holder, spec, run=run, plan=plan), False
     if known["holder"] is not None:
         raise records.held(project.store, known)
     if known["status"] != WorktreeStatus.PARKED:
-        raise PreconditionError("worktree-exists", f"worktree {spec.id} exists ({known['status']}, {known['path']})",
-                                hint=f"testgrove remove {spec.id}   or choose another --identifier")
+        raise PreconditionError(
+            "worktree-exists",
+            f"worktree {spec.id} exists ({known['status']}, {known['path']})",
+            hint=f"testgrove remove {spec.id}   or choose another --identifier",
+        )
     row = records.take(project, holder, known, WorktreeStatus.PARKED)
     try:
         findings = examine(project, row)
@@ -90,8 +104,17 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
         records.update(project.store, row, holder=None)
         raise
     # From here on the tree is overwritten: a crash may only end in the whole worktree being undone.
-    records.update(project.store, row, status=WorktreeStatus.CREATING, plan=list(plan), run=run,
-                   created=records.now(), parked=None, databases={}, ports={})
+    records.update(
+        project.store,
+        row,
+        status=WorktreeStatus.CREATING,
+        plan=list(plan),
+        run=run,
+        created=records.now(),
+        parked=None,
+        databases={},
+        ports={},
+    )
     return row, True
 
 
@@ -112,8 +135,12 @@ def publish(project: Project, holder: Holder) -> None:
 def park(project: Project, holder: Holder, row: Row, *, collect_into: Path) -> None:
     """Put away a worktree that a run is done with: HEAD detached, ports and databases released, the rest kept."""
     perform: dict[Action, Callable[[], object]] = {
-        Action.COLLECT_OUTPUTS: lambda: collect_outputs(project, row, examine(project, row), into=collect_into),
-        Action.TAKE_MANIFEST: lambda: records.update(project.store, row, manifest=take_manifest(Path(row["path"]))),
+        Action.COLLECT_OUTPUTS: lambda: collect_outputs(
+            project, row, examine(project, row), into=collect_into
+        ),
+        Action.TAKE_MANIFEST: lambda: records.update(
+            project.store, row, manifest=take_manifest(Path(row["path"]))
+        ),
         Action.DETACH_HEAD: lambda: git.detach(Path(row["path"])),
         Action.RELEASE_PORTS: lambda: undo(holder, records.leases_of(project.store, row), LeaseKind.PORTS),
     }
@@ -197,7 +224,10 @@ def _why_kept(project: Project, row: Row) -> str:
 
 
 def remove_many(
-    project: Project, holder: Holder, ids: Sequence[str], on_done: Callable[[str, TestgroveError | None], None]
+    project: Project,
+    holder: Holder,
+    ids: Sequence[str],
+    on_done: Callable[[str, TestgroveError | None], None],
 ) -> None:
     """Remove worktrees one after another; on_done is told of each, with the error for one that stays."""
     for name in ids:

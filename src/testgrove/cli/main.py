@@ -44,7 +44,9 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name near matches for a command that is not there."""
         try:
             return super().resolve_command(ctx, args)
@@ -52,12 +54,13 @@ class Commands(click.Group):
             import difflib
 
             near = difflib.get_close_matches(args[0], _COMMANDS, 2)
-            if near:
-                error.message += f" Did you mean {' or '.join(near)}?"
-            raise
+            advice = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(error.message + advice, ctx) from None
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="testgrove")
 def cli() -> None:
     """An isolated git worktree, with its own environment, ports and databases, for every test run.
@@ -79,8 +82,11 @@ def _run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         if not sys.platform.startswith("linux"):
-            raise TestgroveError("platform", "testgrove runs on Linux only: it relies on child subreapers, /proc and "
-                                 "file locks that die with their process")
+            raise TestgroveError(
+                "platform",
+                "testgrove runs on Linux only: it relies on child subreapers, /proc and "
+                "file locks that die with their process",
+            )
         status: Any = cli.main(arguments, prog_name="testgrove", standalone_mode=False)
     except TestgroveError as error:
         show_error(error, as_json=as_json)

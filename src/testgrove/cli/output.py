@@ -20,8 +20,14 @@ SCHEMA_VERSION = 1
 def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options every command has: --project, --json, --quiet."""
     options = (
-        click.option("--project", "directory", type=click.Path(path_type=Path), default=Path(),
-                     help="Work on the repository in this folder instead of the current one.", metavar="DIR"),
+        click.option(
+            "--project",
+            "directory",
+            type=click.Path(path_type=Path),
+            default=Path(),
+            help="Work on the repository in this folder instead of the current one.",
+            metavar="DIR",
+        ),
         click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
         click.option("--quiet", "-q", is_flag=True, help="Only results and errors."),
     )
@@ -38,7 +44,9 @@ def example(*lines: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def inner(*args: Any, **kwargs: Any) -> Any:
             return function(*args, **kwargs)
 
-        block = "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
+        block = "\n".join(
+            ["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)]
+        )
         inner.__doc__ = f"{(function.__doc__ or '').rstrip()}\n\n{block}\n"
         return inner
 
@@ -60,8 +68,16 @@ def show_error(error: TestgroveError, *, as_json: bool) -> None:
     """An expected error: the message, notes, and what to do next."""
     notes = list(getattr(error, "__notes__", []))
     if as_json:
-        print_json(error={"code": error.code, "message": error.message, "hint": error.hint, "notes": notes,
-                          "details": error.details, "exit_status": error.exit_status})
+        print_json(
+            error={
+                "code": error.code,
+                "message": error.message,
+                "hint": error.hint,
+                "notes": notes,
+                "details": error.details,
+                "exit_status": error.exit_status,
+            }
+        )
     click.secho("error: ", fg="red", bold=True, nl=False, err=True)
     click.echo(error.message, err=True)
     for note in notes:

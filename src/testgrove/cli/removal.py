@@ -16,7 +16,9 @@ from testgrove.errors import PreconditionError, TestgroveError
 @click.option("--force", is_flag=True, help="Remove your files and commits in it as well. They are lost.")
 @common
 @example("testgrove remove test-integration-api")
-def remove_command(*, worktrees: tuple[str, ...], force: bool, directory: Path, as_json: bool, quiet: bool) -> int:
+def remove_command(
+    *, worktrees: tuple[str, ...], force: bool, directory: Path, as_json: bool, quiet: bool
+) -> int:
     """Remove worktrees: checkout, environment, ports, databases.
 
     Refuses, and says why, while a worktree has files or commits of yours. Test outputs are kept in test-artifacts.
@@ -43,8 +45,14 @@ def remove_command(*, worktrees: tuple[str, ...], force: bool, directory: Path, 
 
 
 @click.command("cleanup")
-@click.option("--max-age", type=click.FloatRange(min=0), default=24.0, show_default=True, metavar="HOURS",
-              help="Only worktrees older than this.")
+@click.option(
+    "--max-age",
+    type=click.FloatRange(min=0),
+    default=24.0,
+    show_default=True,
+    metavar="HOURS",
+    help="Only worktrees older than this.",
+)
 @click.option("--yes", is_flag=True, help="Do it. Without, it is only shown what would be done.")
 @common
 @example("testgrove cleanup --max-age 24", "testgrove cleanup --max-age 0 --yes")

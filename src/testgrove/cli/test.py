@@ -23,15 +23,31 @@ class SplitAtDashes(click.Command):
 
 @click.command("test", cls=SplitAtDashes)
 @click.argument("suites", nargs=-1, metavar="[SUITE]... [-- PYTEST ARGS]")
-@click.option("--ref", "refs", multiple=True, help="Test this commit instead of the working tree. Repeatable.")
+@click.option(
+    "--ref", "refs", multiple=True, help="Test this commit instead of the working tree. Repeatable."
+)
 @click.option("--python", "pythons", multiple=True, metavar="V", help="Interpreter version. Repeatable.")
-@click.option("-j", "--jobs", type=int, metavar="N", help="Cells at once. Default: what CPU and memory carry.")
+@click.option(
+    "-j", "--jobs", type=int, metavar="N", help="Cells at once. Default: what CPU and memory carry."
+)
 @common
 @click.pass_obj
-@example("testgrove test", "testgrove test unit integration --python 3.11 --python 3.12",
-         "testgrove test --ref main --ref HEAD -- -x -k login")
-def test_command(arguments: tuple[str, ...], *, suites: tuple[str, ...], refs: tuple[str, ...], pythons: tuple[str, ...], jobs: int | None,
-                 directory: Path, as_json: bool, quiet: bool) -> int:
+@example(
+    "testgrove test",
+    "testgrove test unit integration --python 3.11 --python 3.12",
+    "testgrove test --ref main --ref HEAD -- -x -k login",
+)
+def test_command(
+    arguments: tuple[str, ...],
+    *,
+    suites: tuple[str, ...],
+    refs: tuple[str, ...],
+    pythons: tuple[str, ...],
+    jobs: int | None,
+    directory: Path,
+    as_json: bool,
+    quiet: bool,
+) -> int:
     """Run the test suites, each in a worktree of its own, side by side, and report on them as one.
 
     Without --ref the working tree is tested as it is now: changes and untracked files included, ignored ones not.

@@ -17,26 +17,48 @@ from testgrove.core.model import Worktree, WorktreeId, WorktreeSpec, WorktreeSta
 @click.command("create")
 @click.option("--purpose", required=True, help="What it is for: test-unit, test-integration, review, …")
 @click.option("--identifier", required=True, help="Your name for it, unique within its purpose.")
-@click.option("--branch", "ref", required=True,
-              help="Branch, remote branch, tag or SHA. One that is checked out elsewhere is checked out detached.")
+@click.option(
+    "--branch",
+    "ref",
+    required=True,
+    help="Branch, remote branch, tag or SHA. One that is checked out elsewhere is checked out detached.",
+)
 @click.option("--ports", is_flag=True, help="Lease a block of ports.")
 @click.option("--python", help="Interpreter version, such as 3.12.")
 @click.option("--new-branch", is_flag=True, help="Make --branch, starting at --base.")
 @click.option("--base", default="HEAD", show_default=True, help="Where a new branch starts.")
 @click.option("--no-env", is_flag=True, help="Make no virtual environment.")
 @common
-@example("testgrove create --purpose test-integration --identifier api --branch main --ports",
-         "testgrove create --purpose review --identifier 42 --branch feature/x --new-branch --base main")
-def create_command(*, purpose: str, identifier: str, ref: str, ports: bool, python: str | None, new_branch: bool,
-                   base: str, no_env: bool, directory: Path, as_json: bool, quiet: bool) -> None:
+@example(
+    "testgrove create --purpose test-integration --identifier api --branch main --ports",
+    "testgrove create --purpose review --identifier 42 --branch feature/x --new-branch --base main",
+)
+def create_command(
+    *,
+    purpose: str,
+    identifier: str,
+    ref: str,
+    ports: bool,
+    python: str | None,
+    new_branch: bool,
+    base: str,
+    no_env: bool,
+    directory: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Make a worktree: a checkout with its own environment, ports and env file."""
     from testgrove.app import worktrees
 
     worktree_id = WorktreeId(purpose, identifier)
     project = open_project(directory)
     spec = WorktreeSpec(
-        worktree_id, base if new_branch else ref, ports=project.settings.ports.names if ports else (), python=python,
-        new_branch=ref if new_branch else None, environment=not no_env,
+        worktree_id,
+        base if new_branch else ref,
+        ports=project.settings.ports.names if ports else (),
+        python=python,
+        new_branch=ref if new_branch else None,
+        environment=not no_env,
     )
     with project.holding(f"testgrove create {worktree_id}") as holder:
         target = worktrees.target_of(project, spec.ref)
@@ -63,12 +85,14 @@ def _progress(*, quiet: bool) -> Callable[[str, str], None]:
 @click.option("--ports", is_flag=True, help="Show the leased ports.")
 @common
 @example("testgrove list", "testgrove list --status parked --json")
-def list_command(*, purpose: str | None, status: str | None, ports: bool, directory: Path, as_json: bool,
-                 quiet: bool) -> None:
+def list_command(
+    *, purpose: str | None, status: str | None, ports: bool, directory: Path, as_json: bool, quiet: bool
+) -> None:
     """List this project's worktrees: id, status, branch or commit, age, path."""
     project = open_project(directory)
     found = [
-        worktree for worktree in current(project)
+        worktree
+        for worktree in current(project)
         if purpose in (None, worktree.id.purpose) and status in (None, worktree.status)
     ]
     if as_json:
@@ -81,7 +105,10 @@ def list_command(*, purpose: str | None, status: str | None, ports: bool, direct
         note = f"  ({worktree.note})" if worktree.note else ""
         click.echo(f"{worktree.id!s:{width}}  {worktree.status:8}  {at}  {worktree.path}{numbers}{note}")
     if not found:
-        say("no worktrees; make one: testgrove create --purpose test-unit --identifier mine --branch HEAD", quiet=quiet)
+        say(
+            "no worktrees; make one: testgrove create --purpose test-unit --identifier mine --branch HEAD",
+            quiet=quiet,
+        )
 
 
 @click.command("show")
@@ -112,8 +139,14 @@ def path_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) 
 
 @click.command("env")
 @click.argument("worktree")
-@click.option("--format", "form", type=click.Choice(["dotenv", "shell", "json", "github"]), default="dotenv",
-              show_default=True, help="github: for $GITHUB_ENV.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["dotenv", "shell", "json", "github"]),
+    default="dotenv",
+    show_default=True,
+    help="github: for $GITHUB_ENV.",
+)
 @common
 @example('eval "$(testgrove env test-integration-api --format shell)"')
 def env_command(*, worktree: str, form: str, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
@@ -149,7 +182,9 @@ def _formatted(values: dict[str, str], form: str) -> str:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @common
 @example("testgrove exec test-integration-api -- pytest -x tests/integration")
-def exec_command(*, worktree: str, command: tuple[str, ...], directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
+def exec_command(
+    *, worktree: str, command: tuple[str, ...], directory: Path, as_json: bool, quiet: bool
+) -> None:
     """Run a command inside a worktree, with its environment active and its variables set.
 
     The exit status is the command's own; 126 when it cannot be executed, 127 when it is not found.
@@ -162,8 +197,8 @@ def exec_command(*, worktree: str, command: tuple[str, ...], directory: Path, as
 
 def current(project: Project) -> list[Worktree]:
     """The project's worktrees, after what dead commands left has been finished."""
-    from testgrove.app.recovery import dead_holders
     from testgrove.app.records import all_worktrees
+    from testgrove.app.recovery import dead_holders
     from testgrove.system.locks import LockFile
 
     if dead_holders(project.store, LockFile(project.locations.locks).is_held):
@@ -183,11 +218,19 @@ def find(project: Project, name: str) -> Worktree:
 def as_document(worktree: Worktree) -> dict[str, Any]:
     """A worktree for --json."""
     return {
-        "id": str(worktree.id), "purpose": worktree.id.purpose, "identifier": worktree.id.identifier,
-        "status": str(worktree.status), "path": str(worktree.path), "branch": worktree.branch,
-        "commit": worktree.commit, "created": worktree.created.isoformat(timespec="seconds"),
-        "ports": worktree.ports, "databases": worktree.databases, "python": worktree.python,
-        "env_file": worktree.env_file, "note": worktree.note,
+        "id": str(worktree.id),
+        "purpose": worktree.id.purpose,
+        "identifier": worktree.id.identifier,
+        "status": str(worktree.status),
+        "path": str(worktree.path),
+        "branch": worktree.branch,
+        "commit": worktree.commit,
+        "created": worktree.created.isoformat(timespec="seconds"),
+        "ports": worktree.ports,
+        "databases": worktree.databases,
+        "python": worktree.python,
+        "env_file": worktree.env_file,
+        "note": worktree.note,
     }
 
 
@@ -195,9 +238,15 @@ def describe(worktree: Worktree) -> str:
     """A worktree in lines of name and value."""
     ports = " ".join(f"{name}={port}" for name, port in worktree.ports.items())
     lines = {
-        "id": str(worktree.id), "status": str(worktree.status), "path": str(worktree.path),
-        "branch": worktree.branch or "(detached)", "commit": worktree.commit, "python": worktree.python,
-        "ports": ports, "env file": os.fspath(worktree.path / worktree.env_file), "note": worktree.note,
+        "id": str(worktree.id),
+        "status": str(worktree.status),
+        "path": str(worktree.path),
+        "branch": worktree.branch or "(detached)",
+        "commit": worktree.commit,
+        "python": worktree.python,
+        "ports": ports,
+        "env file": os.fspath(worktree.path / worktree.env_file),
+        "note": worktree.note,
     }
     lines |= {engine: database["url"] for engine, database in worktree.databases.items()}
     return "\n".join(f"{name:9} {value}" for name, value in lines.items() if value)

@@ -19,7 +19,7 @@ class Strict(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     """A table in which an unknown key is an error."""
 
 
-class Ports(Strict):
+class Ports(Strict, frozen=True, kw_only=True):
     """range: the ports of blocks, ``low-high``; servers: those of servers; names: the ports of a block, in order."""
 
     range: str = "8001-8999"
@@ -27,7 +27,7 @@ class Ports(Strict):
     names: tuple[str, ...] = PORT_NAMES
 
 
-class Service(Strict):
+class Service(Strict, frozen=True, kw_only=True):
     """A database or service. migrate: the command that brings an empty database up to date; inputs: globs of
     files that can change its result; settings: server settings that override ours."""
 
@@ -39,7 +39,7 @@ class Service(Strict):
     settings: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class Services(Strict):
+class Services(Strict, frozen=True, kw_only=True):
     postgres: Service | None = None
     redis: Service | None = None
 
@@ -49,7 +49,7 @@ class Services(Strict):
         return {name: service for name, service in found.items() if service is not None}
 
 
-class Suite(Strict):
+class Suite(Strict, frozen=True, kw_only=True):
     """A named test command. timeout: seconds; retries: further tries after a failure; junit: the JUnit file a
     command that is not pytest writes."""
 
@@ -63,7 +63,7 @@ class Suite(Strict):
     junit: str = ""
 
 
-class Settings(Strict):
+class Settings(Strict, frozen=True, kw_only=True):
     """A project's settings; every one has a default."""
 
     root: str = ""
@@ -97,7 +97,9 @@ def parse(text: str, source: Path, *, table: bool) -> Settings:
     if table:
         tool = data.get("tool", {})
         if not isinstance(tool, dict):
-            raise UsageError("config-wrong-type", f"{source}: 'tool': expected a table", file=str(source), key="tool")
+            raise UsageError(
+                "config-wrong-type", f"{source}: 'tool': expected a table", file=str(source), key="tool"
+            )
         data, prefix = tool.get("testgrove", {}), "tool.testgrove."
     try:
         settings = msgspec.convert(data, Settings, strict=True)
@@ -112,17 +114,27 @@ def _explain(source: Path, prefix: str, error: msgspec.ValidationError) -> Usage
     key = where.strip("`").removeprefix("$").removeprefix(".").replace("[...]", ".*")
     if match := re.search(r"unknown field `(.+)`", message):
         key = ".".join(part for part in (key, match[1]) if part)
-        return UsageError("config-unknown-key", f"{source}: unknown key '{prefix}{key}'",
-                          hint="see `testgrove --help` and the configuration reference for the keys there are",
-                          file=str(source), key=prefix + key)
+        return UsageError(
+            "config-unknown-key",
+            f"{source}: unknown key '{prefix}{key}'",
+            hint="see `testgrove --help` and the configuration reference for the keys there are",
+            file=str(source),
+            key=prefix + key,
+        )
     key = prefix + key if key else prefix.rstrip(".")
-    return UsageError("config-wrong-type", f"{source}: '{key}': {message[0].lower()}{message[1:].replace('`', chr(39))}",
-                      file=str(source), key=key)
+    return UsageError(
+        "config-wrong-type",
+        f"{source}: '{key}': {message[0].lower()}{message[1:].replace('`', chr(39))}",
+        file=str(source),
+        key=key,
+    )
 
 
 def _check(settings: Settings, source: Path, prefix: str) -> None:
     def wrong(key: str, message: str) -> UsageError:
-        return UsageError("config-invalid", f"{source}: '{prefix}{key}': {message}", file=str(source), key=prefix + key)
+        return UsageError(
+            "config-invalid", f"{source}: '{prefix}{key}': {message}", file=str(source), key=prefix + key
+        )
 
     for key, text in (("ports.range", settings.ports.range), ("ports.servers", settings.ports.servers)):
         try:
@@ -130,7 +142,11 @@ def _check(settings: Settings, source: Path, prefix: str) -> None:
         except ValueError as error:
             raise wrong(key, str(error)) from error
     names = settings.ports.names
-    if len(set(names)) != len(names) or not names or not all(re.fullmatch(r"[a-z][a-z0-9_]*", n) for n in names):
+    if (
+        len(set(names)) != len(names)
+        or not names
+        or not all(re.fullmatch(r"[a-z][a-z0-9_]*", n) for n in names)
+    ):
         raise wrong("ports.names", f"expected different lower-case names, found {list(names)}")
     if settings.park < 0:
         raise wrong("park", f"expected a number from 0, found {settings.park}")
@@ -145,7 +161,9 @@ def _check(settings: Settings, source: Path, prefix: str) -> None:
 
 def _check_suite(name: str, suite: Suite, known: dict[str, Service], wrong: Any) -> None:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,29}", name):
-        raise wrong(f"suites.{name}", "expected a name of up to 30 lower-case letters, digits, '.', '_' or '-'")
+        raise wrong(
+            f"suites.{name}", "expected a name of up to 30 lower-case letters, digits, '.', '_' or '-'"
+        )
     if not suite.command.strip():
         raise wrong(f"suites.{name}.command", "expected a command, found nothing")
     for service in suite.services:
@@ -153,7 +171,9 @@ def _check_suite(name: str, suite: Suite, known: dict[str, Service], wrong: Any)
             there = ", ".join(known) or "none"
             raise wrong(f"suites.{name}.services", f"'{service}' is not under [services]; there: {there}")
     if not 0 < suite.timeout <= 7 * 86400:
-        raise wrong(f"suites.{name}.timeout", f"expected seconds between 0 and a week, found {suite.timeout:g}")
+        raise wrong(
+            f"suites.{name}.timeout", f"expected seconds between 0 and a week, found {suite.timeout:g}"
+        )
     if not 0 <= suite.retries <= 20:
         raise wrong(f"suites.{name}.retries", f"expected 0 to 20, found {suite.retries}")
 
@@ -166,7 +186,9 @@ def port_range(text: str) -> range:
     return range(int(match[1]), int(match[2]) + 1)
 
 
-def expand_env(values: dict[str, str], base: dict[str, str], *, source: str, partial: bool = False) -> dict[str, str]:
+def expand_env(
+    values: dict[str, str], base: dict[str, str], *, source: str, partial: bool = False
+) -> dict[str, str]:
     """Replace ``${NAME}`` in values by each other and by base. Raises UsageError for a cycle or an unknown name.
 
     partial: names that neither side knows are let through (ports and databases are not leased yet).
@@ -175,7 +197,7 @@ def expand_env(values: dict[str, str], base: dict[str, str], *, source: str, par
 
     def resolve(name: str, trail: tuple[str, ...]) -> str:
         if name in trail:
-            cycle = " -> ".join((*trail[trail.index(name):], name))
+            cycle = " -> ".join((*trail[trail.index(name) :], name))
             raise UsageError("config-cycle", f"{source}.{trail[0]}': the references go in a circle: {cycle}")
         if name in done:
             return done[name]
@@ -184,8 +206,11 @@ def expand_env(values: dict[str, str], base: dict[str, str], *, source: str, par
                 return base[name]
             if partial:
                 return f"${{{name}}}"
-            raise UsageError("config-unknown-reference", f"{source}.{trail[-1]}': '${{{name}}}' refers to nothing",
-                             hint=f"known here: {', '.join(sorted({*base, *values}))}")
+            raise UsageError(
+                "config-unknown-reference",
+                f"{source}.{trail[-1]}': '${{{name}}}' refers to nothing",
+                hint=f"known here: {', '.join(sorted({*base, *values}))}",
+            )
         done[name] = _REFERENCE.sub(lambda match: resolve(match[1], (*trail, name)), values[name])
         return done[name]
 

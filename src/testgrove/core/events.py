@@ -14,7 +14,9 @@ import msgspec
 VERSION = 1
 
 Status = Literal["passed", "failed", "error", "skipped", "flaky", "cancelled"]
-Phase = Literal["waiting", "worktree", "environment", "databases", "preflight", "running", "collecting", "parking"]
+Phase = Literal[
+    "waiting", "worktree", "environment", "databases", "preflight", "running", "collecting", "parking"
+]
 TestOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
 
 
@@ -123,8 +125,15 @@ class RunFinished(Event, frozen=True, kw_only=True):
 
 
 AnyEvent = Union[  # noqa: UP007 - msgspec reads the union at run time
-    RunStarted, CellPhase, AttemptStarted, TestsCollected, TestFinished, AttemptFinished, CellFinished,
-    Interrupted, RunFinished,
+    RunStarted,
+    CellPhase,
+    AttemptStarted,
+    TestsCollected,
+    TestFinished,
+    AttemptFinished,
+    CellFinished,
+    Interrupted,
+    RunFinished,
 ]
 
 _encoder = msgspec.json.Encoder()
@@ -274,26 +283,48 @@ class Fold:
                 cell.phases.append(PhaseSpan(phase=event.phase, start=event.t, reason=event.reason))
             case AttemptStarted():
                 cell.attempts.append(
-                    AttemptResult(number=event.attempt, started=event.t, command=event.command, python=event.python,
-                                  log=event.log, commit=event.commit)
+                    AttemptResult(
+                        number=event.attempt,
+                        started=event.t,
+                        command=event.command,
+                        python=event.python,
+                        log=event.log,
+                        commit=event.commit,
+                    )
                 )
             case TestsCollected():
                 attempt = cell.attempts[-1]
                 attempt.selected, attempt.deselected = event.selected, event.deselected
             case TestFinished():
                 cell.attempts[-1].tests.append(
-                    TestResult(nodeid=event.nodeid, outcome=event.outcome, duration=event.duration,
-                               message=event.message, text=event.text, output=event.output, file=event.file,
-                               line=event.line)
+                    TestResult(
+                        nodeid=event.nodeid,
+                        outcome=event.outcome,
+                        duration=event.duration,
+                        message=event.message,
+                        text=event.text,
+                        output=event.output,
+                        file=event.file,
+                        line=event.line,
+                    )
                 )
             case AttemptFinished():
                 attempt = cell.attempts[-1]
-                attempt.status, attempt.reason, attempt.exit_code = event.status, event.reason, event.exit_code
+                attempt.status, attempt.reason, attempt.exit_code = (
+                    event.status,
+                    event.reason,
+                    event.exit_code,
+                )
                 attempt.duration, attempt.cpu, attempt.tail = event.duration, event.cpu, event.tail
                 attempt.survivors = event.survivors
             case CellFinished():
                 self._close_phase(cell, event.t)
-                cell.status, cell.reason, cell.hint, cell.finished = event.status, event.reason, event.hint, event.t
+                cell.status, cell.reason, cell.hint, cell.finished = (
+                    event.status,
+                    event.reason,
+                    event.hint,
+                    event.t,
+                )
 
     @staticmethod
     def _close_phase(cell: CellResult, t: float) -> None:
@@ -316,5 +347,7 @@ def fold(events: Iterable[AnyEvent]) -> RunResult:
         if cell.status is None:
             started = bool(cell.attempts)
             cell.status = "error" if started else "cancelled"
-            cell.reason = "the run ended while this was running" if started else "the run ended before this started"
+            cell.reason = (
+                "the run ended while this was running" if started else "the run ended before this started"
+            )
     return result

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 _LAYOUT = b"testgrove template 1"  # to be raised when what we do to a template changes
 
@@ -21,8 +24,9 @@ def template_fingerprint(
 ) -> str:
     """32 hex digits over everything that can change what a migration makes.
 
-    engine: name, full version and build of the server. tool: the fingerprint of the environment that the migration
-    runs in (so another version of the migration tool counts). inputs: path and content of each file, in order.
+    engine: name, full version and build of the server. tool: the fingerprint of the environment that the
+    migration runs in (so another version of the migration tool counts). inputs: path and content of each
+    file, in order.
     """
     digest = hashlib.blake2b(_LAYOUT, digest_size=16)
 

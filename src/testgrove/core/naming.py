@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import TYPE_CHECKING
 
-from testgrove.core.model import WorktreeId
+if TYPE_CHECKING:
+    from testgrove.core.model import WorktreeId
 
 PURPOSES = ("test-unit", "test-integration", "test-performance", "test-premerge", "test-migration", "test-matrix")
 _HASH = 8

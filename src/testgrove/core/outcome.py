@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from testgrove.core.events import Status
 
 # pytest's own exit statuses, https://docs.pytest.org/en/stable/reference/exit-codes.html
-_PYTEST_EXITS = {2: "pytest was interrupted", 3: "pytest had an internal error", 4: "pytest was called wrongly"}
+_PYTEST_EXITS = {
+    2: "pytest was interrupted",
+    3: "pytest had an internal error",
+    4: "pytest was called wrongly",
+}
 _NOTHING_COLLECTED = 5
 _PYTEST_COMMAND = re.compile(r"(^|[\s/;&|(])(pytest|py\.test)([\s;&|)]|$)|-m\s+pytest\b|-mpytest\b")
 
@@ -74,7 +78,10 @@ def _judge_unreported(ending: Ending, *, pytest: bool) -> tuple[Status, str]:
             "so which code it tested is not verified"
         )
     if pytest:
-        return "error", f"pytest ended with exit status {ending.exit_code} before testgrove's plugin could report"
+        return (
+            "error",
+            f"pytest ended with exit status {ending.exit_code} before testgrove's plugin could report",
+        )
     if ending.exit_code == 0:
         return "passed", "not verified: not a pytest suite"
     return "failed", f"exit status {ending.exit_code}"

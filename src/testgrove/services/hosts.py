@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testgrove.services.base import Launcher, Program, RunningProcess
+    from testgrove.services.binaries import PostgresBinaries
 
 # Nothing of the user's environment reaches a server: a time zone or a PGDATA would change what it does.
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C", "TZ": "UTC"}
@@ -52,7 +53,8 @@ def other_user(name: str) -> Identity | None:
 
 
 def namespace() -> Identity:
-    """Root, seen as another user: the files stay root's. unshare(1) executes, so the process id is the server's."""
+    """Root, seen as another user: the files stay root's. unshare(1) executes, so the process id is the
+    server's."""
     # initdb looks its user up, so it must be one that this machine knows.
     known = (found.user for name in ("postgres", "daemon", "bin", "nobody") if (found := other_user(name)))
     uid = next((user[0] for user in known if user), 1000)
@@ -69,7 +71,8 @@ def is_permitted(identity: Identity, launcher: Launcher) -> bool:
 
 
 def choose_identity(launcher: Launcher) -> Identity:
-    """As whom PostgreSQL, which refuses root, can run: this user, in a user namespace, as postgres, as nobody.
+    """As whom PostgreSQL, which refuses root, can run: this user, in a user namespace, as postgres, as
+    nobody.
 
     Raises PreconditionError (``no-ordinary-user``).
     """
@@ -89,9 +92,10 @@ def choose_identity(launcher: Launcher) -> Identity:
 class EmbeddedHost:
     """Runs servers from binaries on this machine.
 
-    ours: folders that are wholly ours, under which every directory given to this host lies. For another user's sake
-    they, and what is between, may be opened for passing through (``o+x``). copies: a folder in one of them, for
-    binaries that such a user could not reach; on a file system that lets programs be executed.
+    ours: folders that are wholly ours, under which every directory given to this host lies. For another
+    user's sake they, and what is between, may be opened for passing through (``o+x``). copies: a folder in
+    one of them, for binaries that such a user could not reach; on a file system that lets programs be
+    executed.
     """
 
     def __init__(
@@ -116,8 +120,11 @@ class EmbeddedHost:
         deadline = time.monotonic() + timeout
         process = self._launcher.start(
             (*self.identity.prefix, *program.argv()),
-            cwd=directory, env=ENVIRONMENT, log=log, user=self.identity.user,
-        )  # fmt: skip
+            cwd=directory,
+            env=ENVIRONMENT,
+            log=log,
+            user=self.identity.user,
+        )
         try:
             while not program.is_ready(process.pid):
                 status = process.poll()
@@ -136,18 +143,27 @@ class EmbeddedHost:
         return process
 
     def tool(self, argv: Sequence[str], *, directory: Path, timeout: float = 120.0) -> str:
-        """Run one of the server's tools as the server would run; return its output. Raises UnavailableError."""
+        """Run one of the server's tools as the server would run; return its output. Raises
+        UnavailableError."""
         return self._launcher.run(
             (*self.identity.prefix, *argv),
-            cwd=directory, env=ENVIRONMENT, timeout=timeout, user=self.identity.user,
-        )  # fmt: skip
+            cwd=directory,
+            env=ENVIRONMENT,
+            timeout=timeout,
+            user=self.identity.user,
+        )
+
+    def give(self, path: Path) -> None:
+        """Make a file or folder the server's user's."""
+        if self.identity.user is not None:
+            os.chown(path, *self.identity.user)
 
     def grant(self, directory: Path) -> None:
-        """Make a directory of ours usable for the server's programs. Raises PreconditionError (``unreachable``)."""
-        if self.identity.user is None:
-            return
-        os.chown(directory, *self.identity.user)
-        self._open_parents(directory)
+        """Make a directory of ours usable for the server's programs. Raises PreconditionError
+        (``unreachable``)."""
+        if self.identity.user is not None:
+            self.give(directory)
+            self._open_parents(directory)
 
     def _open_parents(self, directory: Path) -> None:
         for parent in directory.absolute().parents:
@@ -156,48 +172,50 @@ class EmbeddedHost:
                 continue
             if not any(parent == ours or ours in parent.parents for ours in self._ours):
                 raise PreconditionError(
-                    "unreachable", f"{self.identity.name} cannot reach {directory}: {parent} is closed to others",
+                    "unreachable",
+                    f"{self.identity.name} cannot reach {directory}: {parent} is closed to others",
                     hint="set TESTGROVE_SCRATCH_DIR to a folder that every user can reach",
-                )  # fmt: skip
+                )
             parent.chmod(mode | stat.S_IXOTH)
 
-    def reachable(self, bindir: Path, top: Path, *beside: Path) -> Path:
-        """bindir where the server's user can execute it, else in a copy that is made once.
-
-        top: the folder that is copied, with bindir in it; beside: siblings of top's parent that the binaries need.
-        """
-        if self.identity.user is None or self._executes(bindir):
-            return bindir
-        mark = f"{bindir}\n{bindir.joinpath('postgres').stat().st_mtime_ns}"
+    def reachable(self, binaries: PostgresBinaries) -> Path:
+        """The binaries' folder where the server's user can execute them, else in a copy that is made once."""
+        if self.identity.user is None or self._executes(binaries.bindir):
+            return binaries.bindir
+        top = binaries.top
+        mark = f"{top}\n{binaries.build}\n{top.stat().st_mtime_ns}"
         home = self._copies / f"binaries-{blake2b(mark.encode(), digest_size=6).hexdigest()}"
         if not home.exists():
-            self._copy(home, top, beside)
-        copied = home / top.parent.name / bindir.relative_to(top.parent)
+            self._copy(home, top, binaries.libraries)
+        copied = home / top.parent.name / binaries.bindir.relative_to(top.parent)
         if not self._executes(copied):
             raise PreconditionError(
-                "unreachable", f"{self.identity.name} can execute neither {bindir} nor its copy {copied}",
+                "unreachable",
+                f"{self.identity.name} can execute neither {binaries.bindir} nor its copy {copied}",
                 hint=f"chmod -R a+rX {top}",
-            )  # fmt: skip
+            )
         return copied
 
     def _executes(self, bindir: Path) -> bool:
         try:
             self._launcher.run(
                 (str(bindir / "postgres"), "--version"),
-                cwd=Path("/"), env=ENVIRONMENT, timeout=30, user=self.identity.user,
-            )  # fmt: skip
+                cwd=Path("/"),
+                env=ENVIRONMENT,
+                timeout=30,
+                user=self.identity.user,
+            )
         except TestgroveError:
             return False
         return True
 
-    def _copy(self, home: Path, top: Path, beside: Sequence[Path]) -> None:
+    def _copy(self, home: Path, top: Path, libraries: Path) -> None:
         temporary = home.with_name(f"{home.name}.{token_hex(4)}.tmp")
         temporary.mkdir(parents=True, mode=0o755)
         try:
             shutil.copytree(top, temporary / top.parent.name / top.name)
-            for folder in beside:
-                if folder.is_dir():
-                    shutil.copytree(folder, temporary / folder.name)
+            if libraries.is_dir():
+                shutil.copytree(libraries, temporary / libraries.name)
             for folder, _, names in os.walk(temporary):
                 for path in (Path(folder), *(Path(folder, name) for name in names)):
                     path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o555)
@@ -225,9 +243,11 @@ def _died(program: Program, status: int, log: Path) -> TestgroveError:
     tail = _tail(log)
     if any(sign in tail for sign in _TAKEN):
         return PreconditionError(
-            "port-taken", f"{program.what} cannot have port {program.port}: another process listens on it",
-            hint=f"ss -ltnp 'sport = :{program.port}'", port=program.port,
-        )  # fmt: skip
+            "port-taken",
+            f"{program.what} cannot have port {program.port}: another process listens on it",
+            hint=f"ss -ltnp 'sport = :{program.port}'",
+            port=program.port,
+        )
     return UnavailableError("server-died", f"{program.what} ended with status {status} while it started:\n{tail}")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import re
 import signal
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ from testgrove.services import postgres_sql as sql
 from testgrove.services.archive import unpack
 from testgrove.services.base import Endpoint, generate_password
 from testgrove.services.hosts import check_socket
+from testgrove.system.files import explained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,28 +32,38 @@ SUPERUSER = "postgres"
 _LOOPBACK = "127.0.0.1"
 _SETTINGS = {
     # Nothing is to survive a crash.
-    "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
-    "wal_level": "minimal", "max_wal_senders": "0", "wal_init_zero": "off", "max_wal_size": "256MB", "min_wal_size": "32MB",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "wal_init_zero": "off",
+    "max_wal_size": "256MB",
+    "min_wal_size": "32MB",
     # Many databases at once, each with a suite's connections and tables.
-    "max_connections": "300", "max_locks_per_transaction": "256", "shared_buffers": "128MB",
+    "max_connections": "300",
+    "max_locks_per_transaction": "256",
+    "shared_buffers": "128MB",
     # Templates are ANALYZEd; a worker that comes by would only change plans in the middle of a suite.
     "autovacuum": "off",
     # In files of the data directory: what lies in /dev/shm outlives a server that is killed.
     "dynamic_shared_memory_type": "mmap",
     "lc_messages": "C",
-}  # fmt: skip
+}
 _OURS = frozenset(("port", "listen_addresses", "unix_socket_directories", "data_directory", "hba_file", "ident_file"))
 
 
 @dataclass(frozen=True)
 class Template:
-    """A packed data directory with a database to clone. role: who owns what is in it, if anybody does; password: the
-    superuser's; note: what went on while it was built and somebody should know."""
+    """A packed data directory with a database to clone. role: who owns what is in it, if anybody does;
+    password: the superuser's; last: folders of databases that a start does not need yet; note: what went
+    on while it was built and somebody should know."""
 
     path: Path
     database: str
     role: str
     password: Secret
+    last: tuple[str, ...] = ()
     note: str = ""
 
 
@@ -70,9 +83,10 @@ def require_driver() -> None:
     """Raise PreconditionError (``no-driver``) where psycopg is not installed."""
     if importlib.util.find_spec("psycopg") is None:
         raise PreconditionError(
-            "no-driver", "PostgreSQL needs the driver psycopg, which is not installed",
+            "no-driver",
+            "PostgreSQL needs the driver psycopg, which is not installed",
             hint="pip install 'testgrove[postgres]'",
-        )  # fmt: skip
+        )
 
 
 def init_cluster(binaries: PostgresBinaries, host: EmbeddedHost, directory: Path) -> tuple[Path, Secret]:
@@ -84,11 +98,22 @@ def init_cluster(binaries: PostgresBinaries, host: EmbeddedHost, directory: Path
     host.give(file)
     host.tool(
         (
-            str(host.reachable(binaries) / "initdb"), "-D", str(data), "-U", SUPERUSER, f"--pwfile={file}", "-A", "password",
-            "-E", ENCODING, f"--locale={LOCALE}", "--no-sync", "--wal-segsize=1",
+            str(host.reachable(binaries) / "initdb"),
+            "-D",
+            str(data),
+            "-U",
+            SUPERUSER,
+            f"--pwfile={file}",
+            "-A",
+            "password",
+            "-E",
+            ENCODING,
+            f"--locale={LOCALE}",
+            "--no-sync",
+            "--wal-segsize=1",
         ),
         directory=directory,
-    )  # fmt: skip
+    )
     file.unlink()
     return data, password
 
@@ -101,6 +126,7 @@ class PostgresProgram:
     data: Path
     endpoint: Endpoint
     settings: Mapping[str, str]
+    database: str  # one to try a connection with
 
     @property
     def what(self) -> str:
@@ -126,7 +152,8 @@ class PostgresProgram:
     def is_ready(self, pid: int) -> bool:
         """Whether the server that pid is accepts our password.
 
-        It writes "ready" after it has bound its port, and ends when it could not: so the listener is this process.
+        It writes "ready" after it has bound its port, and ends when it could not: so the listener is this
+        process.
         """
         sql.load_driver()  # takes as long as the server does, and runs beside it
         try:
@@ -135,7 +162,7 @@ class PostgresProgram:
             return False
         if len(lines) < 8 or lines[0] != str(pid) or lines[7].strip() != "ready":
             return False
-        sql.connect(self.endpoint, SUPERUSER).close()
+        sql.connect(self.endpoint, self.database).close()
         return True
 
 
@@ -145,11 +172,11 @@ class PostgresServer:
     Safe to use from several threads: each call has connections of its own.
     """
 
-    def __init__(self, endpoint: Endpoint, template: Template, process: RunningProcess, data: Path) -> None:
+    def __init__(self, endpoint: Endpoint, template: Template, process: RunningProcess, rest: Future[None]) -> None:
         self.endpoint = endpoint
         self.template = template
         self._process: RunningProcess | None = process
-        self._data = data
+        self._rest = rest
 
     @classmethod
     def start(
@@ -165,9 +192,9 @@ class PostgresServer:
     ) -> PostgresServer:
         """Unpack a template and start a server on it.
 
-        directory: empty and ours, in memory if it is to be fast; socket_dir: with a short path, may be the same; port:
-        leased, on loopback. Raises PreconditionError (``port-taken``, ``socket-path-too-long``, ``no-driver``),
-        UnavailableError (``server-died``, ``server-not-ready``).
+        directory: empty and ours, in memory if it is to be fast; socket_dir: with a short path, may be the
+        same; port: leased, on loopback. Raises PreconditionError (``port-taken``,
+        ``socket-path-too-long``, ``no-driver``), UnavailableError (``server-died``, ``server-not-ready``).
         """
         require_driver()
         check_socket(socket_dir / f".s.PGSQL.{port}")
@@ -179,28 +206,72 @@ class PostgresServer:
         host.grant(directory)
         if socket_dir != directory:
             host.grant(socket_dir)
-        unpack(template.path, data, host.identity.user)
-        program = PostgresProgram(host.reachable(binaries), data, endpoint, wanted)
-        return cls(endpoint, template, host.start(program, directory=directory), data)
+        with explained("unpack the template into", directory):
+            rest = unpack(template.path, data, host.identity.user, last=template.last)
+        pool = ThreadPoolExecutor(1, "unpack")
+        try:
+            unpacked = pool.submit(rest)
+            program = PostgresProgram(host.reachable(binaries), data, endpoint, wanted, _maintenance(template))
+            return cls(endpoint, template, host.start(program, directory=directory), unpacked)
+        finally:
+            pool.shutdown(wait=False)
 
     def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
-        """Clone the template for a role of its own, which bears the database's name and owns all that is in it.
+        """Clone the template for a role of its own, which bears the database's name and owns all that is in
+        it.
 
-        Raises PreconditionError (``database-exists``), UnavailableError or ExhaustedError for what the server says.
+        Raises PreconditionError (``database-exists``), UnavailableError or ExhaustedError for what the
+        server says.
         """
         access = DatabaseAccess(
-            "postgres", name, self.endpoint.host, self.endpoint.port, name, generate_password(), self.endpoint.socket_dir
-        )  # fmt: skip
-        sql.create_database(self.endpoint, access, self.template.database, self.template.role, owner)
+            "postgres",
+            name,
+            self.endpoint.host,
+            self.endpoint.port,
+            name,
+            generate_password(),
+            self.endpoint.socket_dir,
+        )
+        database = sql.MAINTENANCE if self._rest.done() else _maintenance(self.template)
+        with sql.connect(self.endpoint, database) as admin:
+            sql.create_database(admin, self.endpoint, access, self.template, owner)
+        with explained("unpack the template for", self.endpoint.socket_dir):
+            self._rest.result()  # psql -l and createdb connect to the database postgres
         return access
 
     def drop_database(self, name: str) -> None:
         """Drop the role of that name and every database it owns; wait for clients that are about to leave."""
-        sql.drop_role_and_databases(self.endpoint, name)
+        with sql.connect(self.endpoint) as admin:
+            sql.drop_role_and_databases(admin, name)
 
     def stop(self, *, clean: bool = False) -> None:
         """End the server. clean: with a checkpoint, for data that is kept."""
         if self._process is None:
             return
+        wait((self._rest,))  # the directory is deleted next
         self._process.stop(signal=signal.SIGINT if clean else signal.SIGQUIT, timeout=30 if clean else 5)
         self._process = None
+
+
+def _maintenance(template: Template) -> str:
+    """The database to administer from right after a start, when ``postgres`` may not have been unpacked
+    yet."""
+    return "template1" if template.last else sql.MAINTENANCE
+
+
+def release_shared_memory(data: Path) -> None:
+    """Give back what a server that was killed left in the kernel: one System V segment of a few bytes.
+
+    data: its data directory. Nothing happens while anybody uses the segment, or when it is not that server's.
+    """
+    try:
+        lines = (data / "postmaster.pid").read_text().splitlines()
+        segments = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    except OSError:
+        return
+    if len(lines) < 7 or len(lines[6].split()) != 2:
+        return
+    for segment in segments:
+        key, number, _, _, creator, _, users, *_ = segment.split()
+        if [key, number] == lines[6].split() and creator == lines[0] and users == "0":
+            ctypes.CDLL(None).shmctl(int(number), 0, None)  # IPC_RMID

@@ -1,4 +1,5 @@
-"""What testgrove says to a PostgreSQL server: roles, databases, templates. Nothing here knows where it runs."""
+"""What testgrove says to a PostgreSQL server: roles, databases, templates. Nothing here knows where it
+runs."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import os
 import time
 from base64 import b64encode
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError, UsageError
 
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from psycopg import Connection
+    from psycopg.sql import Composable
 
     from testgrove.core.model import DatabaseAccess, Secret
     from testgrove.services.base import Endpoint
+    from testgrove.services.postgres import Template
 
 MAINTENANCE = "postgres"  # the database that administration connects to, like psql -l and createdb
 NAME_LIMIT = 63  # bytes
@@ -37,9 +40,14 @@ def connect(endpoint: Endpoint, database: str = MAINTENANCE) -> Connection[Any]:
 
     with reported(f"connect to the database {database}"):
         return psycopg.connect(
-            host=endpoint.socket_dir or endpoint.host, port=endpoint.port, user=endpoint.user,
-            password=endpoint.password.reveal(), dbname=database, autocommit=True, connect_timeout=10,
-        )  # fmt: skip
+            host=endpoint.socket_dir or endpoint.host,
+            port=endpoint.port,
+            user=endpoint.user,
+            password=endpoint.password.reveal(),
+            dbname=database,
+            autocommit=True,
+            connect_timeout=10,
+        )
 
 
 @contextmanager
@@ -49,8 +57,10 @@ def reported(what: str) -> Iterator[None]:
 
     try:
         yield
-    except (errors.TooManyConnections, errors.DiskFull) as error:
-        raise ExhaustedError("postgres-exhausted", f"cannot {what}: {_first_line(error)}", hint="df -h /dev/shm") from error
+    except errors.TooManyConnections as error:
+        raise ExhaustedError("connections-used-up", f"cannot {what}: {_first_line(error)}") from error
+    except errors.DiskFull as error:
+        raise ExhaustedError("disk-full", f"cannot {what}: {_first_line(error)}", hint="df -h") from error
     except Error as error:
         raise UnavailableError("postgres-failed", f"cannot {what}: {_first_line(error)}") from error
 
@@ -59,77 +69,86 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def create_database(endpoint: Endpoint, access: DatabaseAccess, template: str, template_role: str, owner: str) -> None:
-    """Make access true: a role and a clone of template that is wholly the role's, or nothing.
+def create_database(
+    admin: Connection[Any], endpoint: Endpoint, access: DatabaseAccess, template: Template, owner: str
+) -> None:
+    """Make access true: a role and a clone of the template that is wholly the role's, or nothing.
 
-    template_role: who owns what is in the template. owner: written on the database as its mark.
+    owner: written on the database as its mark.
     """
-    from psycopg import errors  # noqa: PLC0415 - heavy, and an extra
+    from psycopg import errors, sql  # noqa: PLC0415 - heavy, and an extra
 
     if len(access.name.encode()) > NAME_LIMIT:
         raise UsageError("database-name-too-long", f"'{access.name}' is longer than {NAME_LIMIT} bytes")
-    with reported(f"create the database {access.name}"), connect(endpoint) as admin:
+    with reported(f"create the database {access.name}"):
         try:
-            _run(admin, f"CREATE ROLE {{}} LOGIN CREATEDB PASSWORD '{scram_verifier(access.password)}'", access.user)
+            verifier = sql.Literal(scram_verifier(access.password))
+            _run(admin, "CREATE ROLE {} LOGIN CREATEDB PASSWORD {}", access.user, verifier)
         except errors.DuplicateObject as error:
             raise PreconditionError("database-exists", f"the database {access.name} is there already") from error
         try:
-            _clone(admin, access, template, owner)
-            _hand_over(endpoint, access, template_role)
-            _copy_settings(admin, access, template, template_role)
+            _clone(admin, access, template.database, owner)
+            _hand_over(endpoint, access, template.role)
+            _copy_settings(admin, access, template)
         except BaseException as error:
             try:
-                drop_role_and_databases(endpoint, access.user)
+                drop_role_and_databases(admin, access.user)
             except TestgroveError as second:
                 error.add_note(f"and cleaning up failed: {second}")
             raise
 
 
 def _clone(admin: Connection[Any], access: DatabaseAccess, template: str, owner: str) -> None:
+    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
+
     # FILE_COPY: 20 ms where WAL_LOG takes 100, with durability off and the data in memory.
-    strategy = " STRATEGY FILE_COPY" if admin.info.server_version >= 150000 else ""
-    _run(admin, f"CREATE DATABASE {{}} OWNER {{}} TEMPLATE {{}}{strategy}", access.name, access.user, template)
+    strategy = sql.SQL(" STRATEGY FILE_COPY" if admin.info.server_version >= 150000 else "")
+    _run(admin, "CREATE DATABASE {} OWNER {} TEMPLATE {}{}", access.name, access.user, template, strategy)
     _run(admin, "REVOKE ALL ON DATABASE {} FROM PUBLIC", access.name)
-    mark = owner.replace("'", "''")
-    _run(admin, "COMMENT ON DATABASE {} IS " + f"'testgrove: {mark}'".replace("{", "{{").replace("}", "}}"), access.name)
+    _run(admin, "COMMENT ON DATABASE {} IS {}", access.name, sql.Literal(f"testgrove: {owner}"))
 
 
 def _hand_over(endpoint: Endpoint, access: DatabaseAccess, role: str) -> None:
     """Make the clone's objects the new role's.
 
-    Membership in the template's role would cost nothing, but then a migration that a test runs meets two owners:
-    a replaced view cannot read a new table, a sequence cannot be OWNED BY another's column.
+    Membership in the template's role would cost nothing, but then a migration that a test runs meets two
+    owners: a replaced view cannot read a new table, a sequence cannot be OWNED BY another's column.
     """
     if role:
         with connect(endpoint, access.name) as clone:
             _run(clone, "REASSIGN OWNED BY {} TO {}", role, access.user)
 
 
-def _copy_settings(admin: Connection[Any], access: DatabaseAccess, template: str, role: str) -> None:
+def _copy_settings(admin: Connection[Any], access: DatabaseAccess, template: Template) -> None:
     """ALTER DATABASE … SET and ALTER ROLE … SET are not cloned; a migration may have done either."""
+    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
+
     found = admin.execute(
         "SELECT d.oid IS NOT NULL, r.oid IS NOT NULL, unnest(s.setconfig) FROM pg_db_role_setting s"
         " LEFT JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole"
         " WHERE (d.datname = %s OR s.setdatabase = 0) AND (r.rolname = %s OR s.setrole = 0)"
         " AND NOT (s.setdatabase = 0 AND s.setrole = 0)",
-        (template, role),
+        (template.database, template.role),
     ).fetchall()
     for of_database, of_role, setting in found:
-        name, _, value = setting.partition("=")
-        admin.execute("SELECT set_config(%s, %s, false)", (name, value))
+        text, _, value = setting.partition("=")
+        name = sql.Identifier(*text.split("."))
+        admin.execute("SELECT set_config(%s, %s, false)", (text, value))
         # FROM CURRENT: only the server knows which settings are lists.
-        if of_role:
-            where = " IN DATABASE {}" if of_database else ""
-            names = (access.user, access.name) if of_database else (access.user,)
-            _run(admin, f"ALTER ROLE {{}}{where} SET {{}} FROM CURRENT", *names, *name.split("."))
+        if of_role and of_database:
+            _run(admin, "ALTER ROLE {} IN DATABASE {} SET {} FROM CURRENT", access.user, access.name, name)
+        elif of_role:
+            _run(admin, "ALTER ROLE {} SET {} FROM CURRENT", access.user, name)
         else:
-            _run(admin, "ALTER DATABASE {} SET {} FROM CURRENT", access.name, *name.split("."))
-        _run(admin, "RESET {}", *name.split("."))
+            _run(admin, "ALTER DATABASE {} SET {} FROM CURRENT", access.name, name)
+        _run(admin, "RESET {}", name)
 
 
-def drop_role_and_databases(endpoint: Endpoint, role: str) -> None:
+def drop_role_and_databases(admin: Connection[Any], role: str) -> None:
     """Drop every database a role owns, and the role. Nothing to do when there is no such role."""
-    with reported(f"drop the database {role}"), connect(endpoint) as admin:
+    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
+
+    with reported(f"drop the database {role}"):
         if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
             return
         owned = admin.execute(
@@ -140,8 +159,8 @@ def drop_role_and_databases(endpoint: Endpoint, role: str) -> None:
             if is_template:
                 _run(admin, "ALTER DATABASE {} IS_TEMPLATE false", name)
             # DROP waits in steps of 100 ms for a client that is just leaving; this does not.
-            force = "" if wait_until_left(admin, name, _PATIENCE) else " WITH (FORCE)"
-            _run(admin, f"DROP DATABASE IF EXISTS {{}}{force}", name)
+            force = sql.SQL("" if wait_until_left(admin, name, _PATIENCE) else " WITH (FORCE)")
+            _run(admin, "DROP DATABASE IF EXISTS {}{}", name, force)
         _run(admin, "DROP OWNED BY {}", role)
         _run(admin, "DROP ROLE {}", role)
 
@@ -166,8 +185,10 @@ def add_extensions(endpoint: Endpoint, names: tuple[str, ...]) -> None:
 
 def lower_password_cost(endpoint: Endpoint) -> None:
     """Make our own connections as cheap as a worktree's."""
+    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
+
     with reported("set the superuser's password"), connect(endpoint) as admin:
-        _run(admin, f"ALTER ROLE {{}} PASSWORD '{scram_verifier(endpoint.password)}'", endpoint.user)
+        _run(admin, "ALTER ROLE {} PASSWORD {}", endpoint.user, sql.Literal(scram_verifier(endpoint.password)))
 
 
 def own_public_schema(endpoint: Endpoint, access: DatabaseAccess) -> None:
@@ -178,7 +199,8 @@ def own_public_schema(endpoint: Endpoint, access: DatabaseAccess) -> None:
 
 
 def seal(endpoint: Endpoint, access: DatabaseAccess, name: str) -> str:
-    """Make a database that has been migrated into a template with its final name; return what should be known."""
+    """Make a database that has been migrated into a template with its final name; return what should be
+    known."""
     note = ""
     with reported(f"seal the template {name}"), connect(endpoint) as admin:
         if not wait_until_left(admin, access.name, _PATIENCE):
@@ -209,8 +231,8 @@ def _end_clients(admin: Connection[Any], database: str) -> str:
 def scram_verifier(password: Secret) -> str:
     """What the server stores of a password, from a single iteration.
 
-    Many iterations protect a password that people choose against being guessed from its verifier. Ours are random,
-    and each connection that a test makes would pay for them: 5 ms where this takes 2.
+    Many iterations protect a password that people choose against being guessed from its verifier. Ours are
+    random, and each connection that a test makes would pay for them: 5 ms where this takes 2.
     """
     salt = os.urandom(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.reveal().encode(), salt, 1)
@@ -220,8 +242,16 @@ def scram_verifier(password: Secret) -> str:
     return f"SCRAM-SHA-256$1:{encoded[0]}${encoded[1]}:{encoded[2]}"
 
 
-def _run(connection: Connection[Any], statement: str, *names: str) -> None:
-    """Execute a statement whose ``{}`` are names."""
+def _run(connection: Connection[Any], statement: LiteralString, *parts: str | Composable) -> None:
+    """Execute a statement whose ``{}`` are names, or what else is given."""
     from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
-    connection.execute(sql.SQL(statement).format(*(sql.Identifier(name) for name in names)))  # type: ignore[arg-type]
+    composed = sql.SQL(statement).format(*(sql.Identifier(p) if isinstance(p, str) else p for p in parts))
+    connection.execute(composed)
+
+
+def folders_of(endpoint: Endpoint, *databases: str) -> tuple[str, ...]:
+    """Where in the data directory databases lie."""
+    with reported("list the databases"), connect(endpoint) as admin:
+        found = admin.execute("SELECT oid FROM pg_database WHERE datname = ANY(%s)", (list(databases),)).fetchall()
+    return tuple(sorted(f"base/{oid}" for (oid,) in found))

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _TIMEOUT = 3600.0  # seconds for one command of uv: a large download, a long compilation
-# The user's settings about where packages come from and how they are fetched; all else of uv's is ours to say.
+# The user's settings about where packages come from; all else of uv's is ours to say.
 _KEPT = re.compile(
     r"UV_(CACHE_DIR|CONFIG_FILE|(DEFAULT_|EXTRA_|NO_)?INDEX\w*|FIND_LINKS|EXCLUDE_NEWER|TORCH_BACKEND"
     r"|LINK_MODE|KEYRING_PROVIDER|CREDENTIALS_DIR|OFFLINE|CONCURRENT_\w+|HTTP_\w+|REQUEST_TIMEOUT|NATIVE_TLS|SYSTEM_CERTS"
@@ -113,7 +113,7 @@ def plan(
     uv_version: str,
     pytest: bool = True,
 ) -> EnvironmentPlan:
-    """What the tree's environment will hold. The checkout must be clean: build products are not told from code.
+    """What the tree's environment will hold. The checkout is clean: build products are not told from code.
 
     extras, groups: None leaves the choice to the project. pytest: the suite needs it.
     Raises UsageError (``unknown-extra``, ``unknown-group``), PreconditionError (``environment-failed``).
@@ -131,9 +131,7 @@ def plan(
             "settings": sorted(pair for pair in os.environ.items() if _DECIDING.fullmatch(pair[0])),
             "packages": [sorted(_packages(tree / folder)) for folder in folders],
         }
-    return EnvironmentPlan(
-        contents, interpreter.path, interpreter.version, tree_hash, fingerprint(files, facts)
-    )
+    return EnvironmentPlan(contents, interpreter.path, interpreter.version, tree_hash, fingerprint(files, facts))
 
 
 def _read(tree: Path) -> dict[str, bytes]:
@@ -161,11 +159,7 @@ def _packages(folder: Path) -> Iterator[str]:
 
 def _below(folder: Path, depth: int) -> Iterator[str]:
     for entry in os.scandir(folder):
-        if (
-            entry.name.isidentifier()
-            and entry.name not in _NO_PACKAGES
-            and entry.is_dir(follow_symlinks=False)
-        ):
+        if entry.name.isidentifier() and entry.name not in _NO_PACKAGES and entry.is_dir(follow_symlinks=False):
             if Path(entry.path, "__init__.py").exists():
                 yield entry.path.removeprefix(f"{folder}/")
             elif depth:  # perhaps a namespace
@@ -219,13 +213,13 @@ class _Uv:
     def __init__(self, uv: Path, run: ToolRun, tree: Path, offline: bool, log: Path | None) -> None:
         self._uv, self._run, self._tree, self._log = uv, run, tree, log
         self._options = ["--no-progress", "--color", "never", *(["--offline"] if offline else [])]
-        kept = {
-            name: value for name, value in scrubbed().items() if name[:3] != "UV_" or _KEPT.fullmatch(name)
-        }
+        theirs = scrubbed(os.environ).items()
+        kept = {name: value for name, value in theirs if name[:3] != "UV_" or _KEPT.fullmatch(name)}
         self._env = {
             **kept,
             "UV_PROJECT_ENVIRONMENT": str(tree / FOLDER),
             "UV_PYTHON_DOWNLOADS": "never",
+            "UV_NO_WRAP": "1",  # its words are looked for in its output
             # With a preference for its own Pythons, uv sync would replace an environment of another one.
             "UV_PYTHON_PREFERENCE": "system",
         }
@@ -282,7 +276,7 @@ _FAILURES: tuple[tuple[str, type[TestgroveError], str], ...] = (
     (
         r"Multiple top-level (packages|modules) discovered",
         PreconditionError,
-        "name its packages under [tool.setuptools], or say `package = false` under [tool.uv] in pyproject.toml",
+        "name its packages under [tool.setuptools], or write `package = false` under [tool.uv]",
     ),
     (r"No solution found", PreconditionError, "change the requirements that contradict one another"),
 )
@@ -293,4 +287,4 @@ def _essence(output: str) -> list[str]:
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
     errors = [number for number, line in enumerate(lines) if re.match(r"error:|\s+× ", line)]
     lines = lines[errors[-1] :] if errors else lines[-12:]
-    return lines if len(lines) <= 14 else [*lines[:4], "…", *lines[-9:]]
+    return lines if len(lines) <= 24 else [*lines[:8], "…", *lines[-15:]]

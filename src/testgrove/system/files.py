@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -53,9 +54,7 @@ def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
     content = data.encode() if isinstance(data, str) else data
     temporary = path.parent / f".{path.name[:200]}.{secrets.token_hex(4)}.tmp"
     with explained("write", path):
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
@@ -204,28 +203,32 @@ def _reserve(target: Path) -> Path:
 
 def _move(source: Path, target: Path) -> None:
     try:
-        source.replace(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            target.unlink(missing_ok=True)
-            raise
-        target.unlink()
-        shutil.copy2(source, target, follow_symlinks=False)
-        source.unlink()
+        try:
+            source.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            target.unlink()
+            shutil.copy2(source, target, follow_symlinks=False)
+            source.unlink()
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
 
 
-def delete_tree(path: Path, *, within: Path) -> None:
+def delete_tree(path: Path, *, within: Path | None = None) -> None:
     """Delete a folder and all it holds; nothing to do where it is gone.
 
-    within: the folder it must lie in; anything else is refused (PreconditionError ``outside``), as is a
-    tree with something mounted in it (``mounted-inside``). Links are removed, never followed; read-only
-    folders and files that appear meanwhile are dealt with.
+    within: the folder it must lie in; anything else is refused (PreconditionError ``outside``), as is a tree with
+    something mounted in it (``mounted-inside``), a relative path, a folder at the top, and the user's home.
+    Links are removed, never followed; read-only folders and files that appear meanwhile are dealt with.
     """
     place = path.parent.resolve() / path.name
-    if path.name in ("", ".", "..") or within.resolve() not in place.parents:
-        raise PreconditionError(
-            "outside", f"{path} is not in {within}: it is not deleted", hint=f"ls -ld {path}"
-        )
+    inside = within is None or within.resolve() in place.parents
+    top = len(place.parts) < 3 or place in (Path.home(), *Path.home().parents)
+    if not path.is_absolute() or path.name in ("", "..") or top or not inside:
+        where = within or "a folder of ours"
+        raise PreconditionError("outside", f"{path} is not in {where}: it is not deleted", hint=f"ls -ld {path}")
     if mounts := [m for m in _mount_points() if m == place or place in m.parents]:
         raise PreconditionError(
             "mounted-inside",
@@ -249,7 +252,8 @@ def _mount_points() -> list[Path]:
     except OSError:
         return []
     # Blanks in a mount point stand there as octal escapes.
-    return [Path(os.fsdecode(line.split()[4].decode("unicode_escape").encode("latin-1"))) for line in lines]
+    points = (re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), line.split()[4]) for line in lines)
+    return [Path(os.fsdecode(point)) for point in points]
 
 
 class _Deletion:

@@ -67,9 +67,7 @@ def call(
     return _call(["git", "-C", str(where), *CONFIG, *arguments], None, stdin, env, timeout)
 
 
-def call_common(
-    common_dir: Path, *arguments: str, stdin: bytes | None = None, timeout: float = 60.0
-) -> Answer:
+def call_common(common_dir: Path, *arguments: str, stdin: bytes | None = None, timeout: float = 60.0) -> Answer:
     """Run git on a repository itself, whether or not any checkout of it is there."""
     return _call(["git", "--git-dir", str(common_dir), *CONFIG, *arguments], common_dir, stdin, None, timeout)
 
@@ -106,9 +104,7 @@ def run_long(run: Run, path: Path, what: str, *words: str, code: str = "checkout
 def raise_if_full(path: Path) -> None:
     """Raise ExhaustedError when that is why a command failed at path."""
     if free_bytes(path) < 1 << 20:
-        raise ExhaustedError(
-            "disk-full", f"{path}: no disk space is left", hint=f"df -h {path.parent}", path=str(path)
-        )
+        raise ExhaustedError("disk-full", f"{path}: no disk space is left", hint=f"df -h {path.parent}", path=str(path))
 
 
 @cache

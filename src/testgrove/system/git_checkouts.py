@@ -68,7 +68,7 @@ def _add(repository: Repository, path: Path, start: str, *options: str) -> None:
     with explained("make the folder", path):
         path.mkdir(parents=True, exist_ok=True)
     settings = ("-c", "worktree.guessRemote=false", "-c", "worktree.useRelativePaths=false")
-    words = ("--quiet", "--no-checkout", "--no-track", "--lock", "--reason", LOCK_REASON, *options)
+    words = ("--quiet", "--no-checkout", "--lock", "--reason", LOCK_REASON, *options)
     answer = call_common(repository.common_dir, *settings, "worktree", "add", *words, "--", str(path), start)
     if answer.status != 0:
         raise_if_full(path)
@@ -78,9 +78,7 @@ def _add(repository: Repository, path: Path, start: str, *options: str) -> None:
 def _is_free(repository: Repository, branch: str, commit: str) -> bool:
     if any(record.branch == branch for record in checkouts(repository)):
         return False
-    answer = call_common(
-        repository.common_dir, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}^{{commit}}"
-    )
+    answer = call_common(repository.common_dir, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}^{{commit}}")
     return answer.out.strip().decode() == commit
 
 
@@ -105,8 +103,8 @@ def retarget(path: Path, commit: str, *, run: Run = process.run) -> None:
     update_submodules(path, run)
     run_long(run, path, "clean", "clean", "-ffdxq", "-e", "/.venv")
     if (path / ".gitmodules").exists():
-        words = ("submodule", "--quiet", "foreach", "--recursive", "git clean -ffdxq")
-        run_long(run, path, "clean the submodules of", *words)
+        each = ("submodule", "--quiet", "foreach", "--recursive")
+        run_long(run, path, "clean the submodules of", *each, "git clean -ffdxq")
     require(call(path, "reflog", "expire", "--expire=all", "HEAD"), f"begin the reflog of {path} anew")
 
 
@@ -135,9 +133,7 @@ def remove_checkout(repository: Repository, path: Path, on_wait: OnWait | None =
             if _is_empty(path):
                 path.rmdir()
         if not os.path.lexists(path):  # else git would look at what somebody else put there
-            call_common(
-                repository.common_dir, "worktree", "remove", "-f", "-f", "--", str(path), timeout=LONGEST
-            )
+            call_common(repository.common_dir, "worktree", "remove", "-f", "-f", "--", str(path), timeout=LONGEST)
         _forget_half_made(repository, path)
 
 
@@ -167,11 +163,16 @@ def _records_of(repository: Repository, path: Path) -> list[Path]:
         if gitdir:
             if _same(Path(os.path.abspath(record / gitdir)).parent, path):  # noqa: PTH100 - the path itself may be gone
                 found.append(record)
-        elif named.fullmatch(record.name) and (
-            _first_line(record / "locked") == LOCK_REASON or _is_empty(record)
-        ):
+        elif named.fullmatch(record.name) and _is_half_made(record):
             found.append(record)
     return found
+
+
+def _is_half_made(record: Path) -> bool:
+    """Whether a record without a path is ours: its lock says so, or would if more of it had been written."""
+    reason = _first_line(record / "locked")
+    barely = {file.name for file in record.iterdir()} <= {"locked", "gitdir"}
+    return reason == LOCK_REASON or (barely and LOCK_REASON.startswith(reason))
 
 
 def _points_to(path: Path, record: Path) -> bool:

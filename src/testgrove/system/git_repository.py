@@ -92,9 +92,7 @@ def _no_repository(directory: Path, answer: Answer) -> PreconditionError:
         message = f"{directory} is a bare repository: it has no files to test"
         return PreconditionError("bare-repository", message, hint="git worktree add ../main, and go there")
     if words[1:] == [b"true"]:
-        return PreconditionError(
-            "no-repository", f"{directory} is inside a .git folder", hint="go to the checkout"
-        )
+        return PreconditionError("no-repository", f"{directory} is inside a .git folder", hint="go to the checkout")
     places = (directory.resolve(), *directory.resolve().parents)
     if any((place / ".git").exists() for place in places):
         return PreconditionError("git-refused", f"git does not work in {directory}: {answer.last_line}",
@@ -121,9 +119,7 @@ def _main_checkout(common_dir: Path, toplevel: Path) -> Path:
 
 def checkouts(repository: Repository) -> list[CheckoutRecord]:
     """The checkouts that git knows, the main one first."""
-    answer = require(
-        call_common(repository.common_dir, "worktree", "list", "--porcelain", "-z"), "list the checkouts"
-    )
+    answer = require(call_common(repository.common_dir, "worktree", "list", "--porcelain", "-z"), "list the checkouts")
     found = []
     for block in os.fsdecode(answer.out).split("\0\0"):
         facts = dict(line.partition(" ")[::2] for line in block.split("\0") if line)
@@ -148,14 +144,10 @@ def resolve(repository: Repository, ref: str) -> Resolved:
         call(repository.toplevel, "for-each-ref", "--format=%(objectname) %(refname)", *patterns),
         "read the refs",
     )
-    refs = {
-        full: sha for sha, _, full in (line.partition(" ") for line in os.fsdecode(listed.out).splitlines())
-    }
+    refs = {full: sha for sha, _, full in (line.partition(" ") for line in os.fsdecode(listed.out).splitlines())}
     if commit := refs.get(f"refs/heads/{name}"):
         return Resolved(commit, branch=name)
-    answer = call(
-        repository.toplevel, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"
-    )
+    answer = call(repository.toplevel, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     if answer.status == 0 and _SHA.fullmatch(answer.out.strip()):
         return Resolved(answer.out.strip().decode(), remote=name if f"refs/remotes/{name}" in refs else None)
     remotes = [full for full in refs if re.fullmatch(f"refs/remotes/[^/]+/{re.escape(name)}", full)]
@@ -172,9 +164,7 @@ def resolve(repository: Repository, ref: str) -> Resolved:
 def _unknown(repository: Repository, ref: str) -> PreconditionError:
     import difflib  # noqa: PLC0415 - 5 ms that only a mistake costs
 
-    listed = call(
-        repository.toplevel, "for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes", "refs/tags"
-    )
+    listed = call(repository.toplevel, "for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes", "refs/tags")
     names = [full.split("/", 2)[2] for full in os.fsdecode(listed.out).splitlines()]
     near = difflib.get_close_matches(ref, names, 3, 0.6)
     hint = f"did you mean {' or '.join(near)}? `git branch -a` lists them" if near else "git branch -a"
@@ -184,9 +174,7 @@ def _unknown(repository: Repository, ref: str) -> PreconditionError:
 
 def tree_of(repository: Repository, commit: str) -> str:
     """The name of a commit's tree: equal for equal files."""
-    answer = require(
-        call(repository.toplevel, "rev-parse", "--verify", f"{commit}^{{tree}}"), f"read {commit}"
-    )
+    answer = require(call(repository.toplevel, "rev-parse", "--verify", f"{commit}^{{tree}}"), f"read {commit}")
     return answer.out.strip().decode()
 
 
@@ -251,9 +239,7 @@ def create_branch(repository: Repository, name: str, commit: str) -> None:
             "invalid-branch", f"{name!r} cannot be the name of a branch", hint="man git-check-ref-format"
         )
     nothing = "0" * len(commit)
-    answer = call_common(
-        repository.common_dir, "update-ref", "--no-deref", f"refs/heads/{name}", commit, nothing
-    )
+    answer = call_common(repository.common_dir, "update-ref", "--no-deref", f"refs/heads/{name}", commit, nothing)
     if answer.status != 0:
         raise PreconditionError("branch-exists", f"cannot make the branch '{name}': {answer.last_line}",
                                 hint=f"git branch --list '{name}*'")  # fmt: skip

@@ -114,9 +114,7 @@ def foreign_commits(path: Path, own: Collection[str] = ()) -> list[Commit]:
     tell.
     """
     walked = (
-        require(call(path, "rev-list", "--walk-reflogs", "HEAD"), f"read the reflog of {path}")
-        .out.decode()
-        .split()
+        require(call(path, "rev-list", "--walk-reflogs", "HEAD"), f"read the reflog of {path}").out.decode().split()
     )
     start = dict.fromkeys(["HEAD", *walked, *(f"^{commit}" for commit in _present(path, own))])
     words = ("rev-list", "--stdin", "--no-commit-header", "--format=%H%x00%s%x00", "--not")

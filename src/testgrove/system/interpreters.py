@@ -259,9 +259,7 @@ def _too_old(version: str) -> PreconditionError:
     return PreconditionError("python-too-old", message, hint=f"choose a later one: --python {oldest}")
 
 
-def _misfit(
-    one: Interpreter, requires: str | None, source: str, there: Sequence[Interpreter]
-) -> PreconditionError:
+def _misfit(one: Interpreter, requires: str | None, source: str, there: Sequence[Interpreter]) -> PreconditionError:
     return PreconditionError(
         "no-interpreter",
         f"Python {one}{source} does not fit requires-python '{requires}'; there: {_listed(there)}",
@@ -270,9 +268,7 @@ def _misfit(
     )
 
 
-def _missing(
-    name: str | None, requires: str | None, source: str, there: Sequence[Interpreter]
-) -> PreconditionError:
+def _missing(name: str | None, requires: str | None, source: str, there: Sequence[Interpreter]) -> PreconditionError:
     message = f"Python {name}{source} is not on this machine" if name else "no Python on this machine"
     if not name and requires:
         message += f" fits requires-python '{requires}'"

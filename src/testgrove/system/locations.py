@@ -12,7 +12,19 @@ from pathlib import Path
 from testgrove.errors import PreconditionError
 
 # A file lock or SQLite's WAL is not to be trusted on these.
-_NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs", "lustre"}
+_NETWORK_FILE_SYSTEMS = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "fuse.sshfs",
+    "9p",
+    "afs",
+    "ceph",
+    "glusterfs",
+    "lustre",
+}
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 _ROOM_IN_MEMORY = 512 * 1024**2
 
@@ -58,7 +70,11 @@ def _chosen(environ: Mapping[str, str], variable: str, xdg: str, default: str) -
     base = environ.get(xdg, "")
     if not base.startswith("/"):
         home = environ.get("HOME", "")
-        base = f"{home}/{default}" if home.startswith("/") else f"{Path(tempfile.gettempdir())}/testgrove-{os.getuid()}-home"
+        base = (
+            f"{home}/{default}"
+            if home.startswith("/")
+            else f"{Path(tempfile.gettempdir())}/testgrove-{os.getuid()}-home"
+        )
     return Path(base) / "testgrove"
 
 
@@ -69,12 +85,16 @@ def _private(folder: Path) -> None:
         found = folder.stat(follow_symlinks=False)
     except OSError as error:
         raise PreconditionError(
-            "folder-unusable", f"{folder} cannot be used: {error.strerror}",
+            "folder-unusable",
+            f"{folder} cannot be used: {error.strerror}",
             hint="set TESTGROVE_STATE_DIR, TESTGROVE_CACHE_DIR or TESTGROVE_SCRATCH_DIR to folders you can write to",
         ) from error
     if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
-        raise PreconditionError("folder-unusable", f"{folder} is not a folder of user {os.getuid()}",
-                                hint=f"see who made it: ls -ld {folder}")
+        raise PreconditionError(
+            "folder-unusable",
+            f"{folder} is not a folder of user {os.getuid()}",
+            hint=f"see who made it: ls -ld {folder}",
+        )
 
 
 def _room(folder: Path) -> bool:

@@ -65,7 +65,9 @@ class LockFile:
 
 
 @contextmanager
-def exclusive(path: Path, *, what: str, timeout: float = 120.0, on_wait: OnWait | None = None) -> Iterator[None]:
+def exclusive(
+    path: Path, *, what: str, timeout: float = 120.0, on_wait: OnWait | None = None
+) -> Iterator[None]:
     """Hold a whole lock file.
 
     what: named in messages (``the git lock of /repo``). timeout: seconds. on_wait: told once, with the reason,
@@ -87,7 +89,8 @@ def _waiting(
     while lock is None:
         if time.monotonic() > deadline:
             raise PreconditionError(
-                "lock-timeout", f"{what} was not released within {timeout:g} s",
+                "lock-timeout",
+                f"{what} was not released within {timeout:g} s",
                 hint=f"another testgrove command holds it; `fuser {path}` names the process",
             )
         time.sleep(pause)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 RLIMIT_LOCKS = 10  # resource does not name these two
 RLIMIT_RTTIME = 15
@@ -37,6 +37,8 @@ RLIMIT_RTTIME = 15
 _PREFIX = 0x74 << 56
 _TICKS = 1 << 34
 _PID_BITS = 22
+
+_CHASE = 0.03  # seconds for which new processes are followed without finding one
 
 _lock = threading.Lock()
 _previous = _TICKS
@@ -65,9 +67,7 @@ class Mark:
         global _previous  # noqa: PLW0603 - the clock's resolution is coarser than two calls
         carried = [_ticks(mark) for kind in (RLIMIT_RTTIME, RLIMIT_LOCKS) for mark in _own(kind)]
         with _lock:
-            _previous = min(
-                _TICKS - 1 - int(time.time() * 4), *(below - 1 for below in [*carried, _previous])
-            )
+            _previous = min(_TICKS - 1 - int(time.time() * 4), *(below - 1 for below in [*carried, _previous]))
             return cls(_PREFIX | _previous << _PID_BITS | os.getpid())
 
     def apply(self, kind: int = RLIMIT_RTTIME) -> None:
@@ -100,7 +100,7 @@ class MarkedProcess:
 
 def marks_of(pid: int) -> tuple[Mark, ...]:
     """All marks that a process carries, the newest first; a zombie still carries them."""
-    words = (int(word) for word in _read(pid, "limits").split() if word.isdigit())
+    words = (int(word) for word in _read(f"{pid}/limits").split() if word.isdigit())
     return tuple(Mark(value) for value in sorted({word for word in words if _is_mark(word)}))
 
 
@@ -111,12 +111,12 @@ def mark_of(pid: int) -> Mark | None:
 
 def is_zombie(pid: int) -> bool:
     """Whether a process has ended and waits to be reaped."""
-    return _start_time(pid) is None and bool(_read(pid, "stat"))
+    return _start_time(pid) is None and bool(_read(f"{pid}/stat"))
 
 
 def marked(mark: Mark, *, exclude: Collection[int] = ()) -> list[MarkedProcess]:
     """The living processes that carry a mark, the calling one included, newest pid first."""
-    return list(_Scan(mark, exclude))
+    return list(_among(_all_pids(), mark, exclude))
 
 
 def end_marked(
@@ -134,67 +134,72 @@ def end_marked(
         ended.update((process.pid, process) for process in found)
         _signal(mark, found, signal.SIGTERM, time.monotonic() + grace)
     deadline = time.monotonic() + timeout
-    quiet = 0
-    while True:
-        scan = _Scan(mark, exclude)
-        found = []
-        for process in scan:  # killed as it is found: a tree grows while it is killed
-            found.append(process)
-            _signal(mark, [process], signal.SIGKILL, 0.0)
+    while found := _kill_pass(mark, exclude, deadline):
         ended.update((process.pid, process) for process in found)
-        # A parent that vanished under the scan may have left a child that the scan had passed by already.
-        quiet = 0 if found else quiet + 1
-        if quiet and (not scan.disturbed or quiet == 5):
-            return list(ended.values())
-        if found and time.monotonic() > deadline:
+        if time.monotonic() > deadline:
             names = "; ".join(str(process) for process in found[:10])
-            raise UnavailableError(
-                "processes-survive",
-                f"these processes could not be ended: {names}",
-                hint="end them as the user they belong to",
-                pids=[p.pid for p in found],
-            )
+            message, pids = f"these processes could not be ended: {names}", [process.pid for process in found]
+            raise UnavailableError("processes-survive", message, hint="end them as the user they belong to", pids=pids)
         _signal(mark, found, signal.SIGKILL, min(deadline, time.monotonic() + 0.1))
+    return list(ended.values())
 
 
-class _Scan:
-    """One pass over all processes. disturbed: one of them ended meanwhile, so the pass proves nothing."""
+def _kill_pass(mark: Mark, exclude: Collection[int], deadline: float) -> list[MarkedProcess]:
+    """Kill what carries the mark as it is found, and return it. When nothing was found, nothing is there.
 
-    def __init__(self, mark: Mark, exclude: Collection[int]) -> None:
-        self.disturbed = False
-        self._mark = mark
-        self._exclude = exclude
+    A scan alone does not prove that: a parent that vanished during it may have left a child behind its back.
+    So the pids that the kernel has handed out meanwhile are looked at, too, until it has handed out none;
+    this also catches what hops from pid to pid faster than a scan takes.
+    """
+    found: list[MarkedProcess] = []
+    newest, pids, give_up = _newest_pid(), _all_pids(), 0.0
+    while True:
+        killed = 0
+        for process in _among(pids, mark, exclude):
+            _signal(mark, [process], signal.SIGKILL, 0.0)
+            found.append(process)
+            killed += 1
+        if killed or not give_up:
+            give_up = min(deadline, time.monotonic() + _CHASE)
+        latest = _newest_pid()
+        if latest == newest or time.monotonic() > give_up:
+            return found
+        pids = range(latest, newest, -1) if latest > newest else _all_pids()
+        newest = latest
 
-    def __iter__(self) -> Iterator[MarkedProcess]:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - a few ms matter
-        needle = b" %d " % self._mark.value
-        for pid in sorted(pids, reverse=True):  # the newest first: they are the ones that fork away
-            limits = _read(pid, "limits")
-            if needle in limits and pid not in self._exclude:
-                start_time = _start_time(pid)
-                if start_time is not None:
-                    yield MarkedProcess(pid, start_time, _command(pid))
-                    continue
-            if not limits:
-                self.disturbed = True
+
+def _all_pids() -> Sequence[int]:
+    """The newest first: they are the ones that fork away."""
+    names = os.listdir("/proc")  # noqa: PTH208 - a Path for each process would double the time
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
 
-def _signal(
-    mark: Mark, processes: Collection[MarkedProcess], number: signal.Signals, deadline: float
-) -> None:
+def _newest_pid() -> int:
+    """The pid that was handed out last."""
+    return int(_read("loadavg").split()[-1])
+
+
+def _among(pids: Iterable[int], mark: Mark, exclude: Collection[int]) -> Iterator[MarkedProcess]:
+    """Those that carry the mark and live."""
+    for pid in pids:
+        if _carries(pid, mark) and pid not in exclude and (start_time := _start_time(pid)) is not None:
+            yield MarkedProcess(pid, start_time, _command(pid))
+
+
+def _carries(pid: int, mark: Mark) -> bool:
+    return b" %d " % mark.value in _read(f"{pid}/limits")
+
+
+def _signal(mark: Mark, processes: Collection[MarkedProcess], number: signal.Signals, deadline: float) -> None:
     """Send a signal to those that are still the same processes, and wait for their end until the deadline."""
     with ExitStack() as stack:
         poll = select.poll()
         waiting = set()
         for process in processes:
-            with suppress(
-                ProcessLookupError, PermissionError
-            ):  # gone, or another user's: the next scan tells
+            with suppress(ProcessLookupError, PermissionError):  # gone, or another user's: the next scan tells
                 fd = os.pidfd_open(process.pid)
                 stack.callback(os.close, fd)
-                if b" %d " % mark.value in _read(process.pid, "limits") and (
-                    _start_time(process.pid) == process.start_time
-                ):
+                if _carries(process.pid, mark) and _start_time(process.pid) == process.start_time:
                     poll.register(fd, select.POLLIN)
                     waiting.add(fd)
                     signal.pidfd_send_signal(fd, number)
@@ -217,10 +222,10 @@ def _ticks(value: int) -> int:
     return (value & ~_PREFIX) >> _PID_BITS
 
 
-def _read(pid: int, name: str) -> bytes:
-    """A file of a process, or nothing when the process has ended or is hidden from us."""
+def _read(name: str) -> bytes:
+    """A file in /proc, or nothing when its process has ended or is hidden from us."""
     try:
-        fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(f"/proc/{name}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return b""
     try:
@@ -233,12 +238,12 @@ def _read(pid: int, name: str) -> bytes:
 
 def _start_time(pid: int) -> int | None:
     """Field 22 of /proc/PID/stat, or None for a process that is gone or a zombie."""
-    fields = _read(pid, "stat").rpartition(b")")[2].split()
+    fields = _read(f"{pid}/stat").rpartition(b")")[2].split()
     if not fields or (fields[0] in b"ZX" and fields[17] == b"1"):  # a dead leader may have living threads
         return None
     return int(fields[19])
 
 
 def _command(pid: int) -> str:
-    words = _read(pid, "cmdline").rstrip(b"\0").replace(b"\0", b" ") or _read(pid, "comm").strip()
+    words = _read(f"{pid}/cmdline").rstrip(b"\0").replace(b"\0", b" ") or _read(f"{pid}/comm").strip()
     return words.decode(errors="replace")[:200]

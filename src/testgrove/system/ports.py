@@ -31,7 +31,8 @@ def lease_block(leases: Leases, ports: range, names: Sequence[str]) -> dict[str,
                 ]
         span = f"{ports.start}-{ports.stop - 1}"
         raise ExhaustedError(
-            "ports-exhausted", f"no {len(names)} consecutive free ports are left in {span}",
+            "ports-exhausted",
+            f"no {len(names)} consecutive free ports are left in {span}",
             hint="`testgrove list --ports` shows who holds them; `testgrove cleanup --max-age 24` frees some; "
             "or widen [tool.testgrove.ports] range",
             range=span,

@@ -14,16 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _NOT_PROJECT = frozenset(
-    "tests test testing docs doc examples example benchmarks scripts build dist tools node_modules".split()
+    {"tests", "test", "testing", "docs", "doc", "examples", "example", "benchmarks", "scripts", "build"}
+    | {"dist", "tools", "node_modules"}
 )
-_NOT_MODULES = frozenset("setup conftest noxfile tasks manage fabfile".split())
+_NOT_MODULES = frozenset({"setup", "conftest", "noxfile", "tasks", "manage", "fabfile"})
 _DEEPEST = 4  # levels of namespace packages
-_INI = (
-    ("pytest.ini", "pytest"),
-    (".pytest.ini", "pytest"),
-    ("tox.ini", "pytest"),
-    ("setup.cfg", "tool:pytest"),
-)
+_INI = {"pytest.ini": "pytest", ".pytest.ini": "pytest", "tox.ini": "pytest", "setup.cfg": "tool:pytest"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ def project_name(tree: Path) -> str:
 
 
 def import_folders(tree: Path) -> tuple[Path, ...]:
-    """The folders that pytest puts on sys.path for this tree: its ``pythonpath`` setting, the root, ``src``."""
+    """The folders that pytest adds to sys.path for this tree: its ``pythonpath``, the root, ``src``."""
     folders = [tree / entry for entry in _pytest_pythonpath(tree)]
     return tuple(dict.fromkeys([*folders, tree, tree / "src"]))
 
@@ -168,7 +164,7 @@ def _children(folder: Path) -> Iterator[str]:
     for entry in entries:
         name = entry.name.removesuffix(".py")
         is_folder = entry.is_dir()
-        if not name.isidentifier() or name in seen or name == "__pycache__" or name == "__init__":
+        if not name.isidentifier() or name in seen or name in {"__pycache__", "__init__"}:
             continue
         if is_folder == entry.name.endswith(".py") or (is_folder and _is_elsewhere(Path(entry.path))):
             continue
@@ -206,7 +202,7 @@ def _pytest_pythonpath(tree: Path) -> list[str]:
     for table in tables:
         value = table.get("pythonpath")
         entries += value.split() if isinstance(value, str) else _strings(value)
-    for file, section in _INI:
+    for file, section in _INI.items():
         if (tree / file).is_file():
             entries += _ini_value(tree / file, section).split()
     return entries

@@ -27,7 +27,7 @@ class Place:
 
 
 class Places:
-    """Tells places apart. They may lie in one another, as the environment does in the tree: the innermost counts."""
+    """Tells places apart. One may lie in another, as the environment in the tree: the inner one counts."""
 
     def __init__(self, tree: Path, environment: Path, foreign: Sequence[Path]) -> None:
         kinds: dict[Path, Kind] = {path.resolve(): "foreign" for path in foreign}
@@ -50,7 +50,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Installation:
-    """A distribution in an environment. source: what it was made from, or None for a release from an index."""
+    """A distribution in an environment. source: what it was made from; None for a release from an index."""
 
     name: str
     version: str

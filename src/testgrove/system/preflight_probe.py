@@ -1,4 +1,4 @@
-"""Runs inside the tested interpreter: where would these names be imported from? Nothing is imported to find out.
+"""Runs inside the tested interpreter: where would these names be imported from? Nothing is imported for it.
 
     python preflight_probe.py <count> <dotted name>… <folder that pytest would add>…
 
@@ -6,12 +6,15 @@ Stdlib only, Python 3.9 and later, and no import but os and sys: an interpreter'
 The answer is the last line of stdout, a Python literal in ASCII.
 """
 
+# pathlib would cost more than everything else here
+# ruff: noqa: PTH118, PTH123, PTH208
+
 from __future__ import annotations
 
 import os
 import sys
 
-TYPE_CHECKING = False  # importing typing would cost more than everything else here
+TYPE_CHECKING = False  # importing typing as well
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
@@ -21,14 +24,14 @@ MARK = "testgrove-preflight:"
 
 
 class Resolver:
-    """Resolves names on sys.path as it is. namespaces: each namespace package that was met, and its portions."""
+    """Resolves names on sys.path as it is. namespaces: the namespace packages met, and their portions."""
 
     def __init__(self) -> None:
         self.namespaces: dict[str, list[str]] = {}
         self._placeholders: list[str] = []
 
     def origin(self, dotted: str) -> str | None:
-        """The file (or "built-in") that a dotted name, or the regular package it lies in, would be loaded from."""
+        """The file (or "built-in") that a name, or the regular package it lies in, would be loaded from."""
         path: list[str] | None = None
         parts = dotted.split(".")
         for count in range(1, len(parts) + 1):
@@ -68,12 +71,11 @@ def _found(name: str, path: Sequence[str] | None) -> tuple[str | None, list[str]
 
 
 def _portions(path: Any) -> list[str]:
-    """The folders of a package's path that exist: editable installations put placeholders there."""
-    return [folder for folder in getattr(path, "_path", path) or () if os.path.isdir(folder)]
+    return list(getattr(path, "_path", path) or ())  # a namespace package's searches again when iterated
 
 
 def _distributions(names: set[str]) -> list[dict[str, Any]]:
-    """The distributions on sys.path that were made from a folder or a file, or that installed one of the names."""
+    """The distributions on sys.path that were made from a folder or a file, or installed one of the names."""
     found = []
     for folder in dict.fromkeys(sys.path):
         try:

@@ -19,7 +19,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from testgrove.core.model import Secret
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
@@ -48,6 +48,7 @@ _PROGRAM = Path(__file__).with_name("supervisor.py")
 _PR_SET_CHILD_SUBREAPER = 36
 _START_TIMEOUT = 30.0  # seconds in which a supervisor must have executed a job
 _CLOSE_TIMEOUT = 12.0  # a little more than the supervisor's own GIVE_UP
+_A_DAY = 86400.0
 _CANCEL_POLL = 0.05  # seconds between two looks at a cancel flag
 _CANCEL_GRACE = 5.0  # seconds that a cancelled tool has to tidy up
 _TAIL_LINES = 12
@@ -61,9 +62,7 @@ def scrubbed(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """
     if environ is None:
         return dict(_own_environment())
-    kept = {
-        name: value for name, value in environ.items() if _matches(name, KEPT) or not _matches(name, SCRUBBED)
-    }
+    kept = {name: value for name, value in environ.items() if _matches(name, KEPT) or not _matches(name, SCRUBBED)}
     if (environment := environ.get("VIRTUAL_ENV")) and "PATH" in kept:
         left = {os.path.normpath(f"{environment}/bin"), os.path.realpath(f"{environment}/bin")}
         folders = kept["PATH"].split(os.pathsep)
@@ -103,33 +102,36 @@ class _Call:
     def failure(self, code: str, what: str, output: str, returncode: int | None = None) -> UnavailableError:
         """what follows the command in the message; output: its last lines are shown."""
         output = self.hide(output).strip()
-        message = "\n".join(
-            [f"`{self}` {what}" + (":" if output else ""), *output.splitlines()[-_TAIL_LINES:]]
-        )
-        return UnavailableError(
-            code, message, argv=list(self.shown), returncode=returncode, stderr=output[-_DETAIL:]
-        )
+        message = "\n".join([f"`{self}` {what}" + (":" if output else ""), *output.splitlines()[-_TAIL_LINES:]])
+        return UnavailableError(code, message, argv=list(self.shown), returncode=returncode, stderr=output[-_DETAIL:])
 
 
 def _reveal(word: Word) -> str:
     return word.reveal() if isinstance(word, Secret) else os.fspath(word)
 
 
-def _not_executed(name: str, cwd: str, number: int, what: str, missing: str) -> TestgroveError:
+def _not_executed(call: _Call, cwd: str, number: int, what: str, missing: str) -> TestgroveError:
     """The error for a command that could not be executed. what: the step that failed; missing: a code."""
-    reason = os.strerror(number)
+    name, reason = "".join(call.shown[:1]), os.strerror(number)
     if what == "cwd":
         return PreconditionError("cwd-missing", f"'{name}' cannot run in {cwd}: {reason}", cwd=cwd)
     if what != "command":
         return PreconditionError(f"{what}-refused", f"'{name}' cannot be run: its {what}: {reason}")
-    if number == errno.ENOENT and os.sep in name and Path(cwd, name).exists():
-        code, message = "interpreter-missing", f"'{name}' is there, but the interpreter in its #! line is not"
-        return PreconditionError(code, message, hint=f"head -1 {name}", command=name)
+    if number == errno.ENOENT and (script := _script(call, cwd)):
+        message = f"'{script}' is there, but the interpreter in its first line is not"
+        return PreconditionError("interpreter-missing", message, hint=f"head -1 {script}", command=name)
     if number in (errno.ENOENT, errno.ENOTDIR):
         hint = "check the path" if os.sep in name else "install it, or put it on PATH"
         return PreconditionError(missing, f"'{name}' was not found", hint=hint, command=name)
     code, hint = "command-not-executable", f"chmod +x {name}" if number == errno.EACCES else ""
     return PreconditionError(code, f"'{name}' cannot be executed: {reason}", hint=hint, command=name)
+
+
+def _script(call: _Call, cwd: str) -> Path | None:
+    """The file that a command names, where there is one."""
+    name = call.words[0]
+    folders = [cwd] if os.sep in name else os.get_exec_path(call.environ)
+    return next((path for folder in folders if (path := Path(folder, name)).is_file()), None)
 
 
 # Short plumbing commands
@@ -218,7 +220,7 @@ def _popen(call: _Call, cwd: str | Path | None, stdin: int) -> subprocess.Popen[
     except OSError as error:
         what = "cwd" if cwd is not None and error.filename == cwd else "command"
         number = error.errno or errno.EIO
-        raise _not_executed(call.shown[0], str(cwd or "."), number, what, "tool-missing") from error
+        raise _not_executed(call, str(cwd or "."), number, what, "tool-missing") from error
     except ValueError as error:
         raise PreconditionError("argument-invalid", f"`{call}` cannot be run: {error}") from None
 
@@ -331,14 +333,11 @@ class Supervisor:
         reply = self._receive(_START_TIMEOUT)
         if not reply:
             self._lost()
-            raise UnavailableError(
-                "supervisor-lost", f"the supervisor died or hung before it started `{call}`"
-            )
+            raise UnavailableError("supervisor-lost", f"the supervisor died or hung before it started `{call}`")
         if "failed" in reply:
             self.busy = False
             failed = reply["failed"]
-            name, number, what = "".join(call.shown[:1]), failed["errno"], failed["what"]
-            raise _not_executed(name, str(job.cwd), number, what, "command-not-found")
+            raise _not_executed(call, str(job.cwd), failed["errno"], failed["what"], "command-not-found")
         return int(reply["started"])
 
     def wait(self, timeout: float | None = None) -> JobResult | None:
@@ -394,8 +393,10 @@ class Supervisor:
         poll = select.poll()
         poll.register(self._stdout, select.POLLIN)
         while b"\n" not in self._buffer:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-            if not poll.poll(left):
+            left = _A_DAY if deadline is None else max(0.0, deadline - time.monotonic())
+            if not poll.poll(min(left, _A_DAY) * 1000):  # the kernel counts milliseconds in 31 bits
+                if deadline is None or time.monotonic() < deadline:
+                    continue
                 return None
             data = os.read(self._stdout.fileno(), 1 << 16)
             if not data:
@@ -419,9 +420,7 @@ def become_subreaper() -> None:
     import ctypes  # noqa: PLC0415 - 4 ms that most commands need not spend
 
     if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise UnavailableError(
-            "subreaper-refused", "the kernel does not let testgrove adopt orphaned processes"
-        )
+        raise UnavailableError("subreaper-refused", "the kernel does not let testgrove adopt orphaned processes")
 
 
 def reap_orphans() -> int:
@@ -510,6 +509,20 @@ def _pool_closed() -> UnavailableError:
     return UnavailableError("pool-closed", "testgrove is ending and starts nothing any more")
 
 
+def replace_process(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> NoReturn:
+    """Become another program. Raises PreconditionError (``cwd-missing``) and ends with 126 or 127, as env(1) does,
+    where the program cannot be executed or is not found."""
+    try:
+        os.chdir(cwd)
+    except OSError as error:
+        raise PreconditionError("cwd-missing", f"cannot go to {cwd}: {error.strerror}") from error
+    try:
+        os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        sys.stderr.write(f"testgrove exec: {argv[0]}: {error.strerror}\n")
+        raise SystemExit(127 if isinstance(error, FileNotFoundError) else 126) from None
+
+
 def supervised_run(
     pool: SupervisorPool,
     argv: Sequence[Word],
@@ -519,18 +532,19 @@ def supervised_run(
     timeout: float = 1800.0,
     log: Path | None = None,
     check: bool = True,
+    user: tuple[int, int] | None = None,
     cancel: threading.Event | None = None,
 ) -> Completed:
     """Run a long tool under a supervisor; stdout holds stdout and stderr as they came, stderr is empty.
 
-    env: by default scrubbed(). log: a file that the output is appended to as well. cancel: ends the tool when
+    env: by default scrubbed(). log: a file that the output is appended to as well. user: uid and gid. cancel: ends the tool when
     set. Raises PreconditionError as Supervisor.start_job() does, and UnavailableError (``tool-timeout``,
     ``tool-cancelled``, ``tool-lost``; with check, ``tool-failed``).
     """
     call = _Call(argv, env)
     with _capture(log) as (path, read), pool.borrow() as supervisor:
         supervisor.start_job(
-            Job(argv, Path(cwd or ".").absolute(), scrubbed() if env is None else env, path, timeout)
+            Job(argv, Path(cwd or ".").absolute(), scrubbed() if env is None else env, path, timeout, user=user)
         )
         result = _await(supervisor, cancel)
         output = _text(read())

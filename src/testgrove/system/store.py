@@ -143,7 +143,8 @@ class StoredLeases:
         with self.store.transaction() as db:
             for lease in leases:
                 db.execute(
-                    "DELETE FROM leases WHERE owner = ? AND kind = ? AND key = ?", (self.owner, lease.kind, lease.key)
+                    "DELETE FROM leases WHERE owner = ? AND kind = ? AND key = ?",
+                    (self.owner, lease.kind, lease.key),
                 )
 
     def all(self) -> tuple[Lease, ...]:
@@ -162,8 +163,10 @@ class StoredLeases:
                 "SELECT owner FROM leases WHERE kind = ? AND key = ?", (lease.kind, lease.key)
             ).fetchone()
             raise PreconditionError(
-                "held", f"{lease.kind} {lease.key} is held by {row['owner'] if row else 'somebody else'}",
-                hint="`testgrove list` shows the worktrees there are", key=lease.key,
+                "held",
+                f"{lease.kind} {lease.key} is held by {row['owner'] if row else 'somebody else'}",
+                hint="`testgrove list` shows the worktrees there are",
+                key=lease.key,
             ) from error
 
 
@@ -189,7 +192,8 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
         found = db.execute("PRAGMA user_version").fetchone()[0]
         if found > SCHEMA_VERSION:
             raise PreconditionError(
-                "store-newer", f"{path} was written by a newer testgrove (schema {found}, this one knows {SCHEMA_VERSION})",
+                "store-newer",
+                f"{path} was written by a newer testgrove (schema {found}, this one knows {SCHEMA_VERSION})",
                 hint="upgrade testgrove, or set TESTGROVE_STATE_DIR to another folder",
             )
         if found == 0:
@@ -204,7 +208,8 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
 
 def _unusable(path: Path, error: Exception) -> UnavailableError:
     return UnavailableError(
-        "store-unusable", f"the store {path} cannot be used: {error}",
+        "store-unusable",
+        f"the store {path} cannot be used: {error}",
         hint="check the folder's permissions and free space, or set TESTGROVE_STATE_DIR to another folder",
     )
 
@@ -215,5 +220,6 @@ def _encode(values: Row) -> Sequence[object]:
 
 def _decode(row: sqlite3.Row) -> Row:
     return {
-        name: json.loads(row[name]) if name in _JSON_COLUMNS else row[name] for name in row.keys()  # noqa: SIM118 - a Row iterates over values
+        name: json.loads(row[name]) if name in _JSON_COLUMNS else row[name]
+        for name in row.keys()  # noqa: SIM118 - a Row iterates over values
     }

@@ -37,9 +37,8 @@ PR_SET_CHILD_SUBREAPER = 36
 RLIMIT_LOCKS = 10
 SETTLE = 0.2  # seconds for helpers that end just after their parent (multiprocessing's resource tracker)
 RETRY = 0.02  # seconds between two passes of KILL
-GIVE_UP = (
-    10.0  # seconds of KILL after which a process cannot be ended: another user's, or stuck in the kernel
-)
+GIVE_UP = 10.0  # seconds of KILL after which a process cannot be ended: another user's, or stuck in the kernel
+A_DAY = 86400.0  # the longest wait; the kernel counts milliseconds in 31 bits
 SHOWN = 50  # survivors that are named
 KERNEL_LISTS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
@@ -138,9 +137,8 @@ class Supervisor:
         poll.register(0, select.POLLIN)
         poll.register(self.wake, select.POLLIN)
         while self.open or self.job:
-            due = self.job.due if self.job else float("inf")
-            wait = None if due == float("inf") else max(0.0, due - time.monotonic()) * 1000 + 1
-            for fd, _ in poll.poll(wait):
+            left = self.job.due - time.monotonic() if self.job else A_DAY
+            for fd, _ in poll.poll(min(max(left, 0.0), A_DAY) * 1000):
                 if fd == self.wake:
                     os.read(self.wake, 4096)
                 elif not self.read():
@@ -212,15 +210,16 @@ def spawn(request: dict[str, Any]) -> int:
 
 def execute(request: dict[str, Any], failure: int) -> NoReturn:
     """In the child: become the job, or say why not. Never returns into the parent's loop."""
-    what = "output"
+    what, number = "output", errno.EIO
     try:
         os.setsid()
+        os.get_exec_path({})  # imports a module, which the other user may not be able to read
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(os.open(request["output"] or os.devnull, flags, 0o644), 1)
         os.dup2(1, 2)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec keeps what is ignored
-            signal.signal(number, signal.SIG_DFL)
+        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python, and exec keeps what is ignored
+            signal.signal(ignored, signal.SIG_DFL)
         what = "user"
         if request["user"]:
             uid, gid = request["user"]
@@ -233,10 +232,11 @@ def execute(request: dict[str, Any], failure: int) -> NoReturn:
         what = "command"
         os.execvpe(request["argv"][0], request["argv"], request["env"])  # noqa: S606 - no shell is meant
     except OSError as error:
-        os.write(failure, b"%d %s" % (error.errno or errno.EIO, what.encode()))
+        number = error.errno or number
     except (ValueError, IndexError, TypeError):  # a NUL in a word, no word at all
-        os.write(failure, b"%d %s" % (errno.EINVAL, what.encode()))
+        number = errno.EINVAL
     finally:
+        os.write(failure, b"%d %s" % (number, what.encode()))
         os._exit(127)
 
 
@@ -272,9 +272,7 @@ def parent_of(pid: str) -> int:
 
 def describe(pid: int) -> str:
     """``pid command line`` of a process."""
-    words = (
-        read(f"/proc/{pid}/cmdline").rstrip(b"\0").replace(b"\0", b" ") or read(f"/proc/{pid}/comm").strip()
-    )
+    words = read(f"/proc/{pid}/cmdline").rstrip(b"\0").replace(b"\0", b" ") or read(f"/proc/{pid}/comm").strip()
     return f"{pid} {words.decode(errors='replace')[:200]}"
 
 

@@ -15,7 +15,9 @@ def upgrade() -> None:
         sa.Column("product_id", sa.Integer, nullable=False),
         sa.Column("quantity", sa.Integer, server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("product_id", name="pk_stock"),
-        sa.ForeignKeyConstraint(["product_id"], ["products.id"], name="fk_stock_product_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["product_id"], ["products.id"], name="fk_stock_product_id", ondelete="CASCADE"
+        ),
         sa.CheckConstraint("quantity >= 0", name=op.f("ck_stock_quantity_not_negative")),
     )
     op.execute("INSERT INTO stock (product_id) SELECT id FROM products")

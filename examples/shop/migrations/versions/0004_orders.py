@@ -18,7 +18,9 @@ def upgrade() -> None:
         sa.Column("placed_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_orders"),
         sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name="fk_orders_customer_id"),
-        sa.CheckConstraint("status IN ('placed', 'confirmed', 'cancelled')", name=op.f("ck_orders_status_known")),
+        sa.CheckConstraint(
+            "status IN ('placed', 'confirmed', 'cancelled')", name=op.f("ck_orders_status_known")
+        ),
     )
     op.create_index("ix_orders_customer_id", "orders", ["customer_id"])
     op.create_index("ix_orders_placed_at", "orders", ["placed_at"])
@@ -30,7 +32,9 @@ def upgrade() -> None:
         sa.Column("quantity", sa.Integer, nullable=False),
         sa.Column("unit_price", sa.Numeric(10, 2), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_order_items"),
-        sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name="fk_order_items_order_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["order_id"], ["orders.id"], name="fk_order_items_order_id", ondelete="CASCADE"
+        ),
         sa.ForeignKeyConstraint(["product_id"], ["products.id"], name="fk_order_items_product_id"),
         sa.UniqueConstraint("order_id", "product_id", name="uq_order_items_order_id"),
         sa.CheckConstraint("quantity > 0", name=op.f("ck_order_items_quantity_positive")),

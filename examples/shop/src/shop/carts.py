@@ -26,7 +26,7 @@ class Carts:
 
     def get(self, customer_id: int) -> dict[str, int]:
         """Quantities by SKU; empty for a customer without a cart."""
-        return {sku: int(quantity) for sku, quantity in self._redis.hgetall(_key(customer_id)).items()}
+        return {str(sku): int(quantity) for sku, quantity in self._redis.hgetall(_key(customer_id)).items()}
 
     def clear(self, customer_id: int) -> None:
         """Throw the cart away."""

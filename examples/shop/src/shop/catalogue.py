@@ -33,7 +33,7 @@ class Catalogue:
         return products
 
     def forget(self) -> None:
-        """Empty the cache. Call it after the commit: earlier, a reader could fill it with what was there before."""
+        """Empty the cache. Call it after the commit: before it, a reader could fill it with old prices."""
         self._redis.delete(CACHE_KEY)
 
 

@@ -24,5 +24,6 @@ class RateLimiter:
             pipeline.incr(key)
             _, used = pipeline.execute()
         if used > self._calls:
-            raise TooManyRequestsError(f"{self._calls} calls in {self._window.total_seconds():g} s are allowed")
+            seconds = self._window.total_seconds()
+            raise TooManyRequestsError(f"{self._calls} calls in {seconds:g} s are allowed")
         return self._calls - int(used)

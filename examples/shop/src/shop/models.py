@@ -5,7 +5,18 @@ from __future__ import annotations
 import enum
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, DateTime, Enum, ForeignKey, Identity, Index, MetaData, UniqueConstraint, func, text
+from sqlalchemy import (
+    CheckConstraint,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAMING = {
@@ -27,6 +38,10 @@ class OrderStatus(enum.StrEnum):
     PLACED = "placed"
     CONFIRMED = "confirmed"
     CANCELLED = "cancelled"
+
+
+def _values(statuses: type[OrderStatus]) -> list[str]:
+    return [status.value for status in statuses]
 
 
 class Customer(Base):
@@ -79,12 +94,16 @@ class Order(Base):
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
     status: Mapped[OrderStatus] = mapped_column(
-        Enum(OrderStatus, name="order_status", values_callable=lambda statuses: [status.value for status in statuses]),
+        Enum(OrderStatus, name="order_status", values_callable=_values),
         server_default=OrderStatus.PLACED.value,
     )
     discount_id: Mapped[int | None] = mapped_column(ForeignKey("discounts.id"))
-    placed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now(), index=True)
-    items: Mapped[list[OrderItem]] = relationship(cascade="all, delete-orphan", order_by="OrderItem.product_id")
+    placed_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now(), index=True
+    )
+    items: Mapped[list[OrderItem]] = relationship(
+        cascade="all, delete-orphan", order_by="OrderItem.product_id"
+    )
 
     @property
     def total_cents(self) -> int:

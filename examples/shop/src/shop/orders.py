@@ -18,8 +18,8 @@ def place_order(
 ) -> Order:
     """Order products (quantities by SKU) and take them from the stock.
 
-    Raise NotFoundError for an unknown customer or product, ConflictError for an empty cart, OutOfStockError, or
-    InvalidDiscountError.
+    Raise NotFoundError for an unknown customer or product, ConflictError for an empty cart,
+    OutOfStockError, or InvalidDiscountError.
     """
     if session.get(Customer, customer_id) is None:
         raise NotFoundError(f"there is no customer {customer_id}")
@@ -29,7 +29,9 @@ def place_order(
     discount = _discount(session, code, today) if code else None
     for product in products:
         _take_from_stock(session, product, quantities[product.sku])
-    order = Order(customer_id=customer_id, status=OrderStatus.PLACED, discount_id=discount.id if discount else None)
+    order = Order(
+        customer_id=customer_id, status=OrderStatus.PLACED, discount_id=discount.id if discount else None
+    )
     order.items = _items(products, quantities, discount.percent if discount else 0)
     session.add(order)
     session.flush()
@@ -46,20 +48,25 @@ def confirm_order(session: Session, order_id: int) -> bool:
 
 
 def cancel_order(session: Session, order_id: int) -> Order:
-    """Cancel an order and put its products back. Raise NotFoundError, or ConflictError when it is cancelled already."""
+    """Cancel an order and put its products back.
+
+    Raise NotFoundError, or ConflictError when it is cancelled already.
+    """
     order = _locked(session, order_id)
     if order.status is OrderStatus.CANCELLED:
         raise ConflictError(f"order {order_id} is cancelled already")
     order.status = OrderStatus.CANCELLED
     for item in order.items:
         session.execute(
-            update(Stock).where(Stock.product_id == item.product_id).values(quantity=Stock.quantity + item.quantity)
+            update(Stock)
+            .where(Stock.product_id == item.product_id)
+            .values(quantity=Stock.quantity + item.quantity)
         )
     return order
 
 
 def _products(session: Session, quantities: Mapping[str, int]) -> list[Product]:
-    # In one order for everybody: two orders of the same products then wait for each other's rows and never deadlock.
+    # Always by id: two orders of the same products then wait for each other's rows, and never deadlock.
     products = list(session.scalars(select(Product).where(Product.sku.in_(quantities)).order_by(Product.id)))
     if unknown := sorted(set(quantities) - {product.sku for product in products}):
         raise NotFoundError(f"there is no product {', '.join(unknown)}")

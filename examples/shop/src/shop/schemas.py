@@ -46,7 +46,7 @@ class Created(BaseModel):
 
 
 class Identity(BaseModel):
-    """Who answers: which worktree's server, which process, and how many requests it was sent, this one included."""
+    """Which worktree's server answers, in which process, and how many requests it got, this one included."""
 
     worktree: str
     pid: int

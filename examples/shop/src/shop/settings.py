@@ -14,7 +14,7 @@ class MissingSettingError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """database_url hides its password when printed; worktree names the worktree that the shop runs in, if any."""
+    """database_url hides its password when printed; worktree: the one the shop runs in, or empty."""
 
     database_url: URL
     redis_url: str
@@ -27,14 +27,18 @@ class Settings:
         return cls(
             database_url=database_url(environment),
             redis_url=_required(environment, "REDIS_URL"),
-            public_url=environment.get("SHOP_PUBLIC_URL", "http://127.0.0.1:8000"),
+            public_url=environment.get("SHOP_PUBLIC_URL") or _local_url(environment),
             worktree=environment.get("WORKTREE_ID", ""),
         )
 
 
 def database_url(environment: Mapping[str, str]) -> URL:
-    """DATABASE_URL for SQLAlchemy, whose driver is psycopg 3. Raise MissingSettingError when it is not set."""
+    """DATABASE_URL, to be opened with psycopg 3. Raise MissingSettingError when it is not set."""
     return make_url(_required(environment, "DATABASE_URL")).set(drivername="postgresql+psycopg")
+
+
+def _local_url(environment: Mapping[str, str]) -> str:
+    return f"http://127.0.0.1:{environment.get('API_PORT', '8000')}"
 
 
 def _required(environment: Mapping[str, str], name: str) -> str:

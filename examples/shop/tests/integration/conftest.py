@@ -27,7 +27,9 @@ def answered() -> list[int]:
 @pytest.fixture(scope="session")
 def client(answered: list[int]) -> Iterator[httpx.Client]:
     hooks = {"response": [lambda response: answered.append(response.status_code)]}
-    with httpx.Client(base_url=f"http://127.0.0.1:{os.environ['API_PORT']}", timeout=30, event_hooks=hooks) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{os.environ['API_PORT']}", timeout=30, event_hooks=hooks
+    ) as client:
         yield client
 
 
@@ -48,7 +50,10 @@ def server(
 
 @contextmanager
 def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
         try:
             yield process
         finally:
@@ -77,7 +82,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], client: httpx.Client, lo
 
 
 @pytest.fixture
-def api(server: subprocess.Popen[bytes], client: httpx.Client, database: Engine, redis: Redis) -> httpx.Client:
+def api(
+    server: subprocess.Popen[bytes], client: httpx.Client, database: Engine, redis: Redis
+) -> httpx.Client:
     """A client of the running server, over an empty shop."""
     return client
 

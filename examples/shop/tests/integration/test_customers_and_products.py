@@ -15,7 +15,9 @@ def test_a_customer_is_stored(api: httpx.Client, add_customer: Callable[..., int
     customer = add_customer("ada@example.com", "  Ada  ")
     with database.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM customers")) == 1 + MARK
-        row = connection.execute(text("SELECT email, name FROM customers WHERE id = :id"), {"id": customer}).one()
+        row = connection.execute(
+            text("SELECT email, name FROM customers WHERE id = :id"), {"id": customer}
+        ).one()
     assert tuple(row) == ("ada@example.com", "Ada")
 
 

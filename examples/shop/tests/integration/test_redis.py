@@ -42,7 +42,7 @@ def test_each_order_is_news_exactly_once(
     redis: Redis,
 ) -> None:
     customer, sku = add_customer(), add_product(quantity=10)
-    with redis.pubsub(ignore_subscribe_messages=True) as listener:
+    with PubSub(redis.connection_pool, ignore_subscribe_messages=True) as listener:
         listener.subscribe(NEWS_CHANNEL)
         listener.get_message(timeout=5)  # the confirmation: from here on we are told everything
         assert redis.pubsub_numsub(NEWS_CHANNEL) == [(NEWS_CHANNEL, 1)]
@@ -78,7 +78,12 @@ def test_the_worker_confirms_what_waits(
     placed = [order(customer, {sku: 1}).json()["id"] for _ in range(3)]
     api.post(f"/orders/{placed[1]}/cancel")
     worker = subprocess.run(
-        [sys.executable, "-m", "shop.worker"], env=os.environ, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-m", "shop.worker"],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     assert worker.stdout == "confirmed 2\n"
     states = [api.get(f"/orders/{order_id}").json()["status"] for order_id in placed]

@@ -1,4 +1,4 @@
-"""A scratch database, and in it a schema for each test: both quicker to make than a database for each test."""
+"""A scratch database for the session, and in it a schema for each test: quicker than a database for each."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PROJECT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def scratch_database(marked_engine: Engine) -> Iterator[Engine]:
     """A database of this session's own, beside this worktree's; it is gone afterwards."""
-    # Short, and the same in every session of this worktree: what a killed session left is replaced, not piled up.
+    # Short, and the same in every session of this worktree: what a killed one left is replaced, not piled up.
     name = f"scratch_{hashlib.sha256(os.environ['DATABASE_NAME'].encode()).hexdigest()[:16]}"
     in_schema = {"options": f"-csearch_path={SCHEMA}"}
     engine = create_engine(marked_engine.url.set(database=name), poolclass=NullPool, connect_args=in_schema)
     with marked_engine.connect().execution_options(isolation_level="AUTOCOMMIT") as server:
-        # Never WITH (FORCE): it fails when autovacuum, which belongs to another role, is at work in the database.
+        # Never WITH (FORCE): it fails while autovacuum, which belongs to another role, is at work in there.
         server.execute(text(f"DROP DATABASE IF EXISTS {name}"))
         server.execute(text(f"CREATE DATABASE {name}"))
         try:
@@ -49,7 +49,7 @@ def scratch(scratch_database: Engine, database: Engine) -> Iterator[Connection]:
 
 @pytest.fixture
 def migrate(scratch: Connection) -> Callable[[str], None]:
-    """Brings the scratch database to a revision, up or down, or by a step: ``head``, ``0004``, ``-1``, ``base``."""
+    """Brings the scratch database up (``0004``, ``head``) or down (``-1``, ``base``) to a revision."""
     config = Config(PROJECT / "alembic.ini")
     config.attributes["connection"] = scratch
 

@@ -25,7 +25,8 @@ SCHEMA = text("""
            format_type(atttypid, atttypmod) || ' ' || attnotnull || ' ' || attidentity::text
            || ' ' || coalesce(pg_get_expr(adbin, adrelid), '')
       FROM pg_attribute
-      JOIN pg_class ON pg_class.oid = attrelid AND relkind = 'r' AND relnamespace = current_schema()::regnamespace
+      JOIN pg_class ON pg_class.oid = attrelid AND relkind = 'r'
+                   AND relnamespace = current_schema()::regnamespace
       LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
      WHERE attnum > 0 AND NOT attisdropped
     UNION ALL
@@ -34,7 +35,8 @@ SCHEMA = text("""
     UNION ALL
     SELECT 'index', indexname::text, indexdef FROM pg_indexes WHERE schemaname = current_schema()
     UNION ALL
-    SELECT 'sequence', sequencename::text, data_type::text FROM pg_sequences WHERE schemaname = current_schema()
+    SELECT 'sequence', sequencename::text, data_type::text
+      FROM pg_sequences WHERE schemaname = current_schema()
     UNION ALL
     SELECT 'type', enumtypid::regtype::text, string_agg(enumlabel, ' ' ORDER BY enumsortorder)
       FROM pg_enum GROUP BY enumtypid
@@ -98,21 +100,28 @@ def test_this_worktrees_database_holds_nothing_but_the_mark(database: Engine) ->
 
 def test_products_that_were_there_get_a_stock_of_nothing(scratch: Connection, migrate: Migrate) -> None:
     migrate("0002")
-    insert(scratch, "INSERT INTO products (id, sku, name, price) VALUES (1, 'TEA-1', 'Tea', 2.5), (2, 'CUP-1', 'Cup', 1)")
+    insert(
+        scratch,
+        "INSERT INTO products (id, sku, name, price) VALUES (1, 'TEA-1', 'Tea', 2.5), (2, 'CUP-1', 'Cup', 1)",
+    )
     migrate("0003")
     assert rows(scratch, "SELECT product_id, quantity FROM stock ORDER BY 1") == [(1, 0), (2, 0)]
 
 
 def test_prices_survive_the_way_to_cents_and_back(scratch: Connection, migrate: Migrate) -> None:
-    prices = [Decimal(text) for text in ("0.00", "0.01", "0.29", "1.10", "19.99", "1234567.89")]
+    prices = [Decimal(price) for price in ("0.00", "0.01", "0.29", "1.10", "19.99", "1234567.89")]
     migrate("0004")
     insert(scratch, "INSERT INTO customers (id, email, name) VALUES (1, 'ada@example.com', 'Ada')")
     insert(scratch, "INSERT INTO orders (id, customer_id) VALUES (1, 1)")
     for number, price in enumerate(prices):
-        insert(scratch, f"INSERT INTO products (id, sku, name, price) VALUES ({number}, 'S{number}', 'x', {price})")
         insert(
             scratch,
-            f"INSERT INTO order_items (order_id, product_id, quantity, unit_price) VALUES (1, {number}, 1, {price})",
+            f"INSERT INTO products (id, sku, name, price) VALUES ({number}, 'S{number}', 'x', {price})",
+        )
+        insert(
+            scratch,
+            "INSERT INTO order_items (order_id, product_id, quantity, unit_price)"
+            f" VALUES (1, {number}, 1, {price})",
         )
     migrate("0005")
     cents = [(int(price * 100),) for price in prices]
@@ -120,15 +129,20 @@ def test_prices_survive_the_way_to_cents_and_back(scratch: Connection, migrate: 
     assert rows(scratch, "SELECT unit_price_cents FROM order_items ORDER BY product_id") == cents
     migrate("-1")
     assert rows(scratch, "SELECT price FROM products ORDER BY id") == [(price,) for price in prices]
-    assert rows(scratch, "SELECT unit_price FROM order_items ORDER BY product_id") == [(price,) for price in prices]
+    assert rows(scratch, "SELECT unit_price FROM order_items ORDER BY product_id") == [
+        (price,) for price in prices
+    ]
 
 
-def test_the_states_of_orders_survive_the_way_to_a_type_and_back(scratch: Connection, migrate: Migrate) -> None:
+def test_the_states_of_orders_survive_the_way_to_a_type_and_back(
+    scratch: Connection, migrate: Migrate
+) -> None:
     migrate("0006")
     insert(scratch, "INSERT INTO customers (id, email, name) VALUES (1, 'ada@example.com', 'Ada')")
     insert(
         scratch,
-        "INSERT INTO orders (id, customer_id, status) VALUES (1, 1, 'placed'), (2, 1, 'confirmed'), (3, 1, 'cancelled')",
+        "INSERT INTO orders (id, customer_id, status)"
+        " VALUES (1, 1, 'placed'), (2, 1, 'confirmed'), (3, 1, 'cancelled')",
     )
     states = [("placed",), ("confirmed",), ("cancelled",)]
     migrate("0007")
@@ -137,9 +151,14 @@ def test_the_states_of_orders_survive_the_way_to_a_type_and_back(scratch: Connec
     assert rows(scratch, "SELECT status FROM orders ORDER BY id") == states
 
 
-def test_addresses_that_differ_in_case_alone_stop_the_migration(scratch: Connection, migrate: Migrate) -> None:
+def test_addresses_that_differ_in_case_alone_stop_the_migration(
+    scratch: Connection, migrate: Migrate
+) -> None:
     migrate("0007")
-    insert(scratch, "INSERT INTO customers (email, name) VALUES ('ada@example.com', 'Ada'), ('ADA@example.com', 'Ada')")
+    insert(
+        scratch,
+        "INSERT INTO customers (email, name) VALUES ('ada@example.com', 'Ada'), ('ADA@example.com', 'Ada')",
+    )
     with pytest.raises(IntegrityError, match="uq_customers_email_any_case"):
         migrate("0008")
     scratch.rollback()

@@ -32,7 +32,7 @@ def test_revenue_by_day(history: Session, fastest: Fastest) -> None:
 
 def test_a_customers_newest_orders_are_read_through_the_index(history: Session, fastest: Fastest) -> None:
     assert len(newest_orders(history, customer_id=7)) == 20
-    assert fastest(lambda: [newest_orders(history, customer_id=id) for id in range(1, 51)]) < 1.5
+    assert fastest(lambda: [newest_orders(history, customer_id=number) for number in range(1, 51)]) < 1.5
     plan = history.scalars(text("EXPLAIN SELECT id FROM orders WHERE customer_id = 7")).all()
     assert any("ix_orders_customer_id" in line for line in plan)
 

@@ -29,7 +29,8 @@ def test_negative_amounts_are_written_with_one_sign() -> None:
 
 
 @pytest.mark.parametrize(
-    ("total", "percent", "expected"), [(1000, 10, 100), (999, 10, 100), (995, 10, 100), (994, 10, 99), (1, 90, 1)]
+    ("total", "percent", "expected"),
+    [(1000, 10, 100), (999, 10, 100), (995, 10, 100), (994, 10, 99), (1, 90, 1)],
 )
 def test_half_a_cent_of_discount_is_the_customers(total: int, percent: int, expected: int) -> None:
     assert discount_cents(total, percent) == expected
@@ -44,9 +45,17 @@ def test_a_discount_is_the_nearest_cent_and_never_more_than_the_total() -> None:
 
 @pytest.mark.parametrize(
     ("amount", "weights", "expected"),
-    [(100, [1, 1, 1], [34, 33, 33]), (5, [3, 7], [2, 3]), (1, [0, 1], [0, 1]), (0, [0, 0], [0, 0]), (0, [], [])],
+    [
+        (100, [1, 1, 1], [34, 33, 33]),
+        (5, [3, 7], [2, 3]),
+        (1, [0, 1], [0, 1]),
+        (0, [0, 0], [0, 0]),
+        (0, [], []),
+    ],
 )
-def test_left_over_cents_go_to_the_lines_that_lost_most(amount: int, weights: list[int], expected: list[int]) -> None:
+def test_left_over_cents_go_to_the_lines_that_lost_most(
+    amount: int, weights: list[int], expected: list[int]
+) -> None:
     assert allocate(amount, weights) == expected
 
 
@@ -58,7 +67,8 @@ def test_shares_add_up_and_are_less_than_a_cent_off() -> None:
         shares = allocate(amount, weights)
         assert sum(shares) == amount
         assert all(
-            abs(share * whole - amount * weight) < whole for share, weight in zip(shares, weights, strict=True)
+            abs(share * whole - amount * weight) < whole
+            for share, weight in zip(shares, weights, strict=True)
         )
 
 

@@ -27,7 +27,9 @@ def client() -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.mark.parametrize("email", ["", "nobody", "a@b", "two words@example.com", "a@@example.com", f"{'a' * 250}@b.de"])
+@pytest.mark.parametrize(
+    "email", ["", "nobody", "a@b", "two words@example.com", "a@@example.com", f"{'a' * 250}@b.de"]
+)
 def test_a_customer_needs_an_email_address(client: httpx.Client, email: str) -> None:
     assert refused_field(client.post("/customers", json={"email": email, "name": "Ada"})) == "email"
 
@@ -39,9 +41,19 @@ def test_a_customer_needs_a_name(client: httpx.Client, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("sku", "tea"), ("sku", "T"), ("name", ""), ("price_cents", -1), ("price_cents", 2.5), ("quantity", -1), ("x", 1)],
+    [
+        ("sku", "tea"),
+        ("sku", "T"),
+        ("name", ""),
+        ("price_cents", -1),
+        ("price_cents", 2.5),
+        ("quantity", -1),
+        ("x", 1),
+    ],
 )
-def test_a_product_with_a_bad_field_is_refused_by_its_name(client: httpx.Client, field: str, value: object) -> None:
+def test_a_product_with_a_bad_field_is_refused_by_its_name(
+    client: httpx.Client, field: str, value: object
+) -> None:
     assert refused_field(client.post("/products", json=PRODUCT | {field: value})) == field
 
 
@@ -57,8 +69,8 @@ def test_a_body_that_is_not_json_is_refused(client: httpx.Client) -> None:
 def test_the_description_names_every_path(client: httpx.Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {
-        "/best-sellers", "/carts/{customer_id}", "/carts/{customer_id}/{sku}", "/customers", "/health", "/identity",
-        "/orders", "/orders/{order_id}", "/orders/{order_id}/cancel", "/products",
+        "/best-sellers", "/carts/{customer_id}", "/carts/{customer_id}/{sku}", "/customers", "/health",
+        "/identity", "/orders", "/orders/{order_id}", "/orders/{order_id}/cancel", "/products",
     }  # fmt: skip
 
 

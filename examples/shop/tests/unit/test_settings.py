@@ -12,11 +12,17 @@ ENVIRONMENT = {
     "SHOP_PUBLIC_URL": "http://127.0.0.1:8002",
     "WORKTREE_ID": "test-unit-main",
 }
+SERVICES = {name: ENVIRONMENT[name] for name in ("DATABASE_URL", "REDIS_URL")}
 
 
 def test_a_plain_postgresql_url_is_opened_with_psycopg_3() -> None:
     url = Settings.from_environment(ENVIRONMENT).database_url
-    assert (url.drivername, url.host, url.port, url.database) == ("postgresql+psycopg", "127.0.0.1", 5432, "shop")
+    assert (url.drivername, url.host, url.port, url.database) == (
+        "postgresql+psycopg",
+        "127.0.0.1",
+        5432,
+        "shop",
+    )
 
 
 def test_the_password_is_kept_but_not_shown() -> None:
@@ -26,9 +32,12 @@ def test_the_password_is_kept_but_not_shown() -> None:
 
 
 def test_outside_of_a_worktree_the_defaults_hold() -> None:
-    services = {name: ENVIRONMENT[name] for name in ("DATABASE_URL", "REDIS_URL")}
-    settings = Settings.from_environment(services)
+    settings = Settings.from_environment(SERVICES)
     assert (settings.public_url, settings.worktree) == ("http://127.0.0.1:8000", "")
+
+
+def test_without_a_public_url_links_lead_to_the_api_port() -> None:
+    assert Settings.from_environment(SERVICES | {"API_PORT": "8005"}).public_url == "http://127.0.0.1:8005"
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])

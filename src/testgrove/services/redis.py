@@ -1,0 +1,160 @@
+"""Redis or Valkey, embedded: an instance for each worktree, because numbered databases share pub/sub and
+FLUSHALL."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from testgrove.core.model import DatabaseAccess
+from testgrove.errors import PreconditionError, UnavailableError, UsageError
+from testgrove.services.base import Endpoint
+from testgrove.services.hosts import ITSELF, EmbeddedHost, check_socket
+from testgrove.system.files import explained
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from testgrove.core.model import Secret
+    from testgrove.services.base import Launcher, RunningProcess
+    from testgrove.services.binaries import RedisBinary
+
+_LOOPBACK = "127.0.0.1"
+_SETTINGS = {"save": "", "appendonly": "no"}
+_OURS = frozenset(("port", "bind", "unixsocket", "unixsocketperm", "requirepass", "daemonize", "dir", "logfile"))
+_PROCESS_ID = re.compile(rb"process_id:(\d+)\r\n")
+
+
+@dataclass(frozen=True)
+class RedisProgram:
+    """The program ``redis-server`` or ``valkey-server`` with a configuration file."""
+
+    binary: RedisBinary
+    configuration: Path
+    socket: Path
+    endpoint: Endpoint
+
+    @property
+    def what(self) -> str:
+        """Its name in messages."""
+        return f"{self.binary.product} {self.binary.version}"
+
+    @property
+    def port(self) -> int:
+        """The TCP port it is to listen on."""
+        return self.endpoint.port
+
+    def argv(self) -> Sequence[str]:
+        """The command line."""
+        return (str(self.binary.path), str(self.configuration))
+
+    def is_ready(self, pid: int) -> bool:
+        """Whether the server that pid is accepts our password.
+
+        It binds its port before its socket, and ends when it could not: so the listener is this process.
+        """
+        # Importing the driver takes ten times as long as the server's start.
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(5)
+                client.connect(str(self.socket))
+                client.sendall(f"AUTH {self.endpoint.password.reveal()}\r\nINFO server\r\n".encode())
+                answer = b""
+                while not (found := _PROCESS_ID.search(answer)):
+                    data = client.recv(65536)
+                    answer += data
+                    if not data or answer.startswith(b"-"):
+                        raise UnavailableError("redis-failed", f"{self.what} answered {answer[:200]!r}")
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except OSError as error:
+            raise UnavailableError("redis-failed", f"{self.what} does not answer: {error}") from error
+        if int(found[1]) != pid:
+            raise UnavailableError("redis-failed", f"process {found[1].decode()} answers at {self.socket}, not {pid}")
+        return True
+
+
+class RedisServer:
+    """A running instance that a run owns; it holds one database."""
+
+    def __init__(self, endpoint: Endpoint, process: RunningProcess) -> None:
+        self.endpoint = endpoint
+        self._process: RunningProcess | None = process
+        self._name = ""
+
+    @classmethod
+    def start(
+        cls,
+        binary: RedisBinary,
+        *,
+        launcher: Launcher,
+        directory: Path,
+        port: int,
+        password: Secret,
+        settings: Mapping[str, str] | None = None,
+    ) -> RedisServer:
+        """Start an instance without persistence in an empty directory of ours, with a short path.
+
+        Raises PreconditionError (``port-taken``, ``socket-path-too-long``), UsageError (``invalid-setting``),
+        UnavailableError (``server-died``, ``server-not-ready``).
+        """
+        path, configuration = directory / "redis.sock", directory / "redis.conf"
+        check_socket(path)
+        text = _configuration(path, port, password, directory, settings or {})
+        endpoint = Endpoint("redis", binary.version, _LOOPBACK, port, "default", password, str(directory))
+        with explained("write", configuration):
+            configuration.touch(mode=0o600)  # the password stands in it
+            configuration.write_text(text)
+        host = EmbeddedHost(launcher, ours=(), copies=directory, identity=ITSELF)
+        program = RedisProgram(binary, configuration, path, endpoint)
+        return cls(endpoint, host.start(program, directory=directory))
+
+    def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
+        """How the instance's one database is reached. Raises PreconditionError (``database-exists``) the
+        second time."""
+        if self._name:
+            raise PreconditionError(
+                "database-exists", f"this instance belongs to {self._name}; {owner} needs one of its own"
+            )
+        self._name = name
+        at = self.endpoint
+        return DatabaseAccess("redis", name, at.host, at.port, at.user, at.password, at.socket_dir)
+
+    def drop_database(self, name: str) -> None:
+        """End the instance, which is the database."""
+        if self._name == name:
+            self.stop()
+
+    def stop(self) -> None:
+        """End the instance and what is in it. A second call does nothing."""
+        if self._process is not None:
+            # There is nothing to save, and TERM is looked at ten times a second.
+            self._process.stop(signal=signal.SIGKILL, timeout=5)
+            self._process = None
+
+
+def _configuration(path: Path, port: int, password: Secret, directory: Path, overrides: Mapping[str, str]) -> str:
+    for name, value in overrides.items():
+        if name in _OURS or not re.fullmatch(r"[a-z][a-z0-9-]*", name) or "\n" in value:
+            why = "testgrove sets it itself" if name in _OURS else "it is not a setting's name"
+            raise UsageError("invalid-setting", f"the Redis setting '{name}' cannot be given: {why}")
+    ours = {
+        "bind": _LOOPBACK,
+        "port": str(port),
+        "unixsocket": str(path),
+        "unixsocketperm": "700",
+        "requirepass": password.reveal(),
+        "daemonize": "no",
+        "dir": str(directory),
+        "logfile": "",
+    }
+    settings = {**_SETTINGS, **overrides, **ours}
+    return "".join(f'{name} "{_escaped(value)}"\n' for name, value in settings.items())
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,267 @@
+"""Templates: what a migration makes, built once and kept as a packed data directory.
+
+How one is made, and why it can be trusted:
+
+1. Its fingerprint names it. Whoever wants it first holds its lock; the others wait, and find it there.
+2. A server is started on a base cluster in a folder with a temporary name, the migration runs as a role that
+   is no superuser, clients are waited out, the database is sealed and gets its final name last.
+3. The server is stopped with a checkpoint, the data directory packed under a temporary name, renamed last.
+4. An archive without its last member, or with another checksum, is not there. Temporary names whose lock is
+   free belong to builders that were killed, and are removed by the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from testgrove.core.model import Secret
+from testgrove.errors import TestgroveError, UnavailableError
+from testgrove.services import postgres_sql as sql
+from testgrove.services.archive import pack, read_manifest
+from testgrove.services.postgres import (
+    ENCODING,
+    LOCALE,
+    PostgresServer,
+    Template,
+    init_cluster,
+    release_shared_memory,
+    require_driver,
+)
+from testgrove.system.files import delete_tree, explained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.services.base import Launcher
+    from testgrove.services.binaries import PostgresBinaries
+    from testgrove.services.hosts import EmbeddedHost
+    from testgrove.system.locks import LockFile, OnWait
+
+KEPT = 20  # archives
+KEPT_DAYS = 30
+_KEY = 16  # characters of a name that temporary names and locks carry
+
+
+class TemplateCache:
+    """Packed data directories, shared by all runs of a user.
+
+    directory: where they are kept; locks: for builders; work: a folder of ours with a short path, in
+    memory if it is to be fast. Both are among the host's own folders. extensions and settings: the
+    project's; the fingerprint that ensure() is given covers them.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        locks: LockFile,
+        *,
+        binaries: PostgresBinaries,
+        host: EmbeddedHost,
+        work: Path,
+        extensions: tuple[str, ...] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self._directory = directory
+        self._locks = locks
+        self._binaries = binaries
+        self._host = host
+        self._work = work
+        self._extensions = extensions
+        self._settings = dict(settings or {})
+        self._failures: dict[str, tuple[float, TestgroveError]] = {}
+
+    def ensure(
+        self,
+        fingerprint: str,
+        build: Callable[[DatabaseAccess], object],
+        *,
+        port: int,
+        on_wait: OnWait | None = None,
+        timeout: float = 1800.0,
+    ) -> Template:
+        """The template with this fingerprint, built if it is not there.
+
+        build: brings the empty database it is given up to date, and leaves. port: leased; only a build
+        uses it. on_wait: told the reason when another builder is waited for, at most timeout seconds. What
+        build raises comes through, and goes to those who waited for this build as well; nothing is left of
+        it then.
+        """
+        require_driver()
+
+        def make(work: Path) -> tuple[Path, Template]:
+            return self._migrate(fingerprint, build, work, port)
+
+        return self._get(fingerprint, make, on_wait, timeout)
+
+    def _get(
+        self,
+        name: str,
+        make: Callable[[Path], tuple[Path, Template]],
+        on_wait: OnWait | None,
+        timeout: float,
+    ) -> Template:
+        if template := self._cached(name):
+            return template
+        with explained("make the folder", self._directory):
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        began = time.monotonic()
+        what = f"the database template {name[:_KEY]}, which somebody else is building"
+        with self._locks.hold(_lock(name), what=what, timeout=timeout, on_wait=on_wait):
+            if template := self._cached(name):
+                return template
+            ended, failure = self._failures.get(name, (0.0, None))
+            if failure and ended >= began:
+                raise type(failure)(failure.code, failure.message, hint=failure.hint, **failure.details)
+            self._remove_leftovers(name)
+            try:
+                return self._make(name, make)
+            except TestgroveError as error:
+                self._failures[name] = (time.monotonic(), error)
+                raise
+
+    def _cached(self, name: str) -> Template | None:
+        path = self._archive(name)
+        manifest = read_manifest(path)
+        if manifest is None:
+            return None
+        with suppress(FileNotFoundError):
+            os.utime(path)  # the time of its last use
+        return Template(
+            path, manifest["database"], manifest["role"], Secret(manifest["password"]), tuple(manifest["last"])
+        )
+
+    def _make(self, name: str, make: Callable[[Path], tuple[Path, Template]]) -> Template:
+        temporary = self._directory / f"{name}.{token_hex(4)}.tmp"
+        try:
+            with self._workplace(name) as work:
+                data, template = make(work)
+                manifest = {
+                    "database": template.database,
+                    "role": template.role,
+                    "password": template.password.reveal(),
+                }
+                with explained("keep the database template in", self._directory):
+                    _trim(data)
+                    pack(data, temporary, manifest, last=template.last)
+                    temporary.rename(template.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._collect()
+        return template
+
+    def _migrate(
+        self, fingerprint: str, build: Callable[[DatabaseAccess], object], work: Path, port: int
+    ) -> tuple[Path, Template]:
+        base = self._base()
+        server = PostgresServer.start(
+            base,
+            binaries=self._binaries,
+            host=self._host,
+            directory=work,
+            socket_dir=work,
+            port=port,
+            settings=self._settings | {"wal_recycle": "off"},  # old segments would only make the archive larger
+        )
+        try:
+            sql.add_extensions(server.endpoint, self._extensions)
+            sql.lower_password_cost(server.endpoint)
+            access = server.create_database(f"building_{fingerprint[:_KEY]}", owner="a template that is being built")
+            sql.own_public_schema(server.endpoint, access)
+            build(access)
+            name = f"template_{fingerprint[:_KEY]}"
+            note = sql.seal(server.endpoint, access, name)
+            last = sql.folders_of(server.endpoint, "postgres", "template0")
+            server.stop(clean=True)
+        finally:
+            server.stop()
+        _check_closed(work / "data")
+        path = self._archive(fingerprint)
+        return work / "data", Template(path, name, access.user, base.password, last, note)
+
+    def _base(self) -> Template:
+        """The cluster that initdb makes, which templates are built on."""
+        mark = f"{self._binaries.build}\n{ENCODING}\n{LOCALE}"
+        name = f"base-{blake2b(mark.encode(), digest_size=8).hexdigest()}"
+
+        def make(work: Path) -> tuple[Path, Template]:
+            data, password = init_cluster(self._binaries, self._host, work)
+            return data, Template(self._archive(name), "template1", "", password)
+
+        return self._get(name, make, None, 120)
+
+    @contextmanager
+    def _workplace(self, name: str) -> Iterator[Path]:
+        work = self._work / f"build-{name[:_KEY]}-{token_hex(4)}"
+        with explained("use", work):
+            work.mkdir(mode=0o700, parents=True)
+        try:
+            yield work
+        finally:
+            delete_tree(work, within=self._work)
+
+    def _archive(self, name: str) -> Path:
+        return self._directory / f"{name}.tar"
+
+    def _remove_leftovers(self, name: str) -> None:
+        """Remove what builders that were killed have left. Our own lock is held, so what bears it is stale
+        too."""
+        left = [(path.name[:_KEY], path) for path in self._directory.glob("*.tmp")]
+        left += [(path.name.removeprefix("build-")[:_KEY], path) for path in self._work.glob("build-*")]
+        for key, path in left:
+            lock = None
+            if key != name[:_KEY] and (lock := self._locks.try_acquire(_lock(key))) is None:
+                continue
+            try:
+                release_shared_memory(path / "data")
+                delete_tree(path, within=path.parent)
+            finally:
+                if lock:
+                    lock.release()
+
+    def _collect(self) -> None:
+        """Delete archives that were last used long ago, or are too many."""
+        used = []
+        for path in self._directory.glob("*.tar"):
+            with suppress(FileNotFoundError):
+                used.append((path.stat().st_mtime, path))
+        oldest = time.time() - KEPT_DAYS * 86400
+        for number, (when, path) in enumerate(sorted(used, reverse=True)):
+            if number >= KEPT or when < oldest:
+                path.unlink(missing_ok=True)
+
+
+def run_migration(
+    command: str, *, launcher: Launcher, cwd: Path, env: Mapping[str, str], timeout: float = 900.0
+) -> None:
+    """Run a project's migration command in a checkout. env: whole, with the variables of the database.
+
+    Raises UnavailableError (``migration-failed``) with the command and the end of its output.
+    """
+    try:
+        launcher.run(("/bin/sh", "-c", command), cwd=cwd, env=env, timeout=timeout)
+    except TestgroveError as error:
+        raise UnavailableError(
+            "migration-failed", f"the migration `{command}` failed in {cwd}:\n{error.message}", hint=error.hint
+        ) from error
+
+
+def _lock(name: str) -> str:
+    return f"template {name[:_KEY]}"
+
+
+def _trim(data: Path) -> None:
+    """Remove what a start would remove; it is not to come back when it is unpacked after the start."""
+    for path in data.rglob("pg_internal.init"):
+        path.unlink()
+
+
+def _check_closed(data: Path) -> None:
+    if (data / "postmaster.pid").exists():
+        raise UnavailableError("template-not-closed", "the server did not close the template that was built on it")

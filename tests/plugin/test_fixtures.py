@@ -1,0 +1,99 @@
+"""The fixtures say what testgrove gave this worktree, and outside testgrove what to do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+METADATA = {"schema": 1, "id": "test-unit-here", "ports": {"app": 8001, "api": 8002}}
+
+
+@pytest.fixture
+def plain(suite):
+    """A suite outside testgrove, where pytest-testgrove is installed."""
+    suite.inject = False
+    return suite
+
+
+def uses(name, statement="..."):
+    return {"test_a": f"def test_a({name}):\n    {statement}\n"}
+
+
+def test_the_worktree(suite):
+    suite.env = {"WORKTREE_ID": "test-unit-here"}
+    (suite.tree / ".worktree-metadata.json").write_text(json.dumps(METADATA))
+    check = f"assert (worktree.id, str(worktree.path), worktree.metadata['schema']) == ('test-unit-here', {str(suite.tree)!r}, 1)"
+    assert suite.run(**uses("worktree", check)).status == 0
+
+
+def test_the_metadata_is_read_only_when_it_is_asked_for(suite):
+    suite.env = {"WORKTREE_ID": "test-unit-here"}
+    (suite.tree / ".worktree-metadata.json").write_text("no JSON")
+    assert suite.run(**uses("worktree", "assert worktree.id == 'test-unit-here'")).status == 0
+    assert suite.run(**uses("worktree", "worktree.metadata")).status == 1
+
+
+def test_a_worktree_is_found_by_its_metadata_in_a_plain_run(plain):
+    (plain.tree / ".worktree-metadata.json").write_text(json.dumps(METADATA))
+    assert plain.run(**uses("worktree", "assert worktree.id == 'test-unit-here'")).status == 0
+
+
+def test_ports_from_the_environment(suite):
+    suite.env = {"TESTGROVE_PORTS": "app,api", "APP_PORT": "8001", "API_PORT": "8002", "OTHER_PORT": "1"}
+    assert suite.run(**uses("ports", "assert ports == {'app': 8001, 'api': 8002}")).status == 0
+
+
+def test_ports_from_the_metadata(plain):
+    (plain.tree / ".worktree-metadata.json").write_text(json.dumps(METADATA))
+    assert plain.run(**uses("ports", "assert ports['api'] == 8002")).status == 0
+
+
+def test_a_port_that_is_named_but_not_set_is_said(suite):
+    suite.env = {"TESTGROVE_PORTS": "app"}
+    assert "APP_PORT is 'not set'" in suite.run(**uses("ports")).output
+
+
+@pytest.mark.parametrize(("fixture", "variable"), [("database_url", "DATABASE_URL"), ("redis_url", "REDIS_URL")])
+def test_urls(suite, fixture, variable):
+    suite.env = {"WORKTREE_ID": "test-unit-here", variable: "scheme://here"}
+    assert suite.run(**uses(fixture, f"assert {fixture} == 'scheme://here'")).status == 0
+    del suite.env[variable]
+    result = suite.run(**uses(fixture))
+    assert result.outcomes() == {"test_a": "error"}
+    assert f"{variable} is not set" in result.output
+
+
+@pytest.mark.parametrize(
+    ("fixture", "variable"),
+    [("worktree", "TESTGROVE_TREE"), ("ports", "TESTGROVE_PORTS"), ("database_url", "DATABASE_URL"),
+     ("redis_url", "REDIS_URL")],
+)  # fmt: skip
+def test_outside_testgrove_each_names_the_variable_and_the_command(plain, fixture, variable):
+    plain.env = {"DATABASE_URL": "postgresql://somebody/real", "REDIS_URL": "redis://somebody"}
+    result = plain.run(**uses(fixture))
+    assert result.status == 1
+    assert f"fixture '{fixture}'" in result.output
+    assert variable in result.output
+    assert "`testgrove test`" in result.output
+    assert "somebody" not in result.output
+
+
+@pytest.mark.parametrize("fixture", ["worktree", "ports", "database_url", "redis_url"])
+def test_a_projects_own_fixture_wins(suite, fixture):
+    conftest = f"import pytest\n@pytest.fixture\ndef {fixture}():\n    return 'mine'\n"
+    assert suite.run(conftest=conftest, **uses(fixture, f"assert {fixture} == 'mine'")).status == 0
+
+
+def test_they_are_made_once_for_a_session(suite):
+    suite.env = {
+        "WORKTREE_ID": "x",
+        "DATABASE_URL": "a://b",
+        "REDIS_URL": "c://d",
+        "TESTGROVE_PORTS": "app",
+        "APP_PORT": "1",
+    }
+    conftest = (
+        "import pytest\n@pytest.fixture(scope='session')\ndef all(worktree, ports, database_url, redis_url): ...\n"
+    )
+    assert suite.run(conftest=conftest, **uses("all")).status == 0

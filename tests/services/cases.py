@@ -1,0 +1,99 @@
+"""What the tests of services share: a migration, and everything that a server needs."""
+
+import secrets
+import time
+from contextlib import contextmanager
+
+import psycopg
+
+from testgrove.services.hosts import EmbeddedHost
+from testgrove.services.postgres import PostgresServer
+from testgrove.services.templates import TemplateCache
+from testgrove.system.locks import LockFile
+
+MIGRATION = """
+CREATE SCHEMA shop;
+CREATE TABLE shop.items (id serial PRIMARY KEY, name text NOT NULL, price int NOT NULL);
+CREATE TABLE shop.orders (id serial PRIMARY KEY, item int REFERENCES shop.items, at timestamptz DEFAULT now());
+CREATE INDEX ON shop.orders (item);
+CREATE VIEW shop.dear AS SELECT * FROM shop.items WHERE price > 100;
+CREATE FUNCTION shop.total() RETURNS bigint LANGUAGE sql AS 'SELECT sum(price) FROM shop.items';
+CREATE TABLE plain (n int);
+INSERT INTO shop.items (name, price) SELECT 'item ' || n, n FROM generate_series(1, 200) n;
+DO $$ BEGIN
+  EXECUTE format('ALTER DATABASE %I SET search_path = shop, public', current_database());
+  EXECUTE format('ALTER ROLE %I SET statement_timeout = ''41s''', current_user);
+  EXECUTE format('ALTER ROLE %I IN DATABASE %I SET work_mem = ''9MB''', current_user, current_database());
+END $$;
+"""
+
+
+def migrate(access):
+    """A migration of plain SQL."""
+    with psycopg.connect(access.url(), autocommit=True) as connection:
+        connection.execute(MIGRATION)
+
+
+def nothing(access):
+    """A migration of nothing."""
+
+
+def query(access, sql, *, database=None):
+    """One value, over TCP, as the worktree's role."""
+    with psycopg.connect(access.url(), dbname=database or access.name, autocommit=True) as connection:
+        return connection.execute(sql).fetchone()[0]
+
+
+def run(access, sql, *, database=None):
+    """Execute statements, over TCP, as the worktree's role."""
+    with psycopg.connect(access.url(), dbname=database or access.name, autocommit=True) as connection:
+        connection.execute(sql)
+
+
+def until(condition, timeout=20):
+    """Wait until condition() holds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.005)
+
+
+class Kit:
+    """A cache and a host in a folder, and servers from it."""
+
+    def __init__(self, binaries, folder, launcher, port, identity=None):
+        self.binaries = binaries
+        self.folder = folder
+        self.launcher = launcher
+        self.port = port
+        self.work = folder / "work"
+        self.directory = folder / "cache"
+        self.host = EmbeddedHost(launcher, ours=[folder], copies=folder / "copies", identity=identity)
+
+    def cache(self, **options):
+        options = {"binaries": self.binaries, "host": self.host, "work": self.work} | options
+        return TemplateCache(self.directory, LockFile(self.folder / "locks"), **options)
+
+    def template(self, fingerprint, build=migrate):
+        return self.cache().ensure(fingerprint, build, port=self.port)
+
+    @contextmanager
+    def server(self, template, **options):
+        directory = self.folder / f"run-{secrets.token_hex(3)}"
+        directory.mkdir(mode=0o700)
+        options = {"binaries": self.binaries, "host": self.host, "port": self.port} | options
+        server = PostgresServer.start(template, directory=directory, socket_dir=directory, **options)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+    def left(self):
+        """What is in the cache and the workplace besides whole archives."""
+        return sorted(
+            path.name
+            for folder in (self.directory, self.work)
+            if folder.exists()
+            for path in folder.iterdir()
+            if path.suffix != ".tar"
+        )

@@ -1,0 +1,132 @@
+import socket
+import subprocess
+from dataclasses import replace
+
+import pytest
+import redis
+
+from testgrove.errors import PreconditionError, UnavailableError, UsageError
+from testgrove.services.base import generate_password
+from testgrove.services.redis import RedisServer
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture
+def start(require_redis, memory, launcher):
+    """Start an instance in a folder of its own."""
+
+    def start(port, name="one", **options):
+        directory = memory / name
+        directory.mkdir()
+        options = {"launcher": launcher, "password": generate_password()} | options
+        return RedisServer.start(require_redis, directory=directory, port=port, **options)
+
+    return start
+
+
+@pytest.fixture
+def other_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_an_instance_gives_its_one_database(start, port):
+    access = start(port).create_database("testdb_unit_a", owner="test-unit-a")
+    with redis.Redis.from_url(access.url()) as client:
+        client.set("a", "1")
+        assert client.get("a") == b"1"
+    assert access.engine == "redis"
+    assert access.url(redacted=True) == f"redis://127.0.0.1:{port}/0"
+
+
+def test_instances_share_nothing(start, port, other_port):
+    one = start(port).create_database("one", owner="x")
+    other = start(other_port, "other").create_database("other", owner="x")
+    with redis.Redis.from_url(one.url()) as first, redis.Redis.from_url(other.url()) as second:
+        second.set("a", "1")
+        first.flushall()
+        assert second.get("a") == b"1"
+        assert first.publish("news", "x") == 0
+
+
+def test_a_second_worktree_is_refused(start, port):
+    server = start(port)
+    server.create_database("one", owner="x")
+    with pytest.raises(PreconditionError, match="one of its own"):
+        server.create_database("two", owner="test-unit-b")
+
+
+def test_a_password_is_needed_and_stands_in_no_command_line(start, port, require_redis):
+    server = start(port)
+    with redis.Redis(port=port) as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
+    with redis.Redis(port=port, password="wrong") as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert server.endpoint.password.reveal() not in listed
+
+
+def test_nothing_is_written_to_disk_and_the_socket_works(start, port, memory):
+    access = start(port).create_database("one", owner="x")
+    with redis.Redis(unix_socket_path=f"{access.socket_dir}/redis.sock", password=access.password.reveal()) as client:
+        client.set("a", "1")
+        assert client.config_get("save") == {"save": ""}
+        assert client.config_get("appendonly") == {"appendonly": "no"}
+        assert client.config_get("bind") == {"bind": "127.0.0.1"}
+    assert sorted(path.name for path in (memory / "one").iterdir()) == ["redis.conf", "redis.sock", "server.log"]
+    assert (memory / "one" / "redis.conf").stat().st_mode & 0o777 == 0o600
+
+
+def test_stop_ends_it(start, port, launcher):
+    server = start(port)
+    server.stop()
+    server.stop()
+    assert launcher.end() == 0
+    with redis.Redis(port=port) as client, pytest.raises(redis.ConnectionError):
+        client.ping()
+
+
+def test_a_taken_port_is_named(start, port, launcher):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        with pytest.raises(PreconditionError, match=str(port)) as caught:
+            start(port)
+    assert caught.value.code == "port-taken"
+    assert launcher.end() == 0
+
+
+def test_settings_of_the_project_count_except_for_ours(start, port, other_port):
+    access = start(port, settings={"maxmemory": "64mb", "notify-keyspace-events": "KEA"}).create_database(
+        "one", owner="x"
+    )
+    with redis.Redis.from_url(access.url()) as client:
+        assert client.config_get("maxmemory") == {"maxmemory": str(64 * 1024**2)}
+    for name, value in (("port", "1"), ("save", "900 1\nport 1"), ("Bad name", "1")):
+        with pytest.raises(UsageError, match="cannot be given"):
+            start(other_port, f"not-{name}", settings={name: value})
+
+
+def test_a_setting_that_the_server_does_not_know_shows_its_log(start, port):
+    with pytest.raises(UnavailableError, match="no-such-setting"):
+        start(port, settings={"no-such-setting": "1"})
+
+
+def test_a_long_path_is_refused(start, port):
+    with pytest.raises(PreconditionError, match="107 are the limit"):
+        start(port, "d" * 120)
+
+
+def test_another_process_at_the_socket_is_not_ours(start, port, require_redis):
+    from testgrove.services.redis import RedisProgram
+
+    server = start(port)
+    directory = server.endpoint.socket_dir
+    program = RedisProgram(require_redis, directory, f"{directory}/redis.sock", server.endpoint)
+    with pytest.raises(UnavailableError, match="not 1$"):
+        program.is_ready(1)
+    wrong = replace(server.endpoint, password=generate_password())
+    with pytest.raises(UnavailableError, match="WRONGPASS"):
+        replace(program, endpoint=wrong).is_ready(1)
