@@ -5,7 +5,6 @@ ship Python without it. The index is the one pip or uv are configured to use by 
 """
 
 import hashlib
-import json
 import os
 import platform
 import shutil
@@ -13,6 +12,7 @@ import subprocess
 import sys
 import urllib.request
 import zipfile
+from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -32,26 +32,36 @@ def usable(uv):
         return False
 
 
+class Links(HTMLParser):
+    """The links of an index page in the form that every index has (PEP 503)."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        """Keep the address of a file that was not withdrawn."""
+        values = dict(attrs)
+        if tag == "a" and "href" in values and "data-yanked" not in values:
+            self.found.append(values["href"])
+
+
 def newest_wheel(index):
     """The address and the SHA-256 of the newest uv wheel for this machine."""
-    address = index.rstrip("/") + "/uv/"
-    request = urllib.request.Request(address, headers={"Accept": "application/vnd.pypi.simple.v1+json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        files = json.load(answer)["files"]
-    fitting = [
-        file
-        for file in files
-        if file["filename"].endswith(f"_{platform.machine()}.whl")
-        and LIBC in file["filename"]
-        and not file.get("yanked")
-        and file["filename"].split("-")[1].replace(".", "").isdigit()
-    ]
+    page = index.rstrip("/") + "/uv/"
+    with urllib.request.urlopen(page, timeout=60) as answer:
+        links = Links()
+        links.feed(answer.read().decode())
+    fitting = {}
+    for link in links.found:
+        address, _, digest = urljoin(page, link).partition("#sha256=")
+        name = address.rpartition("/")[2]
+        version = name.split("-")[1] if name.startswith("uv-") else ""
+        if name.endswith(f"_{platform.machine()}.whl") and LIBC in name and version.replace(".", "").isdigit():
+            fitting[tuple(int(part) for part in version.split("."))] = (address, digest)
     if not fitting:
-        sys.exit(f"bootstrap: {address} has no uv wheel for {platform.machine()} ({LIBC})")
-    best = max(
-        fitting, key=lambda file: tuple(int(part) for part in file["filename"].split("-")[1].split("."))
-    )
-    return urljoin(address, best["url"]), best["hashes"]["sha256"]
+        sys.exit(f"bootstrap: {page} has no uv wheel for {platform.machine()} ({LIBC})")
+    return fitting[max(fitting)]
 
 
 def fetch(target):
@@ -63,7 +73,7 @@ def fetch(target):
     wheel = target.with_name(f"uv-{os.getpid()}.whl")
     with urllib.request.urlopen(url, timeout=300) as answer, wheel.open("wb") as file:
         shutil.copyfileobj(answer, file)
-    if hashlib.sha256(wheel.read_bytes()).hexdigest() != sha256:
+    if sha256 and hashlib.sha256(wheel.read_bytes()).hexdigest() != sha256:
         wheel.unlink()
         sys.exit("bootstrap: the downloaded uv is damaged; try again")
     fresh = target.with_name(f"uv-{os.getpid()}")

@@ -65,7 +65,7 @@ def test_shells_read_what_was_written(tmp_path: Path, shell: str, script: str) -
     assert shell_reads(tmp_path, shell, script, render(good), good) == good
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=60, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(names, values, min_size=5, max_size=40))
 @example(
     {"T_A": "\\", "T_B": "'", "T_C": "\\\\", "T_D": "a b", "T_E": "a\nb", "T_F": "${HOME}", "T_G": "'\"", "T_H": "'$x"}
@@ -92,7 +92,7 @@ def dotenv_reader() -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=300, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(names, values, min_size=5, max_size=40))
 @example({f"T_{n}": value for n, value in enumerate(MANY)})
 def test_every_value_that_is_accepted_is_read_alike_by_dotenv(

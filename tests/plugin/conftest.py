@@ -86,7 +86,7 @@ class Suite:
         session = self.session()
         done = subprocess.run(
             argv, cwd=self.tree, env=self.environment(session), timeout=120, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
         log = session / "tests.jsonl"
         lines = log.read_text().splitlines() if log.exists() else []

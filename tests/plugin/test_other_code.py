@@ -7,6 +7,7 @@ import time
 from types import ModuleType
 
 import pytest
+
 from pytest_testgrove.foreign import Checkouts, find
 
 IMPORTS = "import shop\ndef test_a():\n    assert shop.VALUE\n"

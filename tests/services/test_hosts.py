@@ -139,5 +139,5 @@ def test_a_server_that_ends_is_reported_at_once(launcher, tmp_path):
     program = Silent()
     program.script = "echo cannot go on; exit 3"
     host = hosts.EmbeddedHost(launcher, ours=(), copies=tmp_path, identity=ITSELF)
-    with pytest.raises(UnavailableError, match="status 3.*\ncannot go on"):
+    with pytest.raises(UnavailableError, match=r"status 3.*\ncannot go on"):
         host.start(program, directory=tmp_path)

@@ -64,7 +64,7 @@ def test_a_password_is_needed_and_stands_in_no_command_line(start, port, require
         client.ping()
     with redis.Redis(port=port, password="wrong") as client, pytest.raises(redis.AuthenticationError):
         client.ping()
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert server.endpoint.password.reveal() not in listed
 
 
@@ -125,7 +125,7 @@ def test_another_process_at_the_socket_is_not_ours(start, port, require_redis):
     server = start(port)
     directory = server.endpoint.socket_dir
     program = RedisProgram(require_redis, directory, f"{directory}/redis.sock", server.endpoint)
-    with pytest.raises(UnavailableError, match="not 1$"):
+    with pytest.raises(UnavailableError, match=r"not 1$"):
         program.is_ready(1)
     wrong = replace(server.endpoint, password=generate_password())
     with pytest.raises(UnavailableError, match="WRONGPASS"):

@@ -177,3 +177,12 @@ def test_the_real_interpreter_by_its_path():
     found = ask(sys.executable, None)
     assert found.version == ".".join(map(str, sys.version_info[:3]))
     assert found.implementation == sys.implementation.name
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_folders_that_may_not_be_read_are_passed_over(machine):
+    Path(machine["HOME"], ".pyenv").chmod(0)
+    try:
+        assert "3.98.2" not in versions(machine)
+    finally:
+        Path(machine["HOME"], ".pyenv").chmod(0o755)

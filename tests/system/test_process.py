@@ -433,3 +433,11 @@ def test_importing_is_cheap():
     code = "import sys, testgrove.system.process; print(*sys.modules)"
     loaded = set(run([sys.executable, "-c", code], env=dict(os.environ)).stdout.split())
     assert loaded.isdisjoint({"msgspec", "asyncio", "ctypes", "tempfile", "logging"})
+
+
+def test_the_process_that_replaces_us_starts_with_default_signal_handlers():
+    code = (
+        "from pathlib import Path; from testgrove.system.process import replace_process;"
+        "replace_process(['grep', 'SigIgn', '/proc/self/status'], cwd=Path('/'), env={'PATH': '/usr/bin:/bin'})"
+    )
+    assert run([sys.executable, "-c", code], env=dict(os.environ)).stdout.split()[1] == "0" * 16

@@ -123,16 +123,12 @@ class Creation:
         branch = "" if detached else spec.new_branch or self.target.branch
         self._update(branch=branch, commit_id=self.target.commit, own_commits=[self.target.commit])
         if detached and self.target.branch:
-            self.notes.append(
-                f"{self.target.branch} is checked out somewhere else: detached at the same commit"
-            )
+            self.notes.append(f"{self.target.branch} is checked out somewhere else: detached at the same commit")
 
     def _refuse_tracked_names(self) -> None:
         for name, setting in ((self.project.settings.env_file, "env_file"), (METADATA, "")):
             if git.tracks(self.project.repository, self.target.commit, name):
-                hint = (
-                    f'choose another name: [tool.testgrove] {setting} = ".env.testgrove"' if setting else ""
-                )
+                hint = f'choose another name: [tool.testgrove] {setting} = ".env.testgrove"' if setting else ""
                 raise PreconditionError(
                     "name-tracked",
                     f"{name} is tracked at {self.target.label}, and testgrove writes a file of that name",
@@ -158,21 +154,25 @@ class Creation:
         log: Path | None = None,
     ) -> Completed:
         """Run a long tool under a supervisor."""
-        return supervised_run(
-            self.holder.supervisors, argv, cwd=cwd, env=env, timeout=timeout, check=check, log=log
-        )
+        return supervised_run(self.holder.supervisors, argv, cwd=cwd, env=env, timeout=timeout, check=check, log=log)
 
     def _build_environment(self) -> None:
         self.on_phase("environment", "")
         settings = self.project.settings
         uv = environment.find_uv()
         interpreter = interpreters.find(
-            self.spec.python, requires=_requires_python(self.tree), pinned=_text(self.tree / ".python-version"),
+            self.spec.python,
+            requires=_requires_python(self.tree),
+            pinned=_text(self.tree / ".python-version"),
             run=run,
         )
         plan = environment.plan(
-            self.tree, interpreter=interpreter, extras=settings.extras, groups=settings.groups,
-            tree_hash=self.target.tree, uv_version=environment.uv_version(uv, run),
+            self.tree,
+            interpreter=interpreter,
+            extras=settings.extras,
+            groups=settings.groups,
+            tree_hash=self.target.tree,
+            uv_version=environment.uv_version(uv, run),
         )
         recorded = self.row["environment"]
         self.record = environment_record.EnvironmentRecord.from_json(recorded) if recorded else None
@@ -194,11 +194,12 @@ class Creation:
 
     def _write_files(self) -> None:
         shown = {
-            engine: {"name": access.name, "url": access.url(redacted=True)}
-            for engine, access in self.databases.items()
+            engine: {"name": access.name, "url": access.url(redacted=True)} for engine, access in self.databases.items()
         }
         self._update(databases=shown)
-        atomic_write(self.tree / self.project.settings.env_file, render(self._values(self.databases)).encode(), mode=0o600)
+        atomic_write(
+            self.tree / self.project.settings.env_file, render(self._values(self.databases)).encode(), mode=0o600
+        )
         atomic_write(self.tree / METADATA, (json.dumps(self._metadata(), indent=2) + "\n").encode())
 
     def _metadata(self) -> dict[str, object]:

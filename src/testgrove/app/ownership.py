@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from testgrove.app.project import Project
-from testgrove.core.ownership import Entry, Manifest, Ownership, classify
+from testgrove.core.ownership import Entry, Manifest, classify
 from testgrove.errors import PreconditionError
 from testgrove.system import files, git
 from testgrove.system.store import Row
@@ -21,7 +21,6 @@ class Findings:
 
     users: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
-    theirs: tuple[str, ...] = field(default=())
 
     @classmethod
     def nothing(cls) -> Findings:
@@ -53,25 +52,23 @@ def examine(project: Project, row: Row) -> Findings:
     path = Path(row["path"])
     if not path.is_dir():
         return Findings.nothing()
-    found = _classify(path, _manifest(row), project.settings.collect)
-    commits = git.foreign_commits(path, row["own_commits"])
-    users = [f"{name} ({why})" for name, why in found.theirs]
-    users += [f"commit {commit.sha[:10]} {commit.subject} (on no branch)" for commit in commits]
-    if operation := git.status(path).operation:
-        users.append(f"{operation} that is not finished")
-    return Findings(tuple(users), found.outputs, tuple(name for name, _ in found.theirs))
-
-
-def _classify(path: Path, manifest: Manifest | None, collect: tuple[str, ...]) -> Ownership:
     state = git.status(path)
-    return classify(
+    found = classify(
         files.entries(path, [*state.untracked, *state.nested]),
         modified=files.entries(path, state.modified),
         staged=state.staged,
         unmerged=state.unmerged,
-        manifest=manifest,
-        collect=collect,
+        manifest=_manifest(row),
+        collect=project.settings.collect,
     )
+    users = [f"{name} ({why})" for name, why in found.theirs]
+    users += [
+        f"commit {commit.sha[:10]} {commit.subject} (on no branch)"
+        for commit in git.foreign_commits(path, row["own_commits"])
+    ]
+    if state.operation:
+        users.append(f"{state.operation} that is not finished")
+    return Findings(tuple(users), found.outputs)
 
 
 def _manifest(row: Row) -> Manifest | None:

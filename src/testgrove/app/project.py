@@ -18,6 +18,7 @@ from testgrove.system.locations import Locations, locate
 from testgrove.system.store import Store
 
 if TYPE_CHECKING:
+    from testgrove.app.run_reports import Render
     from testgrove.core.config import Settings
 
 
@@ -28,6 +29,7 @@ class Project:
     repository: git.Repository
     locations: Locations
     store: Store
+    render: Render
 
     @cached_property
     def id(self) -> str:
@@ -55,11 +57,7 @@ class Project:
         configured = self.settings.root
         path = Path(configured).expanduser() if configured else Path(f"../{self.name}-worktrees")
         root = Path(os.path.abspath(self.main / path))  # noqa: PTH100 - '..' must go without following links
-        if (
-            root == self.main
-            or self.main.is_relative_to(root)
-            or root.is_relative_to(self.repository.common_dir)
-        ):
+        if root == self.main or self.main.is_relative_to(root) or root.is_relative_to(self.repository.common_dir):
             raise UsageError(
                 "config-invalid",
                 f"root = {configured!r}: {root} holds the repository itself",
@@ -83,15 +81,15 @@ class Project:
                     "INSERT OR IGNORE INTO projects (id, common_dir, main) VALUES (?, ?, ?)",
                     (self.id, str(self.repository.common_dir), str(self.main)),
                 )
-            recover(holder)
+            recover(holder, self.render)
             yield holder
 
 
-def open_project(directory: Path) -> Project:
-    """The project that directory is in. Raises PreconditionError where there is none."""
+def open_project(directory: Path, render: Render) -> Project:
+    """The project that directory is in. render: makes a run's reports. Raises PreconditionError where there is none."""
     repository = git.discover(directory)
     locations = locate(os.environ)
-    return Project(repository, locations, Store(locations.store))
+    return Project(repository, locations, Store(locations.store), render)
 
 
 def load_settings(tree: Path) -> Settings:
@@ -117,6 +115,4 @@ def missing_worktree(id_text: str, known: list[str]) -> PreconditionError:
 
     near = difflib.get_close_matches(id_text, known, 3, 0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else "`testgrove list` shows the worktrees there are"
-    return PreconditionError(
-        "no-such-worktree", f"there is no worktree '{id_text}' in this project", hint=hint
-    )
+    return PreconditionError("no-such-worktree", f"there is no worktree '{id_text}' in this project", hint=hint)

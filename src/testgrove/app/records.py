@@ -66,9 +66,7 @@ def leases_of(store: Store, row: Row) -> StoredLeases:
     return store.leases(f"worktree:{row['project']}/{row['id']}")
 
 
-def insert(
-    project: Project, holder: Holder, spec: WorktreeSpec, *, run: str | None, plan: Sequence[str]
-) -> Row:
+def insert(project: Project, holder: Holder, spec: WorktreeSpec, *, run: str | None, plan: Sequence[str]) -> Row:
     """Record a worktree that is about to be made. Raises PreconditionError when its id or place is taken."""
     path = project.root / str(spec.id)
     if path.is_symlink() or (path.exists() and any(path.iterdir() if path.is_dir() else [path])):
@@ -104,9 +102,7 @@ def insert(
 def take(project: Project, holder: Holder, row: Row, *statuses: WorktreeStatus) -> Row:
     """Become the holder of a worktree in one of these statuses. Raises PreconditionError (``held``)."""
     with project.store.transaction():
-        fresh = project.store.one(
-            "SELECT * FROM worktrees WHERE project = ? AND id = ?", project.id, row["id"]
-        )
+        fresh = project.store.one("SELECT * FROM worktrees WHERE project = ? AND id = ?", project.id, row["id"])
         if fresh is None:
             raise missing_worktree(row["id"], [])
         if fresh["holder"] is not None or fresh["status"] not in statuses:

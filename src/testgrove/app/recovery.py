@@ -8,7 +8,7 @@ from pathlib import Path
 from testgrove.app import records
 from testgrove.app.holder import Holder
 from testgrove.app.ownership import take_manifest_of_a_dead_run
-from testgrove.app.run_reports import LOG, report_killed_run
+from testgrove.app.run_reports import LOG, Render, report_killed_run
 from testgrove.app.undo import undo
 from testgrove.core import lifecycle
 from testgrove.core.model import LeaseKind, WorktreeStatus
@@ -22,8 +22,10 @@ def dead_holders(store: Store, is_held: Callable[[str], bool]) -> list[str]:
     return [row["mark"] for row in store.rows("SELECT mark FROM holders") if not is_held(row["mark"])]
 
 
-def recover(holder: Holder) -> list[str]:
+def recover(holder: Holder, render: Render) -> list[str]:
     """Finish what dead commands left, in all projects; the ids of the worktrees that were mended or undone.
+
+    render: makes the reports of runs that were killed.
 
     Idempotent, and safe to be killed: every step looks at what is there, and each dead command has one mender at a
     time, which holds the dead one's own lock.
@@ -34,13 +36,13 @@ def recover(holder: Holder) -> list[str]:
         if lock is None:
             continue
         try:
-            mended += _recover_one(holder, mark)
+            mended += _recover_one(holder, mark, render)
         finally:
             lock.release()
     return mended
 
 
-def _recover_one(holder: Holder, mark: str) -> list[str]:
+def _recover_one(holder: Holder, mark: str, render: Render) -> list[str]:
     store = holder.store
     commands = store.leases(f"command:{mark}")
     # Processes first: nothing may write into what is about to be undone.
@@ -50,7 +52,7 @@ def _recover_one(holder: Holder, mark: str) -> list[str]:
         _mend_worktree(holder, row)
         mended.append(row["id"])
     for run in store.rows("SELECT * FROM runs WHERE holder = ?", mark):
-        _finish_run(holder, run)
+        _finish_run(holder, run, render)
     undo(holder, commands)
     if not commands.all():
         store.delete("holders", mark=mark)
@@ -93,7 +95,7 @@ def _last_beat_ns(store: Store, row: Row) -> int:
         return 0  # the log is gone: then nothing that the attempt wrote can be told from the user's files
 
 
-def _finish_run(holder: Holder, run: Row) -> None:
+def _finish_run(holder: Holder, run: Row, render: Render) -> None:
     undo(holder, holder.store.leases(f"run:{run['id']}"))
-    report_killed_run(Path(run["folder"]))
+    report_killed_run(Path(run["folder"]), render)
     holder.store.delete("runs", id=run["id"])

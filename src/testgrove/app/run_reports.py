@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from testgrove.core.events import AnyEvent, Interrupted, RunResult, decode_log, encode, fold
-from testgrove.reports import html, junit, report_json
 from testgrove.system.files import atomic_write, explained
 
 LOG = "events.jsonl"
+Render = Callable[[RunResult], Mapping[str, str]]  # a result in, file names and contents out
 
 
 class EventLog:
@@ -35,11 +36,10 @@ class EventLog:
         self._file.close()
 
 
-def write_reports(folder: Path, result: RunResult) -> None:
+def write_reports(folder: Path, result: RunResult, render: Render) -> None:
     """Write every report of a run, and point ``latest`` to it."""
-    atomic_write(folder / "report.json", report_json.render(result).encode())
-    atomic_write(folder / "junit.xml", junit.render(result).encode())
-    atomic_write(folder / "report.html", html.render(result).encode())
+    for name, text in render(result).items():
+        atomic_write(folder / name, text.encode("utf-8", "replace"))
     point_latest(folder)
 
 
@@ -58,7 +58,7 @@ def read_result(folder: Path) -> RunResult:
         return fold(decode_log((folder / LOG).read_bytes()))
 
 
-def report_killed_run(folder: Path) -> None:
+def report_killed_run(folder: Path, render: Render) -> None:
     """Give a run that was killed its reports, where its log is still there."""
     path = folder / LOG
     if not path.exists():
@@ -69,11 +69,9 @@ def report_killed_run(folder: Path) -> None:
         return
     result = fold(events)
     if not result.complete:
-        event = Interrupted(
-            t=time.time(), reason="the run was killed; this report was made by the next command"
-        )
+        event = Interrupted(t=time.time(), reason="the run was killed; this report was made by the next command")
         with path.open("ab") as file:
             # A line that was cut short must not swallow this one.
             file.write((b"" if data.endswith(b"\n") else b"\n") + encode(event) + b"\n")
         result.interrupted = event.reason
-    write_reports(folder, result)
+    write_reports(folder, result, render)

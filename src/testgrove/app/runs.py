@@ -167,7 +167,8 @@ def _hold_run(
             place_plugin(project.locations.cache / "plugin"),
             inbox.put,
             cancel,
-            databases, targets,
+            databases,
+            targets,
         )
         jobs = min(request.jobs or machine.default_jobs(), len(cells))
         with _interruptible(_Interruption(cancel, holder, inbox)):
@@ -233,7 +234,7 @@ def _loop(
     take(RunFinished(t=time.time(), duration=time.time() - started))
     log.close()
     view.stop(fold.result)
-    write_reports(run.folder, fold.result)
+    write_reports(run.folder, fold.result, project.render)
     remember_durations(project, fold.result)
     return fold.result
 

@@ -72,9 +72,7 @@ class Slot:
             reason = "; ".join([error.message, *getattr(error, "__notes__", [])])
         except Exception:  # noqa: BLE001 - a bug in one cell must not take the others' reports with it
             status, reason = "error", "a bug in testgrove: " + traceback.format_exc()
-        self.run.emit(
-            CellFinished(t=time.time(), cell=self.cell.key, status=status, reason=reason, hint=hint)
-        )
+        self.run.emit(CellFinished(t=time.time(), cell=self.cell.key, status=status, reason=reason, hint=hint))
 
     def _phase(self, phase: Phase, reason: str = "") -> None:
         if self.run.cancel.is_set():
@@ -90,9 +88,7 @@ class Slot:
             finally:
                 run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase="collecting"))
                 run.databases.release(self.cell)
-                worktrees.park(
-                    run.project, run.holder, creation.row, collect_into=run.folder / creation.row["id"]
-                )
+                worktrees.park(run.project, run.holder, creation.row, collect_into=run.folder / creation.row["id"])
         finally:
             run.databases.release(self.cell)
         return status, "; ".join(filter(None, [reason, *creation.notes]))
@@ -240,9 +236,7 @@ def shell_or_exec(command: str) -> list[str]:
     try:
         return shlex.split(command)
     except ValueError as error:
-        raise PreconditionError(
-            "command-unreadable", f"{command!r} cannot be split into words: {error}"
-        ) from error
+        raise PreconditionError("command-unreadable", f"{command!r} cannot be split into words: {error}") from error
 
 
 def _tail(path: Path) -> str:

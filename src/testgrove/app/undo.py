@@ -50,11 +50,11 @@ def _is_ours(path: Path, repository: git.Repository | None) -> bool:
     if not path.is_dir() or path.is_symlink():
         return False
     entries = {entry.name for entry in path.iterdir()}
-    if not entries - {".git"}:
+    if not entries - {".git"}:  # `git worktree add` was killed; nobody has put anything there yet
         return True
     if repository is None:
         return ".git" in entries
-    return any(Path(record.path) == path for record in git.checkouts(repository))
+    return any(record.path.resolve() == path.resolve() for record in git.checkouts(repository))
 
 
 def _to_trash(holder: Holder, path: Path) -> None:
@@ -71,6 +71,4 @@ def _repository(lease: Lease) -> git.Repository | None:
     common_dir = Path(lease.data["common_dir"])
     if not (common_dir / "HEAD").exists():
         return None
-    return git.Repository(
-        common_dir=common_dir, toplevel=Path(lease.data["main"]), main=Path(lease.data["main"])
-    )
+    return git.Repository(common_dir=common_dir, toplevel=Path(lease.data["main"]), main=Path(lease.data["main"]))

@@ -31,9 +31,7 @@ def target_of(project: Project, ref: str | None) -> Target:
         snapshot = git.snapshot(project.repository)
         return Target(snapshot.commit, snapshot.tree, "", describe(snapshot))
     resolved = git.resolve(project.repository, ref)
-    return Target(
-        resolved.commit, git.tree_of(project.repository, resolved.commit), resolved.branch or "", ref
-    )
+    return Target(resolved.commit, git.tree_of(project.repository, resolved.commit), resolved.branch or "", ref)
 
 
 def describe(snapshot: git.Snapshot) -> str:
@@ -81,9 +79,7 @@ def create(
 
 def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None) -> tuple[Row, bool]:
     """The worktree's row, ours now; and whether it is a parked one that is taken over."""
-    known = project.store.one(
-        "SELECT * FROM worktrees WHERE project = ? AND id = ?", project.id, str(spec.id)
-    )
+    known = project.store.one("SELECT * FROM worktrees WHERE project = ? AND id = ?", project.id, str(spec.id))
     plan = lifecycle.create(spec, recycled=known is not None)
     if known is None:
         return records.insert(project, holder, spec, run=run, plan=plan), False
@@ -135,12 +131,8 @@ def publish(project: Project, holder: Holder) -> None:
 def park(project: Project, holder: Holder, row: Row, *, collect_into: Path) -> None:
     """Put away a worktree that a run is done with: HEAD detached, ports and databases released, the rest kept."""
     perform: dict[Action, Callable[[], object]] = {
-        Action.COLLECT_OUTPUTS: lambda: collect_outputs(
-            project, row, examine(project, row), into=collect_into
-        ),
-        Action.TAKE_MANIFEST: lambda: records.update(
-            project.store, row, manifest=take_manifest(Path(row["path"]))
-        ),
+        Action.COLLECT_OUTPUTS: lambda: collect_outputs(project, row, examine(project, row), into=collect_into),
+        Action.TAKE_MANIFEST: lambda: records.update(project.store, row, manifest=take_manifest(Path(row["path"]))),
         Action.DETACH_HEAD: lambda: git.detach(Path(row["path"])),
         Action.RELEASE_PORTS: lambda: undo(holder, records.leases_of(project.store, row), LeaseKind.PORTS),
     }

@@ -58,9 +58,7 @@ class Commands(click.Group):
             raise click.UsageError(error.message + advice, ctx) from None
 
 
-@click.command(
-    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="testgrove")
 def cli() -> None:
     """An isolated git worktree, with its own environment, ports and databases, for every test run.

@@ -44,9 +44,7 @@ def example(*lines: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def inner(*args: Any, **kwargs: Any) -> Any:
             return function(*args, **kwargs)
 
-        block = "\n".join(
-            ["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)]
-        )
+        block = "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
         inner.__doc__ = f"{(function.__doc__ or '').rstrip()}\n\n{block}\n"
         return inner
 

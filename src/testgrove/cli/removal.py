@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from testgrove.app.project import open_project
+from testgrove.cli.context import project_in
 from testgrove.cli.output import common, example, print_json, say, show_error
 from testgrove.errors import PreconditionError, TestgroveError
 
@@ -16,16 +16,14 @@ from testgrove.errors import PreconditionError, TestgroveError
 @click.option("--force", is_flag=True, help="Remove your files and commits in it as well. They are lost.")
 @common
 @example("testgrove remove test-integration-api")
-def remove_command(
-    *, worktrees: tuple[str, ...], force: bool, directory: Path, as_json: bool, quiet: bool
-) -> int:
+def remove_command(*, worktrees: tuple[str, ...], force: bool, directory: Path, as_json: bool, quiet: bool) -> int:
     """Remove worktrees: checkout, environment, ports, databases.
 
     Refuses, and says why, while a worktree has files or commits of yours. Test outputs are kept in test-artifacts.
     """
     from testgrove.app.worktrees import remove
 
-    project = open_project(directory)
+    project = project_in(directory)
     gone: list[str] = []
     with project.holding("testgrove remove") as holder:
         first: TestgroveError | None = None
@@ -64,7 +62,7 @@ def cleanup_command(*, max_age: float, yes: bool, directory: Path, as_json: bool
     """
     from testgrove.app.worktrees import cleanup_candidates, remove_many
 
-    project = open_project(directory)
+    project = project_in(directory)
     gone: list[str] = []
     skipped: dict[str, str] = {}
 

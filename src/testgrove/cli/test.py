@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from testgrove.app.project import open_project
+from testgrove.cli.context import project_in
 from testgrove.cli.output import common, example, print_json
 
 
@@ -23,13 +23,9 @@ class SplitAtDashes(click.Command):
 
 @click.command("test", cls=SplitAtDashes)
 @click.argument("suites", nargs=-1, metavar="[SUITE]... [-- PYTEST ARGS]")
-@click.option(
-    "--ref", "refs", multiple=True, help="Test this commit instead of the working tree. Repeatable."
-)
+@click.option("--ref", "refs", multiple=True, help="Test this commit instead of the working tree. Repeatable.")
 @click.option("--python", "pythons", multiple=True, metavar="V", help="Interpreter version. Repeatable.")
-@click.option(
-    "-j", "--jobs", type=int, metavar="N", help="Cells at once. Default: what CPU and memory carry."
-)
+@click.option("-j", "--jobs", type=int, metavar="N", help="Cells at once. Default: what CPU and memory carry.")
 @common
 @click.pass_obj
 @example(
@@ -58,7 +54,7 @@ def test_command(
     from testgrove.reports.summary import summary
     from testgrove.reports.terminal import view_for
 
-    project = open_project(directory)
+    project = project_in(directory)
     out = sys.stderr if as_json else sys.stdout
     view = view_for(out, quiet=quiet, is_tty=out.isatty())
     finished = run_tests(project, Request(suites, refs, pythons, jobs, arguments), view)

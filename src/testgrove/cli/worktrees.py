@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from testgrove.app.project import Project, open_project
+from testgrove.app.project import Project
+from testgrove.cli.context import project_in
 from testgrove.cli.output import common, example, print_json, say
 from testgrove.core.model import Worktree, WorktreeId, WorktreeSpec, WorktreeStatus
 
@@ -51,7 +52,7 @@ def create_command(
     from testgrove.app import worktrees
 
     worktree_id = WorktreeId(purpose, identifier)
-    project = open_project(directory)
+    project = project_in(directory)
     spec = WorktreeSpec(
         worktree_id,
         base if new_branch else ref,
@@ -89,7 +90,7 @@ def list_command(
     *, purpose: str | None, status: str | None, ports: bool, directory: Path, as_json: bool, quiet: bool
 ) -> None:
     """List this project's worktrees: id, status, branch or commit, age, path."""
-    project = open_project(directory)
+    project = project_in(directory)
     found = [
         worktree
         for worktree in current(project)
@@ -117,7 +118,7 @@ def list_command(
 @example("testgrove show test-integration-api")
 def show_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
     """Show one worktree whole. WORKTREE is an id, or an identifier that only one purpose has."""
-    found = find(open_project(directory), worktree)
+    found = find(project_in(directory), worktree)
     if as_json:
         print_json(worktree=as_document(found))
     else:
@@ -130,7 +131,7 @@ def show_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) 
 @example('cd "$(testgrove path test-integration-api)"')
 def path_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
     """Print a worktree's path."""
-    found = find(open_project(directory), worktree)
+    found = find(project_in(directory), worktree)
     if as_json:
         print_json(path=str(found.path))
     else:
@@ -153,7 +154,7 @@ def env_command(*, worktree: str, form: str, directory: Path, as_json: bool, qui
     """Print a worktree's environment variables, passwords included."""
     from testgrove.app.inside import variables_of
 
-    values = variables_of(find(open_project(directory), worktree))
+    values = variables_of(find(project_in(directory), worktree))
     if as_json:
         print_json(variables=values)
     else:
@@ -182,16 +183,14 @@ def _formatted(values: dict[str, str], form: str) -> str:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @common
 @example("testgrove exec test-integration-api -- pytest -x tests/integration")
-def exec_command(
-    *, worktree: str, command: tuple[str, ...], directory: Path, as_json: bool, quiet: bool
-) -> None:
+def exec_command(*, worktree: str, command: tuple[str, ...], directory: Path, as_json: bool, quiet: bool) -> None:
     """Run a command inside a worktree, with its environment active and its variables set.
 
     The exit status is the command's own; 126 when it cannot be executed, 127 when it is not found.
     """
     from testgrove.app.inside import replace_by
 
-    found = find(open_project(directory), worktree)
+    found = find(project_in(directory), worktree)
     replace_by(found, command[1:] if command[0] == "--" else command)
 
 

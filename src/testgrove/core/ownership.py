@@ -131,11 +131,7 @@ def classify(
 def _why(path: str, manifest: Manifest) -> str:
     if path.endswith("/"):
         return "a nested repository"
-    return (
-        "changed since a test or set-up wrote it"
-        if path in manifest.entries
-        else "not written by set-up or a test"
-    )
+    return "changed since a test or set-up wrote it" if path in manifest.entries else "not written by set-up or a test"
 
 
 def _globs(patterns: Iterable[str]) -> re.Pattern[str]:
@@ -147,6 +143,4 @@ def _globs(patterns: Iterable[str]) -> re.Pattern[str]:
 
 def _translate(glob: str) -> str:
     tokens = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.sub(
-        r"\*\*/|\*\*|\*|\?|[^*?]+", lambda m: tokens.get(m[0]) or re.escape(m[0]), glob.removeprefix("./")
-    )
+    return re.sub(r"\*\*/|\*\*|\*|\?|[^*?]+", lambda m: tokens.get(m[0]) or re.escape(m[0]), glob.removeprefix("./"))

@@ -170,8 +170,8 @@ def _extension_error(matching: Sequence[PostgresBinaries], extensions: Iterable[
     return PreconditionError(
         "missing-extension",
         f"no PostgreSQL has the extensions {', '.join(missing)}: {looked}",
-        hint=f"apt-cache search '^postgresql-{best.major}-' lists packages with extensions; or {_EMBEDDED}: it has vector, "
-        "hstore, citext, pg_trgm, ltree, postgres_fdw and more, but not pgcrypto and uuid-ossp",
+        hint=f"apt-cache search '^postgresql-{best.major}-' lists packages with extensions; or {_EMBEDDED}: it has"
+        " vector, hstore, citext, pg_trgm, ltree, postgres_fdw and more, but not pgcrypto and uuid-ossp",
         missing=missing,
     )
 

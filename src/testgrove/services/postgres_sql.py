@@ -152,7 +152,7 @@ def drop_role_and_databases(admin: Connection[Any], role: str) -> None:
         if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
             return
         owned = admin.execute(
-            "SELECT datname, datistemplate FROM pg_database WHERE datdba = (SELECT oid FROM pg_roles WHERE rolname = %s)",
+            "SELECT datname, datistemplate FROM pg_database JOIN pg_roles r ON r.oid = datdba WHERE rolname = %s",
             (role,),
         ).fetchall()
         for name, is_template in owned:

@@ -239,9 +239,11 @@ def _cache(env: Mapping[str, str]) -> Path:
 
 
 def _device(path: Path) -> int:
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return path.stat().st_dev
+    """The file system that a path is on, or will be on."""
+    try:
+        return path.stat().st_dev
+    except OSError:
+        return 0 if path == path.parent else _device(path.parent)
 
 
 def _explain(output: str, tree: Path, arguments: Sequence[str]) -> TestgroveError:

@@ -146,12 +146,19 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
     data = Path(environ.get("XDG_DATA_HOME") or home / ".local/share")
     managed = Path(environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv/python")
     on_path = [Path(folder) for folder in environ.get("PATH", "").split(os.pathsep) if folder]
-    system = [Path("/usr/local/bin"), Path("/usr/bin"), *sorted(Path("/opt").glob("python*/bin"))]
+    system = [Path("/usr/local/bin"), Path("/usr/bin"), *_matching(Path("/opt"), "python*/bin")]
     for folder in dict.fromkeys([*on_path, *system]):
         if folder.name != "shims":  # pyenv's run only where they are configured
             yield from _executables(folder)
-    yield from sorted(pyenv.glob("versions/*/bin/python"))
-    yield from sorted(managed.glob("*/bin/python3"))
+    yield from _matching(pyenv, "versions/*/bin/python")
+    yield from _matching(managed, "*/bin/python3")
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:  # such as another user's home
+        return []
 
 
 def _executables(folder: Path) -> Iterator[Path]:

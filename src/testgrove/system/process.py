@@ -516,6 +516,8 @@ def replace_process(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -
         os.chdir(cwd)
     except OSError as error:
         raise PreconditionError("cwd-missing", f"cannot go to {cwd}: {error.strerror}") from error
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python, and exec keeps what is ignored
+        signal.signal(ignored, signal.SIG_DFL)
     try:
         os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606 - no shell is wanted
     except OSError as error:
@@ -537,9 +539,9 @@ def supervised_run(
 ) -> Completed:
     """Run a long tool under a supervisor; stdout holds stdout and stderr as they came, stderr is empty.
 
-    env: by default scrubbed(). log: a file that the output is appended to as well. user: uid and gid. cancel: ends the tool when
-    set. Raises PreconditionError as Supervisor.start_job() does, and UnavailableError (``tool-timeout``,
-    ``tool-cancelled``, ``tool-lost``; with check, ``tool-failed``).
+    env: by default scrubbed(). log: a file that the output is appended to as well. user: uid and gid to run as (root
+    only). cancel: ends the tool when set. Raises PreconditionError as Supervisor.start_job() does, and
+    UnavailableError (``tool-timeout``, ``tool-cancelled``, ``tool-lost``; with check, ``tool-failed``).
     """
     call = _Call(argv, env)
     with _capture(log) as (path, read), pool.borrow() as supervisor:

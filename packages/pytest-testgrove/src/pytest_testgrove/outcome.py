@@ -55,6 +55,11 @@ class Case:
             self._beyond_setup |= report.when != "setup" or outcome != "passed"
 
     @property
+    def is_to_be_rerun(self) -> bool:
+        """Whether a further try is to come: pytest-rerunfailures finishes a test after each."""
+        return self.reruns > 0 and not self._outcome
+
+    @property
     def is_judged(self) -> bool:
         """Whether there is an outcome to speak of: a set-up that went well is none."""
         return self._beyond_setup or bool(self._texts)

@@ -112,7 +112,8 @@ class Recorder:
             self._log.write("collected", selected=len(session.items), deselected=self._deselected)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self._log.write("start", nodeid=nodeid)
+        if nodeid not in self._cases:  # not a further try
+            self._log.write("start", nodeid=nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         case = self._cases.get(report.nodeid)
@@ -126,9 +127,11 @@ class Recorder:
         self._finish_case(nodeid)
 
     def _finish_case(self, nodeid: str) -> None:
-        case = self._cases.pop(nodeid, None)
-        if case is not None and case.is_judged:
-            self._log.write("test", **case.record(self._prefix))
+        case = self._cases.get(nodeid)
+        if case is not None and not case.is_to_be_rerun:
+            del self._cases[nodeid]
+            if case.is_judged:
+                self._log.write("test", **case.record(self._prefix))
 
     @pytest.hookimpl(tryfirst=True)  # whatever another plugin's hook raises
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -78,6 +78,8 @@ class Log:
         if self.error or self._fd < 0 or os.getpid() != self._pid:
             return
         line = json.dumps({"type": type, **fields}, ensure_ascii=False, separators=(",", ":")) + "\n"
+        for separator in "\x85\u2028\u2029":  # where str.splitlines() would cut the line
+            line = line.replace(separator, f"\\u{ord(separator):04x}")
         data = line.encode("utf-8", "replace")
         try:
             if os.write(self._fd, data) != len(data):
