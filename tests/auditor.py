@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-MARK_PREFIX = 0x746  # the top bits of RLIMIT_RTTIME, in every process that testgrove's supervisors started
+MARK_PREFIX = 0x74  # the top bits of a resource limit of every process that testgrove's supervisors started
 
 
 @dataclass
@@ -36,9 +36,7 @@ class Audit:
         return any(vars(self).values())
 
     def __str__(self) -> str:
-        return (
-            "\n".join(f"{kind}: {line}" for kind, lines in vars(self).items() for line in lines) or "nothing"
-        )
+        return "\n".join(f"{kind}: {line}" for kind, lines in vars(self).items() for line in lines) or "nothing"
 
 
 @dataclass
@@ -121,9 +119,7 @@ class Auditor:
             return False
         if not any(str(place) in word for place in self.places for word in words):
             return False
-        return is_marked(process.pid) or any(
-            str(place) in word for place in self.places for word in _cmdline(process)
-        )
+        return is_marked(process.pid) or any(str(place) in word for place in self.places for word in _cmdline(process))
 
     def _listeners(self, processes: list[psutil.Process]) -> list[str]:
         pids = {process.pid for process in processes}
@@ -154,8 +150,8 @@ def is_marked(pid: int) -> bool:
         text = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
     except OSError:
         return False
-    match = re.search(r"^Max realtime timeout\s+(\S+)\s+(\S+)", text, re.MULTILINE)
-    return bool(match) and any(word.isdigit() and int(word) >> 52 == MARK_PREFIX for word in match.groups())
+    found = re.findall(r"^Max (?:realtime timeout|file locks)\s+(\S+)\s+(\S+)", text, re.MULTILINE)
+    return any(word.isdigit() and int(word) >> 56 == MARK_PREFIX for pair in found for word in pair)
 
 
 def marked_processes() -> list[str]:

@@ -1,7 +1,8 @@
 """The errors a user can meet. Data only: how they look is decided by the command line.
 
-Exit statuses: 0 done · 1 tests failed · 2 wrong usage or configuration · 3 a precondition does not hold ·
-4 a resource is used up · 5 a service did not answer · 6 leaks, where they are asked to fail · 130 interrupted · 70 a bug.
+Exit statuses: 0 done · 1 tests failed · 2 wrong usage or configuration · 3 a precondition does not
+hold · 4 a resource is used up · 5 a service did not answer · 6 leaks, where they are asked to fail ·
+130 interrupted · 70 a bug.
 """
 
 from __future__ import annotations

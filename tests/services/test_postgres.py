@@ -10,7 +10,7 @@ import pytest
 from services.cases import query, run, until
 from testgrove.core.model import Secret
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
-from testgrove.services import postgres
+from testgrove.services import archive, postgres
 from testgrove.services.postgres import PostgresServer, release_shared_memory, server_settings
 from testgrove.services.postgres_sql import connect
 
@@ -215,6 +215,20 @@ def test_a_server_that_dies_shows_its_log(kit, shop):
     ):
         pass
     assert caught.value.code == "server-died"
+
+
+def test_nothing_is_written_after_a_start_that_failed(kit, shop, monkeypatch):
+    slowly = threading.Event()
+
+    def unpack(path, folder, owner, last):
+        rest = archive.unpack(path, folder, owner, last=last)
+        return lambda: (slowly.wait(0.5), rest())
+
+    monkeypatch.setattr(postgres, "unpack", unpack)
+    with pytest.raises(UnavailableError), kit.server(shop, settings={"no_such_setting": "1"}):
+        pass
+    directory = next(kit.folder.glob("run-*"))
+    assert {path.name for path in (directory / "data/base").iterdir()} >= {Path(name).name for name in shop.last}
 
 
 def test_a_long_socket_path_is_refused_before_anything_is_made(kit, shop, short_tmp):

@@ -39,21 +39,17 @@ def test_a_key_has_one_holder_and_other_keys_are_free(locks):
 
 
 def test_a_lock_dies_with_its_process_though_a_child_lives(locks):
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, locks.path, "a"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    said, child = holder.stdout.readline().split()
-    try:
-        assert said == "held"
-        assert locks.is_held("a")
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()  # not communicate(): the child keeps the pipe open
-        assert not locks.is_held("a")
-    finally:
-        subprocess.run(["kill", child], check=True)
+    command = [sys.executable, "-c", HOLD, locks.path, "a"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        said, child = holder.stdout.readline().split()
+        try:
+            assert said == "held"
+            assert locks.is_held("a")
+            holder.send_signal(signal.SIGKILL)
+            holder.wait()  # not communicate(): the child keeps the pipe open
+            assert not locks.is_held("a")
+        finally:
+            subprocess.run(["kill", child], check=True)
 
 
 def test_waiting_tells_why_and_ends(tmp_path):

@@ -41,7 +41,8 @@ class Findings:
         raise PreconditionError(
             "worktree-dirty",
             f"worktree {row['id']} cannot be {doing}: these are yours:\n{shown}{more}",
-            hint=f"commit to a branch or move them (cd {row['path']}), or lose them: testgrove remove {row['id']} --force",
+            hint=f"commit to a branch or move them (cd {row['path']}), "
+            f"or lose them: testgrove remove {row['id']} --force",
             worktree=row["id"],
             files=list(self.users),
         )

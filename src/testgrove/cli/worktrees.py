@@ -183,7 +183,7 @@ def _formatted(values: dict[str, str], form: str) -> str:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @common
 @example("testgrove exec test-integration-api -- pytest -x tests/integration")
-def exec_command(*, worktree: str, command: tuple[str, ...], directory: Path, as_json: bool, quiet: bool) -> None:
+def exec_command(worktree: str, command: tuple[str, ...], directory: Path, **_common: bool) -> None:
     """Run a command inside a worktree, with its environment active and its variables set.
 
     The exit status is the command's own; 126 when it cannot be executed, 127 when it is not found.

@@ -31,7 +31,7 @@ class Event(msgspec.Struct, frozen=True, tag_field="type", tag=_snake, kw_only=T
 
 
 class CellInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A cell as planned. key is unique in the run and stable between runs: ``unit``, ``unit@main``, ``unit@main-py3.12``."""
+    """A cell as planned. key: unique in the run and stable between runs (``unit``, ``unit@main-py3.12``)."""
 
     key: str
     suite: str
@@ -221,7 +221,7 @@ class CellResult(msgspec.Struct, kw_only=True):
 
 
 class RunResult(msgspec.Struct, kw_only=True):
-    """What a log says. status: the worst of the cells' (see run_status); complete: the log ends with RunFinished."""
+    """What a log says. complete: the log ends with RunFinished."""
 
     run: str = ""
     project: str = ""

@@ -208,13 +208,16 @@ class PostgresServer:
             host.grant(socket_dir)
         with explained("unpack the template into", directory):
             rest = unpack(template.path, data, host.identity.user, last=template.last)
+        program = PostgresProgram(host.reachable(binaries), data, endpoint, wanted, _maintenance(template))
         pool = ThreadPoolExecutor(1, "unpack")
+        unpacked = pool.submit(rest)
+        pool.shutdown(wait=False)
         try:
-            unpacked = pool.submit(rest)
-            program = PostgresProgram(host.reachable(binaries), data, endpoint, wanted, _maintenance(template))
-            return cls(endpoint, template, host.start(program, directory=directory), unpacked)
-        finally:
-            pool.shutdown(wait=False)
+            process = host.start(program, directory=directory)
+        except BaseException:
+            wait((unpacked,))  # whoever is told of the failure deletes the directory
+            raise
+        return cls(endpoint, template, process, unpacked)
 
     def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
         """Clone the template for a role of its own, which bears the database's name and owns all that is in

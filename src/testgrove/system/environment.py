@@ -122,7 +122,7 @@ def plan(
     with explained("read the dependencies in", tree):
         files = _read(tree)
         contents = decide(files, wish)
-        folders = local_folders(files) if contents.project == "editable" else ()
+        folders = () if contents.names == () else local_folders(files)
         facts = {
             "python": (interpreter.version, str(interpreter.path), interpreter.implementation),
             "platform": (os.uname().sysname, os.uname().machine),

@@ -67,15 +67,28 @@ def call(
     return _call(["git", "-C", str(where), *CONFIG, *arguments], None, stdin, env, timeout)
 
 
-def call_common(common_dir: Path, *arguments: str, stdin: bytes | None = None, timeout: float = 60.0) -> Answer:
+def call_common(
+    common_dir: Path,
+    *arguments: str,
+    stdin: bytes | None = None,
+    timeout: float = 60.0,
+    inherit: tuple[int, ...] = (),
+) -> Answer:
     """Run git on a repository itself, whether or not any checkout of it is there."""
-    return _call(["git", "--git-dir", str(common_dir), *CONFIG, *arguments], common_dir, stdin, None, timeout)
+    argv = ["git", "--git-dir", str(common_dir), *CONFIG, *arguments]
+    return _call(argv, common_dir, stdin, None, timeout, inherit)
 
 
 def _call(
-    argv: list[str], cwd: Path | None, stdin: bytes | None, env: Mapping[str, str] | None, timeout: float
+    argv: list[str],
+    cwd: Path | None,
+    stdin: bytes | None,
+    env: Mapping[str, str] | None,
+    timeout: float,
+    inherit: tuple[int, ...] = (),
 ) -> Answer:
-    done = process.run_bytes(argv, cwd=cwd, env=environment(env), input=stdin, timeout=timeout, check=False)
+    environ = environment(env)
+    done = process.run_bytes(argv, cwd=cwd, env=environ, input=stdin, timeout=timeout, check=False, inherit=inherit)
     return Answer(done.returncode, done.stdout, done.stderr)
 
 

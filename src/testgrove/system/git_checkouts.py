@@ -20,7 +20,7 @@ from testgrove.system.git_repository import LOCK_REASON, Repository, checkouts, 
 from testgrove.system.git_submodules import update_submodules
 
 if TYPE_CHECKING:
-    from testgrove.system.locks import OnWait
+    from testgrove.system.locks import Lock, OnWait
 
 _WORKERS = ("-c", "checkout.workers=4")  # half the time of one, also on two cores
 
@@ -40,7 +40,7 @@ def add_checkout(
     new_branch: make this one at commit, and be on it. Raises PreconditionError (``path-exists``,
     ``checkout-exists``, ``branch-exists``, ``invalid-branch``) and UnavailableError.
     """
-    with git_lock(repository, on_wait):
+    with git_lock(repository, on_wait) as lock:
         if os.path.lexists(path) and not _is_empty(path):
             raise PreconditionError("path-exists", f"{path} exists already", hint=f"ls -la {path}")
         if _records_of(repository, path):
@@ -51,25 +51,28 @@ def add_checkout(
             )
         if new_branch:
             create_branch(repository, new_branch, commit)
-            _add(repository, path, new_branch)
+            _add(repository, path, lock, new_branch)
             return False
         if branch and _is_free(repository, branch, commit):
             try:
-                _add(repository, path, branch)
+                _add(repository, path, lock, branch)
             except UnavailableError:  # being rebased or bisected somewhere, which git's list does not tell
                 _forget_half_made(repository, path)
             else:
                 return False
-        _add(repository, path, commit, "--detach")
+        _add(repository, path, lock, commit, "--detach")
         return True
 
 
-def _add(repository: Repository, path: Path, start: str, *options: str) -> None:
+def _add(repository: Repository, path: Path, lock: Lock, start: str, *options: str) -> None:
     with explained("make the folder", path):
         path.mkdir(parents=True, exist_ok=True)
     settings = ("-c", "worktree.guessRemote=false", "-c", "worktree.useRelativePaths=false")
     words = ("--quiet", "--no-checkout", "--lock", "--reason", LOCK_REASON, *options)
-    answer = call_common(repository.common_dir, *settings, "worktree", "add", *words, "--", str(path), start)
+    # git keeps the lock as well: when testgrove is killed, nobody looks before git has finished its step.
+    answer = call_common(
+        repository.common_dir, *settings, "worktree", "add", *words, "--", str(path), start, inherit=(lock.fd,)
+    )
     if answer.status != 0:
         raise_if_full(path)
     require(answer, f"make a checkout at {path}", code="checkout-failed")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from testgrove.errors import PreconditionError
 from testgrove.system.files import atomic_write, explained
 from testgrove.system.git_call import Answer, call, call_common, require, require_git
-from testgrove.system.locks import exclusive
+from testgrove.system.locks import Lock, exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
-    from testgrove.system.locks import OnWait
+    from testgrove.system.locks import Lock, OnWait
 
 LOCK_REASON = "testgrove"
 _SHA = re.compile(rb"[0-9a-f]{40,64}")
@@ -190,7 +190,7 @@ def listed_files(checkout: Path) -> list[str]:
     return require(answer, f"list the files of {checkout}").fields()
 
 
-def git_lock(repository: Repository, on_wait: OnWait | None = None) -> AbstractContextManager[None]:
+def git_lock(repository: Repository, on_wait: OnWait | None = None) -> AbstractContextManager[Lock]:
     """Hold the git lock: git's own commands on checkouts fail when several run at once."""
     return exclusive(repository.lock, what=f"the git lock of {repository.main}", on_wait=on_wait)
 

@@ -28,13 +28,13 @@ class Lock:
     """A lock that is held. Released by release(), or by the kernel."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self.fd = fd
 
     def release(self) -> None:
-        """Let go; a second call does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Let go; a second call does nothing. A child that was handed the descriptor holds on until it ends."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
 
 class LockFile:
@@ -65,22 +65,18 @@ class LockFile:
 
 
 @contextmanager
-def exclusive(
-    path: Path, *, what: str, timeout: float = 120.0, on_wait: OnWait | None = None
-) -> Iterator[None]:
+def exclusive(path: Path, *, what: str, timeout: float = 120.0, on_wait: OnWait | None = None) -> Iterator[Lock]:
     """Hold a whole lock file.
 
     what: named in messages (``the git lock of /repo``). timeout: seconds. on_wait: told once, with the reason,
     when the lock is not free at once. Raises PreconditionError (``lock-timeout``).
     """
-    with _waiting(path, _WHOLE, what, timeout, on_wait):
-        yield
+    with _waiting(path, _WHOLE, what, timeout, on_wait) as lock:
+        yield lock
 
 
 @contextmanager
-def _waiting(
-    path: Path, span: tuple[int, int], what: str, timeout: float, on_wait: OnWait | None
-) -> Iterator[None]:
+def _waiting(path: Path, span: tuple[int, int], what: str, timeout: float, on_wait: OnWait | None) -> Iterator[Lock]:
     deadline = time.monotonic() + timeout
     pause = 0.001
     lock = _try(path, span)
@@ -97,7 +93,7 @@ def _waiting(
         pause = min(pause * 2, 0.02)
         lock = _try(path, span)
     try:
-        yield
+        yield lock
     finally:
         lock.release()
 

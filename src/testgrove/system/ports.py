@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
 from testgrove.core.leases import Leases
 from testgrove.core.model import Lease, LeaseKind
@@ -66,6 +66,6 @@ def _bindable(family: socket.AddressFamily, address: str, port: int) -> bool:
 
 def _network_namespace() -> str:
     try:
-        return os.readlink("/proc/self/ns/net").strip("net:[]")
+        return str(Path("/proc/self/ns/net").readlink()).strip("net:[]")
     except OSError:
         return "0"

@@ -184,11 +184,13 @@ def run_bytes(
     input: str | bytes | None = None,  # noqa: A002 - as subprocess.run names it
     timeout: float = 60.0,
     check: bool = True,
+    inherit: tuple[int, ...] = (),
 ) -> CompletedBytes:
-    """run() for output that is not text."""
+    """run() for output that is not text. inherit: descriptors that the command keeps open, such as a lock's."""
     call = _Call(argv, env)
     data = input.encode(errors="surrogateescape") if isinstance(input, str) else input
-    with _popen(call, cwd, subprocess.DEVNULL if data is None else subprocess.PIPE) as process:
+    stdin = subprocess.DEVNULL if data is None else subprocess.PIPE
+    with _popen(call, cwd, stdin, inherit) as process:
         try:
             stdout, stderr = process.communicate(data, timeout)
         except subprocess.TimeoutExpired as expired:
@@ -205,7 +207,7 @@ def run_bytes(
     return CompletedBytes(call.shown, process.returncode, stdout, errors)
 
 
-def _popen(call: _Call, cwd: str | Path | None, stdin: int) -> subprocess.Popen[bytes]:
+def _popen(call: _Call, cwd: str | Path | None, stdin: int, inherit: tuple[int, ...]) -> subprocess.Popen[bytes]:
     """In a session of its own: no terminal to ask for a password on, and Ctrl-C is ours to handle."""
     try:
         return subprocess.Popen(
@@ -216,6 +218,7 @@ def _popen(call: _Call, cwd: str | Path | None, stdin: int) -> subprocess.Popen[
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            pass_fds=inherit,
         )
     except OSError as error:
         what = "cwd" if cwd is not None and error.filename == cwd else "command"

@@ -18,6 +18,11 @@ from sqlalchemy import Engine
 READY_WITHIN = 30.0  # seconds
 
 
+@pytest.fixture(autouse=True)
+def watch_the_marks(database: Engine, redis: Redis) -> None:
+    """Every test looks at the marks, whatever else it needs."""
+
+
 @pytest.fixture(scope="session")
 def answered() -> list[int]:
     """The status of each answer that this session got, in the order they came."""

@@ -16,6 +16,11 @@ SCHEMA = "trial"
 PROJECT = Path(__file__).parents[2]
 
 
+@pytest.fixture(autouse=True)
+def watch_the_mark(database: Engine) -> None:
+    """Every test looks at the mark, whatever else it needs."""
+
+
 @pytest.fixture(scope="session")
 def scratch_database(marked_engine: Engine) -> Iterator[Engine]:
     """A database of this session's own, beside this worktree's; it is gone afterwards."""
@@ -34,7 +39,7 @@ def scratch_database(marked_engine: Engine) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def scratch(scratch_database: Engine, database: Engine) -> Iterator[Connection]:
+def scratch(scratch_database: Engine) -> Iterator[Connection]:
     """A connection to an empty database, in which a migration may do what it likes."""
     with scratch_database.connect() as connection:
         connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))

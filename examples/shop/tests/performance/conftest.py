@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from redis import Redis
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
@@ -28,6 +29,11 @@ HISTORY = f"""
     SELECT setval(pg_get_serial_sequence('orders', 'id'), {ORDERS});
     ANALYZE customers, products, stock, orders, order_items
 """
+
+
+@pytest.fixture(autouse=True)
+def watch_the_marks(database: Engine, redis: Redis) -> None:
+    """Every test looks at the marks, whatever else it needs."""
 
 
 @pytest.fixture

@@ -16,12 +16,14 @@ _MESSAGE_LIMIT = 500  # characters
 class Case:
     """What is known of one test so far. Its reports are added as they come; record() is the result.
 
-    The worst phase decides; of two equal ones the first. A failed subtest fails its test.
+    The worst phase decides; of two equal ones the first. A failed subtest fails its test. is_to_be_rerun: the
+    last try does not count (pytest-rerunfailures starts and finishes a test anew for each).
     """
 
     def __init__(self, nodeid: str) -> None:
         self.nodeid = nodeid
         self.reruns = 0
+        self.is_to_be_rerun = False
         self._duration = 0.0
         self._location: tuple[str, int | None, str] | None = None
         self._start_over()
@@ -39,9 +41,14 @@ class Case:
         if not subtest:
             self._duration += report.duration
             self._location = report.location
-        if report.outcome == "rerun":  # pytest-rerunfailures tries again
+        if report.when == "setup":
+            self.is_to_be_rerun = False
+        if self.is_to_be_rerun:
+            return  # what follows in a try that does not count
+        if report.outcome == "rerun":
             self.reruns += 1
             self._start_over()
+            self.is_to_be_rerun = True
             return
         if subtest and report.outcome != "failed":
             return
@@ -53,11 +60,6 @@ class Case:
         if not subtest:
             self._sections = report.sections  # a later phase holds the earlier ones' too
             self._beyond_setup |= report.when != "setup" or outcome != "passed"
-
-    @property
-    def is_to_be_rerun(self) -> bool:
-        """Whether a further try is to come: pytest-rerunfailures finishes a test after each."""
-        return self.reruns > 0 and not self._outcome
 
     @property
     def is_judged(self) -> bool:
