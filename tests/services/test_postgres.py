@@ -217,18 +217,36 @@ def test_a_server_that_dies_shows_its_log(kit, shop):
     assert caught.value.code == "server-died"
 
 
-def test_nothing_is_written_after_a_start_that_failed(kit, shop, monkeypatch):
-    slowly = threading.Event()
+@pytest.fixture
+def slow_rest(monkeypatch):
+    """What is unpacked after the start takes its time."""
+    done = threading.Event()
 
     def unpack(path, folder, owner, last):
         rest = archive.unpack(path, folder, owner, last=last)
-        return lambda: (slowly.wait(0.5), rest())
+
+        def slowly():
+            done.wait(0.3)
+            rest()
+            done.set()
+
+        return slowly
 
     monkeypatch.setattr(postgres, "unpack", unpack)
-    with pytest.raises(UnavailableError), kit.server(shop, settings={"no_such_setting": "1"}):
-        pass
-    directory = next(kit.folder.glob("run-*"))
-    assert {path.name for path in (directory / "data/base").iterdir()} >= {Path(name).name for name in shop.last}
+    return done
+
+
+def test_who_gets_a_database_finds_the_cluster_whole(kit, shop, slow_rest):
+    with kit.server(shop) as server:
+        access = server.create_database("testdb_unit_a", owner="x")
+        assert query(access, "SELECT 1", database="postgres") == 1
+        run(access, "CREATE DATABASE again TEMPLATE template0")
+
+
+def test_nothing_is_written_after_stop(kit, shop, slow_rest):
+    with kit.server(shop) as server:
+        server.stop()
+        assert slow_rest.is_set()
 
 
 def test_a_long_socket_path_is_refused_before_anything_is_made(kit, shop, short_tmp):

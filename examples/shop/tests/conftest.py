@@ -16,17 +16,17 @@ from redis import Redis
 from sqlalchemy import Connection, Engine, create_engine, text
 
 from shop.models import Base, Customer
-from shop.settings import Settings
+from shop.settings import database_url
 
 MARK_ID = 1_000_000
 MARK_KEY = "mark"
 
 
 @pytest.fixture(scope="session")
-def settings() -> Settings:
+def only_in_test_mode() -> None:
+    """Keeps the tests away from anything that is not for tests."""
     if os.environ.get("TEST_MODE") != "true":
-        pytest.fail("TEST_MODE is not 'true': these tests empty the database that DATABASE_URL names")
-    return Settings.from_environment(os.environ)
+        pytest.fail("TEST_MODE is not 'true': these tests empty what DATABASE_URL and REDIS_URL name")
 
 
 @pytest.fixture(scope="session")
@@ -36,8 +36,8 @@ def mark() -> str:
 
 
 @pytest.fixture(scope="session")
-def marked_engine(settings: Settings, mark: str) -> Iterator[Engine]:
-    engine = create_engine(settings.database_url)
+def marked_engine(only_in_test_mode: None, mark: str) -> Iterator[Engine]:
+    engine = create_engine(database_url(os.environ))
     try:
         with engine.begin() as connection:
             _delete_all(connection)
@@ -72,8 +72,8 @@ def _delete_all(connection: Connection, *, but_customer: int | None = None) -> N
 
 
 @pytest.fixture(scope="session")
-def marked_redis(settings: Settings, mark: str) -> Iterator[Redis]:
-    with Redis.from_url(settings.redis_url, decode_responses=True) as client:
+def marked_redis(only_in_test_mode: None, mark: str) -> Iterator[Redis]:
+    with Redis.from_url(os.environ["REDIS_URL"], decode_responses=True) as client:
         client.flushdb()
         client.set(MARK_KEY, mark)
         yield client

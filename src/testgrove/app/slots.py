@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Event as Flag
 
 from testgrove.app import records, worktrees
@@ -39,7 +39,7 @@ _TAIL_BYTES = 4000
 
 @dataclass(frozen=True)
 class Run:
-    """What all slots of a run share. emit: puts an event on the run's queue."""
+    """What all slots of a run share. targets: what each ref means, by the ref as the user wrote it."""
 
     project: Project
     holder: Holder
@@ -47,10 +47,14 @@ class Run:
     folder: Path
     scratch: Path
     plugin: Path
-    emit: Callable[[AnyEvent], None]
+    inbox: SimpleQueue[AnyEvent]
     cancel: Flag
     databases: RunDatabases
     targets: dict[str, Target]
+
+    def emit(self, event: AnyEvent) -> None:
+        """Put an event on the run's queue."""
+        self.inbox.put(event)
 
 
 class Slot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -63,32 +64,38 @@ def cleanup_command(*, max_age: float, yes: bool, directory: Path, as_json: bool
     from testgrove.app.worktrees import cleanup_candidates, remove_many
 
     project = project_in(directory)
-    gone: list[str] = []
-    skipped: dict[str, str] = {}
-
-    def on_done(name: str, error: TestgroveError | None) -> None:
-        if error is None:
-            gone.append(name)
-            say(f"removed {name}", quiet=quiet)
-        else:
-            skipped[name] = error.message
-            say(f"skipped {name}: {error.message}", quiet=quiet)
-
+    outcome = Outcome(quiet=quiet)
     with project.holding("testgrove cleanup") as holder:
         candidates = cleanup_candidates(project, max_age)
         for each in candidates:
             if each.why:
-                on_done(each.id, PreconditionError("skipped", each.why))
+                outcome.done(each.id, PreconditionError("skipped", each.why))
         chosen = [each.id for each in candidates if not each.why]
         if yes:
-            remove_many(project, holder, chosen, on_done)
-    if not yes:
-        for name in chosen:
-            say(f"would remove {name}", quiet=quiet)
-        if chosen:
-            say(f"nothing was removed; to do it: testgrove cleanup --max-age {max_age:g} --yes", quiet=quiet)
+            remove_many(project, holder, chosen, outcome.done)
     if not candidates:
         say(f"nothing is older than {max_age:g} hours", quiet=quiet)
+    if chosen and not yes:
+        say("\n".join(f"would remove {name}" for name in chosen), quiet=quiet)
+        say(f"nothing was removed; to do it: testgrove cleanup --max-age {max_age:g} --yes", quiet=quiet)
     if as_json:
-        print_json(removed=gone, skipped=skipped, would_remove=[] if yes else chosen)
+        print_json(removed=outcome.gone, skipped=outcome.skipped, would_remove=[] if yes else chosen)
     return 0
+
+
+@dataclass
+class Outcome:
+    """What a clean-up has done so far; each step is told as it happens."""
+
+    quiet: bool
+    gone: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def done(self, name: str, error: TestgroveError | None) -> None:
+        """One worktree is gone, or stays because of an error."""
+        if error is None:
+            self.gone.append(name)
+            say(f"removed {name}", quiet=self.quiet)
+        else:
+            self.skipped[name] = error.message
+            say(f"skipped {name}: {error.message}", quiet=self.quiet)

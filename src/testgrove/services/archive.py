@@ -139,13 +139,14 @@ def _members(view: memoryview) -> Iterator[tuple[str, str | None, int, int]]:
     at = 0
     while view[at]:
         header = bytes(view[at : at + _BLOCK])
-        name, target, prefix = (_text(header[part]) for part in (slice(0, 100), slice(157, 257), slice(345, 500)))
-        kind, size = header[156:157], int(header[124:135], 8)
+        name, kind, size = _text(header[:100]), header[156:157], int(header[124:135], 8)
+        if header[345]:
+            name = f"{_text(header[345:500])}/{name}"
         if size < 0:
             raise ValueError(f"a member of {size} bytes")
         at += _BLOCK
-        link = {b"5": "", b"1": target}.get(kind)
-        yield (f"{prefix}/{name}" if prefix else name).rstrip("/"), link, at, size
+        link = "" if kind == b"5" else _text(header[157:257]) if kind == b"1" else None
+        yield name.rstrip("/"), link, at, size
         at += -(-size // _BLOCK) * _BLOCK
 
 

@@ -209,14 +209,10 @@ class PostgresServer:
         with explained("unpack the template into", directory):
             rest = unpack(template.path, data, host.identity.user, last=template.last)
         program = PostgresProgram(host.reachable(binaries), data, endpoint, wanted, _maintenance(template))
-        pool = ThreadPoolExecutor(1, "unpack")
+        process = host.start(program, directory=directory)
+        pool = ThreadPoolExecutor(1, "unpack")  # beside the first clone, which the server works on
         unpacked = pool.submit(rest)
         pool.shutdown(wait=False)
-        try:
-            process = host.start(program, directory=directory)
-        except BaseException:
-            wait((unpacked,))  # whoever is told of the failure deletes the directory
-            raise
         return cls(endpoint, template, process, unpacked)
 
     def create_database(self, name: str, *, owner: str) -> DatabaseAccess:

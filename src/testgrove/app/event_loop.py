@@ -1,0 +1,162 @@
+"""The event loop: one thread owns the schedule and the log; slots only put events on its queue."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+from testgrove import __version__
+from testgrove.app.run_reports import EventLog
+from testgrove.app.slots import Run, Slot
+from testgrove.core.events import (
+    AnyEvent,
+    CellFinished,
+    CellInfo,
+    CellPhase,
+    Fold,
+    Interrupted,
+    RunFinished,
+    RunResult,
+    RunStarted,
+)
+from testgrove.core.plan import Cell
+from testgrove.core.schedule import Schedule
+
+_TICK = 0.1  # seconds between two looks of the live view
+_BEAT = 1.0  # seconds between two heartbeats in the log
+
+
+class View(Protocol):
+    """Shows a run while it goes on."""
+
+    def start(self, result: RunResult) -> None: ...
+    def update(self, result: RunResult, now: float) -> None: ...
+    def stop(self, result: RunResult) -> None: ...
+
+
+@dataclass
+class EventLoop:
+    """From the first cell to the last. jobs: how many run at once."""
+
+    run: Run
+    cells: Sequence[Cell]
+    schedule: Schedule
+    jobs: int
+    header: str
+    view: View
+
+    def __post_init__(self) -> None:
+        self._log = EventLog(self.run.folder)
+        self._fold = Fold()
+        self._beaten = time.monotonic()
+
+    def work(self) -> RunResult:
+        """Run the cells; the result says how each ended. A Ctrl-C ends them, with a result, a second one kills."""
+        started = time.time()
+        self._take(self._opening(started))
+        for cell in self.cells:
+            self._take(CellPhase(t=time.time(), cell=cell.key, phase="waiting", reason="a free slot"))
+        self.view.start(self._fold.result)
+        try:
+            with ThreadPoolExecutor(self.jobs, thread_name_prefix="slot") as slots, self._interruptible():
+                self._serve(slots)
+        finally:
+            self.view.stop(self._fold.result)
+        self._take(RunFinished(t=time.time(), duration=time.time() - started))
+        self._log.close()
+        return self._fold.result
+
+    def _opening(self, started: float) -> RunStarted:
+        cells = tuple(
+            CellInfo(
+                key=cell.key,
+                suite=cell.suite,
+                ref=cell.ref,
+                python=cell.python,
+                worktree=str(cell.id),
+                command=cell.settings.command,
+            )
+            for cell in self.cells
+        )
+        return RunStarted(
+            t=started,
+            run=self.run.id,
+            project=self.run.project.name,
+            header=self.header,
+            jobs=self.jobs,
+            testgrove=__version__,
+            cells=cells,
+        )
+
+    def _serve(self, slots: Executor) -> None:
+        try:
+            self._start(slots, self.schedule.start())
+            while not self.schedule.done:
+                for event in self._events():
+                    self._take(event)
+                    if isinstance(event, CellFinished):
+                        self._start(slots, self.schedule.finished(event.cell))
+                    if self.run.cancel.is_set():
+                        self._cancel_waiting()
+                self._beat()
+                self.view.update(self._fold.result, time.time())
+        except BaseException:
+            # Leaving the pool waits for the slots, so they must be told.
+            self.run.cancel.set()
+            raise
+
+    def _start(self, slots: Executor, chosen: Sequence[Cell]) -> None:
+        for cell in chosen:
+            slots.submit(Slot(self.run, cell).work)
+
+    def _cancel_waiting(self) -> None:
+        for cell in self.schedule.cancel():
+            reason = "the run was interrupted before this started"
+            self._take(CellFinished(t=time.time(), cell=cell.key, status="cancelled", reason=reason))
+
+    def _events(self) -> Iterator[AnyEvent]:
+        """What has happened since the last look, waiting a moment for the first."""
+        try:
+            yield self.run.inbox.get(timeout=_TICK)
+            while True:
+                yield self.run.inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    def _take(self, event: AnyEvent) -> None:
+        self._log.append(event)
+        self._fold.apply(event)
+
+    def _beat(self) -> None:
+        if time.monotonic() - self._beaten > _BEAT:
+            self._beaten = time.monotonic()
+            self._log.beat()
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield  # used as a library from a thread: signals are the caller's
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, self._interrupted) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, old in before.items():
+                signal.signal(number, old)
+
+    def _interrupted(self, number: int, _frame: FrameType | None) -> None:
+        if self.run.cancel.is_set():
+            self.run.holder.supervisors.close()
+            return
+        self.run.cancel.set()
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        self.run.inbox.put(Interrupted(t=time.time(), reason=f"interrupted by {name}"))
