@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from grove import new_base, plant, uproot
 
 from testgrove.errors import PreconditionError
 from testgrove.services.binaries import find_postgres, find_redis
@@ -16,6 +17,20 @@ def short_tmp():
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def grove():
+    """Makes small projects to run testgrove in: grove(files=…, config=…, name=…); see grove.plant()."""
+    bases = []
+
+    def make(name="project", **options):
+        bases.append(new_base())
+        return plant(bases[-1], name, **options)
+
+    yield make
+    for base in bases:
+        uproot(base)
 
 
 def _required_or_skip(backend: str, error: PreconditionError) -> None:

@@ -29,9 +29,7 @@ def test_the_working_tree_is_the_default():
 
 
 def test_suites_that_share_a_purpose_have_worktrees_of_their_own():
-    found = cells(
-        {"a": Suite(command="x", purpose="test-api"), "b": Suite(command="x", purpose="test-api")}, [], []
-    )
+    found = cells({"a": Suite(command="x", purpose="test-api"), "b": Suite(command="x", purpose="test-api")}, [], [])
     assert [str(cell.id) for cell in found] == ["test-api-a-tree", "test-api-b-tree"]
 
 
@@ -96,7 +94,7 @@ def test_configured_suites_win():
 
 
 def test_longest_first_and_unknown_ones_early():
-    found = cells({name: UNIT for name in ("a", "b", "c", "d")}, [], [])
+    found = cells(dict.fromkeys(("a", "b", "c", "d"), UNIT), [], [])
     schedule = Schedule(found, 2, {"a": 1.0, "b": 9.0, "c": 5.0})
     assert [cell.key for cell in schedule.start()] == ["b", "c"]
     assert [cell.key for cell in schedule.finished("b")] == ["d"]
@@ -108,7 +106,7 @@ def test_longest_first_and_unknown_ones_early():
 
 
 def test_a_cancelled_schedule_starts_nothing_more():
-    found = cells({name: UNIT for name in ("a", "b", "c")}, [], [])
+    found = cells(dict.fromkeys(("a", "b", "c"), UNIT), [], [])
     schedule = Schedule(found, 1, {})
     (running,) = schedule.start()
     assert len(schedule.cancel()) == 2

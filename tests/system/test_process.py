@@ -15,16 +15,8 @@ from testgrove.core.model import Secret
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 from testgrove.system import process as module
 from testgrove.system.marks import Mark, marked
-from testgrove.system.process import (
-    Completed,
-    Job,
-    Supervisor,
-    SupervisorPool,
-    run,
-    run_bytes,
-    scrubbed,
-    supervised_run,
-)
+from testgrove.system.process import Completed, run, run_bytes, scrubbed
+from testgrove.system.supervision import Job, Supervisor, SupervisorPool, supervised_run
 
 HERE = Path("/")
 

@@ -14,7 +14,8 @@ import pytest
 
 from testgrove.system import supervisor as program
 from testgrove.system.marks import end_marked, marked, marks_of
-from testgrove.system.process import Job, JobResult, Supervisor, scrubbed
+from testgrove.system.process import scrubbed
+from testgrove.system.supervision import Job, JobResult, Supervisor
 
 KINDS = ("plain", "group", "session", "daemon", "cleared", "deaf")
 
@@ -66,7 +67,8 @@ while len([name for name in os.listdir(folder) if name in kinds]) < len(kinds):
 CLIENT = """
 import sys
 from pathlib import Path
-from testgrove.system.process import Job, Supervisor, become_subreaper, scrubbed
+from testgrove.system.process import scrubbed
+from testgrove.system.supervision import Job, Supervisor, become_subreaper
 
 become_subreaper()
 supervisor = Supervisor.start()

@@ -24,8 +24,9 @@ from testgrove.errors import PreconditionError
 from testgrove.system import environment, environment_record, git, interpreters, preflight
 from testgrove.system.files import atomic_write, require_free
 from testgrove.system.ports import lease_block
-from testgrove.system.process import Completed, run, scrubbed, supervised_run
+from testgrove.system.process import Completed, run, scrubbed
 from testgrove.system.store import Row
+from testgrove.system.supervision import supervised_run
 
 METADATA = ".worktree-metadata.json"
 OnPhase = Callable[[Phase, str], None]

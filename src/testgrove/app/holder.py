@@ -14,8 +14,8 @@ from testgrove.system.files import delete_tree
 from testgrove.system.locations import Locations
 from testgrove.system.locks import LockFile
 from testgrove.system.marks import Mark, end_marked
-from testgrove.system.process import SupervisorPool, become_subreaper
 from testgrove.system.store import Store, StoredLeases
+from testgrove.system.supervision import SupervisorPool, become_subreaper
 
 
 class Holder:

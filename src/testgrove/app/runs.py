@@ -70,7 +70,7 @@ def run_tests(project: Project, request: Request, view: View) -> Finished:
         with _running(project, holder, cells, targets) as run:
             schedule = Schedule(cells, jobs, durations(project))
             result = EventLoop(run, cells, schedule, jobs, _header(targets), view).work()
-        write_reports(run.folder, result, project.render)
+            write_reports(run.folder, result, project.render)
         remember_durations(project, result)
         worktrees.trim_parked(project, holder, max(project.settings.park, len(cells)))
     return Finished(result, run.folder)

@@ -30,7 +30,7 @@ from testgrove.core.outcome import Ending, is_pytest, judge
 from testgrove.core.plan import Cell
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system.plugin import injected_environment
-from testgrove.system.process import Job, JobResult, Supervisor
+from testgrove.system.supervision import Job, JobResult, Supervisor
 
 GRACE = 5.0
 _STAND_INS = 32

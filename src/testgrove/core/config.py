@@ -97,9 +97,7 @@ def parse(text: str, source: Path, *, table: bool) -> Settings:
     if table:
         tool = data.get("tool", {})
         if not isinstance(tool, dict):
-            raise UsageError(
-                "config-wrong-type", f"{source}: 'tool': expected a table", file=str(source), key="tool"
-            )
+            raise UsageError("config-wrong-type", f"{source}: 'tool': expected a table", file=str(source), key="tool")
         data, prefix = tool.get("testgrove", {}), "tool.testgrove."
     try:
         settings = msgspec.convert(data, Settings, strict=True)
@@ -132,9 +130,7 @@ def _explain(source: Path, prefix: str, error: msgspec.ValidationError) -> Usage
 
 def _check(settings: Settings, source: Path, prefix: str) -> None:
     def wrong(key: str, message: str) -> UsageError:
-        return UsageError(
-            "config-invalid", f"{source}: '{prefix}{key}': {message}", file=str(source), key=prefix + key
-        )
+        return UsageError("config-invalid", f"{source}: '{prefix}{key}': {message}", file=str(source), key=prefix + key)
 
     for key, text in (("ports.range", settings.ports.range), ("ports.servers", settings.ports.servers)):
         try:
@@ -142,11 +138,7 @@ def _check(settings: Settings, source: Path, prefix: str) -> None:
         except ValueError as error:
             raise wrong(key, str(error)) from error
     names = settings.ports.names
-    if (
-        len(set(names)) != len(names)
-        or not names
-        or not all(re.fullmatch(r"[a-z][a-z0-9_]*", n) for n in names)
-    ):
+    if len(set(names)) != len(names) or not names or not all(re.fullmatch(r"[a-z][a-z0-9_]*", n) for n in names):
         raise wrong("ports.names", f"expected different lower-case names, found {list(names)}")
     if settings.park < 0:
         raise wrong("park", f"expected a number from 0, found {settings.park}")
@@ -161,9 +153,7 @@ def _check(settings: Settings, source: Path, prefix: str) -> None:
 
 def _check_suite(name: str, suite: Suite, known: dict[str, Service], wrong: Any) -> None:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,29}", name):
-        raise wrong(
-            f"suites.{name}", "expected a name of up to 30 lower-case letters, digits, '.', '_' or '-'"
-        )
+        raise wrong(f"suites.{name}", "expected a name of up to 30 lower-case letters, digits, '.', '_' or '-'")
     if not suite.command.strip():
         raise wrong(f"suites.{name}.command", "expected a command, found nothing")
     for service in suite.services:
@@ -171,9 +161,7 @@ def _check_suite(name: str, suite: Suite, known: dict[str, Service], wrong: Any)
             there = ", ".join(known) or "none"
             raise wrong(f"suites.{name}.services", f"'{service}' is not under [services]; there: {there}")
     if not 0 < suite.timeout <= 7 * 86400:
-        raise wrong(
-            f"suites.{name}.timeout", f"expected seconds between 0 and a week, found {suite.timeout:g}"
-        )
+        raise wrong(f"suites.{name}.timeout", f"expected seconds between 0 and a week, found {suite.timeout:g}")
     if not 0 <= suite.retries <= 20:
         raise wrong(f"suites.{name}.retries", f"expected 0 to 20, found {suite.retries}")
 
@@ -186,9 +174,7 @@ def port_range(text: str) -> range:
     return range(int(match[1]), int(match[2]) + 1)
 
 
-def expand_env(
-    values: dict[str, str], base: dict[str, str], *, source: str, partial: bool = False
-) -> dict[str, str]:
+def expand_env(values: dict[str, str], base: dict[str, str], *, source: str, partial: bool = False) -> dict[str, str]:
     """Replace ``${NAME}`` in values by each other and by base. Raises UsageError for a cycle or an unknown name.
 
     partial: names that neither side knows are let through (ports and databases are not leased yet).

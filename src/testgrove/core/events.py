@@ -14,9 +14,7 @@ import msgspec
 VERSION = 1
 
 Status = Literal["passed", "failed", "error", "skipped", "flaky", "cancelled"]
-Phase = Literal[
-    "waiting", "worktree", "environment", "databases", "preflight", "running", "collecting", "parking"
-]
+Phase = Literal["waiting", "worktree", "environment", "databases", "preflight", "running", "collecting", "parking"]
 TestOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
 
 
@@ -347,7 +345,5 @@ def fold(events: Iterable[AnyEvent]) -> RunResult:
         if cell.status is None:
             started = bool(cell.attempts)
             cell.status = "error" if started else "cancelled"
-            cell.reason = (
-                "the run ended while this was running" if started else "the run ended before this started"
-            )
+            cell.reason = "the run ended while this was running" if started else "the run ended before this started"
     return result

@@ -114,7 +114,5 @@ def select(suites: Mapping[str, Suite], names: Sequence[str]) -> dict[str, Suite
         )
     for name in names:
         if name not in suites:
-            raise UsageError(
-                "unknown-suite", f"there is no suite '{name}'", hint=f"there are: {', '.join(suites)}"
-            )
+            raise UsageError("unknown-suite", f"there is no suite '{name}'", hint=f"there are: {', '.join(suites)}")
     return {name: suites[name] for name in (_unique(names) or suites)}

@@ -60,9 +60,7 @@ def render(result: RunResult) -> str:
     environment = _environment()
     script = environment.loader.get_source(environment, "report.js")[0] if environment.loader else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment.get_template("report.html.j2").render(
-        script=script, script_hash=digest, **_content(result)
-    )
+    page = environment.get_template("report.html.j2").render(script=script, script_hash=digest, **_content(result))
     return page.encode("utf-8", "replace").decode()
 
 
@@ -110,9 +108,7 @@ def _content(result: RunResult) -> dict[str, Any]:
         "slowest": sorted(every, key=lambda pair: -pair[1].duration)[:SHOWN_SLOWEST],
         "every": sorted(every, key=lambda pair: pair[1].outcome not in BAD)[:SHOWN_TESTS],
         "left_out": max(0, len(every) - SHOWN_TESTS),
-        "attempts": [
-            (row, attempt, _attempt(result, attempt)) for row in rows for attempt in row.cell.attempts
-        ],
+        "attempts": [(row, attempt, _attempt(result, attempt)) for row in rows for attempt in row.cell.attempts],
     }
 
 

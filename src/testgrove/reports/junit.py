@@ -97,9 +97,7 @@ def _own_case(cell: CellResult, took: float) -> Iterator[Element]:
     """The test case that stands for the cell itself, where its tests alone would not tell how it ended."""
     status, last = cell.status, cell.last
     tests = last.tests if last else []
-    verdict = {"passed": "", "flaky": "", "skipped": "skipped", "failed": "failure"}.get(
-        status or "", "error"
-    )
+    verdict = {"passed": "", "flaky": "", "skipped": "skipped", "failed": "failure"}.get(status or "", "error")
     if tests and verdict in ("", "skipped"):
         return
     if verdict == "failure" and failures(last):
@@ -122,12 +120,8 @@ def _own_case(cell: CellResult, took: float) -> Iterator[Element]:
 
 def _note(case: Element, tag: str, test: TestResult) -> None:
     kind = one_line(test.message.partition(":")[0], 100)
-    kind = (
-        kind if kind.replace(".", "_").isidentifier() else "AssertionError" if tag == "failure" else "Error"
-    )
-    SubElement(case, tag, {"message": clean(test.message), "type": kind}).text = clean(
-        test.text or test.message
-    )
+    kind = kind if kind.replace(".", "_").isidentifier() else "AssertionError" if tag == "failure" else "Error"
+    SubElement(case, tag, {"message": clean(test.message), "type": kind}).text = clean(test.text or test.message)
 
 
 def _earlier(cell: CellResult) -> dict[str, list[tuple[int, TestResult]]]:

@@ -59,11 +59,7 @@ class PlainView:
         for attempt in cell.attempts[said.attempts :]:
             if said.attempts:
                 earlier = cell.attempts[said.attempts - 1]
-                why = (
-                    f" after {earlier.status}: {flat(earlier.reason)}".removesuffix(": ")
-                    if earlier.status
-                    else ""
-                )
+                why = f" after {earlier.status}: {flat(earlier.reason)}".removesuffix(": ") if earlier.status else ""
                 self._say(f"{key}: attempt {attempt.number}{why}")
             said.attempts += 1
         if cell.status is not None and not said.finished:

@@ -138,9 +138,7 @@ def _totals(result: RunResult) -> Iterator[Line]:
         return
     tests = count_tests(result)
     parts = [f"{number(len(result.cells), 'cell')}: {counted(count_cells(result))}"]
-    parts.append(
-        f"{number(sum(tests.values()), 'test')}: {counted(tests)}" if any(tests.values()) else "no tests"
-    )
+    parts.append(f"{number(sum(tests.values()), 'test')}: {counted(tests)}" if any(tests.values()) else "no tests")
     parts.append(seconds(result.duration))
     nothing = all(map(all_skipped, result.cells.values()))
     if nothing:

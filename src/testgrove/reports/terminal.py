@@ -157,9 +157,7 @@ def _row(cell: CellResult, now: float, tally: Tally) -> _Row:
     if cell.status is not None:
         detail = " · ".join(filter(None, [tests, flat(cell.reason)]))
         style = STYLES["skipped"] if all_skipped(cell) else STYLES[cell.status]
-        return _Row(
-            SYMBOLS[word], word, flat(cell.info.key), seconds(cell_duration(cell, now)), detail, style
-        )
+        return _Row(SYMBOLS[word], word, flat(cell.info.key), seconds(cell_duration(cell, now)), detail, style)
     if phase is None or phase.phase == "waiting":
         waited = seconds(max(0.0, now - phase.start)) if phase else ""
         detail = " · ".join(filter(None, [flat(phase.reason) if phase else "", tests]))
@@ -237,6 +235,4 @@ def _choose(cells: list[CellResult], room: int) -> tuple[list[CellResult], list[
     by_group["failed"].sort(key=lambda cell: -(cell.finished or 0.0))  # the newest are news
     chosen = [cell for group in ORDER for cell in by_group[group]][: room - 1]
     keys = {cell.info.key for cell in chosen}
-    return [cell for cell in cells if cell.info.key in keys], [
-        cell for cell in cells if cell.info.key not in keys
-    ]
+    return [cell for cell in cells if cell.info.key in keys], [cell for cell in cells if cell.info.key not in keys]

@@ -72,6 +72,4 @@ def counted(counts: Mapping[str, int]) -> str:
 
 def utc(t: float) -> str:
     """Seconds since the epoch as ISO 8601 in UTC, to the millisecond; empty for 0."""
-    return (
-        datetime.fromtimestamp(t, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if t else ""
-    )
+    return datetime.fromtimestamp(t, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if t else ""

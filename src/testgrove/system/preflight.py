@@ -45,9 +45,7 @@ class Completed(Protocol):
 class Run(Protocol):
     """Runs a command to its end. timeout: seconds."""
 
-    def __call__(
-        self, argv: Sequence[str], /, *, cwd: Path, env: Mapping[str, str], timeout: float
-    ) -> Completed: ...
+    def __call__(self, argv: Sequence[str], /, *, cwd: Path, env: Mapping[str, str], timeout: float) -> Completed: ...
 
 
 @dataclass(frozen=True)
@@ -130,9 +128,7 @@ def _ask(python: Path, tree: Path, env: Mapping[str, str], names: Sequence[Name]
     leaves = [leaf for name in names for leaf in name.leaves]
     folders = [str(folder) for folder in import_folders(tree)]
     script = preflight_probe.__file__
-    done = run(
-        [str(python), script, str(len(leaves)), *leaves, *folders], cwd=tree, env=env, timeout=_TIMEOUT
-    )
+    done = run([str(python), script, str(len(leaves)), *leaves, *folders], cwd=tree, env=env, timeout=_TIMEOUT)
     _, mark, answer = done.stdout.rpartition(preflight_probe.MARK)
     if done.returncode != 0 or not mark:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]

@@ -132,9 +132,7 @@ class Judge:
     def _is_unrelated(self, made: Installation) -> bool:
         return made.source is None and normalised(made.name) != self._project
 
-    def _other_installation(
-        self, leaf: str, location: str, owners: Sequence[Installation]
-    ) -> PreconditionError:
+    def _other_installation(self, leaf: str, location: str, owners: Sequence[Installation]) -> PreconditionError:
         if any(self._is_from_tree(made) for made in owners):
             what = "a build of this tree that was installed before the tree changed"
             if self._installed is None:

@@ -159,9 +159,7 @@ class StoredLeases:
                 (self.owner, lease.kind, lease.key, json.dumps(lease.data)),
             )
         except sqlite3.IntegrityError as error:
-            row = db.execute(
-                "SELECT owner FROM leases WHERE kind = ? AND key = ?", (lease.kind, lease.key)
-            ).fetchone()
+            row = db.execute("SELECT owner FROM leases WHERE kind = ? AND key = ?", (lease.kind, lease.key)).fetchone()
             raise PreconditionError(
                 "held",
                 f"{lease.kind} {lease.key} is held by {row['owner'] if row else 'somebody else'}",

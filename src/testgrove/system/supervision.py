@@ -1,0 +1,375 @@
+"""Running jobs whose whole process tree must be gone afterwards.
+
+A Supervisor is the client of one supervisor.py; supervised_run() borrows one for a long tool (uv, a checkout, a
+migration).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from testgrove.core.model import Secret
+from testgrove.errors import UnavailableError
+from testgrove.system.marks import Mark, end_marked, is_zombie, marks_of
+from testgrove.system.process import (
+    Call,
+    Completed,
+    ending_of,
+    not_executed,
+    scrubbed,
+    spawn_supervisor,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from testgrove.system.process import Child, Word
+
+_PR_SET_CHILD_SUBREAPER = 36
+_START_TIMEOUT = 30.0  # seconds in which a supervisor must have executed a job
+_CLOSE_TIMEOUT = 12.0  # a little more than the supervisor's own GIVE_UP
+_A_DAY = 86400.0
+_CANCEL_POLL = 0.05  # seconds between two looks at a cancel flag
+_CANCEL_GRACE = 5.0  # seconds that a cancelled tool has to tidy up
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a supervisor runs. output: a file that stdout and stderr are appended to, or None for nowhere.
+
+    timeout, grace: seconds; grace lies between TERM and KILL. user: uid and gid to run as (root only).
+    """
+
+    argv: Sequence[Word]
+    cwd: Path
+    env: Mapping[str, str | Secret]
+    output: Path | None = None
+    timeout: float | None = None
+    grace: float = 5.0
+    user: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """How a job ended. Times in seconds, CPU of the whole tree.
+
+    exit_code or signal is set, unless the job was lost or could not be ended.
+
+    survivors: what lived on after the job's own end, or could not be ended, as ``pid command line``.
+    lost: the supervisor died; nothing of the job is left, and nothing else is known.
+    """
+
+    exit_code: int | None = None
+    signal: int | None = None
+    timed_out: bool = False
+    cancelled: bool = False
+    duration: float = 0.0
+    user_cpu: float = 0.0
+    system_cpu: float = 0.0
+    max_rss_kb: int = 0
+    survivors: tuple[str, ...] = ()
+    lost: bool = False
+
+
+class Supervisor:
+    """A process that runs one job after the other for us; see supervisor.py. Made by start() only.
+
+    One thread starts jobs and waits; end() and kill() may be called from any. When this process dies, the
+    supervisor ends everything and itself. When the supervisor is killed, its orphans are known by its own
+    mark: their parent, session and environment may all have changed.
+    """
+
+    def __init__(self, process: Child, mark: Mark) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.mark = mark
+        self.busy = False
+        self._process = process
+        self._stdin, self._stdout = process.stdin, process.stdout
+        self._sending = threading.Lock()
+        self._buffer = b""
+        self._started = 0.0
+
+    @classmethod
+    def start(cls, mark: Mark | None = None) -> Supervisor:
+        """Start a supervisor without waiting for it. mark: its own, by default a new one."""
+        mark = mark or Mark.new()
+        process = spawn_supervisor(str(mark.value))
+        _issued[mark] = process.pid
+        return cls(process, mark)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take a job."""
+        return not self._stdin.closed and self._process.poll() is None
+
+    def start_job(self, job: Job) -> int:
+        """Start a job and return its pid.
+
+        Raises PreconditionError for what cannot be executed (``command-not-found``,
+        ``command-not-executable``, ``interpreter-missing``, ``cwd-missing``, ``output-refused``,
+        ``user-refused``) and UnavailableError (``supervisor-lost``).
+        """
+        if self.busy:
+            raise RuntimeError("the supervisor has a job already")
+        call = Call(job.argv, job.env)
+        self.busy, self._started = True, time.monotonic()
+        self._send({"run": {
+            "argv": call.words, "env": call.environ, "cwd": str(job.cwd),
+            "output": None if job.output is None else str(job.output.absolute()),
+            "timeout": job.timeout, "grace": job.grace, "user": job.user,
+        }})  # fmt: skip
+        reply = self._receive(_START_TIMEOUT)
+        if not reply:
+            self._lost()
+            raise UnavailableError("supervisor-lost", f"the supervisor died or hung before it started `{call}`")
+        if "failed" in reply:
+            self.busy = False
+            failed = reply["failed"]
+            raise not_executed(call, str(job.cwd), failed["errno"], failed["what"], "command-not-found")
+        return int(reply["started"])
+
+    def wait(self, timeout: float | None = None) -> JobResult | None:
+        """The job's result, or None when it has not ended after so many seconds."""
+        if not self.busy:
+            raise RuntimeError("the supervisor has no job")
+        reply = self._receive(timeout)
+        if reply is None:
+            return None
+        if not reply:
+            return self._lost()
+        self.busy = False
+        values = reply["ended"]
+        return JobResult(**values | {"survivors": tuple(values["survivors"])})
+
+    def end(self, grace: float) -> None:
+        """Ask for the job's end: TERM, grace seconds, KILL. A second call can only shorten the grace."""
+        self._send({"end": {"grace": grace}})
+
+    def kill(self) -> None:
+        """Let the supervisor kill its tree at once and exit. wait() returns the result."""
+        with self._sending, suppress(OSError):
+            self._stdin.close()
+
+    def close(self) -> None:
+        """kill(), and return when everything is gone. Raises UnavailableError where that cannot be had."""
+        if self._stdout.closed:
+            return
+        self.kill()
+        while self._receive(_CLOSE_TIMEOUT):
+            pass
+        self._bury()
+        self._stdout.close()
+        _issued.pop(self.mark, None)
+
+    def _bury(self) -> None:
+        """Reap the supervisor, which is about to exit, or else is killed; end and reap what it leaves."""
+        self._process.kill()
+        self._process.wait()
+        self.busy = False
+        end_marked(self.mark)
+        reap_orphans()
+
+    def _send(self, request: dict[str, Any]) -> None:
+        data = json.dumps(request).encode() + b"\n"
+        with self._sending, suppress(BrokenPipeError, ValueError):  # dead or killed: the next wait() tells
+            while data:
+                data = data[os.write(self._stdin.fileno(), data) :]
+
+    def _receive(self, timeout: float | None) -> dict[str, Any] | None:
+        """The next reply; None at the timeout; an empty one when the supervisor has died."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        poll = select.poll()
+        poll.register(self._stdout, select.POLLIN)
+        while b"\n" not in self._buffer:
+            left = _A_DAY if deadline is None else max(0.0, deadline - time.monotonic())
+            if not poll.poll(min(left, _A_DAY) * 1000):  # the kernel counts milliseconds in 31 bits
+                if deadline is None or time.monotonic() < deadline:
+                    continue
+                return None
+            data = os.read(self._stdout.fileno(), 1 << 16)
+            if not data:
+                return {}
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+    def _lost(self) -> JobResult:
+        self.kill()
+        self._bury()
+        return JobResult(lost=True, duration=time.monotonic() - self._started)
+
+
+_issued: dict[Mark, int] = {}  # the pids of this process's supervisors, by their marks
+
+
+def become_subreaper() -> None:
+    """Adopt the orphans of supervisors that die, instead of pid 1, so that they can be reaped."""
+    import ctypes  # noqa: PLC0415 - 4 ms that most commands need not spend
+
+    if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise UnavailableError("subreaper-refused", "the kernel does not let testgrove adopt orphaned processes")
+
+
+def reap_orphans() -> int:
+    """Reap the dead that our supervisors left to us, and return how many.
+
+    Only they: a child of somebody else in this process would lose its exit status.
+    """
+    reaped = 0
+    supervisors = set(_issued.values())
+    for pid in _children():
+        if pid not in supervisors and is_zombie(pid) and not _issued.keys().isdisjoint(marks_of(pid)):
+            with suppress(ChildProcessError):  # another thread was faster
+                reaped += os.waitpid(pid, os.WNOHANG)[0] == pid
+    return reaped
+
+
+def _children() -> Iterable[int]:
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            yield from map(int, (task / "children").read_bytes().split())
+
+
+class SupervisorPool:
+    """Supervisors to borrow, from any thread.
+
+    on_start: told the mark of each supervisor before it starts, so that it can be recorded.
+    """
+
+    def __init__(self, on_start: Callable[[Mark], None] | None = None) -> None:
+        self._on_start = on_start
+        self._lock = threading.Lock()
+        self._idle: list[Supervisor] = []
+        self._lent: set[Supervisor] = set()
+        self._closed = False
+
+    @contextmanager
+    def borrow(self) -> Iterator[Supervisor]:
+        """A supervisor without a job. One that still has a job afterwards, or has died, is not reused."""
+        supervisor = self._take()
+        try:
+            yield supervisor
+        finally:
+            with self._lock:
+                self._lent.discard(supervisor)
+                reusable = supervisor.alive and not supervisor.busy and not self._closed
+                if reusable:
+                    self._idle.append(supervisor)
+            if not reusable:
+                supervisor.close()
+
+    def _take(self) -> Supervisor:
+        with self._lock:
+            if self._closed:
+                raise _pool_closed()
+            while self._idle:
+                supervisor = self._idle.pop()
+                if supervisor.alive:
+                    self._lent.add(supervisor)
+                    return supervisor
+                supervisor.close()
+        mark = Mark.new()
+        if self._on_start:
+            self._on_start(mark)
+        supervisor = Supervisor.start(mark)
+        with self._lock:
+            if not self._closed:
+                self._lent.add(supervisor)
+                return supervisor
+        supervisor.close()
+        raise _pool_closed()
+
+    def close(self) -> None:
+        """End all supervisors. A borrowed one kills its job; its borrower sees a cancelled result."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            for supervisor in self._lent:
+                supervisor.kill()
+        for supervisor in idle:
+            supervisor.kill()  # all at once, and only then wait for each
+        for supervisor in idle:
+            supervisor.close()
+
+
+def _pool_closed() -> UnavailableError:
+    return UnavailableError("pool-closed", "testgrove is ending and starts nothing any more")
+
+
+def supervised_run(
+    pool: SupervisorPool,
+    argv: Sequence[Word],
+    *,
+    cwd: str | Path | None = None,
+    env: Mapping[str, str | Secret] | None = None,
+    timeout: float = 1800.0,
+    log: Path | None = None,
+    check: bool = True,
+    user: tuple[int, int] | None = None,
+    cancel: threading.Event | None = None,
+) -> Completed:
+    """Run a long tool under a supervisor; stdout holds stdout and stderr as they came, stderr is empty.
+
+    env: by default scrubbed(). log: a file that the output is appended to as well. user: uid and gid to run as (root
+    only). cancel: ends the tool when set. Raises PreconditionError as Supervisor.start_job() does, and
+    UnavailableError (``tool-timeout``, ``tool-cancelled``, ``tool-lost``; with check, ``tool-failed``).
+    """
+    call = Call(argv, env)
+    with _capture(log) as (path, read), pool.borrow() as supervisor:
+        supervisor.start_job(
+            Job(argv, Path(cwd or ".").absolute(), scrubbed() if env is None else env, path, timeout, user=user)
+        )
+        result = _await(supervisor, cancel)
+        output = text_of(read())
+    code = result.exit_code if result.exit_code is not None else -(result.signal or signal.SIGKILL)
+    if result.lost:
+        raise call.failure("tool-lost", "was lost: its supervisor was killed", output)
+    if result.timed_out:
+        raise call.failure("tool-timeout", f"did not end within {timeout:g} s", output)
+    if result.cancelled:
+        raise call.failure("tool-cancelled", "was cancelled", output)
+    if check and code != 0:
+        raise call.failure("tool-failed", ending_of(code), output, code)
+    return Completed(call.shown, code, output, "")
+
+
+def _await(supervisor: Supervisor, cancel: threading.Event | None) -> JobResult:
+    told = False
+    while (result := supervisor.wait(None if cancel is None or told else _CANCEL_POLL)) is None:
+        if cancel is not None and cancel.is_set():
+            supervisor.end(_CANCEL_GRACE)
+            told = True
+    return result
+
+
+@contextmanager
+def _capture(log: Path | None) -> Iterator[tuple[Path, Callable[[], bytes]]]:
+    """A file for a tool's output, and a function that reads what this tool wrote.
+
+    Without a log it has no name on disk, so that nothing is left of it when testgrove is killed.
+    """
+    if log is not None:
+        start = log.stat().st_size if log.exists() else 0
+        yield log, lambda: log.read_bytes()[start:]
+        return
+    fd = os.memfd_create("testgrove-output")
+    try:
+        yield Path(f"/proc/{os.getpid()}/fd/{fd}"), lambda: os.pread(fd, os.fstat(fd).st_size, 0)
+    finally:
+        os.close(fd)

@@ -1,0 +1,215 @@
+"""A small project of a test's own, and testgrove run in it as its user runs it: by its command line.
+
+State, cache, scratch and ports are the test's own, so that tests that run at the same time never meet.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from auditor import Auditor, git
+
+TESTGROVE = (sys.executable, "-m", "testgrove")
+FILES = {"README.md": "A project.\n", "src/code.py": "VALUE = 1\n", "tests/test_code.py": "def test_it(): pass\n"}
+_SPAN = 300  # ports for each grove
+_GROVES = 8  # for each xdist worker, before the ranges come round again
+_counter = itertools.count()
+
+
+@dataclass
+class Grove:
+    """A repository `.repo` and what belongs to it under `.base`. pids: every testgrove command started here."""
+
+    base: Path
+    repo: Path
+    ports: range
+    servers: range
+    pids: list[int] = field(default_factory=list)
+    started: float = field(default_factory=time.time)
+
+    @property
+    def root(self) -> Path:
+        """The folder of the worktrees."""
+        return self.repo.parent / f"{self.repo.name}-worktrees"
+
+    @property
+    def state(self) -> Path:
+        return self.base / "state"
+
+    @property
+    def cache(self) -> Path:
+        return self.base / "cache"
+
+    @property
+    def scratch(self) -> Path:
+        return self.base / f"{self.base.name}-s"
+
+    @property
+    def memory(self) -> Path:
+        return Path("/dev/shm") / self.scratch.name
+
+    @property
+    def artifacts(self) -> Path:
+        return self.repo / "test-artifacts"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """This process's environment, with folders of our own and nothing of pytest's."""
+        dropped = re.compile(r"GIT_|TESTGROVE_|PYTEST_|COV_|COVERAGE_")
+        kept = {name: value for name, value in os.environ.items() if not dropped.match(name)}
+        return kept | {
+            "TESTGROVE_STATE_DIR": str(self.state),
+            "TESTGROVE_CACHE_DIR": str(self.cache),
+            "TESTGROVE_SCRATCH_DIR": str(self.scratch),
+        }
+
+    def start(
+        self,
+        *arguments: str,
+        program: Sequence[str] = TESTGROVE,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        output: int = subprocess.PIPE,
+    ) -> subprocess.Popen[str]:
+        """Start a testgrove command in a session of its own, as a terminal would, and do not wait for it."""
+        process = subprocess.Popen(
+            [*program, *arguments],
+            cwd=cwd or self.repo,
+            env=self.env | dict(env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            text=True,
+            start_new_session=True,
+        )
+        self.pids.append(process.pid)
+        return process
+
+    def run(
+        self,
+        *arguments: str,
+        check: bool = True,
+        timeout: float = 120.0,
+        program: Sequence[str] = TESTGROVE,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a testgrove command to its end. check: fail, with what it said, unless its exit status is 0."""
+        with self.start(*arguments, program=program, cwd=cwd, env=env) as process:
+            try:
+                out, err = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        done = subprocess.CompletedProcess(arguments, process.returncode, out, err)
+        assert not check or done.returncode == 0, said(done)
+        return done
+
+    def json(self, *arguments: str, **options: Any) -> dict[str, Any]:
+        """The document that a command prints with --json."""
+        document: dict[str, Any] = json.loads(self.run(*arguments, "--json", **options).stdout)
+        return document
+
+    def create(self, purpose: str, identifier: str, *more: str, branch: str = "main", **options: Any) -> Any:
+        """`testgrove create`, without an environment unless `more` is given."""
+        words = ("--purpose", purpose, "--identifier", identifier, "--branch", branch, *(more or ("--no-env",)))
+        return self.run("create", *words, **options)
+
+    def worktrees(self) -> dict[str, dict[str, Any]]:
+        """What `testgrove list` says, by id."""
+        return {entry["id"]: entry for entry in self.json("list")["worktrees"]}
+
+    def registry(self) -> dict[str, Any]:
+        """The registry view in the main checkout."""
+        document: dict[str, Any] = json.loads((self.repo / "worktrees_registry.json").read_text())
+        return document
+
+    def runs(self) -> list[Path]:
+        """The folders of the runs, oldest first."""
+        return sorted(path.parent for path in self.artifacts.glob("*/events.jsonl") if path.parent.name != "latest")
+
+    def git(self, *words: str) -> str:
+        """Plain git in the repository."""
+        return git(self.repo, *words)
+
+    def write(self, files: Mapping[str, str], *, commit: str = "") -> None:
+        """Write files into the repository; with a message, commit them."""
+        for name, text in files.items():
+            path = self.repo / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        if commit:
+            self.git("add", "--all")
+            self.git("commit", "--quiet", "--message", commit)
+
+    def auditor(self, *others: Grove) -> Auditor:
+        """An auditor of this grove, and of others that share its folders."""
+        groves = (self, *others)
+        return Auditor(
+            repositories=[grove.repo for grove in groves],
+            places=list(dict.fromkeys(place for g in groves for place in (g.scratch, g.memory, g.root))),
+            ports=tuple(span for grove in groves for span in (grove.ports, grove.servers)),
+            makers=lambda: {pid for grove in groves for pid in grove.pids},
+            since=min(grove.started for grove in groves),
+        )
+
+    def sibling(self, name: str, **options: Any) -> Grove:
+        """Another project of the same user."""
+        return plant(self.base, name, ports=self.ports, servers=self.servers, **options)
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    """A command's exit status and words, for an assertion's message."""
+    return f"{' '.join(done.args)}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+
+
+def plant(
+    base: Path,
+    name: str = "project",
+    *,
+    files: Mapping[str, str] = FILES,
+    config: str = "",
+    ports: range | None = None,
+    servers: range | None = None,
+) -> Grove:
+    """Make a repository with one commit, on branch main. config: the text of its testgrove.toml, without ports."""
+    low, middle, high = _port_span()
+    grove = Grove(base, base / name, ports or range(low, middle), servers or range(middle, high))
+    grove.repo.mkdir(parents=True)
+    git(grove.repo, "init", "--quiet", "--initial-branch=main")
+    for key, value in (("user.name", "A Tester"), ("user.email", "tester@example.invalid"), ("gc.auto", "0")):
+        git(grove.repo, "config", key, value)
+    spans = {"range": grove.ports, "servers": grove.servers}
+    table = "\n[ports]\n" + "".join(f'{key} = "{s.start}-{s.stop - 1}"\n' for key, s in spans.items())
+    grove.write({**files, "testgrove.toml": config + table}, commit="A project")
+    return grove
+
+
+def _port_span() -> tuple[int, int, int]:
+    """Ports below the ephemeral ones, for this xdist worker and this grove."""
+    worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or "0") % 5
+    low = 20000 + (worker * _GROVES + next(_counter) % _GROVES) * _SPAN
+    return low, low + _SPAN - 50, low + _SPAN
+
+
+def new_base() -> Path:
+    """A folder with a short path (Unix sockets), for a grove or several."""
+    return Path(tempfile.mkdtemp(prefix="tg-", dir="/tmp"))
+
+
+def uproot(base: Path) -> None:
+    """Delete a base, and what it has in memory."""
+    shutil.rmtree(base, ignore_errors=True)
+    shutil.rmtree(Path("/dev/shm") / f"{base.name}-s", ignore_errors=True)
