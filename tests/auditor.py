@@ -13,6 +13,7 @@ import re
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,12 +42,18 @@ class Audit:
 
 @dataclass
 class Auditor:
-    """places: every folder that the test lets testgrove write to outside of repositories (scratch, memory, roots)."""
+    """places: every folder that the test lets testgrove write to outside of repositories (scratch, memory, roots).
+
+    makers: the pids of the testgrove commands that the test started, which stand in the marks that they gave.
+    since: when it began; pids are used again.
+    """
 
     repositories: list[Path]
     places: list[Path]
     ports: tuple[range, ...] = ()
     ignore_pids: frozenset[int] = frozenset()
+    makers: Callable[[], set[int]] = set
+    since: float = 0.0
 
     def audit(self) -> Audit:
         """Everything, parked and ready worktrees included."""
@@ -112,7 +119,7 @@ class Auditor:
         try:
             if process.status() == psutil.STATUS_ZOMBIE:
                 return False
-            if any(inside(Path(process.cwd()), place) for place in self.places):
+            if any(inside(Path(process.cwd()), place) for place in self.places) or self._was_marked_here(process.pid):
                 return True
             words = [*_cmdline(process), *(f"{k}={v}" for k, v in process.environ().items() if k != "PATH")]
         except (psutil.Error, OSError):
@@ -120,6 +127,12 @@ class Auditor:
         if not any(str(place) in word for place in self.places for word in words):
             return False
         return is_marked(process.pid) or any(str(place) in word for place in self.places for word in _cmdline(process))
+
+    def _was_marked_here(self, pid: int) -> bool:
+        """Whether one of the test's own commands marked it: that is all there is to see of a daemon that cleared its
+        environment and went to another folder."""
+        makers = self.makers()
+        return any(maker in makers and when >= self.since - 1 for maker, when in marks(pid))
 
     def _listeners(self, processes: list[psutil.Process]) -> list[str]:
         pids = {process.pid for process in processes}
@@ -144,14 +157,21 @@ class Auditor:
         return sorted(found)
 
 
-def is_marked(pid: int) -> bool:
-    """Whether a process carries a mark of testgrove's in its resource limits."""
+def marks(pid: int) -> list[tuple[int, float]]:
+    """The marks of testgrove's in a process's resource limits: who made each (a pid), and when."""
     try:
         text = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
     except OSError:
-        return False
+        return []
     found = re.findall(r"^Max (?:realtime timeout|file locks)\s+(\S+)\s+(\S+)", text, re.MULTILINE)
-    return any(word.isdigit() and int(word) >> 56 == MARK_PREFIX for pair in found for word in pair)
+    values = [int(word) for pair in found for word in pair if word.isdigit()]
+    mine = [value & (1 << 56) - 1 for value in values if value >> 56 == MARK_PREFIX]
+    return [(value & (1 << 22) - 1, ((1 << 34) - 1 - (value >> 22)) / 4) for value in mine]
+
+
+def is_marked(pid: int) -> bool:
+    """Whether a process carries a mark of testgrove's in its resource limits."""
+    return bool(marks(pid))
 
 
 def marked_processes() -> list[str]:

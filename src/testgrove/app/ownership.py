@@ -24,7 +24,7 @@ class Findings:
 
     @classmethod
     def nothing(cls) -> Findings:
-        """For a worktree whose folder is gone."""
+        """For a worktree whose checkout is gone."""
         return cls()
 
     def summary(self) -> str:
@@ -51,8 +51,8 @@ class Findings:
 def examine(project: Project, row: Row) -> Findings:
     """Look at a worktree: git's view of it, its manifest, and the commits that only it knows."""
     path = Path(row["path"])
-    if not path.is_dir():
-        return Findings.nothing()
+    if not git.is_checkout(project.repository, path):
+        return Findings.nothing()  # what is there instead is not ours, and is left alone
     state = git.status(path)
     found = classify(
         files.entries(path, [*state.untracked, *state.nested]),
@@ -62,14 +62,19 @@ def examine(project: Project, row: Row) -> Findings:
         manifest=_manifest(row),
         collect=project.settings.collect,
     )
-    users = [f"{name} ({why})" for name, why in found.theirs]
+    users = [f"{printable(name)} ({why})" for name, why in found.theirs]
     users += [
-        f"commit {commit.sha[:10]} {commit.subject} (on no branch)"
+        f"commit {commit.sha[:10]} {printable(commit.subject)} (on no branch)"
         for commit in git.foreign_commits(path, row["own_commits"])
     ]
     if state.operation:
         users.append(f"{state.operation} that is not finished")
     return Findings(tuple(users), found.outputs)
+
+
+def printable(text: str) -> str:
+    """A name as one line of text: line breaks, control characters and stray bytes as escapes."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _manifest(row: Row) -> Manifest | None:

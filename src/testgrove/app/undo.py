@@ -49,12 +49,11 @@ def _is_ours(path: Path, repository: git.Repository | None) -> bool:
     """Whether the folder is a checkout of ours, perhaps half made; a folder that somebody put there is not."""
     if not path.is_dir() or path.is_symlink():
         return False
+    pointer = (path / ".git").is_file()
     entries = {entry.name for entry in path.iterdir()}
-    if not entries - {".git"}:  # `git worktree add` was killed; nobody has put anything there yet
-        return True
-    if repository is None:
-        return ".git" in entries
-    return any(record.path.resolve() == path.resolve() for record in git.checkouts(repository))
+    if not entries or (pointer and entries == {".git"}):
+        return True  # `git worktree add` was killed; nobody has put anything there yet
+    return pointer if repository is None else git.is_checkout(repository, path)
 
 
 def _to_trash(holder: Holder, path: Path) -> None:

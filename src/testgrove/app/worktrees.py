@@ -92,6 +92,10 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
             hint=f"testgrove remove {spec.id}   or choose another --identifier",
         )
     row = records.take(project, holder, known, WorktreeStatus.PARKED)
+    if not git.is_checkout(project.repository, Path(row["path"])):  # somebody deleted it by hand: begin anew
+        undo(holder, records.leases_of(project.store, row))
+        records.delete(project.store, row)
+        return records.insert(project, holder, spec, run=run, plan=lifecycle.create(spec, recycled=False)), False
     try:
         findings = examine(project, row)
         findings.require_nothing_of_the_users(row, "recycled")
@@ -177,7 +181,7 @@ def remove(project: Project, holder: Holder, name: str, *, force: bool = False) 
 
 def _check_removal(project: Project, row: Row, *, force: bool) -> None:
     try:
-        findings = examine(project, row) if Path(row["path"]).exists() else Findings.nothing()
+        findings = _findings(project, row, force=force)
         if not force:
             findings.require_nothing_of_the_users(row, "removed")
         collect_outputs(project, row, findings)
@@ -185,6 +189,15 @@ def _check_removal(project: Project, row: Row, *, force: bool) -> None:
         records.update(project.store, row, holder=None)
         raise
     records.update(project.store, row, status=WorktreeStatus.REMOVING)
+
+
+def _findings(project: Project, row: Row, *, force: bool) -> Findings:
+    try:
+        return examine(project, row)
+    except TestgroveError:
+        if force:
+            return Findings.nothing()  # git cannot read it any more, and the user has said to lose it
+        raise
 
 
 @dataclass(frozen=True)
@@ -211,7 +224,10 @@ def cleanup_candidates(project: Project, max_age_hours: float) -> list[Candidate
 def _why_kept(project: Project, row: Row) -> str:
     if row["holder"] is not None or row["status"] not in (WorktreeStatus.READY, WorktreeStatus.PARKED):
         return f"is {row['status']}"
-    findings = examine(project, row)
+    try:
+        findings = examine(project, row)
+    except TestgroveError as error:
+        return f"cannot be examined: {error.message}"
     return findings.summary() if findings.users else ""
 
 

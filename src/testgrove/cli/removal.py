@@ -30,9 +30,11 @@ def remove_command(*, worktrees: tuple[str, ...], force: bool, directory: Path, 
         first: TestgroveError | None = None
         for name in dict.fromkeys(worktrees):
             try:
-                removed = str(remove(project, holder, name, force=force).id)
-                gone.append(removed)
-                say(f"removed {removed}", quiet=quiet)
+                removed = remove(project, holder, name, force=force)
+                gone.append(str(removed.id))
+                say(f"removed {removed.id}", quiet=quiet)
+                if removed.path.exists():
+                    say(f"note: {removed.path} is left: something else is there now", quiet=quiet)
             except TestgroveError as error:
                 if len(worktrees) == 1:
                     raise

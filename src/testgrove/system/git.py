@@ -1,6 +1,6 @@
 """git: repositories, refs, snapshots, checkouts and their state, by porcelain output and exit codes."""
 
-from testgrove.system.git_checkouts import add_checkout, detach, populate, remove_checkout, retarget
+from testgrove.system.git_checkouts import add_checkout, detach, is_checkout, populate, remove_checkout, retarget
 from testgrove.system.git_repository import (
     CheckoutRecord,
     Repository,
@@ -33,6 +33,7 @@ __all__ = [
     "discover",
     "exclude",
     "foreign_commits",
+    "is_checkout",
     "listed_files",
     "populate",
     "remove_checkout",

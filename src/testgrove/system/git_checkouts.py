@@ -140,6 +140,14 @@ def remove_checkout(repository: Repository, path: Path, on_wait: OnWait | None =
         _forget_half_made(repository, path)
 
 
+def is_checkout(repository: Repository, path: Path) -> bool:
+    """Whether the folder at path is this repository's checkout: its ``.git`` file and git's record name each other.
+
+    A clone, or any other folder, that somebody put where a checkout was is none.
+    """
+    return any(_points_to(path, record) for record in _records_of(repository, path))
+
+
 def _forget_half_made(repository: Repository, path: Path) -> None:
     """Remove what is left of a path's records: those that git itself cannot read any more."""
     with explained("remove git's record of", path):
@@ -179,7 +187,7 @@ def _is_half_made(record: Path) -> bool:
 
 
 def _points_to(path: Path, record: Path) -> bool:
-    return _same(Path(_first_line(path / ".git").removeprefix("gitdir: ") or "/"), record)
+    return _same(path / (_first_line(path / ".git").removeprefix("gitdir: ") or "/"), record)
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     Word = str | os.PathLike[str] | Secret
 
 Child = subprocess.Popen[bytes]
-ChildStillRuns = subprocess.TimeoutExpired
 
 # What points at somebody else's code, repository or database. A trailing star stands for anything.
 SCRUBBED = (

@@ -1,0 +1,163 @@
+"""Projects that nobody here wrote: `testgrove test` with no configuration finds and reports what plain pytest does."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from auditor import git
+from grove import Grove, new_base, said, uproot
+from uv import find_uv_bin
+
+from testgrove.system import interpreters
+from testgrove.system.process import run
+
+PYTHONS = ("3.11", "3.12")
+# Says which tests there were and how each ended, with nothing of testgrove's.
+RECORDER = """
+import os
+worst = {}
+order = ["passed", "xpassed", "skipped", "xfailed", "failed", "error"]
+
+def note(nodeid, outcome):
+    worst[nodeid] = max(worst.get(nodeid, "passed"), outcome, key=order.index)
+
+def pytest_runtest_logreport(report):
+    expected = hasattr(report, "wasxfail")
+    if report.failed:
+        note(report.nodeid, "failed" if report.when == "call" else "error")
+    elif report.skipped:
+        note(report.nodeid, "xfailed" if expected else "skipped")
+    else:
+        note(report.nodeid, "xpassed" if expected and report.when == "call" else "passed")
+
+def pytest_collectreport(report):
+    if not report.passed:
+        note(report.nodeid, "error" if report.failed else "skipped")
+
+def pytest_unconfigure():
+    with open(os.environ["RECORDER_FILE"], "w", encoding="utf-8") as file:
+        file.write("".join(f"{outcome} {nodeid!r}\\n" for nodeid, outcome in sorted(worst.items())))
+"""
+
+
+@dataclass(frozen=True)
+class RealProject:
+    """install: what its contributors type, after `uv venv`."""
+
+    requirement: str
+    install: tuple[str, ...]
+    least: int
+
+    @property
+    def name(self) -> str:
+        return self.requirement.partition("==")[0]
+
+
+PROJECTS = (
+    RealProject("attrs==26.1.0", ("pip", "install", "-e", ".", "--group", "tests"), 1300),
+    RealProject("sqlparse==0.6.1", ("pip", "install", "-e", ".", "pytest"), 500),
+    RealProject("markupsafe==3.0.4", ("pip", "install", "-e", ".", "pytest"), 70),
+    RealProject("jaraco.functools==4.6.0", ("pip", "install", "-e", ".[test]"), 35),
+)
+
+
+def environ() -> dict[str, str]:
+    dropped = re.compile(r"GIT_|TESTGROVE_|PYTEST_|COV_|COVERAGE_|VIRTUAL_ENV|PYTHON(PATH|HOME|DONTWRITEBYTECODE)")
+    return {name: value for name, value in os.environ.items() if not dropped.match(name)}
+
+
+def execute(*command: str | Path, cwd: Path, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, env=environ() | more, text=True, capture_output=True, timeout=240
+    )
+    assert not check or done.returncode == 0, said(done)
+    return done
+
+
+@pytest.fixture
+def base():
+    folder = new_base()
+    yield folder
+    uproot(folder)
+
+
+@pytest.fixture(scope="session")
+def pip(tmp_path_factory):
+    """pip, which can download a source distribution (uv cannot)."""
+    folder = tmp_path_factory.mktemp("pip")
+    execute(find_uv_bin(), "venv", "--quiet", "--seed", "--python", sys.executable, folder / "venv", cwd=folder)
+    return folder / "venv/bin/pip"
+
+
+@pytest.fixture
+def repository(request, base, pip):
+    """The source distribution, as a repository whose one commit holds everything that the project does not ignore."""
+    words = ("download", "--quiet", "--no-deps", "--no-binary", request.param.name, request.param.requirement)
+    execute(pip, *words, cwd=base)
+    (archive,) = base.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        tar.extractall(base / "unpacked", filter="data")
+    (unpacked,) = (base / "unpacked").iterdir()
+    repo = unpacked.rename(base / request.param.name)
+    git(repo, "init", "--quiet", "--initial-branch=main")
+    for key, value in (("user.name", "A Tester"), ("user.email", "tester@example.invalid")):
+        git(repo, "config", key, value)
+    git(repo, "add", "--all")
+    git(repo, "commit", "--quiet", "--message", "As released")
+    return repo
+
+
+def plain_outcomes(project: RealProject, repo: Path, base: Path, python: str) -> set[tuple[str, str]]:
+    """What pytest says in a copy with an environment made by hand."""
+    copy = base / f"plain-{python}"
+    git(base, "clone", "--quiet", str(repo), str(copy))
+    interpreter = interpreters.find(python, requires=None, pinned=None, run=run).path
+    execute(find_uv_bin(), "venv", "--quiet", "--python", interpreter, ".venv", cwd=copy)
+    execute(find_uv_bin(), *project.install, "--quiet", "--python", copy / ".venv/bin/python", cwd=copy)
+    recorder = base / "recorder"
+    recorder.mkdir(exist_ok=True)
+    (recorder / "plain_recorder.py").write_text(RECORDER)
+    record = base / f"outcomes-{python}"
+    path = f"{copy / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
+    # Without -p no:cacheprovider: testgrove changes nothing about a run either.
+    words = (copy / ".venv/bin/pytest", "-p", "plain_recorder")
+    done = execute(
+        *words, cwd=copy, check=False, PYTHONPATH=str(recorder), RECORDER_FILE=str(record), PATH=path
+    )
+    assert done.returncode in (0, 1), said(done)
+    lines = record.read_text(encoding="utf-8").splitlines()
+    return {(nodeid, outcome) for outcome, _, nodeid in (line.partition(" ") for line in lines)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("project", "repository"), [(each, each) for each in PROJECTS], indirect=["repository"], ids=lambda p: p.name
+)
+def test_the_same_tests_end_in_the_same_way_as_in_plain_pytest(project, repository, base):
+    grove = Grove(base, repository, range(8001, 9000), range(15001, 16000))
+    before = git(repository, "status", "--porcelain", "--ignored")
+
+    done = grove.run("test", *(word for python in PYTHONS for word in ("--python", python)), "--json",
+                     check=False, timeout=280, env=UNSET)  # fmt: skip
+
+    report = grove.report(done)
+    cells = {cell["python"]: cell for cell in report["cells"]}
+    assert set(cells) == set(PYTHONS)
+    for python in PYTHONS:
+        (attempt,) = cells[python]["attempts"]
+        found = [(repr(test["nodeid"]), test["outcome"]) for test in attempt["tests"]]
+        expected = plain_outcomes(project, repository, base, python)
+        assert len(expected) >= project.least
+        assert len(found) == len(set(found))
+        assert set(found) == expected
+    bad = any(outcome in ("failed", "error") for _, outcome in expected)
+    assert done.returncode == (1 if bad else 0)
+    assert git(repository, "status", "--porcelain", "--ignored") == before
+    grove.auditor().assert_no_leftovers()
