@@ -42,9 +42,9 @@ def _required_or_skip(backend: str, error: PreconditionError) -> None:
 
 @pytest.fixture(scope="session")
 def require_postgres():
-    """The PostgreSQL binaries of this machine."""
+    """The PostgreSQL binaries of this machine; TESTGROVE_TEST_POSTGRES asks for a version."""
     try:
-        return find_postgres()
+        return find_postgres(os.environ.get("TESTGROVE_TEST_POSTGRES", ""))
     except PreconditionError as error:
         return _required_or_skip("postgres", error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from auditor import git
-from grove import Grove, new_base, said, uproot
 from uv import find_uv_bin
 
+from auditor import git
+from grove import TESTGROVE, Grove, new_base, said, uproot
 from testgrove.system import interpreters
 from testgrove.system.process import run
 
 PYTHONS = ("3.11", "3.12")
+# testgrove, with byte code as everybody has it
+PROGRAM = ("env", "-u", "PYTHONDONTWRITEBYTECODE", *TESTGROVE)
 # Says which tests there were and how each ended, with nothing of testgrove's.
 RECORDER = """
 import os
@@ -75,7 +78,7 @@ def environ() -> dict[str, str]:
 
 def execute(*command: str | Path, cwd: Path, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        list(map(str, command)), cwd=cwd, env=environ() | more, text=True, capture_output=True, timeout=240
+        list(map(str, command)), check=False, cwd=cwd, env=environ() | more, text=True, capture_output=True, timeout=240
     )
     assert not check or done.returncode == 0, said(done)
     return done
@@ -126,11 +129,8 @@ def plain_outcomes(project: RealProject, repo: Path, base: Path, python: str) ->
     (recorder / "plain_recorder.py").write_text(RECORDER)
     record = base / f"outcomes-{python}"
     path = f"{copy / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
-    # Without -p no:cacheprovider: testgrove changes nothing about a run either.
     words = (copy / ".venv/bin/pytest", "-p", "plain_recorder")
-    done = execute(
-        *words, cwd=copy, check=False, PYTHONPATH=str(recorder), RECORDER_FILE=str(record), PATH=path
-    )
+    done = execute(*words, cwd=copy, check=False, PYTHONPATH=str(recorder), RECORDER_FILE=str(record), PATH=path)
     assert done.returncode in (0, 1), said(done)
     lines = record.read_text(encoding="utf-8").splitlines()
     return {(nodeid, outcome) for outcome, _, nodeid in (line.partition(" ") for line in lines)}
@@ -138,16 +138,19 @@ def plain_outcomes(project: RealProject, repo: Path, base: Path, python: str) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("project", "repository"), [(each, each) for each in PROJECTS], indirect=["repository"], ids=lambda p: p.name
+    ("project", "repository"),
+    [pytest.param(each, each, id=each.name) for each in PROJECTS],
+    indirect=["repository"],
 )
 def test_the_same_tests_end_in_the_same_way_as_in_plain_pytest(project, repository, base):
     grove = Grove(base, repository, range(8001, 9000), range(15001, 16000))
-    before = git(repository, "status", "--porcelain", "--ignored")
+    before = git(repository, "status", "--porcelain")
 
-    done = grove.run("test", *(word for python in PYTHONS for word in ("--python", python)), "--json",
-                     check=False, timeout=280, env=UNSET)  # fmt: skip
+    words = ("test", *(word for python in PYTHONS for word in ("--python", python)), "--json")
+    done = grove.run(*words, check=False, timeout=280, program=PROGRAM)
 
-    report = grove.report(done)
+    assert done.stdout, said(done)
+    report = json.loads(done.stdout)
     cells = {cell["python"]: cell for cell in report["cells"]}
     assert set(cells) == set(PYTHONS)
     for python in PYTHONS:
@@ -159,5 +162,5 @@ def test_the_same_tests_end_in_the_same_way_as_in_plain_pytest(project, reposito
         assert set(found) == expected
     bad = any(outcome in ("failed", "error") for _, outcome in expected)
     assert done.returncode == (1 if bad else 0)
-    assert git(repository, "status", "--porcelain", "--ignored") == before
+    assert git(repository, "status", "--porcelain") == before
     grove.auditor().assert_no_leftovers()

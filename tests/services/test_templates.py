@@ -123,13 +123,13 @@ def build(access):
     migrate(access)
     time.sleep(pause)
 
-print(Kit(find_postgres(), folder, LocalLauncher(), port).template("1" * 32, build).path)
+print(Kit(find_postgres(sys.argv[5]), folder, LocalLauncher(), port).template("1" * 32, build).path)
 """
 
 
 def builder(kit, pause):
     tests = Path(__file__).parent.parent
-    argv = [sys.executable, "-c", BUILDER, tests, kit.folder, kit.port, pause]
+    argv = [sys.executable, "-c", BUILDER, tests, kit.folder, kit.port, pause, kit.binaries.version]
     return subprocess.Popen([str(part) for part in argv], stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 

@@ -12,6 +12,7 @@ from threading import Event as Flag
 from testgrove.app import records, worktrees
 from testgrove.app.creation import Creation, Target, foreign_checkouts
 from testgrove.app.holder import Holder
+from testgrove.app.junit_input import read_junit
 from testgrove.app.project import Project
 from testgrove.app.run_databases import RunDatabases
 from testgrove.app.session_log import SessionLog
@@ -181,6 +182,9 @@ class Slot:
             )
         )
         result = self._follow(supervisor, log)
+        if cell.settings.junit and not log.facts.claimed:
+            for event in read_junit(creation.tree / cell.settings.junit, cell.key, attempt):
+                run.emit(event)
         ending = Ending(
             result.exit_code,
             result.signal,

@@ -174,6 +174,11 @@ def port_range(text: str) -> range:
     return range(int(match[1]), int(match[2]) + 1)
 
 
+def references(value: str) -> set[str]:
+    """The names that a value refers to as ``${NAME}``."""
+    return set(_REFERENCE.findall(value))
+
+
 def expand_env(values: dict[str, str], base: dict[str, str], *, source: str, partial: bool = False) -> dict[str, str]:
     """Replace ``${NAME}`` in values by each other and by base. Raises UsageError for a cycle or an unknown name.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from testgrove.core.config import Settings, expand_env
+from testgrove.core.config import Settings, expand_env, references
 from testgrove.core.model import DatabaseAccess, WorktreeId
 from testgrove.core.naming import compose_project_name, port_variable
+
+_DATABASE_VARIABLES = ("DATABASE_URL", "DATABASE_NAME", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "REDIS_URL")
 
 
 def variables(
@@ -16,7 +18,10 @@ def variables(
     databases: Mapping[str, DatabaseAccess],
     settings: Settings,
 ) -> dict[str, str]:
-    """All values, in the order of the file. Raises UsageError when a configured value refers to nothing."""
+    """All values, in the order of the file. Raises UsageError when a configured value refers to nothing.
+
+    One that refers to a port or a database that this worktree does not have is left out.
+    """
     values: dict[str, str] = {}
     if postgres := databases.get("postgres"):
         values |= {
@@ -35,4 +40,15 @@ def variables(
         "WORKTREE_ID": str(worktree),
         "COMPOSE_PROJECT_NAME": compose_project_name(worktree),
     }
-    return values | expand_env(settings.env, values, source="[tool.testgrove.env] '")
+    possible = {port_variable(name) for name in settings.ports.names} | set(_DATABASE_VARIABLES)
+    configured = _without(settings.env, absent=possible - values.keys())
+    return values | expand_env(configured, values, source="[tool.testgrove.env] '")
+
+
+def _without(configured: Mapping[str, str], absent: set[str]) -> dict[str, str]:
+    """The configured values but those that need a port or a database that this worktree does not have."""
+    kept = dict(configured)
+    while lacking := {name for name, value in kept.items() if absent & references(value)}:
+        absent = absent | lacking
+        kept = {name: value for name, value in kept.items() if name not in lacking}
+    return kept

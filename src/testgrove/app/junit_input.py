@@ -1,0 +1,46 @@
+"""The tests of a suite that is not pytest, read from the JUnit file it writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from testgrove.core.events import TestFinished, TestOutcome
+from testgrove.errors import PreconditionError
+
+_OUTCOMES: dict[str, TestOutcome] = {"failure": "failed", "error": "error", "skipped": "skipped"}
+
+
+def read_junit(path: Path, cell: str, attempt: int) -> Iterator[TestFinished]:
+    """The test cases of a JUnit file as events. Raises PreconditionError when it is missing or no XML."""
+    try:
+        root = ElementTree.parse(path).getroot()  # noqa: S314 - the project's own suite has written it
+    except (OSError, ElementTree.ParseError) as error:
+        raise PreconditionError(
+            "junit-unreadable",
+            f"the suite did not write a JUnit file that can be read at {path.name}: {error}",
+            hint="see the suite's output, and the key 'junit' of its configuration",
+        ) from error
+    for case in root.iter("testcase"):
+        found = next((child for child in case if child.tag in _OUTCOMES), None)
+        yield TestFinished(
+            t=time.time(),
+            cell=cell,
+            attempt=attempt,
+            nodeid="::".join(filter(None, [case.get("classname"), case.get("name")])) or "unnamed",
+            outcome="passed" if found is None else _OUTCOMES[found.tag],
+            duration=_seconds(case.get("time")),
+            message=(found.get("message") or "") if found is not None else "",
+            text=(found.text or "") if found is not None else "",
+            output=case.findtext("system-out") or "",
+            file=case.get("file") or "",
+        )
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,111 @@
+"""testgrove, with a SIGKILL of itself at a chosen step. `python killing.py ARGUMENT…` is `testgrove ARGUMENT…`.
+
+The steps are found by wrapping, from outside, what carries out a plan (actions) and what touches the machine
+(effects): nothing in testgrove knows of this. Each is logged with its number, so a run without a kill counts them all.
+
+KILLING_LOG: the file that the steps are appended to. KILLING_AT: ``action:7`` or ``effect:31``, or empty.
+KILLING_BASE: the folder below which file operations count.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections import Counter
+from contextlib import contextmanager
+
+LOG, AT, BASE = (os.environ.get(f"KILLING_{name}", "") for name in ("LOG", "AT", "BASE"))
+CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.utime", "shutil.move"}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_numbers: Counter[str] = Counter()
+_lock = threading.Lock()
+
+
+def step(kind: str, what: str) -> None:
+    """Count a step, and die if it is the one."""
+    with _lock:
+        _numbers[kind] += 1
+        here = f"{kind}:{_numbers[kind]}"
+        log = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(log, f"{here} {what}\n".encode())
+        os.close(log)
+        if here == AT:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def around(owner: object, name: str, kind: str, describe) -> None:
+    """Replace a function by itself with a step before and a step after."""
+    inner = getattr(owner, name)
+    call = inner.__func__ if isinstance(inner, type(step.__get__(step))) else inner
+
+    def stepping(*positional, **named):
+        what = describe(*positional, **named)
+        step(kind, f"before {what}")
+        result = call(*positional, **named)
+        step(kind, f"after {what}")
+        return result
+
+    setattr(owner, name, classmethod(stepping) if call is not inner else stepping)
+
+
+def wrap_actions() -> None:
+    """What a plan or a recovery is made of."""
+    from testgrove.app import creation, event_loop, recovery, slots, undo, worktrees
+
+    around(creation.Creation, "perform", "action", lambda _self, action: action)
+    around(undo, "_undo_one", "action", lambda _holder, _leases, lease: f"undo {lease.kind} of {_leases.owner[:9]}")
+    around(recovery, "_mend_worktree", "action", lambda _holder, row: f"mend {row['status']}")
+    around(recovery, "_finish_run", "action", lambda *_: "finish run")
+    around(worktrees, "collect_outputs", "action", lambda *_, **__: "collect outputs")
+    around(worktrees, "examine", "action", lambda *_: "examine")
+    around(worktrees, "_claim", "action", lambda *_: "claim")
+    around(worktrees.git, "detach", "action", lambda *_: "detach head")
+    around(worktrees.records, "set_parked", "action", lambda *_: "set parked")
+    around(worktrees.records, "delete", "action", lambda *_: "forget")
+    around(worktrees.records, "write_registry", "action", lambda *_: "write registry")
+    around(slots.Slot, "_attempt", "action", lambda *_: "attempt")
+    around(event_loop, "write_reports", "action", lambda *_: "write reports")
+
+
+def wrap_effects() -> None:
+    """Every change of the store, every process that is started, every change of files."""
+    from testgrove.system import process, store, supervision
+
+    around(process, "_popen", "effect", lambda call, *_: f"spawn {' '.join(call.words[-6:])}")
+    around(supervision.Supervisor, "start", "effect", lambda *_: "supervisor")
+    around(supervision.Supervisor, "start_job", "effect", lambda _self, job: f"job {job.argv[0]}")
+    around(supervision.Supervisor, "close", "effect", lambda *_: "end supervisor")
+    transaction = store.Store.transaction
+
+    @contextmanager
+    def stepping(self):
+        with transaction(self) as database:
+            yield database
+            step("effect", "before commit")
+        step("effect", "after commit")
+
+    store.Store.transaction = stepping
+    sys.addaudithook(_file_operation)
+
+
+def _file_operation(event: str, arguments: tuple) -> None:
+    if event == "open":
+        path, _, flags = arguments
+        if not isinstance(path, str) or not flags & WRITING or path == LOG:
+            return
+    elif event not in CHANGES:
+        return
+    path = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes | os.PathLike) else ""
+    if path.startswith((BASE, "/dev/shm/" + os.path.basename(BASE))) or not path.startswith("/"):
+        step("effect", f"before {event} {path.removeprefix(BASE)}")
+
+
+if __name__ == "__main__":
+    from testgrove.cli.main import main
+
+    if LOG:
+        wrap_actions()
+        wrap_effects()
+    main()
