@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from testgrove.core.outcome import Ending, SessionFacts, is_pytest, judge
+from testgrove.core.outcome import Ending, SessionFacts, is_pytest, judge, judge_junit
 
 
 def session(**outcomes: int) -> SessionFacts:
@@ -83,3 +83,18 @@ def test_a_command_that_is_not_pytest_is_judged_by_its_status():
 )
 def test_pytest_commands_are_recognised(command, expected):
     assert is_pytest(command) is expected
+
+
+@pytest.mark.parametrize(
+    ("counts", "status", "expected"),
+    [
+        ({"passed": 2}, "passed", "passed"),
+        ({"passed": 2, "failed": 1}, "passed", "failed"),
+        ({}, "passed", "error"),
+        ({"skipped": 2}, "passed", "skipped"),
+        ({"passed": 2}, "failed", "failed"),
+        ({}, "error", "error"),
+    ],
+)
+def test_a_junit_file_never_makes_a_status_better(counts, status, expected):
+    assert judge_junit(Counter(counts), status, "")[0] == expected

@@ -52,7 +52,7 @@ def around(owner: object, name: str, kind: str, describe) -> None:
 
 def wrap_actions() -> None:
     """What a plan or a recovery is made of."""
-    from testgrove.app import creation, event_loop, recovery, slots, undo, worktrees
+    from testgrove.app import creation, recovery, runs, slots, undo, worktrees
 
     around(creation.Creation, "perform", "action", lambda _self, action: action)
     around(undo, "_undo_one", "action", lambda _holder, _leases, lease: f"undo {lease.kind} of {_leases.owner[:9]}")
@@ -66,7 +66,7 @@ def wrap_actions() -> None:
     around(worktrees.records, "delete", "action", lambda *_: "forget")
     around(worktrees.records, "write_registry", "action", lambda *_: "write registry")
     around(slots.Slot, "_attempt", "action", lambda *_: "attempt")
-    around(event_loop, "write_reports", "action", lambda *_: "write reports")
+    around(runs, "write_reports", "action", lambda *_: "write reports")
 
 
 def wrap_effects() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
-from xml.etree import ElementTree
 
 from testgrove.core.events import TestFinished, TestOutcome
 from testgrove.errors import PreconditionError
@@ -16,8 +16,8 @@ _OUTCOMES: dict[str, TestOutcome] = {"failure": "failed", "error": "error", "ski
 def read_junit(path: Path, cell: str, attempt: int) -> Iterator[TestFinished]:
     """The test cases of a JUnit file as events. Raises PreconditionError when it is missing or no XML."""
     try:
-        root = ElementTree.parse(path).getroot()  # noqa: S314 - the project's own suite has written it
-    except (OSError, ElementTree.ParseError) as error:
+        root = ET.parse(path).getroot()  # noqa: S314 - the project's own suite has written it
+    except (OSError, ET.ParseError) as error:
         raise PreconditionError(
             "junit-unreadable",
             f"the suite did not write a JUnit file that can be read at {path.name}: {error}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -27,7 +28,7 @@ from testgrove.core.events import (
     Status,
 )
 from testgrove.core.model import WorktreeSpec
-from testgrove.core.outcome import Ending, is_pytest, judge
+from testgrove.core.outcome import Ending, is_pytest, judge, judge_junit
 from testgrove.core.plan import Cell
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system.plugin import injected_environment
@@ -182,9 +183,6 @@ class Slot:
             )
         )
         result = self._follow(supervisor, log)
-        if cell.settings.junit and not log.facts.claimed:
-            for event in read_junit(creation.tree / cell.settings.junit, cell.key, attempt):
-                run.emit(event)
         ending = Ending(
             result.exit_code,
             result.signal,
@@ -194,6 +192,8 @@ class Slot:
             cell.settings.timeout,
         )
         status, reason = judge(ending, log.facts, pytest=is_pytest(cell.settings.command))
+        if cell.settings.junit and not log.facts.claimed and status != "cancelled":
+            status, reason = self._judge_junit(creation.tree / cell.settings.junit, attempt, status, reason)
         run.emit(
             AttemptFinished(
                 t=time.time(),
@@ -209,6 +209,15 @@ class Slot:
             )
         )
         return status, reason
+
+    def _judge_junit(self, path: Path, attempt: int, status: Status, reason: str) -> tuple[Status, str]:
+        try:
+            events = list(read_junit(path, self.cell.key, attempt))
+        except PreconditionError as error:
+            return ("error", error.message) if status == "passed" else (status, reason)
+        for event in events:
+            self.run.emit(event)
+        return judge_junit(Counter(event.outcome for event in events), status, reason)
 
     def _environ(self, creation: Creation, session: Path, temporary: Path) -> dict[str, str]:
         environ = creation.environ()

@@ -60,6 +60,18 @@ def judge(ending: Ending, facts: SessionFacts, *, pytest: bool) -> tuple[Status,
     return _judge_session(ending, facts)
 
 
+def judge_junit(counts: Counter[str], status: Status, reason: str) -> tuple[Status, str]:
+    """What the tests in a JUnit file make of a status that its command alone gave."""
+    bad, total = counts["failed"] + counts["error"], counts.total()
+    if status == "passed" and bad:
+        return "failed", f"{bad} tests failed, yet the exit status was 0"
+    if status == "passed" and not total:
+        return "error", "nothing was selected: no test ran"
+    if status == "passed" and counts["skipped"] == total:
+        return "skipped", f"all {total} tests were skipped"
+    return status, reason
+
+
 def _ended_badly(ending: Ending, facts: SessionFacts) -> str:
     where = f" in {facts.running}" if facts.running else ""
     if ending.lost:
