@@ -10,7 +10,7 @@ from testgrove.core.outcome import Ending, SessionFacts, is_pytest, judge, judge
 
 
 def session(**outcomes: int) -> SessionFacts:
-    return SessionFacts(claimed=True, finished=True, outcomes=Counter(outcomes))
+    return SessionFacts(sessions=1, finishes=1, outcomes=Counter(outcomes))
 
 
 def status(ending: Ending, facts: SessionFacts, *, pytest: bool = True) -> str:
@@ -32,9 +32,9 @@ def test_passing_tests_pass():
         (Ending(0), session(skipped=4), "skipped", "all 4 tests were skipped"),
         (Ending(0), SessionFacts(), "error", "not verified"),
         (Ending(2), SessionFacts(), "error", "before testgrove's plugin"),
-        (Ending(0), SessionFacts(claimed=True, outcomes=Counter(passed=1)), "error", "without finishing"),
+        (Ending(0), SessionFacts(sessions=1, outcomes=Counter(passed=1)), "error", "without finishing"),
         (Ending(3), session(passed=1), "error", "internal error"),
-        (Ending(4), SessionFacts(claimed=True), "error", "called wrongly"),
+        (Ending(4), SessionFacts(sessions=1), "error", "called wrongly"),
         (Ending(2), session(error=1), "failed", "interrupted"),
         (Ending(2), session(passed=1), "error", "interrupted"),
         (Ending(None, signal=9), session(passed=1), "error", "signal 9"),

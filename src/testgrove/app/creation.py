@@ -13,7 +13,7 @@ from testgrove.app import records
 from testgrove.app.holder import Holder
 from testgrove.app.ownership import take_manifest
 from testgrove.app.project import Project
-from testgrove.core.config import port_range
+from testgrove.core.config import expand_env, port_range
 from testgrove.core.declared import read_declared
 from testgrove.core.envfile import render
 from testgrove.core.events import Phase
@@ -87,6 +87,11 @@ class Creation:
         """environ(), as if these were the worktree's databases."""
         base = environment.activate(scrubbed(), self.tree) if self.spec.environment else scrubbed()
         return base | self._values(databases)
+
+    def suite_environ(self) -> dict[str, str]:
+        """environ(), with the variables of the suite that is to run."""
+        environ = self.environ()
+        return environ | expand_env(dict(self.suite_env), environ, source="the suite's 'env")
 
     def _update(self, **values: object) -> None:
         records.update(self.project.store, self.row, **values)
@@ -229,9 +234,10 @@ class Creation:
         preflight.check(
             tree=self.tree,
             python=environment.python_of(self.tree),
-            env=self.environ() | dict(self.suite_env),
+            env=self.suite_environ(),
             foreign=foreign_checkouts(self.project, self.tree),
-            run=run,
+            run=partial(run, check=False),
+            recorded_python=self.record.python,
             installed=preflight.InstalledRecord(self.record.tree_hash, self.target.tree),
         )
 

@@ -111,7 +111,7 @@ def _running(project: Project, holder: Holder, cells: Sequence[Cell], targets: d
             id=run_id,
             folder=folder,
             scratch=scratch,
-            plugin=place_plugin(project.locations.cache / "plugin"),
+            plugin=place_plugin(project.locations.cache),
             inbox=queue.SimpleQueue(),
             cancel=cancel,
             databases=databases,

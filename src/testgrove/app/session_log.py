@@ -44,15 +44,17 @@ class SessionLog:
         now, facts = time.time(), self.facts
         match entry.get("type"):
             case "session":
-                facts.claimed = True
+                facts.sessions += 1
             case "collected":
-                facts.selected = int(entry["selected"])
+                # A suite can run pytest several times, one after the other.
+                facts.selected += int(entry["selected"])
+                facts.deselected += int(entry.get("deselected", 0))
                 yield TestsCollected(
                     t=now,
                     cell=self._cell,
                     attempt=self._attempt,
                     selected=facts.selected,
-                    deselected=int(entry.get("deselected", 0)),
+                    deselected=facts.deselected,
                 )
             case "start":
                 facts.running = str(entry["nodeid"])
@@ -75,4 +77,4 @@ class SessionLog:
             case "foreign":
                 facts.foreign += [f"{each['module']} from {each['checkout']}" for each in entry["modules"]]
             case "finish":
-                facts.finished = True
+                facts.finishes += 1

@@ -17,7 +17,6 @@ from testgrove.app.junit_input import read_junit
 from testgrove.app.project import Project
 from testgrove.app.run_databases import RunDatabases
 from testgrove.app.session_log import SessionLog
-from testgrove.core.config import expand_env
 from testgrove.core.events import (
     AnyEvent,
     AttemptFinished,
@@ -220,8 +219,8 @@ class Slot:
         return judge_junit(Counter(event.outcome for event in events), status, reason)
 
     def _environ(self, creation: Creation, session: Path, temporary: Path) -> dict[str, str]:
-        environ = creation.environ()
-        environ |= expand_env(self.cell.settings.env, environ, source=f"suite '{self.cell.suite}': 'env")
+        environ = creation.suite_environ()
+        environ["TESTGROVE_PORTS"] = ",".join(creation.row["ports"])
         environ["TMPDIR"] = str(temporary)
         return injected_environment(
             environ,

@@ -20,14 +20,25 @@ _PYTEST_COMMAND = re.compile(r"(^|[\s/;&|(])(pytest|py\.test)([\s;&|)]|$)|-m\s+p
 
 @dataclass
 class SessionFacts:
-    """What the plugin reported of an attempt's pytest session."""
+    """What the plugin reported of an attempt's pytest sessions. running: the test that has not ended."""
 
-    claimed: bool = False
-    finished: bool = False
-    selected: int | None = None
+    sessions: int = 0
+    finishes: int = 0
+    selected: int = 0
+    deselected: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     foreign: list[str] = field(default_factory=list)
     running: str = ""
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a pytest process of the suite itself reported."""
+        return self.sessions > 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether every session that began came to its end."""
+        return self.sessions == self.finishes
 
 
 @dataclass(frozen=True)
