@@ -57,7 +57,7 @@ def test_foreign_code_makes_a_pass_an_error():
 
 
 def test_a_hanging_test_is_named():
-    facts = SessionFacts(claimed=True, running="tests/test_a.py::test_hang")
+    facts = SessionFacts(sessions=1, running="tests/test_a.py::test_hang")
     assert "test_hang" in judge(Ending(None, timed_out=True, timeout=1), facts, pytest=True)[1]
 
 
