@@ -5,7 +5,7 @@ RUN = .venv/bin/
 WORKERS ?= 2
 PYTEST = $(RUN)pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help setup demo test test-fast check lint format types layers bench docs clean
+.PHONY: help setup demo test test-fast check lint format types layers bench schema clean
 
 help:
 	@echo "make demo    run the main job on the example project, with embedded PostgreSQL and Redis"
@@ -46,6 +46,10 @@ layers: setup
 
 bench: setup
 	$(RUN)python -m benchmarks
+
+schema: setup
+	$(RUN)python -c 'import json; from testgrove.core.config import json_schema; print(json.dumps(json_schema(), indent=2))' \
+	  > src/testgrove/settings.schema.json
 
 clean:
 	rm -rf .venv .tools dist site .pytest_cache .mypy_cache .ruff_cache

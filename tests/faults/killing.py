@@ -3,7 +3,7 @@
 The steps are found by wrapping, from outside, what carries out a plan (actions) and what touches the machine
 (effects): nothing in testgrove knows of this. Each is logged with its number, so a run without a kill counts them all.
 
-KILLING_LOG: the file that the steps are appended to. KILLING_AT: ``action:7`` or ``effect:31``, or empty.
+KILLING_LOG: the file that the steps are appended to. KILLING_AT: ``action:7``, ``effect:31``, the words of a step (the first such one), or empty.
 KILLING_BASE: the folder below which file operations count.
 """
 
@@ -18,6 +18,10 @@ from contextlib import contextmanager
 
 LOG, AT, BASE = (os.environ.get(f"KILLING_{name}", "") for name in ("LOG", "AT", "BASE"))
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.utime", "shutil.move"}
+READING = {
+    "version", "rev-parse", "for-each-ref", "ls-tree", "status", "ls-files", "rev-list", "cat-file", "check-ref-format",
+    "show-ref", "config", "log", "list", "--version",
+}  # fmt: skip
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _numbers: Counter[str] = Counter()
 _lock = threading.Lock()
@@ -31,7 +35,7 @@ def step(kind: str, what: str) -> None:
         log = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(log, f"{here} {what}\n".encode())
         os.close(log)
-        if here == AT:
+        if AT in (here, what):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -42,6 +46,8 @@ def around(owner: object, name: str, kind: str, describe) -> None:
 
     def stepping(*positional, **named):
         what = describe(*positional, **named)
+        if not what:
+            return call(*positional, **named)
         step(kind, f"before {what}")
         result = call(*positional, **named)
         step(kind, f"after {what}")
@@ -73,7 +79,7 @@ def wrap_effects() -> None:
     """Every change of the store, every process that is started, every change of files."""
     from testgrove.system import process, store, supervision
 
-    around(process, "_popen", "effect", lambda call, *_: f"spawn {' '.join(call.words[-6:])}")
+    around(process, "_popen", "effect", _spawned)
     around(supervision.Supervisor, "start", "effect", lambda *_: "supervisor")
     around(supervision.Supervisor, "start_job", "effect", lambda _self, job: f"job {job.argv[0]}")
     around(supervision.Supervisor, "close", "effect", lambda *_: "end supervisor")
@@ -88,6 +94,13 @@ def wrap_effects() -> None:
 
     store.Store.transaction = stepping
     sys.addaudithook(_file_operation)
+
+
+def _spawned(call, *_) -> str:
+    """git's commands that change something; those that only read are no steps."""
+    words = [word for word in call.words[1:] if not word.startswith(("core.", "advice.", "worktree.", "/"))]
+    words = [word for word, before in zip(words, ["", *words], strict=False) if "-c" not in (word, before)]
+    return "" if READING.intersection(words[:3]) else f"spawn {' '.join(words[:3])}"
 
 
 def _file_operation(event: str, arguments: tuple) -> None:

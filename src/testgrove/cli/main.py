@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from typing import Any
 
@@ -73,6 +74,9 @@ def cli() -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its status (see errors.py for the table)."""
     arguments = sys.argv[1:] if argv is None else argv
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # As Ctrl-C: what was begun is undone before we go.
+        signal.signal(number, signal.default_int_handler)
     sys.exit(_run(arguments))
 
 
