@@ -70,7 +70,7 @@ class Auditor:
         """What is neither a whole worktree nor none: half made checkouts, dead records, trash, strays."""
         found = []
         for repository in self.repositories:
-            found += half_made(repository)
+            found += half_made(repository) + debris(repository)
         for place in self.places:
             found += [f"trash: {entry}" for entry in place.glob(".trash/*")]
         return found
@@ -222,6 +222,14 @@ def half_made(repository: Path) -> list[str]:
         if path.exists():
             found += [f"{path}: {problem}" for problem in problems(path)]
     return found
+
+
+def debris(repository: Path) -> list[str]:
+    """What a killed command leaves of files that it was writing: git's locks, temporary files."""
+    folder = repository / ".git"
+    locks = [path for path in folder.rglob("*.lock") if path.name != "testgrove.lock" and "objects" not in path.parts]
+    temporary = [*repository.glob(".*.tmp"), *folder.rglob(".*.tmp"), *repository.glob("test-artifacts/**/.*.tmp")]
+    return [f"left of a write: {path}" for path in (*locks, *temporary)]
 
 
 def problems(path: Path) -> list[str]:

@@ -4,8 +4,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from grove import new_base, plant, uproot
 
+from grove import new_base, plant, uproot
 from testgrove.errors import PreconditionError
 from testgrove.services.binaries import find_postgres, find_redis
 

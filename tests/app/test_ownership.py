@@ -60,7 +60,7 @@ def ignored(tree: Path) -> list[str]:
     (tree / "build").mkdir()
     (tree / "build/result.bin").write_text("mine\n")
     (tree / ".env.local").write_text("KEY=mine\n")
-    return ["build/result.bin (", ".env.local ("]
+    return ["build/result.bin (not written by set-up or a test)", ".env.local ("]
 
 
 def empty_file(tree: Path) -> list[str]:
@@ -177,7 +177,6 @@ THINGS: tuple[Thing, ...] = (
     ignored_nested_repository, nested_checkout, overlooked_edit, edited_env_file, rebase, resolved_rebase, merge,
     bisection,
 )  # fmt: skip
-each_thing = pytest.mark.parametrize("thing", THINGS, ids=lambda thing: thing.__name__)
 
 
 def contents(tree: Path) -> dict[str, bytes]:
@@ -193,35 +192,45 @@ def contents(tree: Path) -> dict[str, bytes]:
     return found
 
 
-@each_thing
-def test_remove_and_cleanup_leave_what_is_the_users(grove, thing):
+def test_remove_and_cleanup_leave_what_is_the_users(grove):
     project: Grove = grove(files=BASE)
-    project.create("test-unit", "mine")
-    tree = project.root / "test-unit-mine"
-    expected = thing(tree)
-    before = contents(tree)
+    trees = {thing.__name__: project.root / f"test-unit-{thing.__name__}" for thing in THINGS}
+    expected = {}
+    for thing in THINGS:
+        project.create("test-unit", thing.__name__)
+        expected[thing.__name__] = thing(trees[thing.__name__])
+    before = {name: contents(tree) for name, tree in trees.items()}
 
-    done = project.run("remove", "test-unit-mine", check=False)
+    done = project.run("remove", *trees, check=False)
     assert done.returncode == 3, said(done)
-    assert "worktree test-unit-mine cannot be removed: these are yours:" in done.stderr
-    for line in expected:
-        assert f"\n    {line}" in done.stderr or f" {line}\n" in done.stderr, done.stderr
-    assert f"cd {tree}" in done.stderr
-    assert "testgrove remove test-unit-mine --force" in done.stderr
+    for name, tree in trees.items():
+        assert_told(name, tree, done.stderr, expected[name])
+        assert contents(tree) == before[name], name
     assert "\x1b" not in done.stderr, "a file's name must not speak to the terminal"
-    assert contents(tree) == before
 
     done = project.run("cleanup", "--max-age", "0", "--yes")
-    skipped = [line for line in done.stderr.splitlines() if line.startswith("skipped test-unit-mine: has ")]
-    assert len(skipped) == 1, said(done)
-    assert contents(tree) == before
-    assert project.worktrees()["test-unit-mine"]["status"] == "ready"
+    skipped = [line for line in done.stderr.splitlines() if line.startswith("skipped ")]
+    assert [line.partition(": has ")[0] for line in skipped] == [f"skipped test-unit-{name}" for name in trees]
+    for name, tree in trees.items():
+        assert contents(tree) == before[name], name
+    assert {entry["status"] for entry in project.worktrees().values()} == {"ready"}
 
-    project.run("remove", "test-unit-mine", "--force")
-    assert not tree.exists()
+    project.run("remove", "--force", *trees)
     git(project.repo, "fsck", "--connectivity-only")
-    project.git("worktree", "prune")  # the nested checkout's, which went with its files
+    project.git("worktree", "prune")  # the record of nested_checkout(), which went with its files
     project.auditor().assert_nothing()
+
+
+def assert_told(name: str, tree: Path, words: str, expected: list[str]) -> None:
+    """The refusal of one worktree: each thing on a line of its own, and the commands that go on."""
+    start = words.index(f"error: worktree test-unit-{name} cannot be removed: these are yours:\n")
+    told = words[start : words.index("  hint: ", start)]
+    for line in expected:
+        assert line in told
+    assert len(told.splitlines()) == 1 + len(expected), told
+    advice = words[words.index("  hint: ", start) :].splitlines()[0]
+    assert f"cd {tree}" in advice
+    assert advice.endswith(f"testgrove remove test-unit-{name} --force")
 
 
 def test_remove_says_as_json_what_is_the_users(grove):
@@ -292,7 +301,8 @@ def test_a_worktree_in_which_only_suites_ran_is_removed_without_a_question(grove
 
 @pytest.mark.slow
 def test_recycling_never_happens_over_what_is_the_users(grove):
-    things = {thing.__name__.replace("_", "-")[:30]: thing for thing in THINGS}
+    chosen = (modified, staged, untracked, ignored, lonely_commit, nested_repository, resolved_rebase, overlooked_edit)
+    things = {thing.__name__.replace("_", "-"): thing for thing in chosen}
     suites = "".join(f'[suites.{name}]\ncommand = "true"\n' for name in things)
     project: Grove = grove(files=BASE, config=f"park = 99\n{suites}")
     project.run("test")

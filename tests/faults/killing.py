@@ -15,12 +15,13 @@ import sys
 import threading
 from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
 
 LOG, AT, BASE = (os.environ.get(f"KILLING_{name}", "") for name in ("LOG", "AT", "BASE"))
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.utime", "shutil.move"}
 READING = {
     "version", "rev-parse", "for-each-ref", "ls-tree", "status", "ls-files", "rev-list", "cat-file", "check-ref-format",
-    "show-ref", "config", "log", "list", "--version",
+    "show-ref", "config",
 }  # fmt: skip
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _numbers: Counter[str] = Counter()
@@ -97,10 +98,12 @@ def wrap_effects() -> None:
 
 
 def _spawned(call, *_) -> str:
-    """git's commands that change something; those that only read are no steps."""
-    words = [word for word in call.words[1:] if not word.startswith(("core.", "advice.", "worktree.", "/"))]
-    words = [word for word, before in zip(words, ["", *words], strict=False) if "-c" not in (word, before)]
-    return "" if READING.intersection(words[:3]) else f"spawn {' '.join(words[:3])}"
+    """git's commands that change something; what only reads is no step."""
+    words = list(call.words[1:])
+    while words[:1] and words[0] in ("-c", "-C", "--git-dir"):
+        del words[:2]
+    changes = Path(call.words[0]).name == "git" and words[0] not in READING and words[:2] != ["worktree", "list"]
+    return f"spawn git {' '.join(words[:2])}" if changes else ""
 
 
 def _file_operation(event: str, arguments: tuple) -> None:

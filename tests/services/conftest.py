@@ -1,6 +1,8 @@
+import random
 import shutil
 import socket
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,12 +19,23 @@ def launcher():
     launcher.end()
 
 
+def free_port():
+    """A port that is free now, below those that the kernel gives to clients."""
+    while True:
+        port = random.randrange(17000, 32000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 @pytest.fixture
 def port():
-    """A port that is free now. Tests that run side by side get different ones from the kernel."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_port()
+
+
+@pytest.fixture
+def other_port():
+    return free_port()
 
 
 @pytest.fixture
@@ -47,10 +60,7 @@ def shop(require_postgres, tmp_path_factory):
     launcher = LocalLauncher()
     folder = Path(tempfile.mkdtemp(prefix="tg-", dir="/tmp"))
     folder.chmod(0o711)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    kit = Kit(require_postgres, folder, launcher, port)
+    kit = Kit(require_postgres, folder, launcher, free_port())
     template = kit.template("5" * 32)
     yield template
     launcher.end()

@@ -1,5 +1,6 @@
 import socket
 import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -307,12 +308,21 @@ def test_a_missing_driver_is_named(kit, shop, monkeypatch):
     assert (caught.value.code, caught.value.hint) == ("no-driver", "pip install 'testgrove[postgres]'")
 
 
+def test_a_driver_that_cannot_be_loaded_is_named(kit, shop, monkeypatch):
+    monkeypatch.setattr(postgres, "require_driver", lambda: None)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(PreconditionError, match="cannot be used") as caught, kit.server(shop):
+        pass
+    assert caught.value.code == "no-driver"
+    assert kit.launcher.end() == 0
+
+
 def test_passwords_need_no_quotes_and_do_not_show(kit, shop):
     with kit.server(shop) as server:
         access = server.create_database("testdb_unit_a", owner="x")
         assert access.password.reveal().isalnum()
         assert isinstance(access.password, Secret)
-        listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+        listed = Path(f"/proc/{kit.launcher.started[-1].pid}/cmdline").read_text()
         assert server.endpoint.socket_dir in listed
         assert server.endpoint.password.reveal() not in listed
         assert access.password.reveal() not in listed

@@ -1,15 +1,18 @@
 import socket
-import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 from testgrove.services.base import generate_password
 from testgrove.services.redis import RedisServer
 
 pytestmark = pytest.mark.redis
+ONCE = Retry(NoBackoff(), 0)
 
 
 @pytest.fixture
@@ -23,13 +26,6 @@ def start(require_redis, memory, launcher):
         return RedisServer.start(require_redis, directory=directory, port=port, **options)
 
     return start
-
-
-@pytest.fixture
-def other_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_an_instance_gives_its_one_database(start, port):
@@ -58,13 +54,14 @@ def test_a_second_worktree_is_refused(start, port):
         server.create_database("two", owner="test-unit-b")
 
 
-def test_a_password_is_needed_and_stands_in_no_command_line(start, port, require_redis):
+def test_a_password_is_needed_and_stands_in_no_command_line(start, port, launcher):
     server = start(port)
-    with redis.Redis(port=port) as client, pytest.raises(redis.AuthenticationError):
+    with redis.Redis(port=port, retry=ONCE) as client, pytest.raises(redis.AuthenticationError):
         client.ping()
-    with redis.Redis(port=port, password="wrong") as client, pytest.raises(redis.AuthenticationError):
+    with redis.Redis(port=port, password="wrong", retry=ONCE) as client, pytest.raises(redis.AuthenticationError):
         client.ping()
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    listed = Path(f"/proc/{launcher.started[-1].pid}/cmdline").read_text()
+    assert "valkey" in listed or "redis" in listed
     assert server.endpoint.password.reveal() not in listed
 
 
@@ -84,7 +81,7 @@ def test_stop_ends_it(start, port, launcher):
     server.stop()
     server.stop()
     assert launcher.end() == 0
-    with redis.Redis(port=port) as client, pytest.raises(redis.ConnectionError):
+    with redis.Redis(port=port, retry=ONCE) as client, pytest.raises(redis.ConnectionError):
         client.ping()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
-from testgrove.system import environment, process
+from testgrove.system import environment, process, supervision
 from testgrove.system.environment import EnvironmentRecord, activate, build, check, find_uv, plan, python_of
 from testgrove.system.interpreters import available, find
 
@@ -32,8 +32,8 @@ setup()
 
 @pytest.fixture(scope="module")
 def tool():
-    pool = process.SupervisorPool()
-    yield functools.partial(process.supervised_run, pool)
+    pool = supervision.SupervisorPool()
+    yield functools.partial(supervision.supervised_run, pool)
     pool.close()
 
 

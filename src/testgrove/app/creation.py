@@ -105,6 +105,7 @@ class Creation:
         project, spec = self.project, self.spec
         self.on_phase("worktree", "")
         self._refuse_tracked_names()
+        self._refuse_known_branch()
         require_free(project.main, _FREE_BYTES)
         git.exclude(project.repository, git_excluded(project))
         where = {"common_dir": str(project.repository.common_dir), "main": str(project.main)}
@@ -140,6 +141,16 @@ class Creation:
                     f"{name} is tracked at {self.target.label}, and testgrove writes a file of that name",
                     hint=hint or f"git rm --cached {name}",
                 )
+
+    def _refuse_known_branch(self) -> None:
+        """Before the lease: a branch that was there is never ours to undo, even at the same commit."""
+        branch = self.spec.new_branch
+        if branch and git.has_branch(self.project.repository, branch):
+            raise PreconditionError(
+                "branch-exists",
+                f"the branch '{branch}' exists already",
+                hint=f"leave --new-branch out to be on it, or choose another name: git branch --list '{branch}*'",
+            )
 
     def _check_out_files(self) -> None:
         git.populate(self.tree, self.target.commit, run=self.tool)

@@ -6,11 +6,11 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from testgrove.core.model import Lease, LeaseKind
-from testgrove.system.files import delete_tree
+from testgrove.system.files import delete_trash
 from testgrove.system.locations import Locations
 from testgrove.system.locks import LockFile
 from testgrove.system.marks import Mark, end_marked
@@ -42,17 +42,15 @@ class Holder:
         """Delete a trash directory while the command goes on; close() waits for it."""
 
         def delete() -> None:
-            place = Path(lease.key)
-            delete_tree(place, within=place.parent)
+            delete_trash(Path(lease.key))
             leases.forget(lease)
-            for folder in (
-                place.parent,
-                place.parent.parent,
-            ):  # the trash, the worktrees' root: while they are empty
-                with suppress(OSError):
-                    folder.rmdir()
 
         self._deletions.append(self._bin.submit(delete))
+
+    def has_let_go(self) -> bool:
+        """Whether nothing refers to this holder any more; else its row stays, and the next command does the rest."""
+        held = "SELECT 1 FROM worktrees WHERE holder = ?1 UNION ALL SELECT 1 FROM runs WHERE holder = ?1"
+        return not self.leases.all() and self.store.one(held, self.key) is None
 
     def close(self) -> None:
         """End every process of this command, empty the trash, and let go.
@@ -85,7 +83,7 @@ def holding(store: Store, locations: Locations, command: str) -> Iterator[Holder
     finally:
         try:
             holder.close()
-            if not holder.leases.all():
+            if holder.has_let_go():
                 store.delete("holders", mark=str(mark))
         finally:
             lock.release()

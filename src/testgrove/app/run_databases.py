@@ -42,6 +42,7 @@ class RunDatabases:
         )
         self._postgres_binaries: PostgresBinaries
         self._redis_binary: RedisBinary
+        self._templates: TemplateCache
         self._servers: dict[str, PostgresServer] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
@@ -54,6 +55,16 @@ class RunDatabases:
         if services.postgres and "postgres" in asked:
             require_driver()
             self._postgres_binaries = find_postgres(services.postgres.version, services.postgres.extensions)
+            # One for the run: it knows which template could not be built, and does not try for each cell.
+            self._templates = TemplateCache(
+                self._project.locations.cache / "templates",
+                self._holder.locks,
+                binaries=self._postgres_binaries,
+                host=self._host,
+                work=self._folder,
+                extensions=services.postgres.extensions,
+                settings=services.postgres.settings,
+            )
         if services.redis and "redis" in asked:
             self._redis_binary = find_redis(self._launcher, services.redis.version)
 
@@ -121,17 +132,8 @@ class RunDatabases:
 
     def _start(self, service: Service, fingerprint: str, creation: Creation) -> PostgresServer:
         binaries = self._postgres_binaries
-        cache = TemplateCache(
-            self._project.locations.cache / "templates",
-            self._holder.locks,
-            binaries=binaries,
-            host=self._host,
-            work=self._folder,
-            extensions=service.extensions,
-            settings=service.settings,
-        )
         port = self._lease_port("postgres")
-        template: Template = cache.ensure(
+        template: Template = self._templates.ensure(
             fingerprint,
             partial(self._migrate, service, creation),
             port=port,
@@ -168,6 +170,7 @@ class RunDatabases:
             directory=directory,
             port=self._lease_port("redis"),
             password=generate_password(),
+            settings=service.settings,
         )
         return server, server.create_database("0", owner=f"{self._leases.owner} {cell.key}")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from testgrove.core.events import AnyEvent, Interrupted, RunResult, decode_log, encode, fold
-from testgrove.system.files import atomic_write, explained
+from testgrove.system.files import atomic_write, explained, remove_empty
 
 LOG = "events.jsonl"
 Render = Callable[[RunResult], Mapping[str, str]]  # a result in, file names and contents out
@@ -59,13 +59,13 @@ def read_result(folder: Path) -> RunResult:
 
 
 def report_killed_run(folder: Path, render: Render) -> None:
-    """Give a run that was killed its reports, where its log is still there."""
+    """Give a run that was killed its reports, where its log is still there. One that had not begun leaves none."""
     path = folder / LOG
-    if not path.exists():
-        return
-    data = path.read_bytes()
+    data = path.read_bytes() if path.exists() else b""
     events = decode_log(data)
     if not events:
+        path.unlink(missing_ok=True)
+        remove_empty(folder, folder.parent)
         return
     result = fold(events)
     if not result.complete:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,11 @@ from testgrove.core.outcome import SessionFacts
 
 
 class SessionLog:
-    """Follows ``tests.jsonl`` in an attempt's session folder."""
+    """Follows ``tests.jsonl`` in an attempt's session folder. tree: the worktree that the suite runs in."""
 
-    def __init__(self, folder: Path, cell: str, attempt: int) -> None:
+    def __init__(self, folder: Path, tree: Path, cell: str, attempt: int) -> None:
         self.facts = SessionFacts()
+        self._tree = Path(os.path.realpath(tree))
         self._path = folder / "tests.jsonl"
         self._cell, self._attempt = cell, attempt
         self._offset = 0
@@ -45,6 +47,9 @@ class SessionLog:
         match entry.get("type"):
             case "session":
                 facts.sessions += 1
+                prefix = str(entry.get("prefix") or self._tree)
+                if not Path(os.path.realpath(prefix)).is_relative_to(self._tree):
+                    facts.elsewhere.append(prefix)
             case "collected":
                 # A suite can run pytest several times, one after the other.
                 facts.selected += int(entry["selected"])
@@ -78,3 +83,4 @@ class SessionLog:
                 facts.foreign += [f"{each['module']} from {each['checkout']}" for each in entry["modules"]]
             case "finish":
                 facts.finishes += 1
+                facts.ran += int(entry.get("ran", facts.selected))

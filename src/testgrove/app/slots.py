@@ -170,7 +170,7 @@ class Slot:
                 commit=creation.target.commit,
             )
         )
-        log = SessionLog(session, cell.key, attempt)
+        log = SessionLog(session, creation.tree, cell.key, attempt)
         supervisor.start_job(
             Job(
                 argv=shell_or_exec(cell.settings.command),

@@ -7,7 +7,7 @@ from pathlib import Path
 from testgrove.app.holder import Holder
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.system import git
-from testgrove.system.files import delete_tree, move_to_trash, trash_place
+from testgrove.system.files import delete_trash, delete_tree, move_to_trash, remove_empty, trash_place
 from testgrove.system.marks import Mark, end_marked
 from testgrove.system.store import StoredLeases
 
@@ -31,9 +31,20 @@ def _undo_one(holder: Holder, leases: StoredLeases, lease: Lease) -> None:
                 git.delete_branch_if_at(repository, lease.data["branch"], lease.data["commit"])
         case LeaseKind.CHECKOUT:
             _undo_checkout(holder, lease)
-        case LeaseKind.DIRECTORY | LeaseKind.TRASH:
-            delete_tree(Path(lease.key), within=Path(lease.key).parent)
+        case LeaseKind.DIRECTORY:
+            _undo_directory(Path(lease.key))
+        case LeaseKind.TRASH:
+            delete_trash(Path(lease.key))
     leases.forget(lease)
+
+
+def _undo_directory(path: Path) -> None:
+    for data in path.glob("*/data"):
+        # A server that was killed has left a segment in the kernel, which its data directory alone can name.
+        from testgrove.services.postgres import release_shared_memory  # noqa: PLC0415 - most commands meet none
+
+        release_shared_memory(data)
+    delete_tree(path, within=path.parent)
 
 
 def _undo_checkout(holder: Holder, lease: Lease) -> None:
@@ -43,6 +54,7 @@ def _undo_checkout(holder: Holder, lease: Lease) -> None:
         _to_trash(holder, path)
     if repository is not None:
         git.remove_checkout(repository, path)
+    remove_empty(path.parent)
 
 
 def _is_ours(path: Path, repository: git.Repository | None) -> bool:

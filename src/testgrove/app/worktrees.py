@@ -66,15 +66,20 @@ def create(
     except BaseException as error:
         _undo_creation(project, holder, row, error)
         raise
-    records.leases_of(project.store, row).forget(
-        *(lease for lease in records.leases_of(project.store, row).all() if lease.kind == LeaseKind.BRANCH)
-    )
-    if run is None:
-        records.update(project.store, row, status=WorktreeStatus.READY, holder=None)
-    else:
-        records.update(project.store, row, status=WorktreeStatus.RUNNING)
+    _hand_over(project, row, run)
     publish(project, holder)
     return creation
+
+
+def _hand_over(project: Project, row: Row, run: str | None) -> None:
+    """Make a worktree that is complete its user's, or its run's. From now on its branch is the user's."""
+    leases = records.leases_of(project.store, row)
+    with project.store.transaction():
+        leases.forget(*(lease for lease in leases.all() if lease.kind == LeaseKind.BRANCH))
+        if run is None:
+            records.update(project.store, row, status=WorktreeStatus.READY, holder=None)
+        else:
+            records.update(project.store, row, status=WorktreeStatus.RUNNING)
 
 
 def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None) -> tuple[Row, bool]:
@@ -125,6 +130,8 @@ def _undo_creation(project: Project, holder: Holder, row: Row, error: BaseExcept
         publish(project, holder)
     except TestgroveError as second:
         error.add_note(f"while undoing it: {second.message}")
+        note = f"could not be undone: {second.message}"
+        records.update(project.store, row, status=WorktreeStatus.REMOVING, holder=None, note=note)
 
 
 def publish(project: Project, holder: Holder) -> None:
@@ -163,10 +170,8 @@ def trim_parked(project: Project, holder: Holder, keep: int) -> list[str]:
 def remove(project: Project, holder: Holder, name: str, *, force: bool = False) -> Worktree:
     """Take a worktree away. Raises PreconditionError while something of the user's is in it, unless forced."""
     row = records.row_of(project, name)
-    if row["status"] == WorktreeStatus.REMOVING and row["holder"] is None:
-        records.update(project.store, row, holder=holder.key)  # an undo that failed: try again
-    else:
-        row = records.take(project, holder, row, WorktreeStatus.READY, WorktreeStatus.PARKED)
+    row = records.take(project, holder, row, WorktreeStatus.READY, WorktreeStatus.PARKED, WorktreeStatus.REMOVING)
+    if row["status"] != WorktreeStatus.REMOVING:  # else its undo has failed before: it is tried again
         _check_removal(project, row, force=force)
     worktree = records.to_worktree(row)
     try:
@@ -222,8 +227,10 @@ def cleanup_candidates(project: Project, max_age_hours: float) -> list[Candidate
 
 
 def _why_kept(project: Project, row: Row) -> str:
-    if row["holder"] is not None or row["status"] not in (WorktreeStatus.READY, WorktreeStatus.PARKED):
+    if row["holder"] is not None:
         return f"is {row['status']}"
+    if row["status"] == WorktreeStatus.REMOVING:
+        return ""
     try:
         findings = examine(project, row)
     except TestgroveError as error:

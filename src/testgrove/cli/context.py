@@ -14,15 +14,22 @@ if TYPE_CHECKING:
 
 def project_in(directory: Path) -> Project:
     """The project that a folder is in. Raises PreconditionError where there is none."""
-    return open_project(directory, render_reports)
+
+    def render(result: RunResult) -> Mapping[str, str]:
+        compiled = project.locations.cache / "reports"
+        compiled.mkdir(exist_ok=True, mode=0o700)
+        return render_reports(result, compiled)
+
+    project = open_project(directory, render)
+    return project
 
 
-def render_reports(result: RunResult) -> Mapping[str, str]:
-    """Every report of a run, by its file's name."""
+def render_reports(result: RunResult, compiled: Path) -> Mapping[str, str]:
+    """Every report of a run, by its file's name. compiled: see reports.html.render()."""
     from testgrove.reports import html, junit, report_json
 
     return {
         "report.json": report_json.render(result),
         "junit.xml": junit.render(result),
-        "report.html": html.render(result),
+        "report.html": html.render(result, compiled=compiled),
     }

@@ -26,8 +26,8 @@ def remove_command(*, worktrees: tuple[str, ...], force: bool, directory: Path, 
 
     project = project_in(directory)
     gone: list[str] = []
+    refused: dict[str, TestgroveError] = {}
     with project.holding("testgrove remove") as holder:
-        first: TestgroveError | None = None
         for name in dict.fromkeys(worktrees):
             try:
                 removed = remove(project, holder, name, force=force)
@@ -39,10 +39,10 @@ def remove_command(*, worktrees: tuple[str, ...], force: bool, directory: Path, 
                 if len(worktrees) == 1:
                     raise
                 show_error(error, as_json=False)
-                first = first or error
+                refused[name] = error
     if as_json:
-        print_json(removed=gone)
-    return first.exit_status if first else 0
+        print_json(removed=gone, refused={name: error.message for name, error in refused.items()})
+    return max((error.exit_status for error in refused.values()), default=0)
 
 
 @click.command("cleanup")

@@ -9,9 +9,14 @@ from typing import Any
 
 import msgspec
 
+from testgrove.core import envfile
+from testgrove.core.config_errors import explain
+from testgrove.core.model import check_part
+from testgrove.core.naming import DATABASE_VARIABLES, FIXED_VARIABLES, port_variable
 from testgrove.errors import UsageError
 
 PORT_NAMES = ("app", "api", "db")
+_NOT_OURS = (".", "..", ".git", ".gitignore", ".worktree-metadata.json")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -102,30 +107,9 @@ def parse(text: str, source: Path, *, table: bool) -> Settings:
     try:
         settings = msgspec.convert(data, Settings, strict=True)
     except msgspec.ValidationError as error:
-        raise _explain(source, prefix, error) from error
+        raise explain(data, Settings, source, prefix, error) from error
     _check(settings, source, prefix)
     return settings
-
-
-def _explain(source: Path, prefix: str, error: msgspec.ValidationError) -> UsageError:
-    message, _, where = str(error).partition(" - at ")
-    key = where.strip("`").removeprefix("$").removeprefix(".").replace("[...]", ".*")
-    if match := re.search(r"unknown field `(.+)`", message):
-        key = ".".join(part for part in (key, match[1]) if part)
-        return UsageError(
-            "config-unknown-key",
-            f"{source}: unknown key '{prefix}{key}'",
-            hint="see `testgrove --help` and the configuration reference for the keys there are",
-            file=str(source),
-            key=prefix + key,
-        )
-    key = prefix + key if key else prefix.rstrip(".")
-    return UsageError(
-        "config-wrong-type",
-        f"{source}: '{key}': {message[0].lower()}{message[1:].replace('`', chr(39))}",
-        file=str(source),
-        key=key,
-    )
 
 
 def _check(settings: Settings, source: Path, prefix: str) -> None:
@@ -140,6 +124,8 @@ def _check(settings: Settings, source: Path, prefix: str) -> None:
     names = settings.ports.names
     if len(set(names)) != len(names) or not names or not all(re.fullmatch(r"[a-z][a-z0-9_]*", n) for n in names):
         raise wrong("ports.names", f"expected different lower-case names, found {list(names)}")
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", settings.env_file) or settings.env_file in _NOT_OURS:
+        raise wrong("env_file", f"expected the name of a file at the top, found '{settings.env_file}'")
     if settings.park < 0:
         raise wrong("park", f"expected a number from 0, found {settings.park}")
     known = settings.services.named()
@@ -148,12 +134,16 @@ def _check(settings: Settings, source: Path, prefix: str) -> None:
             raise wrong(f"services.{engine}.host", f"expected 'embedded', found '{service.host}'")
     for name, suite in settings.suites.items():
         _check_suite(name, suite, known, wrong)
-    expand_env(settings.env, {}, source=f"{source}: '{prefix}env", partial=True)
+    _check_env(settings, source, prefix, wrong)
 
 
 def _check_suite(name: str, suite: Suite, known: dict[str, Service], wrong: Any) -> None:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,29}", name):
         raise wrong(f"suites.{name}", "expected a name of up to 30 lower-case letters, digits, '.', '_' or '-'")
+    try:
+        check_part("purpose", suite.purpose or "any")
+    except UsageError as error:
+        raise wrong(f"suites.{name}.purpose", error.message) from error
     if not suite.command.strip():
         raise wrong(f"suites.{name}.command", "expected a command, found nothing")
     for service in suite.services:
@@ -164,6 +154,19 @@ def _check_suite(name: str, suite: Suite, known: dict[str, Service], wrong: Any)
         raise wrong(f"suites.{name}.timeout", f"expected seconds between 0 and a week, found {suite.timeout:g}")
     if not 0 <= suite.retries <= 20:
         raise wrong(f"suites.{name}.retries", f"expected 0 to 20, found {suite.retries}")
+
+
+def _check_env(settings: Settings, source: Path, prefix: str, wrong: Any) -> None:
+    expand_env(settings.env, {}, source=f"{source}: '{prefix}env", partial=True)
+    ports = (port_variable(name) for name in settings.ports.names)
+    known = {*settings.env, *ports, *DATABASE_VARIABLES, *FIXED_VARIABLES}
+    for name, value in settings.env.items():
+        if unknown := references(value) - known:
+            raise wrong(f"env.{name}", f"'${{{min(unknown)}}}' refers to nothing; there: {', '.join(sorted(known))}")
+        try:
+            envfile.render({name: _REFERENCE.sub("x", value)})
+        except UsageError as error:
+            raise wrong(f"env.{name}", error.message) from error
 
 
 def port_range(text: str) -> range:

@@ -25,8 +25,8 @@ def template_fingerprint(
     """32 hex digits over everything that can change what a migration makes.
 
     engine: name, full version and build of the server. tool: the fingerprint of the environment that the
-    migration runs in (so another version of the migration tool counts). inputs: path and content of each
-    file, in order.
+    migration runs in (so another version of the migration tool counts). inputs: path and content of each file,
+    in order.
     """
     digest = hashlib.blake2b(_LAYOUT, digest_size=16)
 

@@ -25,7 +25,8 @@ def check_part(what: str, text: str) -> str:
     raise UsageError(
         f"invalid-{what}",
         f"{shown} cannot be {'an' if what[0] in 'aeiou' else 'a'} {what}",
-        hint="use 1 to 50 letters, digits, '.', '_' or '-', beginning with a letter or a digit, without '..'",
+        hint="use 1 to 50 letters, digits, '.', '_' or '-', beginning with a letter or a digit, without '..', "
+        "not ending in '.' or '.lock'",
         value=text,
     )
 

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from testgrove.core.model import WorktreeId
 
 PURPOSES = ("test-unit", "test-integration", "test-performance", "test-premerge", "test-migration", "test-matrix")
+# What a worktree's env file carries besides its ports and the project's own values.
+DATABASE_VARIABLES = ("DATABASE_URL", "DATABASE_NAME", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "REDIS_URL")
+FIXED_VARIABLES = ("TEST_MODE", "WORKTREE_ID", "COMPOSE_PROJECT_NAME")
 _HASH = 8
 
 

@@ -20,14 +20,20 @@ _PYTEST_COMMAND = re.compile(r"(^|[\s/;&|(])(pytest|py\.test)([\s;&|)]|$)|-m\s+p
 
 @dataclass
 class SessionFacts:
-    """What the plugin reported of an attempt's pytest sessions. running: the test that has not ended."""
+    """What the plugin reported of an attempt's pytest sessions.
+
+    ran: how many of the selected tests came to an outcome. running: the test that has not ended. elsewhere: the
+    environments outside of the worktree in which pytest ran.
+    """
 
     sessions: int = 0
     finishes: int = 0
     selected: int = 0
+    ran: int = 0
     deselected: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     foreign: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
     running: str = ""
 
     @property
@@ -65,7 +71,9 @@ def judge(ending: Ending, facts: SessionFacts, *, pytest: bool) -> tuple[Status,
     if ended_badly := _ended_badly(ending, facts):
         return "error", ended_badly
     if facts.foreign:
-        return "error", "ran other code: " + "; ".join(facts.foreign[:3])
+        return "error", "ran other code: " + "; ".join(list(dict.fromkeys(facts.foreign))[:3])
+    if facts.elsewhere:
+        return "error", f"pytest ran in {facts.elsewhere[0]}, not in this worktree's environment (.venv)"
     if not facts.claimed:
         return _judge_unreported(ending, pytest=pytest)
     return _judge_session(ending, facts)
@@ -97,13 +105,13 @@ def _ended_badly(ending: Ending, facts: SessionFacts) -> str:
 def _judge_unreported(ending: Ending, *, pytest: bool) -> tuple[Status, str]:
     if pytest and ending.exit_code == 0:
         return "error", (
-            "pytest ran without testgrove's plugin (python -I, or an environment that drops PYTHONPATH?), "
-            "so which code it tested is not verified"
+            "pytest did not run, or ran without testgrove's plugin (python -I, or an environment that drops "
+            "PYTHONPATH?), so which code it tested is not verified"
         )
     if pytest:
-        return (
-            "error",
-            f"pytest ended with exit status {ending.exit_code} before testgrove's plugin could report",
+        return "error", (
+            f"pytest ended with exit status {ending.exit_code} before testgrove's plugin could report "
+            "(python -I or -E? a PYTHONPATH that the command sets belongs in the suite's `env`)"
         )
     if ending.exit_code == 0:
         return "passed", "not verified: not a pytest suite"
@@ -113,16 +121,19 @@ def _judge_unreported(ending: Ending, *, pytest: bool) -> tuple[Status, str]:
 def _judge_session(ending: Ending, facts: SessionFacts) -> tuple[Status, str]:
     counts, code = facts.outcomes, ending.exit_code
     bad = counts["failed"] + counts["error"]
+    if not facts.finished and code == 0:
+        where = f": it left in {facts.running}" if facts.running else ""
+        return "error", f"pytest ended without finishing its session{where}"
     if code == _NOTHING_COLLECTED or (code == 0 and not sum(counts.values())):
         return "error", "nothing was selected: no test ran"
     if code in _PYTEST_EXITS:
         return ("failed" if code == 2 and bad else "error"), _PYTEST_EXITS[code]
-    if not facts.finished and code == 0:
-        return "error", "pytest ended without finishing its session"
     if code != 0:
         return "failed", "" if bad else f"pytest ended with exit status {code} though no test failed"
     if bad:
         return "failed", f"{bad} tests failed, yet pytest's exit status was 0"
+    if facts.ran < facts.selected:
+        return "error", f"pytest was ended early: {facts.ran} of {facts.selected} selected tests ran"
     if counts["skipped"] == sum(counts.values()):
         return "skipped", f"all {counts['skipped']} tests were skipped"
     return "passed", ""

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 
 from testgrove.core.config import Settings, expand_env, references
 from testgrove.core.model import DatabaseAccess, WorktreeId
-from testgrove.core.naming import compose_project_name, port_variable
-
-_DATABASE_VARIABLES = ("DATABASE_URL", "DATABASE_NAME", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "REDIS_URL")
+from testgrove.core.naming import DATABASE_VARIABLES, compose_project_name, port_variable
 
 
 def variables(
@@ -40,7 +38,7 @@ def variables(
         "WORKTREE_ID": str(worktree),
         "COMPOSE_PROJECT_NAME": compose_project_name(worktree),
     }
-    possible = {port_variable(name) for name in settings.ports.names} | set(_DATABASE_VARIABLES)
+    possible = {port_variable(name) for name in settings.ports.names} | set(DATABASE_VARIABLES)
     configured = _without(settings.env, absent=possible - values.keys())
     return values | expand_env(configured, values, source="[tool.testgrove.env] '")
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -27,6 +29,7 @@ from testgrove.reports.timeline import Timeline, timeline
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from jinja2.bccache import Bucket
 
     from testgrove.core.events import AttemptResult, CellResult, RunResult, TestResult
 
@@ -55,20 +58,30 @@ class Row:
     flaky: list[str]
 
 
-def render(result: RunResult) -> str:
-    """``report.html``'s text. Links to logs are relative to the run's folder, where the page belongs."""
-    environment = _environment()
+def render(result: RunResult, *, compiled: Path | None = None) -> str:
+    """``report.html``'s text. Links to logs are relative to the run's folder, where the page belongs.
+
+    compiled: an existing folder of ours that keeps the compiled template, which takes longer to make than the page.
+    """
+    environment = _environment(compiled)
     script = environment.loader.get_source(environment, "report.js")[0] if environment.loader else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template("report.html.j2").render(script=script, script_hash=digest, **_content(result))
     return page.encode("utf-8", "replace").decode()
 
 
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - only this report pays for it
+def _environment(compiled: Path | None) -> Environment:
+    # Only this report pays for the import.
+    from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined  # noqa: PLC0415
+
+    class Cache(FileSystemBytecodeCache):
+        def dump_bytecode(self, bucket: Bucket) -> None:
+            with suppress(OSError):  # a full disk, say: the page is made all the same
+                super().dump_bytecode(bucket)
 
     environment = Environment(
-        loader=PackageLoader("testgrove.reports"),
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        bytecode_cache=Cache(str(compiled)) if compiled else None,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

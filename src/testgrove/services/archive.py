@@ -1,8 +1,7 @@
 """A data directory as one file: an uncompressed tar whose last member says what is in it, and its checksum.
 
-Complete or not there: the last member is written last, and the file gets its name after that. Reading is
-done by hand because it is on the way of every run: tarfile takes 60 ms for a thousand files, this takes
-20.
+Complete or not there: the last member is written last, and the file gets its name after that. Reading is done by
+hand because it is on the way of every run: tarfile takes 60 ms for a thousand files, this takes 20.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ _MANIFEST = "testgrove.json"
 def pack(folder: Path, target: Path, manifest: dict[str, Any], *, last: tuple[str, ...] = ()) -> None:
     """Write folder (files and folders only) and manifest to target, which its user alone can read.
 
-    last: folders in it whose members come at the end. A file that is like an earlier one is stored as a
-    link to it.
+    last: folders in it whose members come at the end. A file that is like an earlier one is stored as a link to
+    it.
     """
     target.touch(mode=0o600, exist_ok=False)
     seen: dict[bytes, str] = {}
@@ -76,8 +75,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
 def unpack(
     path: Path, folder: Path, owner: tuple[int, int] | None, *, last: tuple[str, ...] = ()
 ) -> Callable[[], None]:
-    """Unpack an archive whose manifest has been read into a new folder, up to the members that were packed
-    last.
+    """Unpack an archive whose manifest has been read into a new folder, up to the members that were packed last.
 
     owner: whose everything becomes. Returns what unpacks the rest.
     """
@@ -131,8 +129,7 @@ def _write(target: str, data: memoryview, owner: tuple[int, int] | None) -> None
 
 
 def _members(view: memoryview) -> Iterator[tuple[str, str | None, int, int]]:
-    """Name, the name it is a link to ("" for a folder, None for a file), where its content starts, its
-    length.
+    """Name, the name it is a link to ("" for a folder, None for a file), where its content starts, its length.
 
     Raises ValueError or LookupError when the archive is damaged.
     """

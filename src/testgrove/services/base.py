@@ -1,8 +1,8 @@
 """The two axes of services: what a server is (an engine) and where it runs (a host).
 
-An engine knows its server's command line, when it is ready and how to make a database on it. A host knows
-how to have a process: from binaries on this machine now; a container, or nothing at all for a server given
-by its URL, fit the same two methods.
+An engine knows its server's command line, when it is ready and how to make a database on it. A host knows how to
+have a process: from binaries on this machine now; a container, or nothing at all for a server given by its URL,
+fit the same two methods.
 """
 
 from __future__ import annotations

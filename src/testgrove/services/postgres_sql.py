@@ -1,5 +1,4 @@
-"""What testgrove says to a PostgreSQL server: roles, databases, templates. Nothing here knows where it
-runs."""
+"""What testgrove says to a PostgreSQL server: roles, databases, templates. Nothing here knows where it runs."""
 
 from __future__ import annotations
 
@@ -24,14 +23,20 @@ if TYPE_CHECKING:
     from testgrove.services.postgres import Template
 
 MAINTENANCE = "postgres"  # the database that administration connects to, like psql -l and createdb
+DRIVER_HINT = "pip install 'testgrove[postgres]'"
 NAME_LIMIT = 63  # bytes
 _PATIENCE = 2.0  # seconds for clients that are about to leave
 _PAUSE = 0.001
 
 
 def load_driver() -> None:
-    """Import psycopg, for whoever can do so while something else goes on."""
-    import psycopg  # noqa: F401, PLC0415 - 0.1 to 0.2 s
+    """Import psycopg, for whoever can do so while something else goes on. Raises PreconditionError (``no-driver``)."""
+    try:
+        import psycopg  # noqa: F401, PLC0415 - 0.1 to 0.2 s
+    except ImportError as error:  # psycopg without its binary part and without libpq, too
+        raise PreconditionError(
+            "no-driver", f"PostgreSQL needs the driver psycopg, which cannot be used: {error}", hint=DRIVER_HINT
+        ) from error
 
 
 def connect(endpoint: Endpoint, database: str = MAINTENANCE) -> Connection[Any]:
@@ -111,8 +116,8 @@ def _clone(admin: Connection[Any], access: DatabaseAccess, template: str, owner:
 def _hand_over(endpoint: Endpoint, access: DatabaseAccess, role: str) -> None:
     """Make the clone's objects the new role's.
 
-    Membership in the template's role would cost nothing, but then a migration that a test runs meets two
-    owners: a replaced view cannot read a new table, a sequence cannot be OWNED BY another's column.
+    Membership in the template's role would cost nothing, but then a migration that a test runs meets two owners:
+    a replaced view cannot read a new table, a sequence cannot be OWNED BY another's column.
     """
     if role:
         with connect(endpoint, access.name) as clone:
@@ -199,8 +204,7 @@ def own_public_schema(endpoint: Endpoint, access: DatabaseAccess) -> None:
 
 
 def seal(endpoint: Endpoint, access: DatabaseAccess, name: str) -> str:
-    """Make a database that has been migrated into a template with its final name; return what should be
-    known."""
+    """Make a database that has been migrated into a template with its final name; return what should be known."""
     note = ""
     with reported(f"seal the template {name}"), connect(endpoint) as admin:
         if not wait_until_left(admin, access.name, _PATIENCE):

@@ -114,8 +114,8 @@ class RedisServer:
         return cls(endpoint, host.start(program, directory=directory))
 
     def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
-        """How the instance's one database is reached. Raises PreconditionError (``database-exists``) the
-        second time."""
+        """How the instance's one database is reached. Raises PreconditionError (``database-exists``) the second
+        time."""
         if self._name:
             raise PreconditionError(
                 "database-exists", f"this instance belongs to {self._name}; {owner} needs one of its own"

@@ -3,11 +3,11 @@
 How one is made, and why it can be trusted:
 
 1. Its fingerprint names it. Whoever wants it first holds its lock; the others wait, and find it there.
-2. A server is started on a base cluster in a folder with a temporary name, the migration runs as a role that
-   is no superuser, clients are waited out, the database is sealed and gets its final name last.
+2. A server is started on a base cluster in a folder with a temporary name, the migration runs as a role that is no
+   superuser, clients are waited out, the database is sealed and gets its final name last.
 3. The server is stopped with a checkpoint, the data directory packed under a temporary name, renamed last.
-4. An archive without its last member, or with another checksum, is not there. Temporary names whose lock is
-   free belong to builders that were killed, and are removed by the next one.
+4. An archive without its last member, or with another checksum, is not there. Temporary names whose lock is free
+   belong to builders that were killed, and are removed by the next one.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ _KEY = 16  # characters of a name that temporary names and locks carry
 class TemplateCache:
     """Packed data directories, shared by all runs of a user.
 
-    directory: where they are kept; locks: for builders; work: a folder of ours with a short path, in
-    memory if it is to be fast. Both are among the host's own folders. extensions and settings: the
-    project's; the fingerprint that ensure() is given covers them.
+    directory: where they are kept; locks: for builders; work: a folder of ours with a short path, in memory if
+    it is to be fast. Both are among the host's own folders. extensions and settings: the project's; the
+    fingerprint that ensure() is given covers them.
     """
 
     def __init__(
@@ -88,10 +88,9 @@ class TemplateCache:
     ) -> Template:
         """The template with this fingerprint, built if it is not there.
 
-        build: brings the empty database it is given up to date, and leaves. port: leased; only a build
-        uses it. on_wait: told the reason when another builder is waited for, at most timeout seconds. What
-        build raises comes through, and goes to those who waited for this build as well; nothing is left of
-        it then.
+        build: brings the empty database it is given up to date, and leaves. port: leased; only a build uses it.
+        on_wait: told the reason when another builder is waited for, at most timeout seconds. What build raises
+        comes through, and goes to those who waited for this build as well; nothing is left of it then.
         """
         require_driver()
 
@@ -210,8 +209,7 @@ class TemplateCache:
         return self._directory / f"{name}.tar"
 
     def _remove_leftovers(self, name: str) -> None:
-        """Remove what builders that were killed have left. Our own lock is held, so what bears it is stale
-        too."""
+        """Remove what builders that were killed have left. Our own lock is held, so what bears it is stale too."""
         left = [(path.name[:_KEY], path) for path in self._directory.glob("*.tmp")]
         left += [(path.name.removeprefix("build-")[:_KEY], path) for path in self._work.glob("build-*")]
         for key, path in left:
@@ -246,7 +244,7 @@ def run_migration(
     """
     try:
         launcher.run(("/bin/sh", "-c", command), cwd=cwd, env=env, timeout=timeout)
-    except TestgroveError as error:
+    except UnavailableError as error:
         raise UnavailableError(
             "migration-failed", f"the migration `{command}` failed in {cwd}:\n{error.message}", hint=error.hint
         ) from error

@@ -83,11 +83,23 @@ def find_uv() -> Path:
 
 def uv_version(uv: Path, run: Run) -> str:
     """The version of uv, such as ``0.8.3``. Raises UnavailableError (``uv-failed``)."""
+    if installed := _installed_version(uv):
+        return installed
     answer = run([str(uv), "--version"], timeout=30, check=False)
     words = answer.stdout.split()
     if answer.returncode != 0 or len(words) < 2:
         raise UnavailableError("uv-failed", f"'{uv} --version' failed: {answer.stderr.strip()[:200]}")
     return words[1]
+
+
+def _installed_version(uv: Path) -> str:
+    """The version of a uv that was installed beside testgrove, from its metadata; empty for any other one."""
+    found = list((uv.parent.parent / "lib").glob("python*/site-packages/uv-*.dist-info/RECORD"))
+    if len(found) != 1:
+        return ""
+    info = found[0].parent
+    recorded = f"../../../bin/{uv.name}," in found[0].read_text(errors="replace")
+    return info.name.removeprefix("uv-").removesuffix(".dist-info") if recorded else ""
 
 
 def python_of(tree: Path) -> Path:

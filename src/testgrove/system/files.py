@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _MISSING = (-1, 0, 0)
 _DEEPEST = 100  # one descriptor for each level while a tree is deleted
+_TRIES = 100
 _PATIENCE = 10.0  # seconds for files that appear while a tree is deleted
 
 
@@ -50,10 +51,11 @@ def _explain(what: str, path: Path | str, error: OSError) -> TestgroveError:
 
 def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
     """Replace a file as a whole: a reader sees the old one or the new one. mode: exact, whatever the umask
-    is."""
+    is. One writer at a time: what one that was killed has left beside the file is replaced."""
     content = data.encode() if isinstance(data, str) else data
-    temporary = path.parent / f".{path.name[:200]}.{secrets.token_hex(4)}.tmp"
+    temporary = path.parent / f".{path.name[:200]}.tmp"
     with explained("write", path):
+        temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -125,14 +127,13 @@ def move_to_trash(path: Path, trash: Path, *, place: Path | None = None) -> Path
     """
     target = place or trash_place(path, trash)
     with explained("move to the trash", path):
-        trash.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            path.rename(target)
+            _rename_into(path, target)
         except PermissionError:
             # An ordinary user cannot move a folder that is read-only: its ".." changes.
             if not path.is_symlink():
                 path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IRWXU)
-            path.rename(target)
+            _rename_into(path, target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
@@ -142,6 +143,45 @@ def move_to_trash(path: Path, trash: Path, *, place: Path | None = None) -> Path
                 hint=f"df {path} {trash}",
             ) from error
     return target
+
+
+def _rename_into(path: Path, target: Path) -> None:
+    """Rename, and make the folder that target is in."""
+    for left in reversed(range(_TRIES)):
+        make_folder(target.parent, 0o700)
+        try:
+            path.rename(target)
+        except FileNotFoundError:
+            if not left or not os.path.lexists(path):
+                raise
+        else:
+            return
+
+
+def make_folder(path: Path, mode: int = 0o777) -> None:
+    """Make a folder and its parents. Another command may remove one just then: the trash and the worktrees' folder go
+    as soon as they are empty."""
+    for left in reversed(range(_TRIES)):
+        try:
+            path.mkdir(mode, parents=True, exist_ok=True)
+        except FileNotFoundError:
+            if not left:
+                raise
+        else:
+            return
+
+
+def delete_trash(place: Path) -> None:
+    """Delete what is in the trash, then the trash and the worktrees' folder that it is in, while they are empty."""
+    delete_tree(place, within=place.parent)
+    remove_empty(place.parent, place.parent.parent)
+
+
+def remove_empty(*folders: Path) -> None:
+    """Remove folders that are empty; the others stay."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def free_bytes(path: Path) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.system import process
-from testgrove.system.files import explained
+from testgrove.system.files import explained, make_folder
 from testgrove.system.git_call import LONGEST, Run, call, call_common, raise_if_full, require, run_long
 from testgrove.system.git_repository import LOCK_REASON, Repository, checkouts, create_branch, git_lock
 from testgrove.system.git_submodules import update_submodules
@@ -66,7 +66,7 @@ def add_checkout(
 
 def _add(repository: Repository, path: Path, lock: Lock, start: str, *options: str) -> None:
     with explained("make the folder", path):
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
     settings = ("-c", "worktree.guessRemote=false", "-c", "worktree.useRelativePaths=false")
     words = ("--quiet", "--no-checkout", "--lock", "--reason", LOCK_REASON, *options)
     # git keeps the lock as well: when testgrove is killed, nobody looks before git has finished its step.

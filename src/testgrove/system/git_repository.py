@@ -241,8 +241,14 @@ def create_branch(repository: Repository, name: str, commit: str) -> None:
     nothing = "0" * len(commit)
     answer = call_common(repository.common_dir, "update-ref", "--no-deref", f"refs/heads/{name}", commit, nothing)
     if answer.status != 0:
-        raise PreconditionError("branch-exists", f"cannot make the branch '{name}': {answer.last_line}",
+        there = f"a branch '{name}' exists" if has_branch(repository, name) else answer.last_line
+        raise PreconditionError("branch-exists", f"cannot make the branch '{name}': {there}",
                                 hint=f"git branch --list '{name}*'")  # fmt: skip
+
+
+def has_branch(repository: Repository, name: str) -> bool:
+    """Whether a local branch of this name is there."""
+    return call_common(repository.common_dir, "show-ref", "--verify", "--quiet", f"refs/heads/{name}").status == 0
 
 
 def delete_branch_if_at(repository: Repository, branch: str, commit: str) -> bool:
@@ -253,4 +259,4 @@ def delete_branch_if_at(repository: Repository, branch: str, commit: str) -> boo
     full = f"refs/heads/{branch}"
     if not any(record.branch == branch and record.locked != LOCK_REASON for record in checkouts(repository)):
         call_common(repository.common_dir, "update-ref", "--no-deref", "-d", full, commit)
-    return call_common(repository.common_dir, "show-ref", "--verify", "--quiet", full).status != 0
+    return not has_branch(repository, branch)

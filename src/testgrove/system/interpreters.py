@@ -19,6 +19,7 @@ NEWEST = "3.14"  # what to install where nothing is known to be wanted
 _VERSION = r"(?P<version>3(?:\.\d+){0,2}(?:(?:a|b|rc)\d+)?)"
 _REQUEST = re.compile(rf"(?:(?P<kind>python|cpython|pypy)[-@]?)?{_VERSION}", re.IGNORECASE)
 _FOLDER = re.compile(rf"(?:(?P<kind>cpython|pypy)-)?{_VERSION}(?:-.*)?")
+_AT_LEAST = re.compile(r"\s*>=\s*(\d+(?:\.\d+)*)\s*")
 _EXECUTABLE = re.compile(r"(?P<kind>python|pypy)(?P<version>3\.\d+)")
 # Understood by every Python there is, so that one that is too old can be told from one that does not work.
 _QUESTION = (
@@ -79,7 +80,7 @@ def find(
     run: Run,
     environ: Mapping[str, str] | None = None,
 ) -> Interpreter:
-    """The interpreter to use. It has been run once, so its version is exact.
+    """The interpreter to use. It runs, so its version is exact.
 
     request: ``3.12``, ``3.12.1``, ``python3.12``, ``cpython-3.12``, a path, or None: then what `pinned` (the
     content of ``.python-version``) names, else the interpreter that runs testgrove, else the newest.
@@ -92,9 +93,12 @@ def find(
     source = " (named by .python-version)" if request is None else ""
     request = _named_by(pinned) if request is None else request.strip()
     kind, version = ("cpython", "3") if request is None else _parsed(request)
+    own = [_own()] if request is None else []
+    if own and _is_known(own[0]) and _fits(own[0].version, requires):
+        return own[0]
     there = available(environ)
     unfit = None
-    for candidate in (*([_own()] if request is None else []), *there):
+    for candidate in (*own, *there):
         if candidate.implementation != kind or not _is(candidate.version, version, whole=False):
             continue
         if not _fits(candidate.version, requires):
@@ -128,6 +132,11 @@ def describe(candidate: Path) -> Interpreter | None:
 def _own() -> Interpreter:
     path = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     return Interpreter(".".join(map(str, sys.version_info[:3])), Path(path), sys.implementation.name)
+
+
+def _is_known(own: Interpreter) -> bool:
+    """Whether the interpreter that runs testgrove need not be run once more to know it."""
+    return own.implementation == "cpython" and sys.version_info.releaselevel == "final" and os.access(own.path, os.X_OK)
 
 
 def _run_once(path: Path, run: Run) -> Interpreter | None:
@@ -249,6 +258,8 @@ def _fits(version: str, requires: str | None) -> bool:
     """Whether a version, or any release of ``3.12``, fits requires-python."""
     if not requires:
         return True
+    if (simple := _AT_LEAST.fullmatch(requires)) and re.fullmatch(r"[\d.]+", version):
+        return _numbers(version) >= _numbers(simple[1])[: len(_numbers(version))]
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415 - 30 ms, rarely needed
 
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,7 @@ class Recorder:
         self._cases: dict[str, Case] = {}
         self._collectors: set[str] = set()
         self._deselected = 0
+        self._ran = 0
         self._workers = 0
         self._foreign: dict[tuple[str, str], dict[str, str]] = {}
         self.distributes = bool(config.pluginmanager.hasplugin("dsession"))
@@ -79,6 +81,7 @@ class Recorder:
             "session",
             pytest=pytest.__version__,
             python=platform.python_version(),
+            prefix=sys.prefix,
             rootdir=str(self._config.rootpath),
             args=[str(arg) for arg in self._config.invocation_params.args],
         )
@@ -131,6 +134,7 @@ class Recorder:
         if case is not None and not case.is_to_be_rerun:
             del self._cases[nodeid]
             if case.is_judged:
+                self._ran += 1
                 self._log.write("test", **case.record(self._prefix))
 
     @pytest.hookimpl(tryfirst=True)  # whatever another plugin's hook raises
@@ -159,7 +163,7 @@ class Recorder:
     def pytest_unconfigure(self) -> None:
         if self._session is not None:
             duration = round(time.perf_counter() - self._started, 6)
-            self._log.write("finish", exitstatus=int(self._session.exitstatus), duration=duration)
+            self._log.write("finish", exitstatus=int(self._session.exitstatus), ran=self._ran, duration=duration)
         self._log.close()
         finish(self._folder)
 

@@ -1,0 +1,24 @@
+"""testgrove as a benchmark runs it: the installed program, with folders of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.projects import environment
+
+
+class Grove:
+    """program: `testgrove`. env: its environment. cache: what it keeps between runs."""
+
+    def __init__(self, work: Path) -> None:
+        self.program = str(Path(sys.executable).with_name("testgrove"))
+        self.cache = work / "cache"
+        folders = {"STATE": work / "state", "CACHE": self.cache, "SCRATCH": work / f"{work.name}-s"}
+        self.env = environment(**{f"TESTGROVE_{name}_DIR": str(folder) for name, folder in folders.items()})
+
+    def clean_up(self, project: Path) -> None:
+        """Remove every parked worktree."""
+        argv = (self.program, "cleanup", "--max-age", "0", "--yes")
+        subprocess.run(argv, cwd=project, check=True, capture_output=True, env=self.env)

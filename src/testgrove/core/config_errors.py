@@ -1,0 +1,83 @@
+"""What is wrong with a settings' table: the key, as its user wrote it, and what could stand there."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from testgrove.errors import UsageError
+
+
+def explain(
+    data: dict[str, Any], into: type[msgspec.Struct], source: Path, prefix: str, error: msgspec.ValidationError
+) -> UsageError:
+    """The error for data that does not convert into a type. prefix: of the keys (``tool.testgrove.``)."""
+    message, _, where = str(error).partition(" - at ")
+    key = where.strip("`").removeprefix("$").removeprefix(".").replace("[...]", ".*")
+    path = _found(data, into, [part for part in key.split(".") if part])
+    if match := re.search(r"unknown field `(.+)`", message):
+        name = ".".join([*path, match[1]])
+        hint = _there(_table_at(into, path), match[1])
+        return _error("config-unknown-key", source, prefix + name, "unknown key", hint)
+    name = prefix + ".".join(path) if path else prefix.rstrip(".")
+    if match := re.search(r"required field `(.+)`", message):
+        return _error("config-missing-key", source, f"{name}.{match[1]}", "is missing")
+    return _error("config-wrong-type", source, name, message[0].lower() + message[1:].replace("`", "'"))
+
+
+def _error(code: str, source: Path, key: str, problem: str, hint: str = "") -> UsageError:
+    return UsageError(code, f"{source}: '{key}': {problem}", hint=hint, file=str(source), key=key)
+
+
+def _found(data: dict[str, Any], into: type[msgspec.Struct], parts: list[str]) -> list[str]:
+    """The path with the names that msgspec leaves out (``*``): of each table, the first entry that is wrong."""
+    path: list[str] = []
+    for part in parts:
+        if part == "*":
+            names = _at(data, path)
+            part = next((name for name in names if _is_wrong(_only(data, path, name), into)), part)  # noqa: PLW2901
+        path.append(part)
+    return path
+
+
+def _at(data: dict[str, Any], path: list[str]) -> dict[str, Any]:
+    for part in path:
+        data = data[part]
+    return data
+
+
+def _only(data: dict[str, Any], path: list[str], name: str) -> dict[str, Any]:
+    """The data with one entry alone in the table at path."""
+    if not path:
+        return {name: data[name]}
+    return data | {path[0]: _only(data[path[0]], path[1:], name)}
+
+
+def _is_wrong(data: dict[str, Any], into: type[msgspec.Struct]) -> bool:
+    try:
+        msgspec.convert(data, into, strict=True)
+    except msgspec.ValidationError:
+        return True
+    return False
+
+
+def _table_at(into: type[msgspec.Struct], path: list[str]) -> tuple[str, ...]:
+    """The keys of the table at path."""
+    here: Any = msgspec.inspect.type_info(into)
+    for part in path:
+        if isinstance(here, msgspec.inspect.StructType):
+            here = next(field.type for field in here.fields if field.encode_name == part)
+        else:
+            here = here.value_type
+        if isinstance(here, msgspec.inspect.UnionType):
+            here = here.types[0]
+    return tuple(field.encode_name for field in here.fields)
+
+
+def _there(keys: tuple[str, ...], wrong: str) -> str:
+    near = difflib.get_close_matches(wrong, keys, 2)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(keys)}"

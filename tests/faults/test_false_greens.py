@@ -1,0 +1,508 @@
+"""A green result from other code, an old build or somebody's database is the worst defect: each way to one, closed.
+
+Every case is a whole `testgrove test`. Cases share runs where they can: one branch or one suite for each.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grove import TESTGROVE, Grove, new_base, plant, said, uproot
+
+# With byte code, as everybody has it, and with a pytest on PATH that is not the tested project's.
+PROGRAM = ("env", "-u", "PYTHONDONTWRITEBYTECODE", *TESTGROVE)
+ELSEWHERE = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+PYPROJECT = """\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "shop"
+version = "1"
+
+[tool.hatch.build.targets.wheel]
+packages = ["src/shop", "src/acme"]
+"""
+SHOP = {
+    "pyproject.toml": PYPROJECT,
+    "src/shop/__init__.py": "VALUE = 1\n",
+    "src/acme/one.py": "",
+    "src/acme/two.py": "",
+    "tests/test_shop.py": "import shop\n\ndef test_value():\n    assert shop.VALUE == 1\n",
+}
+# Without an installation: pytest finds the code in the tree.
+PLAIN = {"pyproject.toml": None, "pytest.ini": "[pytest]\npythonpath = src\n"}
+TWO_TESTS = "def test_first():\n    pass\n\ndef test_last():\n    pass\n"
+
+
+def wheel(pth: str) -> bytes:
+    """A distribution that holds nothing but a .pth file."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        info = "linker-1.dist-info"
+        archive.writestr("linker.pth", f"{pth}\n")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: linker\nVersion: 1\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(
+            f"{info}/RECORD", "linker.pth,,\n" + "".join(f"{info}/{n},,\n" for n in ("METADATA", "WHEEL", "RECORD"))
+        )
+    return data.getvalue()
+
+
+WHEEL = "vendor/linker-1-py3-none-any.whl"
+
+
+@dataclass(frozen=True)
+class Case:
+    """status, reason, tests: what must come of it; tests: how many are reported, where that matters.
+
+    files: changes to the tree; None deletes, MAIN stands for the main checkout.
+    """
+
+    status: str
+    reason: str = ""
+    files: Mapping[str, str | bytes | None] = field(default_factory=dict)
+    command: str = "pytest"
+    env: Mapping[str, str] = field(default_factory=dict)
+    tests: int | None = None
+
+    def check(self, cell: Mapping[str, Any]) -> None:
+        """Compare with what was reported."""
+        shown = f"{cell['status']}: {cell['reason']}\n{cell['hint']}\n{[a['tail'] for a in cell['attempts']]}"
+        assert cell["status"] == self.status, shown
+        assert self.reason in cell["reason"], shown
+        assert self.tests is None or sum(cell["tests"].values()) == self.tests, shown
+
+
+def edits_sys_path(folder: str, condition: str = "True", imports: str = "shop") -> str:
+    return f"import os, sys\nif {condition}:\n    sys.path.insert(0, {folder})\nimport {imports}\n"
+
+
+TREES = {
+    "innocent": Case("passed", tests=1),
+    "editable-of-another-checkout": Case("error", "another checkout", {**PLAIN, "requirements.txt": "-e MAIN\n"}),
+    "editable-of-this-tree": Case("passed", files={"requirements.txt": "-e .\n"}),
+    "pth-to-the-main-checkout": Case(
+        "error", "linker.pth", {**PLAIN, "requirements.txt": f"./{WHEEL}\n", WHEEL: wheel("MAIN/src")}
+    ),
+    "pth-to-nowhere": Case("passed", files={**PLAIN, "requirements.txt": f"./{WHEEL}\n", WHEEL: wheel("/nowhere/src")}),
+    "conftest-imports-from-the-main-checkout": Case(
+        "error", "ran other code: shop from MAIN", {**PLAIN, "conftest.py": edits_sys_path("'MAIN/src'")}
+    ),
+    "conftest-imports-from-the-tree": Case(
+        "passed", files={**PLAIN, "pytest.ini": "[pytest]\n", "conftest.py": edits_sys_path("os.path.abspath('src')")}
+    ),
+    "namespace-split-over-two-checkouts": Case(
+        "error",
+        "ran other code: acme",
+        {
+            **PLAIN,
+            "src/acme/two.py": None,
+            "conftest.py": "import sys\nsys.path.append('MAIN/src')\nimport acme.one, acme.two\n",
+        },
+    ),
+    "namespace-of-the-tree": Case("passed", files={"conftest.py": "import acme.one, acme.two\n"}),
+    "xdist-worker-imports-from-the-main-checkout": Case(
+        "error",
+        "ran other code: shop from MAIN",
+        {
+            **PLAIN,
+            "requirements.txt": "pytest-xdist\n",
+            "pytest.ini": "[pytest]\npythonpath = src\naddopts = -n2\n",
+            "conftest.py": edits_sys_path("'MAIN/src'", "'PYTEST_XDIST_WORKER' in os.environ", "os"),
+        },
+    ),
+    "xdist-imports-from-the-tree": Case(
+        "passed",
+        files={
+            **PLAIN,
+            "requirements.txt": "pytest-xdist\n",
+            "pytest.ini": "[pytest]\npythonpath = src\naddopts = -n2\n",
+        },
+        tests=1,
+    ),
+    "a-test-leaves-the-process": Case(
+        "error", "without finishing", {"tests/test_exit.py": "import os\n\ndef test_it():\n    os._exit(0)\n"}
+    ),
+    "a-test-ends-the-session": Case(
+        "error",
+        "1 of 3",
+        {
+            "tests/test_a.py": (
+                "import pytest\n\ndef test_a():\n    pass\n\ndef test_b():\n    pytest.exit('enough', returncode=0)\n"
+            )
+        },
+    ),
+    "conftest-ends-the-session-before-it-starts": Case(
+        "error",
+        "pytest did not run",
+        {"conftest.py": "import pytest\n\ndef pytest_configure():\n    pytest.exit('no', returncode=0)\n"},
+    ),
+    "conftest-ends-the-session-as-it-starts": Case(
+        "error",
+        "no test ran",
+        {"conftest.py": "import pytest\n\ndef pytest_sessionstart():\n    pytest.exit('no', returncode=0)\n"},
+    ),
+    "conftest-says-all-is-well": Case(
+        "failed",
+        "1 tests failed",
+        {
+            "conftest.py": "def pytest_sessionfinish(session):\n    session.exitstatus = 0\n",
+            "src/shop/__init__.py": "VALUE = 2\n",
+        },
+    ),
+    "conftest-runs-no-test": Case(
+        "error", "no test ran", {"conftest.py": "def pytest_runtestloop():\n    return True\n"}
+    ),
+    "conftest-drops-all-tests": Case(
+        "error", "no test ran", {"conftest.py": "def pytest_collection_modifyitems(items):\n    items[:] = []\n"}
+    ),
+    "no-test-in-the-files": Case("error", "no test ran", {"tests/test_shop.py": "import shop\n"}),
+    "everything-skipped": Case(
+        "skipped",
+        "all 2 tests were skipped",
+        {"tests/test_shop.py": "import pytest\npytestmark = pytest.mark.skip('later')\n" + TWO_TESTS},
+    ),
+    "something-skipped": Case(
+        "passed",
+        files={"tests/test_skipped.py": "import pytest\npytestmark = pytest.mark.skip('later')\n" + TWO_TESTS},
+        tests=3,
+    ),
+    "a-test-runs-pytest": Case(
+        "passed",
+        files={
+            "inner/inside.py": TWO_TESTS + "\ndef test_bad():\n    assert False\n",
+            "tests/test_nested.py": (
+                "import subprocess, sys\n\n"
+                "def test_nested():\n"
+                "    command = [sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider', 'inner/inside.py']\n"
+                "    assert subprocess.run(command).returncode == 1\n"
+            ),
+        },
+        tests=2,
+    ),
+    "a-venv-that-git-tracks": Case("passed", files={".venv": "not an environment\n"}),
+}
+
+COMMANDS = {
+    "innocent": Case("passed", tests=1),
+    "isolated": Case("error", "python -I", command="python -I -m pytest tests"),
+    "isolated-with-a-pytest-inside": Case("error", "python -I", command="python -I -m pytest nested"),
+    "environment-ignored": Case("error", "python -I", command="python -E -m pytest tests"),
+    "plugin-blocked": Case("error", "without testgrove's plugin", command="pytest -p no:pytest_testgrove tests"),
+    "other-environment": Case(
+        "error", "not in this worktree's environment", command=f"{sys.executable} -m pytest tests"
+    ),
+    "no-environment": Case("error", "not in this worktree's environment", command="rm -rf .venv && pytest tests"),
+    "other-folder": Case("error", "ran other code", command="cd MAIN && pytest tests"),
+    "pythonpath": Case("error", "PYTHONPATH", env={"PYTHONPATH": "MAIN/src"}),
+    "pythonpath-of-the-tree": Case("passed", env={"PYTHONPATH": "src"}, tests=1),
+    "pythonpath-in-the-command": Case("error", "PYTHONPATH", command="PYTHONPATH=MAIN/src pytest tests"),
+    "never-started": Case("error", "did not run", command="true || pytest tests"),
+    "only-the-version": Case("error", "plugin", command="pytest --version"),
+    "only-collected": Case("error", "no test ran", command="pytest --collect-only tests"),
+    "nothing-selected": Case("error", "no test ran", command="pytest -k nothing_of_that_name tests"),
+    "no-such-folder": Case("error", "called wrongly", command="pytest tests/missing"),
+    "failure-behind-a-pipe": Case("failed", command="pytest failing/test_bad.py | cat", tests=1),
+    "failure-forgiven": Case("failed", command="pytest failing/test_bad.py || true", tests=1),
+    "second-of-two-leaves": Case("error", "without finishing", command="pytest tests && pytest failing/test_exit.py"),
+    "not-pytest": Case("passed", "not verified", command="true", tests=0),
+    "variables": Case("passed", command="pytest variables", env={"REDIS_URL": "redis://configured"}, tests=1),
+}
+VARIABLES = """\
+import os
+import subprocess
+
+def test_nothing_is_inherited():
+    assert [name for name in os.environ if name.startswith(("GIT_", "PG", "DATABASE"))] == []
+    assert os.environ["REDIS_URL"] == "redis://configured"
+    top = subprocess.run(["git", "rev-parse", "--show-toplevel"], check=True, text=True, capture_output=True)
+    assert top.stdout.strip() == os.getcwd()
+"""
+NESTED = """\
+import subprocess, sys
+
+def test_nested():
+    assert subprocess.run([sys.executable, "-m", "pytest", "tests"]).returncode == 0
+"""
+
+
+def apply(grove: Grove, files: Mapping[str, str | bytes | None]) -> None:
+    for name, content in files.items():
+        path = grove.repo / name
+        if content is None:
+            path.unlink()
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = content.encode() if isinstance(content, str) else unzipped(content, grove)
+        path.write_bytes(data.replace(b"MAIN", str(grove.repo).encode()))
+
+
+def unzipped(data: bytes, grove: Grove) -> bytes:
+    """A wheel made again for this grove: its text is compressed away."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return wheel(archive.read("linker.pth").decode().strip().replace("MAIN", str(grove.repo)))
+
+
+def test_run(grove: Grove, *words: str, **options: Any) -> dict[str, Any]:
+    """`testgrove test`, as its report."""
+    done = grove.run("test", *words, "--json", check=False, program=PROGRAM, timeout=200, **options)
+    assert done.stdout, said(done)
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == report["exit_status"], said(done)
+    return report
+
+
+test_run.__test__ = False  # type: ignore[attr-defined] # a helper
+
+
+@pytest.fixture(scope="module")
+def ground():
+    bases = []
+
+    def make(**options):
+        bases.append(new_base())
+        return plant(bases[-1], **options)
+
+    yield make
+    for base in bases:
+        uproot(base)
+
+
+@pytest.fixture(scope="module")
+def trees(ground):
+    """One run with a cell for each branch in TREES: by name, what was reported."""
+    grove = ground(files=SHOP)
+    for name, case in TREES.items():
+        grove.git("switch", "--quiet", "--create", name, "main")
+        apply(grove, case.files)
+        grove.git("add", "--all", "--force")
+        grove.git("commit", "--quiet", "--allow-empty", "--message", name)
+    grove.git("switch", "--quiet", "main")
+    report = test_run(grove, *(word for name in TREES for word in ("--ref", name)))
+    assert report["exit_status"] == 1
+    return grove, {cell["ref"]: cell for cell in report["cells"]}
+
+
+@pytest.fixture(scope="module")
+def commands(ground):
+    """One run with a cell for each suite in COMMANDS: by name, what was reported."""
+    files = {
+        "src/shop.py": "VALUE = 1\n",
+        "pytest.ini": "[pytest]\npythonpath = src\ntestpaths = tests\n",
+        "tests/test_shop.py": SHOP["tests/test_shop.py"],
+        "failing/test_bad.py": "def test_bad():\n    assert False\n",
+        "failing/test_exit.py": "import os\n\ndef test_it():\n    os._exit(0)\n",
+        "variables/test_variables.py": VARIABLES,
+        "nested/test_nested.py": NESTED,
+    }
+    grove = ground(files=files)
+    text = "".join(
+        f"[suites.{name}]\ncommand = {json.dumps(case.command)}\nenv = {{ {entries(case.env)} }}\n"
+        for name, case in COMMANDS.items()
+    )
+    config = grove.repo / "testgrove.toml"
+    grove.write({config.name: text.replace("MAIN", str(grove.repo)) + config.read_text()}, commit="Suites")
+    other = ground(name="other")
+    inherited = {
+        "PATH": ELSEWHERE,
+        "GIT_DIR": str(other.repo / ".git"),
+        "GIT_WORK_TREE": str(other.repo),
+        "GIT_INDEX_FILE": str(other.repo / ".git/index"),
+        "DATABASE_URL": "postgresql://somebody@db.example/real",
+        "PGHOST": "db.example",
+        "REDIS_URL": "redis://db.example",
+        "PYTHONPATH": str(grove.repo / "failing"),
+        "PYTEST_ADDOPTS": "-k nothing",
+        "PYTHONUSERBASE": str(user_site(grove.base)),
+    }
+    before = other.git("status", "--porcelain"), other.git("rev-parse", "HEAD"), other.git("worktree", "list")
+    report = test_run(grove, env=inherited)
+    assert (other.git("status", "--porcelain"), other.git("rev-parse", "HEAD"), other.git("worktree", "list")) == before
+    assert {attempt["commit"] for cell in report["cells"] for attempt in cell["attempts"]} == {
+        grove.git("rev-parse", "HEAD").strip()
+    }
+    return grove, {cell["suite"]: cell for cell in report["cells"]}
+
+
+def user_site(base: Path) -> Path:
+    """A user's own site folder, in which the project's name means something else."""
+    for minor in range(9, 16):
+        folder = base / f"user/lib/python3.{minor}/site-packages"
+        folder.mkdir(parents=True)
+        (folder / "shop.py").write_text("VALUE = 99\n")
+        (folder / "usercustomize.py").write_text("import shop\n")
+    return base / "user"
+
+
+def entries(env: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} = {json.dumps(value)}" for name, value in env.items())
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("false-greens-of-trees")
+@pytest.mark.parametrize("name", TREES)
+def test_a_tree_is_judged_by_its_own_code(name, trees):
+    grove, cells = trees
+    TREES[name].check(json.loads(json.dumps(cells[name]).replace(str(grove.repo), "MAIN")))
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("false-greens-of-commands")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_judged_by_what_it_ran(name, commands):
+    _, cells = commands
+    COMMANDS[name].check(cells[name])
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("false-greens-of-trees")
+def test_nothing_is_left_of_such_runs(trees):
+    trees[0].auditor().assert_no_leftovers()
+
+
+# What a test does to its worktree, or somebody to the parked one; and what the next run's tests find.
+PREFIX = "import os, sys\n\ndef test_environment():\n    assert sys.prefix == os.path.abspath('.venv')\n"
+FRESH = PREFIX + "\ndef test_value():\n    import shop\n    assert shop.VALUE == 2\n"
+RECYCLED = {
+    "byte-code-that-counts-as-fresh": """
+import py_compile
+
+def test_it():
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    assert py_compile.compile("src/shop.py", invalidation_mode=mode)
+""",
+    "a-pth-in-the-environment": """
+import sysconfig
+
+def test_it():
+    with open(sysconfig.get_path("purelib") + "/shortcut.pth", "w") as file:
+        file.write("MAIN/src\\n")
+""",
+    "a-package-installed-by-a-test": """
+import subprocess, sys
+
+def test_it():
+    install = [sys.executable, "-m", "pip", "install", "--no-index"]
+    subprocess.run([*install, "./vendor/linker-1-py3-none-any.whl"], check=True)
+""",
+    "the-environment-is-deleted": PREFIX,
+    "the-environment-is-another-one": PREFIX,
+    "the-environment-is-a-file": PREFIX,
+    "nothing": PREFIX,
+}
+WITHOUT_LINKER = """
+import importlib.metadata
+
+def test_what_is_installed():
+    assert "linker" not in {found.name for found in importlib.metadata.distributions()}
+"""
+
+
+@pytest.mark.slow
+def test_recycling_carries_nothing_over(ground):
+    grove = ground(
+        files={
+            "src/shop.py": "VALUE = 1\n",
+            "pytest.ini": "[pytest]\npythonpath = src\n",
+            **{f"suites/{name}/test_it.py": text for name, text in RECYCLED.items()},
+        }
+    )
+    config = grove.repo / "testgrove.toml"
+    suites = "".join(f"[suites.{name}]\ncommand = 'pytest suites/{name}'\n" for name in RECYCLED)
+    grove.write({config.name: suites + config.read_text()})
+    apply(grove, {f"suites/{name}/test_it.py": text for name, text in RECYCLED.items()})
+    apply(grove, {WHEEL: wheel("/nowhere")})
+    first = test_run(grove)
+    assert first["status"] == "passed", first
+
+    worktree = {name: grove.root / f"test-{name}-tree" for name in RECYCLED}
+    shutil.rmtree(worktree["the-environment-is-deleted"] / ".venv")
+    shutil.rmtree(worktree["the-environment-is-another-one"] / ".venv")
+    (worktree["the-environment-is-another-one"] / ".venv").symlink_to(worktree["nothing"] / ".venv")
+    shutil.rmtree(worktree["the-environment-is-a-file"] / ".venv")
+    (worktree["the-environment-is-a-file"] / ".venv").write_text("not an environment\n")
+    grove.write({"src/shop.py": "VALUE = 2\n"})
+    grove.write({f"suites/{name}/test_it.py": FRESH + WITHOUT_LINKER for name in RECYCLED})
+    second = test_run(grove)
+
+    reasons = {cell["suite"]: (cell["status"], cell["reason"], cell["attempts"][0]["tail"]) for cell in second["cells"]}
+    assert {name: status for name, (status, *_) in reasons.items()} == dict.fromkeys(RECYCLED, "passed"), reasons
+    built = {cell["suite"] for cell in second["cells"] if rebuilt(cell)}
+    assert built == {*RECYCLED} - {"byte-code-that-counts-as-fresh", "nothing"}
+    assert {attempt["log"].partition("/")[0] for cell in second["cells"] for attempt in cell["attempts"]} == {
+        path.name for path in worktree.values()
+    }
+    grove.auditor().assert_no_leftovers()
+
+
+def rebuilt(cell: Mapping[str, Any]) -> str:
+    """Why a cell's environment was made anew, or nothing."""
+    return "".join(span["reason"] for span in cell["phases"] if span["phase"] == "environment")
+
+
+# A distribution of the tree's that is installed as a copy, not as a pointer to its code.
+BUILD_COPIES = {
+    "requirements.txt": "./libs/core\n",
+    "libs/core/pyproject.toml": PYPROJECT.replace("shop", "core").replace(', "src/acme"', ""),
+    "libs/core/src/core/__init__.py": "VALUE = 1\n",
+    "tests/test_core.py": "import core\n\ndef test_value():\n    assert core.VALUE == 1\n",
+}
+BUILD_GENERATES = {
+    "pyproject.toml": '[build-system]\nrequires = ["setuptools>=77"]\nbuild-backend = "setuptools.build_meta"\n',
+    ".gitignore": "_built.py\n",
+    "setup.py": (
+        "from pathlib import Path\nfrom setuptools import setup\n"
+        "Path('src/shop/_built.py').write_text(Path('src/shop/value.txt').read_text())\n"
+        "setup(name='shop', packages=['shop'], package_dir={'': 'src'})\n"
+    ),
+    "src/shop/__init__.py": "from shop._built import VALUE\n",
+    "src/shop/value.txt": "VALUE = 1\n",
+}
+
+
+@pytest.mark.slow
+def test_a_stale_build_is_not_what_a_recycled_worktree_tests(ground):
+    grove = ground(files=SHOP)
+    changed = {
+        "copied": "libs/core/src/core/__init__.py",
+        "generated": "src/shop/value.txt",
+        "editable": "src/shop/__init__.py",
+    }
+    for name, files in (("copied", BUILD_COPIES), ("generated", BUILD_GENERATES), ("editable", {})):
+        grove.git("switch", "--quiet", "--create", name, "main")
+        grove.write({**files, "README.md": name}, commit=name)
+    words = [word for name in changed for word in ("--ref", name)]
+    assert statuses(test_run(grove, *words)) == dict.fromkeys(changed, "passed")
+
+    for name, path in changed.items():
+        grove.git("switch", "--quiet", name)
+        grove.write({path: "VALUE = 2\n"}, commit="Another value")
+    second = test_run(grove, *words)
+    assert statuses(second) == dict.fromkeys(changed, "failed")
+    assert {cell["ref"] for cell in second["cells"] if rebuilt(cell)} == {"copied", "generated"}
+
+    for name in changed:
+        grove.git("switch", "--quiet", name)
+        grove.git("reset", "--quiet", "--hard", "HEAD~1")
+    assert statuses(test_run(grove, *words)) == dict.fromkeys(changed, "passed")
+
+
+def statuses(report: Mapping[str, Any]) -> dict[str, str]:
+    """By ref."""
+    return {cell["ref"]: cell["status"] for cell in report["cells"]}

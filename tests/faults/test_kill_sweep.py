@@ -1,0 +1,226 @@
+"""kill -9 at every step, and at random moments: the next command leaves a whole worktree or none.
+
+Each case says what is there before, which command is killed, and what may be there afterwards. What the auditor
+finds is judged after each kill; see sweeping.Site. The steps are found while they happen: none is missed when plans
+change.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from faults.sweeping import LIST, OUTPUT, Site, duration_of, every, random_source
+from grove import Grove
+
+CREATE = ("create", "--purpose", "test-unit", "--identifier", "x", "--branch", "fresh", "--new-branch", "--ports")
+
+
+class Case:
+    """A command that is killed again and again. command: it; next: the commands that may follow, in turn."""
+
+    command: tuple[str, ...] = (*CREATE, "--no-env")
+    next: tuple[tuple[str, ...], ...] = (LIST,)
+    after: tuple[int, ...] = (0,)  # the exit statuses that these may have
+
+    def __init__(self, site: Site) -> None:
+        self.site, self.grove = site, site.grove
+
+    def prepare(self) -> None:
+        """Make what the command needs."""
+
+    def check(self, there: dict) -> None:
+        """Judge what is there, and take it away."""
+        assert set(there) <= {"test-unit-x"}
+        self.check_branch(there)
+        if there:
+            self.remove("test-unit-x")
+
+    def check_branch(self, there: dict) -> None:
+        """The branch came with the worktree, or not at all; the ports are the first ones again."""
+        assert ("fresh" in self.grove.git("branch", "--format=%(refname:short)").split()) == bool(there)
+        if there:
+            assert there["test-unit-x"]["ports"]["app"] == self.grove.ports[0], "ports have leaked"
+
+    def remove(self, name: str) -> None:
+        self.grove.run("remove", name)
+        if name == "test-unit-x":
+            self.grove.git("branch", "-D", "fresh")
+
+    def judge(self, number: int) -> None:
+        command = self.next[number % len(self.next)]
+        self.check(self.site.judge(command, self.after))
+
+
+class Create(Case):
+    next = (LIST, (*CREATE, "--no-env"))
+    after = (0, 3)  # 3: it was whole already
+
+    def judge(self, number: int) -> None:
+        command = self.next[number % len(self.next)]
+        there = self.site.judge(command, self.after)
+        assert command == LIST or there, "a second create must succeed, or the first one has"
+        self.check(there)
+
+
+class FailingCreate(Case):
+    """A create that cannot succeed, killed on its way there and while it undoes itself."""
+
+    command = (
+        *("create", "--purpose", "test-unit", "--identifier", "x", "--branch", "fresh", "--new-branch"),
+        *("--base", "broken", "--ports", "--no-env"),
+    )
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self.grove.git("checkout", "--quiet", "-b", "broken")
+        self.grove.write({".gitattributes": "*.txt filter=broken\n", "a.txt": "a\n"}, commit="Not to be checked out")
+        self.grove.git("checkout", "--quiet", "main")
+        for key, value in (("smudge", "false"), ("required", "true")):
+            self.grove.git("config", f"filter.broken.{key}", value)
+
+    def check(self, there: dict) -> None:
+        assert there == {}
+        self.check_branch(there)
+
+
+class Remove(Case):
+    command = ("remove", "test-unit-x")
+    next = (LIST, ("remove", "test-unit-x"))
+    after = (0, 3)  # 3: it was gone already
+
+    def prepare(self) -> None:
+        if "test-unit-x" not in self.grove.worktrees():
+            self.grove.run(*CREATE, "--no-env")
+            (self.grove.root / "test-unit-x/junit.xml").write_text(OUTPUT)
+
+    def check(self, there: dict) -> None:
+        """Outputs are in the worktree, or kept; never lost."""
+        assert set(there) <= {"test-unit-x"}
+        kept = [*self.grove.root.glob("test-unit-x/junit.xml"), *self.grove.artifacts.glob("test-unit-x/junit*.xml")]
+        assert [path.read_text() for path in kept] == [OUTPUT]
+        if not there:
+            kept[0].unlink()
+            self.grove.git("branch", "-D", "fresh")
+
+
+class Run(Case):
+    """`testgrove test`, with a worktree to be made and one to be recycled in turn."""
+
+    command = ("test",)
+
+    def check(self, there: dict) -> None:
+        assert set(there) <= {"test-tests-tree"}
+        assert {entry["status"] for entry in there.values()} <= {"parked"}
+        self.count = getattr(self, "count", 0) + 1
+        if there and self.count % 2:
+            self.remove("test-tests-tree")
+
+
+class Recycle(Run):
+    """A worktree that a run has parked, taken over by `create`."""
+
+    command = ("create", "--purpose", "test-tests", "--identifier", "tree", "--branch", "main", "--ports", "--no-env")
+
+    def prepare(self) -> None:
+        there = self.grove.worktrees()
+        if there.get("test-tests-tree", {}).get("status") != "parked":
+            if "test-tests-tree" in there:
+                self.remove("test-tests-tree")
+            self.grove.run("test")
+
+    def check(self, there: dict) -> None:
+        assert set(there) <= {"test-tests-tree"}
+
+
+class Recovery(Case):
+    """The command that finishes what a killed one left, killed itself. dead: the command; at: where it died."""
+
+    command = LIST
+    dead: tuple[str, ...] = (*CREATE, "--no-env")
+    at = "after take manifest"
+
+    def prepare(self) -> None:
+        assert self.site.kill_at(self.at, *self.dead)
+
+
+class RecoveryOfRemove(Recovery):
+    dead = ("remove", "test-unit-x")
+    at = "before spawn git worktree remove"
+    check = Remove.check
+
+    def prepare(self) -> None:
+        Remove.prepare(self)
+        super().prepare()
+
+
+class RecoveryOfRun(Recovery):
+    dead = ("test",)
+    at = "after job pytest"
+    check = Run.check
+
+
+CASES = (Create, FailingCreate, Remove, Run, Recycle, Recovery, RecoveryOfRemove, RecoveryOfRun)
+
+
+def sweep(case: Case, kind: str, part: int, parts: int) -> int:
+    """Kill at one step after the other until the command gets through; the number of kills."""
+    for kills, number in enumerate(every(part, parts)):
+        case.prepare()
+        if not case.site.kill_at(f"{kind}:{number}", *case.command):
+            case.judge(number)
+            return kills
+        case.judge(number)
+    raise AssertionError("unreachable")
+
+
+def named(case: type[Case]) -> str:
+    return case.__name__
+
+
+@pytest.mark.parametrize("case", [Create, Remove, Recovery], ids=named)
+def test_killed_before_and_after_every_action(grove, case):
+    assert sweep(case(Site(grove())), "action", 0, 1) >= 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if case not in (Create, Remove, Recovery)], ids=named)
+def test_killed_before_and_after_every_action_of_longer_commands(grove, case):
+    assert sweep(case(Site(grove())), "action", 0, 1) >= 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_killed_at_every_change_of_store_files_and_processes(grove, case, part):
+    assert sweep(case(Site(grove())), "effect", part, 2) >= 10
+
+
+def random_kills(grove: Grove, kind: type[Case], kills: int, part: int) -> None:
+    case = kind(Site(grove))
+    source, words = random_source(kind.__name__, part)
+    case.prepare()
+    longest = duration_of(grove, *case.command)
+    case.judge(0)
+    for number in range(kills):
+        case.prepare()
+        delay = source.uniform(0.0, longest)
+        case.site.kill_after(delay, *case.command)
+        try:
+            case.judge(number)
+        except AssertionError as error:
+            error.add_note(f"kill number {number} of {words}: {delay:.4f} of {longest:.4f} s")
+            raise
+
+
+@pytest.mark.parametrize("case", [Create, Remove, Recovery], ids=named)
+def test_killed_at_a_few_random_moments(grove, case):
+    random_kills(grove(), case, 4, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(1, 6))
+@pytest.mark.parametrize(
+    ("case", "kills"), [(Create, 12), (Remove, 10), (Recovery, 8), (RecoveryOfRun, 4), (Run, 6)], ids=str
+)
+def test_killed_at_two_hundred_random_moments(grove, case, kills, part):
+    random_kills(grove(), case, kills, part)
