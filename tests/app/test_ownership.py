@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from auditor import checkouts, git
 from grove import Grove, said
 

@@ -3,8 +3,8 @@
 The steps are found by wrapping, from outside, what carries out a plan (actions) and what touches the machine
 (effects): nothing in testgrove knows of this. Each is logged with its number, so a run without a kill counts them all.
 
-KILLING_LOG: the file that the steps are appended to. KILLING_AT: ``action:7``, ``effect:31``, the words of a step (the first such one), or empty.
-KILLING_BASE: the folder below which file operations count.
+KILLING_LOG: the file that the steps are appended to. KILLING_AT: ``action:7``, ``effect:31``, the words of a step (the
+first such one counts), or empty. KILLING_BASE: the folder below which file operations count.
 """
 
 from __future__ import annotations
@@ -90,8 +90,7 @@ def wrap_effects() -> None:
     def stepping(self):
         with transaction(self) as database:
             yield database
-            step("effect", "before commit")
-        step("effect", "after commit")
+        step("effect", "after commit")  # dying before it is as dying before the statements
 
     store.Store.transaction = stepping
     sys.addaudithook(_file_operation)
@@ -107,6 +106,7 @@ def _spawned(call, *_) -> str:
 
 
 def _file_operation(event: str, arguments: tuple) -> None:
+    """What changes files below BASE, or in memory; of a tree that is deleted the first file, and all folders."""
     if event == "open":
         path, _, flags = arguments
         if not isinstance(path, str) or not flags & WRITING or path == LOG:
@@ -114,7 +114,11 @@ def _file_operation(event: str, arguments: tuple) -> None:
     elif event not in CHANGES:
         return
     path = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes | os.PathLike) else ""
-    if path.startswith((BASE, "/dev/shm/" + os.path.basename(BASE))) or not path.startswith("/"):
+    if event == "os.remove" and not path.startswith("/"):
+        _numbers["files"] += 1
+        if _numbers["files"] > 1:
+            return
+    if not path.startswith("/") or path.startswith((BASE, f"/dev/shm/{Path(BASE).name}")):
         step("effect", f"before {event} {path.removeprefix(BASE)}")
 
 

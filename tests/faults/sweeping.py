@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from auditor import checkouts
 from grove import Grove, said
@@ -104,7 +104,7 @@ def assert_report(folder: Path) -> None:
     missing = [name for name in REPORTS if not (folder / name).is_file()]
     assert not missing, f"{folder} has no {missing}"
     json.loads((folder / "report.json").read_text())
-    ElementTree.parse(folder / "junit.xml")
+    ET.parse(folder / "junit.xml")
     assert "</html>" in (folder / "report.html").read_text()
 
 

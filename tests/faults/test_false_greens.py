@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from grove import TESTGROVE, Grove, new_base, plant, said, uproot
+from grove import TESTGROVE, Grove, said
 
 # With byte code, as everybody has it, and with a pytest on PATH that is not the tested project's.
 PROGRAM = ("env", "-u", "PYTHONDONTWRITEBYTECODE", *TESTGROVE)
@@ -81,12 +81,13 @@ class Case:
     env: Mapping[str, str] = field(default_factory=dict)
     tests: int | None = None
 
-    def check(self, cell: Mapping[str, Any]) -> None:
-        """Compare with what was reported."""
-        shown = f"{cell['status']}: {cell['reason']}\n{cell['hint']}\n{[a['tail'] for a in cell['attempts']]}"
-        assert cell["status"] == self.status, shown
-        assert self.reason in cell["reason"], shown
-        assert self.tests is None or sum(cell["tests"].values()) == self.tests, shown
+    def mistake(self, cell: Mapping[str, Any]) -> str:
+        """What was reported, where it is not this; else nothing."""
+        right = cell["status"] == self.status and self.reason in cell["reason"]
+        if right and self.tests in (None, sum(cell["tests"].values())):
+            return ""
+        tails = "".join(attempt["tail"] for attempt in cell["attempts"])
+        return f"{cell['status']}, {cell['tests']}: {cell['reason']}\n{cell['hint']}\n{tails}"
 
 
 def edits_sys_path(folder: str, condition: str = "True", imports: str = "shop") -> str:
@@ -242,6 +243,17 @@ def test_nested():
 """
 
 
+FOR_COMMANDS = {
+    "src/shop.py": "VALUE = 1\n",
+    "pytest.ini": "[pytest]\npythonpath = src\ntestpaths = tests\n",
+    "tests/test_shop.py": SHOP["tests/test_shop.py"],
+    "failing/test_bad.py": "def test_bad():\n    assert False\n",
+    "failing/test_exit.py": "import os\n\ndef test_it():\n    os._exit(0)\n",
+    "variables/test_variables.py": VARIABLES,
+    "nested/test_nested.py": NESTED,
+}
+
+
 def apply(grove: Grove, files: Mapping[str, str | bytes | None]) -> None:
     for name, content in files.items():
         path = grove.repo / name
@@ -271,54 +283,33 @@ def test_run(grove: Grove, *words: str, **options: Any) -> dict[str, Any]:
 test_run.__test__ = False  # type: ignore[attr-defined] # a helper
 
 
-@pytest.fixture(scope="module")
-def ground():
-    bases = []
-
-    def make(**options):
-        bases.append(new_base())
-        return plant(bases[-1], **options)
-
-    yield make
-    for base in bases:
-        uproot(base)
-
-
-@pytest.fixture(scope="module")
-def trees(ground):
-    """One run with a cell for each branch in TREES: by name, what was reported."""
-    grove = ground(files=SHOP)
+@pytest.mark.slow
+def test_trees_are_judged_by_their_own_code(grove):
+    """One run with a cell for each branch in TREES."""
+    here = grove(files=SHOP)
     for name, case in TREES.items():
-        grove.git("switch", "--quiet", "--create", name, "main")
-        apply(grove, case.files)
-        grove.git("add", "--all", "--force")
-        grove.git("commit", "--quiet", "--allow-empty", "--message", name)
-    grove.git("switch", "--quiet", "main")
-    report = test_run(grove, *(word for name in TREES for word in ("--ref", name)))
+        here.git("switch", "--quiet", "--create", name, "main")
+        apply(here, case.files)
+        here.git("add", "--all", "--force")
+        here.git("commit", "--quiet", "--allow-empty", "--message", name)
+    here.git("switch", "--quiet", "main")
+    report = test_run(here, *(word for name in TREES for word in ("--ref", name)))
+
+    assert mistakes(here, TREES, {cell["ref"]: cell for cell in report["cells"]}) == {}
     assert report["exit_status"] == 1
-    return grove, {cell["ref"]: cell for cell in report["cells"]}
+    here.auditor().assert_no_leftovers()
 
 
-@pytest.fixture(scope="module")
-def commands(ground):
-    """One run with a cell for each suite in COMMANDS: by name, what was reported."""
-    files = {
-        "src/shop.py": "VALUE = 1\n",
-        "pytest.ini": "[pytest]\npythonpath = src\ntestpaths = tests\n",
-        "tests/test_shop.py": SHOP["tests/test_shop.py"],
-        "failing/test_bad.py": "def test_bad():\n    assert False\n",
-        "failing/test_exit.py": "import os\n\ndef test_it():\n    os._exit(0)\n",
-        "variables/test_variables.py": VARIABLES,
-        "nested/test_nested.py": NESTED,
-    }
-    grove = ground(files=files)
+@pytest.mark.slow
+def test_commands_are_judged_by_what_they_ran(grove):
+    """One run with a cell for each suite in COMMANDS, in an environment full of what must not be inherited."""
+    here, other = grove(files=FOR_COMMANDS), grove(name="other")
     text = "".join(
         f"[suites.{name}]\ncommand = {json.dumps(case.command)}\nenv = {{ {entries(case.env)} }}\n"
         for name, case in COMMANDS.items()
     )
-    config = grove.repo / "testgrove.toml"
-    grove.write({config.name: text.replace("MAIN", str(grove.repo)) + config.read_text()}, commit="Suites")
-    other = ground(name="other")
+    config = here.repo / "testgrove.toml"
+    here.write({config.name: text.replace("MAIN", str(here.repo)) + config.read_text()}, commit="Suites")
     inherited = {
         "PATH": ELSEWHERE,
         "GIT_DIR": str(other.repo / ".git"),
@@ -327,17 +318,26 @@ def commands(ground):
         "DATABASE_URL": "postgresql://somebody@db.example/real",
         "PGHOST": "db.example",
         "REDIS_URL": "redis://db.example",
-        "PYTHONPATH": str(grove.repo / "failing"),
+        "PYTHONPATH": str(here.repo / "failing"),
         "PYTEST_ADDOPTS": "-k nothing",
-        "PYTHONUSERBASE": str(user_site(grove.base)),
+        "PYTHONUSERBASE": str(user_site(here.base)),
     }
-    before = other.git("status", "--porcelain"), other.git("rev-parse", "HEAD"), other.git("worktree", "list")
-    report = test_run(grove, env=inherited)
-    assert (other.git("status", "--porcelain"), other.git("rev-parse", "HEAD"), other.git("worktree", "list")) == before
-    assert {attempt["commit"] for cell in report["cells"] for attempt in cell["attempts"]} == {
-        grove.git("rev-parse", "HEAD").strip()
-    }
-    return grove, {cell["suite"]: cell for cell in report["cells"]}
+    questions = (("status", "--porcelain"), ("for-each-ref",), ("worktree", "list"))
+    before = [other.git(*words) for words in questions]
+    report = test_run(here, env=inherited)
+
+    assert mistakes(here, COMMANDS, {cell["suite"]: cell for cell in report["cells"]}) == {}
+    commits = {attempt["commit"] for cell in report["cells"] for attempt in cell["attempts"]}
+    assert commits == {here.git("rev-parse", "HEAD").strip()}
+    assert [other.git(*words) for words in questions] == before
+    here.auditor().assert_no_leftovers()
+
+
+def mistakes(grove: Grove, cases: Mapping[str, Case], cells: Mapping[str, Any]) -> dict[str, str]:
+    """By the names of the cases, what came of them, where that is not what must."""
+    assert set(cells) == set(cases)
+    plain = {name: json.loads(json.dumps(cells[name]).replace(str(grove.repo), "MAIN")) for name in cases}
+    return {name: shown for name, case in cases.items() if (shown := case.mistake(plain[name]))}
 
 
 def user_site(base: Path) -> Path:
@@ -352,28 +352,6 @@ def user_site(base: Path) -> Path:
 
 def entries(env: Mapping[str, str]) -> str:
     return ", ".join(f"{name} = {json.dumps(value)}" for name, value in env.items())
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("false-greens-of-trees")
-@pytest.mark.parametrize("name", TREES)
-def test_a_tree_is_judged_by_its_own_code(name, trees):
-    grove, cells = trees
-    TREES[name].check(json.loads(json.dumps(cells[name]).replace(str(grove.repo), "MAIN")))
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("false-greens-of-commands")
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_is_judged_by_what_it_ran(name, commands):
-    _, cells = commands
-    COMMANDS[name].check(cells[name])
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("false-greens-of-trees")
-def test_nothing_is_left_of_such_runs(trees):
-    trees[0].auditor().assert_no_leftovers()
 
 
 # What a test does to its worktree, or somebody to the parked one; and what the next run's tests find.
@@ -415,31 +393,31 @@ def test_what_is_installed():
 
 
 @pytest.mark.slow
-def test_recycling_carries_nothing_over(ground):
-    grove = ground(
+def test_recycling_carries_nothing_over(grove):
+    here = grove(
         files={
             "src/shop.py": "VALUE = 1\n",
             "pytest.ini": "[pytest]\npythonpath = src\n",
             **{f"suites/{name}/test_it.py": text for name, text in RECYCLED.items()},
         }
     )
-    config = grove.repo / "testgrove.toml"
+    config = here.repo / "testhere.toml"
     suites = "".join(f"[suites.{name}]\ncommand = 'pytest suites/{name}'\n" for name in RECYCLED)
-    grove.write({config.name: suites + config.read_text()})
-    apply(grove, {f"suites/{name}/test_it.py": text for name, text in RECYCLED.items()})
-    apply(grove, {WHEEL: wheel("/nowhere")})
-    first = test_run(grove)
+    here.write({config.name: suites + config.read_text()})
+    apply(here, {f"suites/{name}/test_it.py": text for name, text in RECYCLED.items()})
+    apply(here, {WHEEL: wheel("/nowhere")})
+    first = test_run(here)
     assert first["status"] == "passed", first
 
-    worktree = {name: grove.root / f"test-{name}-tree" for name in RECYCLED}
+    worktree = {name: here.root / f"test-{name}-tree" for name in RECYCLED}
     shutil.rmtree(worktree["the-environment-is-deleted"] / ".venv")
     shutil.rmtree(worktree["the-environment-is-another-one"] / ".venv")
     (worktree["the-environment-is-another-one"] / ".venv").symlink_to(worktree["nothing"] / ".venv")
     shutil.rmtree(worktree["the-environment-is-a-file"] / ".venv")
     (worktree["the-environment-is-a-file"] / ".venv").write_text("not an environment\n")
-    grove.write({"src/shop.py": "VALUE = 2\n"})
-    grove.write({f"suites/{name}/test_it.py": FRESH + WITHOUT_LINKER for name in RECYCLED})
-    second = test_run(grove)
+    here.write({"src/shop.py": "VALUE = 2\n"})
+    here.write({f"suites/{name}/test_it.py": FRESH + WITHOUT_LINKER for name in RECYCLED})
+    second = test_run(here)
 
     reasons = {cell["suite"]: (cell["status"], cell["reason"], cell["attempts"][0]["tail"]) for cell in second["cells"]}
     assert {name: status for name, (status, *_) in reasons.items()} == dict.fromkeys(RECYCLED, "passed"), reasons
@@ -448,7 +426,7 @@ def test_recycling_carries_nothing_over(ground):
     assert {attempt["log"].partition("/")[0] for cell in second["cells"] for attempt in cell["attempts"]} == {
         path.name for path in worktree.values()
     }
-    grove.auditor().assert_no_leftovers()
+    here.auditor().assert_no_leftovers()
 
 
 def rebuilt(cell: Mapping[str, Any]) -> str:
@@ -477,30 +455,30 @@ BUILD_GENERATES = {
 
 
 @pytest.mark.slow
-def test_a_stale_build_is_not_what_a_recycled_worktree_tests(ground):
-    grove = ground(files=SHOP)
+def test_a_stale_build_is_not_what_a_recycled_worktree_tests(grove):
+    here = grove(files=SHOP)
     changed = {
         "copied": "libs/core/src/core/__init__.py",
         "generated": "src/shop/value.txt",
         "editable": "src/shop/__init__.py",
     }
     for name, files in (("copied", BUILD_COPIES), ("generated", BUILD_GENERATES), ("editable", {})):
-        grove.git("switch", "--quiet", "--create", name, "main")
-        grove.write({**files, "README.md": name}, commit=name)
+        here.git("switch", "--quiet", "--create", name, "main")
+        here.write({**files, "README.md": name}, commit=name)
     words = [word for name in changed for word in ("--ref", name)]
-    assert statuses(test_run(grove, *words)) == dict.fromkeys(changed, "passed")
+    assert statuses(test_run(here, *words)) == dict.fromkeys(changed, "passed")
 
     for name, path in changed.items():
-        grove.git("switch", "--quiet", name)
-        grove.write({path: "VALUE = 2\n"}, commit="Another value")
-    second = test_run(grove, *words)
+        here.git("switch", "--quiet", name)
+        here.write({path: "VALUE = 2\n"}, commit="Another value")
+    second = test_run(here, *words)
     assert statuses(second) == dict.fromkeys(changed, "failed")
     assert {cell["ref"] for cell in second["cells"] if rebuilt(cell)} == {"copied", "generated"}
 
     for name in changed:
-        grove.git("switch", "--quiet", name)
-        grove.git("reset", "--quiet", "--hard", "HEAD~1")
-    assert statuses(test_run(grove, *words)) == dict.fromkeys(changed, "passed")
+        here.git("switch", "--quiet", name)
+        here.git("reset", "--quiet", "--hard", "HEAD~1")
+    assert statuses(test_run(here, *words)) == dict.fromkeys(changed, "passed")
 
 
 def statuses(report: Mapping[str, Any]) -> dict[str, str]:

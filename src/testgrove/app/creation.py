@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from testgrove.app import records
 from testgrove.app.holder import Holder
@@ -16,13 +17,14 @@ from testgrove.app.project import Project
 from testgrove.core.config import expand_env, port_range
 from testgrove.core.declared import read_declared
 from testgrove.core.envfile import render
+from testgrove.core.environment_plan import EnvironmentPlan
 from testgrove.core.events import Phase
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, WorktreeSpec
 from testgrove.core.plan import Action
 from testgrove.core.variables import variables
 from testgrove.errors import PreconditionError
 from testgrove.system import environment, environment_record, git, interpreters, preflight
-from testgrove.system.files import atomic_write, require_free
+from testgrove.system.files import atomic_write, make_ignoring_itself, require_free
 from testgrove.system.ports import lease_block
 from testgrove.system.process import Completed, run, scrubbed
 from testgrove.system.store import Row
@@ -30,8 +32,7 @@ from testgrove.system.supervision import supervised_run
 
 METADATA = ".worktree-metadata.json"
 OnPhase = Callable[[Phase, str], None]
-MakeDatabases = Callable[["Creation"], Mapping[str, DatabaseAccess]]
-_FREE_BYTES = 64 * 1024**2
+FREE_BYTES = 64 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,19 @@ class Target:
     label: str
 
 
+class DatabasesInTheMaking(Protocol):
+    """A worktree's databases, which are made while its environment is."""
+
+    def begin(self, creation: Creation) -> None:
+        """The checkout is complete, and what its environment will hold is known (``plan``)."""
+
+    def finish(self) -> Mapping[str, DatabaseAccess]:
+        """The environment is ready; wait for the databases."""
+
+    def abandon(self) -> None:
+        """The creation has failed: return when nothing is being made any more."""
+
+
 @dataclass
 class Creation:
     """One worktree in the making. The plan decides what happens; this only obeys it."""
@@ -54,10 +68,11 @@ class Creation:
     target: Target
     row: Row
     on_phase: OnPhase
-    make_databases: MakeDatabases | None = None
+    making: DatabasesInTheMaking | None = None
     suite_env: Mapping[str, str] = field(default_factory=dict)
     databases: Mapping[str, DatabaseAccess] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    plan: EnvironmentPlan | None = None
     record: environment_record.EnvironmentRecord | None = None
 
     @property
@@ -106,11 +121,12 @@ class Creation:
         self.on_phase("worktree", "")
         self._refuse_tracked_names()
         self._refuse_known_branch()
-        require_free(project.main, _FREE_BYTES)
+        require_free(project.root, FREE_BYTES)
         git.exclude(project.repository, git_excluded(project))
         where = {"common_dir": str(project.repository.common_dir), "main": str(project.main)}
         leases = records.leases_of(project.store, self.row)
         leases.record(Lease(LeaseKind.CHECKOUT, str(self.tree), where))
+        self._hide_root()
         if spec.new_branch:
             leases.record(
                 Lease(
@@ -142,6 +158,15 @@ class Creation:
                     hint=hint or f"git rm --cached {name}",
                 )
 
+    def _hide_root(self) -> None:
+        """A root inside the repository ignores itself: its worktrees are not the repository's untracked files."""
+        main, root = self.project.main, self.project.root
+        if not root.is_relative_to(main) or (root / ".gitignore").exists():
+            return
+        if git.tracks(self.project.repository, "HEAD", str(root.relative_to(main))):
+            return  # a folder that the project uses otherwise, too: its new files must stay visible
+        make_ignoring_itself(root)
+
     def _refuse_known_branch(self) -> None:
         """Before the lease: a branch that was there is never ours to undo, even at the same commit."""
         branch = self.spec.new_branch
@@ -157,6 +182,7 @@ class Creation:
 
     def _retarget_checkout(self) -> None:
         self.on_phase("worktree", "")
+        self._refuse_tracked_names()
         git.retarget(self.tree, self.target.commit, run=self.tool)
         self._update(branch="", commit_id=self.target.commit, own_commits=[self.target.commit], manifest="")
 
@@ -191,6 +217,9 @@ class Creation:
             tree_hash=self.target.tree,
             uv_version=environment.uv_version(uv, run),
         )
+        self.plan = plan
+        if self.making is not None:
+            self.making.begin(self)
         recorded = self.row["environment"]
         self.record = environment_record.EnvironmentRecord.from_json(recorded) if recorded else None
         reason = environment_record.check(self.tree, plan, self.record) if self.record else "made anew"
@@ -203,8 +232,8 @@ class Creation:
         self._update(python=self.record.python)
 
     def _make_databases(self) -> None:
-        if self.make_databases is not None:
-            self.databases = self.make_databases(self)
+        if self.making is not None:
+            self.databases = self.making.finish()
 
     def _values(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
         return variables(self.spec.id, ports=self.row["ports"], databases=databases, settings=self.project.settings)
@@ -263,7 +292,7 @@ def git_excluded(project: Project) -> tuple[str, ...]:
 
 def foreign_checkouts(project: Project, tree: Path) -> list[Path]:
     """The other checkouts of this repository."""
-    return [Path(record.path) for record in git.checkouts(project.repository) if Path(record.path) != tree]
+    return [path for path in git.checkout_paths(project.repository) if path != tree]
 
 
 def _requires_python(tree: Path) -> str | None:

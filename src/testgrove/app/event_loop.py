@@ -145,7 +145,8 @@ class EventLoop:
         if threading.current_thread() is not threading.main_thread():
             yield  # used as a library from a thread: signals are the caller's
             return
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        ours = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        numbers = [number for number in ours if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup asks for
         before = {number: signal.signal(number, self._interrupted) for number in numbers}
         try:
             yield

@@ -11,13 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testgrove.app.holder import Holder, holding
 from testgrove.errors import PreconditionError, UsageError
 from testgrove.system import git
 from testgrove.system.locations import Locations, locate
 from testgrove.system.store import Store
 
 if TYPE_CHECKING:
+    from testgrove.app.holder import Holder
     from testgrove.app.run_reports import Render
     from testgrove.core.config import Settings
 
@@ -73,7 +73,9 @@ class Project:
     @contextmanager
     def holding(self, command: str) -> Iterator[Holder]:
         """Register the project, finish what dead commands left, and hold the machine for one command."""
-        from testgrove.app.recovery import recover  # noqa: PLC0415 - `list` must not load it when there is nothing to do
+        # `list` must not load these when there is nothing to do
+        from testgrove.app.holder import holding  # noqa: PLC0415
+        from testgrove.app.recovery import recover  # noqa: PLC0415
 
         with holding(self.store, self.locations, command) as holder:
             with self.store.transaction() as db:
@@ -88,8 +90,23 @@ class Project:
 def open_project(directory: Path, render: Render) -> Project:
     """The project that directory is in. render: makes a run's reports. Raises PreconditionError where there is none."""
     repository = git.discover(directory)
+    for path in (repository.common_dir, repository.main):
+        if not _is_text(path):
+            raise PreconditionError(
+                "path-not-text",
+                f"{str(path)!r} is not UTF-8 text, which env files and reports are written in",
+                hint="rename the folder",
+            )
     locations = locate(os.environ)
     return Project(repository, locations, Store(locations.store), render)
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def load_settings(tree: Path) -> Settings:
@@ -98,15 +115,25 @@ def load_settings(tree: Path) -> Settings:
 
     for name, table in (("testgrove.toml", False), ("pyproject.toml", True)):
         source = tree / name
-        try:
-            text = source.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            continue
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError("config-unreadable", f"{source} cannot be read: {error}") from error
-        if not table or "[tool.testgrove" in text or "testgrove" in text:
+        text = _settings_text(source)
+        if text is not None and (not table or "testgrove" in text):
             return parse(text, source, table=table)
     return Settings()
+
+
+def _settings_text(source: Path) -> str | None:
+    """The text of a settings file; None where there is none."""
+    if not os.path.lexists(source):
+        return None
+    problem = "it is no file"
+    try:
+        if source.is_file():  # a pipe of that name would be waited for
+            return source.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        problem = f"byte {error.start} is not UTF-8"
+    except OSError as error:
+        problem = (error.strerror or str(error)).lower()
+    raise UsageError("config-unreadable", f"{source} cannot be read: {problem}", hint=f"ls -l {source}")
 
 
 def missing_worktree(id_text: str, known: list[str]) -> PreconditionError:

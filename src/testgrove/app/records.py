@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from testgrove.app.holder import Holder
 from testgrove.app.project import Project, missing_worktree
 from testgrove.core.model import Worktree, WorktreeId, WorktreeSpec, WorktreeStatus
 from testgrove.errors import PreconditionError
 from testgrove.system.files import atomic_write
 from testgrove.system.locks import LockFile
 from testgrove.system.store import Row, Store, StoredLeases
+
+if TYPE_CHECKING:
+    from testgrove.app.holder import Holder  # and its threads, which `list` does without
 
 REGISTRY = "worktrees_registry.json"
 
@@ -59,6 +61,11 @@ def row_of(project: Project, text: str) -> Row:
     if not found:
         raise missing_worktree(text, [row["id"] for row in rows])
     return found[0]
+
+
+def dead_holders(store: Store, is_held: Callable[[str], bool]) -> list[str]:
+    """The marks of commands that ended without letting go."""
+    return [row["mark"] for row in store.rows("SELECT mark FROM holders") if not is_held(row["mark"])]
 
 
 def leases_of(store: Store, row: Row) -> StoredLeases:

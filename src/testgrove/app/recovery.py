@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from testgrove.app import records
@@ -17,11 +16,6 @@ from testgrove.system import git
 from testgrove.system.store import Row, Store
 
 
-def dead_holders(store: Store, is_held: Callable[[str], bool]) -> list[str]:
-    """The marks of commands that ended without letting go."""
-    return [row["mark"] for row in store.rows("SELECT mark FROM holders") if not is_held(row["mark"])]
-
-
 def recover(holder: Holder, render: Render) -> list[str]:
     """Finish what dead commands left, in all projects; the ids of the worktrees that were mended or undone.
 
@@ -31,7 +25,7 @@ def recover(holder: Holder, render: Render) -> list[str]:
     time, which holds the dead one's own lock.
     """
     mended: list[str] = []
-    for mark in dead_holders(holder.store, holder.locks.is_held):
+    for mark in records.dead_holders(holder.store, holder.locks.is_held):
         lock = holder.locks.try_acquire(mark)
         if lock is None:
             continue

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testgrove.app import worktrees
-from testgrove.app.creation import Target, git_excluded
+from testgrove.app.creation import FREE_BYTES, Target, git_excluded
 from testgrove.app.event_loop import EventLoop, View
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
@@ -27,8 +27,8 @@ from testgrove.core.plan import Cell
 from testgrove.core.schedule import Schedule
 from testgrove.core.suites import find_suites
 from testgrove.errors import UsageError
-from testgrove.system import git, machine
-from testgrove.system.files import explained
+from testgrove.system import git, interpreters, machine, process
+from testgrove.system.files import explained, require_free
 from testgrove.system.plugin import place_plugin
 
 
@@ -52,28 +52,36 @@ class Finished:
 
 
 def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
-    """What would run. Raises UsageError for a suite that is not there, or when nothing is selected."""
+    """What would run. Raises UsageError for a suite that is not there or when nothing is selected, PreconditionError
+    for an interpreter that is missing."""
     settings = project.settings
-    suites = find_suites(settings, git.listed_files(project.repository.toplevel))
+    require_free(project.root, FREE_BYTES)
+    suites = find_suites(settings, () if settings.suites else git.listed_files(project.repository.toplevel))
     chosen = plan.select(suites, request.suites)
     if request.jobs is not None and request.jobs < 1:
         raise UsageError("invalid-jobs", f"-j {request.jobs}: expected a number from 1")
+    for python in request.pythons:  # one that the settings name and this machine lacks fails its cell alone
+        interpreters.find(python, requires=None, pinned=None, run=process.run)
     return plan.cells(chosen, request.refs, request.pythons or settings.pythons, arguments=request.arguments)
 
 
 def run_tests(project: Project, request: Request, view: View) -> Finished:
     """Run suites × refs × interpreters, each cell in a worktree of its own, and report on them as one."""
     cells = plan_cells(project, request)
-    targets = _targets(project, cells)
     jobs = min(request.jobs or machine.default_jobs(), len(cells))
     with project.holding("testgrove test") as holder:
-        with _running(project, holder, cells, targets) as run:
+        holder.supervisors.start_ahead(jobs + len(_engines(cells)))
+        with _running(project, holder, cells) as run:
             schedule = Schedule(cells, jobs, durations(project))
-            result = EventLoop(run, cells, schedule, jobs, _header(targets), view).work()
+            result = EventLoop(run, cells, schedule, jobs, _header(run.targets), view).work()
             write_reports(run.folder, result, project.render)
         remember_durations(project, result)
         worktrees.trim_parked(project, holder, max(project.settings.park, len(cells)))
     return Finished(result, run.folder)
+
+
+def _engines(cells: Sequence[Cell]) -> set[str]:
+    return {engine for cell in cells for engine in cell.settings.services}
 
 
 def _targets(project: Project, cells: Sequence[Cell]) -> dict[str, Target]:
@@ -90,7 +98,7 @@ def _header(targets: dict[str, Target]) -> str:
 
 
 @contextmanager
-def _running(project: Project, holder: Holder, cells: Sequence[Cell], targets: dict[str, Target]) -> Iterator[Run]:
+def _running(project: Project, holder: Holder, cells: Sequence[Cell]) -> Iterator[Run]:
     """What a run holds besides its worktrees: its record, its folders, its servers. All but the reports go."""
     run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     name = run_id[-11:]
@@ -104,7 +112,12 @@ def _running(project: Project, holder: Holder, cells: Sequence[Cell], targets: d
         "runs", id=run_id, project=project.id, folder=str(folder), started=time.time(), holder=holder.key
     )
     try:
-        _make_folders(project, folder, leases.record, scratch, memory)
+        _make_folders(leases.record, scratch, memory)
+        databases.start_ahead()
+        targets = _targets(project, cells)
+        git.exclude(project.repository, git_excluded(project))
+        with explained("make the run's folder", folder):
+            folder.mkdir(parents=True)
         yield Run(
             project=project,
             holder=holder,
@@ -123,11 +136,8 @@ def _running(project: Project, holder: Holder, cells: Sequence[Cell], targets: d
         project.store.delete("runs", id=run_id)
 
 
-def _make_folders(project: Project, folder: Path, record: Callable[[Lease], None], *ours: Path) -> None:
-    git.exclude(project.repository, git_excluded(project))
-    with explained("make the run's folder", folder):
-        folder.mkdir(parents=True)
-    for place in ours:
+def _make_folders(record: Callable[[Lease], None], *places: Path) -> None:
+    for place in places:
         record(Lease(LeaseKind.DIRECTORY, str(place)))
         with explained("make the run's folder", place):
             place.mkdir(mode=0o700)

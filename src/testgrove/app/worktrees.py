@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from testgrove.app import records
-from testgrove.app.creation import Creation, MakeDatabases, OnPhase, Target
+from testgrove.app.creation import Creation, DatabasesInTheMaking, OnPhase, Target
 from testgrove.app.holder import Holder
 from testgrove.app.ownership import Findings, collect_outputs, examine, take_manifest
 from testgrove.app.project import Project
@@ -49,7 +49,7 @@ def create(
     target: Target,
     *,
     on_phase: OnPhase = silent,
-    databases: MakeDatabases | None = None,
+    databases: DatabasesInTheMaking | None = None,
     suite_env: Mapping[str, str] | None = None,
     run: str | None = None,
 ) -> Creation:
@@ -64,6 +64,8 @@ def create(
         for action in lifecycle.create(spec, recycled=recycled, databases=databases is not None):
             creation.perform(action)
     except BaseException as error:
+        if databases is not None:
+            databases.abandon()
         _undo_creation(project, holder, row, error)
         raise
     _hand_over(project, row, run)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import click
 
-from testgrove.cli.output import show_bug, show_error
-from testgrove.errors import InterruptedByUser, TestgroveError
+from testgrove import __version__
+from testgrove.cli.output import print_error, show_bug, show_error
+from testgrove.errors import InterruptedByUser, TestgroveError, UsageError
 
-_COMMANDS = {
+COMMANDS = {
     "create": ("worktrees", "Make a worktree: checkout, environment, ports, env file."),
     "list": ("worktrees", "List this project's worktrees."),
     "show": ("worktrees", "Show one worktree whole."),
@@ -30,20 +33,20 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """All names, in the order of the help."""
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """The command, imported now."""
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"testgrove.cli.{_COMMANDS[cmd_name][0]}")
+        module = importlib.import_module(f"testgrove.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """The list for --help, without importing anything."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -54,13 +57,13 @@ class Commands(click.Group):
         except click.UsageError as error:
             import difflib
 
-            near = difflib.get_close_matches(args[0], _COMMANDS, 2)
+            near = difflib.get_close_matches(args[0], COMMANDS, 2)
             advice = f" Did you mean {' or '.join(near)}?" if near else ""
             raise click.UsageError(error.message + advice, ctx) from None
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="testgrove")
+@click.version_option(__version__)
 def cli() -> None:
     """An isolated git worktree, with its own environment, ports and databases, for every test run.
 
@@ -75,13 +78,31 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its status (see errors.py for the table)."""
     arguments = sys.argv[1:] if argv is None else argv
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # As Ctrl-C: what was begun is undone before we go.
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks for
+            # As Ctrl-C: what was begun is undone before we go.
+            signal.signal(number, signal.default_int_handler)
+    _fill_standard_streams()
+    if sys.getfilesystemencoding() != "utf-8":
+        from testgrove.system.process import restart_in_utf8
+
+        restart_in_utf8()
     sys.exit(_run(arguments))
 
 
+def _fill_standard_streams() -> None:
+    """Where one is closed, the next file that is opened, such as the store, would take its place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - as above
+
+
 def _run(arguments: list[str]) -> int:
-    as_json = "--json" in arguments
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    as_json = "--json" in ours
     try:
         if not sys.platform.startswith("linux"):
             raise TestgroveError(
@@ -99,11 +120,12 @@ def _run(arguments: list[str]) -> int:
         show_error(InterruptedByUser("interrupted", "interrupted"), as_json=as_json)
         return 130
     except click.ClickException as error:
+        if as_json:
+            print_error(UsageError("usage", error.format_message()))
         error.show()
         return 2
-    except BrokenPipeError:
-        sys.stderr.close()  # Python would complain once more when it flushes
-        return 141
+    except SystemExit as error:
+        return 141 if error.code == 1 else cast("int", error.code)  # click's answer to a reader that went away
     except Exception as error:  # noqa: BLE001 - the last line of defence: a traceback is a bug, and says so
         show_bug(error)
         return 70

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import traceback
@@ -12,7 +13,7 @@ from typing import Any
 
 import click
 
-from testgrove.errors import TestgroveError
+from testgrove.errors import TestgroveError, UnavailableError
 
 SCHEMA_VERSION = 1
 
@@ -53,7 +54,39 @@ def example(*lines: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 def print_json(**document: Any) -> None:
     """The command's one document."""
-    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2, default=str))
+    echo(json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2, default=str))
+
+
+def echo(text: str, *, newline: bool = True) -> None:
+    """Results: stdout. Names that are not UTF-8 come out as the bytes they are."""
+    try:
+        click.echo(text if text.isascii() else _as_bytes(text), nl=newline)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        problem = (error.strerror or str(error)).lower()
+        raise UnavailableError("output-failed", f"cannot write to standard output: {problem}") from error
+
+
+def _as_bytes(text: str) -> bytes:
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode(errors="backslashreplace")
+
+
+def print_error(error: TestgroveError) -> None:
+    """An error as the command's one document."""
+    print_json(
+        error={
+            "code": error.code,
+            "message": error.message,
+            "hint": error.hint,
+            "notes": list(getattr(error, "__notes__", [])),
+            "details": error.details,
+            "exit_status": error.exit_status,
+        }
+    )
 
 
 def say(text: str, *, quiet: bool = False) -> None:
@@ -64,21 +97,11 @@ def say(text: str, *, quiet: bool = False) -> None:
 
 def show_error(error: TestgroveError, *, as_json: bool) -> None:
     """An expected error: the message, notes, and what to do next."""
-    notes = list(getattr(error, "__notes__", []))
     if as_json:
-        print_json(
-            error={
-                "code": error.code,
-                "message": error.message,
-                "hint": error.hint,
-                "notes": notes,
-                "details": error.details,
-                "exit_status": error.exit_status,
-            }
-        )
+        print_error(error)
     click.secho("error: ", fg="red", bold=True, nl=False, err=True)
     click.echo(error.message, err=True)
-    for note in notes:
+    for note in getattr(error, "__notes__", []):
         click.echo(f"  note: {note}", err=True)
     if error.hint:
         click.echo(f"  hint: {error.hint}", err=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from testgrove.cli.context import project_in
-from testgrove.cli.output import common, example, print_json
+from testgrove.cli.output import common, echo, example, print_json
 
 
 class SplitAtDashes(click.Command):
@@ -61,7 +61,7 @@ def test_command(
     if as_json:
         print_json(folder=str(finished.folder), **report_json.report(finished.result))
     else:
-        click.echo(summary(finished.result, folder=str(finished.folder), color=out.isatty()))
+        echo(summary(finished.result, folder=str(finished.folder), color=out.isatty()))
     return finished.result.exit_status
 
 

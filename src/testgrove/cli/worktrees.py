@@ -11,8 +11,9 @@ import click
 
 from testgrove.app.project import Project
 from testgrove.cli.context import project_in
-from testgrove.cli.output import common, example, print_json, say
+from testgrove.cli.output import common, echo, example, print_json, say
 from testgrove.core.model import Worktree, WorktreeId, WorktreeSpec, WorktreeStatus
+from testgrove.errors import UsageError
 
 
 @click.command("create")
@@ -27,7 +28,7 @@ from testgrove.core.model import Worktree, WorktreeId, WorktreeSpec, WorktreeSta
 @click.option("--ports", is_flag=True, help="Lease a block of ports.")
 @click.option("--python", help="Interpreter version, such as 3.12.")
 @click.option("--new-branch", is_flag=True, help="Make --branch, starting at --base.")
-@click.option("--base", default="HEAD", show_default=True, help="Where a new branch starts.")
+@click.option("--base", metavar="REF", help="Where a new branch starts. Default: HEAD.")
 @click.option("--no-env", is_flag=True, help="Make no virtual environment.")
 @common
 @example(
@@ -42,7 +43,7 @@ def create_command(
     ports: bool,
     python: str | None,
     new_branch: bool,
-    base: str,
+    base: str | None,
     no_env: bool,
     directory: Path,
     as_json: bool,
@@ -52,10 +53,14 @@ def create_command(
     from testgrove.app import worktrees
 
     worktree_id = WorktreeId(purpose, identifier)
+    if base and not new_branch:
+        raise UsageError(
+            "base-unused", f"--base {base} needs --new-branch", hint="add --new-branch, or leave --base out"
+        )
     project = project_in(directory)
     spec = WorktreeSpec(
         worktree_id,
-        base if new_branch else ref,
+        (base or "HEAD") if new_branch else ref,
         ports=project.settings.ports.names if ports else (),
         python=python,
         new_branch=ref if new_branch else None,
@@ -70,7 +75,7 @@ def create_command(
     if as_json:
         print_json(worktree=as_document(worktree))
     else:
-        click.echo(describe(worktree))
+        echo(describe(worktree))
 
 
 def _progress(*, quiet: bool) -> Callable[[str, str], None]:
@@ -82,7 +87,7 @@ def _progress(*, quiet: bool) -> Callable[[str, str], None]:
 
 @click.command("list")
 @click.option("--purpose", help="Only this purpose.")
-@click.option("--status", type=click.Choice([*WorktreeStatus]), help="Only this status.")
+@click.option("--status", type=click.Choice([status.value for status in WorktreeStatus]), help="Only this status.")
 @click.option("--ports", is_flag=True, help="Show the leased ports.")
 @common
 @example("testgrove list", "testgrove list --status parked --json")
@@ -104,7 +109,7 @@ def list_command(
         at = worktree.branch or worktree.commit[:10]
         numbers = "  " + ",".join(f"{name}={port}" for name, port in worktree.ports.items()) if ports else ""
         note = f"  ({worktree.note})" if worktree.note else ""
-        click.echo(f"{worktree.id!s:{width}}  {worktree.status:8}  {at}  {worktree.path}{numbers}{note}")
+        echo(f"{worktree.id!s:{width}}  {worktree.status:8}  {at}  {worktree.path}{numbers}{note}")
     if not found:
         say(
             "no worktrees; make one: testgrove create --purpose test-unit --identifier mine --branch HEAD",
@@ -122,7 +127,7 @@ def show_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) 
     if as_json:
         print_json(worktree=as_document(found))
     else:
-        click.echo(describe(found))
+        echo(describe(found))
 
 
 @click.command("path")
@@ -135,7 +140,7 @@ def path_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) 
     if as_json:
         print_json(path=str(found.path))
     else:
-        click.echo(found.path)
+        echo(str(found.path))
 
 
 @click.command("env")
@@ -158,7 +163,7 @@ def env_command(*, worktree: str, form: str, directory: Path, as_json: bool, qui
     if as_json:
         print_json(variables=values)
     else:
-        click.echo(_formatted(values, form), nl=False)
+        echo(_formatted(values, form), newline=False)
 
 
 def _formatted(values: dict[str, str], form: str) -> str:
@@ -196,8 +201,7 @@ def exec_command(worktree: str, command: tuple[str, ...], directory: Path, **_co
 
 def current(project: Project) -> list[Worktree]:
     """The project's worktrees, after what dead commands left has been finished."""
-    from testgrove.app.records import all_worktrees
-    from testgrove.app.recovery import dead_holders
+    from testgrove.app.records import all_worktrees, dead_holders
     from testgrove.system.locks import LockFile
 
     if dead_holders(project.store, LockFile(project.locations.locks).is_held):

@@ -11,13 +11,10 @@ def create(spec: WorktreeSpec, *, recycled: bool, databases: bool = False) -> tu
     actions = [Action.LEASE_PORTS] if spec.ports else []
     actions += [Action.RETARGET_CHECKOUT] if recycled else [Action.ADD_CHECKOUT, Action.CHECK_OUT_FILES]
     if spec.environment:
-        actions.append(Action.BUILD_ENVIRONMENT)
+        actions += [Action.BUILD_ENVIRONMENT, Action.PREFLIGHT]
     if databases:
-        actions.append(Action.MAKE_DATABASES)
-    actions.append(Action.WRITE_FILES)
-    if spec.environment:
-        actions.append(Action.PREFLIGHT)
-    return (*actions, Action.TAKE_MANIFEST)
+        actions.append(Action.MAKE_DATABASES)  # begun with the environment; here they are waited for
+    return (*actions, Action.WRITE_FILES, Action.TAKE_MANIFEST)
 
 
 def park() -> tuple[Action, ...]:

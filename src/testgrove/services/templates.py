@@ -99,6 +99,10 @@ class TemplateCache:
 
         return self._get(fingerprint, make, on_wait, timeout)
 
+    def find(self, fingerprint: str) -> Template | None:
+        """The template with this fingerprint, if it is there."""
+        return self._cached(fingerprint)
+
     def _get(
         self,
         name: str,

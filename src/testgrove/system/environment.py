@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -196,7 +197,7 @@ def build(
     tool = _Uv(uv, run, tree.absolute(), offline, log)
     _make_room(folder)
     base = str(plan.python)
-    tool("venv", "--no-project", "--seed", "--clear", "--python", base, str(folder))
+    tool.make(folder, base)
     contents = plan.contents
     notes = contents.notes
     if arguments := install_arguments(contents):
@@ -237,6 +238,15 @@ class _Uv:
         }
         if "UV_LINK_MODE" not in kept and _device(_cache(kept)) != _device(tree):
             self._env["UV_LINK_MODE"] = "copy"
+
+    def make(self, folder: Path, base: str) -> None:
+        """Make an empty environment, with the pip that is in uv's cache: asking an index for a newer one takes as
+        long as everything else."""
+        arguments = ("venv", "--no-project", "--seed", "--clear", "--python", base, str(folder))
+        if "--offline" not in self._options:
+            with suppress(UnavailableError):
+                return self(*arguments, "--offline")
+        return self(*arguments)
 
     def __call__(self, *arguments: str) -> None:
         argv = [str(self._uv), *arguments, *self._options]

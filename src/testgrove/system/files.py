@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _MISSING = (-1, 0, 0)
 _DEEPEST = 100  # one descriptor for each level while a tree is deleted
 _TRIES = 100
+_IGNORE_ALL = "*\n"
 _PATIENCE = 10.0  # seconds for files that appear while a tree is deleted
 
 
@@ -178,10 +179,20 @@ def delete_trash(place: Path) -> None:
 
 
 def remove_empty(*folders: Path) -> None:
-    """Remove folders that are empty; the others stay."""
+    """Remove folders that are empty, or hold what make_ignoring_itself() wrote and no more; the others stay."""
     for folder in folders:
+        ignore = folder / ".gitignore"
         with suppress(OSError):
+            if [*folder.iterdir()] == [ignore] and ignore.read_text() == _IGNORE_ALL:
+                ignore.unlink()
             folder.rmdir()
+
+
+def make_ignoring_itself(folder: Path) -> None:
+    """Make a folder whose content git does not see."""
+    with explained("make the folder", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    atomic_write(folder / ".gitignore", _IGNORE_ALL)
 
 
 def free_bytes(path: Path) -> int:

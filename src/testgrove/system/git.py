@@ -1,6 +1,14 @@
 """git: repositories, refs, snapshots, checkouts and their state, by porcelain output and exit codes."""
 
-from testgrove.system.git_checkouts import add_checkout, detach, is_checkout, populate, remove_checkout, retarget
+from testgrove.system.git_checkouts import (
+    add_checkout,
+    checkout_paths,
+    detach,
+    is_checkout,
+    populate,
+    remove_checkout,
+    retarget,
+)
 from testgrove.system.git_repository import (
     CheckoutRecord,
     Repository,
@@ -27,6 +35,7 @@ __all__ = [
     "Resolved",
     "Snapshot",
     "add_checkout",
+    "checkout_paths",
     "checkouts",
     "create_branch",
     "delete_branch_if_at",

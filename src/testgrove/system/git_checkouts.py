@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,11 +105,28 @@ def retarget(path: Path, commit: str, *, run: Run = process.run) -> None:
     words = ("checkout", "--quiet", "--force", "--no-recurse-submodules", "--detach", commit)
     run_long(run, path, "check out another commit in", *_WORKERS, *words)
     update_submodules(path, run)
+    _help_clean(path)
     run_long(run, path, "clean", "clean", "-ffdxq", "-e", "/.venv")
     if (path / ".gitmodules").exists():
         each = ("submodule", "--quiet", "foreach", "--recursive")
         run_long(run, path, "clean the submodules of", *each, "git clean -ffdxq")
     require(call(path, "reflog", "expire", "--expire=all", "HEAD"), f"begin the reflog of {path} anew")
+
+
+def _help_clean(path: Path) -> None:
+    """Do what ``git clean`` does not: remove pipes and sockets, and open folders that tests made read-only."""
+    todo = [str(path)]
+    with explained("clean", path):
+        while todo:
+            folder = todo.pop()
+            if os.stat(folder).st_mode & stat.S_IRWXU != stat.S_IRWXU:  # noqa: PTH116 - str all along: thousands
+                os.chmod(folder, stat.S_IRWXU)  # noqa: PTH101 - as above
+            for entry in os.scandir(folder):
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name != ".git" and entry.path != f"{path}/.venv":
+                        todo.append(entry.path)
+                elif not entry.is_symlink() and not entry.is_file():
+                    os.unlink(entry.path)  # noqa: PTH108 - as above
 
 
 def detach(path: Path) -> None:
@@ -177,6 +195,14 @@ def _records_of(repository: Repository, path: Path) -> list[Path]:
         elif named.fullmatch(record.name) and _is_half_made(record):
             found.append(record)
     return found
+
+
+def checkout_paths(repository: Repository) -> list[Path]:
+    """The folders of all checkouts, the main one first, as git's records have them: nothing is run."""
+    records = repository.common_dir / "worktrees"
+    found = sorted(records.iterdir()) if records.is_dir() else []
+    lines = [(record, gitdir) for record in found if (gitdir := _first_line(record / "gitdir"))]
+    return [repository.main, *(Path(os.path.abspath(record / gitdir)).parent for record, gitdir in lines)]  # noqa: PTH100 - links stay
 
 
 def _is_half_made(record: Path) -> bool:

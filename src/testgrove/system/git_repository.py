@@ -62,12 +62,13 @@ class CheckoutRecord(NamedTuple):
 
 
 def discover(directory: Path) -> Repository:
-    """The repository that directory is in.
+    """The repository that directory is in, by any path to it.
 
     Raises PreconditionError: ``no-git``, ``git-too-old``, ``no-directory``, ``no-repository``,
     ``bare-repository``, ``git-refused``, ``no-commit``.
     """
     require_git()
+    directory = directory.absolute()
     if not directory.is_dir():
         raise PreconditionError("no-directory", f"{directory} is no directory", hint=f"ls -ld {directory}")
     questions = ("--git-common-dir", "--absolute-git-dir", "--show-toplevel")
@@ -85,12 +86,22 @@ def discover(directory: Path) -> Repository:
     return Repository(common_dir=common_dir, toplevel=toplevel, main=main)
 
 
+def git_dir_of(toplevel: Path) -> Path:
+    """Where git keeps a checkout's own index: beside the files, or where its .git file says."""
+    dot_git = toplevel / ".git"
+    if dot_git.is_dir():
+        return dot_git
+    with explained("read", dot_git):
+        text = os.fsdecode(dot_git.read_bytes())
+    return Path(os.path.abspath(toplevel / text.removeprefix("gitdir:").strip()))  # noqa: PTH100 - links stay
+
+
 def _no_repository(directory: Path, answer: Answer) -> PreconditionError:
     inside = call(directory, "rev-parse", "--is-bare-repository", "--is-inside-git-dir")
     words = inside.out.split() if inside.status == 0 else []
     if words[:1] == [b"true"]:
         message = f"{directory} is a bare repository: it has no files to test"
-        return PreconditionError("bare-repository", message, hint="git worktree add ../main, and go there")
+        return PreconditionError("bare-repository", message, hint="git worktree add ../main   and work there")
     if words[1:] == [b"true"]:
         return PreconditionError("no-repository", f"{directory} is inside a .git folder", hint="go to the checkout")
     places = (directory.resolve(), *directory.resolve().parents)

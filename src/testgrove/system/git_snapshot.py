@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from testgrove.errors import PreconditionError
 from testgrove.system.files import explained
 from testgrove.system.git_call import LONGEST, Answer, call, require
+from testgrove.system.git_repository import git_dir_of
 from testgrove.system.locks import exclusive
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def snapshot(repository: Repository, on_wait: OnWait | None = None) -> Snapshot:
     The user's index, refs and files stay as they are. The same tree gives the same commit; one that equals
     HEAD's gives HEAD. Raises PreconditionError (``snapshot-failed``) for a file that cannot be read.
     """
-    git_dir = _git_dir(repository.toplevel)
+    git_dir = git_dir_of(repository.toplevel)
     # One file that the next snapshot overwrites: nothing piles up when we are killed.
     index = git_dir / "testgrove-index"
     with (
@@ -140,13 +141,3 @@ def _changes(toplevel: Path, env: dict[str, str]) -> _Changes:
             if fields[1][0] == "S" and fields[1][2:] != "..":
                 submodules.append(fields[-1])
     return _Changes(head, modified, untracked, tuple(nested), tuple(submodules))
-
-
-def _git_dir(toplevel: Path) -> Path:
-    """Where git keeps a checkout's own index: beside the files, or where its .git file says."""
-    dot_git = toplevel / ".git"
-    if dot_git.is_dir():
-        return dot_git
-    with explained("read", dot_git):
-        text = os.fsdecode(dot_git.read_bytes())
-    return Path(os.path.abspath(toplevel / text.removeprefix("gitdir:").strip()))  # noqa: PTH100 - links stay

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from testgrove.system.git_call import LONGEST, call, require
+from testgrove.system.git_repository import git_dir_of
 from testgrove.system.git_submodules import checked_out_submodules
 
 if TYPE_CHECKING:
@@ -101,8 +102,7 @@ def _others(path: Path, modified: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _operation(path: Path) -> str:
-    answer = require(call(path, "rev-parse", "--absolute-git-dir"), f"read {path}")
-    git_dir = Path(os.fsdecode(answer.out.removesuffix(b"\n")))
+    git_dir = git_dir_of(path)
     return next((what for name, what in _OPERATIONS.items() if (git_dir / name).exists()), "")
 
 
@@ -116,6 +116,8 @@ def foreign_commits(path: Path, own: Collection[str] = ()) -> list[Commit]:
     walked = (
         require(call(path, "rev-list", "--walk-reflogs", "HEAD"), f"read the reflog of {path}").out.decode().split()
     )
+    if {_detached_head(path), *walked} <= {*own}:
+        return []  # as testgrove left it
     start = dict.fromkeys(["HEAD", *walked, *(f"^{commit}" for commit in _present(path, own))])
     words = ("rev-list", "--stdin", "--no-commit-header", "--format=%H%x00%s%x00", "--not")
     gone = ("--exclude=refs/bisect/*", "--exclude=refs/worktree/*", "--exclude=refs/rewritten/*")  # with it
@@ -126,6 +128,15 @@ def foreign_commits(path: Path, own: Collection[str] = ()) -> list[Commit]:
     )
     fields = os.fsdecode(answer.out).split("\0")
     return [Commit(sha.strip(), subject) for sha, subject in zip(fields[::2], fields[1::2], strict=False)]
+
+
+def _detached_head(path: Path) -> str:
+    """The commit that HEAD is at; empty when it is on a branch."""
+    try:
+        text = (git_dir_of(path) / "HEAD").read_text(errors="replace").strip()
+    except OSError:
+        return ""
+    return "" if text.startswith("ref:") else text
 
 
 def _present(path: Path, commits: Collection[str]) -> list[str]:

@@ -230,6 +230,11 @@ def spawn_supervisor(mark: str) -> Child:
     return subprocess.Popen(argv, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
 
 
+def restart_in_utf8() -> NoReturn:
+    """Start this program anew with UTF-8 file names: what is written to files must name them, whatever the locale."""
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
+
+
 def replace_process(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> NoReturn:
     """Become another program. Raises PreconditionError (``cwd-missing``) and ends with 126 or 127, as env(1) does,
     where the program cannot be executed or is not found."""

@@ -284,13 +284,21 @@ class SupervisorPool:
                     self._lent.add(supervisor)
                     return supervisor
                 supervisor.close()
+        return self._start(self._lent.add)
+
+    def start_ahead(self, number: int) -> None:
+        """Start supervisors that will soon be borrowed: they come up while something else is done."""
+        for _ in range(number):
+            self._start(self._idle.append)
+
+    def _start(self, keep: Callable[[Supervisor], None]) -> Supervisor:
         mark = Mark.new()
         if self._on_start:
             self._on_start(mark)
         supervisor = Supervisor.start(mark)
         with self._lock:
             if not self._closed:
-                self._lent.add(supervisor)
+                keep(supervisor)
                 return supervisor
         supervisor.close()
         raise _pool_closed()
