@@ -51,9 +51,7 @@ def main() -> int:
     print(f"$ cd {PLACE.relative_to(HERE)} && testgrove test", flush=True)
     status = subprocess.run(command, cwd=PLACE, check=False).returncode
     print("\nThe worktrees are parked, to be recycled by the next run: `testgrove list` shows them, and")
-    print(
-        "`testgrove cleanup --max-age 0 --yes` removes them (both in that folder, with .venv/bin on your PATH)."
-    )
+    print("`testgrove cleanup --max-age 0 --yes` removes them (both in that folder, with .venv/bin on your PATH).")
     return status
 
 

@@ -54,12 +54,13 @@ def test_a_lock_dies_with_its_process_though_a_child_lives(locks):
 
 def test_waiting_tells_why_and_ends(tmp_path):
     told: list[str] = []
-    with (
-        exclusive(tmp_path / "l", what="the git lock"),
-        pytest.raises(PreconditionError, match="the git lock"),
-    ):
+
+    def wait() -> None:
         with exclusive(tmp_path / "l", what="the git lock", timeout=0.05, on_wait=told.append):
             pass
+
+    with exclusive(tmp_path / "l", what="the git lock"), pytest.raises(PreconditionError, match="the git lock"):
+        wait()
     assert told == ["waiting for the git lock"]
 
 
