@@ -99,9 +99,10 @@ INSTALLED_APPS = [f"django.contrib.{name}" for name in (
 )]
 MIDDLEWARE = ["django.contrib.sessions.middleware.SessionMiddleware"]
 """
+_MIGRATE = "python -m django migrate --skip-checks --verbosity 0"
 _REAL = """\
 [services.postgres]
-migrate = "python -m django migrate --verbosity 0"
+migrate = "{migrate}"
 inputs = ["bench/*.py", "django/contrib/*/migrations/*.py"]
 
 [env]
@@ -126,13 +127,13 @@ def real(folder: Path) -> Repository:
     (path / "bench").mkdir()
     (path / "bench/settings.py").write_text(_SETTINGS)
     (path / "requirements.txt").write_text("-e .\nasgiref==3.8.1\nsqlparse==0.5.1\npsycopg[binary]==3.2.3\n")
-    (path / "testgrove.toml").write_text(_REAL + PORTS.format(prefix=""))
+    (path / "testgrove.toml").write_text(_REAL.replace("{migrate}", _MIGRATE) + PORTS.format(prefix=""))
     commit_all(path)
     return Repository(
         path,
         "uv venv --quiet && uv pip install --quiet -r requirements.txt",
         ".venv/bin/python -m pip install --quiet -r requirements.txt",
-        "python -m django migrate --verbosity 0",
+        f"DJANGO_SETTINGS_MODULE=bench.settings {_MIGRATE}",
     )
 
 

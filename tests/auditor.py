@@ -141,7 +141,8 @@ class Auditor:
             if connection.status != psutil.CONN_LISTEN:
                 continue
             port = connection.laddr.port
-            if connection.pid in pids or any(port in span for span in self.ports):
+            nobodys = connection.pid is None and any(port in span for span in self.ports)
+            if connection.pid in pids or nobodys:
                 found.append(f"{connection.laddr.ip}:{port} pid {connection.pid}")
         return found
 

@@ -5,7 +5,7 @@ State, cache, scratch and ports are the test's own, so that tests that run at th
 
 from __future__ import annotations
 
-import itertools
+import fcntl
 import json
 import os
 import re
@@ -15,17 +15,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from auditor import Auditor, git
 
 TESTGROVE = (sys.executable, "-m", "testgrove")
 FILES = {"README.md": "A project.\n", "src/code.py": "VALUE = 1\n", "tests/test_code.py": "def test_it(): pass\n"}
-_SPAN = 300  # ports for each grove
-_GROVES = 8  # for each xdist worker, before the ranges come round again
-_counter = itertools.count()
+_SPAN, _BLOCKS = 200, 150  # ports for each grove, and how many of them are for blocks
+_claims: dict[Path, list[TextIO]] = {}
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Grove:
     @property
     def env(self) -> dict[str, str]:
         """This process's environment, with folders of our own and nothing of pytest's."""
-        dropped = re.compile(r"GIT_|TESTGROVE_|PYTEST_|COV_|COVERAGE_")
+        dropped = re.compile(r"GIT_|TESTGROVE_|PYTEST_|COV_|COVERAGE_|KILLING_")
         kept = {name: value for name, value in os.environ.items() if not dropped.match(name)}
         return kept | {
             "TESTGROVE_STATE_DIR": str(self.state),
@@ -185,8 +185,8 @@ def plant(
     servers: range | None = None,
 ) -> Grove:
     """Make a repository with one commit, on branch main. config: the text of its testgrove.toml, without ports."""
-    low, middle, high = _port_span()
-    grove = Grove(base, base / name, ports or range(low, middle), servers or range(middle, high))
+    claimed = ports or _claim_ports(base)
+    grove = Grove(base, base / name, ports or claimed[:_BLOCKS], servers or claimed[_BLOCKS:])
     grove.repo.mkdir(parents=True)
     git(grove.repo, "init", "--quiet", "--initial-branch=main")
     for key, value in (("user.name", "A Tester"), ("user.email", "tester@example.invalid"), ("gc.auto", "0")):
@@ -197,11 +197,18 @@ def plant(
     return grove
 
 
-def _port_span() -> tuple[int, int, int]:
-    """Ports below the ephemeral ones, for this xdist worker and this grove."""
-    worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or "0") % 5
-    low = 20000 + (worker * _GROVES + next(_counter) % _GROVES) * _SPAN
-    return low, low + _SPAN - 50, low + _SPAN
+def _claim_ports(base: Path) -> range:
+    """Ports below the ephemeral ones that no other test has, in this pytest or another, until uproot()."""
+    folder = Path(f"/tmp/testgrove-tests-{os.getuid()}")
+    folder.mkdir(exist_ok=True)
+    for low in range(20000, 32000, _SPAN):
+        lock = (folder / str(low)).open("w")
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _claims.setdefault(base, []).append(lock)
+            return range(low, low + _SPAN)
+        lock.close()
+    raise RuntimeError("too many groves at once")
 
 
 def new_base() -> Path:
@@ -210,6 +217,8 @@ def new_base() -> Path:
 
 
 def uproot(base: Path) -> None:
-    """Delete a base, and what it has in memory."""
+    """Delete a base, and what it has in memory; let its ports go."""
+    for lock in _claims.pop(base, []):
+        lock.close()
     shutil.rmtree(base, ignore_errors=True)
     shutil.rmtree(Path("/dev/shm") / f"{base.name}-s", ignore_errors=True)

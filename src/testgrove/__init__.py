@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from testgrove.app.project import Project, open_project
-    from testgrove.core.events import RunResult
     from testgrove.core.model import Worktree, WorktreeId, WorktreeSpec
+    from testgrove.core.result import RunResult
     from testgrove.errors import TestgroveError
 
 __all__ = [
@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 # Imported when they are asked for: `import testgrove` costs nothing.
 _HOMES = {
     "Project": "testgrove.app.project",
-    "RunResult": "testgrove.core.events",
+    "RunResult": "testgrove.core.result",
     "TestgroveError": "testgrove.errors",
     "Worktree": "testgrove.core.model",
     "WorktreeId": "testgrove.core.model",

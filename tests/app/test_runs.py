@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -503,3 +504,21 @@ def test_it():
         assert cell["status"] == "passed"
         logs.append(cell["attempts"][0]["log"])
     assert logs[0] == logs[1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_repository_of_another_user_is_named_with_what_makes_git_trust_it(grove):
+    here = grove(files=SMALL)
+    for path in (here.repo, *here.repo.rglob("*")):
+        os.chown(path, 65534, 65534)
+    done = here.run("test", check=False, env={"GIT_CONFIG_GLOBAL": "/dev/null"})
+    assert done.returncode == 3, said(done)
+    assert f"git config --global --add safe.directory {here.repo}" in done.stderr
+
+
+def test_a_run_in_which_everything_was_skipped_says_so(grove):
+    skipped = "import pytest\n\n@pytest.mark.skip(reason='later')\ndef test_it(): pass\n"
+    done = grove(files={"tests/test_it.py": skipped}).run("test")
+    assert "tests: skipped" in done.stdout
+    assert "all 1 tests were skipped" in done.stdout
+    assert "passed" not in done.stdout

@@ -229,8 +229,10 @@ VARIABLES = """\
 import os
 import subprocess
 
+INHERITED = ("GIT_", "PG", "DATABASE", "PYTHONPATH", "PYTHONPYCACHE", "PYTEST_ADDOPTS")
+
 def test_nothing_is_inherited():
-    assert [name for name in os.environ if name.startswith(("GIT_", "PG", "DATABASE"))] == []
+    assert [name for name in os.environ if name.startswith(INHERITED)] == []
     assert os.environ["REDIS_URL"] == "redis://configured"
     top = subprocess.run(["git", "rev-parse", "--show-toplevel"], check=True, text=True, capture_output=True)
     assert top.stdout.strip() == os.getcwd()
@@ -319,6 +321,7 @@ def test_commands_are_judged_by_what_they_ran(grove):
         "PGHOST": "db.example",
         "REDIS_URL": "redis://db.example",
         "PYTHONPATH": str(here.repo / "failing"),
+        "PYTHONPYCACHEPREFIX": str(here.base / "compiled"),  # one place for all trees, of the same second and size
         "PYTEST_ADDOPTS": "-k nothing",
         "PYTHONUSERBASE": str(user_site(here.base)),
     }
@@ -330,6 +333,7 @@ def test_commands_are_judged_by_what_they_ran(grove):
     commits = {attempt["commit"] for cell in report["cells"] for attempt in cell["attempts"]}
     assert commits == {here.git("rev-parse", "HEAD").strip()}
     assert [other.git(*words) for words in questions] == before
+    here.run("remove", "test-no-environment-tree")  # which its suite has maimed
     here.auditor().assert_no_leftovers()
 
 
@@ -401,7 +405,7 @@ def test_recycling_carries_nothing_over(grove):
             **{f"suites/{name}/test_it.py": text for name, text in RECYCLED.items()},
         }
     )
-    config = here.repo / "testhere.toml"
+    config = here.repo / "testgrove.toml"
     suites = "".join(f"[suites.{name}]\ncommand = 'pytest suites/{name}'\n" for name in RECYCLED)
     here.write({config.name: suites + config.read_text()})
     apply(here, {f"suites/{name}/test_it.py": text for name, text in RECYCLED.items()})

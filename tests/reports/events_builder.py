@@ -9,18 +9,16 @@ from testgrove.core.events import (
     CellFinished,
     CellInfo,
     CellPhase,
-    Fold,
     Interrupted,
     Phase,
     RunFinished,
-    RunResult,
     RunStarted,
     Status,
     TestFinished,
     TestOutcome,
     TestsCollected,
-    fold,
 )
+from testgrove.core.result import Fold, RunResult, fold
 
 START = 1_769_852_400.0  # 2026-01-31T09:40:00Z
 
@@ -86,9 +84,7 @@ class Log:
             self.add(TestsCollected(t=self.now, cell=cell, attempt=number, selected=selected))
         return self
 
-    def test(
-        self, cell: str, nodeid: str, outcome: TestOutcome = "passed", took: float = 0.01, **more: object
-    ) -> Log:
+    def test(self, cell: str, nodeid: str, outcome: TestOutcome = "passed", took: float = 0.01, **more: object) -> Log:
         self.wait(took)
         fields = {"file": nodeid.partition("::")[0], "line": 7, **more}
         return self.add(

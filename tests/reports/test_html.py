@@ -14,7 +14,7 @@ from reports.events_builder import Log
 from testgrove.reports import html
 
 if TYPE_CHECKING:
-    from testgrove.core.events import RunResult
+    from testgrove.core.result import RunResult
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 HOSTILE = (
@@ -82,11 +82,7 @@ def test_the_page_holds_summary_cells_failures_timeline_slowest_and_attempts() -
     expected = ["working tree: 3 modified, 1 untracked", "1 failed, 1 error", "E   no way", "printed", "3.12"]
     for words in [*expected, "no Python 3.14", "uv python install 3.14", "pytest tests/unit", "main"]:
         assert words in shown.text
-    bars = [
-        attrs
-        for tag, attrs in shown.elements
-        if "bar" in (attrs.get("class") or "").split() and tag == "span"
-    ]
+    bars = [attrs for tag, attrs in shown.elements if "bar" in (attrs.get("class") or "").split() and tag == "span"]
     assert [attrs["class"] for attrs in bars] == ["bar p-waiting", "bar p-running"]
     assert "a free slot" in str(bars[0]["title"])
 
@@ -119,9 +115,7 @@ def test_a_path_is_never_another_scheme_or_server(path: str, link: str) -> None:
 def test_hostile_content_is_text_and_nothing_else() -> None:
     harmless, key = page(failed_run().finished()), f"unit{HOSTILE}"
     log = Log(key).phase(key, "waiting", HOSTILE, took=1).phase(key, "running").attempt(key, 1)
-    log.test(
-        key, f"t.py::x[{HOSTILE}]", "failed", message=HOSTILE, text=HOSTILE, output=HOSTILE, file=HOSTILE
-    )
+    log.test(key, f"t.py::x[{HOSTILE}]", "failed", message=HOSTILE, text=HOSTILE, output=HOSTILE, file=HOSTILE)
     log.test(key, "t.py::s", "skipped", message=HOSTILE)
     log.attempt_ends(key, "error", reason=HOSTILE, tail=HOSTILE, survivors=(HOSTILE,))
     result = log.interrupted(HOSTILE).cell_ends(key, "error", HOSTILE, HOSTILE).finished()
@@ -184,12 +178,8 @@ def test_a_test_that_fails_in_several_cells_says_so() -> None:
 
 def test_long_texts_are_bounded() -> None:
     log = Log("unit").phase("unit", "running").attempt("unit")
-    log.test(
-        "unit", "t.py::x", "failed", text="x" * 5_000_000, output="y" * 5_000_000, message="z" * 5_000_000
-    )
-    text = html.render(
-        log.attempt_ends("unit", "failed", tail="t" * 5_000_000).cell_ends("unit", "failed").finished()
-    )
+    log.test("unit", "t.py::x", "failed", text="x" * 5_000_000, output="y" * 5_000_000, message="z" * 5_000_000)
+    text = html.render(log.attempt_ends("unit", "failed", tail="t" * 5_000_000).cell_ends("unit", "failed").finished())
     assert "4,980,000 characters left out" in text
     assert len(text) < 200_000
 
@@ -197,9 +187,7 @@ def test_long_texts_are_bounded() -> None:
 def test_two_thousand_failing_tests_make_a_page_that_opens() -> None:
     log = Log("unit").phase("unit", "running").attempt("unit", 2000)
     for n in range(2000):
-        log.test(
-            "unit", f"t.py::test_{n}", "failed", text=("E   " + "no " * 60 + "\n") * 150, message=f"no {n}"
-        )
+        log.test("unit", f"t.py::test_{n}", "failed", text=("E   " + "no " * 60 + "\n") * 150, message=f"no {n}")
     text = html.render(log.cell_ends("unit", "failed").finished())
     assert len(text) < 12_000_000
     shown = Page(text)

@@ -12,7 +12,7 @@ from reports.events_builder import Log
 from testgrove.reports import junit
 
 if TYPE_CHECKING:
-    from testgrove.core.events import RunResult
+    from testgrove.core.result import RunResult
 
 ALL = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 
@@ -82,9 +82,7 @@ def test_cells_are_told_apart_by_suite_name_and_by_classname() -> None:
         ("README.md::README.md", ("unit.README.md", "README.md")),
     ],
 )
-def test_names_are_those_that_pytest_gives_with_the_cell_before_them(
-    nodeid: str, names: tuple[str, str]
-) -> None:
+def test_names_are_those_that_pytest_gives_with_the_cell_before_them(nodeid: str, names: tuple[str, str]) -> None:
     log = Log("unit").phase("unit", "running").attempt("unit").test("unit", nodeid)
     case = only_case(log.attempt_ends("unit", "passed").cell_ends("unit", "passed").finished())
     assert (case.attrib["classname"], case.attrib["name"]) == names
@@ -92,9 +90,7 @@ def test_names_are_those_that_pytest_gives_with_the_cell_before_them(
 
 def test_a_suite_carries_what_identifies_its_cell() -> None:
     root = parsed(Log("unit@main-py3.12").whole_cell("unit@main-py3.12", "passed").finished())
-    found = {
-        item.attrib["name"]: item.attrib["value"] for item in root.findall("testsuite/properties/property")
-    }
+    found = {item.attrib["name"]: item.attrib["value"] for item in root.findall("testsuite/properties/property")}
     expected = {"suite": "unit", "ref": "main", "python": "3.12", "worktree": "test-unit-abc", "attempt": "1"}
     assert expected.items() <= found.items()
     assert len(found["commit"]) == 40
@@ -135,9 +131,7 @@ def test_a_test_that_failed_again_is_a_failure_with_a_rerun_failure() -> None:
 
 
 def test_a_cell_that_could_not_run_is_one_error() -> None:
-    case = only_case(
-        Log("api").cell_ends("api", "error", "no Python 3.14", "uv python install 3.14").finished()
-    )
+    case = only_case(Log("api").cell_ends("api", "error", "no Python 3.14", "uv python install 3.14").finished())
     assert (case.attrib["classname"], case.attrib["name"]) == ("api", "api")
     assert case.find("error").attrib["message"] == "no Python 3.14"
     assert "hint: uv python install 3.14" in case.findtext("error", "")
@@ -173,9 +167,7 @@ def test_all_skipped_is_no_pass() -> None:
 def test_what_xml_cannot_hold_is_replaced_and_all_else_survives() -> None:
     hostile = "\x00\x1b[31mred\x1b[0m \ud800 \ufffe ]]> <a> & \" ' größe 🎉"
     log = Log('unit@<&"\x01>').phase('unit@<&"\x01>', "running").attempt('unit@<&"\x01>')
-    log.test(
-        'unit@<&"\x01>', f"t.py::x[{hostile}\n]", "failed", message=hostile, text=hostile, output=hostile
-    )
+    log.test('unit@<&"\x01>', f"t.py::x[{hostile}\n]", "failed", message=hostile, text=hostile, output=hostile)
     case = only_case(log.cell_ends('unit@<&"\x01>', "failed", hostile).finished())
     expected = "\ufffdred \ufffd \ufffd ]]> <a> & \" ' größe 🎉"
     assert case.findtext("failure") == expected
@@ -185,9 +177,7 @@ def test_what_xml_cannot_hold_is_replaced_and_all_else_survives() -> None:
 
 def test_a_huge_output_is_kept_whole() -> None:
     output = "0123456789\n" * 1_000_000
-    log = (
-        Log("unit").phase("unit", "running").attempt("unit").test("unit", "t.py::x", "failed", output=output)
-    )
+    log = Log("unit").phase("unit", "running").attempt("unit").test("unit", "t.py::x", "failed", output=output)
     assert only_case(log.cell_ends("unit", "failed").finished()).findtext("system-out") == output
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from reports.events_builder import Log
-from testgrove.core.events import decode_log, encode, fold
+from testgrove.core.events import decode_log, encode
+from testgrove.core.result import fold
 from testgrove.reports import report_json
 
 
@@ -14,9 +15,7 @@ def two_cells() -> Log:
     log.attempt("unit", 1).test("unit", "t.py::x", "failed", message="no", text="E no", output="out", took=1)
     log.attempt_ends("unit", "failed", exit_code=1, duration=1.5, cpu=1.2)
     log.attempt("unit", 1).test("unit", "t.py::x", took=1).attempt_ends("unit", "passed", exit_code=0)
-    return log.cell_ends("unit", "flaky").cell_ends(
-        "api", "error", "no Python 3.14", "uv python install 3.14"
-    )
+    return log.cell_ends("unit", "flaky").cell_ends("api", "error", "no Python 3.14", "uv python install 3.14")
 
 
 def test_the_report_says_what_a_program_needs() -> None:

@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
 
 def test_totals_are_the_last_line_and_the_folder_follows() -> None:
-    log = (
-        Log("unit", "api").whole_cell("unit", "passed", "passed").whole_cell("api", "failed", status="failed")
-    )
+    log = Log("unit", "api").whole_cell("unit", "passed", "passed").whole_cell("api", "failed", status="failed")
     lines = summary(log.wait(41).finished(), folder="test-artifacts/1").splitlines()
     assert lines[-2:] == [
         "2 cells: 1 passed, 1 failed · 3 tests: 2 passed, 1 failed · 41.0 s",
@@ -44,18 +42,14 @@ def test_an_error_shows_its_reason_hint_and_the_end_of_the_output() -> None:
     log = Log("api").phase("api", "running").attempt("api")
     tail = "\n".join(f"line {n}" for n in range(50))
     log.attempt_ends("api", "error", exit_code=4, tail=tail)
-    text = summary(
-        log.cell_ends("api", "error", "pytest ended with 4\nusage error", "try `pytest -h`").finished()
-    )
+    text = summary(log.cell_ends("api", "error", "pytest ended with 4\nusage error", "try `pytest -h`").finished())
     assert "api: error: pytest ended with 4\n  usage error\n  hint: try `pytest -h`\n" in text
     assert "  | line 49\n" in text
     assert "line 29\n" not in text
 
 
 def test_a_cell_that_never_started_an_attempt_shows_reason_and_hint() -> None:
-    text = summary(
-        Log("api").cell_ends("api", "error", "no Python 3.14", "uv python install 3.14").finished()
-    )
+    text = summary(Log("api").cell_ends("api", "error", "no Python 3.14", "uv python install 3.14").finished())
     assert text.startswith("api: error: no Python 3.14\n  hint: uv python install 3.14\n\n")
     assert "1 cell: 1 error · no tests" in text
 
@@ -110,9 +104,7 @@ def test_no_cell_at_all_is_no_success() -> None:
 def test_escape_sequences_of_tests_never_reach_the_terminal() -> None:
     log = Log("unit").phase("unit", "running").attempt("unit")
     log.test("unit", "t.py::x[\x1b[2J]", "failed", message="\x1b[31mboom\x07")
-    text = summary(
-        log.attempt_ends("unit", "failed").cell_ends("unit", "failed", "\x1b]0;x\x07why").finished()
-    )
+    text = summary(log.attempt_ends("unit", "failed").cell_ends("unit", "failed", "\x1b]0;x\x07why").finished())
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "boom" in text

@@ -192,9 +192,7 @@ class Gone(io.StringIO):
 
 @pytest.mark.parametrize("kind", [LiveView, PlainView])
 @pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError(5, "Input/output error")])
-def test_a_reader_that_went_away_does_not_end_the_run(
-    kind: type[LiveView | PlainView], error: OSError
-) -> None:
+def test_a_reader_that_went_away_does_not_end_the_run(kind: type[LiveView | PlainView], error: OSError) -> None:
     out, log = Gone(), Log("a")
     view = kind(out)
     view.start(log.live())
@@ -236,12 +234,7 @@ def test_plain_lines_tell_a_cells_story_once() -> None:
 
 
 def test_plain_lines_tell_attempts_and_reasons_on_one_line_each() -> None:
-    log = (
-        Log("api")
-        .phase("api", "running")
-        .attempt("api")
-        .attempt_ends("api", "failed", reason="2 tests\nfailed")
-    )
+    log = Log("api").phase("api", "running").attempt("api").attempt_ends("api", "failed", reason="2 tests\nfailed")
     log.attempt("api").attempt_ends("api", "error").cell_ends("api", "error", "timed out after 600 s\nreally")
     assert plain(log)[2:] == [
         "api: attempt 2 after failed: 2 tests failed",

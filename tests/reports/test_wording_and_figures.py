@@ -95,9 +95,7 @@ def test_all_skipped_is_not_all_passed() -> None:
 def test_totals_count_the_attempt_that_decided() -> None:
     log = Log("a").phase("a", "running")
     log.attempt("a").test("a", "t.py::x", "failed").test("a", "t.py::y").attempt_ends("a", "failed")
-    log.attempt("a").test("a", "t.py::x").test("a", "t.py::y").attempt_ends("a", "passed").cell_ends(
-        "a", "flaky"
-    )
+    log.attempt("a").test("a", "t.py::x").test("a", "t.py::y").attempt_ends("a", "passed").cell_ends("a", "flaky")
     result = log.finished()
     assert sum(count_tests(result).values()) == 2
     assert flaky_tests(result.cells["a"]) == ["t.py::x"]
@@ -129,9 +127,7 @@ def test_the_timeline_lays_phases_on_a_common_axis() -> None:
         ("waiting", 0, 20),
         ("environment", 20, 80),
     ]
-    assert [(bar.left, bar.width) for bar in drawn.rows[1].bars] == [
-        (50, 50)
-    ]  # cut off: lasts to the log's end
+    assert [(bar.left, bar.width) for bar in drawn.rows[1].bars] == [(50, 50)]  # cut off: lasts to the log's end
     assert drawn.phases == ["waiting", "environment", "running"]
     assert drawn.ticks[1] == ("2 s", 20)
 

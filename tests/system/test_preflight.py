@@ -89,6 +89,13 @@ def world(tmp_path: Path) -> World:
     return found
 
 
+def at_start(world: World, code: str) -> None:
+    """Have the environment's interpreter run a line when it starts (a distribution's Python may have a sitecustomize of
+    its own, which hides the environment's)."""
+    assert code.startswith("import ")
+    write(world.site, {"at_start.pth": f"{code}\n"})
+
+
 def by_name(result: PreflightResult) -> dict[str, tuple[str, str]]:
     return {found.name: (found.how, found.location) for found in result.names}
 
@@ -131,14 +138,14 @@ def test_another_interpreter_than_recorded_is_refused(world: World) -> None:
 
 
 def test_an_interpreter_that_crashes_at_start_is_said_so(world: World) -> None:
-    write(world.site, {"sitecustomize.py": "import os\nos.write(2, b'no such luck')\nos._exit(3)\n"})
+    at_start(world, "import os; os.write(2, b'no such luck'); os._exit(3)")
     error = world.refusal()
     assert error.code == "preflight-failed"
     assert "no such luck" in error.message
 
 
-def test_what_a_sitecustomize_prints_does_no_harm(world: World) -> None:
-    write(world.site, {"sitecustomize.py": "print('hello')\nimport atexit\natexit.register(print, 'bye')\n"})
+def test_what_is_printed_at_the_start_and_the_end_does_no_harm(world: World) -> None:
+    at_start(world, "import atexit; print('hello'); atexit.register(print, 'bye')")
     assert by_name(world.check())["shop"][0] == "pytest"
 
 
@@ -244,8 +251,8 @@ def test_a_pythonpath_to_an_old_build_in_the_tree_is_refused(world: World) -> No
     assert "old build" in world.refusal().message
 
 
-def test_a_sitecustomize_that_adds_another_checkout_is_refused(world: World) -> None:
-    write(world.site, {"sitecustomize.py": f"import sys; sys.path.insert(0, {str(world.main / 'src')!r})\n"})
+def test_code_run_at_the_start_that_adds_another_checkout_is_refused(world: World) -> None:
+    at_start(world, f"import sys; sys.path.insert(0, {str(world.main / 'src')!r})")
     assert world.refusal().code == "other-code"
 
 

@@ -16,18 +16,9 @@ from typing import Protocol
 from testgrove import __version__
 from testgrove.app.run_reports import EventLog
 from testgrove.app.slots import Run, Slot
-from testgrove.core.events import (
-    AnyEvent,
-    CellFinished,
-    CellInfo,
-    CellPhase,
-    Fold,
-    Interrupted,
-    RunFinished,
-    RunResult,
-    RunStarted,
-)
+from testgrove.core.events import AnyEvent, CellFinished, CellInfo, CellPhase, Interrupted, RunFinished, RunStarted
 from testgrove.core.plan import Cell
+from testgrove.core.result import Fold, RunResult
 from testgrove.core.schedule import Schedule
 
 _TICK = 0.1  # seconds between two looks of the live view

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from testgrove.core.events import AnyEvent, Interrupted, RunResult, decode_log, encode, fold
+from testgrove.core.events import AnyEvent, Interrupted, decode_log, encode
+from testgrove.core.result import RunResult, fold
 from testgrove.system.files import atomic_write, explained, remove_empty
 
 LOG = "events.jsonl"

@@ -21,9 +21,9 @@ from testgrove.app.run_reports import write_reports
 from testgrove.app.slots import Run
 from testgrove.app.undo import undo
 from testgrove.core import plan
-from testgrove.core.events import RunResult
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.core.plan import Cell
+from testgrove.core.result import RunResult
 from testgrove.core.schedule import Schedule
 from testgrove.core.suites import find_suites
 from testgrove.errors import UsageError
@@ -60,6 +60,12 @@ def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
     chosen = plan.select(suites, request.suites)
     if request.jobs is not None and request.jobs < 1:
         raise UsageError("invalid-jobs", f"-j {request.jobs}: expected a number from 1")
+    if "" in request.refs:  # a variable that is not set: not the working tree, which an empty ref would mean below
+        raise UsageError("invalid-ref", "--ref '' names no commit", hint="leave --ref out to test the working tree")
+    if "" in request.pythons:
+        raise UsageError(
+            "invalid-python", "--python '' names no interpreter", hint="leave --python out for the default"
+        )
     for python in request.pythons:  # one that the settings name and this machine lacks fails its cell alone
         interpreters.find(python, requires=None, pinned=None, run=process.run)
     return plan.cells(chosen, request.refs, request.pythons or settings.pythons, arguments=request.arguments)

@@ -17,15 +17,7 @@ from testgrove.app.junit_input import read_junit
 from testgrove.app.project import Project
 from testgrove.app.run_databases import RunDatabases
 from testgrove.app.session_log import SessionLog
-from testgrove.core.events import (
-    AnyEvent,
-    AttemptFinished,
-    AttemptStarted,
-    CellFinished,
-    CellPhase,
-    Phase,
-    Status,
-)
+from testgrove.core.events import AnyEvent, AttemptFinished, AttemptStarted, CellFinished, CellPhase, Phase, Status
 from testgrove.core.model import WorktreeSpec
 from testgrove.core.outcome import Ending, is_pytest, judge, judge_junit
 from testgrove.core.plan import Cell

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from testgrove.app.project import Project, open_project
 
 if TYPE_CHECKING:
-    from testgrove.core.events import RunResult
+    from testgrove.core.result import RunResult
 
 
 def project_in(directory: Path) -> Project:

@@ -6,15 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from testgrove.core.events import (
-    AttemptResult,
-    CellResult,
-    PhaseSpan,
-    RunResult,
-    Status,
-    TestOutcome,
-    TestResult,
-)
+from testgrove.core.events import Status, TestOutcome
+from testgrove.core.result import AttemptResult, CellResult, PhaseSpan, RunResult, TestResult
 
 BAD: tuple[TestOutcome, ...] = ("failed", "error")
 OUTCOMES: tuple[TestOutcome, ...] = get_args(TestOutcome)

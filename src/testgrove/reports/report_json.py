@@ -19,7 +19,7 @@ from testgrove.reports.figures import (
 from testgrove.reports.wording import utc
 
 if TYPE_CHECKING:
-    from testgrove.core.events import AttemptResult, CellResult, PhaseSpan, RunResult, TestResult
+    from testgrove.core.result import AttemptResult, CellResult, PhaseSpan, RunResult, TestResult
 
 SCHEMA_VERSION = 1
 

@@ -18,7 +18,7 @@ from testgrove.reports.wording import clean, counted, flat, number, one_line, se
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from testgrove.core.events import CellResult, RunResult
+    from testgrove.core.result import CellResult, RunResult
 
 SHOWN_TESTS = 10
 SHOWN_TAIL = 20

@@ -105,7 +105,11 @@ def _no_repository(directory: Path, answer: Answer) -> PreconditionError:
     if words[1:] == [b"true"]:
         return PreconditionError("no-repository", f"{directory} is inside a .git folder", hint="go to the checkout")
     places = (directory.resolve(), *directory.resolve().parents)
-    if any((place / ".git").exists() for place in places):
+    top = next((place for place in places if (place / ".git").exists()), None)
+    if top is not None and top.stat().st_uid != os.geteuid():
+        message = f"git refuses to work in {top}: it belongs to another user"
+        return PreconditionError("git-refused", message, hint=f"git config --global --add safe.directory {top}")
+    if top is not None:
         return PreconditionError("git-refused", f"git does not work in {directory}: {answer.last_line}",
                                  hint=f"git -C {directory} status")  # fmt: skip
     return PreconditionError("no-repository", f"{directory} is not in a git repository", hint="git init")

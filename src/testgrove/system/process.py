@@ -28,7 +28,7 @@ Child = subprocess.Popen[bytes]
 
 # What points at somebody else's code, repository or database. A trailing star stands for anything.
 SCRUBBED = (
-    "GIT_*", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME",
+    "GIT_*", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "PYTHONPYCACHEPREFIX",
     "__PYVENV_LAUNCHER__", "UV_PROJECT_ENVIRONMENT", "DATABASE_URL", "PG*", "REDIS_URL", "NEO4J_*", "MYSQL_*",
     "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_CURRENT_TEST", "PYTEST_XDIST_*", "COV_CORE_*",
     "COVERAGE_PROCESS_START", "TESTGROVE_*",
