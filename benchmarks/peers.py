@@ -104,9 +104,9 @@ def _wait_until_ready(server: PeerServer) -> None:
 
 
 def recipe_environment(server: PeerServer, tree: Path, name: str) -> dict[str, str]:
-    """What a recipe sees. UV_PYTHON: uv need not look for an interpreter."""
+    """What a recipe sees. BASE_PYTHON: so that uv need not look for an interpreter."""
     path = f"{UV.parent}:{server.env['PATH']}"
-    where = {"TREE": str(tree), "NAME": name, "BASE_PYTHON": BASE_PYTHON, "UV_PYTHON": BASE_PYTHON, "PATH": path}
+    where = {"TREE": str(tree), "NAME": name, "BASE_PYTHON": BASE_PYTHON, "PATH": path}
     return environment(**(server.env | where))
 
 

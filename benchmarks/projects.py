@@ -39,7 +39,16 @@ class Repository:
 
 def environment(**more: str) -> dict[str, str]:
     """Ours without what points somewhere else, and with byte code, which a person's shell writes."""
-    foreign = ("GIT_", "PG", "TESTGROVE_", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "DATABASE_URL")
+    foreign = (
+        "GIT_",
+        "PG",
+        "UV_PYTHON",
+        "TESTGROVE_",
+        "VIRTUAL_ENV",
+        "PYTHONPATH",
+        "PYTHONDONTWRITEBYTECODE",
+        "DATABASE_URL",
+    )
     return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | more
 
 
@@ -67,11 +76,22 @@ def example(folder: Path) -> Repository:
     source.write_text(head + ready + PORTS.format(prefix="tool.testgrove.") + "\n" + mark + tail)
     commit_all(path)
     pins = folder / "shop-pins.txt"
-    export = (UV, "export", "--frozen", "--no-hashes", "--no-emit-project", "--quiet", "--output-file", pins)
-    subprocess.run(export, cwd=path, check=True, capture_output=True, env=environment(UV_PYTHON=BASE_PYTHON))
+    export = (
+        UV,
+        "export",
+        "--frozen",
+        "--no-hashes",
+        "--no-emit-project",
+        "--quiet",
+        "--python",
+        BASE_PYTHON,
+        "--output-file",
+        pins,
+    )
+    subprocess.run(export, cwd=path, check=True, capture_output=True, env=environment())
     return Repository(
         path,
-        "uv sync --frozen --quiet",
+        'uv sync --frozen --quiet --python "$BASE_PYTHON"',
         f".venv/bin/python -m pip install --quiet -r {pins} -e .",
         "alembic upgrade head",
     )
@@ -131,7 +151,7 @@ def real(folder: Path) -> Repository:
     commit_all(path)
     return Repository(
         path,
-        "uv venv --quiet && uv pip install --quiet -r requirements.txt",
+        'uv venv --quiet --python "$BASE_PYTHON" && uv pip install --quiet --python .venv/bin/python -r requirements.txt',
         ".venv/bin/python -m pip install --quiet -r requirements.txt",
         f"DJANGO_SETTINGS_MODULE=bench.settings {_MIGRATE}",
     )

@@ -51,10 +51,8 @@ def in_turn(candidates: Mapping[str, Callable[[], Sample]], rounds: int) -> dict
             os.sync()
             sample = measure()
             found[name].append(sample)
-            print(
-                f"  round {number}  {name:<20} {sample.seconds:8.3f} s  cpu {sample.cpu:7.3f} s  load {sample.load:.1f}",
-                flush=True,
-            )
+            figures = f"{sample.seconds:8.3f} s  cpu {sample.cpu:7.3f} s  load {sample.load:.1f}"
+            print(f"  round {number}  {name:<20} {figures}", flush=True)
     return found
 
 

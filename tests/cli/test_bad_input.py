@@ -111,7 +111,7 @@ def test_usage_errors_of_a_run(project):
         (["test", "-j", "0"], "-j 0: expected a number from 1"),
         (["test", "-j", "x"], "'x' is not a valid integer"),
         (["test", "--ref", ""], "--ref '' names no commit"),
-        (["test", "--ref", "main", "--python", ""], "--python '' names no interpreter"),
+        (["test", "--ref", "main", "--python", ""], "'' does not name a Python"),
         (["create", *CREATE[1:], "--base", "main"], "--base main needs --new-branch"),
     ):
         assert message in refused(project, *words, status=2)
@@ -134,7 +134,7 @@ CONFIGURATIONS = {
     "[services.mongo]": ("'services.mongo': unknown key", "there are: postgres, redis"),
     '[ports]\nrange = "1-2"': ("'ports.range': expected 'low-high' between 1024 and 65535, found '1-2'", ""),
     'env_file = "../x"': ("'env_file': expected the name of a file at the top, found '../x'", ""),
-    "park = ": ("not valid TOML: Invalid value (at line 1, column 8)", ""),
+    "park = ": ("not valid TOML: Invalid value (at ", ""),
     "park = 1\npark = 2": ("not valid TOML: Cannot overwrite a value (at line 2", ""),
 }
 

@@ -59,7 +59,7 @@ def around(owner: object, name: str, kind: str, describe) -> None:
 
 def wrap_actions() -> None:
     """What a plan or a recovery is made of."""
-    from testgrove.app import creation, recovery, runs, slots, undo, worktrees
+    from testgrove.app import attempts, creation, recovery, runs, undo, worktrees
 
     around(creation.Creation, "perform", "action", lambda _self, action: action)
     around(undo, "_undo_one", "action", lambda _holder, _leases, lease: f"undo {lease.kind} of {_leases.owner[:9]}")
@@ -72,7 +72,7 @@ def wrap_actions() -> None:
     around(worktrees.records, "set_parked", "action", lambda *_: "set parked")
     around(worktrees.records, "delete", "action", lambda *_: "forget")
     around(worktrees.records, "write_registry", "action", lambda *_: "write registry")
-    around(slots.Slot, "_attempt", "action", lambda *_: "attempt")
+    around(attempts.Attempt, "work", "action", lambda *_: "attempt")
     around(runs, "write_reports", "action", lambda *_: "write reports")
 
 

@@ -14,8 +14,9 @@ from types import FrameType
 from typing import Protocol
 
 from testgrove import __version__
+from testgrove.app.attempts import Run
 from testgrove.app.run_reports import EventLog
-from testgrove.app.slots import Run, Slot
+from testgrove.app.slots import Slot
 from testgrove.core.events import AnyEvent, CellFinished, CellInfo, CellPhase, Interrupted, RunFinished, RunStarted
 from testgrove.core.plan import Cell
 from testgrove.core.result import Fold, RunResult

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testgrove.app import worktrees
+from testgrove.app.attempts import Run
 from testgrove.app.creation import FREE_BYTES, Target, git_excluded
 from testgrove.app.event_loop import EventLoop, View
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.run_databases import RunDatabases
 from testgrove.app.run_reports import write_reports
-from testgrove.app.slots import Run
 from testgrove.app.undo import undo
 from testgrove.core import plan
 from testgrove.core.model import Lease, LeaseKind

@@ -114,9 +114,9 @@ def run_long(run: Run, path: Path, what: str, *words: str, code: str = "checkout
         raise UnavailableError(code, f"cannot {what} {path}: {lines[-1]}", output="\n".join(lines[-20:]))
 
 
-def raise_if_full(path: Path) -> None:
-    """Raise ExhaustedError when that is why a command failed at path."""
-    if free_bytes(path) < 1 << 20:
+def raise_if_full(path: Path, needed: int = 1 << 20) -> None:
+    """Raise ExhaustedError when that is why a command failed at path. needed: bytes that it had to write."""
+    if free_bytes(path) < needed:
         raise ExhaustedError("disk-full", f"{path}: no disk space is left", hint=f"df -h {path.parent}", path=str(path))
 
 

@@ -92,8 +92,18 @@ def populate(path: Path, commit: str, *, run: Run = process.run) -> None:
     Raises UnavailableError (``checkout-failed``, ``submodules-failed``) and ExhaustedError (``disk-full``).
     """
     words = ("read-tree", "--reset", "-u", commit)
-    run_long(run, path, "check out the files of", *_WORKERS, *words)
+    try:
+        run_long(run, path, "check out the files of", *_WORKERS, *words)
+    except UnavailableError:
+        raise_if_full(path, _size_of(path, commit))  # git has deleted the file that did not fit
+        raise
     update_submodules(path, run)
+
+
+def _size_of(path: Path, commit: str) -> int:
+    """The bytes of all files of a commit."""
+    answer = call(path, "ls-tree", "-r", "--format=%(objectsize)", commit, timeout=LONGEST)
+    return sum(int(size) for size in answer.out.split() if size.isdigit())
 
 
 def retarget(path: Path, commit: str, *, run: Run = process.run) -> None:
