@@ -1,15 +1,14 @@
 # Everything works on a machine with git, make and Python 3.11 or later; uv is fetched where it is missing.
 PYTHON ?= python3
-UV = $(shell cat .tools/uv.path 2>/dev/null)
 RUN = .venv/bin/
 WORKERS ?= 2
 PYTEST = $(RUN)pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help setup demo test test-fast check lint format types layers bench schema clean
+.PHONY: help setup demo test check lint format types layers bench schema clean
 
 help:
 	@echo "make demo    run the main job on the example project, with embedded PostgreSQL and Redis"
-	@echo "make test    pass the tests (all but the slow ones)"
+	@echo "make test    run the tests, all but the slow ones"
 	@echo "make check   lint, types, layers and all tests: what CI runs"
 	@echo "make bench   measure, beside the peers"
 
@@ -18,7 +17,9 @@ setup: .venv/.ready
 .venv/.ready: uv.lock pyproject.toml packages/pytest-testgrove/pyproject.toml tools/bootstrap.py
 	@mkdir -p .tools
 	@$(PYTHON) tools/bootstrap.py > .tools/uv.path
-	@$$(cat .tools/uv.path) sync --quiet --frozen --all-packages --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@echo "setup: what the lock file names goes into .venv"
+	@env -u VIRTUAL_ENV -u UV_PROJECT_ENVIRONMENT "$$(cat .tools/uv.path)" sync --quiet --frozen --all-packages \
+	  --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
 demo: setup

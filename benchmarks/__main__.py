@@ -70,6 +70,7 @@ def working_folder(keep: bool) -> Iterator[Path]:
     finally:
         if not keep:
             shutil.rmtree(folder)
+            shutil.rmtree(Path("/dev/shm") / Grove.scratch_of(folder).name, ignore_errors=True)
 
 
 def main() -> None:

@@ -15,8 +15,13 @@ class Grove:
     def __init__(self, work: Path) -> None:
         self.program = str(Path(sys.executable).with_name("testgrove"))
         self.cache = work / "cache"
-        folders = {"STATE": work / "state", "CACHE": self.cache, "SCRATCH": work / f"{work.name}-s"}
+        folders = {"STATE": work / "state", "CACHE": self.cache, "SCRATCH": self.scratch_of(work)}
         self.env = environment(**{f"TESTGROVE_{name}_DIR": str(folder) for name, folder in folders.items()})
+
+    @staticmethod
+    def scratch_of(work: Path) -> Path:
+        """Its scratch folder. Its memory-backed files lie in a folder of that name in /dev/shm."""
+        return work / f"{work.name}-s"
 
     def clean_up(self, project: Path) -> None:
         """Remove every parked worktree."""

@@ -26,5 +26,5 @@ def candidates(work: Path, grove: Grove) -> dict[str, Callable[[], Sample]]:
 
     return {
         GROVE: lambda: timed(argv, cwd=project, env=grove.env),
-        BARE: lambda: timed(["pytest", "-q", "-p", "no:cacheprovider", "tests"], cwd=tree, env=bare),
+        BARE: lambda: timed(["pytest", "-q", "tests"], cwd=tree, env=bare),
     }

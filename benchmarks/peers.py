@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,10 +19,9 @@ from pathlib import Path
 from benchmarks.projects import BASE_PYTHON, UV, Repository, environment
 from testgrove.services.binaries import PostgresBinaries, find_postgres
 
-PORT = 23999
 _SETTINGS = (
     "fsync=off", "synchronous_commit=off", "full_page_writes=off", "wal_level=minimal", "max_wal_senders=0",
-    "autovacuum=off", "listen_addresses=127.0.0.1", f"port={PORT}",
+    "autovacuum=off", "listen_addresses=127.0.0.1",
 )  # fmt: skip
 _START = """\
 set -e
@@ -77,9 +77,10 @@ def peer_server(work: Path) -> Iterator[PeerServer]:
         capture_output=True,
         env=environment(),
     )
-    options = [part for setting in _SETTINGS for part in ("-c", setting)]
+    port = _free_port()
+    options = [part for setting in (*_SETTINGS, f"port={port}") for part in ("-c", setting)]
     argv = (*prefix, program / "postgres", "-D", data, "-k", folder, *options)
-    env = {"PGHOST": str(folder), "PGPORT": str(PORT), "PGUSER": "postgres", "PATH": f"{program}:{os.environ['PATH']}"}
+    env = {"PGHOST": str(folder), "PGPORT": str(port), "PGUSER": "postgres", "PATH": f"{program}:{os.environ['PATH']}"}
     server = PeerServer(binaries, env)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log, env=environment())
@@ -90,6 +91,13 @@ def peer_server(work: Path) -> Iterator[PeerServer]:
         process.terminate()
         process.wait()
         shutil.rmtree(folder)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def _wait_until_ready(server: PeerServer) -> None:

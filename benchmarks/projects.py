@@ -146,12 +146,12 @@ def real(folder: Path) -> Repository:
     path = unpacked.rename(folder / "django")
     (path / "bench").mkdir()
     (path / "bench/settings.py").write_text(_SETTINGS)
-    (path / "requirements.txt").write_text("-e .\nasgiref==3.8.1\nsqlparse==0.5.1\npsycopg[binary]==3.2.3\n")
+    (path / "requirements.txt").write_text("-e .\nasgiref==3.8.1\nsqlparse==0.5.1\npsycopg[binary]==3.2.3\npytest\n")
     (path / "testgrove.toml").write_text(_REAL.replace("{migrate}", _MIGRATE) + PORTS.format(prefix=""))
     commit_all(path)
     return Repository(
         path,
-        'uv venv --quiet --python "$BASE_PYTHON" && uv pip install --quiet --python .venv/bin/python -r requirements.txt',
+        'uv venv -q --python "$BASE_PYTHON" && uv pip install -q --python .venv/bin/python -r requirements.txt',
         ".venv/bin/python -m pip install --quiet -r requirements.txt",
         f"DJANGO_SETTINGS_MODULE=bench.settings {_MIGRATE}",
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import needs
 from grove import new_base, plant, uproot
 from testgrove.errors import PreconditionError
 from testgrove.services.binaries import find_postgres, find_redis
@@ -33,20 +34,13 @@ def grove():
         uproot(base)
 
 
-def _required_or_skip(backend: str, error: PreconditionError) -> None:
-    wanted = [name.strip() for name in os.environ.get("TESTGROVE_REQUIRE", "").split(",")]
-    if backend in wanted:
-        pytest.fail(f"TESTGROVE_REQUIRE lists {backend}: {error.message}")
-    pytest.skip(error.message)
-
-
 @pytest.fixture(scope="session")
 def require_postgres():
     """The PostgreSQL binaries of this machine; TESTGROVE_TEST_POSTGRES asks for a version."""
     try:
         return find_postgres(os.environ.get("TESTGROVE_TEST_POSTGRES", ""))
     except PreconditionError as error:
-        return _required_or_skip("postgres", error)
+        needs.missing("postgres", error.message)
 
 
 @pytest.fixture(scope="session")
@@ -57,4 +51,10 @@ def require_redis():
     try:
         return find_redis(LocalLauncher())
     except PreconditionError as error:
-        return _required_or_skip("redis", error)
+        needs.missing("redis", error.message)
+
+
+@pytest.fixture(scope="session")
+def pythons():
+    """Two versions of Python that this machine has, such as ("3.11", "3.12")."""
+    return needs.two_versions()

@@ -13,6 +13,7 @@ import sys
 import urllib.request
 import zipfile
 from html.parser import HTMLParser
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -67,6 +68,7 @@ def newest_wheel(index):
 def fetch(target):
     """Download uv's wheel and put the binary at target, whole or not at all."""
     index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL") or DEFAULT_INDEX
+    index = index[index.index("http") :] if "http" in index else index  # uv's may begin with a name: "ours=https://…"
     print("bootstrap: fetching uv", file=sys.stderr)
     url, sha256 = newest_wheel(index)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +100,12 @@ def main():
         print(found)
         return
     if not usable(str(own)):
-        fetch(own)
+        try:
+            fetch(own)
+        except (OSError, ValueError, HTTPException) as error:  # no network, no such index, no address
+            sys.exit(
+                f"bootstrap: uv cannot be fetched: {error}\n(uv {MINIMUM[0]}.{MINIMUM[1]} or later on PATH would do)"
+            )
     print(own)
 
 

@@ -21,6 +21,8 @@ IDENTITY = (
     "user.email=demo@example.invalid",
     "-c",
     "commit.gpgsign=false",
+    "-c",
+    "core.hooksPath=/dev/null",
 )
 
 
@@ -33,10 +35,12 @@ def git(*words: str) -> str:
 
 
 def copy_example() -> None:
-    """Bring the example's files into the repository, and commit them where they differ."""
+    """Make the repository's files the example's, and commit them where they differ."""
     PLACE.mkdir(parents=True, exist_ok=True)
     if not (PLACE / ".git").exists():
         git("init", "--quiet", "--initial-branch=main")
+    for name in git("ls-files", "-z").split("\0")[:-1]:
+        (PLACE / name).unlink(missing_ok=True)
     ignored = shutil.ignore_patterns(".venv", "__pycache__", ".*_cache", "*.egg-info", "test-artifacts")
     shutil.copytree(EXAMPLE, PLACE, dirs_exist_ok=True, ignore=ignored)
     git("add", "--all")

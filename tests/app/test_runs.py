@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -13,8 +15,6 @@ import pytest
 
 from auditor import git
 from grove import Grove, new_base, plant, said, uproot
-
-PYTHONS = ("3.11", "3.12")
 
 STORY = {
     ".gitignore": "ignored.txt\n*.log\n",
@@ -382,19 +382,19 @@ def test_refs_and_the_working_tree(small):
     assert small.git("branch", "--show-current") == "main\n"
 
 
-def test_interpreters_side_by_side(small):
+def test_interpreters_side_by_side(small, pythons):
     seen = small.base / "seen"
     seen.mkdir()
-    words = [word for python in PYTHONS for word in ("--python", python)]
+    words = [word for python in pythons for word in ("--python", python)]
     report = run_json(small, "integration", *words, env={"SEEN": str(seen)})
-    assert {cell["python"]: cell["status"] for cell in report["cells"]} == dict.fromkeys(PYTHONS, "passed")
+    assert {cell["python"]: cell["status"] for cell in report["cells"]} == dict.fromkeys(pythons, "passed")
     versions = {path.name: path.read_text().split()[1] for path in seen.iterdir()}
     assert {name: version.rpartition(".")[0] for name, version in versions.items()} == {
-        f"test-integration-tree-py{python}": python for python in PYTHONS
+        f"test-integration-tree-py{python}": python for python in pythons
     }
     root = ET.parse(Path(report["folder"]) / "junit.xml").getroot()
     assert {case.get("classname") for case in root.iter("testcase")} == {
-        f"integration-py{python}.tests.integration.test_where" for python in PYTHONS
+        f"integration-py{python}.tests.integration.test_where" for python in pythons
     }
 
 
@@ -524,3 +524,22 @@ def test_a_run_in_which_everything_was_skipped_says_so(grove):
     done = grove(files={"tests/test_it.py": skipped}).run("test")
     assert "every test was skipped" in done.stdout
     assert "passed" not in done.stdout
+
+
+def test_cells_that_start_together_all_find_uv():
+    program = """
+import sys, threading
+from testgrove.system.environment import find_uv
+sys.setswitchinterval(1e-6)
+barrier = threading.Barrier(8)
+found = []
+def look():
+    barrier.wait()
+    found.append(find_uv())
+threads = [threading.Thread(target=look) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert len(found) == 8, found
+"""
+    for _ in range(5):
+        subprocess.run([sys.executable, "-c", program], check=True)

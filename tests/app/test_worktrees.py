@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -104,10 +104,11 @@ def test_a_branch_that_cannot_be_leaves_nothing(project, name):
 def test_the_files_of_a_worktree(project):
     project.write({"testgrove.toml": (project.repo / "testgrove.toml").read_text() + '[env]\nURL = "${API_PORT}/x"\n'})
     project.write({}, commit="env")
-    before = datetime.now()  # noqa: DTZ005 - the documented scripts compare so
+    west = {"TZ": "WEST+5"}  # five hours behind
+    before = datetime.now(UTC)
     umask = os.umask(0)
     try:
-        project.create("test-integration", "api_v2", "--ports", "--no-env")
+        project.create("test-integration", "api_v2", "--ports", "--no-env", env=west)
     finally:
         os.umask(umask)
     tree = project.root / "test-integration-api_v2"
@@ -146,7 +147,10 @@ def test_the_files_of_a_worktree(project):
     registry = project.registry()
     entry = registry["worktrees"]["test-integration-api_v2"]
     local = datetime.fromisoformat(entry["created"])
-    assert before.replace(microsecond=0) <= local <= datetime.now()  # noqa: DTZ005 - see above
+    # As the documented scripts compare it: with datetime.now() there, which knows no zone.
+    assert local.tzinfo is None
+    now = local.replace(tzinfo=UTC) + timedelta(hours=5)
+    assert before.replace(microsecond=0) <= now <= datetime.now(UTC)
     assert registry == {
         "schema": 1,
         "worktrees": {

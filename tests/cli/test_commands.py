@@ -360,8 +360,8 @@ def test_closed_standard_streams_do_no_harm(made, closed):
 
 def test_a_full_output_is_an_error_and_no_bug(made):
     done = subprocess.run(
-        ["sh", "-c", f"{' '.join(TESTGROVE)} list >/dev/full"], cwd=made.repo, env=made.env, capture_output=True,
-        text=True, check=False,
+        ["sh", "-c", f"unset PYTHONUNBUFFERED; {' '.join(TESTGROVE)} list >/dev/full"], cwd=made.repo, env=made.env,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (5, "error: cannot write to standard output: no space left on device\n")
 

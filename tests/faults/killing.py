@@ -29,10 +29,15 @@ _lock = threading.Lock()
 
 
 def step(kind: str, what: str) -> None:
-    """Count a step, and die if it is the one."""
+    """Count a step, and die if it is the one. An action's step with no effect since the last one has no number: to die
+    there is to die at the other."""
     with _lock:
-        _numbers[kind] += 1
-        here = f"{kind}:{_numbers[kind]}"
+        if kind == "action" and _numbers["effect"] == _numbers["effects at the last action"]:
+            here = "same"
+        else:
+            _numbers[kind] += 1
+            here = f"{kind}:{_numbers[kind]}"
+            _numbers["effects at the last action"] = _numbers["effect"] if kind == "action" else -1
         log = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(log, f"{here} {what}\n".encode())
         os.close(log)
@@ -60,11 +65,15 @@ def around(owner: object, name: str, kind: str, describe) -> None:
 def wrap_actions() -> None:
     """What a plan or a recovery is made of."""
     from testgrove.app import attempts, creation, recovery, runs, undo, worktrees
+    from testgrove.system.store import StoredLeases
 
     around(creation.Creation, "perform", "action", lambda _self, action: action)
-    around(undo, "_undo_one", "action", lambda _holder, _leases, lease: f"undo {lease.kind} of {_leases.owner[:9]}")
+    around(undo, "_undo_one", "action", lambda _holder, _leases, lease: f"undo {lease.kind}")
     around(recovery, "_mend_worktree", "action", lambda _holder, row: f"mend {row['status']}")
     around(recovery, "_finish_run", "action", lambda *_: "finish run")
+    around(StoredLeases, "record", "action", lambda _self, *leases: f"record {leases[0].kind}")
+    around(StoredLeases, "choose", "action", lambda _self, kind, _choose: f"record {kind}")
+    around(StoredLeases, "forget", "action", lambda _self, *leases: f"forget {leases[0].kind}" if leases else "")
     around(worktrees, "collect_outputs", "action", lambda *_, **__: "collect outputs")
     around(worktrees, "examine", "action", lambda *_: "examine")
     around(worktrees, "_claim", "action", lambda *_: "claim")

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,10 @@ class Site:
         assert done.returncode in (-9, 0, 5), said(done)
         self.last = f"{' '.join(command)}, killed at {log.read_text().splitlines()[-1]}"
         return done.returncode == -9
+
+    def steps(self) -> list[str]:
+        """What the last command did, step by step."""
+        return [line.partition(" ")[2] for line in (self.grove.base / "steps").read_text().splitlines()]
 
     def kill_after(self, delay: float, *command: str) -> bool:
         """Kill a command from outside after so many seconds; whether it still ran."""
@@ -106,14 +110,6 @@ def assert_report(folder: Path) -> None:
     json.loads((folder / "report.json").read_text())
     ET.parse(folder / "junit.xml")
     assert "</html>" in (folder / "report.html").read_text()
-
-
-def every(part: int, parts: int) -> Iterator[int]:
-    """1, 2, 3 … without an end, or one part of it, so that several workers share a sweep."""
-    number = part + 1
-    while True:
-        yield number
-        number += parts
 
 
 def random_source(*names: object) -> tuple[random.Random, str]:

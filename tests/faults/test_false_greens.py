@@ -297,7 +297,7 @@ def test_trees_are_judged_by_their_own_code(grove):
     here.git("switch", "--quiet", "main")
     report = test_run(here, *(word for name in TREES for word in ("--ref", name)))
 
-    assert mistakes(here, TREES, {cell["ref"]: cell for cell in report["cells"]}) == {}
+    assert_right(here, TREES, {cell["ref"]: cell for cell in report["cells"]})
     assert report["exit_status"] == 1
     here.auditor().assert_no_leftovers()
 
@@ -329,7 +329,7 @@ def test_commands_are_judged_by_what_they_ran(grove):
     before = [other.git(*words) for words in questions]
     report = test_run(here, env=inherited)
 
-    assert mistakes(here, COMMANDS, {cell["suite"]: cell for cell in report["cells"]}) == {}
+    assert_right(here, COMMANDS, {cell["suite"]: cell for cell in report["cells"]})
     commits = {attempt["commit"] for cell in report["cells"] for attempt in cell["attempts"]}
     assert commits == {here.git("rev-parse", "HEAD").strip()}
     assert [other.git(*words) for words in questions] == before
@@ -337,11 +337,12 @@ def test_commands_are_judged_by_what_they_ran(grove):
     here.auditor().assert_no_leftovers()
 
 
-def mistakes(grove: Grove, cases: Mapping[str, Case], cells: Mapping[str, Any]) -> dict[str, str]:
-    """By the names of the cases, what came of them, where that is not what must."""
+def assert_right(grove: Grove, cases: Mapping[str, Case], cells: Mapping[str, Any]) -> None:
+    """Each cell is what its case says; else all that are not are shown."""
     assert set(cells) == set(cases)
     plain = {name: json.loads(json.dumps(cells[name]).replace(str(grove.repo), "MAIN")) for name in cases}
-    return {name: shown for name, case in cases.items() if (shown := case.mistake(plain[name]))}
+    wrong = [f"--- {name}\n{shown}" for name, case in cases.items() if (shown := case.mistake(plain[name]))]
+    assert not wrong, "\n".join(wrong)
 
 
 def user_site(base: Path) -> Path:

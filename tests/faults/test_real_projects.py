@@ -19,7 +19,6 @@ from grove import TESTGROVE, Grove, new_base, said, uproot
 from testgrove.system import interpreters
 from testgrove.system.process import run
 
-PYTHONS = ("3.11", "3.12")
 TRIES = 3  # some of these projects' tests measure time, and fail now and then on a busy machine: in both alike
 # testgrove, with byte code as everybody has it
 PROGRAM = ("env", "-u", "PYTHONDONTWRITEBYTECODE", *TESTGROVE)
@@ -145,9 +144,9 @@ def plain_outcomes(copy: Path, base: Path) -> Outcomes:
     return {nodeid: outcome for outcome, _, nodeid in (line.partition(" ") for line in lines)}
 
 
-def our_outcomes(grove: Grove) -> dict[str, Outcomes]:
+def our_outcomes(grove: Grove, pythons: tuple[str, ...]) -> dict[str, Outcomes]:
     """What `testgrove test` says, by interpreter."""
-    words = ("test", *(word for python in PYTHONS for word in ("--python", python)), "--json")
+    words = ("test", *(word for python in pythons for word in ("--python", python)), "--json")
     done = grove.run(*words, check=False, timeout=280, program=PROGRAM)
     assert done.stdout, said(done)
     found: dict[str, Outcomes] = {}
@@ -161,19 +160,20 @@ def our_outcomes(grove: Grove) -> dict[str, Outcomes]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # their suites, up to TRIES times
 @pytest.mark.parametrize(
     ("project", "repository"),
     [pytest.param(each, each, id=each.name) for each in PROJECTS],
     indirect=["repository"],
 )
-def test_the_same_tests_end_in_the_same_way_as_in_plain_pytest(project, repository, base):
+def test_the_same_tests_end_in_the_same_way_as_in_plain_pytest(project, repository, base, pythons):
     grove = Grove(base, repository, range(8001, 9000), range(15001, 16000))
     before = git(repository, "status", "--porcelain")
 
-    copies = {python: plain_copy(project, repository, base, python) for python in PYTHONS}
+    copies = {python: plain_copy(project, repository, base, python) for python in pythons}
     for _ in range(TRIES):
         expected = {python: plain_outcomes(copy, base) for python, copy in copies.items()}
-        found = our_outcomes(grove)
+        found = our_outcomes(grove, pythons)
         assert {python: set(outcomes) for python, outcomes in found.items()} == {
             python: set(outcomes) for python, outcomes in expected.items()
         }

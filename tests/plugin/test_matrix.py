@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+
+import needs
 
 TESTS = """
 import random
@@ -42,10 +42,7 @@ PLUGINS = ("pytest-xdist", "pytest-randomly", "pytest-rerunfailures", "pytest-co
 @pytest.mark.parametrize("version", ["3.9", "3.13"])
 @pytest.mark.parametrize("wanted", ["pytest==7.4.*", "pytest"])
 def test_python_and_pytest_versions(suite, make_environment, version, wanted):
-    pythons = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    if not pythons:
-        pytest.skip(f"no Python {version}")
-    suite.python = make_environment(str(pythons[-1]), wanted, *PLUGINS)
+    suite.python = make_environment(str(needs.interpreter(version)), wanted, *PLUGINS)
     main = suite.write(suite.base / "main", shop="def double(n):\n    return 2 * n\n")
     suite.write(shop="def double(n):\n    return 2 * n\n", test_a=TESTS)
     (suite.tree / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")

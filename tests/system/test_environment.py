@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import needs
 from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
 from testgrove.system import environment, process, supervision
 from testgrove.system.environment import EnvironmentRecord, activate, build, check, find_uv, plan, python_of
@@ -48,7 +49,7 @@ def other_python(python):
     for one in available():
         if one.version.split(".")[1] != python.version.split(".")[1] and one.implementation == "cpython":
             return find(str(one.path), requires=None, pinned=None, run=process.run)
-    return pytest.skip("there is one version of Python only")
+    return needs.missing("second-python", "there is one version of Python only")
 
 
 class Grove:

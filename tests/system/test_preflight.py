@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import needs
 from testgrove.errors import PreconditionError
 from testgrove.system.preflight import InstalledRecord, PreflightResult, check, top_level_names
 
@@ -437,11 +438,9 @@ def test_nothing_of_the_project_is_imported_and_little_else(world: World) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.9", "3.13"])
 def test_the_probe_runs_on_other_interpreters(tmp_path: Path, namespaced: World, version: str) -> None:
-    found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    if not found:
-        pytest.skip(f"no Python {version}")
+    other = needs.interpreter(version)
     shutil.rmtree(namespaced.tree / ".venv")
-    venv(namespaced.tree, str(found[-1]))
+    venv(namespaced.tree, str(other))
     namespaced.install("--editable", namespaced.tree)
     result = namespaced.check(recorded_python=version)
     assert by_name(result)["acme.shop"][0] == "tree"

@@ -47,11 +47,6 @@ class Holder:
 
         self._deletions.append(self._bin.submit(delete))
 
-    def has_let_go(self) -> bool:
-        """Whether nothing refers to this holder any more; else its row stays, and the next command does the rest."""
-        held = "SELECT 1 FROM worktrees WHERE holder = ?1 UNION ALL SELECT 1 FROM runs WHERE holder = ?1"
-        return not self.leases.all() and self.store.one(held, self.key) is None
-
     def close(self) -> None:
         """End every process of this command, empty the trash, and let go.
 
@@ -65,6 +60,12 @@ class Holder:
         self._bin.shutdown(wait=True)
         for deletion in self._deletions:
             deletion.result()
+
+
+def has_let_go(store: Store, mark: str) -> bool:
+    """Whether nothing in the store refers to a command any more."""
+    held = "SELECT 1 FROM worktrees WHERE holder = ?1 UNION ALL SELECT 1 FROM runs WHERE holder = ?1"
+    return not store.leases(f"command:{mark}").all() and store.one(held, mark) is None
 
 
 @contextmanager
@@ -83,7 +84,8 @@ def holding(store: Store, locations: Locations, command: str) -> Iterator[Holder
     finally:
         try:
             holder.close()
-            if holder.has_let_go():
+            # Else the next command finishes what this one could not.
+            if has_let_go(store, str(mark)):
                 store.delete("holders", mark=str(mark))
         finally:
             lock.release()

@@ -149,6 +149,7 @@ def set_parked(store: Store, row: Row) -> None:
         databases={},
         branch="",
         attempt_from=None,
+        note="",
     )
 
 

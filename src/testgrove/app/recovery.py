@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from testgrove.app import records
-from testgrove.app.holder import Holder
+from testgrove.app.holder import Holder, has_let_go
 from testgrove.app.ownership import take_manifest_of_a_dead_run
 from testgrove.app.run_reports import LOG, Render, report_killed_run
 from testgrove.app.undo import undo
 from testgrove.core import lifecycle
 from testgrove.core.model import LeaseKind, WorktreeStatus
 from testgrove.core.plan import Action
+from testgrove.errors import TestgroveError
 from testgrove.system import git
 from testgrove.system.store import Row, Store
 
@@ -43,16 +45,32 @@ def _recover_one(holder: Holder, mark: str, render: Render) -> list[str]:
     undo(holder, commands, LeaseKind.PROCESSES)
     mended = []
     for row in store.rows("SELECT * FROM worktrees WHERE holder = ?", mark):
-        _mend_worktree(holder, row)
+        _mend_or_note(holder, row)
         mended.append(row["id"])
+    # What follows may fail where a disk is full or a folder read-only. It stays recorded, and no other project's
+    # command fails for it.
     for run in store.rows("SELECT * FROM runs WHERE holder = ?", mark):
-        _finish_run(holder, run, render)
-    undo(holder, commands)
-    if not commands.all():
+        with suppress(TestgroveError):
+            _finish_run(holder, run, render)
+    with suppress(TestgroveError):
+        undo(holder, commands)
+    if has_let_go(store, mark):
         store.delete("holders", mark=mark)
     for project in store.rows("SELECT * FROM projects"):
-        records.write_registry(store, holder.locks, project["id"], Path(project["main"]))
+        with suppress(TestgroveError):
+            records.write_registry(store, holder.locks, project["id"], Path(project["main"]))
     return mended
+
+
+def _mend_or_note(holder: Holder, row: Row) -> None:
+    """Mend a worktree. One that cannot be mended is nobody's, and says why; `remove` tries again."""
+    try:
+        _mend_worktree(holder, row)
+    except TestgroveError as error:
+        running = row["status"] == WorktreeStatus.RUNNING
+        status = WorktreeStatus.PARKED if running else WorktreeStatus.REMOVING
+        note = f"its command died, and it could not be mended: {error.message}"
+        records.update(holder.store, row, status=status, holder=None, note=note)
 
 
 def _mend_worktree(holder: Holder, row: Row) -> None:

@@ -62,10 +62,6 @@ def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
         raise UsageError("invalid-jobs", f"-j {request.jobs}: expected a number from 1")
     if "" in request.refs:  # a variable that is not set: not the working tree, which an empty ref would mean below
         raise UsageError("invalid-ref", "--ref '' names no commit", hint="leave --ref out to test the working tree")
-    if "" in request.pythons:
-        raise UsageError(
-            "invalid-python", "--python '' names no interpreter", hint="leave --python out for the default"
-        )
     for python in request.pythons:  # one that the settings name and this machine lacks fails its cell alone
         interpreters.find(python, requires=None, pinned=None, run=process.run)
     return plan.cells(chosen, request.refs, request.pythons or settings.pythons, arguments=request.arguments)

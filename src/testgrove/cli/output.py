@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def echo(text: str, *, newline: bool = True) -> None:
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would fail once more, with a status of its own
         problem = (error.strerror or str(error)).lower()
         raise UnavailableError("output-failed", f"cannot write to standard output: {problem}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import functools
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -66,10 +67,16 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@functools.lru_cache(maxsize=16)  # half a dozen questions are asked of each pyproject.toml
+def parse_toml(content: bytes) -> dict[str, Any]:
+    """The data, which is nobody's to change. Raises ValueError for what is not TOML."""
+    return tomllib.loads(content.decode())
+
+
 def read_toml(path: str, content: bytes) -> dict[str, Any]:
     """Raises PreconditionError (``environment-failed``) for what is not TOML."""
     try:
-        return tomllib.loads(content.decode())
+        return parse_toml(content)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         message = f"{path} is not valid TOML: {error}"
         raise PreconditionError("environment-failed", message, file=path) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -42,6 +43,7 @@ __all__ = [
     "uv_version",
 ]
 
+_one_at_a_time = threading.Lock()  # uv asks sysconfig, which answers None to a second thread while it starts up
 _TIMEOUT = 3600.0  # seconds for one command of uv: a large download, a long compilation
 # The user's settings about where packages come from; all else of uv's is ours to say.
 _KEPT = re.compile(
@@ -75,7 +77,8 @@ def find_uv() -> Path:
     try:
         from uv import find_uv_bin  # noqa: PLC0415 - only creating an environment needs it
 
-        return Path(find_uv_bin())
+        with _one_at_a_time:
+            return Path(find_uv_bin())
     except (ImportError, FileNotFoundError):
         if found := shutil.which("uv"):
             return Path(found)

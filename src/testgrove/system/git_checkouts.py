@@ -125,17 +125,19 @@ def retarget(path: Path, commit: str, *, run: Run = process.run) -> None:
 
 def _help_clean(path: Path) -> None:
     """Do what ``git clean`` does not: remove pipes and sockets, and open folders that tests made read-only."""
-    todo = [str(path)]
+    todo, environment = [str(path)], f"{path}/.venv"
     with explained("clean", path):
         while todo:
             folder = todo.pop()
             if os.stat(folder).st_mode & stat.S_IRWXU != stat.S_IRWXU:  # noqa: PTH116 - str all along: thousands
                 os.chmod(folder, stat.S_IRWXU)  # noqa: PTH101 - as above
             for entry in os.scandir(folder):
+                if entry.is_file(follow_symlinks=False):
+                    continue
                 if entry.is_dir(follow_symlinks=False):
-                    if entry.name != ".git" and entry.path != f"{path}/.venv":
+                    if entry.name != ".git" and entry.path != environment:
                         todo.append(entry.path)
-                elif not entry.is_symlink() and not entry.is_file():
+                elif not entry.is_symlink():
                     os.unlink(entry.path)  # noqa: PTH108 - as above
 
 
@@ -153,7 +155,7 @@ def remove_checkout(repository: Repository, path: Path, on_wait: OnWait | None =
     """
     if not repository.common_dir.is_dir():
         return
-    with git_lock(repository, on_wait):
+    with git_lock(repository, on_wait) as lock:
         if not (records := _records_of(repository, path)):
             return
         if os.path.lexists(path):
@@ -164,7 +166,8 @@ def remove_checkout(repository: Repository, path: Path, on_wait: OnWait | None =
             if _is_empty(path):
                 path.rmdir()
         if not os.path.lexists(path):  # else git would look at what somebody else put there
-            call_common(repository.common_dir, "worktree", "remove", "-f", "-f", "--", str(path), timeout=LONGEST)
+            words = ("worktree", "remove", "-f", "-f", "--", str(path))
+            call_common(repository.common_dir, *words, timeout=LONGEST, inherit=(lock.fd,))
         _forget_half_made(repository, path)
 
 

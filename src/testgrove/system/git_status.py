@@ -92,8 +92,10 @@ def _others(path: Path, modified: list[str]) -> tuple[list[str], list[str]]:
     answer = require(call(path, *words, timeout=LONGEST), f"list the files of {path}", code="status-failed")
     untracked: list[str] = []
     nested: list[str] = []
-    for line in answer.fields():
-        tag, name = line[0], line[2:]
+    for line in answer.out.split(b"\0"):
+        if line[:1] in (b"H", b""):
+            continue  # almost all: thousands that need not be decoded
+        tag, name = chr(line[0]), os.fsdecode(line[2:])
         if tag == "?":
             (nested if name.endswith("/") else untracked).append(name)
         elif (tag.islower() or tag == "S") and os.path.lexists(path / name) and name not in modified:

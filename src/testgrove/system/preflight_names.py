@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from testgrove.core.declared import parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -73,8 +74,8 @@ def import_folders(tree: Path) -> tuple[Path, ...]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's data; empty when it is missing or not TOML (then the tools that need it will say so)."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return parse_toml(path.read_bytes())
+    except (OSError, ValueError):
         return {}
 
 

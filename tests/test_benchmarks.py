@@ -1,0 +1,25 @@
+"""The benchmarks run; what they measure is not looked at."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis]
+
+
+@pytest.mark.parametrize("name", ["example", "overhead", "cost"])
+def test_a_benchmark_runs_and_saves_its_samples(tmp_path, name, require_postgres, require_redis):
+    out = tmp_path / "results.json"
+    words = (name, "--rounds", "1", "--seconds", "0.1", "--without", "pip recipe", "--out", str(out))
+    argv = (sys.executable, "-m", "benchmarks", *words)
+    done = subprocess.run(argv, cwd=TOP, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (result,) = json.loads(out.read_text())["results"]
+    assert result["comparisons"]
+    for samples in result["samples"].values():
+        assert all(sample["cpu"] > 0 for sample in samples)
+        assert all(0 < sample["seconds"] <= sample["whole"] for sample in samples)
