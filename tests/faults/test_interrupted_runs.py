@@ -94,6 +94,7 @@ def test_nothing_is_left_of_a_run_after_the_next_command_when_both_are_killed(tr
     tricky.assert_recycled()
 
 
+@pytest.mark.slow
 def test_two_runs_that_were_killed_are_both_finished_by_the_next(tricky):
     first = tricky.start()
     kill(*supervisors_of(first), first)
@@ -118,6 +119,7 @@ def assert_killed_run_is_reported(tricky: Tricky) -> None:
     assert "the output so far" in log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda each: each.name)
 def test_an_interrupted_run_ends_with_a_report(tricky, number):
     run = tricky.start()
@@ -201,6 +203,7 @@ def test_a_create_that_is_interrupted_undoes_itself(grove, number, delay):
     assert ("fresh" in site.git("branch")) == ("test-unit-x" in there)
 
 
+@pytest.mark.slow
 def test_a_suite_that_hangs_is_ended_at_its_timeout(grove):
     tricky = Tricky(grove, timeout=3.0)
     began = time.monotonic()

@@ -37,8 +37,7 @@ POSTGRES_PLACES = (
 )
 REDIS_PLACES = ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/opt/*/bin", "/home/linuxbrew/.linuxbrew/bin")
 _EMBEDDED = "pip install 'testgrove[embedded]'"
-_NAME = b"postgres (PostgreSQL) "
-_VERSION = re.compile(re.escape(_NAME) + rb"((\d+)(?:\.\d+|devel|beta\d+|rc\d+)?[^\0\n]*)")
+_VERSION = re.compile(rb"postgres \(PostgreSQL\) ((\d+)(?:\.\d+|devel|beta\d+|rc\d+)?[^\0\n]*)")
 
 
 @dataclass(frozen=True)
@@ -146,10 +145,8 @@ def _postgres_in(bindir: Path, top: Path, source: str) -> PostgresBinaries | Non
     if not all(program.is_file() and os.access(program, os.X_OK) for program in programs):
         return None
     with programs[0].open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as binary:
-        match, at = None, binary.find(_NAME)  # much faster than a search for the pattern
-        while at >= 0 and not (match := _VERSION.match(binary, at)):
-            at = binary.find(_NAME, at + 1)
-        if match is None:
+        match = _VERSION.search(binary)
+        if not match:
             return None
         build, major = match[1].decode(errors="replace"), int(match[2])
     shares = [bindir.parent / "share", Path(f"/usr/share/postgresql/{major}"), Path("/usr/share/postgresql")]

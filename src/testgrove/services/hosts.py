@@ -208,7 +208,8 @@ class EmbeddedHost:
         temporary = home.with_name(f"{home.name}.{token_hex(4)}.tmp")
         temporary.mkdir(parents=True, mode=0o755)
         try:
-            shutil.copytree(top, temporary / top.parent.name / top.name)
+            unused = shutil.ignore_patterns("include", "doc")
+            shutil.copytree(top, temporary / top.parent.name / top.name, ignore=unused)
             if libraries.is_dir():
                 shutil.copytree(libraries, temporary / libraries.name)
             for folder, _, names in os.walk(temporary):
