@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -830,11 +831,12 @@ def test_worktree_add_killed_at_any_moment_is_removed(top: Path, repository: git
     words = ["git", "worktree", "add", "-q", "--no-checkout", "--detach", "--lock", "--reason", "testgrove"]
     path = tmp_path / "a"
     for step in range(12):
-        with subprocess.Popen([*words, str(path), "HEAD"], cwd=top, stderr=subprocess.DEVNULL) as child:
+        add = [*words, str(path), "HEAD"]
+        with subprocess.Popen(add, cwd=top, stderr=subprocess.DEVNULL, start_new_session=True) as child:
             try:
                 child.wait(0.0005 * step)
             except subprocess.TimeoutExpired:
-                child.kill()
+                os.killpg(child.pid, signal.SIGKILL)  # git has children of its own, which would go on
         if path.exists():
             path.rename(tmp_path / f"trash-{step}")
         git.remove_checkout(repository, path)
