@@ -16,7 +16,7 @@ UV = Path(sys.executable).with_name("uv")
 BASE_PYTHON = os.path.realpath(sys._base_executable)  # the interpreter that environments are made from
 REAL_PROJECT = "django==5.2.*"
 # Far from the defaults, so that a measurement does not meet somebody's tests.
-PORTS = '[{prefix}ports]\nrange = "23100-23399"\nservers = "23400-23799"\n'
+PORTS = '[{prefix}ports]\nrange = "17100-17399"\nservers = "17400-17799"\n'
 _IGNORED = shutil.ignore_patterns(".venv", "__pycache__", ".*_cache", "*.egg-info", "test-artifacts")
 _IDENTITY = ("-c", "user.name=benchmarks", "-c", "user.email=benchmarks@example.invalid", "-c", "commit.gpgsign=false")
 
