@@ -236,10 +236,13 @@ def debris(repository: Path) -> list[str]:
 def problems(path: Path) -> list[str]:
     """Why a worktree is not whole; empty for one that is."""
     found = []
-    missing = git(path, "ls-files", "--deleted", "-z").split("\0")[:-1]
+    try:
+        git(path, "rev-parse", "--verify", "HEAD^{commit}")
+        missing = git(path, "ls-files", "--deleted", "-z").split("\0")[:-1]
+    except subprocess.CalledProcessError as error:
+        return [f"git cannot read it: {error.stderr.strip()}"]
     if missing:
         found.append(f"{len(missing)} files are missing, such as {missing[0]}")
-    git(path, "rev-parse", "--verify", "HEAD^{commit}")
     metadata = path / ".worktree-metadata.json"
     if not metadata.is_file():
         return [*found, "no metadata"]

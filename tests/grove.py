@@ -212,8 +212,10 @@ def _claim_ports(base: Path) -> range:
 
 
 def new_base() -> Path:
-    """A folder with a short path (Unix sockets), for a grove or several."""
-    return Path(tempfile.mkdtemp(prefix="tg-", dir="/tmp"))
+    """A folder with a short path (Unix sockets) that every user can pass through, for a grove or several."""
+    base = Path(tempfile.mkdtemp(prefix="tg-", dir="/tmp"))
+    base.chmod(0o711)
+    return base
 
 
 def uproot(base: Path) -> None:

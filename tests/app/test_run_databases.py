@@ -73,5 +73,6 @@ def test_an_environment_that_cannot_be_made_ends_the_cell_while_its_template_wai
     assert finished["status"] == "error"
     assert "uv could not make the environment" in finished["reason"]
     assert project.worktrees() == {}
-    assert list(Path(project.cache, "templates").glob("template*")) == []
+    made = [path.name for path in Path(project.cache, "templates").glob("*.tar")]
+    assert [name for name in made if not name.startswith("base-")] == []
     project.auditor().assert_no_leftovers(within=1.0)

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import types
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,19 +26,22 @@ READING = {
 }  # fmt: skip
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _numbers: Counter[str] = Counter()
+_changed = {"action": True, "effect": True}
 _lock = threading.Lock()
 
 
-def step(kind: str, what: str) -> None:
-    """Count a step, and die if it is the one. An action's step with no effect since the last one has no number: to die
-    there is to die at the other."""
+def step(kind: str, what: str, *, changes: bool = False) -> None:
+    """Count a step, and die if it is the one. changes: something is changed right after it.
+
+    A step with no change since the last one has no number: to die there is to die at the other.
+    """
     with _lock:
-        if kind == "action" and _numbers["effect"] == _numbers["effects at the last action"]:
-            here = "same"
-        else:
+        if _changed[kind]:
             _numbers[kind] += 1
-            here = f"{kind}:{_numbers[kind]}"
-            _numbers["effects at the last action"] = _numbers["effect"] if kind == "action" else -1
+        here = f"{kind}:{_numbers[kind]}" if _changed[kind] else "same"
+        _changed[kind] = False
+        if changes:
+            _changed.update(action=True, effect=True)
         log = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(log, f"{here} {what}\n".encode())
         os.close(log)
@@ -46,15 +50,15 @@ def step(kind: str, what: str) -> None:
 
 
 def around(owner: object, name: str, kind: str, describe) -> None:
-    """Replace a function by itself with a step before and a step after."""
+    """Replace a function by itself with a step before and a step after; neither where describe() says nothing."""
     inner = getattr(owner, name)
-    call = inner.__func__ if isinstance(inner, type(step.__get__(step))) else inner
+    call = inner.__func__ if isinstance(inner, types.MethodType) else inner
 
     def stepping(*positional, **named):
         what = describe(*positional, **named)
         if not what:
             return call(*positional, **named)
-        step(kind, f"before {what}")
+        step(kind, f"before {what}", changes=kind == "effect")
         result = call(*positional, **named)
         step(kind, f"after {what}")
         return result
@@ -97,9 +101,10 @@ def wrap_effects() -> None:
 
     @contextmanager
     def stepping(self):
+        step("effect", "before transaction", changes=True)  # to die in it, before the COMMIT, is the same
         with transaction(self) as database:
             yield database
-        step("effect", "after commit")  # dying before it is as dying before the statements
+        step("effect", "after transaction")
 
     store.Store.transaction = stepping
     sys.addaudithook(_file_operation)
@@ -128,7 +133,7 @@ def _file_operation(event: str, arguments: tuple) -> None:
         if _numbers["files"] > 1:
             return
     if not path.startswith("/") or path.startswith((BASE, f"/dev/shm/{Path(BASE).name}")):
-        step("effect", f"before {event} {path.removeprefix(BASE)}")
+        step("effect", f"before {event} {path.removeprefix(BASE)}", changes=True)
 
 
 if __name__ == "__main__":

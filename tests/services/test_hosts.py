@@ -8,7 +8,7 @@ import pytest
 from services.cases import Kit, query
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.services import hosts
-from testgrove.services.binaries import find_postgres
+from testgrove.services.binaries import PostgresBinaries, find_postgres
 from testgrove.services.hosts import ITSELF, choose_identity, is_permitted, namespace, other_user
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone can choose")
@@ -85,6 +85,19 @@ def test_a_folder_of_somebody_elses_is_never_opened(require_postgres, memory, la
     with pytest.raises(PreconditionError, match=str(closed)):
         host.grant(directory)
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+
+
+@as_root
+def test_copies_in_a_folder_that_somebody_else_made_are_not_trusted(memory, launcher, short_tmp):
+    theirs, nobody = short_tmp / "copies", other_user("nobody")
+    theirs.mkdir()
+    os.chown(theirs, *nobody.user)
+    host = hosts.EmbeddedHost(launcher, ours=[memory], copies=theirs, identity=nobody)
+    binaries = PostgresBinaries(short_tmp / "bin", short_tmp, short_tmp, "18.0", 18, "test", "test")
+    with pytest.raises(PreconditionError) as caught:
+        host.reachable(binaries)
+    assert caught.value.code == "folder-unusable"
+    assert not list(theirs.iterdir())
 
 
 def test_an_ordinary_user_runs_it_itself(monkeypatch, launcher):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -49,7 +50,7 @@ def test_a_lock_dies_with_its_process_though_a_child_lives(locks):
             holder.wait()  # not communicate(): the child keeps the pipe open
             assert not locks.is_held("a")
         finally:
-            subprocess.run(["kill", child], check=True)
+            os.kill(int(child), signal.SIGTERM)
 
 
 def test_waiting_tells_why_and_ends(tmp_path):

@@ -387,7 +387,7 @@ def test_a_job_starts_with_a_clean_slate(tmp_path):
     masks = {name: int(mask, 16) & ~LIBC_SIGNALS for name, mask in map(str.split, output.read_text().splitlines())}
     assert masks == {"SigBlk:": 0, "SigIgn:": 0}
     output.unlink()
-    script = "ls /proc/$$/fd; readlink /proc/$$/fd/0; ps -o sid= -p $$"
+    script = "ls /proc/$$/fd; readlink /proc/$$/fd/0; cut -d' ' -f6 /proc/$$/stat"
     pid = supervisor.start_job(job("sh", "-c", script, output=output))
     finish(supervisor)
     assert output.read_text().split() == ["0", "1", "2", "/dev/null", str(pid)]

@@ -44,7 +44,7 @@ class RunDatabases:
         self._launcher = SupervisedLauncher(holder.supervisors, cancel)
         where = project.locations
         self._host = EmbeddedHost(
-            self._launcher, ours=(where.memory, where.scratch, where.cache), copies=where.scratch / "binaries"
+            self._launcher, ours=(where.memory, where.scratch, where.cache), copies=where.binaries
         )
         self._postgres_binaries: PostgresBinaries
         self._redis_binary: RedisBinary

@@ -8,6 +8,7 @@ import shutil
 import signal
 import stat
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -91,15 +92,16 @@ class EmbeddedHost:
     """Runs servers from binaries on this machine.
 
     ours: folders that are wholly ours, under which every directory given to this host lies. For another user's
-    sake they, and what is between, may be opened for passing through (``o+x``). copies: a folder in one of them,
-    for binaries that such a user could not reach; on a file system that lets programs be executed.
+    sake they, and what is between, may be opened for passing through (``o+x``). copies: a folder in one of them, or
+    where everybody can pass, for binaries that such a user could not reach; on a file system that lets programs be
+    executed.
     """
 
     def __init__(
         self, launcher: Launcher, *, ours: Sequence[Path], copies: Path, identity: Identity | None = None
     ) -> None:
         self._launcher = launcher
-        self._ours = tuple(ours)
+        self._ours = (*ours, copies)
         self._copies = copies
         self._identity = identity
 
@@ -177,6 +179,7 @@ class EmbeddedHost:
         """The binaries' folder where the server's user can execute them, else in a copy that is made once."""
         if self.identity.user is None or self._executes(binaries.bindir):
             return binaries.bindir
+        self._make_copies()
         top = binaries.top
         mark = f"{top}\n{binaries.build}\n{top.stat().st_mtime_ns}"
         home = self._copies / f"binaries-{blake2b(mark.encode(), digest_size=6).hexdigest()}"
@@ -203,6 +206,17 @@ class EmbeddedHost:
         except TestgroveError:
             return False
         return True
+
+    def _make_copies(self) -> None:
+        with suppress(FileExistsError):
+            self._copies.mkdir(parents=True, mode=0o755)
+        found = self._copies.stat(follow_symlinks=False)
+        if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
+            raise PreconditionError(
+                "folder-unusable",
+                f"{self._copies} is not a folder of user {os.geteuid()}: programs in it cannot be trusted",
+                hint=f"see who made it: ls -ld {self._copies}",
+            )
 
     def _copy(self, home: Path, top: Path, libraries: Path) -> None:
         temporary = home.with_name(f"{home.name}.{token_hex(4)}.tmp")

@@ -49,6 +49,13 @@ class Locations:
         """The file that holders lock."""
         return self.state / "holders.lock"
 
+    @property
+    def binaries(self) -> Path:
+        """Like cache, but where every user can pass through: for programs that a server's own user executes."""
+        if all(parent.stat().st_mode & stat.S_IXOTH for parent in self.cache.parents):
+            return self.cache / "binaries"
+        return Path(f"/var/tmp/testgrove-{os.getuid()}-binaries")  # noqa: S108 - its owner is checked where it is used
+
 
 def locate(environ: Mapping[str, str]) -> Locations:
     """Find, and make, the folders. Raises PreconditionError when one cannot be had."""
@@ -58,10 +65,21 @@ def locate(environ: Mapping[str, str]) -> Locations:
     cache = _chosen(environ, "TESTGROVE_CACHE_DIR", "XDG_CACHE_HOME", ".cache")
     # Not $TMPDIR: Unix sockets live here, and their paths end at 107 bytes.
     scratch = Path(environ.get("TESTGROVE_SCRATCH_DIR") or f"/tmp/testgrove-{os.getuid()}")  # noqa: S108 - see _private()
-    memory = _SHARED_MEMORY / scratch.name if _room(_SHARED_MEMORY) else scratch
-    for folder in (state, cache, scratch, memory):
+    for folder in (state, cache, scratch):
         _private(folder)
-    return Locations(state, cache, scratch, memory)
+    return Locations(state, cache, scratch, _in_memory(scratch))
+
+
+def _in_memory(scratch: Path) -> Path:
+    """A folder of scratch's name in memory; scratch itself where there is no room, or another user has that name."""
+    memory = _SHARED_MEMORY / scratch.name
+    if not _room(_SHARED_MEMORY):
+        return scratch
+    try:
+        _private(memory)
+    except PreconditionError:
+        return scratch
+    return memory
 
 
 def _chosen(environ: Mapping[str, str], variable: str, xdg: str, default: str) -> Path:
