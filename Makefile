@@ -18,8 +18,8 @@ setup: .venv/.ready
 	@mkdir -p .tools
 	@$(PYTHON) tools/bootstrap.py > .tools/uv.path
 	@echo "setup: what the lock file names goes into .venv"
-	@env -u VIRTUAL_ENV -u UV_PROJECT_ENVIRONMENT "$$(cat .tools/uv.path)" sync --quiet --frozen --all-packages \
-	  --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@env -u VIRTUAL_ENV -u UV_PROJECT_ENVIRONMENT TMPDIR="$(CURDIR)/.tools" "$$(cat .tools/uv.path)" sync --quiet \
+	  --frozen --all-packages --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
 demo: setup

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import types
 from collections import Counter
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from pathlib import Path
 
 LOG, AT, BASE = (os.environ.get(f"KILLING_{name}", "") for name in ("LOG", "AT", "BASE"))
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.utime", "shutil.move"}
+TRASH = 0.1  # seconds by which deletions come later, as those of bigger trees do
 READING = {
     "version", "rev-parse", "for-each-ref", "ls-tree", "status", "ls-files", "rev-list", "cat-file", "check-ref-format",
     "show-ref", "config",
@@ -91,6 +93,7 @@ def wrap_actions() -> None:
 
 def wrap_effects() -> None:
     """Every change of the store, every process that is started, every change of files."""
+    from testgrove.app import holder
     from testgrove.system import process, store, supervision
 
     around(process, "_popen", "effect", _spawned)
@@ -107,6 +110,7 @@ def wrap_effects() -> None:
         step("effect", "after transaction")
 
     store.Store.transaction = stepping
+    around(holder, "delete_trash", "effect", lambda _place: time.sleep(TRASH) or "delete trash")
     sys.addaudithook(_file_operation)
 
 

@@ -236,6 +236,17 @@ def test_the_steps_that_are_killed_at_are_all_planned_actions_and_kinds_of_lease
     assert {f"{when} {action}" for when in ("before", "after") for action in planned} <= seen
 
 
+def test_leases_are_undone_in_reverse(grove):
+    case = begin(grove, FailingCreate)
+    case.site.kill_at("", *case.command)
+    steps = case.site.steps()
+    recorded = [step.split()[-1] for step in steps if step.startswith("before record")]
+    undone = [step.split()[-1] for step in steps if step.startswith("before undo")]
+    assert recorded[:4] == ["ports", "checkout", "branch", "processes"]
+    assert undone == ["branch", "checkout", "ports", "ports", "ports"]
+    case.judge(0)
+
+
 @pytest.mark.parametrize(("case", "stride"), [(Create, 3), (Remove, 3), (Recovery, 3), (Run, 8)], ids=str)
 def test_killed_before_and_after_some_actions(grove, case, stride):
     assert sweep_some(begin(grove, case), "action", stride) >= 3

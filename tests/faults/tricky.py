@@ -1,4 +1,7 @@
-"""A suite that is hard to end: while a folder is there, its second test starts six kinds of children and hangs."""
+"""A suite that is hard to end: while a folder is there, its second test starts six kinds of children and hangs.
+
+One of them goes on writing into the worktree.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,21 @@ KINDS = ("plain", "group", "session", "daemon", "cleared", "deaf")
 FILES = {
     "README.md": "A project.\n",
     "tests/children.py": """
-import os, signal, sys
+import os, signal, sys, time
 
 def settle(name):
     path = os.path.join(sys.argv[1], name)
     with open(path + ".new", "w") as file:
         file.write(str(os.getpid()))
     os.rename(path + ".new", path)
+    number = 0
     while True:
-        signal.pause()
+        if name != "deaf":
+            signal.pause()
+        number += 1
+        with open("noise-%d.txt" % (number % 20), "w") as file:
+            file.write(str(number))
+        time.sleep(0.002)
 
 def daemonize():
     os.setsid()
@@ -83,14 +92,18 @@ class Tricky:
         self.hang.mkdir()
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a run, and return when all six children are what their names say."""
+        """Start a run, and return when its first test has passed and all six children are what their names say."""
         process = self.grove.start("test", *arguments)
         deadline = time.monotonic() + 60.0
-        while {path.name for path in self.hang.iterdir()} != set(KINDS):
+        while {path.name for path in self.hang.iterdir()} != set(KINDS) or not self.first_test_is_logged():
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline, "the suite did not get to its second test"
             time.sleep(0.01)
         return process
+
+    def first_test_is_logged(self) -> bool:
+        """Whether the newest run has seen the first test's end, which it looks for ten times a second."""
+        return "passed" in (self.grove.runs()[-1] / "events.jsonl").read_text()
 
     def children(self) -> list[psutil.Process]:
         """The six that live, zombies left out."""
@@ -141,9 +154,10 @@ def supervisors_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def kill(*processes: Any) -> None:
-    """kill -9, and reap what is ours to reap."""
-    for process in processes:
-        process.send_signal(signal.SIGKILL)
+    """kill -9 in the same moment, and reap what is ours to reap."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for process in processes:
+            process.send_signal(number)
     for process in processes:
         if isinstance(process, subprocess.Popen):
             process.communicate()

@@ -74,7 +74,8 @@ class Grove:
                     tree_hash=tree_hash, uv_version="1", pytest=pytest)  # fmt: skip
 
     def build(self, *, offline=False, **wish) -> EnvironmentRecord:
-        return build(self.tree, self.plan(**wish), uv=find_uv(), run=self.tool, offline=offline)
+        temporary = self.tree.parent / "temporary"
+        return build(self.tree, self.plan(**wish), uv=find_uv(), run=self.tool, temporary=temporary, offline=offline)
 
     def run(self, code: str) -> str:
         """What the environment's Python prints, with byte code written as users have it."""
@@ -103,6 +104,16 @@ def test_a_bare_tree_gets_pytest_and_a_pip_of_its_own(grove):
     pip = (grove.tree / ".venv/bin/pip").read_text()
     assert str(python_of(grove.tree)) in pip
     assert check(grove.tree, grove.plan(pytest=True), record) is None
+
+
+def test_nothing_temporary_is_left(grove, monkeypatch, tmp_path):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    monkeypatch.setenv("TMPDIR", str(theirs))
+    grove.project("", "[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'")
+    grove.build(pytest=True)
+    assert list(theirs.iterdir()) == []
+    assert not (grove.tree.parent / "temporary").exists()
 
 
 def test_an_editable_project_runs_the_code_of_its_tree(grove):

@@ -225,7 +225,8 @@ class Creation:
         reason = environment_record.check(self.tree, plan, self.record) if self.record else "made anew"
         if reason is not None:
             self.on_phase("environment", reason)
-            self.record = environment.build(self.tree, plan, uv=uv, run=self.tool)
+            temporary = git.git_dir_of(self.tree) / "testgrove-tmp"  # goes with the worktree, whatever happens
+            self.record = environment.build(self.tree, plan, uv=uv, run=self.tool, temporary=temporary)
             self._update(environment=self.record.to_json())
         assert self.record is not None
         self.notes += self.record.notes

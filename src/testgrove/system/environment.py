@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -188,20 +188,29 @@ def build(
     *,
     uv: Path,
     run: ToolRun,
+    temporary: Path,
     offline: bool = False,
     log: Path | None = None,
 ) -> EnvironmentRecord:
     """Make the tree's environment anew, in the place of any that is there.
 
+    temporary: a folder for uv's temporary files, made and removed here (uv leaves a lock behind for each environment).
     Raises PreconditionError (``environment-failed``: what is asked for cannot be installed), UnavailableError
     (``environment-failed``: it cannot be fetched) and ExhaustedError (``disk-full``).
     """
     folder = tree.absolute() / FOLDER
-    tool = _Uv(uv, run, tree.absolute(), offline, log)
+    tool = _Uv(uv, run, tree.absolute(), temporary, offline, log)
     _make_room(folder)
-    base = str(plan.python)
-    tool.make(folder, base)
-    contents = plan.contents
+    with _temporary(temporary):
+        notes = _fill(tool, tree, plan)
+    with explained("look at", folder):
+        return observe(tree, plan, notes)
+
+
+def _fill(tool: _Uv, tree: Path, plan: EnvironmentPlan) -> tuple[str, ...]:
+    """Make the environment and install what the plan names; return what the user is told about it."""
+    base, contents = str(plan.python), plan.contents
+    tool.make(tree.absolute() / FOLDER, base)
     notes = contents.notes
     if arguments := install_arguments(contents):
         python = base if contents.kind == "uv-lock" else str(python_of(tree))
@@ -210,8 +219,17 @@ def build(
         tool("pip", "install", "pytest", "--python", str(python_of(tree)))
         if contents.kind != "bare":
             notes += ("pytest is not among the project's dependencies: its newest version is installed too",)
-    with explained("look at", folder):
-        return observe(tree, plan, notes)
+    return notes
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[None]:
+    with explained("make", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make_room(folder: Path) -> None:
@@ -226,13 +244,14 @@ def _make_room(folder: Path) -> None:
 class _Uv:
     """uv, at work on one tree."""
 
-    def __init__(self, uv: Path, run: ToolRun, tree: Path, offline: bool, log: Path | None) -> None:
+    def __init__(self, uv: Path, run: ToolRun, tree: Path, temporary: Path, offline: bool, log: Path | None) -> None:
         self._uv, self._run, self._tree, self._log = uv, run, tree, log
         self._options = ["--no-progress", "--color", "never", *(["--offline"] if offline else [])]
         theirs = scrubbed(os.environ).items()
         kept = {name: value for name, value in theirs if name[:3] != "UV_" or _KEPT.fullmatch(name)}
         self._env = {
             **kept,
+            "TMPDIR": str(temporary),
             "UV_PROJECT_ENVIRONMENT": str(tree / FOLDER),
             "UV_PYTHON_DOWNLOADS": "never",
             "UV_NO_WRAP": "1",  # its words are looked for in its output

@@ -233,38 +233,37 @@ def collect(outputs: Iterable[str], tree: Path, destination: Path) -> list[Path]
             if not os.path.lexists(source):
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
-            target = _reserve(target)
+            target = _free_name(target)
             _move(source, target)
         moved.append(target)
     return moved
 
 
-def _reserve(target: Path) -> Path:
-    """Make an empty file that nobody else has, so that two that collect at once never meet."""
+def _free_name(target: Path) -> Path:
+    """The name, or one with a number that nothing has. Nobody else collects there: a worktree has one holder."""
     number, name = 0, target
-    while True:
-        try:
-            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        except FileExistsError:
-            number += 1
-            name = target.with_name(f"{target.stem}.{number}{target.suffix}")
-        else:
-            return name
+    while os.path.lexists(name):
+        number += 1
+        name = target.with_name(f"{target.stem}.{number}{target.suffix}")
+    return name
 
 
 def _move(source: Path, target: Path) -> None:
+    """Rename, or copy to another file system; nothing half copied ever has the name, whenever we are killed."""
     try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = target.with_name(f".{target.name[:200]}.tmp")
         try:
-            source.replace(target)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            target.unlink()
-            shutil.copy2(source, target, follow_symlinks=False)
-            source.unlink()
-    except OSError:
-        target.unlink(missing_ok=True)
-        raise
+            copy.unlink(missing_ok=True)
+            shutil.copy2(source, copy, follow_symlinks=False)
+            copy.rename(target)
+        except OSError:
+            copy.unlink(missing_ok=True)
+            raise
+        source.unlink()
 
 
 def delete_tree(path: Path, *, within: Path | None = None) -> None:
