@@ -253,12 +253,14 @@ def test_killed_before_and_after_some_actions(grove, case, stride):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_killed_before_and_after_every_action(grove, case):
     assert sweep(begin(grove, case), "action") >= 8
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_killed_between_changes_of_the_store_files_and_processes(grove, case):
     assert sweep_some(begin(grove, case), "effect", 3) >= 6
@@ -288,6 +290,7 @@ def test_killed_at_a_few_random_moments(grove, case):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", range(1, 4))
 @pytest.mark.parametrize(
     ("case", "kills"), [(Create, 20), (Remove, 16), (Recovery, 14), (RecoveryOfRun, 7), (Run, 10)], ids=str
@@ -297,6 +300,7 @@ def test_killed_at_two_hundred_random_moments(grove, case, kills, part):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.postgres
 @pytest.mark.redis
 def test_killed_while_servers_run(grove, require_postgres, require_redis):
