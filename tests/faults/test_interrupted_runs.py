@@ -205,17 +205,17 @@ def test_a_create_that_is_interrupted_undoes_itself(grove, number, delay):
 
 @pytest.mark.slow
 def test_a_suite_that_hangs_is_ended_at_its_timeout(grove):
-    tricky = Tricky(grove, timeout=3.0)
+    tricky = Tricky(grove, timeout=8.0)
     began = time.monotonic()
     done = tricky.grove.run("test", check=False)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     assert done.returncode == 1, done.stdout + done.stderr
     assert len(list(tricky.hang.iterdir())) == len(KINDS)
     assert tricky.children() == []
     tricky.grove.auditor().assert_no_leftovers()
     report = tricky.report()
     assert (report["complete"], cell(report)["status"]) == (True, "error")
-    assert "3 s" in cell(report)["reason"]
+    assert "8 s" in cell(report)["reason"]
     assert "test_that_hangs" in cell(report)["reason"], "the hanging test is named"
     assert "test_that_hangs" in done.stdout
     (attempt,) = cell(report)["attempts"]
