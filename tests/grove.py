@@ -14,13 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from auditor import Auditor, git
+import psutil
+
+from auditor import KEEPER, Auditor, git
 
 TESTGROVE = (sys.executable, "-m", "testgrove")
 FILES = {"README.md": "A project.\n", "src/code.py": "VALUE = 1\n", "tests/test_code.py": "def test_it(): pass\n"}
@@ -59,6 +62,11 @@ class Grove:
     @property
     def memory(self) -> Path:
         return Path("/dev/shm") / self.scratch.name
+
+    @property
+    def servers_folder(self) -> Path:
+        """Where servers that outlive a command keep their data."""
+        return self.state / "servers"
 
     @property
     def artifacts(self) -> Path:
@@ -159,7 +167,9 @@ class Grove:
         groves = (self, *others)
         return Auditor(
             repositories=[grove.repo for grove in groves],
-            places=list(dict.fromkeys(place for g in groves for place in (g.scratch, g.memory, g.root))),
+            places=list(
+                dict.fromkeys(place for g in groves for place in (g.scratch, g.memory, g.root, g.servers_folder))
+            ),
             ports=tuple(span for grove in groves for span in (grove.ports, grove.servers)),
             makers=lambda: {pid for grove in groves for pid in grove.pids},
             since=min(grove.started for grove in groves),
@@ -219,8 +229,39 @@ def new_base() -> Path:
 
 
 def uproot(base: Path) -> None:
-    """Delete a base, and what it has in memory; let its ports go."""
+    """End what still runs for a base; delete it, and what it has in memory; let its ports go."""
+    for keeper in keepers(base):
+        with suppress(psutil.NoSuchProcess):
+            keeper.terminate()
+            keeper.wait(20)
     for lock in _claims.pop(base, []):
         lock.close()
     shutil.rmtree(base, ignore_errors=True)
     shutil.rmtree(Path("/dev/shm") / f"{base.name}-s", ignore_errors=True)
+
+
+def keepers(base: Path) -> list[psutil.Process]:
+    """The keepers of a base's projects."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            state = KEEPER in process.cmdline() and process.environ().get("TESTGROVE_STATE_DIR", "")
+            if state and Path(state).is_relative_to(base):
+                found.append(process)
+    return found
+
+
+def make_wheel(folder: Path, name: str, version: str, *, requires: Sequence[str] = ()) -> None:
+    """A distribution with one empty module, in a folder that uv takes as an index (``UV_FIND_LINKS``)."""
+    info = f"{name}-{version}.dist-info"
+    needs = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
+    files = {
+        f"{name}.py": "",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{path},,\n" for path in (*files, f"{info}/RECORD"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        for path, text in {**files, f"{info}/RECORD": record}.items():
+            archive.writestr(path, text)

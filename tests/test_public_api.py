@@ -8,7 +8,7 @@ import sys
 from importlib import resources
 
 import testgrove
-from testgrove.core.config import json_schema
+from testgrove.core.settings import json_schema
 
 
 def test_every_exported_member_is_there():

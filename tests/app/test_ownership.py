@@ -193,6 +193,7 @@ def contents(tree: Path) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.slow
 def test_remove_and_cleanup_leave_what_is_the_users(grove):
     project: Grove = grove(files=BASE)
     trees = {thing.__name__: project.root / f"test-unit-{thing.__name__}" for thing in THINGS}

@@ -75,6 +75,7 @@ def test_ports_are_ours_and_free():
     assert ports == list(range(ports[0], ports[0] + 3))
     for port in ports:
         with socket.socket() as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # others' may still be closing
             server.bind(("127.0.0.1", port))
     assert os.environ["URL"] == f"http://127.0.0.1:{ports[1]}/mock"
     assert os.environ["BOTH"] == f"{os.environ['URL']} in {os.environ['WORKTREE_ID']}"
@@ -116,6 +117,8 @@ command = "sh check.sh"
 command = "sh -c 'echo no; exit 3'"
 [suites.absent]
 command = "no-such-program --fast"
+[suites.absent-in-a-line]
+command = "true && no-such-program --fast"
 """
 EXPECTED = {
     "unit": "passed",
@@ -127,6 +130,7 @@ EXPECTED = {
     "script": "passed",
     "bad-script": "failed",
     "absent": "error",
+    "absent-in-a-line": "error",
 }
 
 
@@ -204,7 +208,7 @@ def test_each_suite_ends_as_it_should_and_the_run_fails(story):
     assert {name: cell["status"] for name, cell in story.cells.items()} == EXPECTED, said(story.done)
     assert story.done.returncode == story.report["exit_status"] == 1
     assert story.report["summary"]["cells"] == {
-        "total": 9, "passed": 4, "failed": 3, "error": 1, "skipped": 0, "flaky": 1, "cancelled": 0,
+        "total": 10, "passed": 4, "failed": 3, "error": 2, "skipped": 0, "flaky": 1, "cancelled": 0,
     }  # fmt: skip
     assert story.report["complete"] is True
 
@@ -264,6 +268,7 @@ def test_a_command_that_is_not_there_is_named(story):
     assert "'no-such-program' was not found" in cell["reason"]
     assert cell["hint"]
     assert "no-such-program" in story.done.stdout
+    assert "a command was not found" in story.cells["absent-in-a-line"]["reason"]
 
 
 @in_one_run
@@ -273,7 +278,7 @@ def test_junit_tells_the_cells_apart(story):
     assert set(suites) == set(EXPECTED)
     assert {name for name, suite in suites.items() if suite.find(".//failure") is not None} == {"broken", "bad-script"}
     assert {name for name, suite in suites.items() if suite.find(".//error") is not None} == {
-        "broken", "uncollected", "absent",
+        "broken", "uncollected", "absent", "absent-in-a-line",
     }  # fmt: skip
     names = [(case.get("classname"), case.get("name")) for case in root.iter("testcase")]
     assert len(names) == len(set(names))

@@ -136,7 +136,7 @@ CONFIGURATIONS = {
     "[suites.x]\ntimeout = 3": ("'suites.x.command': is missing", ""),
     "[suites.x]\ncommand = 'x'\npurpose = 'a b'": ("'suites.x.purpose': 'a b' cannot be a purpose", ""),
     "[suites.x]\ncommand = 'x'\n[suites.x.env]\nA = 1": ("'suites.x.env.A': expected 'str', got 'int'", ""),
-    "[services.mongo]": ("'services.mongo': unknown key", "there are: postgres, redis"),
+    "[services.mongo]": ("'services.mongo': unknown key", "there are: postgres, redis, sqlite"),
     '[ports]\nrange = "1-2"': ("'ports.range': expected 'low-high' between 1024 and 65535, found '1-2'", ""),
     'env_file = "../x"': ("'env_file': expected the name of a file at the top, found '../x'", ""),
     "park = ": ("not valid TOML: Invalid value (at ", ""),

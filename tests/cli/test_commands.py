@@ -299,6 +299,37 @@ def test_cleanup_refuses_an_age_that_is_none(made, hours):
     assert list(made.worktrees()) == ["test-unit-a"]
 
 
+def test_cleanup_of_what_is_merged(made):
+    """The commit decides: on a branch or not, here or at origin; a purpose of the user's own stays."""
+    for identifier in ("topic", "other"):
+        made.create("test-unit", identifier, "--new-branch", "--no-env", branch=identifier)
+        tree = str(made.root / f"test-unit-{identifier}")
+        made.git("-C", tree, "commit", "--quiet", "--allow-empty", "-m", identifier)  # else both are one commit
+    made.create("review", "r")
+    assert made.run("cleanup", "--merged").stderr == "nothing is older than 24 hours and merged\n"
+    assert made.json("cleanup", "--merged", "--max-age", "0")["would_remove"] == ["test-unit-a"]
+    made.git("merge", "--quiet", "topic")
+    done = made.run("cleanup", "--merged", "--max-age", "0")
+    assert done.stderr.splitlines() == [
+        "would remove test-unit-a",
+        "would remove test-unit-topic",
+        "nothing was removed; to do it: testgrove cleanup --merged --max-age 0 --yes",
+    ]
+    made.git("update-ref", "refs/remotes/origin/trunk", "other")
+    made.git("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/trunk")
+    made.run("cleanup", "--merged", "--max-age", "0", "--yes")
+    assert list(made.worktrees()) == ["review-r"]
+    assert {"topic", "other"} <= set(made.git("branch", "--format=%(refname:short)").split())
+
+
+def test_cleanup_where_nothing_is_known_to_be_the_main_branch(made):
+    made.git("branch", "--move", "main", "trunk")
+    done = made.run("cleanup", "--merged", "--max-age", "0", "--yes", check=False)
+    assert done.returncode == 3, said(done)
+    assert "git remote set-head origin --auto" in done.stderr
+    assert list(made.worktrees()) == ["test-unit-a"]
+
+
 # Help
 
 

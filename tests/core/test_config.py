@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from testgrove.core.config import Settings, expand_env, json_schema, parse, port_range
+from testgrove.core.config import expand_env, parse, port_range
+from testgrove.core.settings import Settings, json_schema
 from testgrove.errors import UsageError
 
 SOURCE = Path("/p/pyproject.toml")
@@ -71,6 +72,15 @@ def test_the_documented_table_is_understood():
             ["services.postgres.host", "moon"],
         ),
         ("[tool.testgrove\n", "config-syntax", ["line 1"]),
+        ("[tool.testgrove.services.postgres]\nversion=[]", "config-invalid", ["services.postgres.version"]),
+        ("[tool.testgrove.services.postgres]\nversion=['15','new']", "config-invalid", ["version", "new"]),
+        ("[tool.testgrove.services.postgres]\nversion=15", "config-wrong-type", ["services.postgres.version"]),
+        ("[tool.testgrove.dependencies]\nx={}", "config-invalid", ["dependencies.x", "resolution", "with", "file"]),
+        ("[tool.testgrove.dependencies]\n'A b'={file='x'}", "config-invalid", ["dependencies.A b", "name"]),
+        ("[tool.testgrove.dependencies]\nx={resolution='old'}", "config-wrong-type", ["dependencies.x.resolution"]),
+        ("[tool.testgrove.dependencies]\nx={with=['-r y']}", "config-invalid", ["dependencies.x.with", "-r y"]),
+        ("[tool.testgrove.dependencies]\nx={file='../y'}", "config-invalid", ["dependencies.x.file", "../y"]),
+        ("[tool.testgrove.dependencies]\nx={wth=['y']}", "config-unknown-key", ["dependencies.x.wth"]),
     ],
 )
 def test_an_error_names_the_file_the_key_and_what_was_found(text, code, parts):
@@ -111,3 +121,10 @@ def test_port_range_includes_both_ends():
 def test_the_schema_knows_every_key():
     properties = json_schema()["$defs"]["Settings"]["properties"]
     assert set(properties) == set(Settings.__struct_fields__)
+
+
+def test_the_schema_says_what_every_key_means():
+    for name, table in json_schema()["$defs"].items():
+        for key, there in table["properties"].items():
+            inner = there.get("additionalProperties", there)
+            assert "description" in there or "$ref" in str(inner), f"{name}.{key}"

@@ -9,12 +9,12 @@ from testgrove.core.environment_plan import (
     Wish,
     decide,
     fingerprint,
-    install_arguments,
     local_folders,
     mentioned,
     requirement_files,
     sources,
 )
+from testgrove.core.install_commands import install_arguments
 from testgrove.errors import PreconditionError, UsageError
 
 BUILDS = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from testgrove.core.outcome import Ending, SessionFacts, is_pytest, judge, judge_junit
+from testgrove.core.outcome import Ending, SessionFacts, is_pytest, judge, judge_junit, judge_processes
 
 
 def session(**outcomes: int) -> SessionFacts:
@@ -37,6 +37,9 @@ def test_passing_tests_pass():
         (Ending(0), SessionFacts(1, 1, outcomes=Counter(passed=1), elsewhere=["/usr"]), "error", "ran in /usr"),
         (Ending(0), SessionFacts(sessions=1, outcomes=Counter(passed=1)), "error", "without finishing"),
         (Ending(3), session(passed=1), "error", "internal error"),
+        (Ending(127), SessionFacts(), "error", "a command was not found"),
+        (Ending(126), session(passed=1), "error", "could not be executed"),
+        (Ending(127), session(failed=1), "failed", ""),
         (Ending(4), SessionFacts(sessions=1), "error", "called wrongly"),
         (Ending(2), session(error=1), "failed", "interrupted"),
         (Ending(2), session(passed=1), "error", "interrupted"),
@@ -67,6 +70,7 @@ def test_a_hanging_test_is_named():
 def test_a_command_that_is_not_pytest_is_judged_by_its_status():
     assert judge(Ending(0), SessionFacts(), pytest=False) == ("passed", "not verified: not a pytest suite")
     assert status(Ending(3), SessionFacts(), pytest=False) == "failed"
+    assert status(Ending(127), SessionFacts(), pytest=False) == "error"
 
 
 @pytest.mark.parametrize(
@@ -101,3 +105,21 @@ def test_pytest_commands_are_recognised(command, expected):
 )
 def test_a_junit_file_never_makes_a_status_better(counts, status, expected):
     assert judge_junit(Counter(counts), status, "")[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("ended", "status", "reason", "expected"),
+    [
+        ([], "passed", "", ("passed", "")),
+        (["process api died"], "passed", "", ("error", "process api died while the suite ran")),
+        (
+            ["process api died"],
+            "failed",
+            "exit status 1",
+            ("error", "process api died while the suite ran; exit status 1"),
+        ),
+        (["process api died"], "cancelled", "the run was interrupted", ("cancelled", "the run was interrupted")),
+    ],
+)
+def test_a_process_that_ended_makes_any_outcome_an_error_but_a_cancelled_one(ended, status, reason, expected):
+    assert judge_processes(ended, status, reason) == expected

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from testgrove.core import lifecycle
-from testgrove.core.config import Settings, Suite
 from testgrove.core.events import CellInfo
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 from testgrove.core.plan import Action, cells, select
 from testgrove.core.schedule import Schedule
+from testgrove.core.settings import Settings, Suite
 from testgrove.core.suites import find_suites
 from testgrove.errors import UsageError
 
@@ -21,6 +21,41 @@ def test_suites_times_refs_times_pythons():
     assert len({cell.key for cell in found}) == len({cell.id for cell in found}) == 8
     assert found[0].key == "unit@main-py3.11"
     assert str(found[0].id) == "test-unit-main-py3.11"
+
+
+def test_dependency_sets_are_a_dimension_of_their_own():
+    found = cells({"unit": UNIT, "api": UNIT}, ["main"], ["3.11", "3.12"], ["lowest", "mine", "lowest"])
+    assert len({cell.key for cell in found}) == len({cell.id for cell in found}) == 8
+    assert (found[0].key, str(found[0].id)) == ("unit@main-py3.11+lowest", "test-unit-main-py3.11-lowest")
+
+
+def test_versions_of_an_engine_multiply_the_cells_of_the_suites_that_use_it():
+    suites = {"api": Suite(command="x", services=("postgres", "redis")), "unit": UNIT}
+    found = cells(suites, [], [], ["lowest"], {"postgres": ["15", "18"], "redis": [""]})
+    assert [cell.key for cell in found] == ["api+lowest+postgres15", "api+lowest+postgres18", "unit+lowest"]
+    assert str(found[1].id) == "test-api-tree-lowest-postgres18"
+    assert [dict(cell.versions) for cell in found] == [{"postgres": "15"}, {"postgres": "18"}, {}]
+
+
+@pytest.mark.parametrize(
+    ("name", "ref", "asked", "python"),
+    [
+        ("matrix", "py3.9", [], "3.9"),
+        ("matrix", "release-py3.12", [], "3.12"),
+        ("matrix", "release-py3.12", ["3.11"], "3.11"),
+        ("matrix", "happy3.12", [], ""),
+        ("matrix", "", [], ""),
+        ("unit", "py3.9", [], ""),
+    ],
+)
+def test_a_matrix_identifier_names_its_python(name, ref, asked, python):
+    (cell,) = cells({name: UNIT}, [ref], asked)
+    assert cell.python == python
+
+
+def test_a_suite_of_the_matrix_names_its_python():
+    (cell,) = cells({"py3.10": Suite(command="x", purpose="test-matrix")}, [], [])
+    assert cell.python == "3.10"
 
 
 def test_the_working_tree_is_the_default():
@@ -131,3 +166,10 @@ def test_a_recycled_worktree_is_retargeted_not_added():
 
 def test_cell_info_is_plain_data():
     assert CellInfo(key="a", suite="a", ref="", python="", worktree="w", command="c").key == "a"
+
+
+def test_what_must_run_alone_comes_last():
+    alone = Suite(command="x", exclusive=True)
+    found = cells({"quiet": alone, "a": UNIT, "b": UNIT}, [], [])
+    schedule = Schedule(found, 3, {"quiet": 9.0, "a": 1.0, "b": 2.0})
+    assert [cell.key for cell in schedule.start()] == ["b", "a", "quiet"]

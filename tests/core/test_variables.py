@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from testgrove.core.config import Settings
 from testgrove.core.model import DatabaseAccess, Secret, WorktreeId
+from testgrove.core.settings import Settings
 from testgrove.core.variables import variables
 from testgrove.errors import UsageError
 

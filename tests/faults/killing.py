@@ -70,7 +70,7 @@ def around(owner: object, name: str, kind: str, describe) -> None:
 
 def wrap_actions() -> None:
     """What a plan or a recovery is made of."""
-    from testgrove.app import attempts, creation, recovery, runs, undo, worktrees
+    from testgrove.app import attempts, creation, recovery, runs, syncing, undo, worktrees
     from testgrove.system.store import StoredLeases
 
     around(creation.Creation, "perform", "action", lambda _self, action: action)
@@ -80,6 +80,9 @@ def wrap_actions() -> None:
     around(StoredLeases, "record", "action", lambda _self, *leases: f"record {leases[0].kind}")
     around(StoredLeases, "choose", "action", lambda _self, kind, _choose: f"record {kind}")
     around(StoredLeases, "forget", "action", lambda _self, *leases: f"forget {leases[0].kind}" if leases else "")
+    for name in ("_forward", "_copy", "_environment", "_set_up", "_preflight"):
+        around(syncing.Syncing, name, "action", lambda *_, name=name: f"sync{name}".replace("_", " "))
+    around(worktrees, "_tear_down", "action", lambda *_, **__: "run teardown")
     around(worktrees, "collect_outputs", "action", lambda *_, **__: "collect outputs")
     around(worktrees, "examine", "action", lambda *_: "examine")
     around(worktrees, "_claim", "action", lambda *_: "claim")

@@ -158,6 +158,70 @@ class Recycle(Run):
         assert set(there) <= {"test-tests-tree"}
 
 
+SETUP = """
+copy = [".env.local"]
+setup = ["touch ../../$WORKTREE_ID.resource made"]
+teardown = ["rm -f ../../$WORKTREE_ID.resource"]
+"""
+
+
+class SetUp(Case):
+    """A create that copies a file, and makes something outside of the worktree that teardown takes away."""
+
+    config = SETUP
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        exclude = self.grove.repo / ".git/info/exclude"
+        exclude.write_text(exclude.read_text() + "/.env.local\n/made\n")
+        self.grove.write({".env.local": "KEY=1\n"})
+
+    def check(self, there: dict) -> None:
+        resource = self.grove.base / "test-unit-x.resource"
+        assert there or not resource.exists(), "nothing has torn it down"
+        super().check(there)
+        assert not resource.exists()
+
+
+class RemoveTornDown(SetUp):
+    """A worktree that a teardown precedes the end of."""
+
+    command, next, after = ("remove", "test-unit-x"), (LIST, ("remove", "test-unit-x")), (0, 3)
+
+    def prepare(self) -> None:
+        if "test-unit-x" not in self.grove.worktrees():
+            self.grove.run(*CREATE, "--no-env")
+
+    def check(self, there: dict) -> None:
+        assert there or not (self.grove.base / "test-unit-x.resource").exists(), "nothing has torn it down"
+        if not there:
+            self.grove.git("branch", "-D", "fresh")
+
+
+class Sync(SetUp):
+    """A worktree that somebody lives in, with a newer commit and a newer file to copy."""
+
+    command, next, after = ("sync", "test-unit-x"), (LIST, ("sync", "test-unit-x")), (0,)
+
+    def prepare(self) -> None:
+        self.number = getattr(self, "number", 0) + 1
+        if "test-unit-x" not in self.grove.worktrees():
+            self.grove.create("test-unit", "x", "--ports", "--no-env")
+        self.grove.write({".env.local": "KEY=" + "1" * self.number})
+        self.grove.write({"README.md": f"Number {self.number}\n"}, commit="newer")
+
+    def check(self, there: dict) -> None:
+        """What it was killed in the middle of can be done again, and then nothing in the worktree is anybody's."""
+        assert set(there) == {"test-unit-x"}
+        self.grove.run("sync", "test-unit-x")
+        tree = self.grove.root / "test-unit-x"
+        for name in (".env.local", "README.md"):
+            assert (tree / name).read_text() == (self.grove.repo / name).read_text()
+        if self.number % 3 == 0:
+            self.grove.run("remove", "test-unit-x")
+            assert not (self.grove.base / "test-unit-x.resource").exists()
+
+
 class Recovery(Case):
     """The command that finishes what a killed one left, killed itself. dead: the command; at: where it died."""
 
@@ -167,6 +231,13 @@ class Recovery(Case):
 
     def prepare(self) -> None:
         assert self.site.kill_at(self.at, *self.dead)
+
+
+class RecoveryOfSetUp(Recovery, SetUp):
+    """The command that tears down for a killed create, killed itself."""
+
+    at = "after run setup"
+    check = SetUp.check
 
 
 class RecoveryOfRemove(Recovery):
@@ -185,7 +256,10 @@ class RecoveryOfRun(Recovery):
     check = Run.check
 
 
-CASES = (Create, FailingCreate, Remove, Run, Recycle, Recovery, RecoveryOfRemove, RecoveryOfRun)
+CASES = (
+    Create, FailingCreate, SetUp, Sync, Remove, RemoveTornDown, Run, Recycle, Recovery, RecoveryOfSetUp,
+    RecoveryOfRemove, RecoveryOfRun,
+)  # fmt: skip
 
 
 def begin(grove: Make, kind: type[Case]) -> Case:
@@ -227,12 +301,19 @@ def test_the_steps_that_are_killed_at_are_all_planned_actions_and_kinds_of_lease
         if kind is Remove:
             site.grove.git("branch", "-D", "fresh")
         site.judge()
-    for kind in LeaseKind:
+    for kind in (SetUp, RemoveTornDown, RecoveryOfSetUp):
+        case = begin(grove, kind)
+        case.prepare()
+        case.site.kill_at("", *case.command)
+        seen.update(case.site.steps())
+    # They need servers to be met.
+    of_servers = {LeaseKind.KEEPER, LeaseKind.SERVICE, LeaseKind.KEPT_DATABASE, LeaseKind.DATABASE}
+    for kind in set(LeaseKind) - of_servers:
         assert {f"{when} {what} {kind}" for when in ("before", "after") for what in ("record", "forget")} <= seen
     taken_away_otherwise = {LeaseKind.TRASH, LeaseKind.BRANCH}
-    assert {f"before undo {kind}" for kind in set(LeaseKind) - taken_away_otherwise} <= seen
+    assert {f"before undo {kind}" for kind in set(LeaseKind) - taken_away_otherwise - of_servers} <= seen
     spec = WorktreeSpec(WorktreeId("test-unit", "x"), None, ports=("app",))
-    planned = {*lifecycle.create(spec, recycled=False), *lifecycle.create(spec, recycled=True)}
+    planned = {*lifecycle.create(spec, recycled=False, copy=True, setup=True), *lifecycle.create(spec, recycled=True)}
     assert {f"{when} {action}" for when in ("before", "after") for action in planned} <= seen
 
 
@@ -247,7 +328,11 @@ def test_leases_are_undone_in_reverse(grove):
     case.judge(0)
 
 
-@pytest.mark.parametrize(("case", "stride"), [(Create, 3), (Remove, 3), (Recovery, 3), (Run, 8)], ids=str)
+@pytest.mark.parametrize(
+    ("case", "stride"),
+    [(Create, 3), (SetUp, 5), (Remove, 3), (RemoveTornDown, 4), (Sync, 4), (Recovery, 3), (Run, 8)],
+    ids=str,
+)
 def test_killed_before_and_after_some_actions(grove, case, stride):
     assert sweep_some(begin(grove, case), "action", stride) >= 3
 

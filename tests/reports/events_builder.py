@@ -24,8 +24,9 @@ START = 1_769_852_400.0  # 2026-01-31T09:40:00Z
 
 
 def info(key: str) -> CellInfo:
-    """A cell whose suite, ref and interpreter are read off its key: ``unit@main-py3.12``."""
-    suite, _, rest = key.partition("@")
+    """A cell whose suite, ref, interpreter and dependency set are read off its key: ``unit@main-py3.12+lowest``."""
+    whole, _, deps = key.partition("+")
+    suite, _, rest = whole.partition("@")
     ref, _, python = rest.partition("-py")
     return CellInfo(
         key=key,
@@ -34,6 +35,7 @@ def info(key: str) -> CellInfo:
         python=python,
         worktree=f"test-{suite}-abc",
         command=f"pytest tests/{suite}",
+        deps=deps,
     )
 
 

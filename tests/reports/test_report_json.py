@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from reports.events_builder import Log
-from testgrove.core.events import decode_log, encode
+from testgrove.core.events import ProcessFinished, ProcessStarted, decode_log, encode
 from testgrove.core.result import fold
 from testgrove.reports import report_json
 
@@ -95,3 +95,16 @@ def test_any_text_is_kept_and_can_be_written_as_utf_8() -> None:
     rendered = report_json.render(log.finished()).encode()
     message = json.loads(rendered)["cells"][0]["attempts"][0]["tests"][0]["message"]
     assert message == text.replace("\ud800", "?")
+
+
+def test_the_processes_of_every_attempt_are_in_the_report() -> None:
+    log = Log("api").phase("api", "processes")
+    for attempt in (1, 2):
+        more = {"cell": "api", "attempt": attempt, "process": "web"}
+        log.add(ProcessStarted(t=log.now, command="serve", log=f"w/processes-{attempt}/web.log", **more)).wait(1)
+        log.add(ProcessFinished(t=log.now, ready=0.5, reason="" if attempt == 2 else "died", tail="the end", **more))
+    log.add(ProcessStarted(t=log.now, cell="api", attempt=3, process="web", command="serve", log="w/3/web.log"))
+    first, second, third = report_json.report(log.killed())["cells"][0]["processes"]
+    assert (first["name"], first["attempt"], first["ready"], first["reason"]) == ("web", 1, 0.5, "died")
+    assert (second["reason"], second["tail"], second["log"]) == ("", "the end", "w/processes-2/web.log")
+    assert (third["ready"], third["tail"]) == (None, ""), "the run was killed while it ran"

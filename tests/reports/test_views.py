@@ -251,6 +251,24 @@ def test_plain_lines_are_whole_and_without_escape_sequences() -> None:
     assert len(lines) == 3
 
 
+def test_streamed_lines_have_their_cell_are_whole_and_come_once() -> None:
+    log = Log("unit").phase("unit", "running").attempt("unit")
+    file = io.BytesIO()
+    out = io.StringIO()
+    view = view_for(out, quiet=False, is_tty=True, output=lambda _run, _log, offset: file.getvalue()[offset:])
+    view.start(log.live())
+    for written in (b"one\nt", b"one\ntwo\x1b[31m", b"one\ntwo\x1b[31m!\n\xff", b"one\ntwo\x1b[31m!\n\xffend"):
+        file = io.BytesIO(written)
+        view.update(log.live(), log.now)
+    assert out.getvalue().splitlines()[1:] == ["unit: started in test-unit-abc", "unit | one", "unit | two!"]
+    log.attempt_ends("unit", "passed").cell_ends("unit", "passed")
+    view.update(log.live(), log.now)
+    view.stop(log.live())
+    lines = out.getvalue().splitlines()[4:]
+    assert lines[0] == "unit | \ufffdend"
+    assert [line.split()[:2] for line in lines[1:]] == [["unit:", "passed"]]
+
+
 def test_a_plain_line_in_an_encoding_that_lacks_a_letter_is_still_written() -> None:
     raw = io.BytesIO()
     view = PlainView(io.TextIOWrapper(raw, encoding="ascii"))

@@ -68,6 +68,18 @@ def test_what_is_not_whole_or_too_old_is_no_candidate(tmp_path):
     assert caught.value.code == "no-postgres"
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="no folder is closed to root")
+def test_a_folder_on_path_that_is_closed_to_us_is_passed_over(tmp_path):
+    closed = tmp_path / "closed"
+    (closed / "bin").mkdir(parents=True)
+    closed.chmod(0)
+    try:
+        with pytest.raises(PreconditionError, match="not to be found"):
+            find_postgres(places=(), path=str(closed / "bin"), wheel="")
+    finally:
+        closed.chmod(0o700)
+
+
 def test_nothing_found_says_where_it_looked_and_what_to_install():
     with pytest.raises(PreconditionError, match=r"PostgreSQL 13 or later.*there: none.*/no/where.*PATH") as caught:
         find_postgres(places=("/no/where",), path="", wheel="")

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 import needs
+from grove import make_wheel
+from testgrove.core.dependency_sets import OWN, DependencySet
 from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
 from testgrove.system import environment, process, supervision
 from testgrove.system.environment import EnvironmentRecord, activate, build, check, find_uv, plan, python_of
@@ -69,9 +71,9 @@ class Grove:
         (self.tree / "src/shop").mkdir(parents=True)
         (self.tree / "src/shop/__init__.py").write_text("VALUE = 1\n")
 
-    def plan(self, *, tree_hash="t1", extras=None, groups=None, pytest=False, python=None):
+    def plan(self, *, tree_hash="t1", extras=None, groups=None, pytest=False, python=None, deps=OWN):
         return plan(self.tree, interpreter=python or self.python, extras=extras, groups=groups,
-                    tree_hash=tree_hash, uv_version="1", pytest=pytest)  # fmt: skip
+                    tree_hash=tree_hash, uv_version="1", pytest=pytest, deps=deps)  # fmt: skip
 
     def build(self, *, offline=False, **wish) -> EnvironmentRecord:
         temporary = self.tree.parent / "temporary"
@@ -83,6 +85,11 @@ class Grove:
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         done = subprocess.run(["python", "-c", code], env=env, cwd="/", capture_output=True, text=True, check=False)
         return done.stdout.strip() or done.stderr
+
+    def versions(self, *names: str) -> list[str]:
+        """The versions of these distributions, as their metadata tell."""
+        found = {path.name.split("-")[0]: path.name for path in self.tree.glob(".venv/lib/*/site-packages/*.dist-info")}
+        return [found[name].removesuffix(".dist-info").split("-")[1] for name in names]
 
     def distributions(self) -> set[str]:
         found = self.tree.glob(".venv/lib/*/site-packages/*.dist-info")
@@ -168,6 +175,81 @@ def test_a_lock_is_installed_as_it_is_and_pip_stays(grove):
     assert grove.run("import sys; print('%d.%d.%d' % sys.version_info[:3])") == grove.python.version
     grove.build(extras=("slow",))
     assert "six" not in grove.distributions()
+
+
+LOWEST, HIGHEST = DependencySet("lowest", "lowest-direct"), DependencySet("highest", "highest")
+
+
+@pytest.fixture
+def wheels(tmp_path, monkeypatch):
+    """An index in a folder: web 1, 2 and 3; tool 0, 1 and 2, of which 2 needs web 2 or later."""
+    folder = tmp_path / "wheels"
+    for version in "123":
+        make_wheel(folder, "web", version)
+    make_wheel(folder, "tool", "0")
+    make_wheel(folder, "tool", "1")
+    make_wheel(folder, "tool", "2", requires=["web>=2"])
+    make_wheel(folder, "pip", "1")
+    make_wheel(folder, "setuptools", "1")
+    (tmp_path / "uv.toml").write_text(f'no-index = true\nfind-links = ["{folder}"]\n')
+    monkeypatch.setenv("UV_CONFIG_FILE", str(tmp_path / "uv.toml"))
+    return folder
+
+
+def test_the_lowest_versions_are_those_of_what_has_a_lower_bound(grove, wheels):
+    """The tests' tool has none, so its newest is taken that fits the lowest of the rest."""
+    grove.project('requires-python = ">=3.9"\ndependencies = ["web>=1"]\n[dependency-groups]\ntest = ["tool"]')
+    grove.build(deps=HIGHEST, groups=("test",))
+    assert grove.versions("web", "tool") == ["3", "2"]
+    grove.build(deps=LOWEST, groups=("test",))
+    assert grove.versions("web", "tool") == ["1", "1"]
+
+
+def test_what_an_environment_is_seeded_with_does_not_choose_versions(grove, wheels):
+    make_wheel(wheels, "pip", "2")
+    grove.project('requires-python = ">=3.9"\ndependencies = ["pip>=1"]')
+    grove.build(deps=LOWEST)
+    assert grove.versions("pip") == ["1"]
+    grove.build(deps=HIGHEST)
+    assert grove.versions("pip") == ["2"]
+
+
+def test_where_no_tool_fits_the_lowest_versions_they_give_way(grove, wheels):
+    for version in "01":
+        (wheels / f"tool-{version}-py3-none-any.whl").unlink()
+    grove.project('requires-python = ">=3.9"\ndependencies = ["web>=1"]\n[dependency-groups]\ntest = ["tool"]')
+    grove.build(deps=LOWEST, groups=("test",))
+    assert grove.versions("web", "tool") == ["2", "2"]
+
+
+def test_a_sets_requirements_change_the_lock_no_more_than_they_must(grove, wheels):
+    grove.project('requires-python = ">=3.9"\ndependencies = ["web", "tool<2"]')
+    lock(grove)
+    old = DependencySet("old", requirements=("web<3",))
+    record = grove.build(deps=old)
+    assert grove.versions("web", "tool") == ["2", "1"]
+    assert "pip" in grove.distributions()
+    assert check(grove.tree, grove.plan(deps=old), record) is None
+    assert check(grove.tree, grove.plan(), record) is not None
+    assert record.deps == "old"
+
+
+def test_a_requirements_file_of_a_set_counts_for_its_environment(grove, wheels):
+    grove.project('requires-python = ">=3.9"\ndependencies = ["web"]')
+    (grove.tree / "old").mkdir()
+    (grove.tree / "old/pins.txt").write_text("web==1\n")
+    pins = DependencySet("pins", file="old/pins.txt")
+    record = grove.build(deps=pins)
+    assert grove.versions("web") == ["1"]
+    (grove.tree / "old/pins.txt").write_text("web==2\n")
+    assert check(grove.tree, grove.plan(deps=pins), record) is not None
+
+
+def test_a_set_that_cannot_be_had_says_uvs_reason(grove, wheels):
+    grove.project('requires-python = ">=3.9"\ndependencies = ["web>=2"]')
+    with pytest.raises(PreconditionError, match="web<2") as caught:
+        grove.build(deps=DependencySet("old", requirements=("web<2",)))
+    assert caught.value.code == "environment-failed"
 
 
 def test_a_local_distribution_that_is_copied_makes_it_not_editable(grove):

@@ -18,7 +18,7 @@ import pytest
 
 from testgrove.core.ownership import classify
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
-from testgrove.system import files
+from testgrove.system import files, outputs
 
 ROOT = os.geteuid() == 0
 
@@ -306,7 +306,7 @@ def test_outputs_are_moved_and_none_is_overwritten(tmp_path: Path) -> None:
         for name in ("junit.xml", "htmlcov/index.html", ".coverage"):
             (tree / name).write_text(str(turn))
         (tree / "logs").symlink_to("elsewhere")
-        moved = files.collect(["junit.xml", "htmlcov/index.html", ".coverage", "logs", "gone"], tree, kept)
+        moved = outputs.collect(["junit.xml", "htmlcov/index.html", ".coverage", "logs", "gone"], tree, kept)
         assert len(moved) == 4
     assert [(kept / n).read_text() for n in ("junit.xml", "junit.1.xml", "junit.2.xml")] == ["0", "1", "2"]
     assert [(kept / n).read_text() for n in (".coverage", ".coverage.1", "htmlcov/index.2.html")] == ["0", "1", "2"]
@@ -317,7 +317,7 @@ def test_outputs_are_moved_and_none_is_overwritten(tmp_path: Path) -> None:
 def test_outputs_move_to_another_file_system(tmp_path: Path, tiny: Path) -> None:
     (tmp_path / "junit.xml").write_text("x")
     (tmp_path / "junit-link.xml").symlink_to("junit.xml")
-    files.collect(["junit.xml", "junit-link.xml"], tmp_path, tiny / "id")
+    outputs.collect(["junit.xml", "junit-link.xml"], tmp_path, tiny / "id")
     assert (tiny / "id" / "junit.xml").read_text() == "x"
     assert (tiny / "id" / "junit-link.xml").is_symlink()
     assert names_in(tmp_path) == []
@@ -326,7 +326,7 @@ def test_outputs_move_to_another_file_system(tmp_path: Path, tiny: Path) -> None
 def test_an_output_that_cannot_be_kept_stays(tmp_path: Path, tiny: Path) -> None:
     (tmp_path / "big.log").write_bytes(b"x" * 2_000_000)
     with pytest.raises(ExhaustedError):
-        files.collect(["big.log"], tmp_path, tiny / "id")
+        outputs.collect(["big.log"], tmp_path, tiny / "id")
     assert (tmp_path / "big.log").stat().st_size == 2_000_000
     assert names_in(tiny / "id") == []
 
@@ -337,7 +337,7 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 from testgrove.errors import TestgroveError
-from testgrove.system import files
+from testgrove.system import files, outputs
 
 if os.geteuid() == 0:  # only now: an ordinary user may not be able to read this interpreter
     os.setgroups([])

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event as Flag
 
+from testgrove.app import nested_root
 from testgrove.app.creation import Creation, Target, foreign_checkouts
 from testgrove.app.holder import Holder
 from testgrove.app.junit_input import read_junit
+from testgrove.app.processes import GRACE, AppProcess, Place, Processes
 from testgrove.app.project import Project
+from testgrove.app.run_coverage import RunCoverage
 from testgrove.app.run_databases import RunDatabases
 from testgrove.app.session_log import SessionLog
-from testgrove.core.events import AnyEvent, AttemptFinished, AttemptStarted, Status
-from testgrove.core.outcome import Ending, is_pytest, judge, judge_junit
+from testgrove.core.commands import shell_or_exec
+from testgrove.core.events import (
+    AnyEvent,
+    AttemptFinished,
+    AttemptStarted,
+    CellPhase,
+    Phase,
+    ProcessFinished,
+    ProcessStarted,
+    Status,
+)
+from testgrove.core.outcome import Ending, is_pytest, judge, judge_junit, judge_processes
 from testgrove.core.plan import Cell
 from testgrove.errors import PreconditionError
+from testgrove.system.files import tail
 from testgrove.system.plugin import injected_environment
 from testgrove.system.supervision import Job, JobResult, Supervisor
-
-GRACE = 5.0
-_TAIL_BYTES = 4000
 
 
 @dataclass(frozen=True)
 class Run:
-    """What all slots of a run share. targets: what each ref means, by the ref as the user wrote it."""
+    """What all slots of a run share. targets: what each ref means, by the ref as the user wrote it. seed: of a random
+    order of the tests. coverage: what measures it, where that is asked for. keep_failed: leave the worktrees of cells
+    that fail to people."""
 
     project: Project
     holder: Holder
@@ -41,6 +56,9 @@ class Run:
     cancel: Flag
     databases: RunDatabases
     targets: dict[str, Target]
+    seed: int | None = None
+    coverage: RunCoverage | None = None
+    keep_failed: bool = False
 
     def emit(self, event: AnyEvent) -> None:
         """Put an event on the run's queue."""
@@ -67,12 +85,70 @@ class Attempt:
         session, temporary = (self.run.scratch / f"{worktree}-{self.number}{kind}" for kind in ("", "t"))
         session.mkdir()
         temporary.mkdir()
-        log = SessionLog(session, self.creation.tree, self.cell.key, self.number)
-        self._start(self._environ(session, temporary))
-        result = self._follow(log)
-        status, reason = self._judge(result, log)
+        creation = self.creation
+        log = SessionLog(session, creation.tree, self.cell.key, self.number, environment=creation.environment_elsewhere)
+        with self._processes(temporary) as processes:
+            self._start(self._environ(session, temporary))
+            result = self._follow(log)
+            ended = processes.ended()
+        status, reason = judge_processes(ended, *self._judge(result, log))
         self._finish(result, status, reason)
         return status, reason
+
+    @contextmanager
+    def _processes(self, temporary: Path) -> Iterator[Processes]:
+        """The suite's processes are ready in the block, and gone after it; their logs stay."""
+        run, names = self.run, self.cell.settings.processes
+        place = Place(
+            tree=self.creation.tree,
+            environ=self.creation.environ() | {"TMPDIR": str(temporary)},
+            ports=self.creation.row["ports"],
+            logs=self.output.with_name("processes" if self.number == 1 else f"processes-{self.number}"),
+        )
+        processes = Processes(
+            run.holder.supervisors,
+            run.project.settings.processes,
+            place,
+            on_start=self._process_started,
+            on_wait=partial(self._phase, "processes"),
+            cancel=run.cancel,
+        )
+        try:
+            with processes.running(names):
+                if names:
+                    self._phase("running")
+                yield processes
+        finally:
+            for process in processes.all:
+                self._process_finished(process)
+
+    def _phase(self, phase: Phase, reason: str = "") -> None:
+        self.run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase=phase, reason=reason))
+
+    def _process_started(self, process: AppProcess) -> None:
+        self.run.emit(
+            ProcessStarted(
+                t=process.started,
+                cell=self.cell.key,
+                attempt=self.number,
+                process=process.name,
+                command=process.settings.command,
+                log=str(process.log.relative_to(self.run.folder)),
+            )
+        )
+
+    def _process_finished(self, process: AppProcess) -> None:
+        self.run.emit(
+            ProcessFinished(
+                t=time.time(),
+                cell=self.cell.key,
+                attempt=self.number,
+                process=process.name,
+                ready=process.ready_after,
+                reason=process.ending(),
+                tail=process.tail(),
+            )
+        )
 
     def _start(self, environ: dict[str, str]) -> None:
         settings, creation = self.cell.settings, self.creation
@@ -103,7 +179,7 @@ class Attempt:
                 duration=result.duration,
                 cpu=result.user_cpu + result.system_cpu,
                 survivors=result.survivors,
-                tail=_tail(self.output) if status not in ("passed", "skipped") else "",
+                tail=tail(self.output) if status not in ("passed", "skipped") else "",
             )
         )
 
@@ -130,7 +206,15 @@ class Attempt:
         environ = self.creation.suite_environ()
         environ["TESTGROVE_PORTS"] = ",".join(self.creation.row["ports"])
         environ["TMPDIR"] = str(temporary)
+        if self.run.seed is not None:
+            environ["TESTGROVE_RANDOM_SEED"] = str(self.run.seed)
+        if broker := self.run.databases.broker(self.cell):
+            environ["TESTGROVE_BROKER"] = str(broker)
         tree = self.creation.tree
+        if options := nested_root.pytest_options(self.run.project, tree):
+            environ["PYTEST_ADDOPTS"] = f"{options} {environ.get('PYTEST_ADDOPTS', '')}".strip()
+        if self.run.coverage:
+            environ = self.run.coverage.environ(self.creation, environ, session.name)
         return injected_environment(environ, self.run.plugin, session, tree, foreign_checkouts(self.run.project, tree))
 
     def _follow(self, log: SessionLog) -> JobResult:
@@ -144,22 +228,3 @@ class Attempt:
         for event in log.read():
             self.run.emit(event)
         return result
-
-
-def shell_or_exec(command: str) -> list[str]:
-    """A suite's command as an argument list; by the shell only where it uses the shell."""
-    if any(character in command for character in "|&;<>()$`*?[]#~\n") or "=" in command.split(maxsplit=1)[0]:
-        return ["/bin/sh", "-c", command]
-    try:
-        return shlex.split(command)
-    except ValueError as error:
-        raise PreconditionError("command-unreadable", f"{command!r} cannot be split into words: {error}") from error
-
-
-def _tail(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""

@@ -55,8 +55,8 @@ class CellDatabases:
     def say(self, reason: str) -> None:
         """What is done or waited for now. It is shown once the cell waits for nothing else."""
         self.check()
-        self._reason = reason
-        if self._shown.is_set():
+        before, self._reason = self._reason, reason
+        if self._shown.is_set() and reason != before:
             self._creation.on_phase("databases", reason)
 
     def check(self) -> None:

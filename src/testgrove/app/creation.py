@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from testgrove.app import records
+from testgrove.app import copies, nested_root, records
+from testgrove.app.client_programs import link_client_programs
+from testgrove.app.environments import build_environment, plan_environment
 from testgrove.app.holder import Holder
+from testgrove.app.hooks import SETUP_TIMEOUT, Hook, OnOutput, record_teardown, unseen
+from testgrove.app.inside import with_environment
 from testgrove.app.ownership import take_manifest
 from testgrove.app.project import Project
+from testgrove.app.tools import Tool
+from testgrove.app.worktree_files import METADATA, values_of, write_files
 from testgrove.core.config import expand_env, port_range
-from testgrove.core.declared import read_declared
-from testgrove.core.envfile import render
 from testgrove.core.environment_plan import EnvironmentPlan
 from testgrove.core.events import Phase
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, WorktreeSpec
 from testgrove.core.plan import Action
-from testgrove.core.variables import variables
-from testgrove.errors import PreconditionError
-from testgrove.system import environment, environment_record, git, interpreters, preflight
-from testgrove.system.files import atomic_write, make_ignoring_itself, require_free
+from testgrove.errors import PreconditionError, UnavailableError
+from testgrove.system import environment, environment_record, git, preflight
+from testgrove.system.files import require_free
 from testgrove.system.ports import lease_block
-from testgrove.system.process import Completed, run, scrubbed
+from testgrove.system.process import run, scrubbed
 from testgrove.system.store import Row
-from testgrove.system.supervision import supervised_run
 
-METADATA = ".worktree-metadata.json"
 OnPhase = Callable[[Phase, str], None]
 FREE_BYTES = 64 * 1024**2
 
@@ -60,7 +59,10 @@ class DatabasesInTheMaking(Protocol):
 
 @dataclass
 class Creation:
-    """One worktree in the making. The plan decides what happens; this only obeys it."""
+    """One worktree in the making. The plan decides what happens; this only obeys it.
+
+    logs: the folder in which the output of its commands is kept, under its id. on_output: is given that output.
+    """
 
     project: Project
     holder: Holder
@@ -68,6 +70,8 @@ class Creation:
     target: Target
     row: Row
     on_phase: OnPhase
+    logs: Path
+    on_output: OnOutput = unseen
     making: DatabasesInTheMaking | None = None
     suite_env: Mapping[str, str] = field(default_factory=dict)
     databases: Mapping[str, DatabaseAccess] = field(default_factory=dict)
@@ -80,6 +84,11 @@ class Creation:
         """The checkout's folder."""
         return Path(self.row["path"])
 
+    @property
+    def environment_elsewhere(self) -> Path | None:
+        """The environment, where it does not lie in the tree."""
+        return None
+
     def perform(self, action: Action) -> None:
         """Carry out one action of the plan."""
         {
@@ -87,9 +96,11 @@ class Creation:
             Action.ADD_CHECKOUT: self._add_checkout,
             Action.CHECK_OUT_FILES: self._check_out_files,
             Action.RETARGET_CHECKOUT: self._retarget_checkout,
+            Action.COPY_FILES: self._copy_files,
             Action.BUILD_ENVIRONMENT: self._build_environment,
             Action.MAKE_DATABASES: self._make_databases,
             Action.WRITE_FILES: self._write_files,
+            Action.RUN_SETUP: self._run_setup,
             Action.PREFLIGHT: self._preflight,
             Action.TAKE_MANIFEST: self._take_manifest,
         }[action]()
@@ -100,8 +111,7 @@ class Creation:
 
     def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
         """environ(), as if these were the worktree's databases."""
-        base = environment.activate(scrubbed(), self.tree) if self.spec.environment else scrubbed()
-        return base | self._values(databases)
+        return with_environment(scrubbed(), self.tree) | values_of(self.project, self.row, databases)
 
     def suite_environ(self) -> dict[str, str]:
         """environ(), with the variables of the suite that is to run."""
@@ -126,7 +136,7 @@ class Creation:
         where = {"common_dir": str(project.repository.common_dir), "main": str(project.main)}
         leases = records.leases_of(project.store, self.row)
         leases.record(Lease(LeaseKind.CHECKOUT, str(self.tree), where))
-        self._hide_root()
+        nested_root.guard(project)
         if spec.new_branch:
             leases.record(
                 Lease(
@@ -143,8 +153,10 @@ class Creation:
             new_branch=spec.new_branch,
             on_wait=partial(self.on_phase, "worktree"),
         )
+        nested_root.guard(project)  # the last worktree's removal may have taken the folder away meanwhile
         branch = "" if detached else spec.new_branch or self.target.branch
-        self._update(branch=branch, commit_id=self.target.commit, own_commits=[self.target.commit])
+        ref = spec.new_branch or spec.ref or ""
+        self._update(branch=branch, commit_id=self.target.commit, own_commits=[self.target.commit], ref=ref)
         if detached and self.target.branch:
             self.notes.append(f"{self.target.branch} is checked out somewhere else: detached at the same commit")
 
@@ -158,15 +170,6 @@ class Creation:
                     hint=hint or f"git rm --cached {name}",
                 )
 
-    def _hide_root(self) -> None:
-        """A root inside the repository ignores itself: its worktrees are not the repository's untracked files."""
-        main, root = self.project.main, self.project.root
-        if not root.is_relative_to(main) or (root / ".gitignore").exists():
-            return
-        if git.tracks(self.project.repository, "HEAD", str(root.relative_to(main))):
-            return  # a folder that the project uses otherwise, too: its new files must stay visible
-        make_ignoring_itself(root)
-
     def _refuse_known_branch(self) -> None:
         """Before the lease: a branch that was there is never ours to undo, even at the same commit."""
         branch = self.spec.new_branch
@@ -178,44 +181,50 @@ class Creation:
             )
 
     def _check_out_files(self) -> None:
-        git.populate(self.tree, self.target.commit, run=self.tool)
+        self._fetching(git.populate)
 
     def _retarget_checkout(self) -> None:
         self.on_phase("worktree", "")
         self._refuse_tracked_names()
-        git.retarget(self.tree, self.target.commit, run=self.tool)
-        self._update(branch="", commit_id=self.target.commit, own_commits=[self.target.commit], manifest="")
+        nested_root.guard(self.project)
+        self._fetching(git.retarget)
+        commit, ref = self.target.commit, self.spec.ref or ""
+        self._update(branch="", commit_id=commit, own_commits=[commit], manifest="", ref=ref)
 
-    def tool(
-        self,
-        argv: Sequence[str],
-        *,
-        cwd: Path,
-        env: Mapping[str, str],
-        timeout: float,
-        check: bool,
-        log: Path | None = None,
-    ) -> Completed:
-        """Run a long tool under a supervisor."""
-        return supervised_run(self.holder.supervisors, argv, cwd=cwd, env=env, timeout=timeout, check=check, log=log)
+    def _fetching(self, check_out: Callable[..., None]) -> None:
+        """Check files out, with submodules, and those of LFS where they are asked for."""
+        tool = Tool(self.project, self.holder)
+        try:
+            check_out(self.tree, self.target.commit, run=tool)
+            if self.project.settings.lfs:
+                git.fetch_lfs(self.tree, tool)
+        except UnavailableError as error:
+            if self.project.offline:
+                error.add_note("with --offline, nothing is fetched")
+            raise
+
+    def _copy_files(self) -> None:
+        settings = self.project.settings
+        ours = copies.never_copied(settings.env_file)
+        sources = copies.find_sources(self.project.main, settings.copy, ours)
+        self.notes += sources.notes
+        copies.copy_all(self.tree, sources, snapshot=self.spec.ref is None)
+
+    def _run_setup(self) -> None:
+        settings = self.project.settings
+        record_teardown(self.project, self.row, settings.teardown)
+        if settings.setup:
+            self.on_phase("setup", settings.setup[0] if len(settings.setup) == 1 else "")
+            hook = Hook("setup", settings.setup, self.tree, self.logs / self.row["id"] / "setup.log", SETUP_TIMEOUT)
+            hook.run(self.holder.supervisors, self.environ(), self.on_output)
+        if self.record is not None:
+            self.record = environment_record.resealed(self.tree, self.record)
+            self._update(environment=self.record.to_json())
 
     def _build_environment(self) -> None:
         self.on_phase("environment", "")
-        settings = self.project.settings
-        uv = environment.find_uv()
-        interpreter = interpreters.find(
-            self.spec.python,
-            requires=_requires_python(self.tree),
-            pinned=_text(self.tree / ".python-version"),
-            run=run,
-        )
-        plan = environment.plan(
-            self.tree,
-            interpreter=interpreter,
-            extras=settings.extras,
-            groups=settings.groups,
-            tree_hash=self.target.tree,
-            uv_version=environment.uv_version(uv, run),
+        plan = plan_environment(
+            self.project, self.tree, python=self.spec.python, deps=self.spec.deps, tree_hash=self.target.tree
         )
         self.plan = plan
         if self.making is not None:
@@ -225,8 +234,7 @@ class Creation:
         reason = environment_record.check(self.tree, plan, self.record) if self.record else "made anew"
         if reason is not None:
             self.on_phase("environment", reason)
-            temporary = git.git_dir_of(self.tree) / "testgrove-tmp"  # goes with the worktree, whatever happens
-            self.record = environment.build(self.tree, plan, uv=uv, run=self.tool, temporary=temporary)
+            self.record = build_environment(self.project, self.holder, self.tree, plan)
             self._update(environment=self.record.to_json())
         assert self.record is not None
         self.notes += self.record.notes
@@ -235,39 +243,11 @@ class Creation:
     def _make_databases(self) -> None:
         if self.making is not None:
             self.databases = self.making.finish()
-
-    def _values(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
-        return variables(self.spec.id, ports=self.row["ports"], databases=databases, settings=self.project.settings)
+        if "postgres" in self.databases:
+            link_client_programs(self.tree)
 
     def _write_files(self) -> None:
-        shown = {
-            engine: {"name": access.name, "url": access.url(redacted=True)} for engine, access in self.databases.items()
-        }
-        self._update(databases=shown)
-        atomic_write(
-            self.tree / self.project.settings.env_file, render(self._values(self.databases)).encode(), mode=0o600
-        )
-        atomic_write(self.tree / METADATA, (json.dumps(self._metadata(), indent=2) + "\n").encode())
-
-    def _metadata(self) -> dict[str, object]:
-        row = self.row
-        created = datetime.fromisoformat(row["created"]).strftime("%Y-%m-%dT%H:%M:%SZ")
-        metadata: dict[str, object] = {
-            "schema": 1,
-            "id": row["id"],
-            "purpose": row["purpose"],
-            "identifier": row["identifier"],
-            "branch": row["branch"],
-            "commit": row["commit_id"],
-            "created": created,
-        }
-        if row["ports"]:
-            metadata["ports"] = row["ports"]
-        if row["databases"]:
-            if postgres := row["databases"].get("postgres"):
-                metadata["database"] = postgres["name"]
-            metadata["databases"] = row["databases"]
-        return metadata | {"env_file": row["env_file"], "python": row["python"]}
+        write_files(self.project, self.row, self.databases)
 
     def _preflight(self) -> None:
         self.on_phase("preflight", "")
@@ -294,16 +274,3 @@ def git_excluded(project: Project) -> tuple[str, ...]:
 def foreign_checkouts(project: Project, tree: Path) -> list[Path]:
     """The other checkouts of this repository."""
     return [path for path in git.checkout_paths(project.repository) if path != tree]
-
-
-def _requires_python(tree: Path) -> str | None:
-    names = ("pyproject.toml", "setup.cfg", "setup.py")
-    texts = {name: text.encode() for name in names if (text := _text(tree / name)) is not None}
-    return read_declared(texts).requires_python
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None

@@ -36,7 +36,8 @@ class View(Protocol):
 
 @dataclass
 class EventLoop:
-    """From the first cell to the last. jobs: how many run at once."""
+    """From the first cell to the last. jobs: how many run at once. again: the command that repeats the run.
+    slot: what runs a cell."""
 
     run: Run
     cells: Sequence[Cell]
@@ -44,6 +45,8 @@ class EventLoop:
     jobs: int
     header: str
     view: View
+    again: str = ""
+    slot: type[Slot] = Slot
 
     def __post_init__(self) -> None:
         self._log = EventLog(self.run.folder)
@@ -60,6 +63,8 @@ class EventLoop:
         try:
             with ThreadPoolExecutor(self.jobs, thread_name_prefix="slot") as slots, self._interruptible():
                 self._serve(slots)
+            if self.run.coverage and not self.run.cancel.is_set():
+                self._take(self.run.coverage.merge(self.run.folder))
         finally:
             self.view.stop(self._fold.result)
         self._take(RunFinished(t=time.time(), duration=time.time() - started))
@@ -75,6 +80,8 @@ class EventLoop:
                 python=cell.python,
                 worktree=str(cell.id),
                 command=cell.settings.command,
+                deps=cell.deps,
+                versions=dict(cell.versions),
             )
             for cell in self.cells
         )
@@ -86,6 +93,8 @@ class EventLoop:
             jobs=self.jobs,
             testgrove=__version__,
             cells=cells,
+            seed=self.run.seed,
+            again=self.again,
         )
 
     def _serve(self, slots: Executor) -> None:
@@ -107,7 +116,7 @@ class EventLoop:
 
     def _start(self, slots: Executor, chosen: Sequence[Cell]) -> None:
         for cell in chosen:
-            slots.submit(Slot(self.run, cell).work)
+            slots.submit(self.slot(self.run, cell).work)
 
     def _cancel_waiting(self) -> None:
         for cell in self.schedule.cancel():

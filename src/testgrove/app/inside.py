@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
 
+from testgrove.app.project import Project
+from testgrove.app.records import row_of
 from testgrove.core.envfile import parse
 from testgrove.core.model import Worktree
+from testgrove.core.shells import enter
 from testgrove.errors import PreconditionError
-from testgrove.system import environment
+from testgrove.system import environment, environment_by_hand, git
+from testgrove.system.environment_record import EnvironmentRecord
+from testgrove.system.files import atomic_write, make_folder
 from testgrove.system.process import replace_process, scrubbed
 
 
@@ -24,9 +32,62 @@ def variables_of(worktree: Worktree) -> dict[str, str]:
         ) from error
 
 
-def replace_by(worktree: Worktree, command: Sequence[str]) -> None:
+def environ_of(tree: Path, env_file: str) -> dict[str, str]:
+    """What a command in a worktree sees, as far as it was made: ours scrubbed, its variables, its environment."""
+    environ = scrubbed()
+    if (tree / env_file).is_file():
+        environ |= parse((tree / env_file).read_text(encoding="utf-8"))
+    return with_environment(environ, tree)
+
+
+def with_environment(environ: dict[str, str], tree: Path) -> dict[str, str]:
+    """Activate a worktree's environment; where it has none, keep pip from installing into anybody else's."""
+    if (tree / ".venv").exists():
+        return environment.activate(environ, tree)
+    return environ | {"PIP_REQUIRE_VIRTUALENV": "1"}
+
+
+def environ_inside(worktree: Worktree) -> dict[str, str]:
+    """What a command of the user's sees in a worktree. Raises PreconditionError when its env file is gone."""
+    return with_environment(scrubbed() | variables_of(worktree), worktree.path)
+
+
+def require_environment(project: Project, worktree: Worktree) -> bool:
+    """Whether the worktree's environment was made by hand. Raises PreconditionError for one that is gone, or another.
+
+    Without one of its own, a command would run the machine's Python, and with it anybody's code.
+    """
+    if not worktree.python:
+        return False  # made without one
+    row = row_of(project, str(worktree.id))
+    again = f"testgrove sync {worktree.id}"
+    return environment_by_hand.require_environment(
+        worktree.path,
+        EnvironmentRecord.from_json(row["environment"]),
+        worktree.python,
+        mend=(again, f"rm -rf {worktree.path}/.venv; {again}"),
+    )
+
+
+def replace_by(worktree: Worktree, command: Sequence[str]) -> NoReturn:
     """Become the command, inside the worktree. Exits 126 or 127 as env(1) does where it cannot be executed."""
-    environ = scrubbed() | variables_of(worktree)
-    if (worktree.path / ".venv").exists():
-        environ = environment.activate(environ, worktree.path)
-    replace_process(command, cwd=worktree.path, env=environ)
+    replace_process(command, cwd=worktree.path, env=environ_inside(worktree))
+
+
+def shell_command(worktree: Worktree) -> list[str]:
+    """The command that is the user's shell, for inside the worktree, with its id in the prompt."""
+    environ = environ_inside(worktree)
+    active = {"VIRTUAL_ENV": environ["VIRTUAL_ENV"]} if "VIRTUAL_ENV" in environ else {}
+    entry = enter(
+        os.environ.get("SHELL") or "/bin/sh",
+        str(worktree.id),
+        folder=git.git_dir_of(worktree.path) / "testgrove-shell",
+        variables=variables_of(worktree) | active,
+        programs=f"{worktree.path}/.venv/bin" if active else "",
+        home=environ.get("HOME", ""),
+        zdotdir=environ.get("ZDOTDIR", ""),
+    )
+    for path, text in entry.files.items():
+        make_folder(path.parent, 0o700)
+        atomic_write(path, text, mode=0o600)
+    return ["env", *(f"{name}={value}" for name, value in entry.environ.items()), *entry.command]

@@ -8,7 +8,7 @@ from pathlib import Path
 from testgrove.app.project import Project
 from testgrove.core.ownership import Entry, Manifest, classify
 from testgrove.errors import PreconditionError
-from testgrove.system import files, git
+from testgrove.system import files, git, outputs
 from testgrove.system.store import Row
 
 _SHOWN = 10
@@ -54,12 +54,13 @@ def examine(project: Project, row: Row) -> Findings:
     if not git.is_checkout(project.repository, path):
         return Findings.nothing()  # what is there instead is not ours, and is left alone
     state = git.status(path)
+    database = _database_files(row)
     found = classify(
-        files.entries(path, [*state.untracked, *state.nested]),
+        files.entries(path, [name for name in (*state.untracked, *state.nested) if name not in database]),
         modified=files.entries(path, state.modified),
         staged=state.staged,
         unmerged=state.unmerged,
-        manifest=_manifest(row),
+        manifest=manifest_of(row),
         collect=project.settings.collect,
     )
     users = [f"{printable(name)} ({why})" for name, why in found.theirs]
@@ -77,7 +78,17 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
-def _manifest(row: Row) -> Manifest | None:
+def _database_files(row: Row) -> set[str]:
+    """The SQLite database that we made for the worktree: like one on a server, it goes with it."""
+    sqlite = row["databases"].get("sqlite")
+    if sqlite is None:
+        return set()
+    name = Path(sqlite["name"]).relative_to(row["path"])
+    return {f"{name}{end}" for end in ("", "-wal", "-shm", "-journal")}
+
+
+def manifest_of(row: Row) -> Manifest | None:
+    """What set-up and attempts wrote; None where that is not known."""
     try:
         return Manifest.load(row["manifest"]) if row["manifest"] else None
     except ValueError:
@@ -87,7 +98,7 @@ def _manifest(row: Row) -> Manifest | None:
 def collect_outputs(project: Project, row: Row, findings: Findings, *, into: Path | None = None) -> None:
     """Move recognised test outputs to ``test-artifacts/<id>``, or into a run's folder."""
     if findings.outputs:
-        files.collect(findings.outputs, Path(row["path"]), into or project.artifacts / row["id"])
+        outputs.collect(findings.outputs, Path(row["path"]), into or project.artifacts / row["id"])
 
 
 def take_manifest(path: Path) -> str:
@@ -103,7 +114,7 @@ def take_manifest_of_a_dead_run(row: Row, last_beat_ns: int) -> str:
     """
     path = Path(row["path"])
     state = git.status(path)
-    before = _manifest(row) or Manifest()
+    before = manifest_of(row) or Manifest()
     since = int((row["attempt_from"] or 0) * 10**9)
     until = last_beat_ns + _KILL_GRACE_NS
 

@@ -19,17 +19,21 @@ from testgrove.system.store import Store
 if TYPE_CHECKING:
     from testgrove.app.holder import Holder
     from testgrove.app.run_reports import Render
-    from testgrove.core.config import Settings
+    from testgrove.core.settings import Settings
 
 
 @dataclass
 class Project:
-    """A git repository as testgrove sees it, with the store that all projects of the user share."""
+    """A git repository as testgrove sees it, with the store that all projects of the user share.
+
+    offline: nothing of ours goes to the network.
+    """
 
     repository: git.Repository
     locations: Locations
     store: Store
     render: Render
+    offline: bool = False
 
     @cached_property
     def id(self) -> str:
@@ -87,7 +91,7 @@ class Project:
             yield holder
 
 
-def open_project(directory: Path, render: Render) -> Project:
+def open_project(directory: Path, render: Render, *, offline: bool = False) -> Project:
     """The project that directory is in. render: makes a run's reports. Raises PreconditionError where there is none."""
     repository = git.discover(directory)
     for path in (repository.common_dir, repository.main):
@@ -98,7 +102,7 @@ def open_project(directory: Path, render: Render) -> Project:
                 hint="rename the folder",
             )
     locations = locate(os.environ)
-    return Project(repository, locations, Store(locations.store), render)
+    return Project(repository, locations, Store(locations.store), render, offline)
 
 
 def _is_text(path: Path) -> bool:
@@ -111,7 +115,8 @@ def _is_text(path: Path) -> bool:
 
 def load_settings(tree: Path) -> Settings:
     """The settings that a checkout carries: `testgrove.toml`, else the table in `pyproject.toml`, else none."""
-    from testgrove.core.config import Settings, parse  # noqa: PLC0415 - msgspec: `list` does without
+    from testgrove.core.config import parse  # noqa: PLC0415 - msgspec: `list` does without
+    from testgrove.core.settings import Settings  # noqa: PLC0415 - as above
 
     for name, table in (("testgrove.toml", False), ("pyproject.toml", True)):
         source = tree / name

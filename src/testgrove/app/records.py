@@ -153,6 +153,17 @@ def set_parked(store: Store, row: Row) -> None:
     )
 
 
+def set_kept(store: Store, row: Row, note: str) -> None:
+    """Record that a run has left a worktree to people; the run's id stays with it."""
+    status = WorktreeStatus.READY
+    update(store, row, status=status, parked=time.time(), holder=None, attempt_from=None, note=note)
+
+
+def is_kept(row: Row) -> bool:
+    """Whether a run has left this worktree to people."""
+    return row["status"] == WorktreeStatus.READY and row["run"] is not None
+
+
 def delete(store: Store, row: Row) -> None:
     """Forget a worktree that is gone."""
     store.delete("worktrees", project=row["project"], id=row["id"])

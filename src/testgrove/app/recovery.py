@@ -69,7 +69,7 @@ def _mend_or_note(holder: Holder, row: Row) -> None:
     except TestgroveError as error:
         running = row["status"] == WorktreeStatus.RUNNING
         status = WorktreeStatus.PARKED if running else WorktreeStatus.REMOVING
-        note = f"its command died, and it could not be mended: {error.message}"
+        note = f"its command died, and it could not be mended: {error.message.splitlines()[0]}"
         records.update(holder.store, row, status=status, holder=None, note=note)
 
 
@@ -108,6 +108,8 @@ def _last_beat_ns(store: Store, row: Row) -> int:
 
 
 def _finish_run(holder: Holder, run: Row, render: Render) -> None:
-    undo(holder, holder.store.leases(f"run:{run['id']}"))
-    report_killed_run(Path(run["folder"]), render)
+    try:
+        undo(holder, holder.store.leases(f"run:{run['id']}"))
+    finally:  # a server that does not answer keeps the run's record, not its report
+        report_killed_run(Path(run["folder"]), render)
     holder.store.delete("runs", id=run["id"])

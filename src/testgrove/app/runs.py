@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +15,16 @@ from testgrove.app import worktrees
 from testgrove.app.attempts import Run
 from testgrove.app.creation import FREE_BYTES, Target, git_excluded
 from testgrove.app.event_loop import EventLoop, View
+from testgrove.app.here import HereSlot, checkout_held, here_cells
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
+from testgrove.app.run_coverage import RunCoverage
 from testgrove.app.run_databases import RunDatabases
 from testgrove.app.run_reports import write_reports
+from testgrove.app.slots import Slot
 from testgrove.app.undo import undo
 from testgrove.core import plan
+from testgrove.core.dependency_sets import find_set
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.core.plan import Cell
 from testgrove.core.result import RunResult
@@ -34,13 +38,22 @@ from testgrove.system.plugin import place_plugin
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked `testgrove test` for. jobs: how many cells run at once, None for the machine's own number."""
+    """What the user asked `testgrove test` for. sets: names of dependency sets. jobs: how many cells run at once, None
+    for the machine's own number. seed: of a random order of the tests. again: the command that repeats the run.
+    cov: measure coverage. keep_failed: leave the worktrees of cells that fail to people. here: run in the current
+    checkout."""
 
     suites: Sequence[str] = ()
     refs: Sequence[str] = ()
     pythons: Sequence[str] = ()
+    sets: Sequence[str] = ()
     jobs: int | None = None
     arguments: Sequence[str] = ()
+    seed: int | None = None
+    again: str = ""
+    cov: bool = False
+    keep_failed: bool = False
+    here: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,8 +65,8 @@ class Finished:
 
 
 def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
-    """What would run. Raises UsageError for a suite that is not there or when nothing is selected, PreconditionError
-    for an interpreter that is missing."""
+    """What would run. Raises UsageError for a suite or a dependency set that is not there or when nothing is selected,
+    PreconditionError for an interpreter that is missing."""
     settings = project.settings
     require_free(project.root, FREE_BYTES)
     suites = find_suites(settings, () if settings.suites else git.listed_files(project.repository.toplevel))
@@ -62,23 +75,38 @@ def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
         raise UsageError("invalid-jobs", f"-j {request.jobs}: expected a number from 1")
     if "" in request.refs:  # a variable that is not set: not the working tree, which an empty ref would mean below
         raise UsageError("invalid-ref", "--ref '' names no commit", hint="leave --ref out to test the working tree")
+    if request.cov and len(set(request.refs)) > 1:
+        raise UsageError(
+            "cov-refs", "--cov reports on one tree, and several --ref are asked for", hint="run it once for each --ref"
+        )
     for python in request.pythons:  # one that the settings name and this machine lacks fails its cell alone
         interpreters.find(python, requires=None, pinned=None, run=process.run)
-    return plan.cells(chosen, request.refs, request.pythons or settings.pythons, arguments=request.arguments)
+    for name in request.sets:
+        find_set(settings, name)
+    pythons = request.pythons or (() if request.here else settings.pythons)
+    versions = {name: service.versions for name, service in settings.services.named().items()}
+    cells = plan.cells(chosen, request.refs, pythons, request.sets, versions, arguments=request.arguments)
+    return here_cells(project, cells) if request.here else cells
 
 
 def run_tests(project: Project, request: Request, view: View) -> Finished:
     """Run suites × refs × interpreters, each cell in a worktree of its own, and report on them as one."""
     cells = plan_cells(project, request)
-    jobs = min(request.jobs or machine.default_jobs(), len(cells))
-    with project.holding("testgrove test") as holder:
-        holder.supervisors.start_ahead(jobs + len(_engines(cells)))
-        with _running(project, holder, cells) as run:
+    jobs = 1 if request.here else min(request.jobs or machine.default_jobs(), len(cells))
+    with project.holding("testgrove test") as holder, checkout_held(project, holder) if request.here else nullcontext():
+        holder.supervisors.start_ahead(
+            jobs + len(_engines(cells)) + max(len(cell.settings.processes) for cell in cells)
+        )
+        with _running(project, holder, cells, request) as run:
             schedule = Schedule(cells, jobs, durations(project))
-            result = EventLoop(run, cells, schedule, jobs, _header(run.targets), view).work()
+            header = "; ".join([_header(run.targets, request), *run.databases.notes])
+            slot = HereSlot if request.here else Slot
+            result = EventLoop(run, cells, schedule, jobs, header, view, request.again, slot).work()
             write_reports(run.folder, result, project.render)
-        remember_durations(project, result)
-        worktrees.trim_parked(project, holder, max(project.settings.park, len(cells)))
+        if not request.here:
+            remember_durations(project, result)
+            worktrees.trim_kept(project, holder)
+            worktrees.trim_parked(project, holder, max(project.settings.park, len(cells)))
     return Finished(result, run.folder)
 
 
@@ -95,12 +123,14 @@ def _targets(project: Project, cells: Sequence[Cell]) -> dict[str, Target]:
     return found
 
 
-def _header(targets: dict[str, Target]) -> str:
-    return ", ".join(f"{ref} ({target.commit[:10]})" if ref else target.label for ref, target in targets.items())
+def _header(targets: dict[str, Target], request: Request) -> str:
+    tested = ", ".join(f"{ref} ({target.commit[:10]})" if ref else target.label for ref, target in targets.items())
+    parts = ["here", tested] if request.here else [tested]
+    return " · ".join([*parts, *([] if request.seed is None else [f"random order {request.seed}"])])
 
 
 @contextmanager
-def _running(project: Project, holder: Holder, cells: Sequence[Cell]) -> Iterator[Run]:
+def _running(project: Project, holder: Holder, cells: Sequence[Cell], request: Request) -> Iterator[Run]:
     """What a run holds besides its worktrees: its record, its folders, its servers. All but the reports go."""
     run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     name = run_id[-11:]
@@ -131,6 +161,9 @@ def _running(project: Project, holder: Holder, cells: Sequence[Cell]) -> Iterato
             cancel=cancel,
             databases=databases,
             targets=targets,
+            seed=request.seed,
+            coverage=RunCoverage(project, holder, scratch) if request.cov else None,
+            keep_failed=request.keep_failed,
         )
     finally:
         databases.close()
@@ -157,6 +190,6 @@ def remember_durations(project: Project, result: RunResult) -> None:
         for key, cell in result.cells.items():
             if cell.status in ("passed", "failed", "flaky") and cell.finished and cell.phases:
                 work = [span for span in cell.phases if span.phase != "waiting"]
-                seconds = cell.finished - work[0].start if work else 0.0
+                seconds = sum((span.end or cell.finished) - span.start for span in work)
                 row = (project.id, key, seconds, cell.finished)
                 db.execute("INSERT OR REPLACE INTO durations VALUES (?, ?, ?, ?)", row)

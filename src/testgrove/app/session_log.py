@@ -15,11 +15,15 @@ from testgrove.core.outcome import SessionFacts
 
 
 class SessionLog:
-    """Follows ``tests.jsonl`` in an attempt's session folder. tree: the worktree that the suite runs in."""
+    """Follows ``tests.jsonl`` in an attempt's session folder. tree: the worktree that the suite runs in.
 
-    def __init__(self, folder: Path, tree: Path, cell: str, attempt: int) -> None:
+    environment: where its Python may be besides.
+    """
+
+    def __init__(self, folder: Path, tree: Path, cell: str, attempt: int, *, environment: Path | None = None) -> None:
         self.facts = SessionFacts()
         self._tree = Path(os.path.realpath(tree))
+        self._environment = Path(os.path.realpath(environment)) if environment else self._tree
         self._path = folder / "tests.jsonl"
         self._cell, self._attempt = cell, attempt
         self._offset = 0
@@ -48,7 +52,8 @@ class SessionLog:
             case "session":
                 facts.sessions += 1
                 prefix = str(entry.get("prefix") or self._tree)
-                if not Path(os.path.realpath(prefix)).is_relative_to(self._tree):
+                real = Path(os.path.realpath(prefix))
+                if not real.is_relative_to(self._tree) and real != self._environment:
                     facts.elsewhere.append(prefix)
             case "collected":
                 # A suite can run pytest several times, one after the other.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 import traceback
+from functools import partial
 
 from testgrove.app import records, worktrees
 from testgrove.app.attempts import Attempt, Run
 from testgrove.app.creation import Creation
+from testgrove.app.evidence import dump_database, note_of
+from testgrove.app.turns import CellTurn
 from testgrove.core.events import CellFinished, CellPhase, Phase, Status
 from testgrove.core.model import WorktreeSpec
 from testgrove.core.plan import Cell
@@ -44,17 +47,33 @@ class Slot:
 
     def _cell(self) -> tuple[Status, str]:
         run = self.run
+        status: Status = "error"
         try:
-            creation = self._prepare()
-            try:
-                status, reason = self._attempts(creation)
-            finally:
-                run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase="collecting"))
-                run.databases.release(self.cell)
-                worktrees.park(run.project, run.holder, creation.row, collect_into=run.folder / creation.row["id"])
+            with CellTurn(run.project, run.cancel, partial(self._phase, "waiting")) as turn:
+                turn.take(exclusive=False)
+                creation = self._prepare()
+                try:
+                    if self.cell.settings.exclusive:
+                        turn.take(exclusive=True, worktree=creation.row["id"])
+                    status, reason = self._attempts(creation)
+                finally:
+                    run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase="collecting"))
+                    self._put_away(creation, status)
         finally:
             run.databases.release(self.cell)
         return status, "; ".join(filter(None, [reason, *creation.notes]))
+
+    def _put_away(self, creation: Creation, status: Status) -> None:
+        run, row = self.run, creation.row
+        folder = run.folder / row["id"]
+        if not run.keep_failed or status not in ("failed", "error") or run.cancel.is_set():
+            run.databases.release(self.cell)
+            return worktrees.park(run.project, run.holder, row, collect_into=folder)
+        note = note_of(self.cell.key, status, run.id, dump_database(creation, folder))
+        run.databases.release(self.cell)
+        worktrees.keep(run.project, run.holder, row, collect_into=folder, note=note)
+        creation.notes.append(f"kept in {row['path']}")
+        return None
 
     def _prepare(self) -> Creation:
         run, cell = self.run, self.cell
@@ -64,6 +83,7 @@ class Slot:
                 cell.numbered(number),
                 cell.ref or None,
                 python=cell.python or None,
+                deps=cell.deps or None,
                 ports=run.project.settings.ports.names if cell.settings.ports else (),
             )
             try:
@@ -74,6 +94,7 @@ class Slot:
                     run.targets[cell.ref],
                     on_phase=self._phase,
                     run=run.id,
+                    logs=run.folder,
                     databases=run.databases.for_cell(cell),
                     suite_env=cell.settings.env,
                 )
@@ -98,7 +119,7 @@ class Slot:
         failed_before = False
         with run.holder.supervisors.borrow() as supervisor:
             for attempt in range(1, cell.settings.retries + 2):
-                self._phase("running")
+                self._phase("processes" if cell.settings.processes else "running")
                 records.update(run.project.store, creation.row, attempt_from=time.time())
                 status, reason = Attempt(run, cell, creation, supervisor, attempt).work()
                 if status in ("passed", "skipped"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from testgrove.app.holder import Holder
+from testgrove.app.hooks import run_teardown
 from testgrove.core.model import Lease, LeaseKind
+from testgrove.errors import TestgroveError
 from testgrove.system import git
 from testgrove.system.files import delete_trash, delete_tree, move_to_trash, remove_empty, trash_place
 from testgrove.system.marks import Mark, end_marked
@@ -13,29 +16,69 @@ from testgrove.system.store import StoredLeases
 
 
 def undo(holder: Holder, leases: StoredLeases, *kinds: LeaseKind) -> None:
-    """Undo an owner's leases, the newest first; all of them, or those of some kinds."""
+    """Undo an owner's leases, the newest first; all of them, or those of some kinds.
+
+    A server that is not ours and does not answer holds up nothing else: its error is raised at the end.
+    """
+    failure: TestgroveError | None = None
     for lease in reversed(leases.all()):
-        if not kinds or lease.kind in kinds:
+        if kinds and lease.kind not in kinds:
+            continue
+        try:
             _undo_one(holder, leases, lease)
+        except TestgroveError as error:
+            if lease.kind != LeaseKind.DATABASE:
+                raise
+            failure = error
+    if failure is not None:
+        raise failure
 
 
-def _undo_one(holder: Holder, leases: StoredLeases, lease: Lease) -> None:
+def undo_leases(holder: Holder, leases: StoredLeases, chosen: Sequence[Lease]) -> None:
+    """Undo some of an owner's leases, the newest first."""
+    for lease in reversed(chosen):
+        _undo_one(holder, leases, lease)
+
+
+def _undo_one(holder: Holder, leases: StoredLeases, lease: Lease) -> None:  # noqa: C901 - one case for each kind
     match lease.kind:
         case LeaseKind.PORTS:
             pass  # nothing of ours listens any more: processes are undone before ports
         case LeaseKind.PROCESSES:
             end_marked(Mark.parse(lease.key))
+        case LeaseKind.TEARDOWN:
+            _undo_setup(holder, lease)
         case LeaseKind.BRANCH:
-            repository = _repository(lease)
-            if repository is not None:
-                git.delete_branch_if_at(repository, lease.data["branch"], lease.data["commit"])
+            _undo_branch(lease)
         case LeaseKind.CHECKOUT:
             _undo_checkout(holder, lease)
         case LeaseKind.DIRECTORY:
             _undo_directory(Path(lease.key))
         case LeaseKind.TRASH:
             delete_trash(Path(lease.key))
-    leases.forget(lease)
+        case LeaseKind.KEEPER:
+            pass  # it goes with the last thing it holds
+        case LeaseKind.SERVICE | LeaseKind.KEPT_DATABASE:
+            from testgrove.app.keeper_undo import undo_kept  # noqa: PLC0415 - most worktrees have none
+
+            return undo_kept(holder, leases.owner, lease)
+        case LeaseKind.DATABASE:
+            from testgrove.services.databases_by_url import drop_leased  # noqa: PLC0415 - drivers; most meet none
+
+            drop_leased(lease.data)
+    return leases.forget(lease)
+
+
+def _undo_setup(holder: Holder, lease: Lease) -> None:
+    repository = _repository(lease)
+    if repository is not None and git.is_checkout(repository, Path(lease.key)):
+        run_teardown(holder.supervisors, lease)
+
+
+def _undo_branch(lease: Lease) -> None:
+    repository = _repository(lease)
+    if repository is not None:
+        git.delete_branch_if_at(repository, lease.data["branch"], lease.data["commit"])
 
 
 def _undo_directory(path: Path) -> None:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from pathlib import Path
 
 from testgrove.app import records
 from testgrove.app.creation import Creation, DatabasesInTheMaking, OnPhase, Target
 from testgrove.app.holder import Holder
+from testgrove.app.hooks import OnOutput, record_teardown, unseen
 from testgrove.app.ownership import Findings, collect_outputs, examine, take_manifest
 from testgrove.app.project import Project
 from testgrove.app.undo import undo
+from testgrove.app.worktree_files import write_files
 from testgrove.core import lifecycle
 from testgrove.core.model import LeaseKind, Worktree, WorktreeSpec, WorktreeStatus
 from testgrove.core.plan import Action
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import git
 from testgrove.system.store import Row
+
+KEPT, KEPT_DAYS = 8, 7  # how many worktrees with failures are kept, and how long
 
 
 def silent(_phase: str, _reason: str) -> None:
@@ -52,16 +57,30 @@ def create(
     databases: DatabasesInTheMaking | None = None,
     suite_env: Mapping[str, str] | None = None,
     run: str | None = None,
+    logs: Path | None = None,
+    on_output: OnOutput = unseen,
 ) -> Creation:
     """Make a worktree ready, from nothing or from a parked one of the same id.
 
     With run, the worktree goes to that run (status ``running``, still held); else it is ``ready`` and nobody's.
-    Whatever fails, nothing is left but the error.
+    logs: where the output of its set-up is kept, under its id, by default in test-artifacts; on_output: is given it.
+    Whatever fails, nothing is left but the error and that output.
     """
     row, recycled = _claim(project, holder, spec, run)
-    creation = Creation(project, holder, spec, target, row, on_phase, databases, suite_env or {})
+    creation = Creation(
+        project,
+        holder,
+        spec,
+        target,
+        row,
+        on_phase,
+        logs or project.artifacts,
+        on_output=on_output,
+        making=databases,
+        suite_env=suite_env or {},
+    )
     try:
-        for action in lifecycle.create(spec, recycled=recycled, databases=databases is not None):
+        for action in _plan(project, spec, recycled=recycled, databases=databases is not None):
             creation.perform(action)
     except BaseException as error:
         if databases is not None:
@@ -71,6 +90,17 @@ def create(
     _hand_over(project, row, run)
     publish(project, holder)
     return creation
+
+
+def _plan(project: Project, spec: WorktreeSpec, *, recycled: bool, databases: bool = False) -> tuple[Action, ...]:
+    settings = project.settings
+    return lifecycle.create(
+        spec,
+        recycled=recycled,
+        databases=databases,
+        copy=bool(settings.copy),
+        setup=bool(settings.setup or settings.teardown),
+    )
 
 
 def _hand_over(project: Project, row: Row, run: str | None) -> None:
@@ -87,7 +117,7 @@ def _hand_over(project: Project, row: Row, run: str | None) -> None:
 def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None) -> tuple[Row, bool]:
     """The worktree's row, ours now; and whether it is a parked one that is taken over."""
     known = project.store.one("SELECT * FROM worktrees WHERE project = ? AND id = ?", project.id, str(spec.id))
-    plan = lifecycle.create(spec, recycled=known is not None)
+    plan = _plan(project, spec, recycled=known is not None)
     if known is None:
         return records.insert(project, holder, spec, run=run, plan=plan), False
     if known["holder"] is not None:
@@ -102,7 +132,7 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
     if not git.is_checkout(project.repository, Path(row["path"])):  # somebody deleted it by hand: begin anew
         undo(holder, records.leases_of(project.store, row))
         records.delete(project.store, row)
-        return records.insert(project, holder, spec, run=run, plan=lifecycle.create(spec, recycled=False)), False
+        return records.insert(project, holder, spec, run=run, plan=_plan(project, spec, recycled=False)), False
     try:
         findings = examine(project, row)
         findings.require_nothing_of_the_users(row, "recycled")
@@ -132,7 +162,9 @@ def _undo_creation(project: Project, holder: Holder, row: Row, error: BaseExcept
         publish(project, holder)
     except TestgroveError as second:
         error.add_note(f"while undoing it: {second.message}")
-        note = f"could not be undone: {second.message}"
+        if second.code == "pool-closed":
+            return  # a second Ctrl-C; the next command finishes it
+        note = f"could not be undone: {second.message.splitlines()[0]}"
         records.update(project.store, row, status=WorktreeStatus.REMOVING, holder=None, note=note)
 
 
@@ -155,27 +187,63 @@ def park(project: Project, holder: Holder, row: Row, *, collect_into: Path) -> N
     publish(project, holder)
 
 
+def keep(project: Project, holder: Holder, row: Row, *, collect_into: Path, note: str) -> None:
+    """Leave a worktree that a run is done with as it is, for people: `ready`, its ports leased. Its databases go with
+    the run's servers, so its env file names them no more."""
+    perform: dict[Action, Callable[[], object]] = {
+        Action.COLLECT_OUTPUTS: lambda: collect_outputs(project, row, examine(project, row), into=collect_into),
+        Action.WRITE_FILES: lambda: write_files(project, row, {}),
+        Action.TAKE_MANIFEST: lambda: records.update(project.store, row, manifest=take_manifest(Path(row["path"]))),
+    }
+    for action in lifecycle.keep():
+        perform[action]()
+    records.set_kept(project.store, row, note)
+    publish(project, holder)
+
+
+def trim_kept(project: Project, holder: Holder) -> list[str]:
+    """Remove the kept worktrees over KEPT in number, and those older than KEPT_DAYS; the ids of those that went."""
+    kept = [row for row in records.rows_of(project) if records.is_kept(row)]
+    kept.sort(key=lambda row: row["parked"], reverse=True)
+    oldest = time.time() - KEPT_DAYS * 86400
+    return _remove_quietly(project, holder, [r for n, r in enumerate(kept) if n >= KEPT or r["parked"] < oldest])
+
+
 def trim_parked(project: Project, holder: Holder, keep: int) -> list[str]:
     """Remove the parked worktrees over a number, the oldest first; the ids of those that went."""
     parked = [row for row in records.rows_of(project) if row["status"] == WorktreeStatus.PARKED]
     parked.sort(key=lambda row: row["parked"] or 0.0, reverse=True)
+    return _remove_quietly(project, holder, parked[keep:])
+
+
+def _remove_quietly(project: Project, holder: Holder, rows: Sequence[Row]) -> list[str]:
     gone = []
-    for row in parked[keep:]:
+    for row in rows:
         try:
             remove(project, holder, row["id"])
             gone.append(row["id"])
-        except PreconditionError:
-            continue  # the user's files, or somebody took it over: it stays, and `list` shows it
+        except TestgroveError:
+            continue  # the user's files, a failed teardown, or somebody took it over: it stays, and `list` shows it
     return gone
+
+
+def _require_outside(tree: Path) -> None:
+    """What is imported later must still be there: this program may not be a part of what it removes."""
+    if Path(sys.prefix).is_relative_to(tree):
+        raise PreconditionError(
+            "own-environment",
+            f"this testgrove is installed in {tree}/.venv, the environment of the worktree that it is to remove",
+            hint="use one that is installed elsewhere: deactivate",
+        )
 
 
 def remove(project: Project, holder: Holder, name: str, *, force: bool = False) -> Worktree:
     """Take a worktree away. Raises PreconditionError while something of the user's is in it, unless forced."""
     row = records.row_of(project, name)
+    _require_outside(Path(row["path"]))
     row = records.take(project, holder, row, WorktreeStatus.READY, WorktreeStatus.PARKED, WorktreeStatus.REMOVING)
-    if row["status"] != WorktreeStatus.REMOVING:  # else its undo has failed before: it is tried again
-        _check_removal(project, row, force=force)
-    worktree = records.to_worktree(row)
+    again = row["status"] == WorktreeStatus.REMOVING  # its undo has failed before, and is tried once more
+    note = _tear_down(project, holder, row, force=force) if again else _prepare(project, holder, row, force=force)
     try:
         undo(holder, records.leases_of(project.store, row))
     except TestgroveError as error:
@@ -183,19 +251,45 @@ def remove(project: Project, holder: Holder, name: str, *, force: bool = False) 
         raise
     records.delete(project.store, row)
     publish(project, holder)
-    return worktree
+    return replace(records.to_worktree(row), note=note)
 
 
-def _check_removal(project: Project, row: Row, *, force: bool) -> None:
+def _prepare(project: Project, holder: Holder, row: Row, *, force: bool) -> str:
+    """All that may still keep the worktree, then what is kept of it; returns what _tear_down() does."""
     try:
         findings = _findings(project, row, force=force)
         if not force:
             findings.require_nothing_of_the_users(row, "removed")
+        note = _tear_down(project, holder, row, force=force)
+        # Once more: teardown may have written something.
+        findings = _findings(project, row, force=force) if project.settings.teardown else findings
         collect_outputs(project, row, findings)
     except BaseException:
         records.update(project.store, row, holder=None)
         raise
     records.update(project.store, row, status=WorktreeStatus.REMOVING)
+    return note
+
+
+def _tear_down(project: Project, holder: Holder, row: Row, *, force: bool) -> str:
+    """Run the teardown commands: those that are configured now, or those that an undo has not got through.
+
+    One that fails keeps the worktree, and its note says so; with force, what failed is returned.
+    """
+    leases, commands = records.leases_of(project.store, row), project.settings.teardown
+    known = [lease for lease in leases.all() if lease.kind == LeaseKind.TEARDOWN]
+    if row["status"] != WorktreeStatus.REMOVING and (known or commands):
+        record_teardown(project, row, commands)
+    try:
+        undo(holder, leases, LeaseKind.TEARDOWN)
+    except TestgroveError as error:
+        if force:
+            leases.forget(*(lease for lease in leases.all() if lease.kind == LeaseKind.TEARDOWN))
+            return error.message
+        error.hint += f"; to remove it all the same: testgrove remove {row['id']} --force"
+        records.update(project.store, row, holder=None, note=error.message.splitlines()[0])
+        raise
+    return ""
 
 
 def _findings(project: Project, row: Row, *, force: bool) -> Findings:
@@ -205,51 +299,3 @@ def _findings(project: Project, row: Row, *, force: bool) -> Findings:
         if force:
             return Findings.nothing()  # git cannot read it any more, and the user has said to lose it
         raise
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A worktree that a clean-up would remove, or skips. why: the reason it is skipped, or empty."""
-
-    id: str
-    age_hours: float
-    why: str = ""
-
-
-def cleanup_candidates(project: Project, max_age_hours: float) -> list[Candidate]:
-    """What a clean-up would do now: test worktrees, and parked ones, older than so many hours."""
-    found = []
-    for row in records.rows_of(project):
-        age = datetime.now(UTC) - datetime.fromisoformat(row["created"])
-        test = row["purpose"].startswith("test-") or row["status"] == WorktreeStatus.PARKED
-        if not test or age < timedelta(hours=max_age_hours):
-            continue
-        found.append(Candidate(row["id"], age.total_seconds() / 3600, _why_kept(project, row)))
-    return found
-
-
-def _why_kept(project: Project, row: Row) -> str:
-    if row["holder"] is not None:
-        return f"is {row['status']}"
-    if row["status"] == WorktreeStatus.REMOVING:
-        return ""
-    try:
-        findings = examine(project, row)
-    except TestgroveError as error:
-        return f"cannot be examined: {error.message}"
-    return findings.summary() if findings.users else ""
-
-
-def remove_many(
-    project: Project,
-    holder: Holder,
-    ids: Sequence[str],
-    on_done: Callable[[str, TestgroveError | None], None],
-) -> None:
-    """Remove worktrees one after another; on_done is told of each, with the error for one that stays."""
-    for name in ids:
-        try:
-            remove(project, holder, name)
-            on_done(name, None)
-        except TestgroveError as error:
-            on_done(name, error)

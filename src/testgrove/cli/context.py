@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from testgrove.app.project import Project, open_project
+from testgrove.cli.output import OFFLINE
 
 if TYPE_CHECKING:
     from testgrove.core.result import RunResult
@@ -20,7 +23,8 @@ def project_in(directory: Path) -> Project:
         compiled.mkdir(exist_ok=True, mode=0o700)
         return render_reports(result, compiled)
 
-    project = open_project(directory, render)
+    context = click.get_current_context(silent=True)
+    project = open_project(directory, render, offline=context is not None and context.meta.get(OFFLINE, False))
     return project
 
 

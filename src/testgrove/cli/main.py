@@ -7,28 +7,42 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from testgrove import __version__
+from testgrove.cli.groups import NearMatches
 from testgrove.cli.output import print_error, show_bug, show_error
 from testgrove.errors import InterruptedByUser, TestgroveError, UsageError
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 COMMANDS = {
-    "create": ("worktrees", "Make a worktree: checkout, environment, ports, env file."),
+    "init": ("init", "Write settings that fit this project, and the documented scripts."),
+    "create": ("create", "Make a worktree: checkout, environment, ports, env file."),
     "list": ("worktrees", "List this project's worktrees."),
     "show": ("worktrees", "Show one worktree whole."),
     "path": ("worktrees", "Print a worktree's path."),
     "env": ("worktrees", "Print a worktree's environment variables."),
     "exec": ("worktrees", "Run a command inside a worktree."),
+    "shell": ("worktrees", "Open your shell inside a worktree."),
+    "sync": ("sync", "Bring a worktree's copied files, commit and environment up to date."),
     "remove": ("removal", "Remove worktrees; refuses while something of yours is in them."),
     "cleanup": ("removal", "Remove old test worktrees and parked ones."),
+    "ports": ("ports", "Ports: who holds them, who listens on them; give them back, get others."),
+    "db": ("db", "Databases of worktrees: list, url, shell, create, drop, reset, migrate."),
+    "services": ("services", "The project's own servers: list, start, stop, logs."),
+    "artifacts": ("artifacts", "Collect what tests have left in worktrees."),
+    "report": ("report", "Show a run's report again, or open it."),
     "test": ("test", "Run the test suites, each in a worktree of its own, and report on them as one."),
+    "broker": ("broker", "Hand out fresh databases to a test session; the pytest plugin starts it."),
+    "completion": ("completion", "Print the script that makes bash, zsh or fish complete testgrove's words."),
 }
 
 
-class Commands(click.Group):
+class Commands(NearMatches):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -43,23 +57,17 @@ class Commands(click.Group):
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The names and options that begin so, without importing a command."""
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """The list for --help, without importing anything."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name near matches for a command that is not there."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            import difflib
-
-            near = difflib.get_close_matches(args[0], COMMANDS, 2)
-            advice = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise click.UsageError(error.message + advice, ctx) from None
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

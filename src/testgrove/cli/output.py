@@ -17,10 +17,11 @@ import click
 from testgrove.errors import TestgroveError, UnavailableError
 
 SCHEMA_VERSION = 1
+OFFLINE = "testgrove.offline"  # where a command's context keeps the flag, for who opens the project
 
 
 def common(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options every command has: --project, --json, --quiet."""
+    """The options every command has: --project, --json, --quiet, --offline."""
     options = (
         click.option(
             "--project",
@@ -32,10 +33,21 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
         click.option("--quiet", "-q", is_flag=True, help="Only results and errors."),
+        click.option(
+            "--offline",
+            is_flag=True,
+            expose_value=False,
+            callback=_remember_offline,
+            help="Stay off the network: packages come from uv's cache.",
+        ),
     )
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def _remember_offline(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
+    ctx.meta[OFFLINE] = value
 
 
 def example(*lines: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -95,6 +107,21 @@ def say(text: str, *, quiet: bool = False) -> None:
     """Progress and notes: stderr."""
     if not quiet:
         click.echo(text, err=True)
+
+
+def progress(*, quiet: bool) -> Callable[[str, str], None]:
+    """An OnPhase that shows each phase: stderr."""
+
+    def on_phase(phase: str, reason: str) -> None:
+        say(f"{phase}{f': {reason}' if reason else ''} …", quiet=quiet)
+
+    return on_phase
+
+
+def stream(output: bytes) -> None:
+    """What a command of the project's writes, as it comes: stderr."""
+    if output:
+        click.echo(output, nl=False, err=True)
 
 
 def show_error(error: TestgroveError, *, as_json: bool) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from testgrove.app.project import Project
+from testgrove.cli.arguments import several_worktrees
 from testgrove.cli.context import project_in
 from testgrove.cli.output import common, example, print_json, say, show_error
 from testgrove.errors import PreconditionError, TestgroveError
@@ -16,7 +18,7 @@ _A_CENTURY = 876_000.0  # hours
 
 
 @click.command("remove")
-@click.argument("worktrees", nargs=-1, required=True, metavar="WORKTREE...")
+@several_worktrees
 @click.option("--force", is_flag=True, help="Remove your files and commits in it as well. They are lost.")
 @common
 @example("testgrove remove test-integration-api")
@@ -36,6 +38,8 @@ def remove_command(*, worktrees: tuple[str, ...], force: bool, directory: Path, 
                 removed = remove(project, holder, name, force=force)
                 gone.append(str(removed.id))
                 say(f"removed {removed.id}", quiet=quiet)
+                if removed.note:
+                    say(f"note: {removed.note}", quiet=quiet)
                 if removed.path.exists():
                     say(f"note: {removed.path} is left: something else is there now", quiet=quiet)
             except TestgroveError as error:
@@ -64,35 +68,64 @@ def _a_number(_context: click.Context, _parameter: click.Parameter, value: float
     metavar="HOURS",
     help="Only worktrees older than this.",
 )
+@click.option("--merged", is_flag=True, help="Only those whose commit the main branch has.")
 @click.option("--yes", is_flag=True, help="Do it. Without, it is only shown what would be done.")
 @common
-@example("testgrove cleanup --max-age 24", "testgrove cleanup --max-age 0 --yes")
-def cleanup_command(*, max_age: float, yes: bool, directory: Path, as_json: bool, quiet: bool) -> int:
-    """Remove old test worktrees and parked ones.
+@example(
+    "testgrove cleanup --max-age 24",
+    "testgrove cleanup --max-age 0 --yes",
+    "testgrove cleanup --merged --max-age 0 --yes",
+)
+def cleanup_command(*, max_age: float, merged: bool, yes: bool, directory: Path, as_json: bool, quiet: bool) -> int:
+    """Remove old test worktrees and parked ones, and templates that no run has asked for on a server given by URL.
 
     Skips, and says so, what is held and what has files or commits of yours. Worktrees of other purposes are never
     touched.
     """
-    from testgrove.app.worktrees import cleanup_candidates, remove_many
+    from testgrove.app.cleanup import cleanup_candidates, remove_many
 
     project = project_in(directory)
     outcome = Outcome(quiet=quiet)
     with project.holding("testgrove cleanup") as holder:
-        candidates = cleanup_candidates(project, max_age)
+        candidates = cleanup_candidates(project, max_age, merged=merged)
         for each in candidates:
             if each.why:
                 outcome.done(each.id, PreconditionError("skipped", each.why))
         chosen = [each.id for each in candidates if not each.why]
         if yes:
             remove_many(project, holder, chosen, outcome.done)
-    if not candidates:
-        say(f"nothing is older than {max_age:g} hours", quiet=quiet)
+    templates = [] if merged else _clean_server(project, max_age, outcome, yes=yes)
+    if not candidates and not templates:
+        say(f"nothing is older than {max_age:g} hours{' and merged' if merged else ''}", quiet=quiet)
+    chosen += templates
     if chosen and not yes:
         say("\n".join(f"would remove {name}" for name in chosen), quiet=quiet)
-        say(f"nothing was removed; to do it: testgrove cleanup --max-age {max_age:g} --yes", quiet=quiet)
+        words = f"cleanup {'--merged ' if merged else ''}--max-age {max_age:g}"
+        say(f"nothing was removed; to do it: testgrove {words} --yes", quiet=quiet)
     if as_json:
         print_json(removed=outcome.gone, skipped=outcome.skipped, would_remove=[] if yes else chosen)
     return 0
+
+
+def _clean_server(project: Project, max_age: float, outcome: Outcome, *, yes: bool) -> list[str]:
+    """The templates that are, or would be, taken off the server that the settings name by URL."""
+    service = project.settings.services.postgres
+    if service is None or service.host == "embedded":
+        return []
+    from testgrove.app.server_templates import server_with_templates, stale_templates
+
+    try:
+        with server_with_templates(project) as server:
+            if server is None:
+                return []
+            found = stale_templates(server, max_age)
+            for name in found if yes else ():
+                server.drop_template(name)
+                outcome.done(name, None)
+    except TestgroveError as error:
+        outcome.done("its templates on the server", error)
+        return []
+    return found
 
 
 @dataclass

@@ -2,43 +2,92 @@
 
 from __future__ import annotations
 
+import secrets
+import shlex
 import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
 
+from testgrove.cli.arguments import complete_suites
 from testgrove.cli.context import project_in
 from testgrove.cli.output import common, echo, example, print_json
+from testgrove.errors import UsageError
 
 
-class SplitAtDashes(click.Command):
-    """A command that keeps what follows ``--`` apart: click would mix it with the words before."""
+@dataclass(frozen=True)
+class Words:
+    """pytest: what follows ``--``. again: the whole command, as it can be typed to repeat the run."""
+
+    pytest: tuple[str, ...]
+    again: str
+
+
+class TestCommand(click.Command):
+    """A command that keeps what follows ``--`` apart (click would mix it with the words before) and chooses a seed."""
+
+    __test__ = False  # the name begins with "Test", and pytest would try to collect it
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put pytest's arguments aside."""
         at = args.index("--") if "--" in args else len(args)
-        ctx.obj = tuple(args[at + 1 :])
-        return super().parse_args(ctx, args[:at])
+        # Not an option whose value may be missing: click would take a suite for the seed.
+        words = [
+            f"--random-order={secrets.randbelow(2**32)}" if word == "--random-order" else word for word in args[:at]
+        ]
+        ctx.obj = Words(tuple(args[at + 1 :]), shlex.join(["testgrove", "test", *words, *args[at:]]))
+        return super().parse_args(ctx, words)
 
 
-@click.command("test", cls=SplitAtDashes)
-@click.argument("suites", nargs=-1, metavar="[SUITE]... [-- PYTEST ARGS]")
+@click.command("test", cls=TestCommand)
+@click.argument("suites", nargs=-1, metavar="[SUITE]... [-- PYTEST ARGS]", shell_complete=complete_suites)
 @click.option("--ref", "refs", multiple=True, help="Test this commit instead of the working tree. Repeatable.")
 @click.option("--python", "pythons", multiple=True, metavar="V", help="Interpreter version. Repeatable.")
+@click.option(
+    "--deps",
+    "sets",
+    multiple=True,
+    metavar="SET",
+    help="Dependency set: lowest, highest, locked, your own. Repeatable.",
+)
+@click.option(
+    "--random-order",
+    "seed",
+    type=click.IntRange(0, 2**32 - 1),
+    metavar="[=SEED]",
+    help="Shuffle the tests. The seed, which repeats the order, is in every report.",
+)
+@click.option("--cov", is_flag=True, help="Measure coverage, merged over all cells.")
+@click.option(
+    "--keep-failed", is_flag=True, help="Keep the worktree of a cell that fails, as `ready`; at most 8, for a week."
+)
+@click.option("--here", is_flag=True, help="Run in this checkout and its environment, one suite after another.")
+@click.option("--verbose", "-v", is_flag=True, help="Show the suites' output as it comes, each line with its cell.")
 @click.option("-j", "--jobs", type=int, metavar="N", help="Cells at once. Default: what CPU and memory carry.")
 @common
 @click.pass_obj
 @example(
     "testgrove test",
     "testgrove test unit integration --python 3.11 --python 3.12",
+    "testgrove test unit --python 3.9 --python 3.13 --deps lowest --deps highest",
     "testgrove test --ref main --ref HEAD -- -x -k login",
+    "testgrove test unit --random-order --cov",
+    "testgrove test unit --here -v -- -x",
 )
 def test_command(
-    arguments: tuple[str, ...],
+    words: Words,
     *,
     suites: tuple[str, ...],
     refs: tuple[str, ...],
     pythons: tuple[str, ...],
+    sets: tuple[str, ...],
+    seed: int | None,
+    cov: bool,
+    keep_failed: bool,
+    here: bool,
+    verbose: bool,
     jobs: int | None,
     directory: Path,
     as_json: bool,
@@ -47,17 +96,24 @@ def test_command(
     """Run the test suites, each in a worktree of its own, side by side, and report on them as one.
 
     Without --ref the working tree is tested as it is now: changes and untracked files included, ignored ones not.
-    Ctrl-C ends the run with a report; a second one kills.
+    With --here, suites run in the current checkout as it is, with its own .venv, else with the active environment;
+    nothing is written but test-artifacts. Ctrl-C ends the run with a report; a second one kills.
     """
     from testgrove.app.runs import Request, run_tests
     from testgrove.reports import report_json
     from testgrove.reports.summary import summary
     from testgrove.reports.terminal import view_for
 
+    if here:
+        _refuse_with_here(
+            {"--ref": refs, "--python": pythons, "--deps": sets, "-j": jobs, "--keep-failed": keep_failed}
+        )
     project = project_in(directory)
     out = sys.stderr if as_json else sys.stdout
-    view = view_for(out, quiet=quiet, is_tty=out.isatty())
-    finished = run_tests(project, Request(suites, refs, pythons, jobs, arguments), view)
+    output = partial(read_from, project.artifacts) if verbose else None
+    view = view_for(out, quiet=quiet, is_tty=out.isatty(), output=output)
+    request = Request(suites, refs, pythons, sets, jobs, words.pytest, seed, words.again, cov, keep_failed, here)
+    finished = run_tests(project, request, view)
     if as_json:
         print_json(folder=str(finished.folder), **report_json.report(finished.result))
     else:
@@ -65,4 +121,23 @@ def test_command(
     return finished.result.exit_status
 
 
-test_command.__test__ = False  # type: ignore[attr-defined] # pytest would collect it by its name
+def read_from(artifacts: Path, run: str, log: str, offset: int) -> bytes:
+    """What a run's log file holds from an offset on; nothing while it is not there."""
+    try:
+        with (artifacts / run / log).open("rb") as file:
+            file.seek(offset)
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def _refuse_with_here(others: dict[str, object]) -> None:
+    for option, value in others.items():
+        if value:
+            hint = f"leave {option} out, or --here: then each cell has a worktree of its own"
+            raise UsageError(
+                "here-alone", f"--here runs what is there, and {option} asks for something else", hint=hint
+            )
+
+
+test_command.__test__ = False  # pytest would collect it by its name

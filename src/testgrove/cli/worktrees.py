@@ -1,88 +1,20 @@
-"""create, list, show, path, env, exec."""
+"""list, show, path, env, exec, shell."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
 from testgrove.app.project import Project
+from testgrove.cli.arguments import one_worktree
 from testgrove.cli.context import project_in
 from testgrove.cli.output import common, echo, example, print_json, say
-from testgrove.core.model import Worktree, WorktreeId, WorktreeSpec, WorktreeStatus
-from testgrove.errors import UsageError
-
-
-@click.command("create")
-@click.option("--purpose", required=True, help="What it is for: test-unit, test-integration, review, …")
-@click.option("--identifier", required=True, help="Your name for it, unique within its purpose.")
-@click.option(
-    "--branch",
-    "ref",
-    required=True,
-    help="Branch, remote branch, tag or SHA. One that is checked out elsewhere is checked out detached.",
-)
-@click.option("--ports", is_flag=True, help="Lease a block of ports.")
-@click.option("--python", help="Interpreter version, such as 3.12.")
-@click.option("--new-branch", is_flag=True, help="Make --branch, starting at --base.")
-@click.option("--base", metavar="REF", help="Where a new branch starts. Default: HEAD.")
-@click.option("--no-env", is_flag=True, help="Make no virtual environment.")
-@common
-@example(
-    "testgrove create --purpose test-integration --identifier api --branch main --ports",
-    "testgrove create --purpose review --identifier 42 --branch feature/x --new-branch --base main",
-)
-def create_command(
-    *,
-    purpose: str,
-    identifier: str,
-    ref: str,
-    ports: bool,
-    python: str | None,
-    new_branch: bool,
-    base: str | None,
-    no_env: bool,
-    directory: Path,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Make a worktree: a checkout with its own environment, ports and env file."""
-    from testgrove.app import worktrees
-
-    worktree_id = WorktreeId(purpose, identifier)
-    if base and not new_branch:
-        raise UsageError(
-            "base-unused", f"--base {base} needs --new-branch", hint="add --new-branch, or leave --base out"
-        )
-    project = project_in(directory)
-    spec = WorktreeSpec(
-        worktree_id,
-        (base or "HEAD") if new_branch else ref,
-        ports=project.settings.ports.names if ports else (),
-        python=python,
-        new_branch=ref if new_branch else None,
-        environment=not no_env,
-    )
-    with project.holding(f"testgrove create {worktree_id}") as holder:
-        target = worktrees.target_of(project, spec.ref)
-        creation = worktrees.create(project, holder, spec, target, on_phase=_progress(quiet=quiet or as_json))
-    worktree = find(project, str(worktree_id))
-    for note in creation.notes:
-        say(f"note: {note}", quiet=quiet)
-    if as_json:
-        print_json(worktree=as_document(worktree))
-    else:
-        echo(describe(worktree))
-
-
-def _progress(*, quiet: bool) -> Callable[[str, str], None]:
-    def on_phase(phase: str, reason: str) -> None:
-        say(f"{phase}{f': {reason}' if reason else ''} …", quiet=quiet)
-
-    return on_phase
+from testgrove.core.model import Worktree, WorktreeStatus
 
 
 @click.command("list")
@@ -94,7 +26,7 @@ def _progress(*, quiet: bool) -> Callable[[str, str], None]:
 def list_command(
     *, purpose: str | None, status: str | None, ports: bool, directory: Path, as_json: bool, quiet: bool
 ) -> None:
-    """List this project's worktrees: id, status, branch or commit, age, path."""
+    """List this project's worktrees: id, status, branch or commit, path."""
     project = project_in(directory)
     found = [
         worktree
@@ -118,7 +50,7 @@ def list_command(
 
 
 @click.command("show")
-@click.argument("worktree")
+@one_worktree
 @common
 @example("testgrove show test-integration-api")
 def show_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
@@ -131,7 +63,7 @@ def show_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) 
 
 
 @click.command("path")
-@click.argument("worktree")
+@one_worktree
 @common
 @example('cd "$(testgrove path test-integration-api)"')
 def path_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
@@ -144,7 +76,7 @@ def path_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) 
 
 
 @click.command("env")
-@click.argument("worktree")
+@one_worktree
 @click.option(
     "--format",
     "form",
@@ -183,20 +115,98 @@ def _formatted(values: dict[str, str], form: str) -> str:
             return render(values)
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.argument("worktree")
+class OptionsAfterFirst(click.Command):
+    """A command whose options may stand after its first word, too; what follows them is left alone."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Move the first word behind the options."""
+        options = [each for each in self.params if isinstance(each, click.Option)]
+        with_value = {name for each in options if not each.is_flag for name in each.opts}
+        end = 1
+        while args and not args[0].startswith("-") and end < len(args) and args[end][:1] == "-" and args[end] != "--":
+            end += 2 if args[end] in with_value else 1
+        return super().parse_args(ctx, [*args[1:end], *args[:1], *args[end:]])
+
+
+processes_option = click.option(
+    "--processes", metavar="NAME,…", help="Start these application processes first, and end them afterwards."
+)
+
+
+@click.command("exec", cls=OptionsAfterFirst, context_settings={"allow_interspersed_args": False})
+@one_worktree
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@processes_option
 @common
-@example("testgrove exec test-integration-api -- pytest -x tests/integration")
-def exec_command(worktree: str, command: tuple[str, ...], directory: Path, **_common: bool) -> None:
+@example(
+    "testgrove exec test-integration-api -- pytest -x tests/integration",
+    "testgrove exec test-integration-api --processes api,worker -- pytest tests/integration",
+)
+def exec_command(
+    *, worktree: str, command: tuple[str, ...], processes: str | None, directory: Path, as_json: bool, quiet: bool
+) -> int:
     """Run a command inside a worktree, with its environment active and its variables set.
 
     The exit status is the command's own; 126 when it cannot be executed, 127 when it is not found.
+    With --processes, those are ready before it starts, and with its end they end, and whatever it left running.
     """
-    from testgrove.app.inside import replace_by
+    words = command[1:] if command[0] == "--" else command
+    return _inside(project_in(directory), worktree, lambda _found: words, processes, quiet=quiet or as_json)
 
-    found = find(project_in(directory), worktree)
-    replace_by(found, command[1:] if command[0] == "--" else command)
+
+@click.command("shell")
+@one_worktree
+@processes_option
+@common
+@example("testgrove shell test-integration-api", "testgrove shell test-integration-api --processes api")
+def shell_command(worktree: str, *, processes: str | None, directory: Path, as_json: bool, quiet: bool) -> int:
+    """Open your shell ($SHELL) inside a worktree, with its environment active and its variables set.
+
+    The worktree's id is in the prompt. The exit status is the shell's own. With --processes, those are ready before it
+    starts and end with it.
+    """
+    from testgrove.app import inside
+
+    return _inside(project_in(directory), worktree, inside.shell_command, processes, quiet=quiet or as_json)
+
+
+def _inside(
+    project: Project, name: str, command: Callable[[Worktree], Sequence[str]], processes: str | None, *, quiet: bool
+) -> int:
+    """Become a command inside a worktree; with processes, run it beside them, and return its status."""
+    from testgrove.app.inside import replace_by, require_environment
+
+    worktree = find(project, name)
+    require_environment(project, worktree)
+    keep_servers(project, worktree)
+    if processes is None:
+        replace_by(worktree, command(worktree))
+    from testgrove.app.beside import run_beside
+
+    return run_beside(
+        project, worktree, processes.split(","), command(worktree), say=lambda text: say(text, quiet=quiet)
+    )
+
+
+def keep_servers(project: Project, worktree: Worktree) -> None:
+    """Keep the servers of a worktree's databases running while this process, or what takes its place, lives."""
+    if worktree.databases:
+        from testgrove.app.kept_services import reach_servers
+
+        if keeper := reach_servers(project, str(worktree.id), say):
+            keeper.hand_on()
+
+
+@contextmanager
+def servers_of(project: Project, worktree: Worktree) -> Iterator[None]:
+    """Keep the servers of a worktree's databases running meanwhile."""
+    keeper = None
+    if worktree.databases:
+        from testgrove.app.kept_services import reach_servers
+
+        keeper = reach_servers(project, str(worktree.id), say)
+    with keeper or nullcontext():
+        yield
 
 
 def current(project: Project) -> list[Worktree]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,82 +12,17 @@ import msgspec
 
 from testgrove.core import envfile
 from testgrove.core.config_errors import explain
+from testgrove.core.config_processes import check_processes
 from testgrove.core.model import check_part
-from testgrove.core.naming import DATABASE_VARIABLES, FIXED_VARIABLES, port_variable
+from testgrove.core.naming import DATABASE_VARIABLES, FIXED_VARIABLES, port_variable, url_variable
+from testgrove.core.readiness import base_url
+from testgrove.core.references import REFERENCE, references
+from testgrove.core.service_checks import service_problems
+from testgrove.core.settings import Dependencies, Settings, Suite
+from testgrove.core.setup_checks import setup_problems
 from testgrove.errors import UsageError
 
-PORT_NAMES = ("app", "api", "db")
 _NOT_OURS = (".", "..", ".git", ".gitignore", ".worktree-metadata.json")
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-class Strict(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A table in which an unknown key is an error."""
-
-
-class Ports(Strict, frozen=True, kw_only=True):
-    """range: the ports of blocks, ``low-high``; servers: those of servers; names: the ports of a block, in order."""
-
-    range: str = "8001-8999"
-    servers: str = "15001-15999"
-    names: tuple[str, ...] = PORT_NAMES
-
-
-class Service(Strict, frozen=True, kw_only=True):
-    """A database or service. migrate: the command that brings an empty database up to date; inputs: globs of
-    files that can change its result; settings: server settings that override ours."""
-
-    host: str = "embedded"
-    version: str = ""
-    migrate: str = ""
-    inputs: tuple[str, ...] = ()
-    extensions: tuple[str, ...] = ()
-    settings: dict[str, str] = msgspec.field(default_factory=dict)
-
-
-class Services(Strict, frozen=True, kw_only=True):
-    postgres: Service | None = None
-    redis: Service | None = None
-
-    def named(self) -> dict[str, Service]:
-        """The declared services by their engine's name."""
-        found = {"postgres": self.postgres, "redis": self.redis}
-        return {name: service for name, service in found.items() if service is not None}
-
-
-class Suite(Strict, frozen=True, kw_only=True):
-    """A named test command. timeout: seconds; retries: further tries after a failure; junit: the JUnit file a
-    command that is not pytest writes."""
-
-    command: str
-    purpose: str = ""
-    services: tuple[str, ...] = ()
-    ports: bool = False
-    timeout: float = 3600.0
-    retries: int = 0
-    env: dict[str, str] = msgspec.field(default_factory=dict)
-    junit: str = ""
-
-
-class Settings(Strict, frozen=True, kw_only=True):
-    """A project's settings; every one has a default."""
-
-    root: str = ""
-    park: int = 4
-    pythons: tuple[str, ...] = ()
-    collect: tuple[str, ...] = ()
-    extras: tuple[str, ...] | None = None
-    groups: tuple[str, ...] | None = None
-    env_file: str = ".env.test"
-    env: dict[str, str] = msgspec.field(default_factory=dict)
-    ports: Ports = msgspec.field(default_factory=Ports)
-    services: Services = msgspec.field(default_factory=Services)
-    suites: dict[str, Suite] = msgspec.field(default_factory=dict)
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of the settings' table."""
-    return msgspec.json.schema(Settings)
 
 
 def parse(text: str, source: Path, *, table: bool) -> Settings:
@@ -128,16 +64,37 @@ def _check(settings: Settings, source: Path, prefix: str) -> None:
         raise wrong("env_file", f"expected the name of a file at the top, found '{settings.env_file}'")
     if settings.park < 0:
         raise wrong("park", f"expected a number from 0, found {settings.park}")
-    known = settings.services.named()
-    for engine, service in known.items():
-        if service.host != "embedded":
-            raise wrong(f"services.{engine}.host", f"expected 'embedded', found '{service.host}'")
+    for key, problem in setup_problems(settings.copy, settings.setup, settings.teardown):
+        raise wrong(key, problem)
+    known = settings.services.engines
+    for key, problem in service_problems(settings.services):
+        raise wrong(f"services.{key}", problem)
     for name, suite in settings.suites.items():
         _check_suite(name, suite, known, wrong)
+    _check_dependencies(settings, wrong)
     _check_env(settings, source, prefix, wrong)
+    check_processes(settings, _variables(settings), wrong)
 
 
-def _check_suite(name: str, suite: Suite, known: dict[str, Service], wrong: Any) -> None:
+def _check_dependencies(settings: Settings, wrong: Any) -> None:
+    for name, deps in settings.dependencies.items():
+        _check_set(name, deps, wrong)
+
+
+def _check_set(name: str, deps: Dependencies, wrong: Any) -> None:
+    key = f"dependencies.{name}"
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,29}", name):
+        raise wrong(key, "expected a name of up to 30 lower-case letters, digits, '.', '_' or '-'")
+    if not (deps.resolution or deps.with_ or deps.file):
+        raise wrong(key, "expected at least one of 'resolution', 'with' and 'file'")
+    for requirement in deps.with_:
+        if not re.fullmatch(r"[A-Za-z0-9][^\n]*", requirement):
+            raise wrong(f"{key}.with", f"expected a requirement such as 'django~=4.2', found {requirement!r}")
+    if deps.file and (deps.file.startswith(("/", "~", "-")) or ".." in Path(deps.file).parts):
+        raise wrong(f"{key}.file", f"expected the path of a file in the repository, found '{deps.file}'")
+
+
+def _check_suite(name: str, suite: Suite, known: Collection[str], wrong: Any) -> None:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,29}", name):
         raise wrong(f"suites.{name}", "expected a name of up to 30 lower-case letters, digits, '.', '_' or '-'")
     try:
@@ -158,15 +115,21 @@ def _check_suite(name: str, suite: Suite, known: dict[str, Service], wrong: Any)
 
 def _check_env(settings: Settings, source: Path, prefix: str, wrong: Any) -> None:
     expand_env(settings.env, {}, source=f"{source}: '{prefix}env", partial=True)
-    ports = (port_variable(name) for name in settings.ports.names)
-    known = {*settings.env, *ports, *DATABASE_VARIABLES, *FIXED_VARIABLES}
+    known = _variables(settings)
     for name, value in settings.env.items():
         if unknown := references(value) - known:
             raise wrong(f"env.{name}", f"'${{{min(unknown)}}}' refers to nothing; there: {', '.join(sorted(known))}")
         try:
-            envfile.render({name: _REFERENCE.sub("x", value)})
+            envfile.render({name: REFERENCE.sub("x", value)})
         except UsageError as error:
             raise wrong(f"env.{name}", error.message) from error
+
+
+def _variables(settings: Settings) -> set[str]:
+    """The variables that a worktree can have."""
+    ports = map(port_variable, settings.ports.names)
+    urls = (url_variable(name) for name, process in settings.processes.items() if base_url(process.ready))
+    return {*settings.env, *ports, *urls, *DATABASE_VARIABLES, *FIXED_VARIABLES}
 
 
 def port_range(text: str) -> range:
@@ -175,11 +138,6 @@ def port_range(text: str) -> range:
     if not match or not 1024 <= int(match[1]) <= int(match[2]) <= 65535:
         raise ValueError(f"expected 'low-high' between 1024 and 65535, found '{text}'")
     return range(int(match[1]), int(match[2]) + 1)
-
-
-def references(value: str) -> set[str]:
-    """The names that a value refers to as ``${NAME}``."""
-    return set(_REFERENCE.findall(value))
 
 
 def expand_env(values: dict[str, str], base: dict[str, str], *, source: str, partial: bool = False) -> dict[str, str]:
@@ -205,7 +163,7 @@ def expand_env(values: dict[str, str], base: dict[str, str], *, source: str, par
                 f"{source}.{trail[-1]}': '${{{name}}}' refers to nothing",
                 hint=f"known here: {', '.join(sorted({*base, *values}))}",
             )
-        done[name] = _REFERENCE.sub(lambda match: resolve(match[1], (*trail, name)), values[name])
+        done[name] = REFERENCE.sub(lambda match: resolve(match[1], (*trail, name)), values[name])
         return done[name]
 
     return {name: resolve(name, ()) for name in values}

@@ -73,6 +73,8 @@ def _table_at(into: type[msgspec.Struct], path: list[str]) -> tuple[str, ...]:
             here = next(field.type for field in here.fields if field.encode_name == part)
         else:
             here = here.value_type
+        if isinstance(here, msgspec.inspect.Metadata):
+            here = here.type
         if isinstance(here, msgspec.inspect.UnionType):
             here = here.types[0]
     return tuple(field.encode_name for field in here.fields)

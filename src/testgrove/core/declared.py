@@ -36,17 +36,20 @@ class Declared:
 
     def brings_pytest(self, *, extras: Iterable[str] = (), groups: Iterable[str] = ()) -> bool:
         """Whether these extras and groups name pytest, or one of its plugins, directly or through others."""
+        return any(map(is_pytest, self.members(extras, groups)))
+
+    def members(self, extras: Iterable[str], groups: Iterable[str]) -> Iterator[str]:
+        """The requirements that these extras and groups name, directly or through others."""
         todo = [("extra", name) for name in extras] + [("group", name) for name in groups]
         seen = set(todo)
         while todo:
             kind, name = todo.pop()
-            members = (self.extras if kind == "extra" else self.groups).get(name, ())
-            if any(is_pytest(member) for member in members):
-                return True
-            further = {reference for member in members for reference in self._references(member)} - seen
-            seen |= further
-            todo += further
-        return False
+            for member in (self.extras if kind == "extra" else self.groups).get(name, ()):
+                references = set(self._references(member))
+                todo += references - seen
+                seen |= references
+                if not references:
+                    yield str(member)
 
     def _references(self, member: object) -> Iterator[tuple[str, str]]:
         if isinstance(member, dict):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from testgrove.core.declared import Declared, is_pytest, normal, read_declared, read_toml
-from testgrove.errors import UsageError
+from testgrove.core.dependency_sets import OWN, DependencySet, Lowest, lowest
+from testgrove.errors import PreconditionError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,11 +37,13 @@ _OTHER_TOOLS = frozenset({
 
 @dataclass(frozen=True)
 class Wish:
-    """What the settings ask for; None leaves it to the project's files. pytest: the suite needs it."""
+    """What the settings ask for; None leaves it to the project's files. pytest: the suite needs it. deps: the
+    dependency set."""
 
     extras: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
     pytest: bool = True
+    deps: DependencySet = OWN
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,9 @@ class Contents:
     requirements: files, relative to the tree. extras: None means all but `without`. groups: beside the
     default ones where default_groups. project: how the tree itself gets in. names: the local distributions,
     which are built anew; None where they are not known. pytest: added where nothing brings it. notes: for
-    the user.
+    the user. resolution: which versions uv chooses, where that is said. more: requirements beside the project's.
+    lowest: what old versions are wanted of. then: what is installed over these contents, changing no more of them
+    than it must.
     """
 
     kind: Kind
@@ -63,13 +68,17 @@ class Contents:
     names: tuple[str, ...] | None = ()
     pytest: bool = True
     notes: tuple[str, ...] = ()
+    resolution: str = ""
+    more: tuple[str, ...] = ()
+    lowest: Lowest | None = None
+    then: Contents | None = None
 
 
 @dataclass(frozen=True)
 class EnvironmentPlan:
     """An environment before it exists. Two plans with the same fingerprint make the same one.
 
-    python: the base interpreter. tree_hash: of the tree that is installed.
+    python: the base interpreter. tree_hash: of the tree that is installed. deps: the dependency set's name.
     """
 
     contents: Contents
@@ -77,6 +86,7 @@ class EnvironmentPlan:
     python_version: str
     tree_hash: str
     fingerprint: str
+    deps: str = ""
 
 
 def sources(names: Iterable[str]) -> tuple[str, ...]:
@@ -161,9 +171,17 @@ def decide(files: Mapping[str, bytes], wish: Wish) -> Contents:
     dynamic = "setup.py" in files  # its extras may be computed
     _check("extra", wish.extras if not dynamic else None, declared.extras)
     _check("group", wish.groups, declared.groups)
-    if "uv.lock" in files and "pyproject.toml" in files:
+    has_lock = "uv.lock" in files and "pyproject.toml" in files
+    _check_set(wish.deps, files, has_lock=has_lock)
+    if has_lock and wish.deps.is_own:
         return _from_lock(files["uv.lock"], declared, wish)
-    requirements = requirement_files(files)
+    if has_lock:
+        return _from_lock_and_set(files, declared, wish)
+    return _with_set(_from_files(files, declared, wish), files, declared, wish)
+
+
+def _from_files(files: Mapping[str, bytes], declared: Declared, wish: Wish) -> Contents:
+    requirements = (wish.deps.file,) if wish.deps.file else requirement_files(files)
     for_tests = any(name != "requirements.txt" for name in requirements)
     extras, groups = _test_parts(declared, wish, search=not for_tests)
     project: Installation = "none"
@@ -179,6 +197,47 @@ def decide(files: Mapping[str, bytes], wish: Wish) -> Contents:
         names=None if unnamed or "" in names else names,
         notes=("the groups under [tool.poetry] are not installed: uv reads [dependency-groups]",) * lacking,
     )  # fmt: skip
+
+
+def _check_set(deps: DependencySet, files: Mapping[str, bytes], *, has_lock: bool) -> None:
+    if deps.locked and not has_lock:
+        message = f"the dependency set '{deps.name}' needs a uv.lock, and there is none in this tree"
+        raise PreconditionError("no-lock", message, hint="uv lock, and commit the file")
+    if deps.file and deps.file not in files:
+        message = f"the file of the dependency set '{deps.name}', {deps.file}, is not in this tree"
+        raise PreconditionError("no-requirements-file", message, hint=f"git add {deps.file}", file=deps.file)
+
+
+def _from_lock_and_set(files: Mapping[str, bytes], declared: Declared, wish: Wish) -> Contents:
+    """What the lock names, with the set over it; or, for a set that leaves the lock, what uv finds instead."""
+    locked = _from_lock(files["uv.lock"], declared, wish)
+    extras = tuple(name for name in declared.extras if name not in locked.without)
+    groups = (*(_default_groups(declared) if locked.default_groups else ()), *locked.groups)
+    own = replace(
+        locked,
+        kind="requirements" if wish.deps.file else "pyproject",
+        requirements=(wish.deps.file,) if wish.deps.file else (),
+        extras=extras if locked.extras is None else locked.extras,
+        groups=tuple(dict.fromkeys(groups)),
+        default_groups=False,
+    )
+    free = _with_set(own, files, declared, wish)
+    return free if wish.deps.leaves_the_lock else replace(locked, then=free)
+
+
+def _with_set(contents: Contents, files: Mapping[str, bytes], declared: Declared, wish: Wish) -> Contents:
+    """Contents that uv resolves together with the set's requirements, and with pytest: added afterwards, it could
+    replace what the set has chosen."""
+    deps = wish.deps
+    if deps.is_own:
+        return contents
+    more = (*deps.requirements, *(("pytest",) if wish.pytest else ()))
+    contents = replace(contents, resolution=deps.resolution, more=more)
+    if not deps.is_lowest:
+        return contents
+    lines = [line for name in contents.requirements for line in files[name].decode("utf-8", "replace").splitlines()]
+    tests = declared.members(contents.extras or (), contents.groups)
+    return replace(contents, lowest=lowest([*more, *lines, *declared.dependencies], tests))
 
 
 def _check(what: str, wanted: tuple[str, ...] | None, there: Iterable[str]) -> None:
@@ -211,11 +270,14 @@ def _from_lock(lock: bytes, declared: Declared, wish: Wish) -> Contents:
 
 
 def _default_brings_pytest(declared: Declared, extras: tuple[str, ...] | None) -> bool:
-    default = declared.uv.get("default-groups", ["dev"])
-    groups = declared.groups if default == "all" else default
     return any(map(is_pytest, declared.dependencies)) or declared.brings_pytest(
-        extras=declared.extras if extras is None else extras, groups=groups
+        extras=declared.extras if extras is None else extras, groups=_default_groups(declared)
     )
+
+
+def _default_groups(declared: Declared) -> tuple[str, ...]:
+    default = declared.uv.get("default-groups", ["dev"])
+    return tuple(declared.groups) if default == "all" else tuple(name for name in default if name in declared.groups)
 
 
 def _conflicting(uv: Mapping[str, Any]) -> tuple[str, ...]:
@@ -237,30 +299,3 @@ def _test_parts(declared: Declared, wish: Wish, *, search: bool) -> tuple[tuple[
     found_extras = tuple(name for name in chosen if name in declared.extras)
     found_groups = tuple(name for name in chosen if name in declared.groups)
     return found_extras if extras is None else extras, found_groups if groups is None else groups
-
-
-def install_arguments(contents: Contents) -> tuple[str, ...]:
-    """What to give to uv to install the contents; empty when there is nothing but pytest.
-
-    Local distributions are always built anew: uv's cache knows a tree by the times of a few of its files, and
-    would hand out a build whose compiled parts a recycled checkout no longer has.
-    """
-    names = contents.names
-    anew = ("--reinstall",) if names is None else _repeated("--reinstall-package", names)
-    extras, groups = _repeated("--extra", contents.extras or ()), _repeated("--group", contents.groups)
-    if contents.kind == "uv-lock":
-        if contents.extras is None:
-            extras = ("--all-extras", *_repeated("--no-extra", contents.without))
-        defaults = () if contents.default_groups else ("--no-default-groups",)
-        # Without --inexact some versions of uv remove what the lock does not name: the seeded pip.
-        return ("sync", "--frozen", "--inexact", *extras, *defaults, *groups, *anew)
-    words = _repeated("-r", contents.requirements)
-    if contents.project == "editable":
-        words += ("-e", f".[{','.join(contents.extras)}]" if contents.extras else ".")
-    elif contents.project == "dependencies":
-        words += ("-r", "pyproject.toml", *extras)
-    return ("pip", "install", *words, *groups, *anew) if words or groups else ()
-
-
-def _repeated(option: str, values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(word for value in values for word in (option, value))

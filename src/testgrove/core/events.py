@@ -12,7 +12,18 @@ import msgspec
 VERSION = 1
 
 Status = Literal["passed", "failed", "error", "skipped", "flaky", "cancelled"]
-Phase = Literal["waiting", "worktree", "environment", "databases", "preflight", "running", "collecting", "parking"]
+Phase = Literal[
+    "waiting",
+    "worktree",
+    "environment",
+    "databases",
+    "setup",
+    "preflight",
+    "processes",
+    "running",
+    "collecting",
+    "parking",
+]
 TestOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
 
 
@@ -27,7 +38,8 @@ class Event(msgspec.Struct, frozen=True, tag_field="type", tag=_snake, kw_only=T
 
 
 class CellInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A cell as planned. key: unique in the run and stable between runs (``unit``, ``unit@main-py3.12``)."""
+    """A cell as planned. key: unique in the run and stable between runs (``unit``, ``unit@main-py3.12+lowest``).
+    deps: its dependency set. versions: of engines, where the settings name several."""
 
     key: str
     suite: str
@@ -35,9 +47,13 @@ class CellInfo(msgspec.Struct, frozen=True, kw_only=True):
     python: str
     worktree: str
     command: str
+    deps: str = ""
+    versions: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class RunStarted(Event, frozen=True, kw_only=True):
+    """seed: of the tests' random order. again: the command that repeats the run."""
+
     version: int = VERSION
     run: str
     project: str
@@ -45,6 +61,8 @@ class RunStarted(Event, frozen=True, kw_only=True):
     jobs: int
     cells: tuple[CellInfo, ...]
     testgrove: str = ""
+    seed: int | None = None
+    again: str = ""
 
 
 class CellPhase(Event, frozen=True, kw_only=True):
@@ -103,6 +121,28 @@ class AttemptFinished(Event, frozen=True, kw_only=True):
     tail: str = ""
 
 
+class ProcessStarted(Event, frozen=True, kw_only=True):
+    """An application process is started for an attempt. log: its output, relative to the run's folder."""
+
+    cell: str
+    attempt: int
+    process: str
+    command: str
+    log: str
+
+
+class ProcessFinished(Event, frozen=True, kw_only=True):
+    """It is gone. ready: seconds until it was ready, or None; reason: how it ended, empty where we ended it; tail: the
+    end of its output, where something is to be explained."""
+
+    cell: str
+    attempt: int
+    process: str
+    ready: float | None = None
+    reason: str = ""
+    tail: str = ""
+
+
 class CellFinished(Event, frozen=True, kw_only=True):
     cell: str
     status: Status
@@ -116,6 +156,13 @@ class Interrupted(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class CoverageMerged(Event, frozen=True, kw_only=True):
+    """total: per cent, over all cells; None where there is none, and note says why."""
+
+    total: float | None = None
+    note: str = ""
+
+
 class RunFinished(Event, frozen=True, kw_only=True):
     duration: float
 
@@ -127,8 +174,11 @@ AnyEvent = Union[  # noqa: UP007 - msgspec reads the union at run time
     TestsCollected,
     TestFinished,
     AttemptFinished,
+    ProcessStarted,
+    ProcessFinished,
     CellFinished,
     Interrupted,
+    CoverageMerged,
     RunFinished,
 ]
 

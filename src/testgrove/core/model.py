@@ -64,7 +64,12 @@ class LeaseKind(enum.StrEnum):
     CHECKOUT = "checkout"  # key: the worktree's path; data: common_dir
     DIRECTORY = "directory"  # key: a directory that is wholly ours
     TRASH = "trash"  # key: a directory that waits for its deletion
+    TEARDOWN = "teardown"  # key: the worktree's path; data: commands, env_file, log
     PROCESSES = "processes"  # key: the mark that our processes carry
+    KEEPER = "keeper"  # key: the folder of a project's servers; data: project, folder, run
+    SERVICE = "service"  # key: the folder of one server under a keeper; data: as KEEPER's
+    KEPT_DATABASE = "kept database"  # key: <folder of a server>#<name>; data: as KEEPER's
+    DATABASE = "database"  # key: where and its name, on a server that is not ours; data: engine, url, how it is known
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,8 @@ class WorktreeSpec:
     """What a user asks for.
 
     ref: branch, remote branch, tag, SHA, or None for a snapshot of the working tree.
-    ports: names of the ports to lease, in order. python: a version request such as ``3.12``, or None.
+    ports: names of the ports to lease, in order. python: a version request such as ``3.12``, or None. deps: the name
+    of a dependency set, or None.
     """
 
     id: WorktreeId
@@ -106,11 +112,16 @@ class WorktreeSpec:
     python: str | None = None
     new_branch: str | None = None
     environment: bool = True
+    deps: str | None = None
 
 
 @dataclass(frozen=True)
 class DatabaseAccess:
-    """How a worktree reaches one of its databases."""
+    """How a worktree reaches one of its databases.
+
+    name: of an SQLite database, its file's whole path; of a Redis, its number. given: the whole URL where the server
+    is somebody else's, and what the user gave says more than the other fields.
+    """
 
     engine: str
     name: str
@@ -119,13 +130,25 @@ class DatabaseAccess:
     user: str
     password: Secret
     socket_dir: str = ""
+    given: Secret | None = None
 
     def url(self, *, redacted: bool = False) -> str:
         """A connection URL; redacted leaves the password out."""
+        if self.given is not None:
+            return _without_password(self.given.reveal()) if redacted else self.given.reveal()
+        if self.engine == "sqlite":
+            return f"sqlite:///{self.name}"
         auth = "" if redacted or not self.password.value else f":{self.password.value}"
         if self.engine == "redis":
-            return f"redis://{auth + '@' if auth else ''}{self.host}:{self.port}/0"
+            # With the user's name: redis-cli does not understand a password alone.
+            return f"redis://{self.user + auth + '@' if auth else ''}{self.host}:{self.port}/0"
         return f"postgresql://{self.user}{auth}@{self.host}:{self.port}/{self.name}"
+
+
+def _without_password(url: str) -> str:
+    from testgrove.core.server_url import without_password  # noqa: PLC0415 - it imports this module
+
+    return without_password(url)
 
 
 @dataclass(frozen=True)

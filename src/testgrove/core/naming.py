@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 PURPOSES = ("test-unit", "test-integration", "test-performance", "test-premerge", "test-migration", "test-matrix")
 # What a worktree's env file carries besides its ports and the project's own values.
-DATABASE_VARIABLES = ("DATABASE_URL", "DATABASE_NAME", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "REDIS_URL")
+DATABASE_VARIABLES = (
+    *("DATABASE_URL", "DATABASE_NAME", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGPASSWORD"),
+    *("REDIS_URL", "SQLITE_URL", "SQLITE_PATH"),
+)
 FIXED_VARIABLES = ("TEST_MODE", "WORKTREE_ID", "COMPOSE_PROJECT_NAME")
 _HASH = 8
 
@@ -32,6 +35,11 @@ def database_name(worktree: WorktreeId, limit: int = 63) -> str:
 def port_variable(name: str) -> str:
     """The variable of a port: ``api`` gives ``API_PORT``."""
     return f"{re.sub('[^A-Za-z0-9]', '_', name).upper()}_PORT"
+
+
+def url_variable(process: str) -> str:
+    """The variable of a process's address: ``api`` gives ``API_URL``."""
+    return f"{re.sub('[^A-Za-z0-9]', '_', process).upper()}_URL"
 
 
 def compose_project_name(worktree: WorktreeId) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from testgrove.core.events import Status
@@ -15,6 +16,7 @@ _PYTEST_EXITS = {
     4: "pytest was called wrongly",
 }
 _NOTHING_COLLECTED = 5
+_SHELL_EXITS = {126: "a command could not be executed", 127: "a command was not found"}
 _PYTEST_COMMAND = re.compile(r"(^|[\s/;&|(])(pytest|py\.test)([\s;&|)]|$)|-m\s+pytest\b|-mpytest\b")
 
 
@@ -91,6 +93,13 @@ def judge_junit(counts: Counter[str], status: Status, reason: str) -> tuple[Stat
     return status, reason
 
 
+def judge_processes(ended: Sequence[str], status: Status, reason: str) -> tuple[Status, str]:
+    """What it makes of a status that application processes ended while the suite ran."""
+    if not ended or status == "cancelled":
+        return status, reason
+    return "error", "; ".join([*(f"{each} while the suite ran" for each in ended), *filter(None, [reason])])
+
+
 def _ended_badly(ending: Ending, facts: SessionFacts) -> str:
     where = f" in {facts.running}" if facts.running else ""
     if ending.lost:
@@ -103,6 +112,8 @@ def _ended_badly(ending: Ending, facts: SessionFacts) -> str:
 
 
 def _judge_unreported(ending: Ending, *, pytest: bool) -> tuple[Status, str]:
+    if ending.exit_code in _SHELL_EXITS:
+        return "error", f"{_SHELL_EXITS[ending.exit_code]} (exit status {ending.exit_code})"
     if pytest and ending.exit_code == 0:
         return "error", (
             "pytest did not run, or ran without testgrove's plugin (python -I, or an environment that drops "
@@ -128,6 +139,8 @@ def _judge_session(ending: Ending, facts: SessionFacts) -> tuple[Status, str]:
         return "error", "nothing was selected: no test ran"
     if code in _PYTEST_EXITS:
         return ("failed" if code == 2 and bad else "error"), _PYTEST_EXITS[code]
+    if code in _SHELL_EXITS and not bad:
+        return "error", f"{_SHELL_EXITS[code]} (exit status {code})"
     if code != 0:
         return "failed", "" if bad else f"pytest ended with exit status {code} though no test failed"
     if bad:

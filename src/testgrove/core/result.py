@@ -16,8 +16,11 @@ from testgrove.core.events import (
     CellFinished,
     CellInfo,
     CellPhase,
+    CoverageMerged,
     Interrupted,
     Phase,
+    ProcessFinished,
+    ProcessStarted,
     RunFinished,
     RunStarted,
     Status,
@@ -61,6 +64,20 @@ class AttemptResult(msgspec.Struct, kw_only=True):
         return sum(test.outcome in outcomes for test in self.tests)
 
 
+class ProcessResult(msgspec.Struct, kw_only=True):
+    """An application process of one attempt. ended is None while it lives, or when the log ends."""
+
+    name: str
+    attempt: int
+    command: str
+    log: str
+    started: float
+    ended: float | None = None
+    ready: float | None = None
+    reason: str = ""
+    tail: str = ""
+
+
 class PhaseSpan(msgspec.Struct, kw_only=True):
     """One phase of a cell; end is None while it lasts, or when the log ends in it."""
 
@@ -78,6 +95,7 @@ class CellResult(msgspec.Struct, kw_only=True):
     finished: float | None = None
     phases: list[PhaseSpan] = msgspec.field(default_factory=list)
     attempts: list[AttemptResult] = msgspec.field(default_factory=list)
+    processes: list[ProcessResult] = msgspec.field(default_factory=list)
 
     @property
     def last(self) -> AttemptResult | None:
@@ -91,13 +109,17 @@ class CellResult(msgspec.Struct, kw_only=True):
 
 
 class RunResult(msgspec.Struct, kw_only=True):
-    """What a log says. complete: the log ends with RunFinished."""
+    """What a log says. complete: the log ends with RunFinished. coverage: per cent, over all cells."""
 
     run: str = ""
     project: str = ""
     header: str = ""
     testgrove: str = ""
     jobs: int = 0
+    seed: int | None = None
+    again: str = ""
+    coverage: float | None = None
+    coverage_note: str = ""
     started: float = 0.0
     ended: float = 0.0
     complete: bool = False
@@ -135,6 +157,8 @@ class Fold:
                 self._start(event)
             case Interrupted():
                 self.result.interrupted = event.reason
+            case CoverageMerged():
+                self.result.coverage, self.result.coverage_note = event.total, event.note
             case RunFinished():
                 self.result.complete = True
             case _:
@@ -144,6 +168,7 @@ class Fold:
         result = self.result
         result.run, result.project, result.header = event.run, event.project, event.header
         result.testgrove, result.jobs, result.started = event.testgrove, event.jobs, event.t
+        result.seed, result.again = event.seed, event.again
         result.cells = {info.key: CellResult(info=info) for info in event.cells}
 
     def _apply_to_cell(self, cell: CellResult, event: AnyEvent) -> None:
@@ -187,6 +212,8 @@ class Fold:
                 )
                 attempt.duration, attempt.cpu, attempt.tail = event.duration, event.cpu, event.tail
                 attempt.survivors = event.survivors
+            case ProcessStarted() | ProcessFinished():
+                self._apply_to_process(cell, event)
             case CellFinished():
                 self._close_phase(cell, event.t)
                 cell.status, cell.reason, cell.hint, cell.finished = (
@@ -195,6 +222,24 @@ class Fold:
                     event.hint,
                     event.t,
                 )
+
+    @staticmethod
+    def _apply_to_process(cell: CellResult, event: ProcessStarted | ProcessFinished) -> None:
+        if isinstance(event, ProcessStarted):
+            cell.processes.append(
+                ProcessResult(
+                    name=event.process,
+                    attempt=event.attempt,
+                    command=event.command,
+                    log=event.log,
+                    started=event.t,
+                )
+            )
+            return
+        for process in cell.processes:
+            if (process.name, process.attempt) == (event.process, event.attempt):
+                process.ended, process.ready = event.t, event.ready
+                process.reason, process.tail = event.reason, event.tail
 
     @staticmethod
     def _close_phase(cell: CellResult, t: float) -> None:

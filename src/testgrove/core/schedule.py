@@ -10,7 +10,7 @@ UNKNOWN_PERCENTILE = 0.9
 
 
 class Schedule:
-    """Longest first by recorded seconds; an unknown duration counts as the 90th percentile of the known ones.
+    """Longest first by recorded seconds, exclusive cells last; an unknown duration counts as the 90th percentile.
 
     For independent cells the longest remaining path is the cell itself.
     """
@@ -19,7 +19,8 @@ class Schedule:
         known = sorted(durations[cell.key] for cell in cells if cell.key in durations)
         unknown = known[int(UNKNOWN_PERCENTILE * (len(known) - 1))] if known else 0.0
         # sorted() is stable: cells that are alike keep the order in which the user named them.
-        self._waiting = sorted(cells, key=lambda cell: -durations.get(cell.key, unknown))
+        # What must run alone comes last: waiting for its turn, it would keep the others from theirs.
+        self._waiting = sorted(cells, key=lambda cell: (cell.settings.exclusive, -durations.get(cell.key, unknown)))
         self._free = slots
         self._running: set[str] = set()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from testgrove.core.config import Settings, Suite
+from testgrove.core.plan import purpose_of
+from testgrove.core.settings import Settings, Suite
 
 KNOWN_FOLDERS = ("unit", "integration", "migration", "migrations", "performance", "e2e")
 _TEST_FILE = re.compile(r"(test_[^/]*|[^/]*_test)\.py")
@@ -23,7 +24,7 @@ def find_suites(settings: Settings, files: Iterable[str]) -> dict[str, Suite]:
     if not tests:
         return {}
     found = {part for path in tests if (part := _known_folder(path))}
-    services = tuple(settings.services.named())
+    services = settings.services.engines
     if len(found) > 1 and all(_known_folder(path) for path in tests):
         return {name: _suite(f"tests/{name}", services) for name in KNOWN_FOLDERS if name in found}
     return {"tests": _suite("", services)}
@@ -37,3 +38,11 @@ def _known_folder(path: str) -> str:
 
 def _suite(folder: str, services: tuple[str, ...]) -> Suite:
     return Suite(command=f"pytest {folder}".rstrip(), services=services, ports=True)
+
+
+def engines_for(settings: Settings, purpose: str) -> tuple[str, ...]:
+    """The engines that a worktree of some purpose gets databases of: what the suites of that purpose ask for; where
+    there are none, all that the project declares."""
+    suites = {name: suite for name, suite in settings.suites.items() if purpose_of(name, suite) == purpose}
+    asked = {engine for suite in suites.values() for engine in suite.services}
+    return tuple(engine for engine in settings.services.engines if not suites or engine in asked)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from testgrove.core.config import Settings, expand_env, references
+from testgrove.core.config import expand_env
 from testgrove.core.model import DatabaseAccess, WorktreeId
-from testgrove.core.naming import DATABASE_VARIABLES, compose_project_name, port_variable
+from testgrove.core.naming import DATABASE_VARIABLES, compose_project_name, port_variable, url_variable
+from testgrove.core.readiness import base_url
+from testgrove.core.references import references
+from testgrove.core.settings import Settings
 
 
 def variables(
@@ -15,10 +18,12 @@ def variables(
     ports: Mapping[str, int],
     databases: Mapping[str, DatabaseAccess],
     settings: Settings,
+    reached: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """All values, in the order of the file. Raises UsageError when a configured value refers to nothing.
 
-    One that refers to a port or a database that this worktree does not have is left out.
+    reached: how further databases are reached, as variables (DATABASE_VARIABLES). A configured value that
+    refers to a port or a database that this worktree does not have is left out, and so is a process's URL.
     """
     values: dict[str, str] = {}
     if postgres := databases.get("postgres"):
@@ -28,10 +33,18 @@ def variables(
             "PGHOST": postgres.host,
             "PGPORT": str(postgres.port),
             "PGUSER": postgres.user,
-            "PGPASSWORD": postgres.password.reveal(),
         }
+        if postgres.name != postgres.user:  # else it is what clients assume
+            values["PGDATABASE"] = postgres.name
+        if postgres.password.reveal():  # somebody's own server may ask for none
+            values["PGPASSWORD"] = postgres.password.reveal()
     if redis := databases.get("redis"):
         values["REDIS_URL"] = redis.url()
+    if sqlite := databases.get("sqlite"):
+        if postgres is None:
+            values["DATABASE_URL"] = sqlite.url()
+        values |= {"SQLITE_URL": sqlite.url(), "SQLITE_PATH": sqlite.name}
+    values |= reached or {}
     values |= {port_variable(name): str(port) for name, port in ports.items()}
     values |= {
         "TEST_MODE": "true",
@@ -39,8 +52,19 @@ def variables(
         "COMPOSE_PROJECT_NAME": compose_project_name(worktree),
     }
     possible = {port_variable(name) for name in settings.ports.names} | set(DATABASE_VARIABLES)
-    configured = _without(settings.env, absent=possible - values.keys())
-    return values | expand_env(configured, values, source="[tool.testgrove.env] '")
+    kept = _without(configured(settings), absent=possible - values.keys())
+    return values | expand_env(kept, values, source="[tool.testgrove.env] '")
+
+
+def configured(settings: Settings) -> dict[str, str]:
+    """The variables that the settings ask for, with the references in them."""
+    return _urls(settings) | settings.env
+
+
+def _urls(settings: Settings) -> dict[str, str]:
+    """The addresses of the processes that have one, with the references in them."""
+    urls = ((name, base_url(process.ready)) for name, process in settings.processes.items())
+    return {url_variable(name): url for name, url in urls if url}
 
 
 def _without(configured: Mapping[str, str], absent: set[str]) -> dict[str, str]:

@@ -25,13 +25,14 @@ from testgrove.reports.figures import (
     python_of,
     run_status,
 )
+from testgrove.reports.matrix import matrix
 from testgrove.reports.timeline import Timeline, timeline
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from jinja2.bccache import Bucket
 
-    from testgrove.core.result import AttemptResult, CellResult, RunResult, TestResult
+    from testgrove.core.result import AttemptResult, CellResult, ProcessResult, RunResult, TestResult
 
 LONG_TEXT = 20_000  # characters shown of one traceback or one output
 LONG_TAIL = 8_000
@@ -56,6 +57,7 @@ class Row:
     log: str
     failing: list[TestResult]
     flaky: list[str]
+    processes: list[tuple[ProcessResult, str]]
 
 
 def render(result: RunResult, *, compiled: Path | None = None) -> str:
@@ -115,6 +117,7 @@ def _content(result: RunResult) -> dict[str, Any]:
         "total_tests": sum(tests.values()),
         "started": wording.utc(result.started)[:19].replace("T", " "),
         "timeline": _timeline(result),
+        "matrix": matrix(result),
         "problems": [row for row in rows if row.word in ("failed", "error") or row.failing],
         "failed_in": Counter(nodeid for row in rows for nodeid in {test.nodeid for test in row.failing}),
         "shown_failures": SHOWN_FAILURES,
@@ -155,7 +158,14 @@ def _row(result: RunResult, number: int, cell: CellResult) -> Row:
         log=link(cell.last.log) if cell.last else "",
         failing=failures(cell.last),
         flaky=flaky_tests(cell),
+        processes=[(process, link(process.log)) for process in _last_processes(cell)],
     )
+
+
+def _last_processes(cell: CellResult) -> list[ProcessResult]:
+    """Those of the newest attempt that had some."""
+    newest = max((process.attempt for process in cell.processes), default=0)
+    return [process for process in cell.processes if process.attempt == newest]
 
 
 def _timeline(result: RunResult) -> Timeline | None:

@@ -54,10 +54,13 @@ def _suite(result: RunResult, cell: CellResult) -> Element:
             "suite": cell.info.suite,
             "ref": cell.info.ref,
             "python": python_of(cell),
+            "deps": cell.info.deps,
+            **cell.info.versions,
             "worktree": cell.info.worktree,
             "commit": last.commit if last else "",
             "attempt": str(len(cell.attempts)),
             "status": cell.status or "unfinished",
+            **({} if result.seed is None else {"random_seed": str(result.seed)}),
             "command": last.command if last else cell.info.command,
         },
     )

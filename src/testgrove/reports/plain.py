@@ -62,9 +62,13 @@ class PlainView:
                 why = f" after {earlier.status}: {flat(earlier.reason)}".removesuffix(": ") if earlier.status else ""
                 self._say(f"{key}: attempt {attempt.number}{why}")
             said.attempts += 1
+        self._progress(cell)
         if cell.status is not None and not said.finished:
             said.finished = True
             self._say(f"{key}: {ending(cell, now)}")
+
+    def _progress(self, cell: CellResult) -> None:
+        """What there is to say between a cell's beginning and its end: here nothing."""
 
     def _say(self, line: str) -> None:
         if self._gone:

@@ -19,7 +19,7 @@ from testgrove.reports.figures import (
 from testgrove.reports.wording import utc
 
 if TYPE_CHECKING:
-    from testgrove.core.result import AttemptResult, CellResult, PhaseSpan, RunResult, TestResult
+    from testgrove.core.result import AttemptResult, CellResult, PhaseSpan, ProcessResult, RunResult, TestResult
 
 SCHEMA_VERSION = 1
 
@@ -32,6 +32,8 @@ def report(result: RunResult) -> dict[str, Any]:
         "run": result.run,
         "project": result.project,
         "header": result.header,
+        "seed": result.seed,
+        "again": result.again,
         "testgrove": result.testgrove,
         "started": utc(result.started) or None,
         "ended": utc(result.ended) or None,
@@ -41,6 +43,8 @@ def report(result: RunResult) -> dict[str, Any]:
         "exit_status": result.exit_status,
         "complete": result.complete,
         "interrupted": result.interrupted,
+        "coverage": None if result.coverage is None else round(result.coverage, 2),
+        "coverage_note": result.coverage_note,
         "summary": {
             "cells": {"total": len(result.cells), **cells},
             "tests": {"total": sum(tests.values()), **tests},
@@ -62,6 +66,8 @@ def _cell(result: RunResult, cell: CellResult) -> dict[str, Any]:
         "suite": info.suite,
         "ref": info.ref,
         "python": info.python,
+        "deps": info.deps,
+        "versions": info.versions,
         "worktree": info.worktree,
         "command": info.command,
         "status": cell.status,
@@ -73,6 +79,7 @@ def _cell(result: RunResult, cell: CellResult) -> dict[str, Any]:
         "flaky_tests": flaky_tests(cell),
         "phases": [_phase(result, cell, span) for span in cell.phases],
         "attempts": [_attempt(result, attempt) for attempt in cell.attempts],
+        "processes": [_process(process) for process in cell.processes],
     }
 
 
@@ -104,6 +111,20 @@ def _attempt(result: RunResult, attempt: AttemptResult) -> dict[str, Any]:
         "selected": attempt.selected,
         "deselected": attempt.deselected,
         "tests": [_test(test) for test in attempt.tests],
+    }
+
+
+def _process(process: ProcessResult) -> dict[str, Any]:
+    """An application process. ready: seconds until it was; reason: how it ended, empty where testgrove ended it."""
+    return {
+        "name": process.name,
+        "attempt": process.attempt,
+        "started": utc(process.started) or None,
+        "ready": None if process.ready is None else _seconds(process.ready),
+        "command": process.command,
+        "log": process.log,
+        "reason": process.reason,
+        "tail": process.tail,
     }
 
 

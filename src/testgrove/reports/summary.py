@@ -13,6 +13,7 @@ from testgrove.reports.figures import (
     flaky_tests,
     run_status,
 )
+from testgrove.reports.matrix import matrix, table
 from testgrove.reports.wording import clean, counted, flat, number, one_line, seconds
 
 if TYPE_CHECKING:
@@ -47,7 +48,15 @@ def summary(result: RunResult, *, folder: str = "", color: bool = False) -> str:
     lines = _gathered([_not_run(cell) for cell in cells if cell.status in NOT_RUN and not all_skipped(cell)])
     for cell in cells:
         lines += _gathered([list(_cell(cell, folder))])
+    if color and (found := matrix(result)):
+        lines += [*((line, "") for line in table(found)), ("", "")]  # where a terminal shows it, not in plain lines
     lines += _totals(result)
+    if result.seed is not None and result.again:
+        lines.append((f"again in this order: {flat(result.again)}", ""))
+    if result.coverage is not None:
+        lines.append((f"coverage: {result.coverage:.1f} %", ""))
+    elif result.coverage_note:
+        lines.append((f"coverage: none: {flat(result.coverage_note)}", STYLES["error"]))
     if folder:
         lines.append((f"reports: {flat(folder)}", ""))
     if color:

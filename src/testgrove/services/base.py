@@ -102,19 +102,23 @@ class Host(Protocol):
         """Run one of the server's own tools there, as the server would run."""
 
 
-class Server(Protocol):
-    """A running server of some engine."""
-
-    endpoint: Endpoint
-
-    def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
-        """Make an isolated database. owner: who holds it, kept with the database as its owner mark."""
+class Holding(Protocol):
+    """What takes a database away again."""
 
     def drop_database(self, name: str) -> None:
         """Take it away, with whatever its role has made beside it; nothing to do when it is gone."""
 
     def stop(self) -> None:
-        """End the server; its data is thrown away. A second call does nothing."""
+        """End the server, if it is ours; its data is thrown away. A second call does nothing."""
+
+
+class Server(Holding, Protocol):
+    """A running server of some engine, which its user owns."""
+
+    endpoint: Endpoint
+
+    def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
+        """Make an isolated database. owner: who holds it, kept with the database as its owner mark."""
 
 
 def generate_password() -> Secret:

@@ -142,7 +142,7 @@ def find_redis(
 
 def _postgres_in(bindir: Path, top: Path, source: str) -> PostgresBinaries | None:
     programs = [bindir / name for name in ("postgres", "initdb")]
-    if not all(program.is_file() and os.access(program, os.X_OK) for program in programs):
+    if not all(_is_program(program) for program in programs):
         return None
     with programs[0].open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as binary:
         match = _VERSION.search(binary)
@@ -177,7 +177,7 @@ def _extension_error(matching: Sequence[PostgresBinaries], extensions: Iterable[
 
 
 def _redis_at(launcher: Launcher, file: Path, source: str) -> RedisBinary | None:
-    if not (file.is_file() and os.access(file, os.X_OK)):
+    if not _is_program(file):
         return None
     try:
         said = launcher.run((str(file), "--version"), cwd=Path("/"), env={"LC_ALL": "C"}, timeout=20)
@@ -204,7 +204,12 @@ def _on_path(names: Sequence[str], path: str | None) -> list[Path]:
     """The folders in which a PATH's programs really lie."""
     folders = (os.environ.get("PATH", "") if path is None else path).split(os.pathsep)
     files = [Path(folder, name) for folder in folders if folder for name in names]
-    return [file.resolve().parent for file in files if file.is_file()]
+    return [file.resolve().parent for file in files if _is_program(file)]
+
+
+def _is_program(file: Path) -> bool:
+    # In this order: is_file() raises for what lies in a folder that is closed to us, such as another user's on PATH.
+    return os.access(file, os.X_OK) and file.is_file()
 
 
 def _unique(folders: Iterable[Path]) -> list[Path]:

@@ -226,17 +226,17 @@ class PostgresServer:
         database = sql.MAINTENANCE if self._rest.done() else _maintenance(self.template)
         with sql.connect(self.endpoint, database) as admin:
             sql.create_database(admin, self.endpoint, access, self.template, owner)
-        self._settle()  # psql -l and createdb connect to the database postgres
+        self.settle()  # psql -l and createdb connect to the database postgres
         return access
 
     def drop_database(self, name: str) -> None:
         """Drop the role of that name and every database it owns; wait for clients that are about to leave."""
-        self._settle()
+        self.settle()
         with sql.connect(self.endpoint) as admin:
             sql.drop_role_and_databases(admin, name)
 
-    def _settle(self) -> None:
-        """Wait until the template is wholly unpacked."""
+    def settle(self) -> None:
+        """Wait until the template is wholly unpacked, the database ``postgres`` included."""
         with explained("unpack the template for", self.endpoint.socket_dir):
             self._rest.result()
 

@@ -26,7 +26,7 @@ MAINTENANCE = "postgres"  # the database that administration connects to, like p
 DRIVER_HINT = "pip install 'testgrove[postgres]'"
 NAME_LIMIT = 63  # bytes
 _PATIENCE = 2.0  # seconds for clients that are about to leave
-_PAUSE = 0.001
+_PAUSE = 0.0003
 
 
 def load_driver() -> None:
@@ -39,8 +39,9 @@ def load_driver() -> None:
         ) from error
 
 
-def connect(endpoint: Endpoint, database: str = MAINTENANCE) -> Connection[Any]:
-    """A connection in autocommit, through the socket. Raises UnavailableError."""
+def connect(endpoint: Endpoint, database: str = MAINTENANCE, application: str = "") -> Connection[Any]:
+    """A connection in autocommit, through the socket. application: the name it is seen under. Raises
+    UnavailableError."""
     import psycopg  # noqa: PLC0415 - heavy, and an extra
 
     with reported(f"connect to the database {database}"):
@@ -52,6 +53,7 @@ def connect(endpoint: Endpoint, database: str = MAINTENANCE) -> Connection[Any]:
             dbname=database,
             autocommit=True,
             connect_timeout=10,
+            application_name=application,
         )
 
 
@@ -88,13 +90,13 @@ def create_database(
     with reported(f"create the database {access.name}"):
         try:
             verifier = sql.Literal(scram_verifier(access.password))
-            _run(admin, "CREATE ROLE {} LOGIN CREATEDB PASSWORD {}", access.user, verifier)
+            run(admin, "CREATE ROLE {} LOGIN CREATEDB PASSWORD {}", access.user, verifier)
         except errors.DuplicateObject as error:
             raise PreconditionError("database-exists", f"the database {access.name} is there already") from error
         try:
             _clone(admin, access, template.database, owner)
             _hand_over(endpoint, access, template.role)
-            _copy_settings(admin, access, template)
+            copy_settings(admin, template.database, access.name, role=template.role, to_role=access.user)
         except BaseException as error:
             try:
                 drop_role_and_databases(admin, access.user)
@@ -108,9 +110,9 @@ def _clone(admin: Connection[Any], access: DatabaseAccess, template: str, owner:
 
     # FILE_COPY: 20 ms where WAL_LOG takes 100, with durability off and the data in memory.
     strategy = sql.SQL(" STRATEGY FILE_COPY" if admin.info.server_version >= 150000 else "")
-    _run(admin, "CREATE DATABASE {} OWNER {} TEMPLATE {}{}", access.name, access.user, template, strategy)
-    _run(admin, "REVOKE ALL ON DATABASE {} FROM PUBLIC", access.name)
-    _run(admin, "COMMENT ON DATABASE {} IS {}", access.name, sql.Literal(f"testgrove: {owner}"))
+    run(admin, "CREATE DATABASE {} OWNER {} TEMPLATE {}{}", access.name, access.user, template, strategy)
+    run(admin, "REVOKE ALL ON DATABASE {} FROM PUBLIC", access.name)
+    run(admin, "COMMENT ON DATABASE {} IS {}", access.name, sql.Literal(f"testgrove: {owner}"))
 
 
 def _hand_over(endpoint: Endpoint, access: DatabaseAccess, role: str) -> None:
@@ -121,10 +123,10 @@ def _hand_over(endpoint: Endpoint, access: DatabaseAccess, role: str) -> None:
     """
     if role:
         with connect(endpoint, access.name) as clone:
-            _run(clone, "REASSIGN OWNED BY {} TO {}", role, access.user)
+            run(clone, "REASSIGN OWNED BY {} TO {}", role, access.user)
 
 
-def _copy_settings(admin: Connection[Any], access: DatabaseAccess, template: Template) -> None:
+def copy_settings(admin: Connection[Any], database: str, clone: str, *, role: str = "", to_role: str = "") -> None:
     """ALTER DATABASE … SET and ALTER ROLE … SET are not cloned; a migration may have done either."""
     from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
@@ -133,7 +135,7 @@ def _copy_settings(admin: Connection[Any], access: DatabaseAccess, template: Tem
         " LEFT JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole"
         " WHERE (d.datname = %s OR s.setdatabase = 0) AND (r.rolname = %s OR s.setrole = 0)"
         " AND NOT (s.setdatabase = 0 AND s.setrole = 0)",
-        (template.database, template.role),
+        (database, role),
     ).fetchall()
     for of_database, of_role, setting in found:
         text, _, value = setting.partition("=")
@@ -141,12 +143,12 @@ def _copy_settings(admin: Connection[Any], access: DatabaseAccess, template: Tem
         admin.execute("SELECT set_config(%s, %s, false)", (text, value))
         # FROM CURRENT: only the server knows which settings are lists.
         if of_role and of_database:
-            _run(admin, "ALTER ROLE {} IN DATABASE {} SET {} FROM CURRENT", access.user, access.name, name)
+            run(admin, "ALTER ROLE {} IN DATABASE {} SET {} FROM CURRENT", to_role, clone, name)
         elif of_role:
-            _run(admin, "ALTER ROLE {} SET {} FROM CURRENT", access.user, name)
+            run(admin, "ALTER ROLE {} SET {} FROM CURRENT", to_role, name)
         else:
-            _run(admin, "ALTER DATABASE {} SET {} FROM CURRENT", access.name, name)
-        _run(admin, "RESET {}", name)
+            run(admin, "ALTER DATABASE {} SET {} FROM CURRENT", clone, name)
+        run(admin, "RESET {}", name)
 
 
 def drop_role_and_databases(admin: Connection[Any], role: str) -> None:
@@ -162,12 +164,12 @@ def drop_role_and_databases(admin: Connection[Any], role: str) -> None:
         ).fetchall()
         for name, is_template in owned:
             if is_template:
-                _run(admin, "ALTER DATABASE {} IS_TEMPLATE false", name)
+                run(admin, "ALTER DATABASE {} IS_TEMPLATE false", name)
             # DROP waits in steps of 100 ms for a client that is just leaving; this does not.
             force = sql.SQL("" if wait_until_left(admin, name, _PATIENCE) else " WITH (FORCE)")
-            _run(admin, "DROP DATABASE IF EXISTS {}{}", name, force)
-        _run(admin, "DROP OWNED BY {}", role)
-        _run(admin, "DROP ROLE {}", role)
+            run(admin, "DROP DATABASE IF EXISTS {}{}", name, force)
+        run(admin, "DROP OWNED BY {}", role)
+        run(admin, "DROP ROLE {}", role)
 
 
 def wait_until_left(admin: Connection[Any], database: str, timeout: float) -> bool:
@@ -185,7 +187,7 @@ def add_extensions(endpoint: Endpoint, names: tuple[str, ...]) -> None:
     if names:
         with reported(f"create the extensions {', '.join(names)}"), connect(endpoint, "template1") as template1:
             for name in names:
-                _run(template1, "CREATE EXTENSION IF NOT EXISTS {} CASCADE", name)
+                run(template1, "CREATE EXTENSION IF NOT EXISTS {} CASCADE", name)
 
 
 def lower_password_cost(endpoint: Endpoint) -> None:
@@ -193,14 +195,14 @@ def lower_password_cost(endpoint: Endpoint) -> None:
     from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
     with reported("set the superuser's password"), connect(endpoint) as admin:
-        _run(admin, "ALTER ROLE {} PASSWORD {}", endpoint.user, sql.Literal(scram_verifier(endpoint.password)))
+        run(admin, "ALTER ROLE {} PASSWORD {}", endpoint.user, sql.Literal(scram_verifier(endpoint.password)))
 
 
 def own_public_schema(endpoint: Endpoint, access: DatabaseAccess) -> None:
     """Up to version 14 the schema public is the superuser's; from 15 on it is the database's owner's."""
     with connect(endpoint, access.name) as admin:
         if admin.info.server_version < 150000:
-            _run(admin, "ALTER SCHEMA public OWNER TO {}", access.user)
+            run(admin, "ALTER SCHEMA public OWNER TO {}", access.user)
 
 
 def seal(endpoint: Endpoint, access: DatabaseAccess, name: str) -> str:
@@ -208,19 +210,19 @@ def seal(endpoint: Endpoint, access: DatabaseAccess, name: str) -> str:
     note = ""
     with reported(f"seal the template {name}"), connect(endpoint) as admin:
         if not wait_until_left(admin, access.name, _PATIENCE):
-            note = _end_clients(admin, access.name)
+            note = end_clients(admin, access.name)
         with connect(endpoint, access.name) as database:
             database.execute("ANALYZE")
-        _run(admin, "ALTER DATABASE {} ALLOW_CONNECTIONS false IS_TEMPLATE true", access.name)
-        _run(admin, "ALTER DATABASE {} OWNER TO {}", access.name, endpoint.user)
-        _run(admin, "ALTER ROLE {} NOLOGIN PASSWORD NULL", access.user)
+        run(admin, "ALTER DATABASE {} ALLOW_CONNECTIONS false IS_TEMPLATE true", access.name)
+        run(admin, "ALTER DATABASE {} OWNER TO {}", access.name, endpoint.user)
+        run(admin, "ALTER ROLE {} NOLOGIN PASSWORD NULL", access.user)
         if not wait_until_left(admin, access.name, _PATIENCE):
-            _end_clients(admin, access.name)
-        _run(admin, "ALTER DATABASE {} RENAME TO {}", access.name, name)
+            end_clients(admin, access.name)
+        run(admin, "ALTER DATABASE {} RENAME TO {}", access.name, name)
     return note
 
 
-def _end_clients(admin: Connection[Any], database: str) -> str:
+def end_clients(admin: Connection[Any], database: str) -> str:
     ended = admin.execute(
         "SELECT pg_terminate_backend(pid), coalesce(nullif(application_name, ''), 'a client'), state"
         " FROM pg_stat_activity WHERE datname = %s",
@@ -246,7 +248,7 @@ def scram_verifier(password: Secret) -> str:
     return f"SCRAM-SHA-256$1:{encoded[0]}${encoded[1]}:{encoded[2]}"
 
 
-def _run(connection: Connection[Any], statement: LiteralString, *parts: str | Composable) -> None:
+def run(connection: Connection[Any], statement: LiteralString, *parts: str | Composable) -> None:
     """Execute a statement whose ``{}`` are names, or what else is given."""
     from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 

@@ -102,15 +102,15 @@ class RedisServer:
         Raises PreconditionError (``port-taken``, ``socket-path-too-long``), UsageError (``invalid-setting``),
         UnavailableError (``server-died``, ``server-not-ready``).
         """
-        path, configuration = directory / "redis.sock", directory / "redis.conf"
+        path, file = directory / "redis.sock", directory / "redis.conf"
         check_socket(path)
-        text = _configuration(path, port, password, directory, settings or {})
+        text = configuration(path, port, password, directory, settings or {})
         endpoint = Endpoint("redis", binary.version, _LOOPBACK, port, "default", password, str(directory))
-        with explained("write", configuration):
-            configuration.touch(mode=0o600)  # the password stands in it
-            configuration.write_text(text)
+        with explained("write", file):
+            file.touch(mode=0o600)  # the password stands in it
+            file.write_text(text)
         host = EmbeddedHost(launcher, ours=(), copies=directory, identity=ITSELF)
-        program = RedisProgram(binary, configuration, path, endpoint)
+        program = RedisProgram(binary, file, path, endpoint)
         return cls(endpoint, host.start(program, directory=directory))
 
     def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
@@ -137,7 +137,9 @@ class RedisServer:
             self._process = None
 
 
-def _configuration(path: Path, port: int, password: Secret, directory: Path, overrides: Mapping[str, str]) -> str:
+def configuration(path: Path | None, port: int, password: Secret, directory: Path, overrides: Mapping[str, str]) -> str:
+    """The text of a configuration file. path: of a Unix socket, if there is to be one. Raises UsageError
+    (``invalid-setting``)."""
     for name, value in overrides.items():
         if name in _OURS or not re.fullmatch(r"[a-z][a-z0-9-]*", name) or "\n" in value:
             why = "testgrove sets it itself" if name in _OURS else "it is not a setting's name"
@@ -145,8 +147,7 @@ def _configuration(path: Path, port: int, password: Secret, directory: Path, ove
     ours = {
         "bind": _LOOPBACK,
         "port": str(port),
-        "unixsocket": str(path),
-        "unixsocketperm": "700",
+        **({"unixsocket": str(path), "unixsocketperm": "700"} if path else {}),
         "requirepass": password.reveal(),
         "daemonize": "no",
         "dir": str(directory),

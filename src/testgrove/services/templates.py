@@ -20,9 +20,10 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from testgrove.core.model import Secret
-from testgrove.errors import TestgroveError, UnavailableError
+from testgrove.errors import UnavailableError
 from testgrove.services import postgres_sql as sql
 from testgrove.services.archive import pack, read_manifest
+from testgrove.services.failures import Failures
 from testgrove.services.postgres import (
     ENCODING,
     LOCALE,
@@ -75,7 +76,7 @@ class TemplateCache:
         self._work = work
         self._extensions = extensions
         self._settings = dict(settings or {})
-        self._failures: dict[str, tuple[float, TestgroveError]] = {}
+        self._failures = Failures()
 
     def ensure(
         self,
@@ -119,15 +120,9 @@ class TemplateCache:
         with self._locks.hold(_lock(name), what=what, timeout=timeout, on_wait=on_wait):
             if template := self._cached(name):
                 return template
-            ended, failure = self._failures.get(name, (0.0, None))
-            if failure and ended >= began:
-                raise type(failure)(failure.code, failure.message, hint=failure.hint, **failure.details)
-            self._remove_leftovers(name)
-            try:
+            with self._failures.remembered(name, began):
+                self._remove_leftovers(name)
                 return self._make(name, make)
-            except TestgroveError as error:
-                self._failures[name] = (time.monotonic(), error)
-                raise
 
     def _cached(self, name: str) -> Template | None:
         path = self._archive(name)
@@ -162,7 +157,7 @@ class TemplateCache:
     def _migrate(
         self, fingerprint: str, build: Callable[[DatabaseAccess], object], work: Path, port: int
     ) -> tuple[Path, Template]:
-        base = self._base()
+        base = self.base()
         server = PostgresServer.start(
             base,
             binaries=self._binaries,
@@ -188,7 +183,7 @@ class TemplateCache:
         path = self._archive(fingerprint)
         return work / "data", Template(path, name, access.user, base.password, last, note)
 
-    def _base(self) -> Template:
+    def base(self) -> Template:
         """The cluster that initdb makes, which templates are built on."""
         mark = f"{self._binaries.build}\n{ENCODING}\n{LOCALE}"
         name = f"base-{blake2b(mark.encode(), digest_size=8).hexdigest()}"

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -30,7 +30,7 @@ class EnvironmentRecord:
     python: its full version. interpreter: the executable behind it. prefix: where it stands. settings: its
     pyvenv.cfg. distributions: those built from the tree. editable: nothing was built into the tree (built:
     those files) or copied out of it, so the tree's code is what runs. seal: a signature of what is installed.
-    notes: for the user.
+    notes: for the user. deps: the name of the dependency set, empty for the project's own choice.
     """
 
     fingerprint: str
@@ -44,6 +44,7 @@ class EnvironmentRecord:
     built: tuple[str, ...]
     seal: str
     notes: tuple[str, ...] = ()
+    deps: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For json.dumps, and from_json()."""
@@ -67,6 +68,31 @@ def check(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> str |
     Takes a few ms and runs nothing.
     """
     return next(_problems(tree, plan, record), None)
+
+
+def outdated(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> str | None:
+    """None when the environment of a tree that somebody lives in may stay as it is, else why it must be built anew.
+
+    Another one of the same Python, or other packages, are its user's wish.
+    """
+    if not (tree / FOLDER / "pyvenv.cfg").is_file() or not os.access(tree / FOLDER / "bin/python", os.X_OK):
+        return "it was gone"
+    if record.fingerprint != plan.fingerprint:
+        return "the dependencies, the interpreter or the settings have changed"
+    if not record.editable and record.tree_hash != plan.tree_hash and is_as_made(tree, record):
+        return "the project in it was built from another tree"
+    return None
+
+
+def is_as_made(tree: Path, record: EnvironmentRecord) -> bool:
+    """Whether the tree's environment is the one that the record is of; packages may have come and gone."""
+    folder = tree / FOLDER
+    return (
+        record.prefix == os.path.realpath(folder)
+        and os.access(folder / "bin/python", os.X_OK)
+        and os.path.realpath(folder / "bin/python") == record.interpreter
+        and _settings(tree) == record.settings
+    )
 
 
 def _problems(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> Iterator[str]:
@@ -106,7 +132,17 @@ def observe(tree: Path, plan: EnvironmentPlan, notes: tuple[str, ...]) -> Enviro
         built=built,
         seal=seal(tree),
         notes=notes,
+        deps=plan.deps,
     )
+
+
+def resealed(tree: Path, record: EnvironmentRecord) -> EnvironmentRecord:
+    """The record after set-up commands, which may have installed more or made the environment anew."""
+    folder = tree / FOLDER
+    if not (folder / "pyvenv.cfg").is_file():
+        return record  # preflight says so
+    interpreter = os.path.realpath(folder / "bin/python")
+    return replace(record, seal=seal(tree), settings=_settings(tree), interpreter=interpreter)
 
 
 def has_distribution(tree: Path, name: str) -> bool:
@@ -116,12 +152,17 @@ def has_distribution(tree: Path, name: str) -> bool:
 
 
 def seal(tree: Path) -> str:
+    """A signature of what is installed in a tree's environment; see seal_of()."""
+    return seal_of(tree / FOLDER)
+
+
+def seal_of(prefix: Path) -> str:
     """A signature of what is installed, which changes when a package is added, removed or replaced.
 
     A package's own folder tells nothing: its time changes when its first __pycache__ is written.
     """
     lines = []
-    for site in _site_packages(tree):
+    for site in sorted(prefix.glob("lib/*/*-packages")):
         for entry in sorted(os.scandir(site), key=lambda entry: entry.name):
             if entry.name == "__pycache__":
                 continue

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testgrove.core import root_guard
 from testgrove.core.ownership import Entry, Manifest
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 _MISSING = (-1, 0, 0)
 _DEEPEST = 100  # one descriptor for each level while a tree is deleted
 _TRIES = 100
-_IGNORE_ALL = "*\n"
 _PATIENCE = 10.0  # seconds for files that appear while a tree is deleted
 
 
@@ -63,7 +63,7 @@ def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
                 file.write(content)
                 os.fchmod(file.fileno(), mode)
             temporary.replace(path)
-        except OSError:
+        except BaseException:  # a Ctrl-C as well
             temporary.unlink(missing_ok=True)
             raise
 
@@ -179,20 +179,42 @@ def delete_trash(place: Path) -> None:
 
 
 def remove_empty(*folders: Path) -> None:
-    """Remove folders that are empty, or hold what make_ignoring_itself() wrote and no more; the others stay."""
+    """Remove folders that are empty, or hold what write_guard() wrote and no more; the others stay."""
     for folder in folders:
-        ignore = folder / ".gitignore"
         with suppress(OSError):
-            if [*folder.iterdir()] == [ignore] and ignore.read_text() == _IGNORE_ALL:
-                ignore.unlink()
-            folder.rmdir()
+            found = {entry.name: entry for entry in folder.iterdir()}
+            if not all(_is_guard(entry) for entry in found.values()):
+                continue
+            for name in root_guard.CACHES & found.keys():
+                shutil.rmtree(found[name], ignore_errors=True)
+            guards = [name for name in root_guard.FILES if name in found]
+            for name in guards:
+                found[name].unlink()
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                continue  # another command was faster; the guard would make the folder again
+            except OSError:  # somebody has put something into it just now
+                write_guard(folder, guards)
 
 
-def make_ignoring_itself(folder: Path) -> None:
-    """Make a folder whose content git does not see."""
+def _is_guard(entry: Path) -> bool:
+    if entry.name in root_guard.CACHES:
+        return entry.is_dir() and not entry.is_symlink()
+    return entry.name in root_guard.FILES and entry.read_text() in ("", root_guard.FILES[entry.name])
+
+
+def write_guard(folder: Path, names: Iterable[str] = (".gitignore",)) -> None:
+    """Make a folder that carries these of root_guard.FILES; by default git alone does not see what is in it.
+
+    Several commands may do it at once: a file is written where it is missing or empty, and a user's own one stays.
+    """
     with explained("make the folder", folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    atomic_write(folder / ".gitignore", _IGNORE_ALL)
+        make_folder(folder)
+        for name in names:
+            file = folder / name
+            if not file.exists() or not file.stat().st_size:
+                file.write_text(root_guard.FILES[name])
 
 
 def free_bytes(path: Path) -> int:
@@ -219,51 +241,24 @@ def require_free(path: Path, amount: int) -> None:
         )
 
 
-def collect(outputs: Iterable[str], tree: Path, destination: Path) -> list[Path]:
-    """Move outputs (paths relative to tree) under destination, at the same relative paths; return where
-    they are.
+def copy_file(source: Path, target: Path, *, temporary: Path) -> None:
+    """Copy a file with its mode and modification time, in the place of any that is there.
 
-    Nothing is overwritten: a name that is taken gets a number (``junit.1.xml``). Outputs that are gone are
-    left out.
+    temporary: a path on the target's file system; target is whole as soon as it is there. A source that is written
+    to meanwhile looks newer than its copy.
     """
-    moved = []
-    for output in outputs:
-        source, target = tree / output, destination / output
-        with explained("keep the output", source):
-            if not os.path.lexists(source):
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target = _free_name(target)
-            _move(source, target)
-        moved.append(target)
-    return moved
-
-
-def _free_name(target: Path) -> Path:
-    """The name, or one with a number that nothing has. Nobody else collects there: a worktree has one holder."""
-    number, name = 0, target
-    while os.path.lexists(name):
-        number += 1
-        name = target.with_name(f"{target.stem}.{number}{target.suffix}")
-    return name
-
-
-def _move(source: Path, target: Path) -> None:
-    """Rename, or copy to another file system; nothing half copied ever has the name, whenever we are killed."""
-    try:
-        source.rename(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        copy = target.with_name(f".{target.name[:200]}.tmp")
-        try:
-            copy.unlink(missing_ok=True)
-            shutil.copy2(source, copy, follow_symlinks=False)
-            copy.rename(target)
-        except OSError:
-            copy.unlink(missing_ok=True)
-            raise
-        source.unlink()
+    with explained("copy", source):
+        make_folder(target.parent)
+        make_folder(temporary.parent, 0o700)
+        temporary.unlink(missing_ok=True)
+        with source.open("rb") as reading:
+            found = os.fstat(reading.fileno())
+            writing = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(writing, "wb") as file:
+                shutil.copyfileobj(reading, file)
+                os.fchmod(file.fileno(), stat.S_IMODE(found.st_mode))
+        os.utime(temporary, ns=(found.st_atime_ns, found.st_mtime_ns))
+        temporary.replace(target)
 
 
 def delete_tree(path: Path, *, within: Path | None = None) -> None:
@@ -366,3 +361,13 @@ def _open_folder(name: str, parent: int) -> int:
     finally:
         os.close(handle)
     return os.open(name, flags | os.O_RDONLY, dir_fd=parent)
+
+
+def tail(path: Path, size: int = 4000) -> str:
+    """The last bytes of a text file; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - size))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""

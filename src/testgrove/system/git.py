@@ -9,6 +9,8 @@ from testgrove.system.git_checkouts import (
     remove_checkout,
     retarget,
 )
+from testgrove.system.git_forward import fast_forward, head_of, is_ancestor, upstream_of
+from testgrove.system.git_lfs import fetch_lfs
 from testgrove.system.git_repository import (
     CheckoutRecord,
     Repository,
@@ -21,12 +23,15 @@ from testgrove.system.git_repository import (
     git_dir_of,
     has_branch,
     listed_files,
+    main_commits,
     resolve,
     tracks,
     tree_of,
 )
 from testgrove.system.git_snapshot import Snapshot, snapshot
 from testgrove.system.git_status import CheckoutStatus, Commit, foreign_commits, status
+from testgrove.system.git_submodules import update_submodules
+from testgrove.system.git_untracked import ignored_among, tracked_among, tracked_files, untracked_files
 
 __all__ = [
     "CheckoutRecord",
@@ -43,17 +48,28 @@ __all__ = [
     "detach",
     "discover",
     "exclude",
+    "fast_forward",
+    "fetch_lfs",
     "foreign_commits",
     "git_dir_of",
     "has_branch",
+    "head_of",
+    "ignored_among",
+    "is_ancestor",
     "is_checkout",
     "listed_files",
+    "main_commits",
     "populate",
     "remove_checkout",
     "resolve",
     "retarget",
     "snapshot",
     "status",
+    "tracked_among",
+    "tracked_files",
     "tracks",
     "tree_of",
+    "untracked_files",
+    "update_submodules",
+    "upstream_of",
 ]

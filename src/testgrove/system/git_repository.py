@@ -275,3 +275,21 @@ def delete_branch_if_at(repository: Repository, branch: str, commit: str) -> boo
     if not any(record.branch == branch and record.locked != LOCK_REASON for record in checkouts(repository)):
         call_common(repository.common_dir, "update-ref", "--no-deref", "-d", full, commit)
     return not has_branch(repository, branch)
+
+
+def main_commits(repository: Repository) -> tuple[str, ...]:
+    """The commits of the branch that others are merged into, as the remote ``origin`` has it and as it is here.
+
+    It is what ``origin`` calls its default, and ``main`` or ``master``. Raises PreconditionError (``no-main-branch``).
+    """
+    found = []
+    for name in ("refs/remotes/origin/HEAD", "refs/heads/main", "refs/heads/master"):
+        answer = call_common(repository.common_dir, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+        found += answer.out.decode().split()
+    if not found:
+        raise PreconditionError(
+            "no-main-branch",
+            "what counts as merged is not known: there is neither a default branch of 'origin' nor 'main' nor 'master'",
+            hint="git remote set-head origin --auto",
+        )
+    return tuple(dict.fromkeys(found))

@@ -30,14 +30,14 @@ def update_submodules(path: Path, run: Run) -> None:
         )
     for name, place in _declared(path):
         store = common_dir / "modules" / name
-        if not (path / place / ".git").exists() and (store / "HEAD").exists():
+        if (store / "HEAD").exists():
             _take_from(store, name, place, path, run)
     words = ("submodule", "--quiet", "update", "--init", "--recursive", "--force")
     run_long(run, path, "check out the submodules of", *words, code="submodules-failed")
 
 
 def _take_from(store: Path, name: str, place: str, path: Path, run: Run) -> None:
-    """Clone one submodule from the main checkout's copy. Where that fails, its own URL is next."""
+    """Take one submodule, or its new commits, from the main checkout's copy. Where that fails, its own URL is next."""
     url = os.fsdecode(call(path, "config", "-z", f"submodule.{name}.url").out.rstrip(b"\0"))
     if url:
         settings = ("-c", "protocol.file.allow=always", "-c", f"url.{store}.insteadOf={url}")

@@ -50,11 +50,26 @@ class Locations:
         return self.state / "holders.lock"
 
     @property
+    def turns(self) -> Path:
+        """The file in which cells lock that they run; see system.turns."""
+        return self.state / "turns.lock"
+
+    @property
     def binaries(self) -> Path:
         """Like cache, but where every user can pass through: for programs that a server's own user executes."""
         if all(parent.stat().st_mode & stat.S_IXOTH for parent in self.cache.parents):
             return self.cache / "binaries"
         return Path(f"/var/tmp/testgrove-{os.getuid()}-binaries")  # noqa: S108 - its owner is checked where it is used
+
+    @property
+    def servers(self) -> Path:
+        """The data of servers that outlive a command."""
+        return self.state / "servers"
+
+    @property
+    def open_servers(self) -> Path:
+        """Like servers, but where every user can pass through."""
+        return Path(f"/var/tmp/testgrove-{os.getuid()}-servers")  # noqa: S108 - its owner is checked where it is used
 
 
 def locate(environ: Mapping[str, str]) -> Locations:

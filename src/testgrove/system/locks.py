@@ -98,10 +98,15 @@ def _waiting(path: Path, span: tuple[int, int], what: str, timeout: float, on_wa
         lock.release()
 
 
-def _try(path: Path, span: tuple[int, int]) -> Lock | None:
+def try_byte(path: Path, offset: int, *, shared: bool = False) -> Lock | None:
+    """A lock on one byte of a file that is for this alone, or None while somebody's lock excludes it."""
+    return _try(path, (offset, 1), fcntl.F_RDLCK if shared else fcntl.F_WRLCK)
+
+
+def _try(path: Path, span: tuple[int, int], kind: int = fcntl.F_WRLCK) -> Lock | None:
     fd = _open(path)
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *span, 0))
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, *span, 0))
     except OSError as error:
         os.close(fd)
         if error.errno in (errno.EAGAIN, errno.EACCES):

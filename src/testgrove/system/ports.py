@@ -17,7 +17,7 @@ def lease_block(leases: Leases, ports: range, names: Sequence[str]) -> dict[str,
 
     Raises ExhaustedError (``ports-exhausted``) when the range holds no such block.
     """
-    namespace = _network_namespace()
+    namespace = network_namespace()
 
     def choose(taken: frozenset[str]) -> list[Lease]:
         usable: list[int] = []
@@ -64,7 +64,8 @@ def _bindable(family: socket.AddressFamily, address: str, port: int) -> bool:
         return True
 
 
-def _network_namespace() -> str:
+def network_namespace() -> str:
+    """The name of this process's network namespace, with which the key of a port's lease begins."""
     try:
         return str(Path("/proc/self/ns/net").readlink()).strip("net:[]")
     except OSError:

@@ -65,20 +65,26 @@ def check(
     run: Run,
     installed: InstalledRecord | None,
     recorded_python: str = "",
+    environment: Path | None = None,
 ) -> PreflightResult:
     """Verify that a suite in this worktree will import this tree's code.
 
     python: the worktree's interpreter. env: the suite's environment. foreign: the other checkouts of the
     repository. installed: None when it is not known what the environment was made from. recorded_python: the
-    version that the worktree was made with (``3.12`` or ``3.12.1``), if it is known.
+    version that the worktree was made with (``3.12`` or ``3.12.1``), if it is known. environment: the interpreter's,
+    where it need not be the tree's own.
 
     Raises PreconditionError: ``other-code``, ``no-environment``, ``other-interpreter``, ``preflight-failed``.
     """
-    _require_environment(tree, python)
+    if environment is None:
+        _require_environment(tree, python)
     names = find_names(tree)
     answer = _ask(python, tree, env, names, run)
-    _require_interpreter(answer, tree, recorded_python)
-    judge = Judge(tree=tree, python=python, env=env, foreign=foreign, installed=installed, answer=answer)
+    place = environment or tree / ".venv"
+    _require_interpreter(answer, tree, place.resolve(), recorded_python)
+    judge = Judge(
+        tree=tree, python=python, env=env, foreign=foreign, installed=installed, answer=answer, environment=place
+    )
     resolved = tuple(found for name in judge.in_order(names) for found in judge.resolve(name))
     return PreflightResult(answer["version"], resolved)
 
@@ -104,8 +110,7 @@ def _require_environment(tree: Path, python: Path) -> None:
     )
 
 
-def _require_interpreter(answer: Mapping[str, Any], tree: Path, recorded: str) -> None:
-    environment = (tree / ".venv").resolve()
+def _require_interpreter(answer: Mapping[str, Any], tree: Path, environment: Path, recorded: str) -> None:
     if not environment.samefile(answer["prefix"]):
         raise PreconditionError(
             "no-environment",

@@ -58,13 +58,14 @@ class Judge:
         foreign: Sequence[Path],
         installed: InstalledRecord | None,
         answer: Mapping[str, Any],
+        environment: Path,
     ) -> None:
         self._tree = tree
         self._python = python
         self._env = env
         self._installed = installed
         self._answer = answer
-        self._places = Places(tree, tree / ".venv", foreign)
+        self._places = Places(tree, environment, foreign)
         self._installations = read_installations(answer["distributions"])
         self._project = normalised(project_name(tree))
         self._own_name_is_fine = False

@@ -223,16 +223,37 @@ def ending_of(returncode: int) -> str:
     return f"ended with status {returncode}" if returncode >= 0 else f"was ended by signal {-returncode}"
 
 
-def spawn_supervisor(mark: str) -> Child:
-    """Start supervisor.py, to be spoken to through its pipes. mark: the number it is to carry."""
+def spawn_supervisor(mark: str, streams: tuple[int, ...] = ()) -> Child:
+    """Start supervisor.py, to be spoken to through its pipes. mark: the number it is to carry.
+
+    streams: descriptors for a job in the foreground, which belongs to our terminal as we do.
+    """
     utf8 = f"utf8={sys.flags.utf8_mode}"  # file names must mean the same on both sides
     argv = [sys.executable, "-I", "-S", "-X", utf8, str(_PROGRAM), mark]
-    return subprocess.Popen(argv, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    pipe, apart = subprocess.PIPE, not streams
+    return subprocess.Popen(argv, bufsize=0, stdin=pipe, stdout=pipe, pass_fds=streams, start_new_session=apart)
+
+
+def spawn_left_alone(argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> Child:
+    """Start a process that is to live on when this one ends. log: what it writes is appended to it."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            argv, cwd="/", env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
 
 
 def restart_in_utf8() -> NoReturn:
     """Start this program anew with UTF-8 file names: what is written to files must name them, whatever the locale."""
     os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
+
+
+def open_in_browser(page: Path) -> bool:
+    """Show a file in $BROWSER, or in a desktop's browser; whether there is one. It is the user's, and stays."""
+    if not any(os.environ.get(name) for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")):
+        return False
+    import webbrowser  # noqa: PLC0415 - for one command
+
+    return webbrowser.open(page.as_uri())
 
 
 def replace_process(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> NoReturn:

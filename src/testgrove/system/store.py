@@ -20,7 +20,7 @@ from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.system.locks import exclusive
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE holders (mark TEXT PRIMARY KEY, command TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL);
 CREATE TABLE projects (id TEXT PRIMARY KEY, common_dir TEXT NOT NULL UNIQUE, main TEXT NOT NULL);
@@ -31,7 +31,7 @@ CREATE TABLE worktrees (
     python TEXT NOT NULL DEFAULT '', env_file TEXT NOT NULL DEFAULT '.env.test', ports TEXT NOT NULL DEFAULT '{}',
     databases TEXT NOT NULL DEFAULT '{}', environment TEXT NOT NULL DEFAULT 'null', plan TEXT NOT NULL DEFAULT '[]',
     own_commits TEXT NOT NULL DEFAULT '[]', manifest TEXT NOT NULL DEFAULT '', attempt_from REAL,
-    note TEXT NOT NULL DEFAULT '', PRIMARY KEY (project, id));
+    note TEXT NOT NULL DEFAULT '', ref TEXT NOT NULL DEFAULT '', PRIMARY KEY (project, id));
 CREATE TABLE leases (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL,
     data TEXT NOT NULL, UNIQUE (kind, key));
@@ -43,6 +43,7 @@ CREATE TABLE durations (
     project TEXT NOT NULL, cell TEXT NOT NULL, seconds REAL NOT NULL, ended REAL NOT NULL,
     PRIMARY KEY (project, cell));
 """
+_UPGRADES = {1: "ALTER TABLE worktrees ADD COLUMN ref TEXT NOT NULL DEFAULT ''"}  # from this version to the next
 _JSON_COLUMNS = ("ports", "databases", "environment", "plan", "own_commits")
 Row = dict[str, Any]
 
@@ -171,6 +172,7 @@ class StoredLeases:
 def _open(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)  # what a lease needs to undo a database elsewhere can be a URL with a password
         db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
         if db.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
@@ -197,7 +199,9 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
         if found == 0:
             for statement in _SCHEMA.split(";\n"):
                 db.execute(statement)
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        for version in range(found or SCHEMA_VERSION, SCHEMA_VERSION):
+            db.execute(_UPGRADES[version])
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except BaseException:
         db.execute("ROLLBACK")
         raise

@@ -47,7 +47,8 @@ _CANCEL_GRACE = 5.0  # seconds that a cancelled tool has to tidy up
 class Job:
     """What a supervisor runs. output: a file that stdout and stderr are appended to, or None for nowhere.
 
-    timeout, grace: seconds; grace lies between TERM and KILL. user: uid and gid to run as (root only).
+    timeout, grace: seconds; grace lies between TERM and KILL. user: uid and gid to run as (root only). In the
+    foreground it has our standard streams and our terminal instead; see SupervisorPool.foreground().
     """
 
     argv: Sequence[Word]
@@ -89,9 +90,10 @@ class Supervisor:
     mark: their parent, session and environment may all have changed.
     """
 
-    def __init__(self, process: Child, mark: Mark) -> None:
+    def __init__(self, process: Child, mark: Mark, streams: tuple[int, ...] = ()) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
+        self._streams = streams
         self.mark = mark
         self.busy = False
         self._process = process
@@ -101,12 +103,13 @@ class Supervisor:
         self._started = 0.0
 
     @classmethod
-    def start(cls, mark: Mark | None = None) -> Supervisor:
-        """Start a supervisor without waiting for it. mark: its own, by default a new one."""
+    def start(cls, mark: Mark | None = None, streams: tuple[int, ...] = ()) -> Supervisor:
+        """Start a supervisor without waiting for it. mark: its own, by default a new one. streams: three descriptors
+        that its job gets as standard streams, with their terminal."""
         mark = mark or Mark.new()
-        process = spawn_supervisor(str(mark.value))
+        process = spawn_supervisor(str(mark.value), streams)
         _issued[mark] = process.pid
-        return cls(process, mark)
+        return cls(process, mark, streams)
 
     @property
     def pid(self) -> int:
@@ -131,7 +134,7 @@ class Supervisor:
         self._send({"run": {
             "argv": call.words, "env": call.environ, "cwd": str(job.cwd),
             "output": None if job.output is None else str(job.output.absolute()),
-            "timeout": job.timeout, "grace": job.grace, "user": job.user,
+            "timeout": job.timeout, "grace": job.grace, "user": job.user, "streams": self._streams,
         }})  # fmt: skip
         reply = self._receive(_START_TIMEOUT)
         if not reply:
@@ -286,16 +289,32 @@ class SupervisorPool:
                 supervisor.close()
         return self._start(self._lent.add)
 
+    @contextmanager
+    def foreground(self) -> Iterator[Supervisor]:
+        """A supervisor for one job that stands where this process stands: its streams, its terminal, its signals."""
+        streams = tuple(os.dup(number) for number in range(3))
+        try:
+            supervisor = self._start(self._lent.add, streams)
+        finally:
+            for fd in streams:
+                os.close(fd)
+        try:
+            yield supervisor
+        finally:
+            with self._lock:
+                self._lent.discard(supervisor)
+            supervisor.close()
+
     def start_ahead(self, number: int) -> None:
         """Start supervisors that will soon be borrowed: they come up while something else is done."""
         for _ in range(number):
             self._start(self._idle.append)
 
-    def _start(self, keep: Callable[[Supervisor], None]) -> Supervisor:
+    def _start(self, keep: Callable[[Supervisor], None], streams: tuple[int, ...] = ()) -> Supervisor:
         mark = Mark.new()
         if self._on_start:
             self._on_start(mark)
-        supervisor = Supervisor.start(mark)
+        supervisor = Supervisor.start(mark, streams)
         with self._lock:
             if not self._closed:
                 keep(supervisor)

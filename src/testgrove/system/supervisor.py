@@ -5,7 +5,7 @@ daemons included, becomes a child of this process, so "no child is left" means t
 Standard library only, one thread, and no import that costs more than it saves, because every slot starts one.
 
 Requests (JSON lines on stdin), one job at a time:
-    {"run": {argv, cwd, env, output, timeout, grace, user}}
+    {"run": {argv, cwd, env, output, timeout, grace, user, streams}}
     {"end": {"grace": seconds}}
 Replies (JSON lines on stdout):
     {"started": pid} or {"failed": {errno, message, what}}, then {"ended": {exit_code, signal, timed_out,
@@ -212,12 +212,8 @@ def execute(request: dict[str, Any], failure: int) -> NoReturn:
     """In the child: become the job, or say why not. Never returns into the parent's loop."""
     what, number = "output", errno.EIO
     try:
-        os.setsid()
         os.get_exec_path({})  # imports a module, which the other user may not be able to read
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(os.open(request["output"] or os.devnull, flags, 0o644), 1)
-        os.dup2(1, 2)
+        connect(request.get("streams") or [], request["output"])
         for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python, and exec keeps what is ignored
             signal.signal(ignored, signal.SIG_DFL)
         what = "user"
@@ -238,6 +234,19 @@ def execute(request: dict[str, Any], failure: int) -> NoReturn:
     finally:
         os.write(failure, b"%d %s" % (number, what.encode()))
         os._exit(127)
+
+
+def connect(streams: list[int], output: str | None) -> None:
+    """The job's standard streams: those it is given, and their terminal; else none, its output, and no terminal."""
+    if streams:
+        for number, fd in enumerate(streams):
+            os.dup2(fd, number)
+            os.close(fd)
+        return
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(os.open(output or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644), 1)
+    os.dup2(1, 2)
 
 
 def descendants() -> Iterator[int]:

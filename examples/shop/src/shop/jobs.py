@@ -32,13 +32,10 @@ class OrderQueue:
     def put(self, order_id: int) -> None:
         self._redis.rpush(QUEUE, str(order_id))
 
-    def take(self) -> int | None:
-        """The oldest order that waits, or None."""
-        order_id = self._redis.lpop(QUEUE)
-        return int(order_id) if isinstance(order_id, str) else None
-
-    def __len__(self) -> int:
-        return int(self._redis.llen(QUEUE))
+    def take(self, patience: float) -> int | None:
+        """The oldest order that waits, or None when there is none within so many seconds."""
+        taken = self._redis.blpop([QUEUE], timeout=patience)
+        return int(taken[1]) if taken else None
 
 
 def publish(redis: Redis, news: News) -> int:

@@ -1,4 +1,8 @@
-"""A real server on this worktree's API port, for the whole session."""
+"""The API and the worker of this worktree, for the whole session.
+
+testgrove starts both before the suite, and says so in SHOP_PROCESSES. By hand, what answers on the API's port is used,
+and what does not is started here.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
@@ -16,6 +19,8 @@ from redis import Redis
 from sqlalchemy import Engine
 
 READY_WITHIN = 30.0  # seconds
+API = ("uvicorn", "--factory", "shop.api:create_app", "--host", "127.0.0.1", "--port")
+WORKER = ("shop.worker",)
 
 
 @pytest.fixture(autouse=True)
@@ -39,59 +44,68 @@ def client(answered: list[int]) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def server(
-    client: httpx.Client, answered: list[int], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[subprocess.Popen[bytes]]:
-    """The server's process, ready to answer the client."""
-    command = [sys.executable, "-m", "uvicorn", "--factory", "shop.api:create_app"]
-    command += ["--host", "127.0.0.1", "--port", os.environ["API_PORT"]]
-    log = tmp_path_factory.mktemp("server") / "log"
-    with _running(command, log) as process:
-        _wait_until_ready(process, client, log)
-        yield process
-        requests = client.get("/identity").json()["requests"]
-        assert requests == len(answered), "another session calls this server"
+def processes(client: httpx.Client) -> Iterator[None]:
+    """The API and the worker run. It takes nobody else's server for this worktree's."""
+    with ExitStack() as started:
+        if not _answers(client):
+            if os.environ.get("SHOP_PROCESSES") == "running":
+                pytest.fail(f"testgrove has started an API, yet nothing answers at {client.base_url}")
+            started.enter_context(_running(*API, os.environ["API_PORT"]))
+            started.enter_context(_running(*WORKER))
+            _wait_until(lambda: _answers(client))
+        identity = client.get("/identity").json()
+        if identity["worktree"] != os.environ["WORKTREE_ID"]:
+            pytest.fail(f"the server at {client.base_url} is another worktree's: {identity}")
+        yield
+
+
+@pytest.fixture(scope="session")
+def requests_before(processes: None, client: httpx.Client, answered: list[int]) -> Iterator[int]:
+    """How many requests the server got before this session, from whoever looked whether it was ready."""
+    before = client.get("/identity").json()["requests"] - len(answered)
+    yield before
+    requests = client.get("/identity").json()["requests"]
+    assert requests == before + len(answered), "another session calls this server"
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/health").status_code == 200
+    except httpx.ConnectError:
+        return False
 
 
 @contextmanager
-def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process,
-    ):
+def _running(*module: str) -> Iterator[None]:
+    with subprocess.Popen([sys.executable, "-m", *module]) as process:
         try:
-            yield process
+            yield
         finally:
             process.terminate()
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], client: httpx.Client, log: Path) -> None:
-    """Return when this process answers, and not somebody else's server that has the port."""
+def _wait_until(reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + READY_WITHIN
-    while time.monotonic() < deadline:
-        try:
-            identity = client.get("/identity").json()
-        except httpx.ConnectError:
-            if process.poll() is not None:
-                pytest.fail(f"the server ended:\n{log.read_text()}")
-            time.sleep(0.02)
-            continue
-        if identity["pid"] != process.pid:
-            pytest.fail(f"the port belongs to another server: {identity}\n{log.read_text()}")
-        return
-    pytest.fail(f"the server did not answer within {READY_WITHIN:g} s:\n{log.read_text()}")
+    while not reached():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {READY_WITHIN:g} s; what was started wrote above what is wrong")
+        time.sleep(0.02)
 
 
 @pytest.fixture
-def api(
-    server: subprocess.Popen[bytes], client: httpx.Client, database: Engine, redis: Redis
-) -> httpx.Client:
+def api(requests_before: int, client: httpx.Client, database: Engine, redis: Redis) -> httpx.Client:
     """A client of the running server, over an empty shop."""
     return client
+
+
+@pytest.fixture
+def becomes(api: httpx.Client) -> Callable[[int, str], None]:
+    """Waits until the worker, or somebody, has given an order a status."""
+
+    def wait(order_id: int, status: str) -> None:
+        _wait_until(lambda: api.get(f"/orders/{order_id}").json()["status"] == status)
+
+    return wait
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import ANY
 
 import httpx
 import pytest
@@ -52,7 +53,7 @@ def test_the_order_is_found_where_the_answer_says(
     response = order(add_customer(), {add_product(): 1})
     location = response.headers["Location"]
     assert location == f"http://127.0.0.1:{os.environ['API_PORT']}/orders/{response.json()['id']}"
-    assert api.get(location).json() == response.json()
+    assert api.get(location).json() == response.json() | {"status": ANY}  # the worker may have confirmed it
 
 
 def test_an_order_is_all_or_nothing(

@@ -9,11 +9,22 @@ import os
 
 import pytest
 
+from pytest_testgrove.databases import Database, _testgrove_lessor, database, declare, register
 from pytest_testgrove.fixtures import Worktree, database_url, ports, redis_url, worktree
 
-__all__ = ["Worktree", "database_url", "ports", "redis_url", "worktree"]
+__all__ = ["Database", "Worktree", "_testgrove_lessor", "database", "database_url", "ports", "redis_url", "worktree"]
 
 SESSION_VARIABLE = "TESTGROVE_SESSION"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare our setting."""
+    declare(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register our marker."""
+    register(config)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist starts its workers

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_testgrove.foreign import SHOWN, find_loaded
+from pytest_testgrove.order import hand_over, seed_from_environment, shuffle
 from pytest_testgrove.outcome import Case, collector_record
 from pytest_testgrove.session import Log, claim, finish, hide_injection
 
@@ -72,6 +73,9 @@ class Recorder:
         self._ran = 0
         self._workers = 0
         self._foreign: dict[tuple[str, str], dict[str, str]] = {}
+        self._seed = seed_from_environment()
+        if self._seed is not None and hand_over(config, self._seed):
+            self._seed = None
         self.distributes = bool(config.pluginmanager.hasplugin("dsession"))
 
     def begin(self, session: pytest.Session) -> None:
@@ -94,6 +98,7 @@ class Recorder:
             "tree": self._tree,
             "others": self._others,
             "counts": self._workers == 0,
+            "seed": self._seed,
         }
         self._workers += 1
 
@@ -101,6 +106,11 @@ class Recorder:
     def pytest_testnodedown(self, node: Any, error: object) -> None:  # noqa: ARG002 - xdist's names
         for module in getattr(node, "workeroutput", {}).get("testgrove_foreign", ()):
             self._foreign[module["module"], module["file"]] = module
+
+    @pytest.hookimpl(tryfirst=True)  # who puts tests into an order of their own has the last word
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        if self._seed is not None:
+            shuffle(items, self._seed)
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         self._deselected += len(items)
@@ -176,6 +186,11 @@ class Worker:
         self._told = told
         self._log = Log(told["session"])
         self._deselected = 0
+
+    @pytest.hookimpl(tryfirst=True)  # as the controller's
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        if self._told["seed"] is not None:
+            shuffle(items, self._told["seed"])
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         self._deselected += len(items)

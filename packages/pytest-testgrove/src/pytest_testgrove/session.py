@@ -114,6 +114,7 @@ def hide_injection() -> None:
     folder = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 - compared with text
     _take_out("PYTHONPATH", folder, os.pathsep)
     _take_out("PYTEST_PLUGINS", PLUGIN, ",")
+    os.environ.pop("TESTGROVE_RANDOM_SEED", None)
 
 
 def _take_out(variable: str, entry: str, separator: str) -> None:

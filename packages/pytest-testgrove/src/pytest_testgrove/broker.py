@@ -1,0 +1,191 @@
+"""Asking a broker for databases: the one that testgrove told us of, or one for this session, started here.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import select
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+SOCKET_VARIABLE = "TESTGROVE_BROKER"
+COMMAND_VARIABLE = "TESTGROVE"
+INSTALL = "pip install 'testgrove[embedded]'   (or: uv tool install 'testgrove[embedded]')"
+_START_TIMEOUT = 120.0  # seconds
+_ANSWER_TIMEOUT = 1860.0  # a migration that builds the template may take half an hour
+# What would lead testgrove's own interpreter, or git, somewhere else.
+_DROPPED = ("PYTHONPATH", "PYTHONHOME", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
+
+
+class BrokerError(Exception):
+    """There is no database to be had; the text says why and what to do."""
+
+
+class BrokerLostError(BrokerError):
+    """The broker has ended."""
+
+
+class Client:
+    """A connection to a broker. What it holds goes back when it closes, however that happens."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lines = connection.makefile("r", encoding="utf-8")
+        self._lock = threading.Lock()
+
+    @classmethod
+    def connect(cls, path: str) -> "Client":
+        """Raises BrokerLostError where nobody listens."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(_ANSWER_TIMEOUT)
+        try:
+            connection.connect(path)
+        except OSError as error:
+            connection.close()
+            raise BrokerLostError(f"the broker at {path} does not answer: {error}") from error
+        return cls(connection)
+
+    def ask(self, do: str, **values: str) -> Dict[str, Any]:
+        """The answer to a request. Raises BrokerLostError, BrokerError."""
+        with self._lock:
+            try:
+                self._connection.sendall(json.dumps({"do": do, **values}).encode() + b"\n")
+                answer = json.loads(self._lines.readline() or "{}")
+            except (OSError, ValueError) as error:
+                raise BrokerLostError(f"the broker of the databases does not answer: {error}") from error
+        if "error" in answer:
+            raise BrokerError(_said(answer["error"]))
+        if "ok" not in answer:
+            raise BrokerLostError("the broker of the databases has ended")
+        found: Dict[str, Any] = answer["ok"]
+        return found
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._lines.close()
+        self._connection.close()
+
+
+def _said(error: Dict[str, Any]) -> str:
+    notes = "".join(f"\n  note: {note}" for note in error.get("notes", ()))
+    hint = f"\n  hint: {error['hint']}" if error.get("hint") else ""
+    return f"{error['message']}{notes}{hint}"
+
+
+def in_a_run() -> bool:
+    """Whether `testgrove test` started this process's session, which then has its own broker or none."""
+    return "TESTGROVE_SESSION" in os.environ
+
+
+class Meeting:
+    """Where the workers of a session meet: the first to ask starts the broker, the others find it there.
+
+    folder: shared by all of them; session: the process that the broker is to end with.
+    """
+
+    def __init__(self, folder: Path, session: int, root: Path) -> None:
+        self._file = folder / f"testgrove-broker-{session}"
+        self._session = session
+        self._root = root
+
+    def client(self) -> Client:
+        """A connection to the session's broker. Raises BrokerError."""
+        with self._file.open("a+") as file:  # the lock goes with the descriptor
+            fcntl.flock(file, fcntl.LOCK_EX)  # for as long as another worker takes to start it
+            file.seek(0)
+            path = file.read()
+            if path:
+                try:
+                    return Client.connect(path)
+                except BrokerLostError:
+                    pass  # it was killed
+            path = start(self._session, self._root)
+            file.seek(0)
+            file.truncate()
+            file.write(path)
+            file.flush()
+            return Client.connect(path)
+
+
+def start(session: int, root: Path) -> str:
+    """Start a broker that ends with a process; the path of its socket. Raises BrokerError."""
+    words = [*find_testgrove(), "broker", "--json", "--session", str(session), "--project", str(root)]
+    words += ["--python", sys.prefix, "--installed", _installed()]
+    env = {name: value for name, value in os.environ.items() if name not in _DROPPED}
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        try:
+            process = subprocess.Popen(
+                words,
+                cwd="/",
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                start_new_session=True,  # Ctrl-C is ours; it ends when we have
+            )
+        except OSError as error:
+            raise BrokerError(f"{words[0]} cannot be executed: {error.strerror}\n  hint: {INSTALL}") from error
+        assert process.stdout is not None
+        with process.stdout:
+            text = _first_document(process.stdout.fileno())
+        process.returncode = process.poll() or 0  # it is nobody's to wait for: it outlives who started it
+        path = text.get("socket")
+        if isinstance(path, str):
+            return path
+        if "error" in text:
+            raise BrokerError(_said(text["error"]))
+        said.seek(0)
+        raise BrokerError(f"`{' '.join(words[:-6])}` did not start:\n{said.read()[-2000:].strip()}")
+
+
+def _first_document(fd: int) -> Dict[str, Any]:
+    """What is printed first, once it is whole; an empty one where nothing is."""
+    deadline, text = time.monotonic() + _START_TIMEOUT, b""
+    while select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        data = os.read(fd, 65536)
+        text += data
+        try:
+            return dict(json.loads(text))
+        except ValueError:
+            if not data:
+                break
+    return {}
+
+
+def find_testgrove() -> List[str]:
+    """The command, as words: $TESTGROVE, else beside the interpreter, else on PATH. Raises BrokerError."""
+    named = os.environ.get(COMMAND_VARIABLE)
+    if named:
+        return [named] if Path(named).is_file() else shlex.split(named)
+    beside = Path(sys.executable).with_name("testgrove")
+    found: Optional[str] = str(beside) if os.access(beside, os.X_OK) else shutil.which("testgrove")
+    if found is None:
+        raise BrokerError(
+            f"a database for each test needs the command testgrove, which is not there\n  hint: {INSTALL}"
+        )
+    return [found]
+
+
+def _installed() -> str:
+    """What is installed in this environment, as far as names and versions say, for the template's fingerprint."""
+    names = {sys.version}
+    for folder in sys.path:
+        try:
+            entries = os.listdir(folder or ".")  # noqa: PTH208 - sys.path holds texts
+        except OSError:
+            continue
+        names.update(name for name in entries if name.endswith((".dist-info", ".egg-info", ".egg-link")))
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:32]

@@ -1,0 +1,156 @@
+"""The fixture `database`: a fresh, migrated database for every test.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Iterator, Optional
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_testgrove.broker import Client
+
+ISOLATIONS = ("clone", "reset", "transaction")
+MARKER = "testgrove_database"
+SETTING = "testgrove_database_isolation"
+
+
+def declare(parser: pytest.Parser) -> None:
+    """Our setting."""
+    text = f"how tests get their fixture 'database': {', '.join(ISOLATIONS)} (clone)"
+    parser.addini(SETTING, text, default="clone")
+
+
+def register(config: pytest.Config) -> None:
+    """Our marker."""
+    text = f"{MARKER}(isolation): how this test gets its fixture 'database': {', '.join(ISOLATIONS)}"
+    config.addinivalue_line("markers", text)
+
+
+class Database:
+    """One test's own database. url: for drivers; host, port, user, password, name: its parts."""
+
+    def __init__(self, values: "dict[str, Any]") -> None:
+        self.url: str = values["url"]
+        self.name: str = values["name"]
+        self.host: str = values["host"]
+        self.port: int = values["port"]
+        self.user: str = values["user"]
+        self.password: str = values["password"]
+        self.isolation: str = values["isolation"]
+
+    def __repr__(self) -> str:
+        return f"Database({self.name!r} at {self.host}:{self.port}, {self.isolation})"
+
+
+class Lessor:
+    """Gets databases from the session's broker, which the first request starts."""
+
+    def __init__(self, config: pytest.Config, factory: pytest.TempPathFactory) -> None:
+        self._config = config
+        self._factory = factory
+        self._client: Optional[Client] = None
+        self._failure: Optional[Exception] = None
+
+    def get(self, isolation: str) -> Database:
+        """A database that is as the migration left it."""
+        from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - not needed where nobody asks
+
+        if self._client is not None:
+            try:
+                return self._get(isolation)
+            except BrokerLostError:
+                self.close()  # it was killed; there may be another by now
+        self._client = self._connected()
+        return self._get(isolation)
+
+    def _get(self, isolation: str) -> Database:
+        assert self._client is not None
+        return Database(self._client.ask("get", engine="postgres", isolation=isolation))
+
+    def put(self, database: Database) -> None:
+        """The test is over."""
+        from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - as above
+
+        if self._client is not None:
+            with suppress(BrokerLostError):  # then the database is gone, too
+                self._client.ask("put", name=database.name)
+
+    def close(self) -> None:
+        """Leave the broker."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _connected(self) -> Client:
+        from pytest_testgrove.broker import BrokerError  # noqa: PLC0415 - as above
+
+        if self._failure is not None:
+            raise self._failure  # what could not be started is not tried again for every test
+        try:
+            return self._connect()
+        except BrokerError as error:
+            self._failure = error
+            raise
+
+    def _connect(self) -> Client:
+        from pytest_testgrove import broker  # noqa: PLC0415 - as above
+
+        path = os.environ.get(broker.SOCKET_VARIABLE)
+        if path:
+            return broker.Client.connect(path)
+        if broker.in_a_run():
+            raise broker.BrokerError(
+                "this suite has no PostgreSQL of the run's own "
+                '(`services = ["postgres"]` in the suite\'s table, and host = "embedded")'
+            )
+        base = self._factory.getbasetemp()
+        if not hasattr(self._config, "workerinput"):
+            return broker.Meeting(base, os.getpid(), self._config.rootpath).client()
+        # A worker of xdist's: the controller's folder is above ours, and it started us.
+        return broker.Meeting(base.parent, os.getppid(), self._config.rootpath).client()
+
+
+@pytest.fixture(scope="session")
+def _testgrove_lessor(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lessor]:
+    lessor = Lessor(pytestconfig, tmp_path_factory)
+    yield lessor
+    lessor.close()
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Iterator[Database]:
+    """A database of this test's own, as the migration left it: url, name, host, port, user, password."""
+    isolation = isolation_of(request)
+    with _explained():
+        found = _testgrove_lessor.get(isolation)
+    yield found
+    with _explained():
+        _testgrove_lessor.put(found)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """A failure that says what to do, in the place of a traceback."""
+    from pytest_testgrove.broker import BrokerError  # noqa: PLC0415 - not needed where nobody asks
+
+    try:
+        yield
+    except BrokerError as error:
+        raise pytest.fail.Exception(f"fixture 'database': {error}", pytrace=False) from None
+
+
+def isolation_of(request: pytest.FixtureRequest) -> str:
+    """How a test wants its database: the fixture's parameter, else the nearest marker, else the setting."""
+    marker = request.node.get_closest_marker(MARKER)
+    chosen = request.config.getini(SETTING)
+    if marker is not None:
+        chosen = marker.kwargs.get("isolation", marker.args[0] if marker.args else chosen)
+    chosen = getattr(request, "param", chosen)
+    if chosen not in ISOLATIONS:
+        pytest.fail(f"fixture 'database': isolation is one of {', '.join(ISOLATIONS)}, not {chosen!r}", pytrace=False)
+    return str(chosen)

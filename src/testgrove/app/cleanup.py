@@ -1,0 +1,81 @@
+"""Clean-up: which worktrees are old, or merged, and what keeps one of them; their removal in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from testgrove.app import records
+from testgrove.app.holder import Holder
+from testgrove.app.ownership import examine
+from testgrove.app.project import Project
+from testgrove.app.worktrees import remove
+from testgrove.core.model import WorktreeStatus
+from testgrove.errors import TestgroveError
+from testgrove.system import git
+from testgrove.system.store import Row
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A worktree that a clean-up would remove, or skips. why: the reason it is skipped, or empty."""
+
+    id: str
+    age_hours: float
+    why: str = ""
+
+
+def cleanup_candidates(project: Project, max_age_hours: float, *, merged: bool = False) -> list[Candidate]:
+    """What a clean-up would do now: test worktrees, and parked ones, older than so many hours.
+
+    merged: only those whose commit the main branch has. Raises PreconditionError where there is no main branch.
+    """
+    found = []
+    targets = git.main_commits(project.repository) if merged else ()
+    for row in records.rows_of(project):
+        age = datetime.now(UTC) - datetime.fromisoformat(row["created"])
+        test = row["purpose"].startswith("test-") or row["status"] == WorktreeStatus.PARKED or records.is_kept(row)
+        if not test or age < timedelta(hours=max_age_hours):
+            continue
+        if merged and not _is_merged(project, row, targets):
+            continue
+        found.append(Candidate(row["id"], age.total_seconds() / 3600, _why_kept(project, row)))
+    return found
+
+
+def _is_merged(project: Project, row: Row, targets: Sequence[str]) -> bool:
+    """Whether one of the commits has all that a worktree has committed. One that is broken has nothing to merge."""
+    try:
+        commit, _ = git.head_of(Path(row["path"]))
+    except TestgroveError:
+        commit = row["commit"]
+    return any(git.is_ancestor(project.repository.main, commit, target) for target in targets)
+
+
+def _why_kept(project: Project, row: Row) -> str:
+    if row["holder"] is not None:
+        return f"is {row['status']}"
+    if row["status"] == WorktreeStatus.REMOVING:
+        return ""
+    try:
+        findings = examine(project, row)
+    except TestgroveError as error:
+        return f"cannot be examined: {error.message}"
+    return findings.summary() if findings.users else ""
+
+
+def remove_many(
+    project: Project,
+    holder: Holder,
+    ids: Sequence[str],
+    on_done: Callable[[str, TestgroveError | None], None],
+) -> None:
+    """Remove worktrees one after another; on_done is told of each, with the error for one that stays."""
+    for name in ids:
+        try:
+            remove(project, holder, name)
+            on_done(name, None)
+        except TestgroveError as error:
+            on_done(name, error)

@@ -1,0 +1,63 @@
+"""A worktree's environment: what it is to hold, and making it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from testgrove.app.holder import Holder
+from testgrove.app.project import Project
+from testgrove.app.tools import Tool
+from testgrove.core.declared import read_declared
+from testgrove.core.dependency_sets import find_set
+from testgrove.core.environment_plan import EnvironmentPlan
+from testgrove.system import environment, git, interpreters
+from testgrove.system.environment_record import EnvironmentRecord
+from testgrove.system.process import run
+
+
+def plan_environment(
+    project: Project, tree: Path, *, python: str | None, deps: str | None, tree_hash: str
+) -> EnvironmentPlan:
+    """What the environment of a checkout is to hold. python, deps: as the user asked for them, or None."""
+    settings = project.settings
+    interpreter = interpreters.find(
+        python,
+        requires=_requires_python(tree),
+        pinned=_text(tree / ".python-version"),
+        run=run,
+    )
+    return environment.plan(
+        tree,
+        interpreter=interpreter,
+        extras=settings.extras,
+        groups=settings.groups,
+        tree_hash=tree_hash,
+        setup=settings.setup,
+        uv_version=environment.uv_version(environment.find_uv(), run),
+        deps=find_set(settings, deps),
+    )
+
+
+def build_environment(project: Project, holder: Holder, tree: Path, plan: EnvironmentPlan) -> EnvironmentRecord:
+    """Make it anew, in the place of any that is there."""
+    return environment.build(
+        tree,
+        plan,
+        uv=environment.find_uv(),
+        run=Tool(project, holder),
+        temporary=git.git_dir_of(tree) / "testgrove-tmp",  # goes with the worktree, whatever happens
+        offline=project.offline,
+    )
+
+
+def _requires_python(tree: Path) -> str | None:
+    names = ("pyproject.toml", "setup.cfg", "setup.py")
+    texts = {name: text.encode() for name in names if (text := _text(tree / name)) is not None}
+    return read_declared(texts).requires_python
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None

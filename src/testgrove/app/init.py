@@ -1,0 +1,125 @@
+"""`testgrove init`: settings that fit a project, and the documented scripts. What is there is never overwritten."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from testgrove.app.project import Project
+from testgrove.core import starter
+from testgrove.core.config import parse
+from testgrove.errors import PreconditionError, UsageError
+from testgrove.system import git
+from testgrove.system.files import atomic_write, explained, make_folder
+
+ROOT = "worktrees"
+_LARGEST = 1_000_000  # bytes of a file that is read
+_PREFIX = "tool.testgrove"
+
+
+@dataclass(frozen=True)
+class Written:
+    """settings: the file and the text that was added to it, empty where nothing was. scripts: their paths."""
+
+    settings: Path
+    text: str
+    scripts: tuple[Path, ...] = ()
+
+
+def init(project: Project, *, scripts: bool) -> Written:
+    """Write the settings into the checkout that we stand in; with scripts, those too, and ``root = "worktrees"``.
+
+    Raises PreconditionError (``exists``) where that would overwrite something, before anything is written.
+    """
+    top = project.repository.toplevel
+    file, whole, added = _with_root(top) if scripts and _settings_file(top) else _anew(top, ROOT if scripts else "")
+    chosen = _scripts_to_write(top) if scripts else {}
+    for path, content in chosen.items():
+        make_folder(path.parent)
+        atomic_write(path, content, mode=0o755 if path.suffix == ".sh" else 0o644)
+    if added:
+        atomic_write(file, whole, mode=file.stat().st_mode & 0o777 if file.exists() else 0o644)
+    return Written(file, added, tuple(chosen))
+
+
+def _settings_file(top: Path) -> Path | None:
+    """The file that has this checkout's settings; None where there are none."""
+    if (top / "testgrove.toml").exists():
+        return top / "testgrove.toml"
+    pyproject = top / "pyproject.toml"
+    try:
+        has_table = "testgrove" in tomllib.loads(_read(pyproject)).get("tool", {})
+    except tomllib.TOMLDecodeError as error:
+        raise PreconditionError("not-toml", f"{pyproject} is not valid TOML: {error}", hint="mend it first") from error
+    return pyproject if has_table else None
+
+
+def _anew(top: Path, root: str) -> tuple[Path, str, str]:
+    """The file, its new text as a whole, and what is new in it."""
+    if there := _settings_file(top):
+        table = " has a [tool.testgrove] table" if there.name == "pyproject.toml" else ""
+        raise PreconditionError(
+            "exists",
+            f"{there}{table or ' exists'}: it is not overwritten",
+            hint="`testgrove init --scripts` adds root and the documented scripts to it"
+            if not root
+            else "edit it by hand",
+        )
+    pyproject = top / "pyproject.toml"
+    file = pyproject if pyproject.exists() else top / "testgrove.toml"
+    files = git.listed_files(top)
+    texts = {name: _read(top / name) for name in files if starter.READ.fullmatch(name)}
+    prefix = _PREFIX if file == pyproject else ""
+    added = starter.table(starter.find(files, texts), prefix=prefix, root=root)
+    before = _read(file)
+    whole = f"{before.rstrip()}\n\n{added}" if before.strip() else added
+    parse(whole, file, table=bool(prefix))
+    return file, whole, added
+
+
+def _with_root(top: Path) -> tuple[Path, str, str]:
+    file = _settings_file(top)
+    assert file is not None
+    before, prefix = _read(file), _PREFIX if file.name == "pyproject.toml" else ""
+    set_already = parse(before, file, table=bool(prefix)).root
+    if set_already == ROOT:
+        return file, before, ""
+    line = f'root = "{ROOT}"'
+    if set_already:
+        raise PreconditionError(
+            "exists",
+            f'{file} says root = "{set_already}", and the documented scripts say {ROOT}/',
+            hint=f"set it by hand: {line}",
+        )
+    whole = starter.with_root(before, ROOT, prefix=prefix)
+    try:
+        fits = parse(whole, file, table=bool(prefix)).root == ROOT
+    except UsageError:
+        fits = False
+    if not fits:
+        raise PreconditionError("exists", f"{file}: root cannot be added", hint=f"set it by hand: {line}")
+    return file, whole, f"{line}\n"
+
+
+def _scripts_to_write(top: Path) -> dict[Path, bytes]:
+    """Those that are not there yet, as they are in the package."""
+    folder = resources.files("testgrove") / "documented"
+    ours = {top / "scripts" / each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
+    missing = {path: content for path, content in sorted(ours.items()) if not path.exists()}
+    others = [path for path, content in ours.items() if path not in missing and path.read_bytes() != content]
+    if others:
+        names = ", ".join(sorted(str(path.relative_to(top)) for path in others))
+        raise PreconditionError(
+            "exists", f"these are there already, and are not testgrove's: {names}", hint="move them away first"
+        )
+    return missing
+
+
+def _read(path: Path) -> str:
+    """The text of a file; empty where there is none, or it is too large to be a configuration."""
+    with explained("read", path):
+        if not path.is_file() or path.stat().st_size > _LARGEST:
+            return ""
+        return path.read_text(encoding="utf-8", errors="replace")

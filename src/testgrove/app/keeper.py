@@ -1,0 +1,147 @@
+"""The keeper's process, and how a command finds it or starts one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from testgrove.app.holder import holding
+from testgrove.app.launcher import SupervisedLauncher
+from testgrove.core.model import Lease, LeaseKind
+from testgrove.errors import UnavailableError
+from testgrove.services.keeper import IDLE, Keeper
+from testgrove.services.keeper_client import KeeperClient, stop_keeper
+from testgrove.system.files import explained
+from testgrove.system.locations import Locations, locate
+from testgrove.system.locks import LockFile, OnWait
+from testgrove.system.process import scrubbed, spawn_left_alone
+from testgrove.system.store import Store
+
+IDLE_VARIABLE = "TESTGROVE_KEEPER_IDLE"
+_LOG = "keeper.log"
+_START_TIMEOUT = 30.0
+_END_TIMEOUT = 120.0
+_PAUSE = 0.002
+
+
+@dataclass(frozen=True)
+class KeeperPlace:
+    """Where a project's keeper has its things. folder: on disk, one folder in it for each service; run: with a short
+    path, for sockets."""
+
+    project: str
+    folder: Path
+    run: Path
+
+    @property
+    def socket(self) -> Path:
+        """Where the keeper is spoken to."""
+        return self.run / "keeper.sock"
+
+    @property
+    def lock(self) -> str:
+        """What the living keeper holds."""
+        return f"keeper:{self.project}"
+
+    def lease(self) -> Lease:
+        """The record of everything that a keeper of this place has."""
+        return Lease(LeaseKind.KEEPER, str(self.folder), self.data())
+
+    def data(self) -> dict[str, str]:
+        """The place, for the lease of anything under the keeper."""
+        return {"project": self.project, "folder": str(self.folder), "run": str(self.run)}
+
+    @classmethod
+    def of_lease(cls, lease: Lease) -> KeeperPlace:
+        """The place that a lease names."""
+        return cls(lease.data["project"], Path(lease.data["folder"]), Path(lease.data["run"]))
+
+
+def place_of(store: Store, project: str) -> KeeperPlace | None:
+    """The place of a project's keeper; None where the project keeps no servers."""
+    leases = store.leases(project_owner(project)).all()
+    return next((KeeperPlace.of_lease(lease) for lease in leases if lease.kind == LeaseKind.KEEPER), None)
+
+
+def new_place(locations: Locations, project: str, *, closed: bool) -> KeeperPlace:
+    """Where a project's keeper is to be. closed: its servers run as a user who cannot pass through our folders."""
+    servers = locations.open_servers if closed else locations.servers
+    return KeeperPlace(project, servers / project, locations.scratch / f"keeper-{project[:8]}")
+
+
+def project_owner(project: str) -> str:
+    """The owner of what belongs to a whole project."""
+    return f"project:{project}"
+
+
+@contextmanager
+def keeper_of(place: KeeperPlace, locks: LockFile, on_wait: OnWait) -> Iterator[KeeperClient]:
+    """A connection to the place's keeper, which is started if there is none. Its folders are there, and leased.
+
+    Raises UnavailableError (``keeper-failed``).
+    """
+    client = KeeperClient.connect(place.socket) or _started(place, locks, on_wait)
+    with client:
+        yield client
+
+
+def _started(place: KeeperPlace, locks: LockFile, on_wait: OnWait) -> KeeperClient:
+    on_wait("starting the keeper of the project's servers")
+    for folder in (place.folder, place.run):
+        with explained("make the folder", folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = place.folder / _LOG
+    words = [sys.executable, "-m", "testgrove.app.keeper", place.project]
+    idle = os.environ.get(IDLE_VARIABLE)
+    env = scrubbed() | ({IDLE_VARIABLE: idle} if idle else {})
+    child = spawn_left_alone(words, env=env, log=log)
+    deadline = time.monotonic() + _START_TIMEOUT
+    while (client := KeeperClient.connect(place.socket)) is None:
+        # One that finds another keeper at work ends at once.
+        if (child.poll() is not None and not locks.is_held(place.lock)) or time.monotonic() > deadline:
+            said = log.read_text(errors="replace")[-2000:].strip() if log.exists() else ""
+            raise UnavailableError(
+                "keeper-failed", f"the keeper of the project's servers does not start:\n{said}", hint=f"less {log}"
+            )
+        time.sleep(_PAUSE)
+    return client
+
+
+def end_keeper(place: KeeperPlace, locks: LockFile) -> bool:
+    """Stop a keeper and every server it has; whether there was one. Data stays. Raises UnavailableError."""
+    was_there = stop_keeper(place.socket)
+    deadline = time.monotonic() + _END_TIMEOUT
+    while locks.is_held(place.lock):
+        if time.monotonic() > deadline:
+            raise UnavailableError("keeper-failed", "the keeper of the project's servers does not end")
+        time.sleep(_PAUSE)
+    return was_there
+
+
+def main(project: str) -> None:
+    """Be a project's keeper, unless there is one."""
+    locations = locate(os.environ)
+    store = Store(locations.store)
+    place = place_of(store, project)
+    lock = LockFile(locations.locks).try_acquire(place.lock) if place else None
+    if place is None or lock is None:
+        return
+    idle = float(os.environ.get(IDLE_VARIABLE) or IDLE)
+    with holding(store, locations, f"testgrove keeper of project {project}") as holder:
+        launcher = SupervisedLauncher(holder.supervisors, threading.Event())
+        keeper = Keeper(place.folder, place.socket, launcher, idle=idle)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: keeper.finish())
+        keeper.serve()
+    lock.release()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,71 @@
+"""Undo of what a project's keeper holds: a database, a server, and at last the keeper itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from testgrove.app.holder import Holder
+from testgrove.app.keeper import KeeperPlace, end_keeper, keeper_of, project_owner
+from testgrove.core.model import Lease, LeaseKind
+from testgrove.services.keeper_client import KeeperClient
+from testgrove.services.kept_postgres import KeptPostgres
+from testgrove.services.postgres import release_shared_memory
+from testgrove.system.files import delete_tree
+from testgrove.system.store import Store
+
+_TIMEOUT = 1800.0  # seconds that another command's migration may take
+
+
+def kept_lock(project: str) -> str:
+    """The lock of whoever changes what a project's keeper holds."""
+    return f"kept:{project}"
+
+
+def undo_kept(holder: Holder, owner: str, lease: Lease) -> None:
+    """Take away a database or a server of a worktree, and the lease; with the last one everything goes."""
+    place = KeeperPlace.of_lease(lease)
+    what = "the project's servers, which somebody else is working on"
+    with holder.locks.hold(kept_lock(place.project), what=what, timeout=_TIMEOUT):
+        if others_kept(holder.store, place.project, lease):
+            if lease.kind == LeaseKind.SERVICE:
+                _undo_service(place, Path(lease.key))
+            else:
+                _undo_database(holder, place, lease)
+        else:
+            _undo_keeper(holder, place)
+        holder.store.leases(owner).forget(lease)
+
+
+def others_kept(store: Store, project: str, but: Lease | None = None) -> bool:
+    """Whether a project's keeper holds anything of any worktree, but for one lease."""
+    kinds = (LeaseKind.SERVICE, LeaseKind.KEPT_DATABASE)
+    rows = store.rows("SELECT kind, key FROM leases WHERE kind IN (?, ?) AND data ->> 'project' = ?", *kinds, project)
+    return any(but is None or (row["kind"], row["key"]) != (but.kind, but.key) for row in rows)
+
+
+def _undo_service(place: KeeperPlace, folder: Path) -> None:
+    client = KeeperClient.connect(place.socket)
+    if client:
+        with client:
+            client.drop(folder.name)
+    delete_tree(folder, within=place.folder)
+
+
+def _undo_database(holder: Holder, place: KeeperPlace, lease: Lease) -> None:
+    folder, _, name = lease.key.partition("#")
+    server = KeptPostgres.read(Path(folder))
+    if server is None:
+        return
+    with keeper_of(place, holder.locks, lambda _reason: None) as keeper:
+        server.start(keeper)
+        server.drop(name)
+
+
+def _undo_keeper(holder: Holder, place: KeeperPlace) -> None:
+    leases = holder.store.leases(project_owner(place.project))
+    end_keeper(place, holder.locks)
+    for service in place.folder.glob("*/data"):
+        release_shared_memory(service)
+    for folder in (place.run, place.folder):
+        delete_tree(folder, within=folder.parent)
+    leases.forget(*leases.all())

@@ -1,0 +1,182 @@
+"""Databases of worktrees that outlive a command: on the project's own servers, which its keeper holds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from testgrove.app import records
+from testgrove.app.cell_databases import CellDatabases, Make
+from testgrove.app.creation import Creation
+from testgrove.app.holder import Holder
+from testgrove.app.keeper import KeeperPlace, keeper_of, new_place, place_of, project_owner
+from testgrove.app.keeper_undo import kept_lock
+from testgrove.app.launcher import SupervisedLauncher
+from testgrove.app.migrations import fingerprint, migration
+from testgrove.app.project import Project
+from testgrove.core.config import port_range
+from testgrove.core.migration import migration_to
+from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
+from testgrove.core.naming import database_name
+from testgrove.core.settings import Service
+from testgrove.services.base import generate_password
+from testgrove.services.binaries import PostgresBinaries, find_postgres, find_redis
+from testgrove.services.hosts import EmbeddedHost
+from testgrove.services.keeper_client import KeeperClient
+from testgrove.services.kept_postgres import KeptPostgres
+from testgrove.services.kept_redis import write_instance
+from testgrove.services.postgres import ENCODING, LOCALE, require_driver
+from testgrove.services.templates import TemplateCache
+from testgrove.system.files import delete_tree, explained
+from testgrove.system.ports import lease_block
+from testgrove.system.store import StoredLeases
+
+_BUILD_TIMEOUT = 1800.0  # seconds that another command's migration may take
+
+
+class KeptDatabases:
+    """Makes the databases of a worktree from `create`.
+
+    revision: the migration to stop at, None for the newest; empty: no migration at all.
+    """
+
+    def __init__(self, project: Project, holder: Holder, *, revision: str | None = None, empty: bool = False) -> None:
+        self._project, self._holder = project, holder
+        self._revision, self._empty = revision, empty
+        self._mutex = threading.Lock()  # our own engines do not wait for "somebody else"
+        self._launcher = SupervisedLauncher(holder.supervisors, threading.Event())
+        where = project.locations
+        self._host = EmbeddedHost(
+            self._launcher,
+            ours=(where.memory, where.scratch, where.cache, where.servers, where.open_servers),
+            copies=where.binaries,
+        )
+
+    def making(self, engines: tuple[str, ...]) -> CellDatabases | None:
+        """What makes the databases of some engines; None where there are none."""
+        return CellDatabases(engines, partial(self._begin, engines)) if engines else None
+
+    def _begin(self, engines: tuple[str, ...], creation: Creation, making: CellDatabases) -> dict[str, Make]:
+        makers: dict[str, Callable[[], DatabaseAccess]] = {}
+        if "postgres" in engines:
+            require_driver()
+            service = self._service("postgres")
+            binaries = find_postgres(service.version, service.extensions)
+            migrated = bool(service.migrate) and not self._empty and self._revision is None
+            wanted = ""
+            if migrated:
+                wanted = fingerprint(
+                    service,
+                    creation,
+                    engine=f"postgres {binaries.version} {binaries.build}",
+                    encoding=ENCODING,
+                    locale=LOCALE,
+                    extensions=service.extensions,
+                    settings=service.settings,
+                )
+            makers["postgres"] = partial(self._postgres, creation, making, binaries, wanted)
+        if "redis" in engines:
+            makers["redis"] = partial(self._redis, creation, making)
+        return makers
+
+    def _postgres(
+        self, creation: Creation, making: CellDatabases, binaries: PostgresBinaries, wanted: str
+    ) -> DatabaseAccess:
+        service = self._service("postgres")
+        name, password = database_name(creation.spec.id), generate_password()
+        owner = f"worktree {creation.row['id']} of {self._project.main}"
+        with self._keeper(making) as (place, keeper):
+            server = self._server(place, keeper, binaries, wanted)
+            template = None
+            if wanted:
+                build = migration(service.migrate, self._launcher, creation, making)
+                template, note = server.template(wanted, build, service.extensions)
+                creation.notes += [note] if note else []
+            data = place.data() | {"password": password.reveal()}
+            lease = Lease(LeaseKind.KEPT_DATABASE, f"{server.folder}#{name}", data)
+            records.leases_of(self._project.store, creation.row).record(lease)
+            making.check()
+            if template:
+                return server.clone(template, name, owner=owner, password=password)
+            access = server.create_empty(name, owner=owner, extensions=service.extensions, password=password)
+        if self._revision is not None:
+            migration(migration_to(service, self._revision), self._launcher, creation, making)(access)
+        return access
+
+    def _redis(self, creation: Creation, making: CellDatabases) -> DatabaseAccess:
+        service = self._service("redis")
+        binary = find_redis(self._launcher, service.version)
+        leases = records.leases_of(self._project.store, creation.row)
+        with self._keeper(making) as (place, keeper):
+            folder = place.folder / f"redis-{creation.row['id']}"
+            port = self._lease_port(leases, folder.name)
+            password = generate_password()
+            leases.record(Lease(LeaseKind.SERVICE, str(folder), place.data() | {"password": password.reveal()}))
+            with explained("make the folder", folder):
+                folder.mkdir(mode=0o700)
+            access = write_instance(folder, binary=binary, port=port, password=password, settings=service.settings)
+            keeper.start(folder.name)
+        return access
+
+    @contextmanager
+    def _keeper(self, making: CellDatabases) -> Iterator[tuple[KeeperPlace, KeeperClient]]:
+        """The project's keeper, for this command alone: what it holds is made, and taken away, by one at a time."""
+        project, locks = self._project, self._holder.locks
+        what = "the project's servers, which somebody else is working on"
+        with self._mutex, locks.hold(kept_lock(project.id), what=what, timeout=_BUILD_TIMEOUT, on_wait=making.say):
+            place = place_of(project.store, project.id) or self._new_place()
+            with keeper_of(place, locks, making.say) as keeper:
+                yield place, keeper
+
+    def _new_place(self) -> KeeperPlace:
+        project = self._project
+        closed = self._host.identity.user is not None
+        place = new_place(project.locations, project.id, closed=closed)
+        project.store.leases(project_owner(project.id)).record(place.lease())
+        return place
+
+    def _server(
+        self, place: KeeperPlace, keeper: KeeperClient, binaries: PostgresBinaries, wanted: str
+    ) -> KeptPostgres:
+        folder = place.folder / f"postgres-{binaries.major}"
+        server = KeptPostgres.read(folder) or self._new_server(folder, place, binaries, wanted)
+        server.start(keeper)
+        return server
+
+    def _new_server(self, folder: Path, place: KeeperPlace, binaries: PostgresBinaries, wanted: str) -> KeptPostgres:
+        project, service = self._project, self._service("postgres")
+        cache = TemplateCache(
+            project.locations.cache / "templates",
+            self._holder.locks,
+            binaries=binaries,
+            host=self._host,
+            work=place.run,
+            extensions=service.extensions,
+            settings=service.settings,
+        )
+        template = (cache.find(wanted) if wanted else None) or cache.base()
+        delete_tree(folder, within=place.folder)  # of a command that was killed here
+        with explained("make the folder", folder):
+            folder.mkdir(mode=0o700)
+        return KeptPostgres.prepare(
+            folder,
+            place.run,
+            template=template,
+            binaries=binaries,
+            host=self._host,
+            port=self._lease_port(project.store.leases(project_owner(project.id)), folder.name),
+            settings=service.settings,
+        )
+
+    def _service(self, engine: str) -> Service:
+        return self._project.settings.services.named()[engine]
+
+    def _lease_port(self, leases: StoredLeases, name: str) -> int:
+        for lease in leases.all():
+            if lease.kind == LeaseKind.PORTS and lease.data["name"] == name:
+                return int(lease.data["port"])  # of a command that was killed here
+        span = port_range(self._project.settings.ports.servers)
+        return lease_block(leases, span, (name,))[name]

@@ -1,0 +1,68 @@
+"""The pools behind brokers: how many databases fit, and a pool that is made when somebody first asks for one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testgrove.errors import TestgroveError
+from testgrove.services import postgres_sql as sql
+from testgrove.services.broker import Broker, Share
+from testgrove.services.postgres import PostgresServer
+from testgrove.system.files import free_bytes
+from testgrove.system.machine import available_memory
+
+if TYPE_CHECKING:
+    from testgrove.services.pool import Pool
+
+_LEAST, _MOST = 6, 200  # databases of a pool
+
+
+class LazyPool:
+    """Opens shares of a pool, which is made at the first. find: the server, which may have to be started; folder: in
+    which its data lies. Safe to use from several threads."""
+
+    def __init__(self, find: Callable[[], PostgresServer], folder: Path, owner: str) -> None:
+        self._find, self._folder, self._owner = find, folder, owner
+        self._pool: Pool | None = None
+        self._failure: TestgroveError | None = None
+        self._guard = threading.Lock()
+
+    def open(self) -> Share:
+        """A share for one client. Raises TestgroveError where there can be no server."""
+        with self._guard:
+            if self._failure is not None:
+                raise self._failure  # a migration that fails is not tried again for every test
+            try:
+                self._pool = self._pool or self._make()
+            except TestgroveError as error:
+                self._failure = error
+                raise
+        return self._pool.open()
+
+    def _make(self) -> Pool:
+        from testgrove.services.pool import Pool  # noqa: PLC0415 - most suites never ask for one
+
+        server = self._find()
+        server.settle()
+        return Pool(server, owner=self._owner, limit=_limit(server, self._folder))
+
+    def close(self) -> None:
+        """Make and drop no more. Every share is closed already."""
+        if self._pool is not None:
+            self._pool.close()
+
+
+def broker_of(pool: LazyPool, path: Path) -> Broker:
+    """A broker at a socket, which hands out a pool's databases."""
+    return Broker(path, {"postgres": pool.open})
+
+
+def _limit(server: PostgresServer, folder: Path) -> int:
+    """Half of what is free is for databases."""
+    with sql.connect(server.endpoint) as admin, sql.reported("measure the template"):
+        found = admin.execute("SELECT pg_database_size(%s)", (server.template.database,)).fetchone()
+    size = max(int(found[0]), 1 << 20) if found else 1 << 24
+    return min(_MOST, max(_LEAST, min(free_bytes(folder), available_memory()) // 2 // size))

@@ -1,0 +1,77 @@
+"""Exclusive suites: one runs while no other cell works, in any project and shell of the user's.
+
+A cell holds the shared side while it works, preparing and tidying up included; an exclusive one prepares on the shared
+side, lets it go, and runs on the exclusive one. Nothing else is held while a shared side is waited for, so nobody waits
+in a circle.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Self
+
+from testgrove.app.project import Project
+from testgrove.errors import PreconditionError
+from testgrove.system.turns import Turn
+
+_PATIENCE = 12 * 3600.0  # seconds; a suite's own timeout is an hour by default
+_PAUSE = 0.05  # seconds between two tries
+_LOOK = 1.0  # seconds between two looks at who is in the way
+_SHOWN = 3
+
+
+class CellTurn:
+    """One cell's turn. on_wait: told what is waited for. cancel: set when the run is interrupted."""
+
+    def __init__(self, project: Project, cancel: Event, on_wait: Callable[[str], None]) -> None:
+        self._project, self._cancel, self._on_wait = project, cancel, on_wait
+        self._turn = Turn(project.locations.turns)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._turn.release()
+
+    def take(self, *, exclusive: bool, worktree: str = "") -> None:
+        """Return when the turn has come; a side that is held is let go first.
+
+        worktree: the cell's own, once it is made. Raises PreconditionError (``cancelled``, ``turn-timeout``).
+        """
+        self._turn.release()
+        deadline, told, pause = time.monotonic() + _PATIENCE, "", _PAUSE / 8
+        look = time.monotonic() + _PAUSE  # another cell may be in the gate for a moment
+        while not self._turn.try_take(exclusive=exclusive):
+            now = time.monotonic()
+            if now > look:
+                reason, look = self._reason(worktree, exclusive=exclusive), now + _LOOK
+                if reason != told:
+                    self._on_wait(reason)
+                    told = reason
+            if now > deadline:
+                raise PreconditionError("turn-timeout", f"waited {_PATIENCE / 3600:g} h, {told}", hint="testgrove list")
+            pause = min(pause * 2, _PAUSE)
+            if self._cancel.wait(pause):
+                raise PreconditionError("cancelled", "the run was interrupted")
+
+    def _reason(self, own: str, *, exclusive: bool) -> str:
+        others = self._at_work(own)
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        who = (", ".join(others[:_SHOWN]) or "a cell that is about to start") + more
+        return f"to run alone, for {who}" if exclusive else f"for an exclusive suite: {who}"
+
+    def _at_work(self, own: str) -> list[str]:
+        """The cells that work now, or stand before their exclusive turn; whose they are."""
+        rows = self._project.store.rows(
+            "SELECT worktrees.id, worktrees.project, projects.main, holders.pid FROM worktrees"
+            " JOIN projects ON projects.id = worktrees.project JOIN holders ON holders.mark = worktrees.holder"
+            " WHERE worktrees.run IS NOT NULL AND worktrees.parked IS NULL ORDER BY holders.started, worktrees.id"
+        )
+        return [
+            f"{row['id']} of {Path(row['main']).name} (pid {row['pid']})"
+            for row in rows
+            if (row["id"], row["project"]) != (own, self._project.id)
+        ]

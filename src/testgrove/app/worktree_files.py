@@ -1,0 +1,116 @@
+"""The files that a worktree carries for people and other programs: its env file and its metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from testgrove.app import records
+from testgrove.app.inside import variables_of
+from testgrove.app.ownership import manifest_of
+from testgrove.app.project import Project
+from testgrove.core.envfile import render
+from testgrove.core.model import DatabaseAccess, WorktreeId
+from testgrove.core.naming import DATABASE_VARIABLES, FIXED_VARIABLES, port_variable
+from testgrove.core.ownership import Manifest
+from testgrove.core.variables import configured, variables
+from testgrove.system.files import atomic_write, entries
+from testgrove.system.store import Row
+
+METADATA = ".worktree-metadata.json"
+
+
+def values_of(project: Project, row: Row, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
+    """The variables of a worktree's env file."""
+    worktree = WorktreeId(row["purpose"], row["identifier"])
+    return variables(worktree, ports=row["ports"], databases=databases, settings=project.settings)
+
+
+def write_files(project: Project, row: Row, databases: Mapping[str, DatabaseAccess]) -> None:
+    """Write both, as the row and the databases say, and keep in the row how the databases are reached.
+
+    Variables that the user has added to the env file stay in it.
+    """
+    shown = {engine: {"name": access.name, "url": access.url(redacted=True)} for engine, access in databases.items()}
+    records.update(project.store, row, databases=shown)
+    added = {}
+    if (Path(row["path"]) / row["env_file"]).exists():
+        added = _users_own(project, variables_of(records.to_worktree(row)))
+    _write(project, row, values_of(project, row, databases) | added)
+
+
+def rewrite_ports(project: Project, row: Row) -> None:
+    """Write both anew for the row's ports: how databases are reached stays, and so do the user's own variables.
+
+    Raises PreconditionError (``no-env-file``) where the env file cannot be read.
+    """
+    known = variables_of(records.to_worktree(row))
+    values = variables(
+        WorktreeId(row["purpose"], row["identifier"]),
+        ports=row["ports"],
+        databases={},
+        settings=project.settings,
+        reached={name: value for name, value in known.items() if name in DATABASE_VARIABLES},
+    )
+    _write(project, row, values | _users_own(project, known))
+
+
+def _users_own(project: Project, known: Mapping[str, str]) -> dict[str, str]:
+    ports = {port_variable(name) for name in project.settings.ports.names}
+    ours = {*DATABASE_VARIABLES, *FIXED_VARIABLES, *ports, *configured(project.settings)}
+    return {name: value for name, value in known.items() if name not in ours}
+
+
+def refresh(project: Project, row: Row) -> bool:
+    """Write both anew, where there is anything new; whether the env file could be: not one that its user has edited."""
+    tree, manifest = Path(row["path"]), manifest_of(row)
+    if manifest is not None and manifest.holds(*entries(tree, [row["env_file"]])):
+        rewrite_ports(project, row)
+        return True
+    _write_metadata(row)
+    return False
+
+
+def _write(project: Project, row: Row, values: Mapping[str, str]) -> None:
+    tree, name = Path(row["path"]), row["env_file"]
+    manifest = manifest_of(row)
+    # One that its user has changed stays the user's, with the changes in it.
+    was_ours = manifest is not None and manifest.holds(*entries(tree, [name]))
+    _replace(tree / name, render(values).encode(), mode=0o600)
+    _write_metadata(row)
+    if manifest is not None and was_ours:
+        fresh = Manifest.of(entries(tree, [name])).entries
+        records.update(project.store, row, manifest=Manifest({**manifest.entries, **fresh}).dump())
+
+
+def _write_metadata(row: Row) -> None:
+    content = json.dumps(_metadata(row), indent=2) + "\n"
+    _replace(Path(row["path"]) / METADATA, content.encode(), mode=0o644)
+
+
+def _replace(path: Path, content: bytes, *, mode: int) -> None:
+    """Write a file, unless it is what it should be: its times tell whether it was touched."""
+    if not (path.is_file() and path.read_bytes() == content):
+        atomic_write(path, content, mode=mode)
+
+
+def _metadata(row: Row) -> dict[str, object]:
+    created = datetime.fromisoformat(row["created"]).strftime("%Y-%m-%dT%H:%M:%SZ")
+    metadata: dict[str, object] = {
+        "schema": 1,
+        "id": row["id"],
+        "purpose": row["purpose"],
+        "identifier": row["identifier"],
+        "branch": row["branch"],
+        "commit": row["commit_id"],
+        "created": created,
+    }
+    if row["ports"]:
+        metadata["ports"] = row["ports"]
+    if row["databases"]:
+        if postgres := row["databases"].get("postgres"):
+            metadata["database"] = postgres["name"]
+        metadata["databases"] = row["databases"]
+    return metadata | {"env_file": row["env_file"], "python": row["python"]}

@@ -1,0 +1,61 @@
+"""Arguments that many commands have, and what a shell completes them to: quickly, and nothing where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+
+from testgrove.errors import TestgroveError
+
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def _completing(names: Callable[[Path], Iterable[str]]) -> Complete:
+    """Complete to those of the names that are not given yet. names: of the project in a folder."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        given = ctx.params.get(param.name or "")
+        used = given if isinstance(given, tuple) else ()
+        try:
+            found = names(ctx.params.get("directory") or Path())
+            return [name for name in found if name.startswith(incomplete) and name not in used]
+        except (TestgroveError, OSError):
+            return []  # what is wrong is said by the command itself
+
+    return complete
+
+
+def _worktrees(directory: Path) -> list[str]:
+    from testgrove.app.records import all_worktrees
+    from testgrove.cli.context import project_in
+
+    return [str(worktree.id) for worktree in all_worktrees(project_in(directory))]
+
+
+def _suites(directory: Path) -> list[str]:
+    from testgrove.app.project import load_settings
+    from testgrove.core.suites import find_suites
+    from testgrove.system import git
+
+    top = git.discover(directory).toplevel
+    settings = load_settings(top)
+    return list(find_suites(settings, () if settings.suites else git.listed_files(top)))
+
+
+def _runs(directory: Path) -> list[str]:
+    from testgrove.app.past_runs import run_ids
+    from testgrove.cli.context import project_in
+
+    return ["latest", *reversed(run_ids(project_in(directory)))]
+
+
+complete_worktrees = _completing(_worktrees)
+complete_suites = _completing(_suites)
+complete_runs = _completing(_runs)
+
+one_worktree = click.argument("worktree", shell_complete=complete_worktrees)
+several_worktrees = click.argument(
+    "worktrees", nargs=-1, required=True, metavar="WORKTREE...", shell_complete=complete_worktrees
+)

@@ -1,0 +1,145 @@
+"""create: a worktree of its own, with what its purpose asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+import click
+
+from testgrove.app.project import Project
+from testgrove.cli.context import project_in
+from testgrove.cli.output import common, echo, example, print_json, progress, say, stream
+from testgrove.cli.worktrees import as_document, describe, find
+from testgrove.core.model import WorktreeId, WorktreeSpec
+from testgrove.errors import UsageError
+
+if TYPE_CHECKING:
+    from testgrove.app.creation import DatabasesInTheMaking
+    from testgrove.app.holder import Holder
+
+
+@click.command("create")
+@click.option("--purpose", required=True, help="What it is for: test-unit, test-integration, review, …")
+@click.option("--identifier", required=True, help="Your name for it, unique within its purpose.")
+@click.option(
+    "--branch",
+    "ref",
+    required=True,
+    help="Branch, remote branch, tag or SHA. One that is checked out elsewhere is checked out detached.",
+)
+@click.option("--ports", is_flag=True, help="Lease a block of ports.")
+@click.option(
+    "--python", help="Interpreter version, such as 3.12. Default for test-matrix: what --identifier ends in (py3.12)."
+)
+@click.option("--deps", metavar="SET", help="Dependency set: lowest, highest, locked, or one of the settings'.")
+@click.option("--new-branch", is_flag=True, help="Make --branch, starting at --base.")
+@click.option("--base", metavar="REF", help="Where a new branch starts. Default: HEAD.")
+@click.option("--migrate-to", metavar="REV", help="Migrate the database to this revision instead of the newest.")
+@click.option("--no-env", is_flag=True, help="Make no virtual environment, and no databases.")
+@common
+@example(
+    "testgrove create --purpose test-integration --identifier api --branch main --ports",
+    "testgrove create --purpose review --identifier 42 --branch feature/x --new-branch --base main",
+)
+def create_command(
+    *,
+    purpose: str,
+    identifier: str,
+    ref: str,
+    ports: bool,
+    python: str | None,
+    deps: str | None,
+    new_branch: bool,
+    base: str | None,
+    migrate_to: str | None,
+    no_env: bool,
+    directory: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Make a worktree: a checkout with its own environment, ports and env file."""
+    from testgrove.app import worktrees
+    from testgrove.app.hooks import unseen
+    from testgrove.app.turns import CellTurn
+    from testgrove.core.dependency_sets import find_set
+    from testgrove.core.plan import named_python
+    from testgrove.core.suites import engines_for
+
+    worktree_id = WorktreeId(purpose, identifier)
+    if base and not new_branch:
+        raise UsageError(
+            "base-unused", f"--base {base} needs --new-branch", hint="add --new-branch, or leave --base out"
+        )
+    if deps and no_env:
+        raise UsageError("deps-unused", f"--deps {deps} needs an environment", hint="leave --no-env or --deps out")
+    project = project_in(directory)
+    spec = WorktreeSpec(
+        worktree_id,
+        (base or "HEAD") if new_branch else ref,
+        ports=project.settings.ports.names if ports else (),
+        python=named_python(worktree_id) if python is None else python,
+        new_branch=ref if new_branch else None,
+        environment=not no_env,
+        deps=deps,
+    )
+    find_set(project.settings, deps)
+    engines = engines_for(project.settings, purpose) if spec.environment else ()
+    if migrate_to is not None:
+        _require_migration(project, engines, migrate_to)
+    shown = progress(quiet=quiet or as_json)
+    with (
+        project.holding(f"testgrove create {worktree_id}") as holder,
+        CellTurn(project, Event(), partial(shown, "waiting")) as turn,
+    ):
+        turn.take(exclusive=False)  # an exclusive suite is not to be disturbed
+        target = worktrees.target_of(project, spec.ref)
+        streamed = unseen if quiet or as_json else stream
+        with _databases(project, holder, engines, purpose, migrate_to) as making:
+            creation = worktrees.create(
+                project, holder, spec, target, on_phase=shown, databases=making, on_output=streamed
+            )
+    worktree = find(project, str(worktree_id))
+    for note in creation.notes:
+        say(f"note: {note}", quiet=quiet)
+    warn_of_nested_root(project, quiet=quiet)
+    if as_json:
+        print_json(worktree=as_document(worktree))
+    else:
+        echo(describe(worktree))
+
+
+def _databases(
+    project: Project, holder: Holder, engines: Sequence[str], purpose: str, revision: str | None
+) -> AbstractContextManager[DatabasesInTheMaking | None]:
+    if not engines:
+        return nullcontext()
+    from testgrove.app.worktree_databases import databases_in_the_making
+
+    empty = purpose == "test-migration"
+    return databases_in_the_making(project, holder, engines, revision=revision, empty=empty)
+
+
+def warn_of_nested_root(project: Project, *, quiet: bool) -> None:
+    """Say what is known to break because the worktrees lie inside the repository."""
+    from testgrove.app.nested_root import problems
+
+    for problem in problems(project):
+        say(f"warning: {problem.message}\n  fix: {problem.fix}", quiet=quiet)
+
+
+def _require_migration(project: Project, engines: Sequence[str], revision: str) -> None:
+    from testgrove.core.migration import migration_to
+
+    service = project.settings.services.postgres
+    if service is None or "postgres" not in engines:
+        raise UsageError(
+            "migrate-to-unused",
+            f"--migrate-to {revision}: this worktree gets no PostgreSQL database",
+            hint="leave --migrate-to out, or configure [tool.testgrove.services.postgres]",
+        )
+    migration_to(service, revision)

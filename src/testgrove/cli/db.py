@@ -1,0 +1,185 @@
+"""db list | url | shell | create | drop | reset | migrate: the databases of a worktree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from testgrove.cli.arguments import one_worktree
+from testgrove.cli.context import project_in
+from testgrove.cli.groups import NearMatches
+from testgrove.cli.output import common, echo, example, print_json, say
+
+if TYPE_CHECKING:
+    from testgrove.core.model import Worktree
+
+ENGINE_VARIABLES = {"postgres": "DATABASE_URL", "sqlite": "SQLITE_URL", "redis": "REDIS_URL"}
+_ENGINES = "postgres, sqlite or redis"
+engine_option = click.option("--engine", help=f"Only this engine: {_ENGINES}. Default: all that are declared.")
+one_engine = click.option("--engine", help=f"{_ENGINES}. Default: postgres, else sqlite.")
+
+
+@click.group("db", cls=NearMatches)
+@example("testgrove db list", "testgrove db shell test-integration-api")
+def db_command() -> None:
+    """The databases of worktrees: list, url, shell, create, drop, reset, migrate."""
+
+
+@db_command.command("list")
+@common
+@example("testgrove db list --json")
+def list_databases(*, directory: Path, as_json: bool, quiet: bool) -> None:
+    """List the databases of all worktrees; URLs without passwords."""
+    from testgrove.cli.worktrees import current
+
+    found = [
+        {"worktree": str(worktree.id), "engine": engine, **database}
+        for worktree in current(project_in(directory))
+        for engine, database in worktree.databases.items()
+    ]
+    if as_json:
+        print_json(databases=found)
+        return
+    for entry in found:
+        echo(f"{entry['worktree']}  {entry['engine']}  {entry['name']}  {entry['url']}")
+    if not found:
+        say("no databases: no worktree from `testgrove create` has one", quiet=quiet)
+
+
+@db_command.command("url")
+@one_worktree
+@one_engine
+@common
+@example('psql "$(testgrove db url test-integration-api)"')
+def url(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
+    """Print a database's URL, password included."""
+    from testgrove.cli.worktrees import find
+
+    _, address = _url(find(project_in(directory), worktree), engine)
+    if as_json:
+        print_json(url=address)
+    else:
+        echo(address)
+
+
+@db_command.command("shell")
+@one_worktree
+@one_engine
+@common
+@example("testgrove db shell test-integration-api", "testgrove db shell test-integration-api --engine redis")
+def shell(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
+    """Open psql, sqlite3 or redis-cli on a worktree's database."""
+    from testgrove.app.database_commands import client_program
+    from testgrove.app.inside import replace_by
+    from testgrove.cli.worktrees import find, keep_servers
+
+    project = project_in(directory)
+    found = find(project, worktree)
+    which, address = _url(found, engine)
+    program = client_program(which)
+    keep_servers(project, found)
+    words = {"postgres": (address,), "sqlite": (address.removeprefix("sqlite:///"),)}
+    replace_by(found, (program, *words.get(which, ("--no-auth-warning", "-u", address))))
+
+
+@db_command.command("create")
+@one_worktree
+@engine_option
+@common
+@example("testgrove db create test-integration-api")
+def create(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> None:
+    """Make a worktree's databases that are declared and missing, migrated."""
+    _work(worktree, "create", engine, directory, as_json=as_json, quiet=quiet)
+
+
+@db_command.command("drop")
+@one_worktree
+@engine_option
+@common
+@example("testgrove db drop test-integration-api --engine redis")
+def drop(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> None:
+    """Take a worktree's databases away, with all that is in them."""
+    _work(worktree, "drop", engine, directory, as_json=as_json, quiet=quiet)
+
+
+@db_command.command("reset")
+@one_worktree
+@engine_option
+@common
+@example("testgrove db reset test-integration-api")
+def reset(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> None:
+    """Empty a worktree's databases and migrate them again; names, passwords and ports stay."""
+    _work(worktree, "reset", engine, directory, as_json=as_json, quiet=quiet)
+
+
+@db_command.command("migrate")
+@one_worktree
+@click.option("--to", "revision", metavar="REV", help="A revision instead of the newest.")
+@common
+@example("testgrove db migrate test-migration-x", "testgrove db migrate test-migration-x --to 0003")
+def migrate(*, worktree: str, revision: str | None, directory: Path, as_json: bool, quiet: bool) -> None:
+    """Run the project's migration on a worktree's database, with the code of that worktree."""
+    from testgrove.errors import PreconditionError
+
+    project = project_in(directory)
+    service = project.settings.services.postgres
+    if service is None or not service.migrate:
+        raise PreconditionError(
+            "no-migration",
+            "no migration command is configured",
+            hint='[tool.testgrove.services.postgres] migrate = "alembic upgrade head"',
+        )
+    with _held(project, worktree, "migrate", quiet=quiet or as_json) as databases:
+        databases.migrate(revision)
+    _done(as_json=as_json, quiet=quiet, worktree=worktree, action="migrated", engines=["postgres"])
+
+
+def _work(worktree: str, action: str, engine: str | None, directory: Path, *, as_json: bool, quiet: bool) -> None:
+    from testgrove.app.database_commands import declared_engines
+
+    project = project_in(directory)
+    engines = declared_engines(project, engine)
+    with _held(project, worktree, action, quiet=quiet or as_json) as databases:
+        method: Callable[[list[str]], list[str] | None] = getattr(databases, action)
+        done = method(engines)
+    words = {"create": "created", "drop": "dropped", "reset": "reset"}
+    changed = engines if done is None else done
+    _done(as_json=as_json, quiet=quiet, worktree=worktree, action=words[action], engines=changed)
+
+
+def _held(project: Any, worktree: str, action: str, *, quiet: bool) -> Any:
+    from testgrove.app.database_commands import holding_databases
+
+    return holding_databases(project, worktree, action, lambda text: say(text, quiet=quiet))
+
+
+def _done(*, as_json: bool, quiet: bool, worktree: str, action: str, engines: list[str]) -> None:
+    if as_json:
+        print_json(worktree=worktree, action=action, engines=engines)
+    else:
+        say(f"{worktree}: {action}: {', '.join(engines) or 'nothing was missing'}", quiet=quiet)
+
+
+def _url(worktree: Worktree, engine: str | None) -> tuple[str, str]:
+    """The engine and the URL of a worktree's database."""
+    from testgrove.app.inside import variables_of
+    from testgrove.errors import PreconditionError, UsageError
+
+    if engine not in {None, *ENGINE_VARIABLES}:
+        raise UsageError(
+            "unknown-engine", f"there is no engine '{engine}'", hint=f"one of {', '.join(ENGINE_VARIABLES)}"
+        )
+    values = variables_of(worktree)
+    wanted = [engine] if engine else [each for each in ("postgres", "sqlite") if each in worktree.databases]
+    for each in wanted:
+        if address := values.get(ENGINE_VARIABLES[each]):
+            return each, address
+    option = f" --engine {engine}" if engine else ""
+    raise PreconditionError(
+        "no-database",
+        f"worktree {worktree.id} has no database of {engine or 'PostgreSQL or SQLite'}",
+        hint=f"testgrove db create {worktree.id}{option}",
+    )

@@ -1,0 +1,10 @@
+"""Make a worktree: worktree_create.py --purpose PURPOSE --identifier NAME --branch BRANCH [--ports]."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from testgrove_scripts import hand_over
+
+if __name__ == "__main__":
+    hand_over("create", *sys.argv[1:])

@@ -1,0 +1,109 @@
+"""A service that a keeper keeps: what it takes to start it, ask whether it is ready, and stop it, as a file."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testgrove.errors import PreconditionError
+from testgrove.system.files import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SPEC = "service.json"
+LOG = "server.log"
+_ESTABLISHED = "01"
+
+
+@dataclass(frozen=True)
+class KeptService:
+    """A server's way of life. Paths are relative to the service's folder, or absolute.
+
+    what: its name in messages. stop_signal: what ends it in good order. user: uid and gid to run as. stale: files that
+    a killed server leaves and the next start stumbles over. ready_file, ready: it is ready when the file matches the
+    pattern, in which ``PID`` stands for its process id; without them, when its port can be connected to.
+    """
+
+    name: str
+    what: str
+    argv: tuple[str, ...]
+    port: int
+    stop_signal: int
+    user: tuple[int, int] | None = None
+    stale: tuple[str, ...] = ()
+    ready_file: str = ""
+    ready: str = ""
+
+    def write(self, folder: Path) -> None:
+        """Keep it in the service's folder."""
+        atomic_write(folder / SPEC, json.dumps(asdict(self), indent=2).encode(), mode=0o600)
+
+    @classmethod
+    def read(cls, folder: Path) -> KeptService:
+        """The service of a folder. Raises PreconditionError (``no-such-service``)."""
+        try:
+            values = json.loads((folder / SPEC).read_text())
+        except (OSError, ValueError) as error:
+            raise PreconditionError(
+                "no-such-service", f"there is no service {folder.name}", hint="testgrove services list"
+            ) from error
+        values |= {"argv": tuple(values["argv"]), "stale": tuple(values["stale"])}
+        return cls(**values | {"user": tuple(values["user"]) if values["user"] else None})
+
+
+def services_in(folder: Path) -> Iterator[KeptService]:
+    """All services that a keeper's folder holds, by name."""
+    for path in sorted(folder.glob(f"*/{SPEC}")):
+        yield KeptService.read(path.parent)
+
+
+@dataclass(frozen=True)
+class KeptProgram:
+    """A kept service as a host starts it; see services.base.Program."""
+
+    service: KeptService
+    folder: Path
+
+    @property
+    def what(self) -> str:
+        """See services.base.Program."""
+        return self.service.what
+
+    @property
+    def port(self) -> int:
+        """See services.base.Program."""
+        return self.service.port
+
+    def argv(self) -> Sequence[str]:
+        """See services.base.Program."""
+        return self.service.argv
+
+    def is_ready(self, pid: int) -> bool:
+        """See services.base.Program. The keeper has held the port until now, and a server that cannot bind it ends."""
+        if not self.service.ready_file:
+            return _can_connect(self.port)
+        try:
+            text = (self.folder / self.service.ready_file).read_text()
+        except FileNotFoundError:
+            return False
+        return re.match(self.service.ready.replace("PID", str(pid)), text) is not None
+
+
+def _can_connect(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def has_clients(port: int) -> bool:
+    """Whether anybody is connected to a port of this machine's loopback address."""
+    suffix = f":{port:04X}"
+    with Path("/proc/net/tcp").open(encoding="ascii") as table:
+        return any(
+            fields[1].endswith(suffix) and fields[3] == _ESTABLISHED for line in table if (fields := line.split())
+        )

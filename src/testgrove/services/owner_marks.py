@@ -1,0 +1,66 @@
+"""Owner marks: what says of a database on somebody else's server that it is ours, and whether its owner lives.
+
+The mark is the database's comment. A run's mark names an advisory lock, which the run holds on a connection of its own
+until it ends, however it ends: the server sees all such locks in pg_locks, whatever machine their holders are on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+_PREFIX = "testgrove "
+Kind = Literal["run", "worktree", "template", "building"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """kind: a database of a run or of a template that is being built goes when its owner is gone; one of a worktree
+    and a template stay. token: of this database alone, and of the lease that was written before it. lock: the
+    owner's advisory lock. owner: for people. used: when it was last asked for, UTC."""
+
+    kind: Kind
+    token: str
+    lock: int
+    owner: str
+    used: str
+
+    def dump(self) -> str:
+        """As the comment on a database."""
+        return _PREFIX + json.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, comment: str | None) -> Mark | None:
+        """The mark in a comment; None where there is none that we wrote."""
+        if comment is None or not comment.startswith(_PREFIX + "{"):
+            return None
+        try:
+            return cls(**json.loads(comment.removeprefix(_PREFIX)))
+        except (ValueError, TypeError):
+            return None
+
+    @property
+    def mortal(self) -> bool:
+        """Whether the database goes when its owner is gone."""
+        return self.kind in ("run", "building")
+
+    def age_days(self) -> float:
+        """Since it was last asked for; a time that cannot be read was long ago."""
+        try:
+            return (datetime.now(UTC) - datetime.fromisoformat(self.used)).total_seconds() / 86400
+        except (ValueError, TypeError):
+            return float("inf")
+
+
+def now() -> str:
+    """The time for ``used``."""
+    return datetime.now(UTC).isoformat()
+
+
+def lock_key(text: str) -> int:
+    """The advisory lock of that name, a signed 64-bit number."""
+    digest = hashlib.blake2b(f"testgrove {text}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)

@@ -1,0 +1,258 @@
+"""Redis or Valkey on somebody else's server, by its URL: a numbered database for each worktree.
+
+Marks stand apart from what they are about, because tests empty their database and look whether it is empty: in a hash
+of one numbered database that nobody else uses, with a field for each database that is held. Its holder has a
+connection by the name that the mark gives; when it is gone, so is the holder. A database with keys in it that no mark
+covers is never chosen, never written to and never emptied.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
+from testgrove.core.server_url import ServerUrl, parse_server_url
+from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
+from testgrove.services.base import Endpoint
+from testgrove.services.owner_marks import Kind, Mark, now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from redis import Redis
+
+    from testgrove.core.leases import Leases
+
+MARKS = "testgrove:databases"
+_BEAT = 20.0  # seconds; servers end connections that idle
+_DEFAULT_COUNT = 16
+
+
+@contextmanager
+def _reported(url: ServerUrl) -> Iterator[None]:
+    try:
+        from redis.exceptions import RedisError  # noqa: PLC0415 - heavy, and an extra
+    except ImportError as error:
+        raise PreconditionError(
+            "no-driver",
+            "a Redis by URL needs the driver redis, which is not installed",
+            hint="pip install 'testgrove[redis]'",
+        ) from error
+    try:
+        yield
+    except RedisError as error:
+        raise UnavailableError(
+            "server-unreachable",
+            f"{url.place} cannot be used: {' '.join(str(error).split())}",
+            hint=f"try it: redis-cli -h {url.host} -p {url.port} PING",
+        ) from None  # the driver's trace may show the connection's arguments
+
+
+def _connect(url: ServerUrl, number: int, **options: Any) -> Redis:
+    from redis import Redis  # noqa: PLC0415 - heavy, and an extra
+
+    return Redis.from_url(
+        url.with_database(str(number), url.user, url.password).reveal(),
+        socket_connect_timeout=5,
+        socket_timeout=10,
+        socket_keepalive=True,
+        decode_responses=True,
+        **options,
+    )
+
+
+def check_answers(url: ServerUrl) -> None:
+    """Raise UnavailableError unless the database that the URL names answers."""
+    with _reported(url), _connect(url, int(url.database or 0)) as connection:
+        connection.ping()
+
+
+class GivenRedis:
+    """A server of somebody else's, as one command uses it. Safe to use from several threads.
+
+    open() before anything else, close() at the end: what was made with ``kind`` run goes with this owner then.
+    """
+
+    def __init__(self, url: ServerUrl) -> None:
+        self.url = url
+        self._lock = secrets.randbits(62)
+        self._closed = threading.Event()
+        self._beat = threading.Thread(target=self._keep_alive, name="redis-owner", daemon=True)
+        self._owner: Redis
+
+    def open(self) -> None:
+        """Connect, become a living owner, find where marks stand.
+
+        Raises UnavailableError (``server-unreachable``), ExhaustedError (``databases-used-up``).
+        """
+        with _reported(self.url):
+            # Any database will do: the connection's name counts. Number 0 is only looked at.
+            self._owner = _connect(self.url, 0, client_name=_client(self._lock), single_connection_client=True)
+            version = str(self._owner.info("server")["redis_version"])
+            self._count = _count(self._owner)
+            self._marks = _connect(self.url, self._place_of_marks())
+        self._beat.start()
+        at = self.url
+        self.endpoint = Endpoint("redis", version, at.host, at.port, at.user, at.password)
+
+    def close(self) -> None:
+        """Let go: this owner is gone."""
+        self._closed.set()
+        self._beat.join()
+        self._owner.close()
+        self._marks.close()
+
+    def _keep_alive(self) -> None:
+        from redis.exceptions import RedisError  # noqa: PLC0415 - heavy, and an extra
+
+        while not self._closed.wait(_BEAT):
+            with suppress(RedisError):
+                self._owner.ping()
+
+    def _place_of_marks(self) -> int:
+        used = _used(self._owner)
+        for number in sorted(used, reverse=True):
+            with _connect(self.url, number) as there:
+                if there.type(MARKS) == "hash" and there.dbsize() == 1:
+                    return number
+        free = [number for number in range(self._count) if number not in used]
+        if not free:
+            raise self._used_up()
+        return free[-1]
+
+    def _used_up(self) -> ExhaustedError:
+        return ExhaustedError(
+            "databases-used-up",
+            f"every one of the {self._count} numbered databases of {self.url.place} is in use",
+            hint='the embedded host has one for every worktree: [tool.testgrove.services.redis] host = "embedded"',
+        )
+
+    def create_database(self, *, owner: str, leases: Leases, kind: Kind = "run") -> DatabaseAccess:
+        """A numbered database that is empty and nobody else's.
+
+        The lease that is recorded before it is marked is the caller's to undo (drop_leased) and forget. Raises
+        ExhaustedError (``databases-used-up``).
+        """
+        mark = Mark(kind, secrets.token_hex(8), self._lock, owner, now())
+        passed_over: set[int] = set()
+        with _reported(self.url):
+            while lease := self._lease_one(passed_over, mark.token, leases):
+                number = int(lease.data["number"])
+                if self._claim(number, mark):
+                    at = self.endpoint
+                    given = self.url.with_database(str(number), at.user, at.password)
+                    return DatabaseAccess("redis", str(number), at.host, at.port, at.user, at.password, given=given)
+                leases.forget(lease)
+                passed_over.add(number)
+        raise self._used_up()
+
+    def _lease_one(self, passed_over: set[int], token: str, leases: Leases) -> Lease | None:
+        there = int(self._marks.connection_pool.connection_kwargs["db"])
+        held = {int(number) for number in self._marks.hkeys(MARKS)}
+        free = set(range(1, self._count)) - (_used(self._owner) - held) - passed_over - {there}
+
+        def choose(taken: frozenset[str]) -> Sequence[Lease]:
+            names = ((number, f"{self.url.place} {number}") for number in sorted(free, key=lambda n: (n in held, n)))
+            found = next(((number, name) for number, name in names if name not in taken), None)
+            if found is None:
+                return ()
+            data = {
+                "engine": "redis",
+                "url": self.url.text.reveal(),
+                "number": found[0],
+                "marks": there,
+                "token": token,
+            }
+            return (Lease(LeaseKind.DATABASE, found[1], data),)
+
+        return next(iter(leases.choose(LeaseKind.DATABASE, choose)), None)
+
+    def _claim(self, number: int, mark: Mark) -> bool:
+        """Mark a database as ours, if it is nobody's: empty and not marked, or a dead owner's, which is emptied."""
+        if self._marks.hsetnx(MARKS, str(number), mark.dump()):
+            with _connect(self.url, number) as database:
+                if database.dbsize() == 0:
+                    return True
+            self._marks.hdel(MARKS, str(number))
+            return False
+        if not self._take_over(number, mark):
+            return False
+        with _connect(self.url, number) as database:
+            database.flushdb()
+        return True
+
+    def _take_over(self, number: int, mark: Mark) -> bool:
+        """Put our mark in a dead owner's place; False where there is none, or somebody was faster."""
+        from redis.exceptions import WatchError  # noqa: PLC0415 - heavy, and an extra
+
+        with self._marks.pipeline() as pipe:
+            pipe.watch(MARKS)  # type: ignore[no-untyped-call] # redis-py has no types for it
+            old = Mark.load(str(pipe.hget(MARKS, str(number))))
+            if old is None or not old.mortal or old.lock in _alive(self._owner):
+                return False
+            pipe.multi()
+            pipe.hset(MARKS, str(number), mark.dump())
+            try:
+                pipe.execute()
+            except WatchError:
+                return False
+        return True
+
+    def sweep(self) -> list[str]:
+        """Empty the databases of runs that are gone, also those of other machines; their numbers."""
+        gone = []
+        with _reported(self.url):
+            for number in self._marks.hkeys(MARKS):
+                mark = Mark("run", secrets.token_hex(8), self._lock, "a clean-up", now())
+                if self._take_over(int(number), mark):
+                    with _connect(self.url, int(number)) as database:
+                        database.flushdb()
+                    self._marks.hdel(MARKS, number)
+                    gone.append(str(number))
+        return gone
+
+
+def _client(lock: int) -> str:
+    return f"testgrove-{lock}"
+
+
+def _alive(connection: Redis) -> set[int]:
+    """The locks of the owners that are connected."""
+    names = (str(client.get("name", "")) for client in connection.client_list())
+    return {int(name.removeprefix("testgrove-")) for name in names if name.startswith("testgrove-")}
+
+
+def _count(connection: Redis) -> int:
+    from redis.exceptions import ResponseError  # noqa: PLC0415 - heavy, and an extra
+
+    try:
+        return int(connection.config_get("databases").get("databases") or _DEFAULT_COUNT)
+    except ResponseError:  # managed servers hide their configuration
+        return _DEFAULT_COUNT
+
+
+def _used(connection: Redis) -> set[int]:
+    """The numbers of the databases that hold a key."""
+    return {int(name.removeprefix("db")) for name in connection.info("keyspace")}
+
+
+def drop_leased(data: Mapping[str, Any], *, alive: bool = False) -> str:
+    """Empty the database that a lease's data name, and give it back. Idempotent.
+
+    alive: its owner held it until now; else only one that still has our mark is touched. Returns what should be
+    known. Raises UnavailableError when the server does not answer.
+    """
+    url, number = parse_server_url("redis", data["url"]), data["number"]
+    with _reported(url), _connect(url, data["marks"]) as marks, _connect(url, number) as database:
+        mark = Mark.load(marks.hget(MARKS, str(number)))
+        ours = mark is not None and mark.token == data["token"]
+        if ours or (mark is None and alive):
+            database.flushdb()
+        elif mark is None and database.dbsize():
+            return f"database {number} of {url.place} lost its mark, and what is in it is kept"
+        if ours:
+            marks.hdel(MARKS, str(number))
+    return ""

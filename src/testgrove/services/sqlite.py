@@ -1,0 +1,129 @@
+"""SQLite: a migrated file, kept for each fingerprint, and a copy of it for each worktree."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from contextlib import closing, suppress
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.errors import PreconditionError, UnavailableError, UsageError
+from testgrove.services.failures import Failures
+from testgrove.system.files import explained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from testgrove.system.locks import LockFile, OnWait
+
+KEPT = 20  # files
+KEPT_DAYS = 30
+BESIDE = ("-wal", "-shm", "-journal")
+
+
+class SqliteTemplates:
+    """The migrated files, shared by all runs of a user. directory: where they are kept; locks: for builders."""
+
+    def __init__(self, directory: Path, locks: LockFile) -> None:
+        self._directory = directory
+        self._locks = locks
+        self._failures = Failures()
+
+    def place(
+        self,
+        path: Path,
+        fingerprint: str,
+        build: Callable[[DatabaseAccess], object],
+        *,
+        on_wait: OnWait | None = None,
+        timeout: float = 1800.0,
+    ) -> DatabaseAccess:
+        """Put a database at path, which is not there yet.
+
+        build: brings the empty database it is given, which lies at path, up to date; it is called where no file with
+        this fingerprint is kept. What it raises comes through, and goes to those who waited for this build as well.
+        Raises PreconditionError (``sqlite-path-taken``), UsageError (``sqlite-path``).
+        """
+        _check(path)
+        access = DatabaseAccess("sqlite", str(path), "", 0, "", Secret(""))
+        kept, began = self._directory / f"{fingerprint}.sqlite3", time.monotonic()
+        with explained("keep the database template in", self._directory):
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if not kept.exists():
+            what = f"the database template {fingerprint[:16]}, which somebody else is building"
+            with (
+                self._locks.hold(f"sqlite {fingerprint}", what=what, timeout=timeout, on_wait=on_wait),
+                self._failures.remembered(fingerprint, began),
+            ):
+                if not kept.exists():
+                    self._build(access, path, kept, build)
+        with explained("make the database", path):
+            os.utime(kept)  # the time of its last use
+            shutil.copyfile(kept, path)
+        return access
+
+    def _build(self, access: DatabaseAccess, path: Path, kept: Path, build: Callable[[DatabaseAccess], object]) -> None:
+        temporary = kept.with_name(f"{kept.stem}.{token_hex(4)}.tmp")
+        for stale in self._directory.glob(f"{kept.stem}.*.tmp"):  # of a builder that was killed: we have its lock
+            stale.unlink(missing_ok=True)
+        try:
+            path.touch()
+            build(access)
+            with explained("keep the database template in", self._directory):
+                _copy_whole(path, temporary)
+                temporary.rename(kept)
+        finally:
+            temporary.unlink(missing_ok=True)
+            remove_database(path)
+        self._collect()
+
+    def _collect(self) -> None:
+        """Delete files that were last used long ago, or are too many."""
+        used = []
+        for path in self._directory.glob("*.sqlite3"):
+            with suppress(FileNotFoundError):
+                used.append((path.stat().st_mtime, path))
+        oldest = time.time() - KEPT_DAYS * 86400
+        for number, (when, path) in enumerate(sorted(used, reverse=True)):
+            if number >= KEPT or when < oldest:
+                path.unlink(missing_ok=True)
+
+
+def remove_database(path: Path) -> None:
+    """Remove a database's file and those that SQLite puts beside it."""
+    for name in (path, *(path.with_name(path.name + end) for end in BESIDE)):
+        name.unlink(missing_ok=True)
+
+
+def _check(path: Path) -> None:
+    if wrong := sorted(set("?#%") & set(str(path))):
+        raise UsageError(
+            "sqlite-path",
+            f"{path} has {' '.join(wrong)} in it, which the readers of a URL understand differently",
+            hint="choose another root for the worktrees",
+        )
+    if os.path.lexists(path):
+        raise PreconditionError(
+            "sqlite-path-taken",
+            f"{path} is there already: the database of this worktree would replace it",
+            hint='if the project tracks it, choose another: [tool.testgrove.services.sqlite] path = "test.sqlite3"',
+        )
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    """Copy a database with what its write-ahead log still holds."""
+    try:
+        with closing(sqlite3.connect(source)) as database, closing(sqlite3.connect(target)) as copy:
+            database.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # no files beside it
+            mode = database.execute("PRAGMA journal_mode").fetchone()[0]
+            if mode == "wal":
+                copy.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.Error as error:
+        raise UnavailableError("sqlite-failed", f"{source} is no whole database: {error}") from error

@@ -1,0 +1,47 @@
+"""Moving a checkout on to a newer commit, where nothing can be lost by it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from testgrove.errors import PreconditionError
+from testgrove.system.git_call import LONGEST, call, require
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def head_of(path: Path) -> tuple[str, str]:
+    """A checkout's commit, and the branch that it is on; empty when its HEAD is detached."""
+    commit = require(call(path, "rev-parse", "--verify", "HEAD^{commit}"), f"read the HEAD of {path}")
+    branch = call(path, "symbolic-ref", "--quiet", "--short", "HEAD").out.decode().strip()
+    return commit.out.decode().strip(), branch
+
+
+def upstream_of(path: Path, branch: str) -> tuple[str, str]:
+    """The name and the commit of a branch's upstream, as this repository knows it; empty where there is none."""
+    name = call(path, "rev-parse", "--abbrev-ref", f"{branch}@{{upstream}}")
+    commit = call(path, "rev-parse", "--verify", "--quiet", f"{branch}@{{upstream}}^{{commit}}")
+    if name.status != 0 or commit.status != 0:
+        return "", ""
+    return name.out.decode().strip(), commit.out.decode().strip()
+
+
+def is_ancestor(path: Path, older: str, newer: str) -> bool:
+    """Whether one commit leads to another."""
+    return call(path, "merge-base", "--is-ancestor", older, newer).status == 0
+
+
+def fast_forward(path: Path, commit: str) -> None:
+    """Move HEAD, and the branch it is on, to a descendant; untracked files in the way make git refuse.
+
+    Not under a supervisor: git goes on to its end when testgrove is killed, for half a move is nobody's state. Raises
+    PreconditionError (``not-fast-forward``).
+    """
+    answer = call(path, "merge", "--ff-only", "--quiet", "--no-autostash", commit, timeout=LONGEST)
+    if answer.status != 0:
+        raise PreconditionError(
+            "not-fast-forward",
+            f"{path} cannot be moved to {commit[:10]}: {answer.last_line}",
+            hint=f"cd {path} && git merge --ff-only {commit[:10]}",
+        )

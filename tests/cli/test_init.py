@@ -1,0 +1,117 @@
+"""`testgrove init`: what it writes fits, and nothing that is there is overwritten."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from grove import Grove, said
+from testgrove.core.config import parse
+
+PROJECT = '[project]\nname = "shop"\nversion = "1"\ndependencies = ["psycopg"]\n'
+FILES = {"tests/unit/test_a.py": "def test_it(): pass\n", "tests/integration/test_b.py": "def test_it(): pass\n"}
+SCRIPTS = {
+    "cleanup_test_worktrees.py", "collect_test_artifacts.py", "release_ports.py", "run_parallel_tests.sh",
+    "setup_test_env.py", "testgrove_scripts.py", "worktree_create.py", "worktree_list.py", "worktree_remove.py",
+}  # fmt: skip
+
+
+@pytest.fixture
+def project(grove) -> Grove:
+    """A project without settings."""
+    planted: Grove = grove(files=FILES | {"pyproject.toml": PROJECT})
+    (planted.repo / "testgrove.toml").unlink()
+    planted.git("commit", "--quiet", "--all", "--message", "No settings")
+    return planted
+
+
+def table(project: Grove):
+    path = project.repo / "pyproject.toml"
+    return parse(path.read_text(), path, table=True)
+
+
+def test_a_table_that_fits_is_shown_and_added(project):
+    done = project.run("init")
+    text = (project.repo / "pyproject.toml").read_text()
+    assert text.startswith(PROJECT)
+    assert done.stdout in text
+    assert done.stderr == "wrote pyproject.toml\n"
+    assert list(table(project).suites) == ["unit", "integration"]
+    assert table(project).services.postgres is not None
+    assert table(project).root == ""
+
+
+def test_without_a_pyproject_the_settings_get_a_file_of_their_own(project):
+    (project.repo / "pyproject.toml").unlink()
+    document = project.json("init")
+    path = project.repo / "testgrove.toml"
+    assert document == {"schema_version": 1, "file": str(path), "added": path.read_text(), "scripts": []}
+    assert list(parse(path.read_text(), path, table=False).suites) == ["unit", "integration"]
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "testgrove.toml"])
+def test_settings_that_are_there_are_not_overwritten(project, name):
+    project.write({name: "[tool.testgrove]\npark = 1\n" if name == "pyproject.toml" else "park = 1\n"})
+    before = (project.repo / name).read_bytes()
+    done = project.run("init", check=False)
+    assert done.returncode == 3, said(done)
+    assert "not overwritten" in done.stderr
+    assert (project.repo / name).read_bytes() == before
+
+
+def test_scripts_come_with_a_root_of_worktrees(project):
+    done = project.run("init", "--scripts")
+    assert table(project).root == "worktrees"
+    folder = project.repo / "scripts"
+    assert {path.name for path in folder.iterdir()} == SCRIPTS
+    assert os.access(folder / "run_parallel_tests.sh", os.X_OK)
+    assert {line.removeprefix("wrote scripts/") for line in done.stderr.splitlines() if "scripts/" in line} == SCRIPTS
+    assert project.run("init", "--scripts").stderr == "everything is there already\n"
+
+
+def test_scripts_are_added_to_settings_that_are_there(project):
+    project.run("init")
+    done = project.run("init", "--scripts")
+    assert done.stdout == 'root = "worktrees"\n'
+    assert table(project).root == "worktrees"
+    assert list(table(project).suites) == ["unit", "integration"]
+
+
+def test_another_root_is_kept_and_nothing_is_written(project):
+    project.write({"testgrove.toml": 'root = "../elsewhere"\n'})
+    done = project.run("init", "--scripts", check=False)
+    assert done.returncode == 3
+    assert "../elsewhere" in done.stderr
+    assert not (project.repo / "scripts").exists()
+
+
+def test_a_script_of_the_users_is_kept_and_nothing_is_written(project):
+    project.write({"scripts/worktree_create.py": "mine\n"})
+    done = project.run("init", "--scripts", check=False)
+    assert done.returncode == 3
+    assert "scripts/worktree_create.py" in done.stderr
+    assert [path.name for path in (project.repo / "scripts").iterdir()] == ["worktree_create.py"]
+    assert (project.repo / "pyproject.toml").read_text() == PROJECT
+
+
+def test_a_script_that_is_missing_is_written_again(project):
+    project.run("init", "--scripts")
+    (project.repo / "scripts/worktree_list.py").unlink()
+    assert project.run("init", "--scripts").stderr == "wrote scripts/worktree_list.py\n"
+
+
+def test_a_pyproject_that_is_not_toml_is_an_error(project):
+    project.write({"pyproject.toml": "not = [toml\n"})
+    done = project.run("init", check=False)
+    assert done.returncode in (2, 3), said(done)
+    assert "not valid TOML" in done.stderr
+    assert (project.repo / "pyproject.toml").read_text() == "not = [toml\n"
+
+
+def test_the_package_carries_the_scripts():
+    import testgrove
+
+    folder = Path(testgrove.__file__).parent / "documented"
+    assert {path.name for path in folder.iterdir() if path.is_file()} == SCRIPTS

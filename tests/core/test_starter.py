@@ -1,0 +1,97 @@
+"""The settings that `init` writes: what is found, and that what is written is read as meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from testgrove.core.config import parse
+from testgrove.core.starter import find, table, with_root
+
+UNIT_AND_MORE = ["tests/unit/test_a.py", "tests/integration/test_b.py", "tests/performance/test_c.py"]
+ALEMBIC = ["alembic.ini", "migrations/env.py", "src/shop/__init__.py", *UNIT_AND_MORE]
+DJANGO = ["manage.py", "shop/settings.py", "shop/migrations/0001_initial.py", "shop/tests/test_a.py"]
+SQL = ["db/migrations/001_a.sql", "db/migrations/002_b.sql", "tests/test_a.py"]
+
+
+def settings(files, texts, *, prefix="tool.testgrove", root=""):
+    text = table(find(files, texts), prefix=prefix, root=root)
+    return parse(text, Path("pyproject.toml"), table=bool(prefix))
+
+
+def test_suites_and_their_needs():
+    found = settings(ALEMBIC, {"pyproject.toml": '[project]\ndependencies = ["psycopg[binary]>=3", "celery[redis]"]\n'})
+    assert list(found.suites) == ["unit", "integration", "performance"]
+    assert (found.suites["unit"].services, found.suites["unit"].ports) == ((), False)
+    assert (found.suites["integration"].services, found.suites["integration"].ports) == (("postgres", "redis"), True)
+    assert found.suites["performance"].purpose == "test-performance"
+    assert found.services.postgres.migrate == "alembic upgrade head"
+
+
+@pytest.mark.parametrize(
+    ("texts", "services"),
+    [
+        ({}, []),
+        ({"requirements.txt": "# psycopg\nflask\nredis-lock\n"}, []),
+        ({"requirements.txt": "psycopg2-binary==2.9\n"}, ["postgres"]),
+        ({"requirements/dev.txt": "-r base.txt\nRedis>=5\n"}, ["redis"]),
+        ({"pyproject.toml": '[dependency-groups]\ntest = ["asyncpg"]\n'}, ["postgres"]),
+        ({"pyproject.toml": '[tool.poetry.group.dev.dependencies]\npsycopg = "*"\n'}, ["postgres"]),
+        ({"setup.py": "from setuptools import setup\nsetup(extras_require={'db': ['pg8000']})\n"}, ["postgres"]),
+        ({"docker-compose.yml": "services:\n  db:\n    image: postgres:16\n"}, ["postgres"]),
+        ({"compose.yaml": "services:\n  a:\n    image: 'docker.io/valkey/valkey'\n  # image: postgres\n"}, ["redis"]),
+    ],
+)
+def test_services(texts, services):
+    assert list(settings(UNIT_AND_MORE, texts).services.named()) == services
+
+
+@pytest.mark.parametrize(
+    ("files", "texts", "migrate"),
+    [
+        (ALEMBIC, {}, "alembic upgrade head"),
+        (ALEMBIC, {"requirements.txt": "pymysql\n"}, None),
+        (DJANGO, {"requirements.txt": "django\n"}, None),
+        (DJANGO, {"requirements.txt": "django\npsycopg\n"}, "python manage.py migrate --noinput"),
+        (SQL, {}, "for file in db/migrations/*.sql; do psql -q -v ON_ERROR_STOP=1 -f $file || exit 1; done"),
+        ([*SQL, "other/sql/x.sql"], {}, None),
+    ],
+)
+def test_the_migration_tool(files, texts, migrate):
+    postgres = settings(files, texts).services.postgres
+    assert (postgres.migrate if postgres else None) == migrate
+
+
+def test_one_folder_of_tests_is_one_suite():
+    assert {name: suite.command for name, suite in settings(SQL, {}).suites.items()} == {"tests": "pytest"}
+    assert settings([], {}).suites == {}
+
+
+def test_the_root_and_the_versions_that_are_declared():
+    text = (
+        '[project]\nclassifiers = ["Programming Language :: Python :: 3.9", "Programming Language :: Python :: 3.12"]\n'
+    )
+    written = table(find(DJANGO, {"pyproject.toml": text}), prefix="", root="worktrees")
+    assert '\n# pythons = ["3.9", "3.12"] ' in written
+    assert "flat layout" in written
+    assert parse(written, Path("testgrove.toml"), table=False).root == "worktrees"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[tool.testgrove]\npark = 2\n",
+        "[project]\nname = 'x'\n[tool.testgrove]   # mine\npark = 2\n[tool.testgrove.ports]\nnames = ['a']\n[tool.x]\n",
+        "[tool.testgrove.services.redis]\n\n[tool.other]\nx = 1\n",
+        table(find(ALEMBIC, {}), prefix="tool.testgrove"),
+    ],
+)
+def test_a_root_is_added_and_the_rest_stays(text):
+    changed = with_root(text, "worktrees", prefix="tool.testgrove")
+    before, after = (parse(each, Path("pyproject.toml"), table=True) for each in (text, changed))
+    assert after.root == "worktrees"
+    assert (after.park, after.ports, after.services, after.suites) == (
+        before.park, before.ports, before.services, before.suites,
+    )  # fmt: skip
+    assert {line for line in text.splitlines() if "<repository>" not in line} <= set(changed.splitlines())

@@ -1,0 +1,223 @@
+"""The broker's protocol: requests and answers, whoever the client is; what a client held goes back when it has left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from services.cases import until
+from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.errors import ExhaustedError, PreconditionError
+from testgrove.services.broker import Broker
+
+PERL = r"""
+use IO::Socket::UNIX; use IO::Handle;
+my $broker = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die "no broker: $!";
+sub ask { print $broker "$_[0]\n"; $broker->flush; my $line = <$broker>; print $line; return $line; }
+ask('{"do": "hello"}');
+ask('{"do": "get", "engine": "postgres"}') =~ /"name": "([^"]+)"/ or die;
+ask(qq({"do": "put", "name": "$1"}));
+ask('{"do": "get", "engine": "postgres", "isolation": "reset"}');
+"""
+
+
+class Rooms:
+    """A stand-in for a pool: says what it was asked."""
+
+    def __init__(self):
+        self.open = self.given = 0
+        self.said: list[str] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def share(self):
+        rooms, self.open = self, self.open + 1
+
+        class Share:
+            closed = False
+
+            def get(self, isolation):
+                rooms.said.append(f"get {isolation}")
+                rooms.gate.wait(10)
+                if rooms.given == 3:
+                    raise ExhaustedError("pool-full", "there is no room", hint="df -h")
+                rooms.given += 1
+                name = f"room{rooms.given}"
+                return DatabaseAccess("postgres", name, "127.0.0.1", 5432, "me", Secret("pw"))
+
+            def put(self, name):
+                rooms.said.append(f"put {name}")
+
+            def keep(self, name):
+                rooms.said.append(f"keep {name}")
+
+            def close(self):
+                if not self.closed:
+                    self.closed = True
+                    rooms.open -= 1
+
+        return Share()
+
+
+@pytest.fixture
+def rooms():
+    return Rooms()
+
+
+@pytest.fixture
+def path(short_tmp):
+    return short_tmp / "broker.sock"
+
+
+@pytest.fixture
+def broker(rooms, path):
+    broker = Broker(path, {"postgres": rooms.share})
+    yield broker
+    rooms.gate.set()
+    broker.close()
+
+
+@pytest.fixture
+def connect(broker, path):
+    clients = []
+
+    def make():
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(10)
+        client.connect(str(path))
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+def ask(client, request):
+    client.sendall((request if isinstance(request, bytes) else json.dumps(request).encode()) + b"\n")
+    answer = b""
+    while not answer.endswith(b"\n"):
+        data = client.recv(4096)
+        assert data, "the broker has hung up"
+        answer += data
+    return json.loads(answer)
+
+
+GET = {"do": "get", "engine": "postgres"}
+
+
+def test_a_database_is_handed_out_and_taken_back(rooms, connect):
+    client = connect()
+    assert ask(client, {"do": "hello"}) == {"ok": {"protocol": 1, "engines": ["postgres"]}}
+    found = ask(client, GET)["ok"]
+    assert found["url"] == "postgresql://me:pw@127.0.0.1:5432/room1"
+    assert {key: found[key] for key in ("engine", "isolation", "name", "host", "port", "user", "password")} == {
+        "engine": "postgres", "isolation": "clone", "name": "room1",
+        "host": "127.0.0.1", "port": 5432, "user": "me", "password": "pw",
+    }  # fmt: skip
+    assert ask(client, {"do": "put", "name": "room1"}) == {"ok": {}}
+    assert ask(client, {**GET, "isolation": "reset"})["ok"]["name"] == "room2"
+    assert ask(client, {"do": "keep", "name": "room2"}) == {"ok": {}}
+    assert rooms.said == ["get clone", "put room1", "get reset", "keep room2"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (b"no JSON", "bad-request"),
+        (b"[]", "bad-request"),
+        (b"\xff\xfe", "bad-request"),
+        ({"do": "dance"}, "bad-request"),
+        ({}, "bad-request"),
+        ({"do": "get"}, "unknown-engine"),
+        ({"do": "get", "engine": "oracle"}, "unknown-engine"),
+        ({"do": "get", "engine": ["postgres"]}, "unknown-engine"),
+        ({**GET, "isolation": "total"}, "unknown-isolation"),
+        ({"do": "put", "name": "room7"}, "not-leased"),
+        ({"do": "put"}, "not-leased"),
+        ({"do": "keep", "name": {}}, "not-leased"),
+    ],
+)
+def test_a_bad_request_is_an_answer_and_the_next_one_is_served(connect, request_, code):
+    client = connect()
+    assert ask(client, request_)["error"]["code"] == code
+    assert "ok" in ask(client, GET)
+
+
+def test_what_the_pool_says_reaches_the_client(connect):
+    client = connect()
+    for _ in range(3):
+        ask(client, GET)
+    assert ask(client, GET) == {"error": {"code": "pool-full", "message": "there is no room", "hint": "df -h"}}
+
+
+def test_a_client_cannot_give_back_what_another_holds(connect):
+    one, other = connect(), connect()
+    name = ask(one, GET)["ok"]["name"]
+    assert ask(other, {"do": "put", "name": name})["error"]["code"] == "not-leased"
+
+
+def test_a_client_that_has_left_holds_nothing(rooms, connect):
+    client, stays = connect(), connect()
+    ask(client, GET), ask(stays, GET)
+    assert rooms.open == 2
+    client.close()
+    until(lambda: rooms.open == 1)
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_line_does_no_harm(rooms, connect):
+    client = connect()
+    ask(client, GET)
+    client.sendall(b'{"do": "ge')
+    client.close()
+    until(lambda: rooms.open == 0)
+    assert "ok" in ask(connect(), GET)
+
+
+def test_a_request_without_an_end_is_refused(connect):
+    client = connect()
+    answer = ask(client, b"x" * 65535)  # and the newline
+    assert answer["error"]["code"] == "bad-request"
+    assert client.recv(1) == b""
+
+
+def test_clients_do_not_wait_for_one_another(rooms, connect):
+    slow, quick = connect(), connect()
+    rooms.gate.clear()
+    slow.sendall(json.dumps(GET).encode() + b"\n")
+    until(lambda: rooms.said)
+    assert "ok" in ask(quick, {"do": "hello"})
+    rooms.gate.set()
+
+
+def test_a_broker_that_closes_hangs_up_and_leaves_no_socket(rooms, broker, connect, path):
+    client = connect()
+    ask(client, GET)
+    broker.close()
+    assert client.recv(1) == b""
+    assert rooms.open == 0
+    assert not path.exists()
+
+
+def test_only_its_user_can_reach_the_socket(broker, path):
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_said(tmp_path, rooms):
+    with pytest.raises(PreconditionError, match="107"):
+        Broker(tmp_path / ("x" * 120), {"postgres": rooms.share})
+
+
+def test_a_client_in_perl(rooms, broker, path):
+    perl = shutil.which("perl") or pytest.skip("there is no perl")
+    done = subprocess.run([perl, "-e", PERL, path], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stderr
+    hello, got, put, again = map(json.loads, done.stdout.splitlines())
+    assert hello["ok"]["protocol"] == 1
+    assert (got["ok"]["name"], put, again["ok"]["isolation"]) == ("room1", {"ok": {}}, "reset")
+    until(lambda: rooms.open == 0)

@@ -1,0 +1,129 @@
+"""A PostgreSQL and a Redis that are the user's: started by the test, with databases of the user's in them.
+
+On PostgreSQL testgrove comes as the role ``ci``, which may create databases and nothing more.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from testgrove.services.binaries import PostgresBinaries, RedisBinary
+
+PASSWORD = "s3cret/of-the@user"
+QUOTED = "s3cret%2Fof-the%40user"
+_SETTINGS = ("fsync=off", "full_page_writes=off", "autovacuum=off", "listen_addresses=127.0.0.1", "max_connections=60")
+
+
+@dataclass
+class UsersPostgres:
+    """A running server. url: as a user would put it into the settings."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://ci:{QUOTED}@127.0.0.1:{self.port}/postgres"
+
+    def sql(self, statement: str, *values: object, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run one statement as the superuser, from outside of testgrove."""
+        with psycopg.connect(
+            host=str(self.folder), port=self.port, user="postgres", dbname=database, autocommit=True
+        ) as connection:
+            cursor = connection.execute(statement.encode(), values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def databases(self) -> set[str]:
+        return {name for (name,) in self.sql("SELECT datname FROM pg_database")}
+
+    def unsealed(self) -> set[str]:
+        """All databases but our sealed templates, which are meant to stay."""
+        rows = self.sql(
+            "SELECT datname FROM pg_database WHERE datname LIKE 'testgrove_template_%' AND NOT datallowconn"
+        )
+        return self.databases() - {name for (name,) in rows}
+
+    def templates(self) -> set[str]:
+        return {name for name in self.databases() if name.startswith("testgrove_template_")}
+
+    def clear(self) -> None:
+        """Drop all that tests and testgrove have made, and end their connections."""
+        for name in self.databases() - {"postgres", "template0", "template1"}:
+            self.sql(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def locks(self) -> int:
+        """How many advisory locks anybody holds."""
+        return int(self.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")[0][0])
+
+
+@contextmanager
+def users_postgres(binaries: PostgresBinaries) -> Iterator[UsersPostgres]:
+    """Start a server, with its data in memory where there is some."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="tg-user-", dir=memory if os.access(memory, os.W_OK) else "/tmp"))
+    folder.chmod(0o755)
+    # PostgreSQL refuses root, but not one who is seen as somebody else.
+    prefix = ("unshare", "--user", "--map-user=1000", "--") if os.geteuid() == 0 else ()
+    data, program = folder / "data", binaries.bindir
+    words = ("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
+    subprocess.run((*prefix, program / words[0], *words[1:]), check=True, capture_output=True)
+    (data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+    port = free_port()
+    options = [part for setting in (*_SETTINGS, f"port={port}") for part in ("-c", setting)]
+    argv = (*prefix, program / "postgres", "-D", data, "-k", folder, *options)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(argv, stdout=log, stderr=log)
+    server = UsersPostgres(folder, port, process)
+    try:
+        _wait_until_ready(lambda: server.sql("SELECT 1"), psycopg.Error)
+        server.sql(f"CREATE ROLE ci LOGIN CREATEDB PASSWORD '{PASSWORD}'")
+        server.sql(f"CREATE ROLE poor LOGIN PASSWORD '{PASSWORD}'")
+        yield server
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def users_redis(binary: RedisBinary) -> Iterator[int]:
+    """Start a Redis with a password; its port."""
+    port = free_port()
+    words = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD, "--databases", "6")
+    process = subprocess.Popen((binary.path, *words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_until_ready(lambda: socket.create_connection(("127.0.0.1", port)).close(), OSError)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _wait_until_ready(attempt: Any, failure: type[Exception]) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        with suppress(failure):
+            return attempt()
+        assert time.monotonic() < deadline, "the server does not answer"
+        time.sleep(0.02)
