@@ -4,13 +4,15 @@ RUN = .venv/bin/
 WORKERS ?= 2
 PYTEST = $(RUN)pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help setup demo test check lint format types layers bench schema clean
+.PHONY: help setup install demo test check lint format types layers bench docs schema clean
 
 help:
+	@echo "make install put testgrove on your PATH, with embedded PostgreSQL and Redis, by uv"
 	@echo "make demo    run the main job on the example project, with embedded PostgreSQL and Redis"
 	@echo "make test    run the tests, all but the slow ones"
 	@echo "make check   lint, types, layers and all tests: what CI runs"
 	@echo "make bench   measure, beside the peers"
+	@echo "make docs    build the documentation into site/"
 
 setup: .venv/.ready
 
@@ -21,6 +23,11 @@ setup: .venv/.ready
 	@env -u VIRTUAL_ENV -u UV_PROJECT_ENVIRONMENT TMPDIR="$(CURDIR)/.tools" "$$(cat .tools/uv.path)" sync --quiet \
 	  --frozen --all-packages --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
+
+install:
+	@mkdir -p .tools
+	@$(PYTHON) tools/bootstrap.py > .tools/uv.path
+	@env -u VIRTUAL_ENV "$$(cat .tools/uv.path)" tool install --force '.[embedded]' --with ./packages/pytest-testgrove
 
 demo: setup
 	@$(RUN)python tools/demo.py
@@ -48,8 +55,12 @@ layers: setup
 bench: setup
 	$(RUN)python -m benchmarks
 
+docs: setup
+	@env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.tools/docs NO_MKDOCS_2_WARNING=1 "$$(cat .tools/uv.path)" run --quiet --frozen \
+	  --no-default-groups --group docs mkdocs build --strict
+
 schema: setup
-	$(RUN)python -c 'import json; from testgrove.core.config import json_schema; print(json.dumps(json_schema(), indent=2))' \
+	$(RUN)python -c 'import json; from testgrove.core.settings import json_schema; print(json.dumps(json_schema(), indent=2))' \
 	  > src/testgrove/settings.schema.json
 
 clean:
