@@ -1,0 +1,171 @@
+"""What a fresh database for every test costs: `python -m benchmarks.fresh [--tests N] [--rounds N]`.
+
+200 tests in plain pytest, each with a database of 40 tables, 160 indexes and 2,000 rows: `clone`, `reset`, and the same
+tests without a database. Every test with one connects and writes to two tables. A test takes 25 ms (it sleeps: a core
+is free for the pool; with --busy it works) or nothing. Figures are for each test, the first not counted (it starts the
+server); *hand-out* is the fixture and the connecting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.grove import Grove
+from benchmarks.projects import PORTS, git
+from benchmarks.results import machine
+from testgrove.services.binaries import find_postgres
+
+SCHEMA = "".join(
+    f"CREATE TABLE t{n} (id bigserial PRIMARY KEY, name text UNIQUE, other int, at timestamptz DEFAULT now());\n"
+    f"CREATE INDEX ON t{n} (other); CREATE INDEX ON t{n} (at);\n"
+    f"INSERT INTO t{n} (name, other) SELECT 'row ' || g, g FROM generate_series(1, 50) g;\n"
+    for n in range(40)
+)
+CONFTEST = """
+import json, os, time, pytest
+spans, handed = [], []
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_fixture_setup(fixturedef):
+    began = time.perf_counter()
+    yield
+    if fixturedef.argname == "database":
+        handed.append(time.perf_counter() - began)
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    began = time.perf_counter()
+    yield
+    spans.append((began, time.perf_counter()))
+
+def pytest_sessionfinish(session):
+    with open(os.environ["OUT"], "w") as file:
+        json.dump({"spans": spans, "handed": handed, "connects": getattr(session.config, "connects", [])}, file)
+"""
+TESTS = """
+import os, time, pytest
+SECONDS, BUSY = float(os.environ["SECONDS_EACH"]), os.environ["BUSY"] == "1"
+
+def work():
+    end = time.perf_counter() + SECONDS
+    while BUSY and time.perf_counter() < end:
+        pass
+    if not BUSY and SECONDS:
+        time.sleep(SECONDS)
+
+if os.environ["KIND"] == "none":
+    @pytest.mark.parametrize("n", range(int(os.environ["TESTS"])))
+    def test_it(n):
+        work()
+else:
+    import psycopg
+
+    @pytest.fixture(scope="session")
+    def connects(pytestconfig):
+        pytestconfig.connects = []
+        return pytestconfig.connects
+
+    @pytest.mark.parametrize("n", range(int(os.environ["TESTS"])))
+    def test_it(database, connects, n):
+        began = time.perf_counter()
+        with psycopg.connect(database.url, autocommit=True) as connection:
+            connects.append(time.perf_counter() - began)
+            assert connection.execute("INSERT INTO t1 (name) VALUES ('x') RETURNING id").fetchone() == (51,)
+            connection.execute("UPDATE t2 SET other = 0 WHERE id = 7")
+        work()
+"""
+
+
+def make(work: Path) -> Path:
+    """The project."""
+    project = work / "fresh"
+    (project / "tests").mkdir(parents=True)
+    psql = find_postgres().bindir / "psql"
+    migrate = f"{psql if psql.exists() else 'psql'} -q -v ON_ERROR_STOP=1 -f schema.sql"
+    config = f'[services.postgres]\nmigrate = "{migrate}"\ninputs = ["schema.sql"]\n' + PORTS.format(prefix="")
+    files = {"schema.sql": SCHEMA, "testgrove.toml": config, "pytest.ini": "[pytest]\n"}
+    files |= {"tests/conftest.py": CONFTEST, "tests/test_it.py": TESTS}
+    for name, text in files.items():
+        (project / name).write_text(text)
+    git(project, "init", "--quiet")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message", "A project")
+    return project
+
+
+def session(project: Path, grove: Grove, kind: str, tests: int, seconds: float, busy: bool) -> dict[str, list[float]]:
+    """Milliseconds of each test, and of each hand-out with its connecting, without the first."""
+    out = project.parent / "out.json"
+    env = {**grove.env, "OUT": str(out), "KIND": kind, "TESTS": str(tests + 1), "BUSY": str(int(busy))}
+    env |= {"SECONDS_EACH": str(seconds), "TESTGROVE": grove.program, "PYTHONDONTWRITEBYTECODE": "1"}
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:timeout",
+        "tests",
+    ]
+    words += [] if kind == "none" else ["-o", f"testgrove_database_isolation={kind}"]
+    done = subprocess.run(words, cwd=project, env=env, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stdout[-3000:] + done.stderr)
+    found = json.loads(out.read_text())
+    spans = found["spans"][1:]
+    each = (spans[-1][1] - spans[0][0]) / len(spans) * 1000
+    pairs = zip(found["handed"][1:], found["connects"][1:], strict=True)
+    return {"each": [each], "hand-out": [(handed + connect) * 1000 for handed, connect in pairs]}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fresh", description="Fresh databases for tests.")
+    parser.add_argument("--tests", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--busy", action="store_true", help="the 25 ms are CPU")
+    chosen = parser.parse_args()
+    print(machine())
+    work = Path(tempfile.mkdtemp(prefix="tgb-", dir="/tmp"))
+    grove = Grove(work)
+    try:
+        project = make(work)
+        session(project, grove, "clone", 2, 0, False)  # the template is built
+        for seconds in (0.025, 0.0):
+            rounds: dict[str, list[dict[str, list[float]]]] = {"none": [], "clone": [], "reset": []}
+            for _ in range(chosen.rounds):
+                for kind, found in rounds.items():
+                    found.append(session(project, grove, kind, chosen.tests, seconds, chosen.busy))
+            show(seconds, rounds)
+    finally:
+        shutil.rmtree(work)
+        shutil.rmtree(Path("/dev/shm") / Grove.scratch_of(work).name, ignore_errors=True)
+
+
+def show(seconds: float, rounds: dict[str, list[dict[str, list[float]]]]) -> None:
+    """A line for each kind."""
+    bare = [each for found in rounds["none"] for each in found["each"]]
+    print(f"\ntests of {seconds * 1000:g} ms (load {os.getloadavg()[0]:.1f}); without a database {bare[0]:.2f} ms")
+    for kind in ("clone", "reset"):
+        above = [found["each"][0] - less for found, less in zip(rounds[kind], bare, strict=True)]
+        handed = sorted(value for found in rounds[kind] for value in found["hand-out"])
+        print(
+            f"  {kind:6} {statistics.median(above):6.2f} ms a test above ({min(above):.2f} … {max(above):.2f});"
+            f"  hand-out median {statistics.median(handed):.2f}, 95th {handed[int(len(handed) * 0.95)]:.2f} ms"
+        )
+
+
+if __name__ == "__main__":
+    main()
