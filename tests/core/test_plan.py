@@ -8,7 +8,6 @@ from testgrove.core import lifecycle
 from testgrove.core.events import CellInfo
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 from testgrove.core.plan import Action, cells, select
-from testgrove.core.schedule import Schedule
 from testgrove.core.settings import Settings, Suite
 from testgrove.core.suites import find_suites
 from testgrove.errors import UsageError
@@ -128,27 +127,6 @@ def test_configured_suites_win():
     assert list(find_suites(Settings(suites={"x": UNIT}), ["tests/unit/test_a.py"])) == ["x"]
 
 
-def test_longest_first_and_unknown_ones_early():
-    found = cells(dict.fromkeys(("a", "b", "c", "d"), UNIT), [], [])
-    schedule = Schedule(found, 2, {"a": 1.0, "b": 9.0, "c": 5.0})
-    assert [cell.key for cell in schedule.start()] == ["b", "c"]
-    assert [cell.key for cell in schedule.finished("b")] == ["d"]
-    assert [cell.key for cell in schedule.finished("c")] == ["a"]
-    assert schedule.finished("d") == []
-    assert not schedule.done
-    assert schedule.finished("a") == []
-    assert schedule.done
-
-
-def test_a_cancelled_schedule_starts_nothing_more():
-    found = cells(dict.fromkeys(("a", "b", "c"), UNIT), [], [])
-    schedule = Schedule(found, 1, {})
-    (running,) = schedule.start()
-    assert len(schedule.cancel()) == 2
-    assert schedule.finished(running.key) == []
-    assert schedule.done
-
-
 def test_only_a_whole_worktree_survives_its_holder():
     assert Action.UNDO_LEASES in lifecycle.recover(WorktreeStatus.CREATING, whole=True)
     assert Action.UNDO_LEASES in lifecycle.recover(WorktreeStatus.RUNNING, whole=False)
@@ -166,10 +144,3 @@ def test_a_recycled_worktree_is_retargeted_not_added():
 
 def test_cell_info_is_plain_data():
     assert CellInfo(key="a", suite="a", ref="", python="", worktree="w", command="c").key == "a"
-
-
-def test_what_must_run_alone_comes_last():
-    alone = Suite(command="x", exclusive=True)
-    found = cells({"quiet": alone, "a": UNIT, "b": UNIT}, [], [])
-    schedule = Schedule(found, 3, {"quiet": 9.0, "a": 1.0, "b": 2.0})
-    assert [cell.key for cell in schedule.start()] == ["b", "a", "quiet"]

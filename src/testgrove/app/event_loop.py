@@ -20,7 +20,7 @@ from testgrove.app.slots import Slot
 from testgrove.core.events import AnyEvent, CellFinished, CellInfo, CellPhase, Interrupted, RunFinished, RunStarted
 from testgrove.core.plan import Cell
 from testgrove.core.result import Fold, RunResult
-from testgrove.core.schedule import Schedule
+from testgrove.core.schedule import Instructions, Retry, Schedule
 
 _TICK = 0.1  # seconds between two looks of the live view
 _BEAT = 1.0  # seconds between two heartbeats in the log
@@ -52,13 +52,15 @@ class EventLoop:
         self._log = EventLog(self.run.folder)
         self._fold = Fold()
         self._beaten = time.monotonic()
+        self._cells = {cell.key: cell for cell in self.cells}
+        self._pauses: list[tuple[float, str]] = []  # when each ends, and whose it is
 
     def work(self) -> RunResult:
         """Run the cells; the result says how each ended. A Ctrl-C ends them, with a result, a second one kills."""
         started = time.time()
         self._take(self._opening(started))
-        for cell in self.cells:
-            self._take(CellPhase(t=time.time(), cell=cell.key, phase="waiting", reason="a free slot"))
+        for key, wait in self.schedule.waiting().items():
+            self._take(CellPhase(t=time.time(), cell=key, phase="waiting", reason=wait.text))
         self.view.start(self._fold.result)
         try:
             with ThreadPoolExecutor(self.jobs, thread_name_prefix="slot") as slots, self._interruptible():
@@ -99,14 +101,16 @@ class EventLoop:
 
     def _serve(self, slots: Executor) -> None:
         try:
-            self._start(slots, self.schedule.start())
+            self._obey(slots, self.schedule.start())
             while not self.schedule.done:
                 for event in self._events():
-                    self._take(event)
                     if isinstance(event, CellFinished):
-                        self._start(slots, self.schedule.finished(event.cell))
+                        self._obey(slots, self.schedule.finished(event.cell, event.status), event)
+                    else:
+                        self._take(event)
                     if self.run.cancel.is_set():
-                        self._cancel_waiting()
+                        self._obey(slots, self.schedule.cancel())
+                self._end_pauses(slots)
                 self._beat()
                 self.view.update(self._fold.result, time.time())
         except BaseException:
@@ -114,14 +118,29 @@ class EventLoop:
             self.run.cancel.set()
             raise
 
-    def _start(self, slots: Executor, chosen: Sequence[Cell]) -> None:
-        for cell in chosen:
-            slots.submit(self.slot(self.run, cell).work)
+    def _obey(self, slots: Executor, step: Instructions, told: CellFinished | None = None) -> None:
+        """told: what the slot said of the attempt that has just ended; the schedule knows whether it was the last."""
+        now = time.time()
+        for end in step.ended:
+            own = told if told and told.cell == end.key else None
+            reason = "; ".join(filter(None, [own.reason if own else "", end.reason]))
+            hint = own.hint if own else ""
+            self._take(CellFinished(t=now, cell=end.key, status=end.status, reason=reason, hint=hint))
+        for retry in step.retry:
+            self._pause(retry)
+        for start in step.start:
+            slots.submit(self.slot(self.run, self._cells[start.key]).work)
 
-    def _cancel_waiting(self) -> None:
-        for cell in self.schedule.cancel():
-            reason = "the run was interrupted before this started"
-            self._take(CellFinished(t=time.time(), cell=cell.key, status="cancelled", reason=reason))
+    def _pause(self, retry: Retry) -> None:
+        reason = f"a pause of {retry.after:g} s before attempt {retry.attempt}"
+        self._take(CellPhase(t=time.time(), cell=retry.key, phase="waiting", reason=reason))
+        self._pauses.append((time.monotonic() + retry.after, retry.key))
+
+    def _end_pauses(self, slots: Executor) -> None:
+        now = time.monotonic()
+        due, self._pauses = [it for it in self._pauses if it[0] <= now], [it for it in self._pauses if it[0] > now]
+        for _, key in due:
+            self._obey(slots, self.schedule.rested(key))
 
     def _events(self) -> Iterator[AnyEvent]:
         """What has happened since the last look, waiting a moment for the first."""

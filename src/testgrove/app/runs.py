@@ -30,6 +30,7 @@ from testgrove.core.plan import Cell
 from testgrove.core.result import RunResult
 from testgrove.core.schedule import Schedule
 from testgrove.core.suites import find_suites
+from testgrove.core.tasks import Task
 from testgrove.errors import UsageError
 from testgrove.system import git, interpreters, machine, process
 from testgrove.system.files import explained, require_free
@@ -98,7 +99,7 @@ def run_tests(project: Project, request: Request, view: View) -> Finished:
             jobs + len(_engines(cells)) + max(len(cell.settings.processes) for cell in cells)
         )
         with _running(project, holder, cells, request) as run:
-            schedule = Schedule(cells, jobs, durations(project))
+            schedule = Schedule(tasks_of(cells), jobs, durations(project))
             header = "; ".join([_header(run.targets, request), *run.databases.notes])
             slot = HereSlot if request.here else Slot
             result = EventLoop(run, cells, schedule, jobs, header, view, request.again, slot).work()
@@ -108,6 +109,12 @@ def run_tests(project: Project, request: Request, view: View) -> Finished:
             worktrees.trim_kept(project, holder)
             worktrees.trim_parked(project, holder, max(project.settings.park, len(cells)))
     return Finished(result, run.folder)
+
+
+def tasks_of(cells: Sequence[Cell]) -> list[Task]:
+    """The cells as tasks. A slot tries its cell again by itself, in the same worktree; an exclusive cell prepares
+    beside others and waits for its turn in its slot, because other runs are waited for as well."""
+    return [Task(cell.key, last=cell.settings.exclusive) for cell in cells]
 
 
 def _engines(cells: Sequence[Cell]) -> set[str]:

@@ -1,54 +1,232 @@
-"""Which cell runs next: a pure state machine, fed with what happened, that answers with what to start."""
+"""What runs next: a pure state machine, fed with what happened, that answers with what to do.
+
+It knows no clock, no process and no file. Each call says what has happened; the answer is what to start now, what to
+try again after how many seconds, and what has ended. Every task ends exactly once.
+
+- A task starts when all its needs have passed; one that is ``always``, when they have ended.
+- It needs a free slot, its worktree and its resources; one that is exclusive needs nothing else to run.
+- Of those that could start, the most urgent does (see priorities.py). What must run alone waits for the others, unless
+  others wait for it.
+- A need that did not pass ends all that hang on it, at once, with the name of the task that failed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from testgrove.core.plan import Cell
+from testgrove.core.claims import Claims, Wait, some
+from testgrove.core.events import Status
+from testgrove.core.priorities import Priorities
+from testgrove.core.tasks import Task, by_key, dependents_of, in_order
 
-UNKNOWN_PERCENTILE = 0.9
+PASSED: tuple[Status, ...] = ("passed", "flaky")
+FAILED: tuple[Status, ...] = ("failed", "error")
+LONGEST_PAUSE = 60.0  # seconds between two attempts
+INTERRUPTED = "the run was interrupted before this started"
+_VERBS = {"error": "could not run", "skipped": "was skipped", "cancelled": "was cancelled"}
+
+
+@dataclass(frozen=True)
+class Start:
+    """Start this attempt now. attempt: from 1."""
+
+    key: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Call rested() after so many seconds. attempt: the one that follows. status: how the last one ended."""
+
+    key: str
+    attempt: int
+    after: float
+    status: Status
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task's end. reason: why it did not run, or not again; else empty. ancestor: the task that is to blame."""
+
+    key: str
+    status: Status
+    reason: str = ""
+    ancestor: str = ""
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """What to do now, in this order: note the ends, set the timers, start."""
+
+    ended: list[Ended] = field(default_factory=list)
+    retry: list[Retry] = field(default_factory=list)
+    start: list[Start] = field(default_factory=list)
 
 
 class Schedule:
-    """Longest first by recorded seconds, exclusive cells last; an unknown duration counts as the 90th percentile.
+    """The state of a run's tasks.
 
-    For independent cells the longest remaining path is the cell itself.
+    slots: how many run at once. durations: recorded seconds, as far as they are known. capacities: of resources, 1 by
+    default. max_fail: after so many failures nothing more starts but what is ``always``. backoff: seconds before a
+    second attempt, doubled before each further one. ended: what has ended before, in a run that is resumed; it is not
+    told again. Raises ValueError for tasks that could never all end.
     """
 
-    def __init__(self, cells: Sequence[Cell], slots: int, durations: Mapping[str, float]) -> None:
-        known = sorted(durations[cell.key] for cell in cells if cell.key in durations)
-        unknown = known[int(UNKNOWN_PERCENTILE * (len(known) - 1))] if known else 0.0
-        # sorted() is stable: cells that are alike keep the order in which the user named them.
-        # What must run alone comes last: waiting for its turn, it would keep the others from theirs.
-        self._waiting = sorted(cells, key=lambda cell: (cell.settings.exclusive, -durations.get(cell.key, unknown)))
-        self._free = slots
-        self._running: set[str] = set()
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        slots: int,
+        durations: Mapping[str, float],
+        *,
+        capacities: Mapping[str, int] | None = None,
+        max_fail: int | None = None,
+        backoff: float = 1.0,
+        ended: Mapping[str, Status] | None = None,
+    ) -> None:
+        if slots < 1 or (max_fail is not None and max_fail < 1):
+            raise ValueError(f"{slots} slots, {max_fail} failures: expected numbers from 1")
+        self._tasks = by_key(tasks, capacities or {})
+        self._dependents = dependents_of(self._tasks)
+        self._priorities = Priorities(self._tasks, in_order(self._tasks), durations)
+        self._claims = Claims(slots, capacities or {})
+        self._max_fail, self._backoff = max_fail, backoff
+        self._needs = {key: dict.fromkeys(task.needs) for key, task in self._tasks.items()}  # that have not ended
+        self._position = {key: number for number, key in enumerate(self._tasks)}  # as the user named them
+        self._waiting = dict.fromkeys(self._tasks)
+        self._resting: dict[str, Retry] = {}
+        self._attempts: Counter[str] = Counter()
+        self._failures: list[str] = []
+        self._stopped = ""  # the reason why only teardown starts
+        self._cancelled = False
+        self._before = dict(ended or {})
+        self.ended: dict[str, Ended] = {}
 
     @property
     def done(self) -> bool:
-        """Nothing runs and nothing waits."""
-        return not self._waiting and not self._running
+        """Every task has ended."""
+        return len(self.ended) == len(self._tasks)
 
     @property
-    def waiting(self) -> tuple[Cell, ...]:
-        """The cells that have not started, in the order in which they will."""
-        return tuple(self._waiting)
+    def expected(self) -> Mapping[str, float]:
+        """Seconds that each task is expected to take."""
+        return self._priorities.expected
 
-    def start(self) -> list[Cell]:
-        """The cells to start now."""
-        count = min(self._free, len(self._waiting))
-        chosen, self._waiting = self._waiting[:count], self._waiting[count:]
-        self._free -= count
-        self._running.update(cell.key for cell in chosen)
-        return chosen
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The tasks that run now, in the order in which they started."""
+        return tuple(self._claims.running)
 
-    def finished(self, key: str) -> list[Cell]:
-        """A cell has ended; the cells to start in its place."""
-        self._running.remove(key)
-        self._free += 1
-        return self.start()
+    def waiting(self) -> dict[str, Wait]:
+        """What each task that has not ended and does not run waits for."""
+        pauses = {key: Wait("backoff", f"a pause before attempt {it.attempt}") for key, it in self._resting.items()}
+        return {key: self._wait(key) for key in self._waiting} | pauses
 
-    def cancel(self) -> list[Cell]:
-        """Start nothing more; the cells that will not run."""
-        left, self._waiting = self._waiting, []
-        return left
+    def start(self) -> Instructions:
+        """The run begins."""
+        step = Instructions()
+        for key, status in self._before.items():
+            del self._waiting[key]
+            self._note(Ended(key, status))
+        for key in self._before:
+            for end in self._blocked_by(self.ended[key]):
+                self._end(step, end)
+        return self._choose(step)
+
+    def finished(self, key: str, status: Status) -> Instructions:
+        """An attempt has ended so. Raises ValueError for a task that does not run."""
+        if key not in self._claims.running:
+            raise ValueError(f"{key} does not run")
+        self._claims.release(key)
+        step, attempt = Instructions(), self._attempts[key]
+        if status in FAILED and attempt <= self._tasks[key].retries and self._may_start(key):
+            pause = min(self._backoff * 2 ** (attempt - 1), LONGEST_PAUSE)
+            self._resting[key] = Retry(key, attempt + 1, pause, status)
+            step.retry.append(self._resting[key])
+        else:
+            self._end(step, Ended(key, "flaky" if status == "passed" and attempt > 1 else status))
+        return self._choose(step)
+
+    def rested(self, key: str) -> Instructions:
+        """The pause before a further attempt is over. Nothing happens where the task has ended meanwhile."""
+        if self._resting.pop(key, None):
+            self._waiting[key] = None
+        return self._choose(Instructions())
+
+    def cancel(self, reason: str = INTERRUPTED) -> Instructions:
+        """Start nothing more, not even teardown. What runs goes on until finished() tells of its end."""
+        step = Instructions()
+        self._cancelled = True
+        for key in [*self._waiting, *self._resting]:
+            self._end(step, Ended(key, "cancelled", reason))
+        return step
+
+    def _choose(self, step: Instructions) -> Instructions:
+        ready = [key for key in self._waiting if not self._needs[key]]
+        for key in sorted(ready, key=self._rank):
+            task = self._tasks[key]
+            if self._claims.obstacle(task) is None:
+                del self._waiting[key]
+                self._claims.take(task)
+                self._attempts[key] += 1
+                step.start.append(Start(key, self._attempts[key]))
+        return step
+
+    def _rank(self, key: str) -> tuple[bool, float, int]:
+        task = self._tasks[key]
+        last = task.last or (task.exclusive and not self._dependents[key])
+        return last, -self._priorities.urgency(key), self._position[key]
+
+    def _may_start(self, key: str) -> bool:
+        return not self._cancelled and (not self._stopped or self._tasks[key].always)
+
+    def _note(self, end: Ended) -> None:
+        self._waiting.pop(end.key, None)
+        self._resting.pop(end.key, None)
+        self.ended[end.key] = end
+        self._priorities.ended(end.key)
+        for dependent in self._dependents[end.key]:
+            del self._needs[dependent][end.key]
+
+    def _end(self, step: Instructions, end: Ended) -> None:
+        """A task's end, and all that follows from it for others."""
+        ends = deque([end])
+        while ends:
+            end = ends.popleft()
+            if end.key not in self.ended:
+                self._note(end)
+                step.ended.append(end)
+                ends += self._consequences(end)
+
+    def _consequences(self, end: Ended) -> Iterator[Ended]:
+        yield from self._blocked_by(end)
+        if end.status in FAILED:
+            self._failures.append(end.key)
+            if len(self._failures) == self._max_fail:
+                yield from self._stop()
+
+    def _blocked_by(self, end: Ended) -> Iterator[Ended]:
+        if end.status in PASSED:
+            return
+        guilty = self.ended[end.ancestor] if end.ancestor else end
+        cancelled = guilty.status == "cancelled"
+        reason = (cancelled and guilty.reason) or f"{guilty.key} {_VERBS.get(guilty.status, guilty.status)}"
+        for dependent in self._dependents[end.key]:
+            if not self._tasks[dependent].always:
+                yield Ended(dependent, "cancelled" if cancelled else "skipped", reason, guilty.key)
+
+    def _stop(self) -> Iterator[Ended]:
+        """Enough has failed: nothing more starts but teardown, once its needs have ended."""
+        self._stopped = f"the run stopped after {len(self._failures)} failed: {some(self._failures)}"
+        for key in self._waiting:
+            if not self._tasks[key].always:
+                yield Ended(key, "cancelled", self._stopped)
+        for key, rest in self._resting.items():
+            if not self._tasks[key].always:
+                yield Ended(key, rest.status, f"not tried again: {self._stopped}")
+
+    def _wait(self, key: str) -> Wait:
+        if needs := self._needs[key]:
+            return Wait("dependency", some(needs))
+        return self._claims.obstacle(self._tasks[key]) or Wait("slot", "a free slot")
