@@ -36,7 +36,7 @@ test: setup
 	$(PYTEST) -m "not slow"
 
 check: setup lint types layers
-	$(PYTEST)
+	$(PYTEST) || { status=$$?; echo $$status > .pytest_cache/exit-status; exit $$status; }
 
 lint: setup
 	$(RUN)ruff check .

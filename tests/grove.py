@@ -234,6 +234,10 @@ def uproot(base: Path) -> None:
         with suppress(psutil.NoSuchProcess):
             keeper.terminate()
             keeper.wait(20)
+    for command in processes_of(base):  # of a test that failed: its servers would be met by the next one on these ports
+        with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+            command.kill()
+            command.wait(5)
     for lock in _claims.pop(base, []):
         lock.close()
     shutil.rmtree(base, ignore_errors=True)
@@ -243,10 +247,20 @@ def uproot(base: Path) -> None:
 def keepers(base: Path) -> list[psutil.Process]:
     """The keepers of a base's projects."""
     found = []
+    for process in processes_of(base):
+        with suppress(psutil.Error):
+            if KEEPER in process.cmdline():
+                found.append(process)
+    return found
+
+
+def processes_of(base: Path) -> list[psutil.Process]:
+    """The testgrove commands of a base that still run."""
+    found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            state = KEEPER in process.cmdline() and process.environ().get("TESTGROVE_STATE_DIR", "")
-            if state and Path(state).is_relative_to(base):
+            state = process.environ().get("TESTGROVE_STATE_DIR", "")
+            if state and Path(state).is_relative_to(base) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 

@@ -13,6 +13,7 @@ from grove import Grove, said
 
 FILES = {
     "README.md": "A project.\n",
+    ".gitignore": "__pycache__/\n",
     "tests/good/test_good.py": "def test_it(): pass\n",
     "tests/bad/test_bad.py": "import pathlib\ndef test_it():\n    pathlib.Path('evidence.txt').write_text('why')\n"
     "    assert False\n",

@@ -15,6 +15,7 @@ import needs
 from grove import Grove
 
 FILES = {
+    ".gitignore": "__pycache__/\n",
     "src/app/__init__.py": "def answer():\n    return 42\n",
     "requirements.txt": "",
     "requirements-test.txt": "pytest\npytest-cov\n",

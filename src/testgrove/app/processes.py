@@ -22,6 +22,7 @@ from testgrove.core.settings import Process
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 from testgrove.system.files import tail
 from testgrove.system.listeners import Listener, listeners
+from testgrove.system.marks import lives
 from testgrove.system.probes import why_no_answer, why_no_connection
 from testgrove.system.supervision import Job, JobResult, Supervisor, SupervisorPool, supervised_run
 
@@ -55,6 +56,7 @@ class AppProcess:
     log: Path
     supervisor: Supervisor
     started: float
+    pid: int = 0
     ready_after: float | None = None
     result: JobResult | None = None
 
@@ -63,6 +65,10 @@ class AppProcess:
         if self.result is None:
             self.result = self.supervisor.wait(timeout)
         return self.result
+
+    def settled(self) -> JobResult | None:
+        """As poll(), but one whose end its supervisor has yet to tell has ended."""
+        return self.poll() if lives(self.pid) else self.poll(GRACE)
 
     def tail(self) -> str:
         """The last lines of its output."""
@@ -120,8 +126,8 @@ class Processes:
                 self._stop()
 
     def ended(self) -> list[str]:
-        """Sentences about those that have ended by themselves."""
-        return [process.ending() for process in self.all if process.poll() and process.ending()]
+        """Sentences about those that have ended by themselves, also in this moment."""
+        return [process.ending() for process in self.all if process.settled() and process.ending()]
 
     def _prepare(self, name: str, supervisors: ExitStack) -> AppProcess:
         settings, place = self._declared[name], self._place
@@ -150,7 +156,8 @@ class Processes:
         self._refuse_strangers(process)
         process.log.parent.mkdir(parents=True, exist_ok=True)
         process.log.unlink(missing_ok=True)  # an older one would look ready
-        process.supervisor.start_job(Job(argv, self._place.tree, process.environ, process.log, _FOR_EVER, GRACE))
+        job = Job(argv, self._place.tree, process.environ, process.log, _FOR_EVER, GRACE)
+        process.pid = process.supervisor.start_job(job)
         self.all.append(process)
         self._on_start(process)
 

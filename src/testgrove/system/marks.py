@@ -114,6 +114,11 @@ def is_zombie(pid: int) -> bool:
     return _start_time(pid) is None and bool(_read(f"{pid}/stat"))
 
 
+def lives(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    return _start_time(pid) is not None
+
+
 def marked(mark: Mark, *, exclude: Collection[int] = ()) -> list[MarkedProcess]:
     """The living processes that carry a mark, the calling one included, newest pid first."""
     return list(_among(_all_pids(), mark, exclude))

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _PR_SET_CHILD_SUBREAPER = 36
 _START_TIMEOUT = 30.0  # seconds in which a supervisor must have executed a job
 _CLOSE_TIMEOUT = 12.0  # a little more than the supervisor's own GIVE_UP
-_A_DAY = 86400.0
+_LOOK = 0.5  # seconds that one poll takes at most, because a signal that comes just before it does not wake it up
 _CANCEL_POLL = 0.05  # seconds between two looks at a cancel flag
 _CANCEL_GRACE = 5.0  # seconds that a cancelled tool has to tidy up
 
@@ -199,8 +199,8 @@ class Supervisor:
         poll = select.poll()
         poll.register(self._stdout, select.POLLIN)
         while b"\n" not in self._buffer:
-            left = _A_DAY if deadline is None else max(0.0, deadline - time.monotonic())
-            if not poll.poll(min(left, _A_DAY) * 1000):  # the kernel counts milliseconds in 31 bits
+            left = _LOOK if deadline is None else max(0.0, deadline - time.monotonic())
+            if not poll.poll(min(left, _LOOK) * 1000):
                 if deadline is None or time.monotonic() < deadline:
                     continue
                 return None
