@@ -7,8 +7,10 @@ import subprocess
 import sys
 from importlib import resources
 
+import pytest
+
 import testgrove
-from testgrove.core.settings import json_schema
+from testgrove.core import scenario_file, settings
 
 
 def test_every_exported_member_is_there():
@@ -23,6 +25,8 @@ def test_importing_the_package_imports_nothing_else():
     assert done.stdout.strip() == "[]"
 
 
-def test_the_published_schema_is_that_of_the_settings():
-    published = json.loads(resources.files("testgrove").joinpath("settings.schema.json").read_text())
-    assert published == json.loads(json.dumps(json_schema())), "write it anew: make schema"
+@pytest.mark.parametrize("kind", [settings, scenario_file], ids=["settings", "scenarios"])
+def test_the_published_schema_is_that_of_the_types(kind):
+    name = "settings" if kind is settings else "scenarios"
+    published = json.loads(resources.files("testgrove").joinpath(f"{name}.schema.json").read_text())
+    assert published == json.loads(json.dumps(kind.json_schema())), "write it anew: make schema"

@@ -12,7 +12,7 @@ import msgspec
 
 from testgrove import errors
 from testgrove.cli.main import COMMANDS, cli
-from testgrove.core import events, settings
+from testgrove.core import events, scenario_file, settings
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -22,6 +22,7 @@ def pages() -> dict[str, str]:
     return {
         "reference/commands.md": commands_page(),
         "reference/settings.md": settings_page(),
+        "reference/scenarios.md": scenarios_page(),
         "reference/events.md": events_page(),
         "glossary.md": glossary_page(),
         "changelog.md": (HERE / "CHANGELOG.md").read_text(),
@@ -154,6 +155,18 @@ def settings_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+SCENARIOS = """
+Every field of a scenario in a scenario file: JSON (with `//` comments), `{"scenarios": [{…}, …]}`, or TOML, `[[scenarios]]`.
+What they are for: [scenarios](../scenarios.md). A JSON Schema for editors is in the package: `scenarios.schema.json`.
+"""
+
+
+def scenarios_page() -> str:
+    """Every field of a scenario, from the type that reads it."""
+    table = _table(_keys(scenario_file.Scenario), head=("field", "type", "default", "meaning"))
+    return f"# Scenario files\n{SCENARIOS}\n{table}\n"
+
+
 def _keys(struct: type[msgspec.Struct]) -> list[tuple[str, ...]]:
     """The rows of a table's keys; those that are tables themselves have a heading of their own."""
     rows = []
@@ -172,6 +185,8 @@ KINDS = {
     "float": "number",
     "tuple[str, ...]": "list of texts",
     "dict[str, str]": "table of texts",
+    "dict[str, int]": "table of numbers",
+    "tuple[str, ...] | dict[str, int]": "list of texts or table of numbers",
     "str | tuple[str, ...]": "text or list of texts",
 }
 

@@ -14,6 +14,7 @@ import pytest
 from testgrove.cli.main import COMMANDS, cli
 from testgrove.core import events
 from testgrove.core.result import fold
+from testgrove.core.scenario_file import Scenario
 from testgrove.core.settings import json_schema
 from testgrove.reports import report_json
 
@@ -52,6 +53,11 @@ def test_every_setting_has_a_place(pages):
     there = re.findall(r"^\| `(\w+)` \|", pages["reference/settings.md"], re.MULTILINE)
     headings = re.findall(r"^## `(\w+)", pages["reference/settings.md"], re.MULTILINE)
     assert sorted([*there, *set(headings)]) == sorted(key for keys in tables.values() for key in keys)
+
+
+def test_every_field_of_a_scenario_has_a_place(pages):
+    there = re.findall(r"^\| `(\w+)` \|", pages["reference/scenarios.md"], re.MULTILINE)
+    assert there == [field.name for field in msgspec.structs.fields(Scenario)]
 
 
 def test_every_event_has_a_place(pages):

@@ -71,9 +71,16 @@ def _check(settings: Settings, source: Path, prefix: str) -> None:
         raise wrong(f"services.{key}", problem)
     for name, suite in settings.suites.items():
         _check_suite(name, suite, known, wrong)
+    _check_resources(settings, wrong)
     _check_dependencies(settings, wrong)
     _check_env(settings, source, prefix, wrong)
     check_processes(settings, _variables(settings), wrong)
+
+
+def _check_resources(settings: Settings, wrong: Any) -> None:
+    for name, amount in settings.resources.items():
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}", name) or amount < 1:
+            raise wrong(f"resources.{name}", f"expected a short name and a number from 1, found {amount}")
 
 
 def _check_dependencies(settings: Settings, wrong: Any) -> None:

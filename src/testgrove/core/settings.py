@@ -197,6 +197,10 @@ class Settings(Strict, frozen=True, kw_only=True):
     services: Services = msgspec.field(default_factory=Services)
     processes: dict[str, Process] = msgspec.field(default_factory=dict)
     suites: dict[str, Suite] = msgspec.field(default_factory=dict)
+    resources: Annotated[
+        dict[str, int],
+        means("how much there is of what scenarios share (`gpu = 1`); one takes some of it while it runs"),
+    ] = msgspec.field(default_factory=dict)
 
 
 def json_schema() -> dict[str, Any]:
