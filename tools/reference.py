@@ -157,7 +157,8 @@ def settings_page() -> str:
 
 SCENARIOS = """
 Every field of a scenario in a scenario file: JSON (with `//` comments), `{"scenarios": [{…}, …]}`, or TOML,
-`[[scenarios]]`. What they are for: [scenarios](../scenarios.md). A JSON Schema for editors is in the package: `scenarios.schema.json`.
+`[[scenarios]]`. What they are for: [scenarios](../scenarios.md). A JSON Schema for editors is in the package:
+`scenarios.schema.json`.
 """
 
 
