@@ -29,9 +29,36 @@ class Claims:
         self.running: dict[str, Task] = {}
         self._used: Counter[str] = Counter()
 
-    def obstacle(self, task: Task) -> Wait | None:
+    @property
+    def free(self) -> bool:
+        """Whether there is a free slot."""
+        return len(self.running) < self._slots
+
+    def obstacle(self, task: Task) -> WaitKind | None:
         """The first thing that keeps a task from starting now."""
-        return self._alone(task) or self._worktree(task) or self._resource(task) or self._slot()
+        if self._keeps_others_out(task):
+            return "exclusive"
+        if task.worktree and any(self._in_the_way(task, other) for other in self.running.values()):
+            return "worktree"
+        if task.resources and self._exhausted(task):
+            return "resource"
+        return None if self.free else "slot"
+
+    def wait(self, task: Task) -> Wait:
+        """The same in words."""
+        match self.obstacle(task):
+            case "exclusive":
+                alone = [key for key, other in self.running.items() if other.exclusive]
+                who = f"{alone[0]}, which runs alone" if alone else f"{some(self.running)}, to run alone"
+                return Wait("exclusive", who)
+            case "worktree":
+                there = [key for key, other in self.running.items() if self._in_the_way(task, other)]
+                return Wait("worktree", f"worktree {task.worktree}, held by {some(there)}")
+            case "resource":
+                name = self._exhausted(task)
+                holders = some([key for key, other in self.running.items() if name in other.resources])
+                return Wait("resource", f"{name} ({self._used[name]} of {self._capacity(name)} held by {holders})")
+        return Wait("slot", "a free slot")
 
     def take(self, task: Task) -> None:
         """The task starts."""
@@ -39,34 +66,23 @@ class Claims:
         self._used.update(task.resources)
 
     def release(self, key: str) -> None:
-        """The task has stopped running."""
+        """The task runs no longer."""
         self._used.subtract(self.running.pop(key).resources)
 
-    def _alone(self, task: Task) -> Wait | None:
-        if alone := [key for key, other in self.running.items() if other.exclusive]:
-            return Wait("exclusive", f"{alone[0]}, which runs alone")
-        if task.exclusive and self.running:
-            return Wait("exclusive", f"{some(self.running)}, to run alone")
-        return None
+    def _keeps_others_out(self, task: Task) -> bool:
+        return bool(self.running) and (task.exclusive or any(other.exclusive for other in self.running.values()))
 
-    def _worktree(self, task: Task) -> Wait | None:
-        if not task.worktree:
-            return None
-        there = [other for other in self.running.values() if other.worktree == task.worktree]
-        if not there or (task.shareable and all(other.shareable for other in there)):
-            return None
-        return Wait("worktree", f"worktree {task.worktree}, held by {some([other.key for other in there])}")
+    @staticmethod
+    def _in_the_way(task: Task, other: Task) -> bool:
+        return other.worktree == task.worktree and not (task.shareable and other.shareable)
 
-    def _resource(self, task: Task) -> Wait | None:
-        for name, count in Counter(task.resources).items():
-            capacity = self._capacities.get(name, 1)
-            if self._used[name] + count > capacity:
-                holders = some([key for key, other in self.running.items() if name in other.resources])
-                return Wait("resource", f"{name} ({self._used[name]} of {capacity} held by {holders})")
-        return None
+    def _capacity(self, name: str) -> int:
+        return self._capacities.get(name, 1)
 
-    def _slot(self) -> Wait | None:
-        return None if len(self.running) < self._slots else Wait("slot", "a free slot")
+    def _exhausted(self, task: Task) -> str:
+        """The first of its resources of which there is not enough, or nothing."""
+        wanted = Counter(task.resources).items()
+        return next((name for name, count in wanted if self._used[name] + count > self._capacity(name)), "")
 
 
 def some(keys: Iterable[str]) -> str:

@@ -28,11 +28,12 @@ class Priorities:
         task = self._tasks[key]
         self._left[task.worktree] -= 0.0 if task.shareable else self.expected[key]
 
-    def urgency(self, key: str) -> float:
-        """Expected seconds from this task's start to the end of all that hangs on it."""
+    def urgency(self, key: str) -> tuple[float, float]:
+        """Expected seconds until all is done that hangs on this task's start; then those of its own path, which tell
+        the tasks of one worktree apart."""
         task = self._tasks[key]
         queue = self._left[task.worktree] if task.worktree and not task.shareable else 0.0
-        return max(self.path[key], queue)
+        return max(self.path[key], queue), self.path[key]
 
 
 def expected_seconds(tasks: Iterable[str], durations: Mapping[str, float]) -> dict[str, float]:

@@ -163,6 +163,8 @@ class Schedule:
         return step
 
     def _choose(self, step: Instructions) -> Instructions:
+        if not self._claims.free:
+            return step
         ready = [key for key in self._waiting if not self._needs[key]]
         for key in sorted(ready, key=self._rank):
             task = self._tasks[key]
@@ -173,10 +175,10 @@ class Schedule:
                 step.start.append(Start(key, self._attempts[key]))
         return step
 
-    def _rank(self, key: str) -> tuple[bool, float, int]:
+    def _rank(self, key: str) -> tuple[float, ...]:
         task = self._tasks[key]
         last = task.last or (task.exclusive and not self._dependents[key])
-        return last, -self._priorities.urgency(key), self._position[key]
+        return last, *(-seconds for seconds in self._priorities.urgency(key)), self._position[key]
 
     def _may_start(self, key: str) -> bool:
         return not self._cancelled and (not self._stopped or self._tasks[key].always)
@@ -229,4 +231,4 @@ class Schedule:
     def _wait(self, key: str) -> Wait:
         if needs := self._needs[key]:
             return Wait("dependency", some(needs))
-        return self._claims.obstacle(self._tasks[key]) or Wait("slot", "a free slot")
+        return self._claims.wait(self._tasks[key])
