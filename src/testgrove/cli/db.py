@@ -1,4 +1,4 @@
-"""db list | url | shell | create | drop | reset | migrate: the databases of a worktree."""
+"""db list | url | shell | create | drop | reset | migrate | check: the databases of a worktree."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from testgrove.cli.arguments import one_worktree
 from testgrove.cli.context import project_in
+from testgrove.cli.db_check import check
 from testgrove.cli.groups import NearMatches
 from testgrove.cli.output import common, echo, example, print_json, say
 
@@ -25,7 +26,10 @@ one_engine = click.option("--engine", help=f"{_ENGINES}. Default: postgres, else
 @click.group("db", cls=NearMatches)
 @example("testgrove db list", "testgrove db shell test-integration-api")
 def db_command() -> None:
-    """The databases of worktrees: list, url, shell, create, drop, reset, migrate."""
+    """The databases of worktrees: list, url, shell, create, drop, reset, migrate, check."""
+
+
+db_command.add_command(check)
 
 
 @db_command.command("list")

@@ -32,7 +32,7 @@ COMMANDS = {
     "remove": ("removal", "Remove worktrees; refuses while something of yours is in them."),
     "cleanup": ("removal", "Remove old test worktrees and parked ones."),
     "ports": ("ports", "Ports: who holds them, who listens on them; give them back, get others."),
-    "db": ("db", "Databases of worktrees: list, url, shell, create, drop, reset, migrate."),
+    "db": ("db", "Databases of worktrees: list, url, shell, create, drop, reset, migrate, check."),
     "services": ("services", "The project's own servers: list, start, stop, logs."),
     "artifacts": ("artifacts", "Collect what tests have left in worktrees."),
     "report": ("report", "Show a run's report again, or open it."),

@@ -1,0 +1,91 @@
+"""db check: whether migrations go forward, back and forward again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from testgrove.cli.arguments import complete_worktrees
+from testgrove.cli.context import project_in
+from testgrove.cli.output import common, echo, example, print_json, say
+
+if TYPE_CHECKING:
+    from testgrove.core.migration_check import Checked, Problem
+
+
+@click.command("check")
+@click.argument("worktree", required=False, shell_complete=complete_worktrees)
+@click.option("--engine", help="Only this engine: postgres or sqlite. Default: all that have a migration.")
+@click.option(
+    "--irreversible",
+    "accepted",
+    multiple=True,
+    metavar="REV",
+    help="A migration that is known to have no way back: told, but no failure. Repeatable.",
+)
+@common
+@example(
+    "testgrove db check",
+    "testgrove db check test-migration-x --engine postgres",
+    "testgrove db check --irreversible 0007 --json",
+)
+def check(
+    *,
+    worktree: str | None,
+    engine: str | None,
+    accepted: tuple[str, ...],
+    directory: Path,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Prove that migrations go forward, back and forward again, in a worktree or in the current checkout.
+
+    From an empty database forward step by step, back step by step and forward again; the schema is compared after each
+    step, the models with the newest one. One newest migration only. The databases are the check's own and gone
+    afterwards. Exit status 1 where something is wrong with the migrations.
+    """
+    from testgrove.app.migration_check import check_migrations
+
+    found = check_migrations(
+        project_in(directory),
+        worktree,
+        engine,
+        accepted=accepted,
+        say=lambda text: say(text, quiet=quiet or as_json),
+    )
+    passed = all(checked.passed for checked in found)
+    if as_json:
+        print_json(worktree=worktree or "", passed=passed, checks=[checked.document() for checked in found])
+    else:
+        for checked in found:
+            _show(checked)
+    return 0 if passed else 1
+
+
+def _show(checked: Checked) -> None:
+    for problem in checked.problems:
+        echo(_text(checked.engine, problem))
+    count = len(checked.steps)
+    went = not any(problem.code == "forward-failed" for problem in checked.problems)
+    models = {"same": "the models fit", "differ": "the models differ", "failed": "the models could not be compared"}
+    said = models.get(checked.models) or f"models not compared ({checked.reason})"
+    verdict = "passed" if checked.passed else "failed"
+    steps = f"{count} step{'s' if count != 1 else ''}"
+    wrong = [problem for problem in checked.problems if not problem.accepted]
+    tail = f", {len(wrong)} problem{'s' if len(wrong) != 1 else ''}" if wrong else ""
+    echo(f"{checked.engine}: {verdict}: {checked.tool}, {steps}{f', {said}' if count and went else ''}{tail}")
+
+
+def _text(engine: str, problem: Problem) -> str:
+    from testgrove.core.schema import shown
+
+    where = f" {problem.migration}:" if problem.migration else ""
+    known = " (known)" if problem.accepted else ""
+    lines = [f"{engine}:{where} {problem.code}{known}: {problem.message}"]
+    if problem.diff:
+        lines.append(shown(problem.diff, indent="    "))
+    elif problem.output and problem.code != "irreversible" and not problem.message.endswith(problem.output):
+        lines += [f"    {line}" for line in problem.output.splitlines()[-15:]]
+    return "\n".join(lines)

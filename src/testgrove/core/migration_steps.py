@@ -1,0 +1,92 @@
+"""A project's migrations in order, and the steps in which a database can be taken forward and back through them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One migration. name: as its tool takes it; parents: the names of those it stands on; app: whose sequence it
+    belongs to, where a tool has several; ours: it lies in the project, not in a library."""
+
+    name: str
+    parents: tuple[str, ...] = ()
+    app: str = ""
+    ours: bool = True
+
+    @property
+    def shown(self) -> str:
+        """Its name for people."""
+        return f"{self.app}.{self.name}" if self.app else self.name
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from all others."""
+        return self.app, self.name
+
+
+@dataclass(frozen=True)
+class Step:
+    """Migrations between two states that a tool can go to. before, after: the newest migration of each app there; an
+    empty name stands for none."""
+
+    migrations: tuple[Migration, ...]
+    before: tuple[tuple[str, str], ...]
+    after: tuple[tuple[str, str], ...]
+
+    @property
+    def name(self) -> str:
+        """For people: its last migration, and how many others go with it."""
+        more = len(self.migrations) - 1
+        return self.migrations[-1].shown + (f" (and {more} before it)" if more else "")
+
+    @property
+    def ours(self) -> bool:
+        """Whether any of them is the project's."""
+        return any(migration.ours for migration in self.migrations)
+
+
+def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
+    """Each after those it stands on, otherwise as they come. Raises graphlib.CycleError."""
+    known = {migration.name: migration for migration in migrations}
+    graph = {name: [parent for parent in each.parents if parent in known] for name, each in known.items()}
+    return tuple(known[name] for name in TopologicalSorter(graph).static_order())
+
+
+def steps(plan: Sequence[Migration]) -> tuple[Step, ...]:
+    """The steps through a plan, which is in order and has one head for each app.
+
+    A tool goes to a migration, forward and back, where every other one stands on it or it on them. So branches that
+    are merged again are one step. Migrations of libraries that follow one another are one step, too.
+    """
+    whole = _checkpoints(plan)
+    found: list[Step] = []
+    at: dict[str, str] = {}
+    group: list[Migration] = []
+    for number, migration in enumerate(plan):
+        group.append(migration)
+        last = {each.app: each for each in group}
+        following = plan[number + 1] if number + 1 < len(plan) else None
+        if not all(each.key in whole for each in last.values()):
+            continue
+        if following is not None and not migration.ours and not following.ours:
+            continue
+        before = tuple((app, at.get(app, "")) for app in last)
+        after = tuple((app, each.name) for app, each in last.items())
+        found.append(Step(tuple(group), before, after))
+        at |= dict(after)
+        group = []
+    return tuple(found)
+
+
+def _checkpoints(plan: Sequence[Migration]) -> set[tuple[str, str]]:
+    """Those that every other migration of their app stands on, or the other way round."""
+    below: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for migration in plan:
+        own = {(migration.app, parent) for parent in migration.parents}
+        below[migration.key] = own.union(*(below.get(key, set()) for key in own))
+    keys = [migration.key for migration in plan]
+    return {key for key in keys if all(o == key or o in below[key] or key in below[o] for o in keys if o[0] == key[0])}

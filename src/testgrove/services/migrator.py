@@ -1,0 +1,95 @@
+"""Doing what a migration tool says, on one database: commands in the project's environment, or SQL by ourselves."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from testgrove.core.migration_tool import Command
+from testgrove.errors import UnavailableError
+from testgrove.services.postgres_sql import reported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from testgrove.core.migration_tool import Script, Work
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.services.base import Launcher
+
+TIMEOUT = 900.0  # seconds of one step
+FAILED = "migration-failed"
+_NOT_RUN = (126, 127)  # the shell's: there is no such command
+
+
+class Migrator:
+    """tree: where commands run; environ: what they see, whole, with the variables of a database."""
+
+    def __init__(self, launcher: Launcher, tree: Path, environ: Callable[[DatabaseAccess], Mapping[str, str]]) -> None:
+        self._launcher, self._tree, self._environ = launcher, tree, environ
+
+    def do(self, work: Iterable[Work], access: DatabaseAccess) -> None:
+        """Do one thing after the other.
+
+        Raises UnavailableError: ``migration-failed`` where the project's own work failed, with what it said in
+        ``details["output"]``.
+        """
+        for each in work:
+            if isinstance(each, Command):
+                self._run(each, access)
+            elif access.engine == "sqlite":
+                _execute_in_sqlite(each, access)
+            else:
+                _execute_in_postgres(each, access)
+
+    def ask(self, command: Command, access: DatabaseAccess) -> tuple[int, str]:
+        """A command's status and output. Raises UnavailableError where it could not run."""
+        try:
+            return 0, self._run(command, access)
+        except UnavailableError as error:
+            if error.code != FAILED:
+                raise
+            return 1, str(error.details["output"])
+
+    def _run(self, command: Command, access: DatabaseAccess) -> str:
+        argv = ("/bin/sh", "-c", command.text)
+        try:
+            return self._launcher.run(argv, cwd=self._tree, env=self._environ(access), timeout=TIMEOUT)
+        except UnavailableError as error:
+            if error.code != "tool-failed" or error.details.get("returncode") in _NOT_RUN:
+                raise
+            output = str(error.details.get("stderr", ""))
+            raise UnavailableError(
+                FAILED, f"`{_short(command.text)}` failed in {self._tree}:\n{error.message}", output=output
+            ) from error
+
+
+def _short(command: str) -> str:
+    first, *more = command.strip().splitlines()
+    return first + (" …" if more else "")
+
+
+def _execute_in_postgres(script: Script, access: DatabaseAccess) -> None:
+    import psycopg  # noqa: PLC0415 - heavy, and an extra
+
+    with reported(f"connect to {access.name}"):
+        session = psycopg.connect(access.url(), autocommit=True, connect_timeout=10)
+    with session:
+        session.execute("SELECT set_config('statement_timeout', %s, false)", (f"{TIMEOUT:.0f}s",))
+        try:
+            session.execute(script.sql.encode(errors="surrogateescape"))
+        except psycopg.Error as error:
+            raise _failed(script, error) from error
+
+
+def _execute_in_sqlite(script: Script, access: DatabaseAccess) -> None:
+    with closing(sqlite3.connect(access.name)) as database:
+        try:
+            database.executescript(script.sql)
+        except sqlite3.Error as error:
+            raise _failed(script, error) from error
+
+
+def _failed(script: Script, error: Exception) -> UnavailableError:
+    return UnavailableError(FAILED, f"{script.file} failed: {error}", output=str(error).strip())
