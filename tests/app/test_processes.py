@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from faults.tricky import kill, supervisors_of
-from grove import Grove, new_base, plant, uproot
+from grove import Grove, new_base, plant, said, uproot
 
 SERVER = """
 import http.server, os, sys, threading, time
@@ -420,3 +420,22 @@ def test_the_log_is_there_while_the_process_runs(waiting):
     assert log == Path(project.runs()[-1]) / "test-waits-tree/processes/tricky.log"
     kill(run)
     project.run("list")
+
+
+ASKS_FIXTURE = """
+import urllib.request
+
+def test_it(process_urls, worktree):
+    with urllib.request.urlopen(process_urls["web"] + "/") as answer:
+        assert worktree.id in answer.read().decode()
+    assert list(process_urls) == ["web"]
+"""
+
+
+@pytest.mark.slow
+def test_the_fixture_names_the_urls_of_the_suites_processes_alone(grove):
+    config = CONFIG.split("[processes.logged]", maxsplit=1)[0].replace("{{", "{").replace("}}", "}")
+    config += '[suites.one]\ncommand = "pytest -q tests"\nports = true\nprocesses = ["web"]\n'
+    project = grove(files={**FILES, "tests/test_api.py": ASKS_FIXTURE, "requirements.txt": "pytest\n"}, config=config)
+    done = project.run("test", check=False)
+    assert done.returncode == 0, said(done)

@@ -55,6 +55,20 @@ def test_a_port_that_is_named_but_not_set_is_said(suite):
     assert "APP_PORT is 'not set'" in suite.run(**uses("ports")).output
 
 
+def test_the_urls_of_processes(suite):
+    suite.env = {
+        "TESTGROVE_PROCESSES": "api,web-app,worker",
+        "API_URL": "http://127.0.0.1:1",
+        "WEB_APP_URL": "http://127.0.0.1:2",
+        "OTHER_URL": "http://somebody",
+    }
+    check = "assert process_urls == {'api': 'http://127.0.0.1:1', 'web-app': 'http://127.0.0.1:2'}"
+    assert suite.run(**uses("process_urls", check)).status == 0
+    result = suite.run(**uses("process_urls", "process_urls['worker']"))
+    assert "no process 'worker' with an address" in result.output
+    assert "those that do: api, web-app" in result.output
+
+
 @pytest.mark.parametrize(("fixture", "variable"), [("database_url", "DATABASE_URL"), ("redis_url", "REDIS_URL")])
 def test_urls(suite, fixture, variable):
     suite.env = {"WORKTREE_ID": "test-unit-here", variable: "scheme://here"}
@@ -68,7 +82,7 @@ def test_urls(suite, fixture, variable):
 @pytest.mark.parametrize(
     ("fixture", "variable"),
     [("worktree", "TESTGROVE_TREE"), ("ports", "TESTGROVE_PORTS"), ("database_url", "DATABASE_URL"),
-     ("redis_url", "REDIS_URL")],
+     ("process_urls", "TESTGROVE_PROCESSES")],
 )  # fmt: skip
 def test_outside_testgrove_each_names_the_variable_and_the_command(plain, fixture, variable):
     plain.env = {"DATABASE_URL": "postgresql://somebody/real", "REDIS_URL": "redis://somebody"}
@@ -77,6 +91,16 @@ def test_outside_testgrove_each_names_the_variable_and_the_command(plain, fixtur
     assert f"fixture '{fixture}'" in result.output
     assert variable in result.output
     assert "`testgrove test`" in result.output
+    assert "somebody" not in result.output
+
+
+@pytest.mark.parametrize("fixture", ["redis_url", "redis_socket", "sqlite_path", "database"])
+def test_outside_testgrove_what_a_broker_lends_needs_the_command(plain, fixture):
+    plain.env = {"REDIS_URL": "redis://somebody", "TESTGROVE": str(plain.tree / "none")}
+    result = plain.run(**uses(fixture))
+    assert result.status == 1
+    assert f"fixture '{fixture.replace('socket', 'url')}'" in result.output
+    assert "pip install 'testgrove[embedded]'" in result.output
     assert "somebody" not in result.output
 
 

@@ -205,6 +205,7 @@ class Attempt:
     def _environ(self, session: Path, temporary: Path) -> dict[str, str]:
         environ = self.creation.suite_environ()
         environ["TESTGROVE_PORTS"] = ",".join(self.creation.row["ports"])
+        environ["TESTGROVE_PROCESSES"] = ",".join(self.cell.settings.processes)
         environ["TMPDIR"] = str(temporary)
         if self.run.seed is not None:
             environ["TESTGROVE_RANDOM_SEED"] = str(self.run.seed)

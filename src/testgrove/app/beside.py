@@ -45,7 +45,8 @@ def run_beside(
             with processes.running(names):
                 for process in processes.all:
                     say(_introduce(process))
-                status = _in_foreground(holder.supervisors, Job(command, worktree.path, place.environ))
+                environ = {**place.environ, "TESTGROVE_PROCESSES": ",".join(names)}
+                status = _in_foreground(holder.supervisors, Job(command, worktree.path, environ))
                 for sentence in processes.ended():
                     say(f"note: {sentence} while the command ran")
         finally:

@@ -10,11 +10,12 @@ from functools import partial
 from testgrove.app.cell_databases import CellDatabases
 from testgrove.app.creation import Creation
 from testgrove.app.engine_databases import Made, RunMeans
+from testgrove.app.lenders import Lender, RedisInstances
 from testgrove.app.migrations import fingerprint, migration
 from testgrove.core.naming import database_name
 from testgrove.core.settings import Service
 from testgrove.errors import TestgroveError
-from testgrove.services.base import generate_password
+from testgrove.services.base import Holding, generate_password
 from testgrove.services.binaries import PostgresBinaries, RedisBinary, find_postgres, find_redis
 from testgrove.services.postgres import ENCODING, LOCALE, PostgresServer, Template, require_driver
 from testgrove.services.redis import RedisServer
@@ -127,6 +128,13 @@ class EmbeddedPostgres:
             settings=self._service.settings,
         )
 
+    def lender(self, held: Holding | None, owner: str) -> Lender | None:
+        """See engine_databases.EngineDatabases."""
+        from testgrove.app.pools import LazyPool  # noqa: PLC0415 - only where a suite runs
+
+        assert isinstance(held, PostgresServer)
+        return LazyPool(lambda: held, self._means.folder, owner)
+
     def close(self) -> None:
         """Stop the servers."""
         if self._ahead.ident is not None:
@@ -167,6 +175,10 @@ class EmbeddedRedis:
             settings=self._service.settings,
         )
         return server, server.create_database("0", owner=self._means.owner_of(creation))
+
+    def lender(self, held: Holding | None, owner: str) -> Lender | None:  # noqa: ARG002 - instances of its own
+        """See engine_databases.EngineDatabases."""
+        return RedisInstances(self._means, self._service)
 
     def close(self) -> None:
         """Nothing: RunDatabases stops what cells still hold."""

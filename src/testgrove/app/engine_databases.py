@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from testgrove.app import records
 from testgrove.app.cell_databases import CellDatabases
@@ -20,6 +20,9 @@ from testgrove.services.base import Holding
 from testgrove.services.hosts import EmbeddedHost
 from testgrove.system.ports import lease_block
 from testgrove.system.store import StoredLeases
+
+if TYPE_CHECKING:
+    from testgrove.app.lenders import Lender
 
 Made = tuple[Holding | None, DatabaseAccess]
 
@@ -38,6 +41,12 @@ class EngineDatabases(Protocol):
     def maker(self, creation: Creation, making: CellDatabases) -> Callable[[], Made]:
         """What makes a cell's database, in a thread. What is read from the tree is read now, before something is
         built in it. It returns who takes the database away again, None when nobody does."""
+
+    def lender(self, held: Holding | None, owner: str) -> Lender | None:
+        """What lends fresh ones to a cell's tests; None where that cannot be had.
+
+        held: what holds the cell's own database; owner: who holds them, for people who look at their marks.
+        """
 
     def close(self) -> None:
         """Let go of everything but what the run's leases name."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from testgrove.errors import TestgroveError
 from testgrove.services import postgres_sql as sql
-from testgrove.services.broker import Broker, Share
+from testgrove.services.broker import Share
 from testgrove.services.postgres import PostgresServer
 from testgrove.system.files import free_bytes
 from testgrove.system.machine import available_memory
@@ -53,11 +53,6 @@ class LazyPool:
         """Make and drop no more. Every share is closed already."""
         if self._pool is not None:
             self._pool.close()
-
-
-def broker_of(pool: LazyPool, path: Path) -> Broker:
-    """A broker at a socket, which hands out a pool's databases."""
-    return Broker(path, {"postgres": pool.open})
 
 
 def _limit(server: PostgresServer, folder: Path) -> int:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from testgrove.app.cell_broker import CellBroker, is_postgres
 from testgrove.app.cell_databases import CellDatabases, Make
 from testgrove.app.creation import Creation
 from testgrove.app.engine_databases import EngineDatabases, Made, RunMeans
 from testgrove.app.holder import Holder
+from testgrove.app.lenders import LendingBroker
 from testgrove.app.project import Project
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.plan import Cell
@@ -20,6 +20,8 @@ from testgrove.core.settings import Services
 from testgrove.errors import TestgroveError
 from testgrove.services.base import Holding
 from testgrove.system.store import StoredLeases
+
+_HINT = 'services = ["{}"] in the suite\'s table'  # for a test that asks for another engine
 
 
 class RunDatabases:
@@ -33,8 +35,9 @@ class RunDatabases:
         self._engines: dict[tuple[str, str], EngineDatabases] = {}  # by engine and version, where there are several
         self._lacking: dict[tuple[str, str], TestgroveError] = {}
         self._guard = threading.Lock()
-        self._of_cells: dict[str, list[tuple[Holding, str]]] = {}
-        self._brokers: dict[str, CellBroker] = {}
+        self._of_cells: dict[str, dict[str, tuple[Holding, str]]] = {}  # by engine
+        self._number = 0
+        self._brokers: dict[str, LendingBroker | None] = {}
 
     def find(self, cells: Sequence[Cell]) -> None:
         """Look whether what the cells ask for can be had, before anything is made.
@@ -74,50 +77,61 @@ class RunDatabases:
         return CellDatabases(cell.settings.services, partial(self._begin, cell)) if cell.settings.services else None
 
     def broker(self, cell: Cell) -> Path | None:
-        """Where a cell's tests can ask for fresh databases; None where its suite has no PostgreSQL of the run's own.
+        """Where a cell's tests can ask for fresh databases; None where its suite has none that can be lent.
 
         It costs nothing but a socket until the first of them does.
         """
         if cell.key not in self._brokers:
-            server = next((server for server, _ in self._of_cells.get(cell.key, []) if is_postgres(server)), None)
-            if server is None:
-                return None
-            with self._guard:
-                path = self._means.folder / f"broker-{len(self._brokers) + 1}.sock"
-                self._brokers[cell.key] = CellBroker(server, path, f"{self._means.leases.owner} {cell.id}")
-        return self._brokers[cell.key].path
+            self._brokers[cell.key] = self._broker(cell)
+        broker = self._brokers[cell.key]
+        return broker.path if broker else None
+
+    def _broker(self, cell: Cell) -> LendingBroker | None:
+        of_cell, owner = self._of_cells.get(cell.key, {}), f"{self._means.leases.owner} {cell.id}"
+        found = {
+            engine: self._of(engine, cell).lender(of_cell[engine][0] if engine in of_cell else None, owner)
+            for engine in cell.settings.services
+        }
+        lenders = {engine: lender for engine, lender in found.items() if lender is not None}
+        if not lenders:
+            return None
+        with self._guard:
+            self._number += 1
+            path = self._means.folder / f"broker-{self._number}.sock"
+        return LendingBroker(path, lenders, _HINT)
 
     def release(self, cell: Cell) -> None:
         """Take a cell's databases away."""
         if broker := self._brokers.get(cell.key):
             broker.close()
-        for server, name in self._of_cells.pop(cell.key, []):
+        for server, name in self._of_cells.pop(cell.key, {}).values():
             server.drop_database(name)
 
     def close(self) -> None:
         """Stop every server of the run, and let go of those of others."""
         for broker in self._brokers.values():
-            broker.close()
+            if broker:
+                broker.close()
         for held in self._of_cells.values():
-            for server, _ in held:
+            for server, _ in held.values():
                 server.stop()
         for engine in self._engines.values():
             engine.close()
 
     def _begin(self, cell: Cell, creation: Creation, making: CellDatabases) -> dict[str, Make]:
         makers = {engine: self._of(engine, cell).maker(creation, making) for engine in cell.settings.services}
-        return {engine: partial(self._make, cell, maker) for engine, maker in makers.items()}
+        return {engine: partial(self._make, cell, engine, maker) for engine, maker in makers.items()}
 
     def _of(self, engine: str, cell: Cell) -> EngineDatabases:
         if error := self._lacking.get(_key(engine, cell)):
             raise error
         return self._engines[_key(engine, cell)]
 
-    def _make(self, cell: Cell, maker: Callable[[], Made]) -> DatabaseAccess:
+    def _make(self, cell: Cell, engine: str, maker: Callable[[], Made]) -> DatabaseAccess:
         server, access = maker()
         if server is not None:
             with self._guard:
-                self._of_cells.setdefault(cell.key, []).append((server, access.name))
+                self._of_cells.setdefault(cell.key, {})[engine] = server, access.name
         return access
 
 

@@ -9,12 +9,14 @@ from functools import partial
 from testgrove.app.cell_databases import CellDatabases
 from testgrove.app.creation import Creation
 from testgrove.app.engine_databases import Made, Means
+from testgrove.app.lenders import Lender
 from testgrove.app.migrations import fingerprint, migration
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
 from testgrove.core.naming import database_name
 from testgrove.core.server_url import ServerUrl, parse_server_url
 from testgrove.core.settings import Service
 from testgrove.errors import TestgroveError
+from testgrove.services.base import Holding
 from testgrove.services.databases_by_url import as_given
 from testgrove.services.server_postgres import GivenPostgres, drop_leased
 from testgrove.services.server_redis import GivenRedis
@@ -72,6 +74,9 @@ class ServerPostgres:
         )
         return Leased(leases, self._server.url, access, drop_leased, creation), access
 
+    def lender(self, held: Holding | None, owner: str) -> Lender | None:
+        """See engine_databases.EngineDatabases."""
+
     def close(self) -> None:
         """Let go of the server; what is left there is the leases' to name."""
         self._server.close()
@@ -104,6 +109,9 @@ class ServerRedis:
         drop = partial(release_number, alive=True)
         return Leased(leases, self._server.url, access, drop, creation), access
 
+    def lender(self, held: Holding | None, owner: str) -> Lender | None:
+        """See engine_databases.EngineDatabases."""
+
     def close(self) -> None:
         """Let go of the server."""
         self._server.close()
@@ -126,6 +134,9 @@ class AsGiven:
     def maker(self, creation: Creation, making: CellDatabases) -> Callable[[], Made]:  # noqa: ARG002 - nothing is made
         """See engine_databases.EngineDatabases."""
         return lambda: (None, self._access)
+
+    def lender(self, held: Holding | None, owner: str) -> Lender | None:
+        """See engine_databases.EngineDatabases."""
 
     def close(self) -> None:
         """Nothing."""

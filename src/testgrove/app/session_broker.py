@@ -6,32 +6,37 @@ import os
 import secrets
 import select
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 from testgrove.app.engine_databases import RunMeans
 from testgrove.app.holder import Holder
-from testgrove.app.pools import LazyPool, broker_of
+from testgrove.app.lenders import Lender, LendingBroker, RedisInstances, SqliteCopies
+from testgrove.app.pools import LazyPool
 from testgrove.app.project import Project
 from testgrove.app.undo import undo
 from testgrove.core.envfile import parse
 from testgrove.core.fingerprint import template_fingerprint
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, WorktreeId
 from testgrove.core.naming import FIXED_VARIABLES
-from testgrove.core.settings import Service
+from testgrove.core.settings import Service, Sqlite
 from testgrove.core.variables import variables
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 from testgrove.services.binaries import find_postgres
+from testgrove.services.broker import Share
 from testgrove.services.inputs import read_inputs
 from testgrove.services.postgres import ENCODING, LOCALE, PostgresServer, require_driver
+from testgrove.services.sqlite import SqliteTemplates
 from testgrove.services.templates import TemplateCache, run_migration
 from testgrove.system.files import explained
 from testgrove.system.process import scrubbed
 
 _ANY = WorktreeId("session", "checkout")  # what the project's variables are computed for; no name of it is used
+_HINT = "[tool.testgrove.services.{}] in pyproject.toml"  # for a test that asks for another engine
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,10 @@ def serve_session(
     """Hand out databases until a process has ended.
 
     session: its pid; on_ready: told where the socket is. Raises PreconditionError where the process is gone,
-    UsageError where the project has no embedded PostgreSQL.
+    UsageError where the project declares no database.
     """
-    service = _service(project)
-    require_driver()
+    services = project.settings.services
+    _check(project)
     try:
         ended = os.pidfd_open(session)
     except ProcessLookupError as error:
@@ -70,44 +75,123 @@ def serve_session(
         holder.leases.record(Lease(LeaseKind.DIRECTORY, str(place)))
         with explained("make the broker's folder", place):
             place.mkdir(mode=0o700)
-    postgres = SessionPostgres(means, service, project.repository.toplevel, tests)
-    pool = LazyPool(lambda: postgres.server, memory, f"session {session} on {socket.gethostname()}")
-    broker = broker_of(pool, scratch / "broker.sock")
+    migration = Migration(means, project.repository.toplevel, tests)
+    own = services.postgres is not None and services.postgres.host == "embedded"
+    postgres = SessionPostgres(means, services.postgres, migration) if services.postgres and own else None
+    broker = LendingBroker(scratch / "broker.sock", _lenders(means, migration, postgres), _HINT)
     try:
-        on_ready(scratch / "broker.sock")
+        on_ready(broker.path)
         select.select([ended], [], [])
     finally:
         cancel.set()
         broker.close()
-        pool.close()
-        postgres.stop()
+        if postgres:
+            postgres.stop()
         undo(holder, holder.leases, LeaseKind.DIRECTORY, LeaseKind.PORTS)
         os.close(ended)
 
 
-def _service(project: Project) -> Service:
-    service = project.settings.services.postgres
-    if service is None:
+def _check(project: Project) -> None:
+    services = project.settings.services
+    if not services.engines:
         raise UsageError(
-            "no-postgres",
-            f"{project.repository.toplevel} declares no PostgreSQL",
+            "no-services",
+            f"{project.repository.toplevel} declares no database",
             hint="testgrove init   or, in pyproject.toml: [tool.testgrove.services.postgres]",
         )
-    if service.host != "embedded":
+    if services.postgres and services.postgres.host == "embedded":
+        require_driver()
+
+
+def _lenders(means: RunMeans, migration: Migration, postgres: SessionPostgres | None) -> dict[str, Lender]:
+    services = means.project.settings.services
+    lenders: dict[str, Lender] = {engine: Elsewhere(engine) for engine in services.named()}
+    if postgres:
+        owner = f"session on {socket.gethostname()}"
+        lenders["postgres"] = LazyPool(lambda: postgres.server, means.folder, owner)
+    if services.redis and services.redis.host == "embedded":
+        lenders["redis"] = RedisInstances(means, services.redis)
+    if services.sqlite:
+        lenders["sqlite"] = SqliteCopies(session_sqlite(means, services.sqlite, migration), means.folder / "sqlite")
+    return lenders
+
+
+class Elsewhere:
+    """See lenders.Lender. There is nothing to lend on a server that somebody else runs."""
+
+    def __init__(self, engine: str) -> None:
+        self._engine = engine
+
+    def open(self) -> Share:
+        """Raises UsageError (``not-embedded``)."""
         raise UsageError(
             "not-embedded",
-            "fresh databases for tests need host = 'embedded' in [services.postgres]",
+            f"fresh databases for tests need host = 'embedded' in [services.{self._engine}]",
             hint="leave host out there, or use the fixture database_url",
         )
-    return service
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Migration:
+    """A service's migration in this checkout, as tests in it would run it. tree: the checkout."""
+
+    def __init__(self, means: RunMeans, tree: Path, tests: Tests) -> None:
+        self._means, self._tree, self._tests = means, tree, tests
+
+    def fingerprint(
+        self,
+        service: Service | Sqlite,
+        *,
+        engine: str,
+        encoding: str = "",
+        locale: str = "",
+        extensions: tuple[str, ...] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> str:
+        """The template's that the files, as they are now, ask for. engine: with its version."""
+        return template_fingerprint(
+            engine=engine,
+            encoding=encoding,
+            locale=locale,
+            extensions=extensions,
+            settings=settings or {},
+            migrate=service.migrate,
+            # Without knowing what is installed, a template of another session may be stale.
+            tool=(self._tests.installed or secrets.token_hex()) if service.migrate else "",
+            inputs=read_inputs(self._tree, service.inputs) if service.migrate else (),
+        )
+
+    def run(self, command: str, access: DatabaseAccess) -> None:
+        """Bring an empty database up to date."""
+        if command:
+            environ = self._environ({access.engine: access})
+            run_migration(command, launcher=self._means.launcher, cwd=self._tree, env=environ)
+
+    def _environ(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
+        """As tests in this checkout see it: their environment is active, the worktree's variables are set."""
+        project = self._means.project
+        env_file = self._tree / project.settings.env_file
+        own = parse(env_file.read_text(encoding="utf-8")) if env_file.is_file() else {}
+        values = variables(_ANY, ports={}, databases=databases, settings=project.settings)
+        ours = {name: value for name, value in values.items() if name not in FIXED_VARIABLES}
+        return _activated(scrubbed(), self._tests.prefix) | own | ours
+
+
+def session_sqlite(means: RunMeans, service: Sqlite, migration: Migration) -> Callable[[Path], DatabaseAccess]:
+    """What puts a migrated file at a path. The files that the migration reads are looked at once for a session."""
+    templates = SqliteTemplates(means.project.locations.cache / "sqlite", means.holder.locks)
+    wanted = cache(lambda: migration.fingerprint(service, engine=f"sqlite {sqlite3.sqlite_version}"))
+    build = partial(migration.run, service.migrate)
+    return lambda path: templates.place(path, wanted(), build)
 
 
 class SessionPostgres:
     """The session's server, started with the first request on a template of this tree."""
 
-    def __init__(self, means: RunMeans, service: Service, tree: Path, tests: Tests) -> None:
-        self._means, self._service = means, service
-        self._tree, self._tests = tree, tests
+    def __init__(self, means: RunMeans, service: Service, migration: Migration) -> None:
+        self._means, self._service, self._migration = means, service, migration
         self._started: PostgresServer | None = None
 
     @cached_property
@@ -124,19 +208,16 @@ class SessionPostgres:
             extensions=service.extensions,
             settings=service.settings,
         )
-        wanted = template_fingerprint(
+        wanted = self._migration.fingerprint(
+            service,
             engine=f"postgres {binaries.version} {binaries.build}",
             encoding=ENCODING,
             locale=LOCALE,
             extensions=service.extensions,
             settings=service.settings,
-            migrate=service.migrate,
-            # Without knowing what is installed, a template of another session may be stale.
-            tool=(self._tests.installed or secrets.token_hex()) if service.migrate else "",
-            inputs=read_inputs(self._tree, service.inputs) if service.migrate else (),
         )
         port = means.lease_port("postgres")
-        template = cache.ensure(wanted, self._migrate, port=port)
+        template = cache.ensure(wanted, partial(self._migration.run, service.migrate), port=port)
         directory = means.folder / f"pg-{port}"
         directory.mkdir(mode=0o700)
         self._started = PostgresServer.start(
@@ -154,20 +235,6 @@ class SessionPostgres:
         """Stop the server, if it was started."""
         if self._started is not None:
             self._started.stop()
-
-    def _migrate(self, access: DatabaseAccess) -> None:
-        if self._service.migrate:
-            environ = self._environ({"postgres": access})
-            run_migration(self._service.migrate, launcher=self._means.launcher, cwd=self._tree, env=environ)
-
-    def _environ(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
-        """As tests in this checkout see it: their environment is active, the worktree's variables are set."""
-        project = self._means.project
-        env_file = self._tree / project.settings.env_file
-        own = parse(env_file.read_text(encoding="utf-8")) if env_file.is_file() else {}
-        values = variables(_ANY, ports={}, databases=databases, settings=project.settings)
-        ours = {name: value for name, value in values.items() if name not in FIXED_VARIABLES}
-        return _activated(scrubbed(), self._tests.prefix) | own | ours
 
 
 def _activated(env: Mapping[str, str], prefix: Path | None) -> dict[str, str]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from secrets import token_hex
 
 from testgrove.app.cell_databases import CellDatabases
 from testgrove.app.creation import Creation
-from testgrove.app.engine_databases import Made, Means
+from testgrove.app.engine_databases import Made, Means, RunMeans
+from testgrove.app.lenders import Lender, SqliteCopies
 from testgrove.app.migrations import fingerprint, migration
+from testgrove.core.model import DatabaseAccess
 from testgrove.core.settings import Sqlite
+from testgrove.services.base import Holding
 from testgrove.services.sqlite import SqliteTemplates
 
 
@@ -37,8 +42,27 @@ class SqliteFiles:
 
     def _make(self, wanted: str, creation: Creation, making: CellDatabases) -> Made:
         migrate = migration(self._migrate, self._means.launcher, creation, making)
-        path = creation.tree / self._service.path
-        return None, self._templates.place(path, wanted, migrate, on_wait=making.say)
+        place = partial(self._templates.place, fingerprint=wanted, build=migrate)
+        return SqliteHeld(place), place(creation.tree / self._service.path, on_wait=making.say)
+
+    def lender(self, held: Holding | None, owner: str) -> Lender | None:  # noqa: ARG002 - files have no marks
+        """See engine_databases.EngineDatabases."""
+        assert isinstance(held, SqliteHeld)
+        assert isinstance(self._means, RunMeans)
+        return SqliteCopies(held.place, self._means.folder / f"sqlite-{token_hex(3)}")
 
     def close(self) -> None:
+        """Nothing."""
+
+
+class SqliteHeld:
+    """See base.Holding. A file goes with its worktree. place: puts another one like it at a path."""
+
+    def __init__(self, place: Callable[[Path], DatabaseAccess]) -> None:
+        self.place = place
+
+    def drop_database(self, name: str) -> None:
+        """Nothing."""
+
+    def stop(self) -> None:
         """Nothing."""

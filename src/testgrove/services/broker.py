@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from testgrove.errors import TestgroveError, UsageError
 from testgrove.services.hosts import check_socket
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
 
 PROTOCOL = 1
-ISOLATIONS = ("clone", "reset", "transaction")
+# Of each engine, the first by default.
+ISOLATIONS = {"postgres": ("clone", "reset", "transaction"), "redis": ("reset",), "sqlite": ("clone",)}
 _LINE = 65536  # bytes of a request
 
 
@@ -43,17 +44,26 @@ class Share(Protocol):
         """The client has left."""
 
 
+@runtime_checkable
+class Emptying(Protocol):
+    """A share whose databases can be made as new while their client keeps them."""
+
+    def empty(self, name: str) -> None:
+        """Make it as new, at the same address."""
+
+
 class Broker:
     """Listens at a socket for as long as it is open.
 
     engines: what opens a client's share, by the engine's name; called when a client first asks for one, may take its
-    time, and may raise TestgroveError, which the client is told.
+    time, and may raise TestgroveError, which the client is told. hint: how to have another engine; ``{}`` is its name.
     """
 
-    def __init__(self, path: Path, engines: Mapping[str, Callable[[], Share]]) -> None:
+    def __init__(self, path: Path, engines: Mapping[str, Callable[[], Share]], *, hint: str = "") -> None:
         check_socket(path)
         self._path = path
         self._engines = engines
+        self._hint = hint
         self._guard = threading.Lock()
         self._clients: dict[socket.socket, tuple[threading.Thread, Client]] = {}
         self._listener = socket.socket(socket.AF_UNIX)
@@ -87,7 +97,7 @@ class Broker:
             if not is_of_our_user(client):
                 client.close()
                 continue
-            held = Client(self._engines)
+            held = Client(self._engines, self._hint)
             thread = threading.Thread(target=self._serve, args=(client, held), name="broker-client", daemon=True)
             with self._guard:
                 self._clients[client] = thread, held
@@ -111,8 +121,9 @@ class Broker:
 class Client:
     """What one client has asked for, and its answers."""
 
-    def __init__(self, engines: Mapping[str, Callable[[], Share]]) -> None:
+    def __init__(self, engines: Mapping[str, Callable[[], Share]], hint: str = "") -> None:
         self._engines = engines
+        self._hint = hint
         self._shares: dict[str, Share] = {}
         self._held: dict[str, Share] = {}
 
@@ -134,7 +145,8 @@ class Client:
             case "hello":
                 return {"protocol": PROTOCOL, "engines": sorted(self._engines)}
             case "get":
-                return self._get(_word(request, "engine", self._engines), _word(request, "isolation", ISOLATIONS))
+                engine = self._engine(request)
+                return self._get(engine, _isolation(request, engine))
             case "put":
                 name = str(request.get("name", ""))
                 self._share_of(name).put(name)
@@ -143,9 +155,29 @@ class Client:
                 name = str(request.get("name", ""))
                 self._share_of(name).keep(name)
                 del self._held[name]
+            case "empty":
+                name = str(request.get("name", ""))
+                self._empty(self._share_of(name), name)
             case other:
-                raise UsageError("bad-request", f"there is no request {other!r}; there are hello, get, put, keep")
+                raise UsageError(
+                    "bad-request", f"there is no request {other!r}; there are hello, get, put, keep, empty"
+                )
         return {}
+
+    def _engine(self, request: dict[str, Any]) -> str:
+        found = request.get("engine")
+        if not isinstance(found, str) or found not in self._engines:
+            there = ", ".join(self._engines) or "none"
+            known = isinstance(found, str) and found in ISOLATIONS
+            hint = self._hint.format(found) if known else ""
+            raise UsageError("unknown-engine", f"there is no engine {found!r} here; there are: {there}", hint=hint)
+        return found
+
+    @staticmethod
+    def _empty(share: Share, name: str) -> None:
+        if not isinstance(share, Emptying):
+            raise UsageError("bad-request", f"{name} cannot be emptied; put it back, and get another one")
+        share.empty(name)
 
     def _get(self, engine: str, isolation: str) -> dict[str, Any]:
         share = self._shares.get(engine)
@@ -153,6 +185,7 @@ class Client:
             share = self._shares[engine] = self._engines[engine]()
         access = share.get(isolation)
         self._held[access.name] = share
+        socket = f"{access.socket_dir}/redis.sock" if engine == "redis" and access.socket_dir else ""
         return {
             "engine": access.engine,
             "isolation": isolation,
@@ -162,6 +195,7 @@ class Client:
             "port": access.port,
             "user": access.user,
             "password": access.password.reveal(),
+            **({"socket": socket} if socket else {}),
         }
 
     def _share_of(self, name: str) -> Share:
@@ -180,9 +214,10 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return request
 
 
-def _word(request: dict[str, Any], key: str, known: Any) -> str:
-    value = request.get(key, "clone" if key == "isolation" else None)
+def _isolation(request: dict[str, Any], engine: str) -> str:
+    known = ISOLATIONS[engine]
+    value = request.get("isolation", known[0])
     if not isinstance(value, str) or value not in known:
-        there = ", ".join(known) or "none"
-        raise UsageError(f"unknown-{key}", f"there is no {key} {value!r} here; there are: {there}")
+        there = ", ".join(known)
+        raise UsageError("unknown-isolation", f"{engine} has no isolation {value!r}; there are: {there}")
     return value

@@ -10,9 +10,24 @@ import os
 import pytest
 
 from pytest_testgrove.databases import Database, _testgrove_lessor, database, declare, register
-from pytest_testgrove.fixtures import Worktree, database_url, ports, redis_url, worktree
+from pytest_testgrove.fixtures import ProcessUrls, Worktree, database_url, ports, process_urls, worktree
+from pytest_testgrove.services import _testgrove_redis, empty_before, redis_socket, redis_url, sqlite_path
 
-__all__ = ["Database", "Worktree", "_testgrove_lessor", "database", "database_url", "ports", "redis_url", "worktree"]
+__all__ = [
+    "Database",
+    "ProcessUrls",
+    "Worktree",
+    "_testgrove_lessor",
+    "_testgrove_redis",
+    "database",
+    "database_url",
+    "ports",
+    "process_urls",
+    "redis_socket",
+    "redis_url",
+    "sqlite_path",
+    "worktree",
+]
 
 SESSION_VARIABLE = "TESTGROVE_SESSION"
 
@@ -25,6 +40,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register our marker."""
     register(config)
+
+
+@pytest.hookimpl(tryfirst=True)  # before any fixture of the test
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Take away what tests before have left in what this process holds."""
+    empty_before(item)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist starts its workers

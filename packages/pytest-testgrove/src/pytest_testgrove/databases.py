@@ -58,27 +58,44 @@ class Lessor:
 
     def get(self, isolation: str) -> Database:
         """A database that is as the migration left it."""
+        return Database(self.lease(engine="postgres", isolation=isolation))
+
+    def put(self, database: Database) -> None:
+        """The test is over."""
+        self.give_back(database.name)
+
+    def lease(self, **wanted: str) -> "dict[str, Any]":
+        """What the broker answers to a request for something of an engine's."""
         from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - not needed where nobody asks
 
         if self._client is not None:
             try:
-                return self._get(isolation)
+                return self._client.ask("get", **wanted)
             except BrokerLostError:
                 self.close()  # it was killed; there may be another by now
         self._client = self._connected()
-        return self._get(isolation)
+        return self._client.ask("get", **wanted)
 
-    def _get(self, isolation: str) -> Database:
-        assert self._client is not None
-        return Database(self._client.ask("get", engine="postgres", isolation=isolation))
-
-    def put(self, database: Database) -> None:
-        """The test is over."""
+    def give_back(self, name: str) -> None:
+        """What was leased under that name is needed no more."""
         from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - as above
 
         if self._client is not None:
-            with suppress(BrokerLostError):  # then the database is gone, too
-                self._client.ask("put", name=database.name)
+            with suppress(BrokerLostError):  # then it is gone, too
+                self._client.ask("put", name=name)
+
+    def empty(self, name: str) -> None:
+        """Make what was leased under that name as new. Raises BrokerError."""
+        from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - as above
+
+        if self._client is None:
+            raise BrokerLostError("the broker has ended")
+        self._client.ask("empty", name=name)
+
+    def engines(self) -> "list[str]":
+        """Those of which the broker has something. Raises BrokerError."""
+        self._client = self._client or self._connected()
+        return list(self._client.ask("hello")["engines"])
 
     def close(self) -> None:
         """Leave the broker."""
@@ -126,22 +143,22 @@ def _testgrove_lessor(pytestconfig: pytest.Config, tmp_path_factory: pytest.Temp
 def database(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Iterator[Database]:
     """A database of this test's own, as the migration left it: url, name, host, port, user, password."""
     isolation = isolation_of(request)
-    with _explained():
+    with explained("database"):
         found = _testgrove_lessor.get(isolation)
     yield found
-    with _explained():
+    with explained("database"):
         _testgrove_lessor.put(found)
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained(fixture: str) -> Iterator[None]:
     """A failure that says what to do, in the place of a traceback."""
     from pytest_testgrove.broker import BrokerError  # noqa: PLC0415 - not needed where nobody asks
 
     try:
         yield
     except BrokerError as error:
-        raise pytest.fail.Exception(f"fixture 'database': {error}", pytrace=False) from None
+        raise pytest.fail.Exception(f"fixture '{fixture}': {error}", pytrace=False) from None
 
 
 def isolation_of(request: pytest.FixtureRequest) -> str:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict
 
 import pytest
 
 TREE_VARIABLE = "TESTGROVE_TREE"
 ID_VARIABLE = "WORKTREE_ID"
 PORTS_VARIABLE = "TESTGROVE_PORTS"
+PROCESSES_VARIABLE = "TESTGROVE_PROCESSES"
 METADATA = ".worktree-metadata.json"
 
 
@@ -100,20 +102,40 @@ def _port(name: str) -> int:
     return int(value)
 
 
+class ProcessUrls(Dict[str, str]):
+    """URLs by the names of processes. A name that has none fails the test, and says which have one."""
+
+    def __missing__(self, name: str) -> str:
+        there = ", ".join(self) or "none"
+        _fail(
+            "process_urls",
+            f"no process '{name}' with an address runs beside this suite; those that do: {there} "
+            f'(`processes = ["{name}"]` in the suite\'s table)',
+        )
+        raise AssertionError  # _fail has raised
+
+
+@pytest.fixture(scope="session")
+def process_urls() -> ProcessUrls:
+    """Where the application processes that run beside the suite are: ``process_urls["api"]`` is ``$API_URL``."""
+    if PROCESSES_VARIABLE not in os.environ:
+        _fail("process_urls", f"{PROCESSES_VARIABLE} is not set: no process was started for these tests")
+    names = os.environ[PROCESSES_VARIABLE].split(",")
+    urls = {name: os.environ.get(f"{re.sub('[^A-Za-z0-9]', '_', name).upper()}_URL", "") for name in names}
+    return ProcessUrls({name: url for name, url in urls.items() if url})
+
+
 @pytest.fixture(scope="session")
 def database_url(pytestconfig: pytest.Config) -> str:
     """The URL of the worktree's database."""
-    return _url(pytestconfig, "database_url", "DATABASE_URL", "postgres")
+    return url_of_worktree(pytestconfig, "database_url", "DATABASE_URL", "postgres")
 
 
-@pytest.fixture(scope="session")
-def redis_url(pytestconfig: pytest.Config) -> str:
-    """The URL of the worktree's Redis."""
-    return _url(pytestconfig, "redis_url", "REDIS_URL", "redis")
+def url_of_worktree(config: pytest.Config, fixture: str, variable: str, service: str) -> str:
+    """What a variable says.
 
-
-def _url(config: pytest.Config, fixture: str, variable: str, service: str) -> str:
-    """Only inside a worktree: a variable that merely happens to be set may name somebody's real database."""
+    Only inside a worktree: one that merely happens to be set may name somebody's real database.
+    """
     if not os.environ.get(ID_VARIABLE) and find_worktree(config.rootpath) is None:
         _fail(fixture, f"neither {ID_VARIABLE} nor {TREE_VARIABLE} is set, so {variable} is not trusted")
     value = os.environ.get(variable, "")

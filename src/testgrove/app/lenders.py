@@ -1,0 +1,133 @@
+"""What opens shares for a broker's clients, engine by engine; it costs nothing until the first of them asks."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from testgrove.app.engine_databases import RunMeans
+from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.core.settings import Service
+from testgrove.services.base import generate_password
+from testgrove.services.binaries import RedisBinary, find_redis
+from testgrove.services.broker import Broker, Share
+from testgrove.services.redis import RedisServer
+from testgrove.services.redis_share import RedisShare
+from testgrove.services.sqlite_share import SqliteShare
+from testgrove.system.files import explained
+
+
+class Lender(Protocol):
+    """Opens shares of one engine. Safe to use from several threads."""
+
+    def open(self) -> Share:
+        """A share for one client. Raises TestgroveError where there can be none."""
+
+    def close(self) -> None:
+        """Every share is closed already: let go of what is left. A second call does nothing."""
+
+
+class LendingBroker:
+    """A broker at a socket. lenders: by engine; hint: how to have another one, ``{}`` is its name."""
+
+    def __init__(self, path: Path, lenders: Mapping[str, Lender], hint: str) -> None:
+        self.path = path
+        self._lenders = lenders
+        self._broker = Broker(path, {engine: lender.open for engine, lender in lenders.items()}, hint=hint)
+        self._closed = False
+
+    def close(self) -> None:
+        """Send clients away, take back what they hold. A second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._broker.close()
+            for lender in self._lenders.values():
+                lender.close()
+
+
+class RedisInstances:
+    """See Lender. An instance for each client that asks, started then; folders and ports are used again."""
+
+    def __init__(self, means: RunMeans, service: Service) -> None:
+        self._means, self._service = means, service
+        self._binary: RedisBinary | None = None
+        self._free: list[tuple[int, Path]] = []
+        self._all: list[RedisServer] = []
+        self._guard = threading.Lock()
+
+    def open(self) -> Share:
+        """See Lender. Raises PreconditionError where there is no binary."""
+        with self._guard:
+            self._binary = self._binary or find_redis(self._means.launcher, self._service.version)
+        return RedisShare(self._place)
+
+    def _place(self) -> RedisPlace:
+        with self._guard:
+            if self._free:
+                port, directory = self._free.pop()
+            else:
+                port = self._means.lease_port("redis")
+                directory = self._means.folder / f"redis-{port}"
+        return RedisPlace(self, port, directory)
+
+    def start(self, port: int, directory: Path, password: Secret) -> RedisServer:
+        """An instance with nothing in it, in a folder that is emptied."""
+        assert self._binary is not None
+        shutil.rmtree(directory, ignore_errors=True)
+        with explained("make the folder", directory):
+            directory.mkdir(mode=0o700)
+        server = RedisServer.start(
+            self._binary,
+            launcher=self._means.launcher,
+            directory=directory,
+            port=port,
+            password=password,
+            settings=self._service.settings,
+        )
+        with self._guard:
+            self._all.append(server)
+        return server
+
+    def give_back(self, port: int, directory: Path) -> None:
+        """Nothing runs there any more."""
+        with self._guard:
+            self._free.append((port, directory))
+
+    def close(self) -> None:
+        """See Lender. Those that were kept end, too."""
+        for server in self._all:
+            server.stop()
+
+
+class RedisPlace:
+    """See redis_share.Place."""
+
+    def __init__(self, instances: RedisInstances, port: int, directory: Path) -> None:
+        self._instances, self._port, self._directory = instances, port, directory
+        self._password = generate_password()
+
+    def start(self) -> RedisServer:
+        """See redis_share.Place."""
+        return self._instances.start(self._port, self._directory, self._password)
+
+    def free(self) -> None:
+        """See redis_share.Place."""
+        self._instances.give_back(self._port, self._directory)
+
+
+class SqliteCopies:
+    """See Lender. copy: puts a migrated file at a path; folder: in which copies lie."""
+
+    def __init__(self, copy: Callable[[Path], DatabaseAccess], folder: Path) -> None:
+        self._copy, self._folder = copy, folder
+
+    def open(self) -> Share:
+        """See Lender."""
+        return SqliteShare(self._copy, self._folder)
+
+    def close(self) -> None:
+        """See Lender."""
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,145 @@
+"""A Redis for each client of a broker: as new between tests, whatever they did, at the same address."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+
+import pytest
+import redis
+
+from services.cases import until
+from services.conftest import free_port
+from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
+from testgrove.services.base import generate_password
+from testgrove.services.redis import RedisServer
+from testgrove.services.redis_share import RedisShare
+
+pytestmark = pytest.mark.redis
+
+
+class Place:
+    """Starts an instance where it was before."""
+
+    def __init__(self, binary, launcher, folder):
+        self.binary, self.launcher, self.folder = binary, launcher, folder
+        self.port, self.password = free_port(), generate_password()
+        self.started = self.freed = 0
+
+    def start(self):
+        self.started += 1
+        directory = self.folder / f"{self.port}-{self.started}"
+        directory.mkdir()
+        self.server = RedisServer.start(
+            self.binary, launcher=self.launcher, directory=directory, port=self.port, password=self.password
+        )
+        return self.server
+
+    def free(self):
+        self.freed += 1
+
+
+@pytest.fixture
+def places():
+    return []
+
+
+@pytest.fixture
+def share(require_redis, launcher, memory, places):
+    def find():
+        places.append(Place(require_redis, launcher, memory))
+        return places[-1]
+
+    share = RedisShare(find)
+    yield share
+    share.close()
+
+
+def connected(access, **options):
+    return redis.Redis.from_url(access.url(), decode_responses=True, **options)
+
+
+LEAVES = {
+    "a key": "SET a 1",
+    "a key elsewhere": ["SELECT 3", "SET a 1"],
+    "a script": "SCRIPT LOAD return",
+    "a setting": "CONFIG SET maxmemory 1000000",
+    "a password": "CONFIG SET requirepass other",
+    "a user": "ACL SETUSER mallory on nopass +@all",
+    "no end": "SHUTDOWN NOSAVE",
+    "a replica": "REPLICAOF 127.0.0.1 1",
+    "a pause": "CLIENT PAUSE 60000 WRITE",
+}
+
+
+@pytest.mark.parametrize("what", LEAVES)
+def test_the_next_test_meets_nothing_of_the_one_before(share, places, what):
+    access = share.get("reset")
+    for _ in range(2):
+        with connected(access, single_connection_client=True) as client:
+            commands = LEAVES[what] if isinstance(LEAVES[what], list) else [LEAVES[what]]
+            for command in commands:
+                with suppress(redis.ConnectionError):
+                    client.execute_command(*command.split())
+        share.empty(access.name)
+        with connected(access) as client:
+            assert client.info("keyspace") == {}
+            assert client.config_get("maxmemory") == {"maxmemory": "0"}
+            assert client.acl_users() == ["default"]
+            assert client.script_exists("e0e1f9fabfc9d4800c877a703b823ac0578ff8db") == [False]
+            assert client.set("fresh", 1)
+    assert places[0].started == (3 if what in ("a setting", "a password", "a user", "no end", "a replica") else 1)
+
+
+def test_who_waits_is_ended_and_an_open_connection_goes_on(share):
+    access = share.get("reset")
+    idle, blocked, subscribed = (connected(access) for _ in range(3))
+    idle.ping()
+    news = subscribed.pubsub()
+    news.subscribe("news")
+    assert news.get_message(timeout=10)
+    taken = []
+
+    def take():
+        with suppress(redis.ConnectionError):
+            taken.append(blocked.execute_command("BLPOP", "queue", 0))
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    until(lambda: idle.info("clients")["blocked_clients"] == 1)
+    share.empty(access.name)
+    assert idle.rpush("queue", "mine") == 1
+    assert idle.publish("news", "x") == 0
+    thread.join(10)
+    assert taken in ([], [("queue", "mine")])  # the driver may try again, as it does for anybody
+    for client in (idle, blocked, subscribed):
+        client.close()
+
+
+def test_a_share_that_is_closed_leaves_nothing(share, places):
+    access, other = share.get("reset"), share.get("reset")
+    assert access.name != other.name
+    share.put(access.name)
+    with pytest.raises(redis.ConnectionError):
+        connected(access).ping()
+    with pytest.raises(PreconditionError, match="holds no instance"):
+        share.empty(access.name)
+    share.close()
+    share.close()
+    with pytest.raises(redis.ConnectionError):
+        connected(other).ping()
+    assert [place.freed for place in places] == [1, 1]
+    with pytest.raises(UnavailableError, match="closed"):
+        share.get("reset")
+
+
+def test_a_kept_one_stays(share, places, monkeypatch):
+    monkeypatch.setattr("testgrove.services.redis_share._KEPT", 1)
+    access, other = share.get("reset"), share.get("reset")
+    connected(access).set("a", 1)
+    share.keep(access.name)
+    with pytest.raises(ExhaustedError):
+        share.keep(other.name)
+    share.close()
+    assert connected(access).get("a") == "1"
+    places[0].server.stop()
