@@ -109,6 +109,7 @@ class Broker:
                 while line := lines.readline(_LINE):
                     lines.write(json.dumps(client.answer(line)).encode() + b"\n")
                     lines.flush()
+                    client.settle()
                     if len(line) == _LINE:
                         break  # where the next request begins is not to be told
         finally:
@@ -126,6 +127,7 @@ class Client:
         self._hint = hint
         self._shares: dict[str, Share] = {}
         self._held: dict[str, Share] = {}
+        self._returned: list[tuple[Share, str]] = []  # what is to be put back
 
     def answer(self, line: bytes) -> dict[str, Any]:
         """To one request."""
@@ -133,6 +135,13 @@ class Client:
             return {"ok": self._do(_parsed(line))}
         except TestgroveError as error:
             return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
+
+    def settle(self) -> None:
+        """Put back what was returned: the client has its answer, and its next test begins meanwhile."""
+        while self._returned:
+            share, name = self._returned.pop()
+            with suppress(TestgroveError):  # the server is gone, which whoever asks next is told
+                share.put(name)
 
     def close(self) -> None:
         """Take back everything it holds."""
@@ -149,7 +158,7 @@ class Client:
                 return self._get(engine, _isolation(request, engine))
             case "put":
                 name = str(request.get("name", ""))
-                self._share_of(name).put(name)
+                self._returned.append((self._share_of(name), name))
                 del self._held[name]
             case "keep":
                 name = str(request.get("name", ""))

@@ -74,9 +74,9 @@ class Pool:
         self._bin.put(None)
         self._dropper.join()
 
-    def hand(self) -> Hand:
-        """A connection to the server, for whoever works for the pool."""
-        return Hand(self._server, self._name, self._owner)
+    def hand(self, *, urgent: bool = False) -> Hand:
+        """A connection to the server, for whoever works for the pool. urgent: while a client waits."""
+        return Hand(self._server, self._name, self._owner, urgent=urgent)
 
     def reserve(self) -> bool:
         """Whether one more database may be made; then it counts."""
@@ -148,7 +148,7 @@ class Share:
 
     def __init__(self, pool: Pool, number: int) -> None:
         self._pool = pool
-        self._hand, self._clients_hand = pool.hand(), pool.hand()  # of our thread, and of who calls us
+        self._hand, self._clients_hand = pool.hand(), pool.hand(urgent=True)  # of our thread, and of who calls us
         self._number = number
         self._made = 0
         self._grounds = 0

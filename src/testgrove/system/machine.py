@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -35,6 +36,12 @@ def available_memory() -> int:
     if limit.isdigit() and used.isdigit():
         available = min(available, int(limit) - int(used))
     return available
+
+
+def lower_priority(pid: int, nice: int) -> None:
+    """Let others go first: a process gets this niceness, unless it is gone or not ours."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.setpriority(os.PRIO_PROCESS, pid, nice)
 
 
 def _read(path: Path) -> str:
