@@ -231,6 +231,7 @@ def events_page() -> str:
     for event in get_args(events.AnyEvent):
         parts += [f"## `{event.__struct_config__.tag}`", _docstring(event), _fields(event)]
     parts += ["## A cell in `run_started`", _docstring(events.CellInfo), _fields(events.CellInfo)]
+    parts += ["## A scenario in a cell", _docstring(events.ScenarioInfo), _fields(events.ScenarioInfo)]
     parts += ["## Words", _literals()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -250,20 +251,31 @@ def _fields(struct: type[msgspec.Struct]) -> str:
 
 def _event_kind(kind: Any) -> str:
     """A type in words, as JSON has it."""
-    named = {events.Status: "a status", events.Phase: "a phase", events.TestOutcome: "an outcome"}
+    named = {
+        events.Status: "a status",
+        events.Phase: "a phase",
+        events.TestOutcome: "an outcome",
+        events.WorktreeAction: "an action",
+    }
     if kind in named:
         return named[kind]
     text = re.sub(r"<class '([\w.]+)'>", r"\1", str(kind)).replace("testgrove.core.events.", "").replace("msgspec.", "")
     words = {"str": "text", "bool": "true or false", "int": "whole number", "float": "number", "None": "null"}
     text = text.replace("tuple[CellInfo, ...]", "list of cells").replace("tuple[str, ...]", "list of texts")
-    text = text.replace("dict[str, str]", "object of texts")
+    text = text.replace("dict[str, str]", "object of texts").replace("dict[str, int]", "object of numbers")
+    text = text.replace("ScenarioInfo", "a scenario")
     return " or ".join(words.get(part, part) for part in text.split(" | "))
 
 
 def _literals() -> str:
     rows = [
         (name, ", ".join(f"`{word}`" for word in get_args(kind)))
-        for name, kind in (("status", events.Status), ("phase", events.Phase), ("outcome", events.TestOutcome))
+        for name, kind in (
+            ("status", events.Status),
+            ("phase", events.Phase),
+            ("outcome", events.TestOutcome),
+            ("action", events.WorktreeAction),
+        )
     ]
     return _table(rows, head=("", "one of"))
 

@@ -83,7 +83,10 @@ def keys(document: Any) -> set[str]:
 
 def a_run() -> list[events.AnyEvent]:
     """A run in which everything happens."""
-    cell = events.CellInfo(key="unit", suite="unit", ref="", python="3.12", worktree="test-unit-tree", command="pytest")
+    scenario = events.ScenarioInfo(worktree="w")
+    cell = events.CellInfo(
+        key="unit", suite="unit", ref="", python="3.12", worktree="test-unit-tree", command="pytest", scenario=scenario
+    )
     same = {"cell": "unit", "attempt": 1}
     test = {"message": "m", "text": "t", "output": "o", "file": "f", "line": 1}
     run = {"run": "r", "project": "p", "header": "h", "jobs": 1, "cells": (cell,)}
@@ -96,6 +99,7 @@ def a_run() -> list[events.AnyEvent]:
         events.TestFinished(t=5, **same, nodeid="n", outcome="failed", duration=1, **test),
         events.AttemptFinished(t=6, **same, status="failed"),
         events.CellFinished(t=7, cell="unit", status="failed"),
+        events.WorktreeChanged(t=7, worktree="w", action="created", path="/w"),
         events.RunFinished(t=8, duration=7),
     ]
 

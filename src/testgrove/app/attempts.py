@@ -67,22 +67,23 @@ class Run:
 
 @dataclass
 class Attempt:
-    """One try at a cell. number: from 1."""
+    """One try at a cell. number: from 1. lane: the number of the slot it runs in, from 1."""
 
     run: Run
     cell: Cell
     creation: Creation
     supervisor: Supervisor
     number: int
+    lane: int = 0
     output: Path = field(init=False)
 
     def work(self) -> tuple[Status, str]:
         """Run the command to its end; the status and its reason. Raises PreconditionError where it cannot start."""
-        worktree = self.creation.row["id"]
-        folder = self.run.folder / worktree
+        name = self.cell.folder or self.creation.row["id"]
+        folder = self.run.folder / name
         folder.mkdir(parents=True, exist_ok=True)
         self.output = folder / ("output.log" if self.number == 1 else f"output-{self.number}.log")
-        session, temporary = (self.run.scratch / f"{worktree}-{self.number}{kind}" for kind in ("", "t"))
+        session, temporary = (self.run.scratch / f"{name}-{self.number}{kind}" for kind in ("", "t"))
         session.mkdir()
         temporary.mkdir()
         creation = self.creation
@@ -162,6 +163,7 @@ class Attempt:
                 python=creation.row["python"],
                 log=str(self.output.relative_to(self.run.folder)),
                 commit=creation.target.commit,
+                slot=self.lane,
             )
         )
         argv = shell_or_exec(settings.command)

@@ -6,12 +6,14 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
+
+import msgspec
 
 from testgrove import __version__
 from testgrove.app.attempts import Run
@@ -24,6 +26,7 @@ from testgrove.core.schedule import Instructions, Retry, Schedule
 
 _TICK = 0.1  # seconds between two looks of the live view
 _BEAT = 1.0  # seconds between two heartbeats in the log
+_LOOK = 0.5  # seconds between two looks at what waits for what
 
 
 class View(Protocol):
@@ -34,10 +37,28 @@ class View(Protocol):
     def stop(self, result: RunResult) -> None: ...
 
 
+class MakeSlot(Protocol):
+    """What runs an attempt at a cell; see Slot."""
+
+    def __call__(self, run: Run, cell: Cell, attempt: int, lane: int) -> Slot: ...
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run comes from. again: the command that repeats it. source, base, resumed: see RunStarted. before: events
+    of the run that it goes on with."""
+
+    again: str = ""
+    source: str = ""
+    base: str = ""
+    resumed: str = ""
+    before: Sequence[AnyEvent] = ()
+
+
 @dataclass
 class EventLoop:
-    """From the first cell to the last. jobs: how many run at once. again: the command that repeats the run.
-    slot: what runs a cell."""
+    """From the first cell to the last. jobs: how many run at once. slot: what runs a cell. timeout: seconds for the
+    whole run. closing: what happens once every cell has ended, as events."""
 
     run: Run
     cells: Sequence[Cell]
@@ -45,8 +66,10 @@ class EventLoop:
     jobs: int
     header: str
     view: View
-    again: str = ""
-    slot: type[Slot] = Slot
+    origin: Origin = Origin()
+    slot: MakeSlot = Slot
+    timeout: float | None = None
+    closing: Callable[[], Sequence[AnyEvent]] = tuple
 
     def __post_init__(self) -> None:
         self._log = EventLog(self.run.folder)
@@ -54,19 +77,27 @@ class EventLoop:
         self._beaten = time.monotonic()
         self._cells = {cell.key: cell for cell in self.cells}
         self._pauses: list[tuple[float, str]] = []  # when each ends, and whose it is
+        self._lanes = list(range(1, self.jobs + 1))  # the slots that are free
+        self._lane_of: dict[str, int] = {}
+        self._waits: dict[str, str] = {}  # what each cell was last said to wait for
+        self._looked = 0.0
+        self._time_up = ""
 
     def work(self) -> RunResult:
         """Run the cells; the result says how each ended. A Ctrl-C ends them, with a result, a second one kills."""
         started = time.time()
         self._take(self._opening(started))
-        for key, wait in self.schedule.waiting().items():
-            self._take(CellPhase(t=time.time(), cell=key, phase="waiting", reason=wait.text))
+        for event in self.origin.before:
+            self._take(event)
+        self._say_waits()
         self.view.start(self._fold.result)
         try:
             with ThreadPoolExecutor(self.jobs, thread_name_prefix="slot") as slots, self._interruptible():
                 self._serve(slots)
             if self.run.coverage and not self.run.cancel.is_set():
                 self._take(self.run.coverage.merge(self.run.folder))
+            for event in self.closing():
+                self._take(event)
         finally:
             self.view.stop(self._fold.result)
         self._take(RunFinished(t=time.time(), duration=time.time() - started))
@@ -80,10 +111,11 @@ class EventLoop:
                 suite=cell.suite,
                 ref=cell.ref,
                 python=cell.python,
-                worktree=str(cell.id),
+                worktree=cell.scenario.worktree if cell.scenario else str(cell.id),
                 command=cell.settings.command,
                 deps=cell.deps,
                 versions=dict(cell.versions),
+                scenario=cell.scenario,
             )
             for cell in self.cells
         )
@@ -96,27 +128,59 @@ class EventLoop:
             testgrove=__version__,
             cells=cells,
             seed=self.run.seed,
-            again=self.again,
+            again=self.origin.again,
+            source=self.origin.source,
+            base=self.origin.base,
+            resumed=self.origin.resumed,
         )
 
     def _serve(self, slots: Executor) -> None:
+        deadline = time.monotonic() + self.timeout if self.timeout else None
         try:
             self._obey(slots, self.schedule.start())
             while not self.schedule.done:
                 for event in self._events():
                     if isinstance(event, CellFinished):
-                        self._obey(slots, self.schedule.finished(event.cell, event.status), event)
+                        self._finished(slots, event)
                     else:
                         self._take(event)
                     if self.run.cancel.is_set():
                         self._obey(slots, self.schedule.cancel())
                 self._end_pauses(slots)
+                if deadline and time.monotonic() > deadline and not self.run.cancel.is_set():
+                    self._time_is_up(slots)
+                self._look_at_waits()
                 self._beat()
                 self.view.update(self._fold.result, time.time())
         except BaseException:
             # Leaving the pool waits for the slots, so they must be told.
             self.run.cancel.set()
             raise
+
+    def _finished(self, slots: Executor, event: CellFinished) -> None:
+        """An attempt has ended; the schedule knows whether it was the last."""
+        self._lanes.append(self._lane_of.pop(event.cell))
+        self._lanes.sort()
+        if self._time_up and event.status == "cancelled":
+            event = msgspec.structs.replace(event, status="error", reason=self._time_up)
+        self._obey(slots, self.schedule.finished(event.cell, event.status), event)
+
+    def _time_is_up(self, slots: Executor) -> None:
+        self._time_up = f"the run's timeout of {self.timeout:g} s was over"
+        self.run.cancel.set()
+        self._obey(slots, self.schedule.cancel(f"{self._time_up} before this started"))
+
+    def _look_at_waits(self) -> None:
+        if self._fold.result.source and time.monotonic() - self._looked > _LOOK:
+            self._looked = time.monotonic()
+            self._say_waits()
+
+    def _say_waits(self) -> None:
+        """What each cell waits for, where that has changed in kind: of graphs, every step changes the names."""
+        for key, wait in self.schedule.waiting().items():
+            if self._waits.get(key) != wait.kind and wait.kind != "backoff":
+                self._waits[key] = wait.kind
+                self._take(CellPhase(t=time.time(), cell=key, phase="waiting", reason=wait.text))
 
     def _obey(self, slots: Executor, step: Instructions, told: CellFinished | None = None) -> None:
         """told: what the slot said of the attempt that has just ended; the schedule knows whether it was the last."""
@@ -129,7 +193,9 @@ class EventLoop:
         for retry in step.retry:
             self._pause(retry)
         for start in step.start:
-            slots.submit(self.slot(self.run, self._cells[start.key]).work)
+            lane = self._lane_of[start.key] = self._lanes.pop(0)
+            self._waits.pop(start.key, None)
+            slots.submit(self.slot(self.run, self._cells[start.key], start.attempt, lane).work)
 
     def _pause(self, retry: Retry) -> None:
         reason = f"a pause of {retry.after:g} s before attempt {retry.attempt}"

@@ -50,12 +50,11 @@ class HereEnvironment:
         return environ | ({"VIRTUAL_ENV": str(self.prefix)} if (self.prefix / "pyvenv.cfg").is_file() else {})
 
 
-def find_environment(project: Project) -> HereEnvironment:
-    """The checkout's own `.venv`, else the active environment, else the Python on PATH.
+def find_environment(project: Project, tree: Path) -> HereEnvironment:
+    """A checkout's own `.venv`, else the active environment, else the Python on PATH.
 
     Raises PreconditionError (``no-environment``; ``other-interpreter`` in a worktree of testgrove's).
     """
-    tree = project.repository.toplevel
     row = project.store.one("SELECT * FROM worktrees WHERE path = ?", str(tree))
     if row is not None:
         require_environment(project, records.to_worktree(row))
@@ -156,7 +155,7 @@ class HereSlot(Slot):
     def _prepare(self) -> Creation:
         shared, cell = self.run, self.cell
         self._phase("worktree")
-        found = find_environment(shared.project)
+        found = find_environment(shared.project, shared.project.repository.toplevel)
         creation = HereCreation(
             shared.project,
             shared.holder,

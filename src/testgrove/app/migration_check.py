@@ -109,7 +109,7 @@ def _place(project: Project, holder: Holder, worktree: str | None) -> Iterator[_
         else records.row_of(project, worktree)
     )
     if row is None:
-        found = find_environment(project)
+        found = find_environment(project, project.repository.toplevel)
 
         def around(access: DatabaseAccess) -> dict[str, str]:
             values = variables(_CHECKOUT, ports={}, databases={access.engine: access}, settings=project.settings)

@@ -75,7 +75,7 @@ def leases_of(store: Store, row: Row) -> StoredLeases:
 
 def insert(project: Project, holder: Holder, spec: WorktreeSpec, *, run: str | None, plan: Sequence[str]) -> Row:
     """Record a worktree that is about to be made. Raises PreconditionError when its id or place is taken."""
-    path = project.root / str(spec.id)
+    path = spec.place or project.root / str(spec.id)
     if path.is_symlink() or (path.exists() and any(path.iterdir() if path.is_dir() else [path])):
         raise PreconditionError(
             "path-exists",

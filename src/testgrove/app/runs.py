@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from testgrove.app import worktrees
 from testgrove.app.attempts import Run
 from testgrove.app.creation import FREE_BYTES, Target, git_excluded
-from testgrove.app.event_loop import EventLoop, View
+from testgrove.app.event_loop import EventLoop, Origin, View
 from testgrove.app.here import HereSlot, checkout_held, here_cells
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
@@ -98,11 +99,12 @@ def run_tests(project: Project, request: Request, view: View) -> Finished:
         holder.supervisors.start_ahead(
             jobs + len(_engines(cells)) + max(len(cell.settings.processes) for cell in cells)
         )
-        with _running(project, holder, cells, request) as run:
+        find_targets = partial(_targets, project, cells)
+        with running(project, holder, cells, find_targets, request) as run:
             schedule = Schedule(tasks_of(cells), jobs, durations(project))
             header = "; ".join([_header(run.targets, request), *run.databases.notes])
             slot = HereSlot if request.here else Slot
-            result = EventLoop(run, cells, schedule, jobs, header, view, request.again, slot).work()
+            result = EventLoop(run, cells, schedule, jobs, header, view, Origin(request.again), slot).work()
             write_reports(run.folder, result, project.render)
         if not request.here:
             remember_durations(project, result)
@@ -137,7 +139,13 @@ def _header(targets: dict[str, Target], request: Request) -> str:
 
 
 @contextmanager
-def _running(project: Project, holder: Holder, cells: Sequence[Cell], request: Request) -> Iterator[Run]:
+def running(
+    project: Project,
+    holder: Holder,
+    cells: Sequence[Cell],
+    find_targets: Callable[[], dict[str, Target]],
+    request: Request,
+) -> Iterator[Run]:
     """What a run holds besides its worktrees: its record, its folders, its servers. All but the reports go."""
     run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     name = run_id[-11:]
@@ -153,7 +161,7 @@ def _running(project: Project, holder: Holder, cells: Sequence[Cell], request: R
     try:
         _make_folders(leases.record, scratch, memory)
         databases.start_ahead()
-        targets = _targets(project, cells)
+        targets = find_targets()
         git.exclude(project.repository, git_excluded(project))
         with explained("make the run's folder", folder):
             folder.mkdir(parents=True)
@@ -191,12 +199,12 @@ def durations(project: Project) -> dict[str, float]:
     return {row["cell"]: row["seconds"] for row in rows}
 
 
-def remember_durations(project: Project, result: RunResult) -> None:
-    """Keep how long each cell took, for the next run's order."""
+def remember_durations(project: Project, result: RunResult, prefix: str = "") -> None:
+    """Keep how long each cell took, for the next run's order. prefix: of the keys, for what is no suite."""
     with project.store.transaction() as db:
         for key, cell in result.cells.items():
             if cell.status in ("passed", "failed", "flaky") and cell.finished and cell.phases:
                 work = [span for span in cell.phases if span.phase != "waiting"]
                 seconds = sum((span.end or cell.finished) - span.start for span in work)
-                row = (project.id, key, seconds, cell.finished)
+                row = (project.id, prefix + key, seconds, cell.finished)
                 db.execute("INSERT OR REPLACE INTO durations VALUES (?, ?, ?, ?)", row)

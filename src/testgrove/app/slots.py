@@ -20,10 +20,13 @@ _STAND_INS = 32
 
 
 class Slot:
-    """Runs one cell to its end; every failure becomes the cell's outcome."""
+    """Runs one cell to its end; every failure becomes the cell's outcome.
 
-    def __init__(self, run: Run, cell: Cell) -> None:
-        self.run, self.cell = run, cell
+    attempt: which one of the schedule's this is, from 1. lane: the slot's number, from 1.
+    """
+
+    def __init__(self, run: Run, cell: Cell, attempt: int, lane: int) -> None:
+        self.run, self.cell, self.attempt, self.lane = run, cell, attempt, lane
 
     def work(self) -> None:
         """The whole cell. Never raises: what went wrong is in the event that ends it."""
@@ -121,7 +124,7 @@ class Slot:
             for attempt in range(1, cell.settings.retries + 2):
                 self._phase("processes" if cell.settings.processes else "running")
                 records.update(run.project.store, creation.row, attempt_from=time.time())
-                status, reason = Attempt(run, cell, creation, supervisor, attempt).work()
+                status, reason = Attempt(run, cell, creation, supervisor, attempt, self.lane).work()
                 if status in ("passed", "skipped"):
                     return ("flaky" if failed_before and status == "passed" else status), reason
                 if status == "cancelled" or not supervisor.alive:

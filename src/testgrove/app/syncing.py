@@ -78,11 +78,18 @@ class Syncing:
 
     def work(self) -> None:
         """All steps, in order."""
-        if not git.is_checkout(self.project.repository, self.tree):
-            message = f"{self.tree} is not there any more, or no checkout of this repository"
-            raise PreconditionError("no-checkout", message, hint=f"testgrove remove {self.row['id']}")
-        self._update(note="")
+        self._require_checkout()
         refusal = self._forward()
+        self.repair()
+        if refusal:
+            refusal.add_note("everything else was brought up to date")
+            raise refusal
+
+    def repair(self) -> None:
+        """All steps but the first: the commit stays as it is."""
+        self._require_checkout()
+        head, branch = git.head_of(self.tree)
+        self._update(note="", branch=branch, commit_id=head)
         self._copy()
         if self.row["python"]:
             self._environment()
@@ -94,9 +101,11 @@ class Syncing:
             self.notes.append(f"kept: {self.row['env_file']}: it was edited here")
         if self.row["python"]:
             self._preflight()
-        if refusal:
-            refusal.add_note("everything else was brought up to date")
-            raise refusal
+
+    def _require_checkout(self) -> None:
+        if not git.is_checkout(self.project.repository, self.tree):
+            message = f"{self.tree} is not there any more, or no checkout of this repository"
+            raise PreconditionError("no-checkout", message, hint=f"testgrove remove {self.row['id']}")
 
     def _update(self, **values: object) -> None:
         records.update(self.project.store, self.row, **values)

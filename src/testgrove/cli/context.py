@@ -30,9 +30,10 @@ def project_in(directory: Path) -> Project:
 
 def render_reports(result: RunResult, compiled: Path) -> Mapping[str, str]:
     """Every report of a run, by its file's name. compiled: see reports.html.render()."""
-    from testgrove.reports import html, junit, report_json
+    from testgrove.reports import coordinator_json, html, junit, report_json
 
-    return {
+    documented = {"integration_report.json": coordinator_json.render(result)} if result.source else {}
+    return documented | {
         "report.json": report_json.render(result),
         "junit.xml": junit.render(result),
         "report.html": html.render(result, compiled=compiled),

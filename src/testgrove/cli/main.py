@@ -37,6 +37,7 @@ COMMANDS = {
     "artifacts": ("artifacts", "Collect what tests have left in worktrees."),
     "report": ("report", "Show a run's report again, or open it."),
     "test": ("test", "Run the test suites, each in a worktree of its own, and report on them as one."),
+    "coordinate": ("coordinate", "Run a graph of test scenarios across worktrees, and report on it as one."),
     "broker": ("broker", "Hand out fresh databases to a test session; the pytest plugin starts it."),
     "completion": ("completion", "Print the script that makes bash, zsh or fish complete testgrove's words."),
 }

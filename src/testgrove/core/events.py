@@ -24,6 +24,7 @@ Phase = Literal[
     "collecting",
     "parking",
 ]
+WorktreeAction = Literal["adopted", "verified", "repaired", "created", "pulled", "removed", "kept", "failed"]
 TestOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
 
 
@@ -37,9 +38,25 @@ class Event(msgspec.Struct, frozen=True, tag_field="type", tag=_snake, kw_only=T
     t: float
 
 
+class ScenarioInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scenario is besides a cell. worktree: the folder under the base path. needs: the scenarios it waits for.
+    left_out: dependencies that it does without. timeout, expected: seconds; expected is null where nothing is known."""
+
+    worktree: str
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    resources: dict[str, int] = msgspec.field(default_factory=dict)
+    timeout: float = 0.0
+    retries: int = 0
+    always: bool = False
+    expected: float | None = None
+
+
 class CellInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A cell as planned. key: unique in the run and stable between runs (``unit``, ``unit@main-py3.12+lowest``).
-    deps: its dependency set. versions: of engines, where the settings name several."""
+    deps: its dependency set. versions: of engines, where the settings name several. scenario: where it is one."""
 
     key: str
     suite: str
@@ -49,10 +66,12 @@ class CellInfo(msgspec.Struct, frozen=True, kw_only=True):
     command: str
     deps: str = ""
     versions: dict[str, str] = msgspec.field(default_factory=dict)
+    scenario: ScenarioInfo | None = None
 
 
 class RunStarted(Event, frozen=True, kw_only=True):
-    """seed: of the tests' random order. again: the command that repeats the run."""
+    """seed: of the tests' random order. again: the command that repeats the run. source: the scenario file. base: the
+    folder of the scenarios' worktrees. resumed: the run that this one goes on with."""
 
     version: int = VERSION
     run: str
@@ -63,6 +82,9 @@ class RunStarted(Event, frozen=True, kw_only=True):
     testgrove: str = ""
     seed: int | None = None
     again: str = ""
+    source: str = ""
+    base: str = ""
+    resumed: str = ""
 
 
 class CellPhase(Event, frozen=True, kw_only=True):
@@ -74,7 +96,7 @@ class CellPhase(Event, frozen=True, kw_only=True):
 
 
 class AttemptStarted(Event, frozen=True, kw_only=True):
-    """log: the path of the attempt's output, relative to the run's folder."""
+    """log: the path of the attempt's output, relative to the run's folder. slot: where it runs, from 1."""
 
     cell: str
     attempt: int
@@ -83,6 +105,7 @@ class AttemptStarted(Event, frozen=True, kw_only=True):
     python: str
     log: str
     commit: str = ""
+    slot: int = 0
 
 
 class TestsCollected(Event, frozen=True, kw_only=True):
@@ -150,6 +173,15 @@ class CellFinished(Event, frozen=True, kw_only=True):
     hint: str = ""
 
 
+class WorktreeChanged(Event, frozen=True, kw_only=True):
+    """Something was done to a scenario's worktree, or refused. detail: what, or why."""
+
+    worktree: str
+    action: WorktreeAction
+    path: str
+    detail: str = ""
+
+
 class Interrupted(Event, frozen=True, kw_only=True):
     """The user, a signal, or a crash (found by the next command) ended the run early."""
 
@@ -177,6 +209,7 @@ AnyEvent = Union[  # noqa: UP007 - msgspec reads the union at run time
     ProcessStarted,
     ProcessFinished,
     CellFinished,
+    WorktreeChanged,
     Interrupted,
     CoverageMerged,
     RunFinished,

@@ -8,10 +8,14 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
+from typing import TYPE_CHECKING
 
 from testgrove.core.model import WorktreeId
 from testgrove.core.settings import Suite
 from testgrove.errors import UsageError
+
+if TYPE_CHECKING:
+    from testgrove.core.events import ScenarioInfo
 
 
 class Action(enum.StrEnum):
@@ -42,6 +46,7 @@ class Cell:
 
     key: unique in the run, stable between runs. ref: as the user wrote it; empty for the working tree.
     python, deps: as requested; empty for the project's own choice. versions: of the engines with several.
+    folder: its own in the run's, by default its worktree's id. scenario: what it is besides, where it is one.
     """
 
     key: str
@@ -52,6 +57,8 @@ class Cell:
     id: WorktreeId
     deps: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    folder: str = ""
+    scenario: ScenarioInfo | None = None
 
     def numbered(self, number: int) -> WorktreeId:
         """The cell's worktree id, or its number-th stand-in while another run holds it."""

@@ -27,6 +27,8 @@ from testgrove.core.events import (
     TestFinished,
     TestOutcome,
     TestsCollected,
+    WorktreeAction,
+    WorktreeChanged,
 )
 
 
@@ -55,6 +57,7 @@ class AttemptResult(msgspec.Struct, kw_only=True):
     cpu: float = 0.0
     survivors: tuple[str, ...] = ()
     tail: str = ""
+    slot: int = 0
     selected: int | None = None
     deselected: int = 0
     tests: list[TestResult] = msgspec.field(default_factory=list)
@@ -76,6 +79,15 @@ class ProcessResult(msgspec.Struct, kw_only=True):
     ready: float | None = None
     reason: str = ""
     tail: str = ""
+
+
+class WorktreeNote(msgspec.Struct, kw_only=True):
+    """Something that was done to a scenario's worktree."""
+
+    worktree: str
+    action: WorktreeAction
+    path: str
+    detail: str = ""
 
 
 class PhaseSpan(msgspec.Struct, kw_only=True):
@@ -118,6 +130,10 @@ class RunResult(msgspec.Struct, kw_only=True):
     jobs: int = 0
     seed: int | None = None
     again: str = ""
+    source: str = ""
+    base: str = ""
+    resumed: str = ""
+    worktrees: list[WorktreeNote] = msgspec.field(default_factory=list)
     coverage: float | None = None
     coverage_note: str = ""
     started: float = 0.0
@@ -159,6 +175,9 @@ class Fold:
                 self.result.interrupted = event.reason
             case CoverageMerged():
                 self.result.coverage, self.result.coverage_note = event.total, event.note
+            case WorktreeChanged():
+                note = WorktreeNote(worktree=event.worktree, action=event.action, path=event.path, detail=event.detail)
+                self.result.worktrees.append(note)
             case RunFinished():
                 self.result.complete = True
             case _:
@@ -169,6 +188,7 @@ class Fold:
         result.run, result.project, result.header = event.run, event.project, event.header
         result.testgrove, result.jobs, result.started = event.testgrove, event.jobs, event.t
         result.seed, result.again = event.seed, event.again
+        result.source, result.base, result.resumed = event.source, event.base, event.resumed
         result.cells = {info.key: CellResult(info=info) for info in event.cells}
 
     def _apply_to_cell(self, cell: CellResult, event: AnyEvent) -> None:
@@ -185,6 +205,7 @@ class Fold:
                         python=event.python,
                         log=event.log,
                         commit=event.commit,
+                        slot=event.slot,
                     )
                 )
             case TestsCollected():

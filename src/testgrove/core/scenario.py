@@ -112,6 +112,18 @@ def select(plan: ScenarioPlan, filters: Filters) -> ScenarioPlan:
     return ScenarioPlan(plan.source, tuple(kept.values()))
 
 
+def within(plan: ScenarioPlan, names: Collection[str]) -> ScenarioPlan:
+    """Those of these names. Raises UsageError (``scenario-gone``) for one that is not there."""
+    gone = [name for name in names if name not in {each.name for each in plan.scenarios}]
+    if gone:
+        raise UsageError("scenario-gone", f"{plan.source}: there is no scenario '{gone[0]}' any more")
+    kept: dict[str, PlannedScenario] = {}
+    for each in plan.scenarios:
+        if each.name in names:
+            kept[each.name] = without(each, kept)
+    return ScenarioPlan(plan.source, tuple(kept.values()))
+
+
 def without(scenario: PlannedScenario, kept: Mapping[str, PlannedScenario]) -> PlannedScenario:
     """The scenario with those of its dependencies that are kept; the others are left out."""
     needs = tuple(kept[need.name] for need in scenario.needs if need.name in kept)

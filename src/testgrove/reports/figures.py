@@ -16,6 +16,11 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 RunStatus = Literal["passed", "failed", "error", "interrupted"]
 
 
+def noun(result: RunResult) -> str:
+    """What the run's cells are to its user."""
+    return "scenario" if result.source else "cell"
+
+
 def run_status(result: RunResult) -> RunStatus:
     """The run in one word; it agrees with the exit status."""
     if result.interrupted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from testgrove.reports.figures import all_skipped, cell_duration, outcomes
+from testgrove.reports.figures import all_skipped, cell_duration, noun, outcomes
 from testgrove.reports.wording import counted, flat, number, seconds
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class QuietView:
 
 def run_line(result: RunResult) -> str:
     """What runs, on how many slots, from which source."""
-    parts = [result.project, result.header, number(len(result.cells), "cell"), number(result.jobs, "job")]
+    parts = [result.project, result.header, number(len(result.cells), noun(result)), number(result.jobs, "job")]
     return " · ".join(flat(part) for part in parts if part)
 
 

@@ -19,7 +19,16 @@ from testgrove.reports.figures import (
 from testgrove.reports.wording import utc
 
 if TYPE_CHECKING:
-    from testgrove.core.result import AttemptResult, CellResult, PhaseSpan, ProcessResult, RunResult, TestResult
+    from testgrove.core.events import ScenarioInfo
+    from testgrove.core.result import (
+        AttemptResult,
+        CellResult,
+        PhaseSpan,
+        ProcessResult,
+        RunResult,
+        TestResult,
+        WorktreeNote,
+    )
 
 SCHEMA_VERSION = 1
 
@@ -34,6 +43,9 @@ def report(result: RunResult) -> dict[str, Any]:
         "header": result.header,
         "seed": result.seed,
         "again": result.again,
+        "source": result.source,
+        "base": result.base,
+        "resumed": result.resumed,
         "testgrove": result.testgrove,
         "started": utc(result.started) or None,
         "ended": utc(result.ended) or None,
@@ -50,6 +62,7 @@ def report(result: RunResult) -> dict[str, Any]:
             "tests": {"total": sum(tests.values()), **tests},
         },
         "cells": [_cell(result, cell) for cell in result.cells.values()],
+        "worktrees": [_worktree(note) for note in result.worktrees],
     }
 
 
@@ -70,6 +83,7 @@ def _cell(result: RunResult, cell: CellResult) -> dict[str, Any]:
         "versions": info.versions,
         "worktree": info.worktree,
         "command": info.command,
+        "scenario": _scenario(info.scenario) if info.scenario else None,
         "status": cell.status,
         "reason": cell.reason,
         "hint": cell.hint,
@@ -106,12 +120,31 @@ def _attempt(result: RunResult, attempt: AttemptResult) -> dict[str, Any]:
         "commit": attempt.commit,
         "exit_code": attempt.exit_code,
         "log": attempt.log,
+        "slot": attempt.slot,
         "survivors": list(attempt.survivors),
         "tail": attempt.tail,
         "selected": attempt.selected,
         "deselected": attempt.deselected,
         "tests": [_test(test) for test in attempt.tests],
     }
+
+
+def _scenario(info: ScenarioInfo) -> dict[str, Any]:
+    return {
+        "description": info.description,
+        "tags": list(info.tags),
+        "needs": list(info.needs),
+        "left_out": list(info.left_out),
+        "resources": info.resources,
+        "timeout": info.timeout,
+        "retries": info.retries,
+        "always": info.always,
+        "expected": None if info.expected is None else _seconds(info.expected),
+    }
+
+
+def _worktree(note: WorktreeNote) -> dict[str, Any]:
+    return {"worktree": note.worktree, "action": note.action, "path": note.path, "detail": note.detail}
 
 
 def _process(process: ProcessResult) -> dict[str, Any]:

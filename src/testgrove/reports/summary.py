@@ -11,6 +11,7 @@ from testgrove.reports.figures import (
     count_tests,
     failures,
     flaky_tests,
+    noun,
     run_status,
 )
 from testgrove.reports.matrix import matrix, table
@@ -19,7 +20,7 @@ from testgrove.reports.wording import clean, counted, flat, number, one_line, se
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from testgrove.core.result import CellResult, RunResult
+    from testgrove.core.result import CellResult, RunResult, WorktreeNote
 
 SHOWN_TESTS = 10
 SHOWN_TAIL = 20
@@ -50,6 +51,7 @@ def summary(result: RunResult, *, folder: str = "", color: bool = False) -> str:
         lines += _gathered([list(_cell(cell, folder))])
     if color and (found := matrix(result)):
         lines += [*((line, "") for line in table(found)), ("", "")]  # where a terminal shows it, not in plain lines
+    lines += [(_worktree(note), "") for note in result.worktrees if note.action in ("removed", "kept")]
     lines += _totals(result)
     if result.seed is not None and result.again:
         lines.append((f"again in this order: {flat(result.again)}", ""))
@@ -94,6 +96,10 @@ def _cell(cell: CellResult, folder: str) -> Iterator[Line]:
     elif cell.status == "passed" and survivors:
         yield (f"{key}: passed", STYLES["flaky"])
     yield from survivors
+
+
+def _worktree(note: WorktreeNote) -> str:
+    return ": ".join(filter(None, [f"worktree {flat(note.worktree)}", note.action, flat(note.detail)]))
 
 
 def _survivors(cell: CellResult) -> Iterator[Line]:
@@ -146,7 +152,7 @@ def _totals(result: RunResult) -> Iterator[Line]:
         yield ("nothing ran", STYLES["error"])
         return
     tests = count_tests(result)
-    parts = [f"{number(len(result.cells), 'cell')}: {counted(count_cells(result))}"]
+    parts = [f"{number(len(result.cells), noun(result))}: {counted(count_cells(result))}"]
     parts.append(f"{number(sum(tests.values()), 'test')}: {counted(tests)}" if any(tests.values()) else "no tests")
     parts.append(seconds(result.duration))
     nothing = all(map(all_skipped, result.cells.values()))

@@ -9,7 +9,7 @@ from testgrove.system.git_checkouts import (
     remove_checkout,
     retarget,
 )
-from testgrove.system.git_forward import fast_forward, head_of, is_ancestor, upstream_of
+from testgrove.system.git_forward import fast_forward, head_of, is_ancestor, merge, upstream_of
 from testgrove.system.git_lfs import fetch_lfs
 from testgrove.system.git_repository import (
     CheckoutRecord,
@@ -59,6 +59,7 @@ __all__ = [
     "is_checkout",
     "listed_files",
     "main_commits",
+    "merge",
     "populate",
     "remove_checkout",
     "resolve",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from testgrove.errors import PreconditionError
 from testgrove.system.git_call import LONGEST, call, require
+from testgrove.system.git_status import status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,3 +46,32 @@ def fast_forward(path: Path, commit: str) -> None:
             f"{path} cannot be moved to {commit[:10]}: {answer.last_line}",
             hint=f"cd {path} && git merge --ff-only {commit[:10]}",
         )
+
+
+def merge(path: Path, commit: str, label: str) -> bool:
+    """Bring a commit's changes into a checkout; whether there were any. Where that cannot be, it is left as it was.
+
+    Raises PreconditionError (``worktree-dirty``, ``merge-conflict``, ``merge-refused``).
+    """
+    head, _ = head_of(path)
+    if is_ancestor(path, commit, head):
+        return False
+    state = status(path)
+    changed = [*state.unmerged, *state.staged, *state.modified]
+    if state.operation or changed:
+        why = f"{state.operation} is not finished" if state.operation else f"{changed[0]} is modified"
+        hint = f"git -C {path} status"
+        raise PreconditionError("worktree-dirty", f"{label} is not merged into {path}: {why}", hint=hint)
+    words = ("--quiet", "--no-edit", "--no-autostash", "--no-verify", "-m", f"Merge {label}", commit)
+    answer = call(path, "merge", *words, timeout=LONGEST)
+    if answer.status == 0:
+        return True
+    conflicts = status(path).unmerged
+    if call(path, "rev-parse", "--verify", "--quiet", "MERGE_HEAD").status == 0:
+        require(call(path, "merge", "--abort", timeout=LONGEST), f"take the merge in {path} back")
+    hint = f"git -C {path} merge {label}"
+    if conflicts:
+        names = ", ".join(conflicts[:3]) + (f" and {len(conflicts) - 3} more" if len(conflicts) > 3 else "")
+        message = f"{label} conflicts with {path} in {names}; the worktree was left as it was"
+        raise PreconditionError("merge-conflict", message, hint=hint, files=list(conflicts))
+    raise PreconditionError("merge-refused", f"{label} cannot be merged into {path}: {answer.last_line}", hint=hint)

@@ -1,0 +1,205 @@
+"""`testgrove coordinate` from top to bottom: a scenario file, its plan, its worktrees, its run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from testgrove.app import runs
+from testgrove.app.event_loop import EventLoop, Origin, View
+from testgrove.app.project import Project
+from testgrove.app.resuming import Before
+from testgrove.app.run_reports import write_reports
+from testgrove.app.scenario_slot import ScenarioSlot
+from testgrove.app.scenario_worktrees import Found, ScenarioWorktrees, Wishes, look, unknown_worktree
+from testgrove.app.worktrees import target_of
+from testgrove.core import scenario_cells, scenario_file
+from testgrove.core.events import AnyEvent, WorktreeChanged
+from testgrove.core.forecast import Forecast, forecast
+from testgrove.core.scenario import Filters, ScenarioPlan, resolve, select
+from testgrove.core.schedule import Schedule
+from testgrove.errors import PreconditionError, UsageError
+from testgrove.system import git, machine
+from testgrove.system.files import explained
+
+DEFAULT_FILES = (
+    "scenarios.json",
+    "tests/integration/scenarios.json",
+    "scenarios.toml",
+    "tests/integration/scenarios.toml",
+)
+_PREFIX = "scenario:"  # of a scenario's name where durations are recorded, beside those of suites
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked `testgrove coordinate` for. base: the worktrees' folder, by default the project's root. jobs:
+    slots, None for the machine's own number. max_fail: failures after which nothing more starts. timeout: seconds for
+    the whole run. again: the command that repeats the run. before: what the run goes on with."""
+
+    file: Path
+    base: Path | None = None
+    filters: Filters = field(default_factory=Filters)
+    jobs: int | None = None
+    max_fail: int | None = None
+    timeout: float | None = None
+    wishes: Wishes = field(default_factory=Wishes)
+    again: str = ""
+    before: Before = field(default_factory=Before)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What would happen. worktrees: as they are; jobs: slots."""
+
+    plan: ScenarioPlan
+    worktrees: tuple[Found, ...]
+    forecast: Forecast
+    jobs: int
+    base: Path
+
+    @property
+    def to_set_up(self) -> tuple[Found, ...]:
+        """The worktrees that are not ready."""
+        return tuple(each for each in self.worktrees if not each.ready)
+
+
+def find_file(directory: Path, file: Path | None) -> Path:
+    """The scenario file: the one that is named, else the first of the usual ones. Raises PreconditionError."""
+    if file is not None:
+        return directory / file.expanduser()
+    for name in DEFAULT_FILES:
+        if (directory / name).is_file():
+            return directory / name
+    raise PreconditionError(
+        "no-scenarios",
+        f"there is no {' or '.join(DEFAULT_FILES[:2])} in {directory.resolve()}",
+        hint="testgrove coordinate FILE",
+    )
+
+
+def make_plan(project: Project, request: Request) -> ScenarioPlan:
+    """What is selected of a scenario file. Raises UsageError for what is wrong with it, and for an empty selection."""
+    path = request.file
+    try:
+        with explained("read the scenario file", path):
+            text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError("scenarios-syntax", f"{path}: byte {error.start} is not UTF-8") from error
+    settings = project.settings
+    located = scenario_file.parse(text, path)
+    whole = resolve(located, path, capacities=settings.resources, services=settings.services.engines)
+    return select(request.before.limit(whole), request.filters)
+
+
+def outlook(project: Project, request: Request) -> Outlook:
+    """The plan, with what is there and what it is expected to take. Nothing is changed."""
+    plan = make_plan(project, request)
+    base, jobs = base_of(project, request), jobs_of(request, plan)
+    found = tuple(look(project, base, name) for name in plan.worktrees)
+    tasks = scenario_cells.tasks_of(plan.scenarios)
+    return Outlook(plan, found, forecast(tasks, jobs, durations(project), project.settings.resources), jobs, base)
+
+
+def coordinate(project: Project, request: Request, view: View) -> runs.Finished:
+    """Run the scenarios, each in its worktree, and report on them as one.
+
+    Raises UsageError and PreconditionError (``no-such-worktree``) before anything runs.
+    """
+    seen = outlook(project, request)
+    _require_worktrees(seen, request)
+    plan, jobs = seen.plan, seen.jobs
+    expected = seen.forecast.expected if seen.forecast.known else {}
+    cells = scenario_cells.cells_of(plan.scenarios, expected)
+    tasks = scenario_cells.tasks_of(plan.scenarios)
+    with project.holding("testgrove coordinate") as holder:
+        holder.supervisors.start_ahead(jobs + len({engine for cell in cells for engine in cell.settings.services}))
+        pulled = target_of(project, request.wishes.pull) if request.wishes.pull else None
+        with runs.running(project, holder, cells, dict, runs.Request()) as run:
+            held = ScenarioWorktrees(project, holder, seen.base, request.wishes, plan.scenarios, pulled)
+            schedule = Schedule(
+                tasks,
+                jobs,
+                durations(project),
+                capacities=project.settings.resources,
+                max_fail=request.max_fail,
+                ended=request.before.ended,
+            )
+            origin = Origin(request.again, str(plan.source), str(seen.base), request.before.run, request.before.events)
+            closing = partial(_close, held, request)
+            loop = EventLoop(
+                run,
+                cells,
+                schedule,
+                jobs,
+                _header(seen),
+                view,
+                origin,
+                partial(ScenarioSlot, held),
+                request.timeout,
+                closing,
+            )
+            try:
+                result = loop.work()
+            finally:
+                held.close()
+            write_reports(run.folder, result, project.render)
+        runs.remember_durations(project, result, _PREFIX)
+    return runs.Finished(result, run.folder)
+
+
+def base_of(project: Project, request: Request) -> Path:
+    """The folder of the worktrees."""
+    return request.base.expanduser().absolute() if request.base else project.root
+
+
+def jobs_of(request: Request, plan: ScenarioPlan) -> int:
+    """How many slots a run has. Raises UsageError for a number that makes no sense."""
+    if request.jobs is not None and request.jobs < 1:
+        raise UsageError("invalid-jobs", f"--workers {request.jobs}: expected a number from 1")
+    return max(1, min(request.jobs or machine.default_jobs(), len(plan.scenarios)))
+
+
+def durations(project: Project) -> dict[str, float]:
+    """Seconds that each scenario took when it last ran to its end."""
+    known = runs.durations(project).items()
+    return {key.removeprefix(_PREFIX): seconds for key, seconds in known if key.startswith(_PREFIX)}
+
+
+def main_branch(project: Project) -> str:
+    """What --pull-coordinator brings by default: the main checkout's branch, else its commit."""
+    commit, branch = git.head_of(project.main)
+    return branch or commit
+
+
+def _require_worktrees(seen: Outlook, request: Request) -> None:
+    """Before anything runs: without --setup-worktrees, all of them must be there."""
+    for found in seen.worktrees:
+        if found.state == "broken":
+            raise PreconditionError("path-exists", found.detail, hint=f"ls -la {found.path}")
+        if not request.wishes.setup and found.state != "adopted" and not found.ready:
+            lines = {each.worktree: each.line for each in reversed(seen.plan.scenarios)}
+            error = unknown_worktree(found)
+            error.message = f"{seen.plan.source}:{lines[found.name]}: {error.message}"
+            raise error
+
+
+def _header(seen: Outlook) -> str:
+    parts = [f"{seen.plan.source.name}: {len(seen.worktrees)} worktrees in {seen.base}"]
+    if left_out := seen.plan.left_out:
+        parts.append(f"without the dependencies of {', '.join(left_out)}")
+    return " · ".join(parts)
+
+
+def _close(held: ScenarioWorktrees, request: Request) -> Sequence[AnyEvent]:
+    held.close()
+    if not request.wishes.cleanup:
+        return ()
+    gone = held.clean_up(request.before.created)
+    return [
+        WorktreeChanged(t=time.time(), worktree=name, action=action, path=str(path), detail=detail)
+        for name, action, path, detail in gone
+    ]

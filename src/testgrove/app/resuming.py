@@ -1,0 +1,99 @@
+"""What a run of scenarios goes on with: the ends of an earlier one, as its log has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from testgrove.app.past_runs import goes_on, run_folder, run_ids
+from testgrove.app.project import Project
+from testgrove.app.run_reports import LOG
+from testgrove.app.scenario_worktrees import created_by
+from testgrove.core.events import AnyEvent, AttemptStarted, Interrupted, RunFinished, RunStarted, Status, decode_log
+from testgrove.core.result import CellResult, Fold
+from testgrove.core.scenario import ScenarioPlan, within
+from testgrove.errors import PreconditionError
+from testgrove.system.files import explained
+
+TIME_UP = "the run's timeout of "
+
+
+@dataclass(frozen=True)
+class Before:
+    """ended: how scenarios ended that do not run again. events: theirs, for the new log. names: of all scenarios of the
+    earlier run. created: the worktrees that it has made. run: its id. source, base: as it had them."""
+
+    run: str = ""
+    ended: Mapping[str, Status] = field(default_factory=dict)
+    events: Sequence[AnyEvent] = ()
+    names: Sequence[str] = ()
+    created: Sequence[str] = ()
+    source: str = ""
+    base: str = ""
+
+    def limit(self, plan: ScenarioPlan) -> ScenarioPlan:
+        """The scenarios of a file that the earlier run had; all, where there is none."""
+        return within(plan, self.names) if self.run else plan
+
+
+def earlier(project: Project, name: str, *, failed_only: bool) -> Before:
+    """What `--resume RUN` goes on with. failed_only: `--rerun failed`, so that what did not pass runs again.
+
+    Raises PreconditionError (``no-such-run``, ``not-scenarios``, ``held``).
+    """
+    folder = _newest(project) if name == "latest" else run_folder(project, name)
+    events = _events(folder)
+    opening = next((event for event in events if isinstance(event, RunStarted)), None)
+    if opening is None or not opening.source:
+        raise PreconditionError(
+            "not-scenarios", f"{folder.name} is no run of scenarios", hint="testgrove history   lists those there are"
+        )
+    if goes_on(project, folder):
+        raise PreconditionError("held", f"{folder.name} is still going on", hint="wait until it ends, or end it")
+    folding = Fold()
+    for event in events:
+        folding.apply(event)
+    kept: tuple[Status, ...] = ("passed", "flaky") if failed_only else ("passed", "flaky", "failed", "error")
+    cells = folding.result.cells.values()
+    ended = {cell.info.key: cell.status for cell in cells if cell.status in kept and not _cut_short(cell)}
+    return Before(
+        run=folder.name,
+        ended={key: status for key, status in ended.items() if status is not None},
+        events=[_moved(event, folder.name) for event in events if getattr(event, "cell", None) in ended],
+        names=[info.key for info in opening.cells],
+        created=created_by(events),
+        source=opening.source,
+        base=opening.base,
+    )
+
+
+def _cut_short(cell: CellResult) -> bool:
+    """Whether it was the run that ended, and not the scenario."""
+    return cell.reason.startswith(TIME_UP)
+
+
+def _moved(event: AnyEvent, run: str) -> AnyEvent:
+    """The event as another run's log has it: its files stay where they are."""
+    if isinstance(event, AttemptStarted):
+        return msgspec.structs.replace(event, log=os.path.normpath(f"../{run}/{event.log}"))
+    return event
+
+
+def _newest(project: Project) -> Path:
+    """The newest run of scenarios. Raises PreconditionError (``no-such-run``)."""
+    for name in reversed(run_ids(project)):
+        with (project.artifacts / name / LOG).open("rb") as log:
+            opening = decode_log(log.readline())
+        if opening and isinstance(opening[0], RunStarted) and opening[0].source:
+            return project.artifacts / name
+    raise PreconditionError("no-such-run", "there is no run of scenarios yet", hint="testgrove coordinate FILE")
+
+
+def _events(folder: Path) -> list[AnyEvent]:
+    with explained("read the run's log", folder):
+        events = decode_log((folder / LOG).read_bytes())
+    return [event for event in events if not isinstance(event, (Interrupted, RunFinished))]

@@ -1,0 +1,111 @@
+"""What one slot does with one scenario: one attempt, in the scenario's worktree as it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from testgrove.app.attempts import Attempt, Run
+from testgrove.app.creation import Creation
+from testgrove.app.here import HereCreation
+from testgrove.app.inside import variables_of
+from testgrove.app.records import to_worktree
+from testgrove.app.scenario_worktrees import ScenarioWorktree, ScenarioWorktrees
+from testgrove.app.slots import Slot
+from testgrove.app.turns import CellTurn
+from testgrove.core.events import Status, WorktreeAction, WorktreeChanged
+from testgrove.core.model import DatabaseAccess, WorktreeSpec
+from testgrove.core.plan import Cell
+from testgrove.system.store import Row
+
+
+@dataclass
+class ScenarioCreation(HereCreation):
+    """A scenario's worktree, with the databases that this scenario gets. place: the worktree itself."""
+
+    place: ScenarioWorktree = field(kw_only=True)
+
+    def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
+        """As a command in the worktree has it; then what is this scenario's own."""
+        environ = super().environ_with(databases)
+        if self.place.row is None:
+            return environ
+        own = variables_of(to_worktree(self.place.row))
+        if databases:  # the scenario's, in the place of the worktree's
+            own = {name: value for name, value in own.items() if name not in environ}
+        return environ | own | {"WORKTREE_ID": str(self.place.row["id"])}
+
+    def check(self) -> None:
+        """Promise 3, once for a worktree and what a scenario adds to its environment."""
+        key = frozenset(self.suite_env.items())
+        with self.place.guard:
+            if key not in self.place.checked:
+                super().check()
+                self.place.checked.add(key)
+
+
+class ScenarioSlot(Slot):
+    """Runs one attempt at a scenario; the schedule knows whether there is another."""
+
+    def __init__(self, worktrees: ScenarioWorktrees, run: Run, cell: Cell, attempt: int, lane: int) -> None:
+        super().__init__(run, cell, attempt, lane)
+        self._worktrees = worktrees
+
+    def _cell(self) -> tuple[Status, str]:
+        run, cell = self.run, self.cell
+        with CellTurn(run.project, run.cancel, partial(self._phase, "waiting")) as turn:
+            turn.take(exclusive=False)
+            try:
+                creation = self._prepare()
+                if cell.settings.exclusive:
+                    turn.take(exclusive=True, worktree=creation.row["id"])
+                with run.holder.supervisors.borrow() as supervisor:
+                    self._phase("running")
+                    status, reason = Attempt(run, cell, creation, supervisor, self.attempt, self.lane).work()
+            finally:
+                run.databases.release(cell)
+        return status, "; ".join(filter(None, [reason, *creation.notes]))
+
+    def _prepare(self) -> Creation:
+        run, cell = self.run, self.cell
+        assert cell.scenario is not None
+        self._phase("worktree")
+        place = self._worktrees.ready(cell.scenario.worktree, self._phase, self._tell, run.folder)
+        creation = ScenarioCreation(
+            run.project,
+            run.holder,
+            WorktreeSpec(cell.id, None),
+            place.target,
+            _row(run, cell, place),
+            self._phase,
+            run.folder,
+            making=run.databases.for_cell(cell),
+            suite_env=cell.settings.env,
+            found=place.environment,
+            place=place,
+        )
+        if creation.making is None:
+            creation.check()
+            return creation
+        try:
+            creation.prepare(f"run:{run.id}")
+        except BaseException:
+            creation.making.abandon()
+            raise
+        return creation
+
+    def _tell(self, worktree: str, action: WorktreeAction, path: Path, detail: str) -> None:
+        event = WorktreeChanged(t=time.time(), worktree=worktree, action=action, path=str(path), detail=detail)
+        self.run.emit(event)
+
+
+def _row(run: Run, cell: Cell, place: ScenarioWorktree) -> Row:
+    """What the store would say, were this scenario's place a worktree of its own."""
+    return {
+        "project": "", "id": str(cell.id), "purpose": cell.id.purpose, "identifier": cell.id.identifier,
+        "path": str(place.path), "ports": place.row["ports"] if place.row else {}, "databases": {},
+        "python": place.environment.version, "env_file": run.project.settings.env_file,
+    }  # fmt: skip

@@ -1,0 +1,185 @@
+"""coordinate: a graph of test scenarios across worktrees."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from testgrove.cli.arguments import complete_runs
+from testgrove.cli.context import project_in
+from testgrove.cli.output import common, echo, example, print_json, say
+from testgrove.cli.test import read_from
+from testgrove.errors import UsageError
+
+if TYPE_CHECKING:
+    from testgrove.app.coordinate import Outlook, Request
+    from testgrove.app.project import Project
+    from testgrove.app.runs import Finished
+
+
+class CoordinateCommand(click.Command):
+    """A command that keeps its own words, as they can be typed to repeat the run."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Remember the words."""
+        ctx.obj = shlex.join(["testgrove", "coordinate", *args])
+        return super().parse_args(ctx, args)
+
+
+@click.command("coordinate", cls=CoordinateCommand)
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--filter-tag", "tags", multiple=True, metavar="TAG", help="Only scenarios with this tag. Repeatable: any."
+)
+@click.option(
+    "--filter-worktree",
+    "worktrees",
+    multiple=True,
+    metavar="NAME",
+    help="Only those of this worktree. Repeatable: any.",
+)
+@click.option(
+    "-k", "patterns", multiple=True, metavar="PATTERN", help="Only those whose name has this in it, or fits this glob."
+)
+@click.option("--no-deps", is_flag=True, help="Leave out what the chosen ones depend on, and say so.")
+@click.option("--dry-run", is_flag=True, help="Show order, worktrees, resources, duration; run nothing.")
+@click.option(
+    "-j", "--workers", "jobs", type=int, metavar="N", help="Scenarios at once. Default: what CPU and memory carry."
+)
+@click.option("--fail-fast", is_flag=True, help="Start nothing more after the first failure, but teardown.")
+@click.option(
+    "--max-fail", type=click.IntRange(min=1), metavar="N", help="Start nothing more after N failures, but teardown."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="For the whole run; then it is ended.",
+)
+@click.option("--base-path", "base", type=click.Path(path_type=Path), metavar="DIR", help="Where the worktrees are.")
+@click.option("--setup-worktrees", is_flag=True, help="Create the worktrees that are missing, repair the others.")
+@click.option("--pull-coordinator", is_flag=True, help="Merge the main checkout's branch into each worktree first.")
+@click.option("--pull-from", metavar="REF", help="Merge this ref instead; a conflict leaves the worktree as it was.")
+@click.option("--cleanup", is_flag=True, help="Afterwards, remove the worktrees that this run has created; no others.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the documented JSON report there."
+)
+@click.option(
+    "--resume",
+    metavar="RUN",
+    shell_complete=complete_runs,
+    help="Go on with a run that was ended: what has ended stays.",
+)
+@click.option(
+    "--rerun", type=click.Choice(["failed"]), help="Go on with the newest run, or --resume's: what failed, again."
+)
+@click.option(
+    "--output",
+    type=click.Choice(["stream"]),
+    help="Show what scenarios print as it comes, each line with its scenario.",
+)
+@common
+@click.pass_obj
+@example(
+    "testgrove coordinate",
+    "testgrove coordinate scenarios.json --dry-run",
+    "testgrove coordinate --setup-worktrees --pull-coordinator --report integration_report.json",
+    "testgrove coordinate --filter-tag critical --filter-tag parallel --workers 8 --fail-fast",
+    "testgrove coordinate --rerun failed",
+)
+def coordinate_command(
+    again: str, *, file: Path | None, directory: Path, as_json: bool, quiet: bool, **given: Any
+) -> int:
+    """Run the scenarios of FILE as a graph: each in its worktree, each after what it depends on.
+
+    FILE is by default scenarios.json here, else tests/integration/scenarios.json. A scenario whose dependency does not
+    pass is skipped, and names it. Ctrl-C ends the run with a report; a second one kills.
+    """
+    from testgrove.app.coordinate import coordinate, outlook
+
+    project = project_in(directory)
+    request = _request(project, directory, file, again, given)
+    if given["dry_run"]:
+        _show(outlook(project, request), as_json=as_json)
+        return 0
+    out = sys.stderr if as_json else sys.stdout
+    finished = coordinate(project, request, _view(project, out, quiet=quiet, output=given["output"]))
+    return _report(finished, given["report"], as_json=as_json, quiet=quiet, color=out.isatty())
+
+
+def _request(project: Project, directory: Path, file: Path | None, again: str, given: dict[str, Any]) -> Request:
+    from testgrove.app.coordinate import Request, find_file, main_branch
+    from testgrove.app.resuming import Before, earlier
+    from testgrove.app.scenario_worktrees import Wishes
+    from testgrove.cli.worktrees import current
+    from testgrove.core.scenario import Filters
+
+    before = Before()
+    if given["resume"] or given["rerun"]:
+        current(project)  # a run that was killed is closed first
+        before = earlier(project, given["resume"] or "latest", failed_only=given["rerun"] == "failed")
+        file = file or Path(before.source)
+    if given["fail_fast"] and given["max_fail"]:
+        raise UsageError("fail-fast-alone", "--fail-fast is --max-fail 1: give one of the two")
+    pull = given["pull_from"] or (main_branch(project) if given["pull_coordinator"] else "")
+    base = given["base"] or (Path(before.base) if before.base else None)
+    return Request(
+        find_file(directory, file),
+        base,
+        Filters(given["tags"], given["worktrees"], given["patterns"], dependencies=not given["no_deps"]),
+        given["jobs"],
+        1 if given["fail_fast"] else given["max_fail"],
+        given["timeout"],
+        Wishes(setup=given["setup_worktrees"], pull=pull, cleanup=given["cleanup"]),
+        again,
+        before,
+    )
+
+
+def _view(project: Project, out: Any, *, quiet: bool, output: str | None) -> Any:
+    from testgrove.reports.terminal import view_for
+
+    read = partial(read_from, project.artifacts) if output == "stream" else None
+    return view_for(out, quiet=quiet, is_tty=out.isatty(), output=read)
+
+
+def _show(seen: Outlook, *, as_json: bool) -> None:
+    from testgrove.app.scenario_worktrees import would
+    from testgrove.reports.outlook import as_lines, document
+
+    worktrees = {
+        each.name: {
+            "path": str(each.path),
+            "state": each.state,
+            "ready": each.ready,
+            "detail": each.detail,
+            "would": would(each, seen.plan.worktrees[each.name]),
+        }
+        for each in seen.worktrees
+    }
+    found = document(seen.plan, seen.forecast, jobs=seen.jobs, base=str(seen.base), worktrees=worktrees)
+    if as_json:
+        print_json(**found)
+    else:
+        echo("\n".join(as_lines(found)))
+
+
+def _report(finished: Finished, target: Path | None, *, as_json: bool, quiet: bool, color: bool) -> int:
+    from testgrove.reports import coordinator_json, report_json
+    from testgrove.reports.summary import summary
+    from testgrove.system.files import atomic_write
+
+    result = finished.result
+    if target is not None:
+        atomic_write(target.expanduser().absolute(), coordinator_json.render(result))
+        say(f"report: {target}", quiet=quiet)
+    if as_json:
+        print_json(folder=str(finished.folder), **report_json.report(result))
+    else:
+        echo(summary(result, folder=str(finished.folder), color=color))
+    return result.exit_status

@@ -1,0 +1,415 @@
+"""`testgrove coordinate` as its user types it: graphs across worktrees that never hang and always report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from auditor import git
+from grove import Grove, new_base, plant, said, uproot
+
+PASSES = "def test_it(): pass\n"
+FAILS = "def test_it(): assert 1 == 2\n"
+FLAKY = """
+from pathlib import Path
+def test_it():
+    seen = Path("seen")
+    if not seen.exists():
+        seen.touch()
+        assert False, "the first time"
+"""
+KILLS = "import os, signal\ndef test_it(): os.kill(os.getpid(), signal.SIGKILL)\n"
+DAEMON = """
+import subprocess, sys
+def test_it():
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+"""
+DEAF = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ndef test_it(): time.sleep(600)\n"
+LOUD = "def test_it():\n    for _ in range({}):\n        print('x' * 1023)\n"
+FILES = {
+    ".gitignore": "seen\n",
+    "README.md": "A project.\n",
+    "tests/test_passes.py": PASSES,
+    "tests/test_fails.py": FAILS,
+    "tests/test_flaky.py": FLAKY,
+    "tests/test_kills.py": KILLS,
+    "tests/test_daemon.py": DAEMON,
+    "tests/test_deaf.py": DEAF,
+    "tests/test_hangs.py": "import time\ndef test_it(): time.sleep(600)\n",
+    "tests/test_loud.py": LOUD.format(20_000),
+    "tests/test_very_loud.py": LOUD.format(200_000),
+}
+
+
+def scenario(name: str, worktree: str = "one", **fields: Any) -> dict[str, Any]:
+    test = {} if "command" in fields else {"test_file": f"tests/test_{fields.pop('test', 'passes')}.py"}
+    return {"name": name, "worktree": worktree, **test, **fields}
+
+
+def write(grove: Grove, *scenarios: dict[str, Any]) -> None:
+    (grove.repo / "scenarios.json").write_text(json.dumps({"scenarios": scenarios}))
+
+
+def coordinate(grove: Grove, *words: str, status: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Worktrees without an environment of their own use the active one: this one."""
+    active = {"VIRTUAL_ENV": sys.prefix, **options.pop("env", {})}
+    done = grove.run("coordinate", *words, check=False, env=active, **options)
+    assert done.returncode == status, said(done)
+    return done
+
+
+def outcomes(grove: Grove) -> dict[str, str]:
+    return {cell["key"]: cell["status"] for cell in report(grove)["cells"]}
+
+
+def report(grove: Grove) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((grove.artifacts / "latest" / "report.json").read_text())
+    return document
+
+
+def reasons(grove: Grove) -> dict[str, str]:
+    return {cell["key"]: cell["reason"] for cell in report(grove)["cells"]}
+
+
+def documented(grove: Grove) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((grove.artifacts / "latest" / "integration_report.json").read_text())
+    return document
+
+
+def add_worktree(grove: Grove, name: str, branch: str) -> Path:
+    path = grove.root / name
+    grove.root.mkdir(exist_ok=True)
+    grove.git("worktree", "add", "--quiet", "-b", branch, str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """A project with two worktrees that its user has made; every test brings a scenario file of its own."""
+    base = new_base()
+    made = plant(base, files=FILES)
+    for name in ("one", "two"):
+        add_worktree(made, name, f"feature/{name}")
+    yield made
+    uproot(base)
+
+
+@pytest.fixture
+def home(shared):
+    for name in ("one", "two"):
+        (shared.root / name / "seen").unlink(missing_ok=True)
+    return shared
+
+
+@pytest.mark.slow
+def test_a_graph_runs_in_order_and_every_scenario_ends_once(home):
+    write(
+        home,
+        scenario("after", dependencies=["first"]),
+        scenario("first", tags=["x"], description="The first"),
+        scenario("bad", "two", test="fails", retries=1),
+        scenario("hangs-on-bad", "one", dependencies=["bad"]),
+        scenario("and-on-that", "two", dependencies=["hangs-on-bad"]),
+        scenario("teardown", "two", dependencies=["bad"], always=True, command="true"),
+        scenario("flaky", "one", test="flaky", retry_count=1),
+    )
+    coordinate(home, "-j", "2", "--report", "out.json", status=1)
+    assert outcomes(home) == {
+        "first": "passed",
+        "after": "passed",
+        "bad": "failed",
+        "hangs-on-bad": "skipped",
+        "and-on-that": "skipped",
+        "teardown": "passed",
+        "flaky": "flaky",
+    }
+    assert reasons(home)["and-on-that"] == "bad failed"
+    cells = {cell["key"]: cell for cell in report(home)["cells"]}
+    assert [len(cells[name]["attempts"]) for name in ("bad", "flaky", "first")] == [2, 2, 1]
+    assert cells["after"]["attempts"][0]["started"] > cells["first"]["attempts"][0]["started"]
+    written = json.loads((home.repo / "out.json").read_text())
+    assert written == documented(home)
+    assert written["summary"] == written["summary"] | {
+        "total": 7, "passed": 4, "failed": 1, "skipped": 2, "errors": 0, "success_rate": 57.14,
+    }  # fmt: skip
+    assert written["by_worktree"] == {
+        "one": {"total": 4, "passed": 3, "failed": 0},
+        "two": {"total": 3, "passed": 1, "failed": 1},
+    }
+    assert [each["name"] for each in written["failures"]] == ["bad"]
+    assert "assert 1 == 2" in written["failures"][0]["output"]
+    assert list(written) == ["summary", "by_worktree", "failures", "resource_leaks", "timestamp"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "4"])
+def test_whatever_a_scenario_does_it_ends_with_a_status_and_a_report(home, workers):
+    write(
+        home,
+        scenario("kills", "one", test="kills"),
+        scenario("daemon", "two", test="daemon"),
+        scenario("deaf", "one", test="deaf", timeout=2),
+        scenario("loud", "two", test="loud"),
+        scenario("hangs", "two", test="hangs", timeout=2),
+        scenario("missing", "one", test="there_is_none"),
+        scenario("unknown", "two", command="no-such-command-anywhere"),
+    )
+    coordinate(home, "--workers", workers, status=1)
+    found = outcomes(home)
+    assert found == {
+        "kills": "error",
+        "daemon": "passed",
+        "deaf": "error",
+        "loud": "passed",
+        "hangs": "error",
+        "missing": "error",
+        "unknown": "error",
+    }
+    assert "signal 9" in reasons(home)["kills"]
+    assert "timed out after 2 s" in reasons(home)["deaf"]
+    assert "timed out after 2 s" in reasons(home)["hangs"]
+    assert [leak["scenario"] for leak in documented(home)["resource_leaks"]] == ["daemon"]
+    assert (home.artifacts / "latest" / "loud" / "output.log").exists()
+    left = [
+        each for each in psutil.process_iter(["cmdline"]) if "time.sleep(600)" in " ".join(each.info["cmdline"] or [])
+    ]
+    assert not [each for each in left if each.cwd().startswith(str(home.base))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "4"])
+def test_two_hundred_megabytes_are_kept_and_shown_in_part(home, workers):
+    write(home, scenario("loud", test="very_loud"), scenario("more", "two", command="yes | head -c 200000000"))
+    coordinate(home, "-j", workers, "--quiet")
+    latest = home.artifacts / "latest"
+    assert outcomes(home) == {"loud": "passed", "more": "passed"}
+    assert (latest / "more" / "output.log").stat().st_size == 200_000_000
+    assert sum(path.stat().st_size for path in latest.glob("*.json")) < 5_000_000
+
+
+@pytest.mark.slow
+def test_a_run_in_which_all_hang_ends_at_the_timeouts(home):
+    write(
+        home, *[scenario(f"{n}", name, test="hangs", timeout=2, shareable=True) for n in range(3) for name in ("one",)]
+    )
+    began = time.monotonic()
+    coordinate(home, "-j", "3", status=1)
+    assert set(outcomes(home).values()) == {"error"}
+    assert time.monotonic() - began < 2 + 30
+
+
+@pytest.mark.slow
+def test_a_runs_own_timeout_ends_what_runs_and_starts_nothing_more(home):
+    write(home, scenario("hangs", test="hangs"), scenario("waits"))
+    coordinate(home, "--timeout", "2", status=1)
+    assert outcomes(home) == {"hangs": "error", "waits": "cancelled"}
+    assert reasons(home)["hangs"] == "the run's timeout of 2 s was over"
+    assert documented(home)["summary"]["skipped"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("--fail-fast",), ("--max-fail", "1")])
+def test_after_a_failure_nothing_more_starts_but_teardown(home, words):
+    write(
+        home,
+        scenario("bad", test="fails"),
+        scenario("last", dependencies=["bad"], always=True, command="true"),
+        scenario("other", "one", dependencies=["last"]),
+    )
+    coordinate(home, "-j", "1", *words, status=1)
+    assert outcomes(home) == {"bad": "failed", "last": "passed", "other": "cancelled"}
+    assert "stopped after 1 failed: bad" in reasons(home)["other"]
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "words", "status", "said_so"),
+    [
+        ([scenario("a", dependencies=["b"]), scenario("b", dependencies=["a"])], (), 2, "a -> b -> a"),
+        ([scenario("a"), scenario("a")], (), 2, "twice"),
+        ([scenario("a", dependencies=["gone"])], (), 2, "depends on 'gone'"),
+        ([scenario("a", "nowhere")], (), 3, "nowhere is not there"),
+        ([scenario("a", tiemout=1)], (), 2, "unknown field"),
+        ([scenario("a")], ("--filter-tag", "none"), 2, "nothing is selected"),
+        ([], (), 2, "has no scenarios"),
+        ([scenario("a")], ("-j", "0"), 2, "expected a number from 1"),
+        ([scenario("a")], ("--fail-fast", "--max-fail", "2"), 2, "one of the two"),
+        ([scenario("a")], ("--resume", "20010101"), 3, "no run"),
+        ([scenario("a")], ("--pull-from", "no-such-ref"), 3, "no-such-ref"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(home, scenarios, words, status, said_so):
+    write(home, *scenarios)
+    before = home.runs()
+    done = coordinate(home, *words, status=status)
+    assert said_so in done.stderr
+    assert home.runs() == before
+
+
+@pytest.mark.slow
+def test_filters_take_what_is_needed_along(home):
+    write(
+        home,
+        scenario("base"),
+        scenario("chosen", "two", tags=["critical"], dependencies=["base"]),
+        scenario("other", tags=["slow"]),
+    )
+    coordinate(home, "--filter-tag", "critical")
+    assert list(outcomes(home)) == ["base", "chosen"]
+    done = coordinate(home, "--filter-worktree", "two", "--no-deps")
+    assert list(outcomes(home)) == ["chosen"]
+    assert "without the dependencies of chosen" in done.stdout
+    coordinate(home, "-k", "oth", "-k", "ba*")
+    assert list(outcomes(home)) == ["base", "other"]
+
+
+def test_a_dry_run_says_what_would_happen_and_does_nothing(home):
+    write(home, scenario("a", "three", tags=["t"]), scenario("b", dependencies=["a"]))
+    before = home.runs()
+    done = coordinate(home, "--dry-run")
+    assert "three (" in done.stdout
+    assert "create it on feature/test-three" in done.stdout
+    assert "critical path: a -> b" in done.stdout
+    plan = json.loads(coordinate(home, "--dry-run", "--json", "-j", "2").stdout)
+    assert [each["name"] for each in plan["order"]] == ["a", "b"]
+    assert plan["worktrees"]["three"]["state"] == "missing"
+    assert home.runs() == before
+    assert not (home.root / "three").exists()
+
+
+def test_output_can_be_streamed_or_left_out(home):
+    write(home, scenario("loud", command="echo one; echo two"))
+    done = coordinate(home, "--output=stream")
+    assert "loud | one\nloud | two\n" in done.stdout
+    quiet = coordinate(home, "--quiet")
+    assert "loud" not in quiet.stdout
+    assert json.loads(coordinate(home, "--json").stdout)["status"] == "passed"
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_reports_and_goes_on_later(home):
+    ready = home.base / "ready"
+    again = home.base / "again"
+    command = f"touch {ready}; test -e {again} || sleep 600"
+    write(
+        home,
+        scenario("done"),
+        scenario("waits", "two", dependencies=["done"], command=command),
+        scenario("bad", test="fails"),
+    )
+    with home.start("coordinate", "-j", "2", env={"VIRTUAL_ENV": sys.prefix}) as run:
+        wait_for(ready, run)
+        wait_for_end_of(home, "bad", run)
+        run.send_signal(signal.SIGINT)
+        out, _ = run.communicate(timeout=60)
+    assert run.returncode == 130, out
+    assert outcomes(home) == {"done": "passed", "waits": "cancelled", "bad": "failed"}
+    again.touch()
+    coordinate(home, "--resume", "latest", status=1)
+    assert outcomes(home) == {"done": "passed", "waits": "passed", "bad": "failed"}
+    assert "AssertionError" in (home.artifacts / "latest" / log_of(home, "bad")).read_text()
+    write(home, scenario("done"), scenario("waits", "two", command="false"), scenario("bad"))
+    coordinate(home, "--rerun", "failed")
+    assert outcomes(home) == {"done": "passed", "waits": "passed", "bad": "passed"}
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_later(home):
+    ready = home.base / "killed-ready"
+    write(home, scenario("done"), scenario("waits", dependencies=["done"], command=f"touch {ready}; sleep 600"))
+    with home.start("coordinate", env={"VIRTUAL_ENV": sys.prefix}) as run:
+        wait_for(ready, run)
+        os.kill(run.pid, signal.SIGKILL)
+    killed = home.runs()[-1].name
+    write(home, scenario("done", test="fails"), scenario("waits", dependencies=["done"]))
+    coordinate(home, "--resume", killed)
+    assert outcomes(home) == {"done": "passed", "waits": "passed"}
+    assert json.loads((home.artifacts / killed / "report.json").read_text())["complete"] is False
+    home.run("list")
+
+
+def log_of(home: Grove, name: str) -> str:
+    return next(cell["attempts"][-1]["log"] for cell in report(home)["cells"] if cell["key"] == name)
+
+
+def wait_for(path: Path, run: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def wait_for_end_of(home: Grove, name: str, run: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while '"cell_finished","t":' not in (home.runs()[-1] / "events.jsonl").read_text() or not ended(home, name):
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def ended(home: Grove, name: str) -> bool:
+    lines = (home.runs()[-1] / "events.jsonl").read_text().splitlines(keepends=True)
+    events = [json.loads(line) for line in lines if line.endswith("\n")]
+    return any(event["type"] == "cell_finished" and event["cell"] == name for event in events)
+
+
+@pytest.mark.slow
+def test_missing_worktrees_are_created_and_only_those_are_cleaned_up(grove):
+    home = grove(files=FILES)
+    mine = add_worktree(home, "mine", "feature/mine")
+    home.git("branch", "wanted")
+    write(
+        home,
+        scenario("a", "made"),
+        scenario("b", "mine", command="touch left-behind"),
+        scenario("c", "at-ref", ref="wanted"),
+    )
+    coordinate(home, "--setup-worktrees")
+    assert git(home.root / "made", "branch", "--show-current").strip() == "feature/test-made"
+    assert git(home.root / "at-ref", "branch", "--show-current").strip() == "wanted"
+    assert (mine / ".venv").exists()
+    coordinate(home, "--setup-worktrees", "--cleanup")
+    assert (home.root / "made").exists(), "the run before has created it"
+    home.run("remove", "scenario-made", "--force")
+    done = coordinate(home, "--setup-worktrees", "--cleanup")
+    assert "worktree made: removed" in done.stdout
+    assert sorted(path.name for path in home.root.iterdir()) == ["at-ref", "mine"]
+    assert (mine / "left-behind").exists()
+
+
+@pytest.mark.slow
+def test_a_refs_changes_come_into_each_worktree_and_a_conflict_leaves_it(grove):
+    home = grove(files=FILES)
+    one, two = add_worktree(home, "one", "feature/one"), add_worktree(home, "two", "feature/two")
+    home.write({"new.txt": "new\n", "README.md": "Changed here.\n"}, commit="News")
+    (two / "README.md").write_text("Changed there.\n")
+    git(two, "commit", "--quiet", "--all", "--message", "Other news")
+    head = git(two, "rev-parse", "HEAD")
+    write(home, scenario("a", command="test -e new.txt"), scenario("b", "two"))
+    done = coordinate(home, "--pull-coordinator", status=1)
+    assert outcomes(home) == {"a": "passed", "b": "error"}
+    assert "main conflicts with" in reasons(home)["b"]
+    assert "README.md" in reasons(home)["b"], said(done)
+    assert (git(two, "rev-parse", "HEAD"), git(two, "status", "--porcelain")) == (head, "")
+    assert (one / "new.txt").exists()
+    coordinate(home, "--pull-from", "main", "--filter-worktree", "one")
+
+
+def test_databases_and_variables_of_a_scenario(grove, require_redis):
+    home = grove(files=FILES, config="[services.redis]\n[resources]\ngpu = 1\n[env]\nOURS = '1'\n")
+    add_worktree(home, "one", "feature/one")
+    write(
+        home,
+        scenario("a", command='test -n "$REDIS_URL" && test "$OURS$MINE" = 12', services=["redis"], env={"MINE": "2"}),
+        scenario("b", command='test -z "$REDIS_URL"', resources=["gpu"]),
+    )
+    coordinate(home)
