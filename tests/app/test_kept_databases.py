@@ -84,6 +84,22 @@ def migrations(project) -> int:
     return (project.base / "migrations").read_text().count("x")
 
 
+def test_without_the_template_cache_a_worktrees_database_is_migrated_again(project):
+    make(project)
+    make(project, "two")
+    assert migrations(project) == 1
+    args = ("--purpose", "review", "--identifier", "three", "--branch", "main", "--no-template-cache")
+    project.run("create", *args)
+    assert migrations(project) == 2
+    four = make(project, "four")
+    assert migrations(project) == 2
+    assert ask(project, four, "SELECT name FROM things") == [("first",)]
+    templates = "SELECT count(*) FROM pg_database WHERE datistemplate AND datname ~ '^template_'"
+    assert ask(project, four, templates) == [(1,)]
+    for identifier in ("one", "two", "three", "four"):
+        project.run("remove", f"review-{identifier}")
+
+
 def test_each_has_its_own_and_the_last_one_takes_everything_away(project):
     one, two = make(project), make(project, "two")
     assert migrations(project) == 1

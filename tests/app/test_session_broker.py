@@ -133,6 +133,20 @@ def test_a_run_gives_its_suites_a_broker_of_its_own(project):
     project.auditor().assert_no_leftovers(within=2.0)
 
 
+def test_without_the_template_cache_a_session_and_a_run_migrate_again(project):
+    for expected in (1, 1):
+        assert outcomes(plain(project, "-k", "parameter")) == "1 passed, 12 deselected"
+        assert migrations(project) == expected
+    assert outcomes(plain(project, "-k", "parameter", TESTGROVE_NO_TEMPLATE_CACHE="1")) == "1 passed, 12 deselected"
+    assert migrations(project) == 2
+    project.run("test", "db", "--no-template-cache")
+    count = migrations(project)
+    assert count == 3
+    project.run("test", "db")
+    assert migrations(project) == count
+    project.auditor().assert_no_leftovers(within=2.0)
+
+
 def test_a_suite_without_postgres_says_what_it_lacks(project):
     done = project.run("test", "without", check=False)
     assert done.returncode == 1
@@ -157,6 +171,27 @@ def test_what_cannot_be_had_is_an_error_that_says_what_to_do(project, tmp_path):
     assert migrations(project) == 1
     project.write({"testgrove.toml": ""})
     assert "[tool.testgrove.services.postgres]" in plain(project, "-k", "parameter").stdout
+    project.auditor().assert_nothing(within=5.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"schema.sql": "SELECT nonsense"}, 'column "nonsense" does not exist'),
+        ({"schema.sql": "CREATE EXTENSION no_such_extension"}, "no_such_extension"),
+        ({"testgrove.toml": '[services.postgres]\nextensions = ["no_such_extension"]\n'}, "no_such_extension"),
+    ],
+    ids=["migration", "extension-in-it", "extension"],
+)
+def test_a_template_that_cannot_be_built_is_an_error_of_the_tests_that_need_it(project, change, says):
+    ports = (project.repo / "testgrove.toml").read_text().partition("[ports]")[2]
+    project.write({name: f"{text}[ports]{ports}" if name.endswith(".toml") else text for name, text in change.items()})
+    project.write({"tests/test_other.py": "def test_without(): pass\n"})
+    done = plain(project, "-k", "without or parameter or clone")
+    assert outcomes(done) == "1 passed, 6 deselected, 7 errors", done.stdout + done.stderr
+    assert done.stdout.count(says) >= 7
+    assert "fixture 'database': " in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
     project.auditor().assert_nothing(within=5.0)
 
 

@@ -297,3 +297,17 @@ def test_the_superusers_connections_are_cheap(kit):
         with connect(server.endpoint) as admin:
             stored = admin.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres'").fetchone()[0]
     assert stored.startswith("SCRAM-SHA-256$1:")
+
+
+def test_a_fresh_cache_builds_anew_once_and_replaces_what_was_there(kit):
+    build = Counted()
+    kit.template(ONE, build)
+    fresh = kit.cache(fresh=True)
+    assert fresh.find(ONE) is None
+    for _ in range(2):
+        assert fresh.ensure(ONE, build, port=kit.port).path == kit.directory / f"{ONE}.tar"
+    assert build.runs == 2
+    assert fresh.find(ONE) is not None
+    kit.template(ONE, build)
+    assert build.runs == 2
+    assert sum("initdb" in " ".join(argv) for argv in kit.launcher.tools) == 1

@@ -56,6 +56,7 @@ class EmbeddedPostgres:
             work=means.folder,
             extensions=service.extensions,
             settings=service.settings,
+            fresh=means.project.fresh_templates,
         )
 
     def start_ahead(self) -> None:

@@ -93,7 +93,7 @@ class KeptDatabases:
             template = None
             if wanted:
                 build = migration(service.migrate, self._launcher, creation, making)
-                template, note = server.template(wanted, build, service.extensions)
+                template, note = server.template(wanted, build, service.extensions, fresh=self._project.fresh_templates)
                 creation.notes += [note] if note else []
             data = place.data() | {"password": password.reveal()}
             lease = Lease(LeaseKind.KEPT_DATABASE, f"{server.folder}#{name}", data)
@@ -157,7 +157,8 @@ class KeptDatabases:
             extensions=service.extensions,
             settings=service.settings,
         )
-        template = (cache.find(wanted) if wanted else None) or cache.base()
+        known = cache.find(wanted) if wanted and not project.fresh_templates else None
+        template = known or cache.base()
         delete_tree(folder, within=place.folder)  # of a command that was killed here
         with explained("make the folder", folder):
             folder.mkdir(mode=0o700)

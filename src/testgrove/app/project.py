@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Project:
     """A git repository as testgrove sees it, with the store that all projects of the user share.
 
-    offline: nothing of ours goes to the network.
+    offline: nothing of ours goes to the network. fresh_templates: database templates are built anew.
     """
 
     repository: git.Repository
@@ -34,6 +34,7 @@ class Project:
     store: Store
     render: Render
     offline: bool = False
+    fresh_templates: bool = False
 
     @cached_property
     def id(self) -> str:

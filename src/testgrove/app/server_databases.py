@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -35,6 +37,8 @@ class ServerPostgres:
     def __init__(self, means: Means, service: Service, *, migrate: str | None = None) -> None:
         self._means, self._service = means, service
         self._migrate = service.migrate if migrate is None else migrate
+        self._fresh: set[str] = set()  # templates that nobody else is to use
+        self._token = secrets.token_hex(8) if means.project.fresh_templates and self._migrate else ""
         url = parse_server_url("postgres", service.host)
         self._server = GivenPostgres(url, version=service.version, extensions=service.extensions)
 
@@ -56,6 +60,8 @@ class ServerPostgres:
             extensions=self._service.extensions,
             migrate=self._migrate,
         )
+        if self._token:  # others may be cloning the one that is there: it is left alone
+            wanted = hashlib.sha256(f"{wanted} {self._token}".encode()).hexdigest()[:32]
         return partial(self._make, wanted, creation, making)
 
     def _make(self, wanted: str, creation: Creation, making: CellDatabases) -> Made:
@@ -67,6 +73,8 @@ class ServerPostgres:
             on_wait=making.say,
             on_note=creation.notes.append,
         )
+        if self._token:
+            self._fresh.add(template)
         making.say(f"a clone on {self._server.url.place}")
         name, owner = database_name(creation.spec.id), self._means.owner_of(creation)
         access = self._server.create_database(
@@ -79,6 +87,9 @@ class ServerPostgres:
 
     def close(self) -> None:
         """Let go of the server; what is left there is the leases' to name."""
+        for template in self._fresh:
+            with suppress(TestgroveError):  # the next builder's trim, or a clean-up, takes it away
+                self._server.drop_template(template)
         self._server.close()
 
 

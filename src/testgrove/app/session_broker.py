@@ -181,7 +181,8 @@ class Migration:
 
 def session_sqlite(means: RunMeans, service: Sqlite, migration: Migration) -> Callable[[Path], DatabaseAccess]:
     """What puts a migrated file at a path. The files that the migration reads are looked at once for a session."""
-    templates = SqliteTemplates(means.project.locations.cache / "sqlite", means.holder.locks)
+    project = means.project
+    templates = SqliteTemplates(project.locations.cache / "sqlite", means.holder.locks, fresh=project.fresh_templates)
     wanted = cache(lambda: migration.fingerprint(service, engine=f"sqlite {sqlite3.sqlite_version}"))
     build = partial(migration.run, service.migrate)
     return lambda path: templates.place(path, wanted(), build)
@@ -207,6 +208,7 @@ class SessionPostgres:
             work=means.folder,
             extensions=service.extensions,
             settings=service.settings,
+            fresh=means.project.fresh_templates,
         )
         wanted = self._migration.fingerprint(
             service,

@@ -27,7 +27,10 @@ class SqliteFiles:
     def __init__(self, means: Means, service: Sqlite, *, migrate: str | None = None) -> None:
         self._means, self._service = means, service
         self._migrate = service.migrate if migrate is None else migrate
-        self._templates = SqliteTemplates(means.project.locations.cache / "sqlite", means.holder.locks)
+        project = means.project
+        self._templates = SqliteTemplates(
+            project.locations.cache / "sqlite", means.holder.locks, fresh=project.fresh_templates
+        )
 
     def find(self) -> None:
         """Nothing: Python brings it."""

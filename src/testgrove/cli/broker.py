@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from testgrove.cli.context import project_in
-from testgrove.cli.output import SCHEMA_VERSION, common, echo, example
+from testgrove.cli.output import SCHEMA_VERSION, common, echo, example, no_template_cache
 
 
 @click.command("broker")
@@ -22,6 +22,7 @@ from testgrove.cli.output import SCHEMA_VERSION, common, echo, example
     metavar="DIR",
 )
 @click.option("--installed", default="", help="A word that changes with what is installed there.", metavar="WORD")
+@no_template_cache
 @common
 @example("testgrove broker --session $$")
 def broker_command(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from testgrove.app.project import Project, open_project
-from testgrove.cli.output import OFFLINE
+from testgrove.cli.output import FRESH_TEMPLATES, OFFLINE
 
 if TYPE_CHECKING:
     from testgrove.core.result import RunResult
@@ -24,7 +24,9 @@ def project_in(directory: Path) -> Project:
         return render_reports(result, compiled)
 
     context = click.get_current_context(silent=True)
-    project = open_project(directory, render, offline=context is not None and context.meta.get(OFFLINE, False))
+    asked = context.meta if context is not None else {}
+    project = open_project(directory, render, offline=asked.get(OFFLINE, False))
+    project.fresh_templates = asked.get(FRESH_TEMPLATES, False)
     return project
 
 

@@ -13,7 +13,7 @@ import click
 
 from testgrove.app.project import Project
 from testgrove.cli.context import project_in
-from testgrove.cli.output import common, echo, example, print_json, progress, say, stream
+from testgrove.cli.output import common, echo, example, no_template_cache, print_json, progress, say, stream
 from testgrove.cli.worktrees import as_document, describe, find
 from testgrove.core.model import WorktreeId, WorktreeSpec
 from testgrove.errors import UsageError
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--base", metavar="REF", help="Where a new branch starts. Default: HEAD.")
 @click.option("--migrate-to", metavar="REV", help="Migrate the database to this revision instead of the newest.")
 @click.option("--no-env", is_flag=True, help="Make no virtual environment, and no databases.")
+@no_template_cache
 @common
 @example(
     "testgrove create --purpose test-integration --identifier api --branch main --ports",

@@ -17,6 +17,7 @@ import click
 from testgrove.errors import TestgroveError, UnavailableError
 
 SCHEMA_VERSION = 1
+FRESH_TEMPLATES = "testgrove.fresh-templates"  # as the next one
 OFFLINE = "testgrove.offline"  # where a command's context keeps the flag, for who opens the project
 
 
@@ -48,6 +49,20 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _remember_offline(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
     ctx.meta[OFFLINE] = value
+
+
+def _remember_fresh_templates(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
+    ctx.meta[FRESH_TEMPLATES] = value
+
+
+no_template_cache = click.option(
+    "--no-template-cache",
+    is_flag=True,
+    expose_value=False,
+    envvar="TESTGROVE_NO_TEMPLATE_CACHE",
+    callback=_remember_fresh_templates,
+    help="Build the databases' templates anew, whatever is kept of earlier ones. Also $TESTGROVE_NO_TEMPLATE_CACHE=1.",
+)
 
 
 def example(*lines: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

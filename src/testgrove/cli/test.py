@@ -13,7 +13,7 @@ import click
 
 from testgrove.cli.arguments import complete_suites
 from testgrove.cli.context import project_in
-from testgrove.cli.output import common, echo, example, print_json
+from testgrove.cli.output import common, echo, example, no_template_cache, print_json
 from testgrove.errors import UsageError
 
 
@@ -66,6 +66,7 @@ class TestCommand(click.Command):
 @click.option("--here", is_flag=True, help="Run in this checkout and its environment, one suite after another.")
 @click.option("--verbose", "-v", is_flag=True, help="Show the suites' output as it comes, each line with its cell.")
 @click.option("-j", "--jobs", type=int, metavar="N", help="Cells at once. Default: what CPU and memory carry.")
+@no_template_cache
 @common
 @click.pass_obj
 @example(

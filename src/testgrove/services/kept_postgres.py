@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.services import kept_templates
 from testgrove.services import postgres_sql as sql
 from testgrove.services.archive import unpack
 from testgrove.services.base import Endpoint, generate_password
@@ -137,13 +138,18 @@ class KeptPostgres:
         fingerprint: str,
         build: Callable[[DatabaseAccess], object],
         extensions: tuple[str, ...],
+        *,
+        fresh: bool = False,
     ) -> tuple[Template, str]:
         """The template with this fingerprint, built on this server if it is not there; and a note about the build.
 
-        build: brings the empty database it is given up to date. One caller at a time.
+        build: brings the empty database it is given up to date. fresh: one that is there is replaced. One caller at a
+        time. Templates that are too many, or were last asked for long ago, are dropped.
         """
         name, role = f"template_{fingerprint[:_KEY]}", f"building_{fingerprint[:_KEY]}"
         note = ""
+        if fresh:
+            kept_templates.drop(self.endpoint, name)
         if not self.has(name):
             with sql.connect(self.endpoint) as admin:
                 sql.drop_role_and_databases(admin, role)  # of a build that was killed
@@ -155,6 +161,8 @@ class KeptPostgres:
             except BaseException:
                 self.drop(role)
                 raise
+        kept_templates.note_use(self.endpoint, name)
+        kept_templates.trim(self.endpoint)
         return Template(self.folder, name, role, self.endpoint.password), note
 
     def create_empty(

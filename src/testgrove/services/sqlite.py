@@ -27,12 +27,15 @@ BESIDE = ("-wal", "-shm", "-journal")
 
 
 class SqliteTemplates:
-    """The migrated files, shared by all runs of a user. directory: where they are kept; locks: for builders."""
+    """The migrated files, shared by all runs of a user. directory: where they are kept; locks: for builders; fresh:
+    what others have built is not used, but replaced."""
 
-    def __init__(self, directory: Path, locks: LockFile) -> None:
+    def __init__(self, directory: Path, locks: LockFile, *, fresh: bool = False) -> None:
         self._directory = directory
         self._locks = locks
         self._failures = Failures()
+        self._fresh = fresh
+        self._built: set[Path] = set()  # by ourselves
 
     def place(
         self,
@@ -55,18 +58,21 @@ class SqliteTemplates:
         with explained("keep the database template in", self._directory):
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.parent.mkdir(parents=True, exist_ok=True)
-        if not kept.exists():
+        if not self._is_there(kept):
             what = f"the database template {fingerprint[:16]}, which somebody else is building"
             with (
                 self._locks.hold(f"sqlite {fingerprint}", what=what, timeout=timeout, on_wait=on_wait),
                 self._failures.remembered(fingerprint, began),
             ):
-                if not kept.exists():
+                if not self._is_there(kept):
                     self._build(access, path, kept, build)
         with explained("make the database", path):
             os.utime(kept)  # the time of its last use
             shutil.copyfile(kept, path)
         return access
+
+    def _is_there(self, kept: Path) -> bool:
+        return kept.exists() and (kept in self._built or not self._fresh)
 
     def _build(self, access: DatabaseAccess, path: Path, kept: Path, build: Callable[[DatabaseAccess], object]) -> None:
         temporary = kept.with_name(f"{kept.stem}.{token_hex(4)}.tmp")
@@ -78,6 +84,7 @@ class SqliteTemplates:
             with explained("keep the database template in", self._directory):
                 _copy_whole(path, temporary)
                 temporary.rename(kept)
+            self._built.add(kept)
         finally:
             temporary.unlink(missing_ok=True)
             remove_database(path)

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 KEPT = 20  # archives
 KEPT_DAYS = 30
+_BASE = "base-"
 _KEY = 16  # characters of a name that temporary names and locks carry
 
 
@@ -55,7 +56,7 @@ class TemplateCache:
 
     directory: where they are kept; locks: for builders; work: a folder of ours with a short path, in memory if
     it is to be fast. Both are among the host's own folders. extensions and settings: the project's; the
-    fingerprint that ensure() is given covers them.
+    fingerprint that ensure() is given covers them. fresh: what others have built is not used, but replaced.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class TemplateCache:
         work: Path,
         extensions: tuple[str, ...] = (),
         settings: Mapping[str, str] | None = None,
+        fresh: bool = False,
     ) -> None:
         self._directory = directory
         self._locks = locks
@@ -77,6 +79,8 @@ class TemplateCache:
         self._extensions = extensions
         self._settings = dict(settings or {})
         self._failures = Failures()
+        self._fresh = fresh
+        self._built: set[str] = set()  # by ourselves
 
     def ensure(
         self,
@@ -125,6 +129,8 @@ class TemplateCache:
                 return self._make(name, make)
 
     def _cached(self, name: str) -> Template | None:
+        if self._fresh and name not in self._built and not name.startswith(_BASE):
+            return None
         path = self._archive(name)
         manifest = read_manifest(path)
         if manifest is None:
@@ -149,6 +155,7 @@ class TemplateCache:
                     _trim(data)
                     pack(data, temporary, manifest, last=template.last)
                     temporary.rename(template.path)
+                self._built.add(name)
         finally:
             temporary.unlink(missing_ok=True)
         self._collect()
@@ -186,7 +193,7 @@ class TemplateCache:
     def base(self) -> Template:
         """The cluster that initdb makes, which templates are built on."""
         mark = f"{self._binaries.build}\n{ENCODING}\n{LOCALE}"
-        name = f"base-{blake2b(mark.encode(), digest_size=8).hexdigest()}"
+        name = f"{_BASE}{blake2b(mark.encode(), digest_size=8).hexdigest()}"
 
         def make(work: Path) -> tuple[Path, Template]:
             data, password = init_cluster(self._binaries, self._host, work)

@@ -1,0 +1,113 @@
+"""No change of what a migration depends on is hidden by an older template; and each would be, were it not looked at."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import needs
+from testgrove.app.migrations import fingerprint
+from testgrove.core.settings import Service
+from testgrove.errors import PreconditionError
+from testgrove.services.binaries import find_postgres
+
+CONFIG = '[services.postgres]\nmigrate = "schema-tool"\ninputs = ["schema.sql", "seeds/**"]\n'
+FILES = {"schema.sql": "old", "seeds/seed.sql": "old"}
+# What changes, and the part of the fingerprint that tells.
+CHANGES = {
+    "schema.sql": "inputs", "seeds/seed.sql": "seeds", "tool": "tool", "locale": "locale", "server": "engine",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def two_servers(require_postgres) -> list[str]:
+    """Two major versions of PostgreSQL."""
+    found = []
+    for major in range(13, 20):
+        try:
+            found.append(str(find_postgres(str(major)).major))
+        except PreconditionError:
+            continue
+    return found if len(found) > 1 else needs.missing("second-postgres", f"of two PostgreSQL versions there is {found}")
+
+
+@pytest.fixture
+def sessions(grove, require_postgres, request):
+    """What the databases of two sessions hold, between which something changes."""
+
+    def run(what: str, part: str = ""):
+        several = what == "server"
+        versions = request.getfixturevalue("two_servers") if several else [str(require_postgres.major)]
+        made = grove(config=CONFIG, files=FILES)
+        program = (sys.executable, str(Path(__file__).with_name("two_sessions.py")))
+        words = (str(made.repo), str(made.base / "tool"), what, part, ",".join((versions[0], versions[-1])))
+        done = made.run(*words, program=program)
+        made.auditor().assert_nothing(within=2.0)
+        before, after = json.loads(done.stdout.splitlines()[-1])
+        old = {"schema.sql": "old", "seeds/seed.sql": "old", "tool": "old", "locale": "C.UTF-8", "server": versions[0]}
+        assert before == old
+        new = {"locale": "C", "server": versions[-1]}.get(what, "new")
+        return after, old | {what: new}
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_is_never_hidden_by_a_stale_template(sessions, what):
+    found, expected = sessions(what)
+    assert found == expected
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.parametrize("what", CHANGES)
+def test_it_would_be_hidden_if_the_fingerprint_did_not_tell(sessions, what):
+    found, expected = sessions(what, CHANGES[what])
+    assert found != expected
+
+
+BASE = {"engine": "postgres 15", "encoding": "UTF8", "locale": "C", "extensions": ("citext",), "settings": {"a": "b"}}
+
+
+def of_a_cell(tree, environment="uv.lock 1", service=None, **changed):
+    creation = SimpleNamespace(tree=tree, plan=SimpleNamespace(fingerprint=environment))
+    return fingerprint(service or Service(migrate="x", inputs=("*.sql",)), creation, **(BASE | changed))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"engine": "postgres 16"},
+        {"encoding": "LATIN1"},
+        {"locale": "de_DE"},
+        {"extensions": ()},
+        {"settings": {}},
+        {"environment": "uv.lock 2"},
+        {"migrate": "y"},
+        {"service": Service(migrate="x && y", inputs=("*.sql",))},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_cells_template_depends_on_each_part(tmp_path, change):
+    (tmp_path / "1.sql").write_text("one")
+    assert of_a_cell(tmp_path) == of_a_cell(tmp_path)
+    assert of_a_cell(tmp_path, **change) != of_a_cell(tmp_path)
+
+
+def test_a_cells_template_depends_on_the_inputs_names_and_bytes(tmp_path):
+    file = tmp_path / "1.sql"
+    file.write_text("one")
+    known = {of_a_cell(tmp_path)}
+    file.write_text("two")
+    known.add(of_a_cell(tmp_path))
+    file.rename(tmp_path / "2.sql")
+    known.add(of_a_cell(tmp_path))
+    (tmp_path / "3.sql").touch()
+    known.add(of_a_cell(tmp_path))
+    assert len(known) == 4

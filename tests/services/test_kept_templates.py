@@ -1,0 +1,49 @@
+"""Templates on a project's own server are few and not old."""
+
+import time
+
+import pytest
+
+from services.cases import nothing
+from testgrove.services import kept_templates
+from testgrove.services.postgres_sql import connect
+
+pytestmark = pytest.mark.postgres
+
+
+def names(endpoint):
+    with connect(endpoint) as admin:
+        found = admin.execute("SELECT datname FROM pg_database WHERE datname ~ '^template_'").fetchall()
+    return {name for (name,) in found}
+
+
+def make(endpoint, letter, days=0.0):
+    name = f"template_{letter * 16}"
+    with connect(endpoint) as admin:
+        admin.execute(f"CREATE ROLE building_{letter * 16}")
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template1 IS_TEMPLATE true ALLOW_CONNECTIONS false")
+        used = time.time() - days * 86400
+        admin.execute(f"COMMENT ON DATABASE {name} IS '{kept_templates._MARK}{used:.0f}'")
+    return name
+
+
+def test_those_that_are_old_or_too_many_are_dropped_with_their_roles(kit, monkeypatch):
+    monkeypatch.setattr(kept_templates, "KEPT", 4)
+    with kit.server(kit.template("9" * 32, nothing)) as server:
+        server.settle()
+        endpoint = server.endpoint
+        (unknown,) = names(endpoint)  # it came with the data, and nobody has written down when it was used
+        old, young, younger = make(endpoint, "a", 31), make(endpoint, "b", 2), make(endpoint, "c", 1)
+        assert kept_templates.trim(endpoint) == [old]
+        assert names(endpoint) == {unknown, young, younger}
+        make(endpoint, "d")
+        monkeypatch.setattr(kept_templates, "KEPT", 3)
+        assert kept_templates.trim(endpoint) == [unknown]
+        kept_templates.note_use(endpoint, young)
+        last = make(endpoint, "e")
+        assert kept_templates.trim(endpoint) == [younger]
+        assert names(endpoint) == {young, last, f"template_{'d' * 16}"}
+        with connect(endpoint) as admin:
+            roles = admin.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '^building_'").fetchall()
+        assert {role[9] for (role,) in roles} == {"b", "d", "e"}
+        kept_templates.drop(endpoint, "template_0")
