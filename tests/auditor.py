@@ -101,11 +101,17 @@ class Auditor:
 
     @staticmethod
     def _settle(look, within: float) -> None:
+        def look_again() -> Audit:
+            try:
+                return look()
+            except FileNotFoundError as error:  # it is being deleted just now
+                return Audit(files=[f"{error.filename}, which vanished under the eyes"])
+
         deadline = time.monotonic() + within
-        found = look()
+        found = look_again()
         while found and time.monotonic() < deadline:
             time.sleep(0.02)
-            found = look()
+            found = look_again()
         assert not found, f"the auditor found:\n{found}"
 
     def _processes(self) -> list[psutil.Process]:

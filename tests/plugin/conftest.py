@@ -122,6 +122,20 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     return environment(tmp_path_factory.mktemp("bare") / "env", sys.executable, "pytest", "pytest-xdist")
 
 
+PLUGINS = ("xdist", "randomly", "random-order", "rerunfailures", "cov", "timeout", "asyncio", "django")
+DRIVERS = ("psycopg[binary]", "sqlalchemy[asyncio]>=2", "asyncpg", "django>=5,<6")
+PACKAGE = Path(__file__).parents[2] / "packages" / "pytest-testgrove"
+
+
+@pytest.fixture(scope="session")
+def plugged_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An environment where pytest-testgrove is installed beside every plugin and driver that users have with it."""
+    plugins = [f"pytest-{name}" for name in PLUGINS]
+    return environment(
+        tmp_path_factory.mktemp("plugged") / "env", sys.executable, "pytest", *plugins, *DRIVERS, str(PACKAGE)
+    )
+
+
 @pytest.fixture
 def bare_suite(suite: Suite, bare_python: str) -> Suite:
     suite.python = bare_python

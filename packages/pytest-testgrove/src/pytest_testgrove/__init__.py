@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from pytest_testgrove.databases import Database, _testgrove_lessor, database, declare, register
+from pytest_testgrove.databases import Database, _testgrove_lessor, database, declare, register, worker_database
 from pytest_testgrove.fixtures import ProcessUrls, Worktree, database_url, ports, process_urls, worktree
 from pytest_testgrove.services import _testgrove_redis, empty_before, redis_socket, redis_url, sqlite_path
 
@@ -26,6 +26,7 @@ __all__ = [
     "redis_socket",
     "redis_url",
     "sqlite_path",
+    "worker_database",
     "worktree",
 ]
 

@@ -150,6 +150,16 @@ def database(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Itera
         _testgrove_lessor.put(found)
 
 
+@pytest.fixture(scope="session")
+def worker_database(_testgrove_lessor: Lessor) -> Iterator[Database]:
+    """A database of this process's, or xdist worker's, own for the whole session, as the migration left it."""
+    with explained("worker_database"):
+        found = _testgrove_lessor.get("clone")
+    yield found
+    with explained("worker_database"):
+        _testgrove_lessor.put(found)
+
+
 @contextmanager
 def explained(fixture: str) -> Iterator[None]:
     """A failure that says what to do, in the place of a traceback."""
