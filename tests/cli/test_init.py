@@ -66,6 +66,8 @@ def test_scripts_come_with_a_root_of_worktrees(project):
     assert table(project).root == "worktrees"
     folder = project.repo / "scripts"
     assert {path.name for path in folder.iterdir()} == SCRIPTS
+    coordinator = {path.name for path in (project.repo / "tests/integration").iterdir()} - {"test_b.py"}
+    assert coordinator == {"coordinator.py", "run_coordinator.py"}
     assert os.access(folder / "run_parallel_tests.sh", os.X_OK)
     assert {line.removeprefix("wrote scripts/") for line in done.stderr.splitlines() if "scripts/" in line} == SCRIPTS
     assert project.run("init", "--scripts").stderr == "everything is there already\n"

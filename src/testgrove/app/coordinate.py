@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from testgrove.app import runs
+from testgrove.app.creation import OnPhase, git_excluded
 from testgrove.app.event_loop import EventLoop, Origin, View
 from testgrove.app.project import Project
 from testgrove.app.resuming import Before
@@ -17,7 +18,7 @@ from testgrove.app.scenario_slot import ScenarioSlot
 from testgrove.app.scenario_worktrees import Found, ScenarioWorktrees, Wishes, look, unknown_worktree
 from testgrove.app.worktrees import target_of
 from testgrove.core import scenario_cells, scenario_file
-from testgrove.core.events import AnyEvent, WorktreeChanged
+from testgrove.core.events import AnyEvent, WorktreeAction, WorktreeChanged
 from testgrove.core.forecast import Forecast, forecast
 from testgrove.core.scenario import Filters, ScenarioPlan, resolve, select
 from testgrove.core.schedule import Schedule
@@ -149,6 +150,30 @@ def coordinate(project: Project, request: Request, view: View) -> runs.Finished:
             write_reports(run.folder, result, project.render)
         runs.remember_durations(project, result, _PREFIX)
     return runs.Finished(result, run.folder)
+
+
+def set_up(project: Project, request: Request, on_phase: OnPhase) -> dict[str, dict[str, str]]:
+    """Make the worktrees of the selected scenarios ready, and run nothing; what was done to each, last.
+
+    Raises TestgroveError for the first that cannot be.
+    """
+    seen = outlook(project, request)
+    _require_worktrees(seen, request)
+    done: dict[str, dict[str, str]] = {}
+
+    def tell(name: str, action: WorktreeAction, path: Path, detail: str) -> None:
+        done[name] = {"action": action, "path": str(path), "detail": detail}
+
+    with project.holding("testgrove coordinate --only-setup") as holder:
+        pulled = target_of(project, request.wishes.pull) if request.wishes.pull else None
+        git.exclude(project.repository, git_excluded(project))
+        held = ScenarioWorktrees(project, holder, seen.base, request.wishes, seen.plan.scenarios, pulled)
+        try:
+            for name in seen.plan.worktrees:
+                held.ready(name, on_phase, tell, project.artifacts)
+        finally:
+            held.close()
+    return done
 
 
 def base_of(project: Project, request: Request) -> Path:

@@ -106,7 +106,13 @@ def _with_root(top: Path) -> tuple[Path, str, str]:
 def _scripts_to_write(top: Path) -> dict[Path, bytes]:
     """Those that are not there yet, as they are in the package."""
     folder = resources.files("testgrove") / "documented"
-    ours = {top / "scripts" / each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
+    places = {top / "scripts": folder, top / "tests" / "integration": folder / "integration"}
+    ours = {
+        place / each.name: each.read_bytes()
+        for place, from_ in places.items()
+        for each in from_.iterdir()
+        if each.is_file()
+    }
     missing = {path: content for path, content in sorted(ours.items()) if not path.exists()}
     others = [path for path, content in ours.items() if path not in missing and path.read_bytes() != content]
     if others:

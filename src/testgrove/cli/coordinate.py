@@ -12,7 +12,7 @@ import click
 
 from testgrove.cli.arguments import complete_runs
 from testgrove.cli.context import project_in
-from testgrove.cli.output import common, echo, example, print_json, say
+from testgrove.cli.output import common, echo, example, print_json, progress, say
 from testgrove.cli.test import read_from
 from testgrove.errors import UsageError
 
@@ -47,6 +47,7 @@ class CoordinateCommand(click.Command):
     "-k", "patterns", multiple=True, metavar="PATTERN", help="Only those whose name has this in it, or fits this glob."
 )
 @click.option("--no-deps", is_flag=True, help="Leave out what the chosen ones depend on, and say so.")
+@click.option("--only-setup", is_flag=True, help="With --setup-worktrees: set the worktrees up, and run nothing.")
 @click.option("--dry-run", is_flag=True, help="Show order, worktrees, resources, duration; run nothing.")
 @click.option(
     "-j", "--workers", "jobs", type=int, metavar="N", help="Scenarios at once. Default: what CPU and memory carry."
@@ -107,6 +108,8 @@ def coordinate_command(
     if given["dry_run"]:
         _show(outlook(project, request), as_json=as_json)
         return 0
+    if given["only_setup"]:
+        return _set_up(project, request, as_json=as_json, quiet=quiet)
     out = sys.stderr if as_json else sys.stdout
     finished = coordinate(project, request, _view(project, out, quiet=quiet, output=given["output"]))
     return _report(finished, given["report"], as_json=as_json, quiet=quiet, color=out.isatty())
@@ -167,6 +170,19 @@ def _show(seen: Outlook, *, as_json: bool) -> None:
         print_json(**found)
     else:
         echo("\n".join(as_lines(found)))
+
+
+def _set_up(project: Project, request: Request, *, as_json: bool, quiet: bool) -> int:
+    from testgrove.app.coordinate import set_up
+
+    if not request.wishes.setup:
+        raise UsageError("only-setup", "--only-setup says what to do with --setup-worktrees", hint="give both")
+    done = set_up(project, request, progress(quiet=quiet or as_json))
+    if as_json:
+        print_json(worktrees=done)
+    else:
+        echo("\n".join(": ".join(filter(None, [name, at["action"], at["detail"]])) for name, at in done.items()))
+    return 0
 
 
 def _report(finished: Finished, target: Path | None, *, as_json: bool, quiet: bool, color: bool) -> int:

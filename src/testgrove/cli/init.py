@@ -11,7 +11,11 @@ from testgrove.cli.output import common, echo, example, print_json, say
 
 
 @click.command("init")
-@click.option("--scripts", is_flag=True, help='Set root = "worktrees", and write the documented scripts to scripts/.')
+@click.option(
+    "--scripts",
+    is_flag=True,
+    help='Set root = "worktrees", and write the documented scripts to scripts/ and tests/integration/.',
+)
 @common
 @example("testgrove init", "testgrove init --scripts")
 def init_command(*, scripts: bool, directory: Path, as_json: bool, quiet: bool) -> None:
