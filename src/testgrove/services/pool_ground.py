@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
     from testgrove.services.postgres import PostgresServer
 
-_NICE = 5
+_NICE = 10
 
 # Everything about a role that a test can change for the tests after it, and the databases that it has made.
 _ROLE = """
