@@ -256,6 +256,7 @@ def _event_kind(kind: Any) -> str:
         events.Phase: "a phase",
         events.TestOutcome: "an outcome",
         events.WorktreeAction: "an action",
+        events.LeakKind: "a kind of leak",
     }
     if kind in named:
         return named[kind]
@@ -275,6 +276,7 @@ def _literals() -> str:
             ("phase", events.Phase),
             ("outcome", events.TestOutcome),
             ("action", events.WorktreeAction),
+            ("kind of leak", events.LeakKind),
         )
     ]
     return _table(rows, head=("", "one of"))

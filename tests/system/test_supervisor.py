@@ -196,6 +196,22 @@ def test_what_lives_on_after_a_normal_end_is_named_and_ended(supervisor, tricky)
     assert not result.cancelled
 
 
+def test_the_ports_of_what_lives_on_are_named(supervisor, tmp_path):
+    serve = (
+        "import os, socket, time\n"
+        "servers = [socket.create_server(('127.0.0.1', 0)), socket.create_server(('::1', 0), family=socket.AF_INET6)]\n"
+        "client = socket.create_connection(servers[0].getsockname()[:2])\n"
+        "if os.fork() == 0:\n"
+        "    time.sleep(600)\n"
+        "open('ports', 'w').write(' '.join(str(each.getsockname()[1]) for each in servers))\n"
+    )
+    supervisor.start_job(Job([sys.executable, "-c", serve], tmp_path, scrubbed()))
+    result = finish(supervisor)
+    ports = {int(word) for word in (tmp_path / "ports").read_text().split()}
+    assert {port for port, _ in result.ports} == ports
+    assert {who for _, who in result.ports} == set(result.survivors)
+
+
 def test_a_helper_that_ends_just_after_its_parent_is_no_survivor(supervisor):
     supervisor.start_job(job("sh", "-c", "sleep 0.05 & exit 3"))
     result = finish(supervisor)

@@ -16,6 +16,8 @@ from testgrove.app import nested_root
 from testgrove.app.creation import Creation, Target, foreign_checkouts
 from testgrove.app.holder import Holder
 from testgrove.app.junit_input import read_junit
+from testgrove.app.leak_watch import LeakWatch, Scene
+from testgrove.app.ownership import left_in_checkout, manifest_of
 from testgrove.app.processes import GRACE, AppProcess, Place, Processes
 from testgrove.app.project import Project
 from testgrove.app.run_coverage import RunCoverage
@@ -32,6 +34,7 @@ from testgrove.core.events import (
     ProcessStarted,
     Status,
 )
+from testgrove.core.leaks import Thing
 from testgrove.core.outcome import Ending, is_pytest, judge, judge_junit, judge_processes
 from testgrove.core.plan import Cell
 from testgrove.errors import PreconditionError
@@ -44,7 +47,7 @@ from testgrove.system.supervision import Job, JobResult, Supervisor
 class Run:
     """What all slots of a run share. targets: what each ref means, by the ref as the user wrote it. seed: of a random
     order of the tests. coverage: what measures it, where that is asked for. keep_failed: leave the worktrees of cells
-    that fail to people."""
+    that fail to people. leaks: looks at what attempts leave behind."""
 
     project: Project
     holder: Holder
@@ -55,6 +58,7 @@ class Run:
     inbox: SimpleQueue[AnyEvent]
     cancel: Flag
     databases: RunDatabases
+    leaks: LeakWatch
     targets: dict[str, Target]
     seed: int | None = None
     coverage: RunCoverage | None = None
@@ -88,13 +92,30 @@ class Attempt:
         temporary.mkdir()
         creation = self.creation
         log = SessionLog(session, creation.tree, self.cell.key, self.number, environment=creation.environment_elsewhere)
-        with self._processes(temporary) as processes:
+        with self.run.leaks.watching(self._scene(temporary)) as watched, self._processes(temporary) as processes:
             self._start(self._environ(session, temporary))
             result = self._follow(log)
             ended = processes.ended()
         status, reason = judge_processes(ended, *self._judge(result, log))
         self._finish(result, status, reason)
+        self.run.leaks.report(watched, result, log.leftovers)
         return status, reason
+
+    def _scene(self, temporary: Path) -> Scene:
+        run, creation = self.run, self.creation
+        # In the user's own checkout (--here), somebody may be at work.
+        watched = "manifest" in creation.row or self.cell.scenario is not None
+        expected = [*run.project.settings.collect, *filter(None, [self.cell.settings.junit])]
+        return Scene(
+            cell=self.cell.key,
+            attempt=self.number,
+            tree=creation.tree,
+            temporary=temporary,
+            ports=tuple(creation.row["ports"].values()),
+            checkout=partial(left_in_checkout, creation.tree, expected) if watched else None,
+            manifest=manifest_of(creation.row) if "manifest" in creation.row else None,
+            databases=lambda: [Thing("database", name) for name in run.databases.further(self.cell)],
+        )
 
     @contextmanager
     def _processes(self, temporary: Path) -> Iterator[Processes]:

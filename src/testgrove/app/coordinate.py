@@ -20,6 +20,7 @@ from testgrove.app.worktrees import target_of
 from testgrove.core import scenario_cells, scenario_file
 from testgrove.core.events import AnyEvent, WorktreeAction, WorktreeChanged
 from testgrove.core.forecast import Forecast, forecast
+from testgrove.core.leaks import LeakChecks
 from testgrove.core.scenario import Filters, ScenarioPlan, resolve, select
 from testgrove.core.schedule import Schedule
 from testgrove.errors import PreconditionError, UsageError
@@ -39,7 +40,8 @@ _PREFIX = "scenario:"  # of a scenario's name where durations are recorded, besi
 class Request:
     """What the user asked `testgrove coordinate` for. base: the worktrees' folder, by default the project's root. jobs:
     slots, None for the machine's own number. max_fail: failures after which nothing more starts. timeout: seconds for
-    the whole run. again: the command that repeats the run. before: what the run goes on with."""
+    the whole run. again: the command that repeats the run. before: what the run goes on with. leak_checks: how much is
+    looked at after an attempt; fail_on_leak: a leak makes the exit status 6."""
 
     file: Path
     base: Path | None = None
@@ -50,6 +52,8 @@ class Request:
     wishes: Wishes = field(default_factory=Wishes)
     again: str = ""
     before: Before = field(default_factory=Before)
+    fail_on_leak: bool = False
+    leak_checks: LeakChecks = "all"
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def coordinate(project: Project, request: Request, view: View) -> runs.Finished:
     with project.holding("testgrove coordinate") as holder:
         holder.supervisors.start_ahead(jobs + len({engine for cell in cells for engine in cell.settings.services}))
         pulled = target_of(project, request.wishes.pull) if request.wishes.pull else None
-        with runs.running(project, holder, cells, dict, runs.Request()) as run:
+        with runs.running(project, holder, cells, dict, runs.Request(leak_checks=request.leak_checks)) as run:
             held = ScenarioWorktrees(project, holder, seen.base, request.wishes, plan.scenarios, pulled)
             schedule = Schedule(
                 tasks,
@@ -129,7 +133,15 @@ def coordinate(project: Project, request: Request, view: View) -> runs.Finished:
                 max_fail=request.max_fail,
                 ended=request.before.ended,
             )
-            origin = Origin(request.again, str(plan.source), str(seen.base), request.before.run, request.before.events)
+            before = request.before
+            origin = Origin(
+                request.again,
+                str(plan.source),
+                str(seen.base),
+                before.run,
+                before.events,
+                fail_on_leak=request.fail_on_leak,
+            )
             closing = partial(_close, held, request)
             loop = EventLoop(
                 run,

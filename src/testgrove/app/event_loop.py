@@ -45,14 +45,15 @@ class MakeSlot(Protocol):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a run comes from. again: the command that repeats it. source, base, resumed: see RunStarted. before: events
-    of the run that it goes on with."""
+    """Where a run comes from. again: the command that repeats it. source, base, resumed, fail_on_leak: see RunStarted.
+    before: events of the run that it goes on with."""
 
     again: str = ""
     source: str = ""
     base: str = ""
     resumed: str = ""
     before: Sequence[AnyEvent] = ()
+    fail_on_leak: bool = False
 
 
 @dataclass
@@ -94,6 +95,7 @@ class EventLoop:
         try:
             with ThreadPoolExecutor(self.jobs, thread_name_prefix="slot") as slots, self._interruptible():
                 self._serve(slots)
+            self._await_leaks()
             if self.run.coverage and not self.run.cancel.is_set():
                 self._take(self.run.coverage.merge(self.run.folder))
             for event in self.closing():
@@ -132,6 +134,7 @@ class EventLoop:
             source=self.origin.source,
             base=self.origin.base,
             resumed=self.origin.resumed,
+            fail_on_leak=self.origin.fail_on_leak,
         )
 
     def _serve(self, slots: Executor) -> None:
@@ -181,6 +184,11 @@ class EventLoop:
             if self._waits.get(key) != wait.kind and wait.kind != "backoff":
                 self._waits[key] = wait.kind
                 self._take(CellPhase(t=time.time(), cell=key, phase="waiting", reason=wait.text))
+
+    def _await_leaks(self) -> None:
+        self.run.leaks.close()
+        while not self.run.inbox.empty():
+            self._take(self.run.inbox.get_nowait())
 
     def _obey(self, slots: Executor, step: Instructions, told: CellFinished | None = None) -> None:
         """told: what the slot said of the attempt that has just ended; the schedule knows whether it was the last."""

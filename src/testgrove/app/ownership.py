@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from testgrove.app.project import Project
+from testgrove.core.leaks import Thing
 from testgrove.core.ownership import Entry, Manifest, classify
 from testgrove.errors import PreconditionError
 from testgrove.system import files, git, outputs
@@ -71,6 +73,22 @@ def examine(project: Project, row: Row) -> Findings:
     if state.operation:
         users.append(f"{state.operation} that is not finished")
     return Findings(tuple(users), found.outputs)
+
+
+def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tuple[list[Thing], Manifest]:
+    """What is in a checkout that was not there before, and that nobody expects there: no output, no cache, nothing that
+    git is told to ignore. And all that is there now."""
+    state = git.status(tree)
+    listing, modified = files.entries(tree, [*state.untracked, *state.nested]), files.entries(tree, state.modified)
+    found = classify(listing, modified=modified, manifest=before, collect=collect).theirs
+    ignored = git.ignored_among(tree, [name for name, _ in found])
+    changed = {entry.path for entry in modified}
+    things = [
+        Thing("file", printable(name), "a tracked file was changed" if name in changed else "")
+        for name, _ in found
+        if name not in ignored
+    ]
+    return things, Manifest.of([*listing, *modified])
 
 
 def printable(text: str) -> str:

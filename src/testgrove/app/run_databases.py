@@ -100,6 +100,17 @@ class RunDatabases:
             path = self._means.folder / f"broker-{self._number}.sock"
         return LendingBroker(path, lenders, _HINT)
 
+    def further(self, cell: Cell) -> list[str]:
+        """The databases that a cell's tests have made by themselves on a PostgreSQL of the run's own, as they are there
+        now. Raises UnavailableError."""
+        held = self._of_cells.get(cell.key, {}).get("postgres")
+        if held is None:
+            return []
+        from testgrove.services.postgres import PostgresServer  # noqa: PLC0415 - loaded where there is a PostgreSQL
+
+        server, name = held
+        return server.further_databases(name) if isinstance(server, PostgresServer) else []
+
     def release(self, cell: Cell) -> None:
         """Take a cell's databases away."""
         if broker := self._brokers.get(cell.key):

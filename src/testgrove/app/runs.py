@@ -18,6 +18,7 @@ from testgrove.app.creation import FREE_BYTES, Target, git_excluded
 from testgrove.app.event_loop import EventLoop, Origin, View
 from testgrove.app.here import HereSlot, checkout_held, here_cells
 from testgrove.app.holder import Holder
+from testgrove.app.leak_watch import LeakWatch
 from testgrove.app.project import Project
 from testgrove.app.run_coverage import RunCoverage
 from testgrove.app.run_databases import RunDatabases
@@ -26,6 +27,8 @@ from testgrove.app.slots import Slot
 from testgrove.app.undo import undo
 from testgrove.core import plan
 from testgrove.core.dependency_sets import find_set
+from testgrove.core.events import AnyEvent
+from testgrove.core.leaks import LeakChecks
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.core.plan import Cell
 from testgrove.core.result import RunResult
@@ -43,7 +46,7 @@ class Request:
     """What the user asked `testgrove test` for. sets: names of dependency sets. jobs: how many cells run at once, None
     for the machine's own number. seed: of a random order of the tests. again: the command that repeats the run.
     cov: measure coverage. keep_failed: leave the worktrees of cells that fail to people. here: run in the current
-    checkout."""
+    checkout. leak_checks: how much is looked at after an attempt; fail_on_leak: a leak makes the exit status 6."""
 
     suites: Sequence[str] = ()
     refs: Sequence[str] = ()
@@ -56,6 +59,8 @@ class Request:
     cov: bool = False
     keep_failed: bool = False
     here: bool = False
+    fail_on_leak: bool = False
+    leak_checks: LeakChecks = "all"
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,8 @@ def run_tests(project: Project, request: Request, view: View) -> Finished:
             schedule = Schedule(tasks_of(cells), jobs, durations(project))
             header = "; ".join([_header(run.targets, request), *run.databases.notes])
             slot = HereSlot if request.here else Slot
-            result = EventLoop(run, cells, schedule, jobs, header, view, Origin(request.again), slot).work()
+            origin = Origin(request.again, fail_on_leak=request.fail_on_leak)
+            result = EventLoop(run, cells, schedule, jobs, header, view, origin, slot).work()
             write_reports(run.folder, result, project.render)
         if not request.here:
             remember_durations(project, result)
@@ -154,6 +160,7 @@ def running(
     cancel = threading.Event()
     databases = RunDatabases(project, holder, leases, memory, cancel)
     databases.find(cells)
+    inbox: queue.SimpleQueue[AnyEvent] = queue.SimpleQueue()
     folder = project.artifacts / run_id
     project.store.insert(
         "runs", id=run_id, project=project.id, folder=str(folder), started=time.time(), holder=holder.key
@@ -172,9 +179,10 @@ def running(
             folder=folder,
             scratch=scratch,
             plugin=place_plugin(project.locations.cache),
-            inbox=queue.SimpleQueue(),
+            inbox=inbox,
             cancel=cancel,
             databases=databases,
+            leaks=LeakWatch(inbox.put, request.leak_checks),
             targets=targets,
             seed=request.seed,
             coverage=RunCoverage(project, holder, scratch) if request.cov else None,

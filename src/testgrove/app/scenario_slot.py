@@ -58,6 +58,7 @@ class ScenarioSlot(Slot):
         run, cell = self.run, self.cell
         with CellTurn(run.project, run.cancel, partial(self._phase, "waiting")) as turn:
             turn.take(exclusive=False)
+            creation = None
             try:
                 creation = self._prepare()
                 if cell.settings.exclusive:
@@ -66,6 +67,8 @@ class ScenarioSlot(Slot):
                     self._phase("running")
                     status, reason = Attempt(run, cell, creation, supervisor, self.attempt, self.lane).work()
             finally:
+                if creation and cell.settings.services:
+                    run.leaks.settle(creation.tree)
                 run.databases.release(cell)
         return status, "; ".join(filter(None, [reason, *creation.notes]))
 

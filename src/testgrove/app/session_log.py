@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from testgrove.core.events import AnyEvent, TestFinished, TestsCollected
+from testgrove.core.leaks import LeakKind, Thing
 from testgrove.core.outcome import SessionFacts
 
 
@@ -25,6 +26,7 @@ class SessionLog:
         self._tree = Path(os.path.realpath(tree))
         self._environment = Path(os.path.realpath(environment)) if environment else self._tree
         self._path = folder / "tests.jsonl"
+        self.leftovers: list[Thing] = []  # of its processes, at their exit
         self._cell, self._attempt = cell, attempt
         self._offset = 0
 
@@ -86,6 +88,10 @@ class SessionLog:
                 )
             case "foreign":
                 facts.foreign += [f"{each['module']} from {each['checkout']}" for each in entry["modules"]]
+            case "leftovers":
+                kinds: tuple[LeakKind, ...] = ("descriptor", "thread")
+                for kind in kinds:
+                    self.leftovers += [Thing(kind, str(name)) for name in entry.get(kind, ())]
             case "finish":
                 facts.finishes += 1
                 facts.ran += int(entry.get("ran", facts.selected))

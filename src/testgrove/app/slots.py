@@ -61,6 +61,7 @@ class Slot:
                     status, reason = self._attempts(creation)
                 finally:
                     run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase="collecting"))
+                    run.leaks.settle(creation.tree)
                     self._put_away(creation, status)
         finally:
             run.databases.release(self.cell)

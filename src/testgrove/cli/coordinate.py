@@ -12,7 +12,7 @@ import click
 
 from testgrove.cli.arguments import complete_runs
 from testgrove.cli.context import project_in
-from testgrove.cli.output import common, echo, example, print_json, progress, say
+from testgrove.cli.output import common, echo, example, leak_options, print_json, progress, say
 from testgrove.cli.test import read_from
 from testgrove.errors import UsageError
 
@@ -67,6 +67,7 @@ class CoordinateCommand(click.Command):
 @click.option("--pull-coordinator", is_flag=True, help="Merge the main checkout's branch into each worktree first.")
 @click.option("--pull-from", metavar="REF", help="Merge this ref instead; a conflict leaves the worktree as it was.")
 @click.option("--cleanup", is_flag=True, help="Afterwards, remove the worktrees that this run has created; no others.")
+@leak_options
 @click.option(
     "--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the documented JSON report there."
 )
@@ -91,6 +92,7 @@ class CoordinateCommand(click.Command):
     "testgrove coordinate scenarios.json --dry-run",
     "testgrove coordinate --setup-worktrees --pull-coordinator --report integration_report.json",
     "testgrove coordinate --filter-tag critical --filter-tag parallel --workers 8 --fail-fast",
+    "testgrove coordinate --fail-on-leak",
     "testgrove coordinate --rerun failed",
 )
 def coordinate_command(
@@ -141,6 +143,8 @@ def _request(project: Project, directory: Path, file: Path | None, again: str, g
         Wishes(setup=given["setup_worktrees"], pull=pull, cleanup=given["cleanup"]),
         again,
         before,
+        given["fail_on_leak"],
+        given["leak_checks"],
     )
 
 

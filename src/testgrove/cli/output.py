@@ -65,6 +65,20 @@ no_template_cache = click.option(
 )
 
 
+def leak_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what is looked for after an attempt."""
+    checks = click.option(
+        "--leak-checks",
+        type=click.Choice(["off", "fast", "all"]),
+        default="all",
+        show_default=True,
+        help="What is looked for after each attempt. fast: no files in the checkout, databases, containers.",
+    )
+    return click.option("--fail-on-leak", is_flag=True, help="Exit status 6 where something is left behind.")(
+        checks(function)
+    )
+
+
 def example(*lines: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add examples to a command's help."""
 

@@ -13,7 +13,8 @@ import click
 
 from testgrove.cli.arguments import complete_suites
 from testgrove.cli.context import project_in
-from testgrove.cli.output import common, echo, example, no_template_cache, print_json
+from testgrove.cli.output import common, echo, example, leak_options, no_template_cache, print_json
+from testgrove.core.leaks import LeakChecks
 from testgrove.errors import UsageError
 
 
@@ -64,6 +65,7 @@ class TestCommand(click.Command):
     "--keep-failed", is_flag=True, help="Keep the worktree of a cell that fails, as `ready`; at most 8, for a week."
 )
 @click.option("--here", is_flag=True, help="Run in this checkout and its environment, one suite after another.")
+@leak_options
 @click.option("--verbose", "-v", is_flag=True, help="Show the suites' output as it comes, each line with its cell.")
 @click.option("-j", "--jobs", type=int, metavar="N", help="Cells at once. Default: what CPU and memory carry.")
 @no_template_cache
@@ -76,6 +78,7 @@ class TestCommand(click.Command):
     "testgrove test --ref main --ref HEAD -- -x -k login",
     "testgrove test unit --random-order --cov",
     "testgrove test unit --here -v -- -x",
+    "testgrove test integration --fail-on-leak --leak-checks fast",
 )
 def test_command(
     words: Words,
@@ -88,6 +91,8 @@ def test_command(
     cov: bool,
     keep_failed: bool,
     here: bool,
+    fail_on_leak: bool,
+    leak_checks: LeakChecks,
     verbose: bool,
     jobs: int | None,
     directory: Path,
@@ -113,7 +118,21 @@ def test_command(
     out = sys.stderr if as_json else sys.stdout
     output = partial(read_from, project.artifacts) if verbose else None
     view = view_for(out, quiet=quiet, is_tty=out.isatty(), output=output)
-    request = Request(suites, refs, pythons, sets, jobs, words.pytest, seed, words.again, cov, keep_failed, here)
+    request = Request(
+        suites,
+        refs,
+        pythons,
+        sets,
+        jobs,
+        words.pytest,
+        seed,
+        words.again,
+        cov,
+        keep_failed,
+        here,
+        fail_on_leak,
+        leak_checks,
+    )
     finished = run_tests(project, request, view)
     if as_json:
         print_json(folder=str(finished.folder), **report_json.report(finished.result))

@@ -9,6 +9,8 @@ from typing import Literal, Union
 
 import msgspec
 
+from testgrove.core.leaks import LeakKind
+
 VERSION = 1
 
 Status = Literal["passed", "failed", "error", "skipped", "flaky", "cancelled"]
@@ -71,7 +73,8 @@ class CellInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 class RunStarted(Event, frozen=True, kw_only=True):
     """seed: of the tests' random order. again: the command that repeats the run. source: the scenario file. base: the
-    folder of the scenarios' worktrees. resumed: the run that this one goes on with."""
+    folder of the scenarios' worktrees. resumed: the run that this one goes on with. fail_on_leak: a leak makes the exit
+    status 6."""
 
     version: int = VERSION
     run: str
@@ -85,6 +88,7 @@ class RunStarted(Event, frozen=True, kw_only=True):
     source: str = ""
     base: str = ""
     resumed: str = ""
+    fail_on_leak: bool = False
 
 
 class CellPhase(Event, frozen=True, kw_only=True):
@@ -166,6 +170,16 @@ class ProcessFinished(Event, frozen=True, kw_only=True):
     tail: str = ""
 
 
+class LeakFound(Event, frozen=True, kw_only=True):
+    """An attempt left something behind. name: what; detail: whose it is, or where. It can come after the cell's end."""
+
+    cell: str
+    attempt: int
+    kind: LeakKind
+    name: str
+    detail: str = ""
+
+
 class CellFinished(Event, frozen=True, kw_only=True):
     cell: str
     status: Status
@@ -208,6 +222,7 @@ AnyEvent = Union[  # noqa: UP007 - msgspec reads the union at run time
     AttemptFinished,
     ProcessStarted,
     ProcessFinished,
+    LeakFound,
     CellFinished,
     WorktreeChanged,
     Interrupted,

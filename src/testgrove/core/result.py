@@ -18,6 +18,7 @@ from testgrove.core.events import (
     CellPhase,
     CoverageMerged,
     Interrupted,
+    LeakFound,
     Phase,
     ProcessFinished,
     ProcessStarted,
@@ -30,6 +31,9 @@ from testgrove.core.events import (
     WorktreeAction,
     WorktreeChanged,
 )
+from testgrove.core.leaks import LeakKind
+
+LEAKS = 6  # the exit status
 
 
 class TestResult(msgspec.Struct, kw_only=True):
@@ -90,6 +94,15 @@ class WorktreeNote(msgspec.Struct, kw_only=True):
     detail: str = ""
 
 
+class LeakResult(msgspec.Struct, kw_only=True):
+    """What an attempt left behind."""
+
+    attempt: int
+    kind: LeakKind
+    name: str
+    detail: str = ""
+
+
 class PhaseSpan(msgspec.Struct, kw_only=True):
     """One phase of a cell; end is None while it lasts, or when the log ends in it."""
 
@@ -108,6 +121,7 @@ class CellResult(msgspec.Struct, kw_only=True):
     phases: list[PhaseSpan] = msgspec.field(default_factory=list)
     attempts: list[AttemptResult] = msgspec.field(default_factory=list)
     processes: list[ProcessResult] = msgspec.field(default_factory=list)
+    leaks: list[LeakResult] = msgspec.field(default_factory=list)
 
     @property
     def last(self) -> AttemptResult | None:
@@ -134,6 +148,7 @@ class RunResult(msgspec.Struct, kw_only=True):
     base: str = ""
     resumed: str = ""
     worktrees: list[WorktreeNote] = msgspec.field(default_factory=list)
+    fail_on_leak: bool = False
     coverage: float | None = None
     coverage_note: str = ""
     started: float = 0.0
@@ -152,11 +167,14 @@ class RunResult(msgspec.Struct, kw_only=True):
 
     @property
     def exit_status(self) -> int:
-        """0 all passed (or were skipped), 1 something failed or could not run, 130 interrupted."""
+        """0 all passed (or were skipped), 1 something failed or could not run, 6 something was left behind and that is
+        to fail, 130 interrupted."""
         if self.interrupted:
             return 130
         good = self.count("passed", "flaky", "skipped")
-        return 0 if self.cells and good == len(self.cells) else 1
+        if not self.cells or good < len(self.cells):
+            return 1
+        return LEAKS if self.fail_on_leak and any(cell.leaks for cell in self.cells.values()) else 0
 
 
 class Fold:
@@ -187,7 +205,7 @@ class Fold:
         result = self.result
         result.run, result.project, result.header = event.run, event.project, event.header
         result.testgrove, result.jobs, result.started = event.testgrove, event.jobs, event.t
-        result.seed, result.again = event.seed, event.again
+        result.seed, result.again, result.fail_on_leak = event.seed, event.again, event.fail_on_leak
         result.source, result.base, result.resumed = event.source, event.base, event.resumed
         result.cells = {info.key: CellResult(info=info) for info in event.cells}
 
@@ -235,6 +253,10 @@ class Fold:
                 attempt.survivors = event.survivors
             case ProcessStarted() | ProcessFinished():
                 self._apply_to_process(cell, event)
+            case LeakFound():
+                cell.leaks.append(
+                    LeakResult(attempt=event.attempt, kind=event.kind, name=event.name, detail=event.detail)
+                )
             case CellFinished():
                 self._close_phase(cell, event.t)
                 cell.status, cell.reason, cell.hint, cell.finished = (

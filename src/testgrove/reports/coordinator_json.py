@@ -88,11 +88,11 @@ def _leaks(cells: list[CellResult]) -> list[dict[str, Any]]:
         {
             "scenario": cell.info.key,
             "worktree": _worktree(cell),
-            "attempt": attempt.number,
-            "type": "process",
-            "what": what,
+            "attempt": leak.attempt,
+            "type": leak.kind,
+            "what": leak.name,
+            "detail": leak.detail,
         }
         for cell in cells
-        for attempt in cell.attempts
-        for what in attempt.survivors
+        for leak in cell.leaks
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from testgrove.core.events import Status, TestOutcome
-from testgrove.core.result import AttemptResult, CellResult, PhaseSpan, RunResult, TestResult
+from testgrove.core.result import LEAKS, AttemptResult, CellResult, PhaseSpan, RunResult, TestResult
 
 BAD: tuple[TestOutcome, ...] = ("failed", "error")
 OUTCOMES: tuple[TestOutcome, ...] = get_args(TestOutcome)
@@ -27,6 +27,8 @@ def run_status(result: RunResult) -> RunStatus:
         return "interrupted"
     if result.exit_status == 0:
         return "passed"
+    if result.exit_status == LEAKS:
+        return "failed"
     failed = result.count("failed")
     others = len(result.cells) - result.count("passed", "flaky", "skipped") - failed
     return "failed" if failed and not others else "error"

@@ -94,6 +94,10 @@ def _cell(result: RunResult, cell: CellResult) -> dict[str, Any]:
         "phases": [_phase(result, cell, span) for span in cell.phases],
         "attempts": [_attempt(result, attempt) for attempt in cell.attempts],
         "processes": [_process(process) for process in cell.processes],
+        "leaks": [
+            {"attempt": leak.attempt, "kind": leak.kind, "name": leak.name, "detail": leak.detail}
+            for leak in cell.leaks
+        ],
     }
 
 

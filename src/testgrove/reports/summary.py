@@ -15,7 +15,7 @@ from testgrove.reports.figures import (
     run_status,
 )
 from testgrove.reports.matrix import matrix, table
-from testgrove.reports.wording import clean, counted, flat, number, one_line, seconds
+from testgrove.reports.wording import clean, counted, flat, leak_line, number, one_line, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,9 +103,14 @@ def _worktree(note: WorktreeNote) -> str:
 
 
 def _survivors(cell: CellResult) -> Iterator[Line]:
-    """The processes that an attempt's normal end left running."""
+    """The processes that an attempt's normal end left running, and what else was left behind."""
     for survivor in cell.last.survivors if cell.last else ():
         yield (f"  left running: {flat(survivor)}", "")
+    others = [leak for leak in cell.leaks if leak.kind != "process"]
+    for leak in others[:SHOWN_TESTS]:
+        yield (f"  left behind: {leak_line(leak)}", "")
+    if len(others) > SHOWN_TESTS:
+        yield (f"  … and {len(others) - SHOWN_TESTS:,} more", "")
 
 
 def _bad(cell: CellResult, folder: str) -> Iterator[Line]:
@@ -154,6 +159,8 @@ def _totals(result: RunResult) -> Iterator[Line]:
     tests = count_tests(result)
     parts = [f"{number(len(result.cells), noun(result))}: {counted(count_cells(result))}"]
     parts.append(f"{number(sum(tests.values()), 'test')}: {counted(tests)}" if any(tests.values()) else "no tests")
+    if leaks := sum(len(cell.leaks) for cell in result.cells.values()):
+        parts.append(number(leaks, "leak"))
     parts.append(seconds(result.duration))
     nothing = all(map(all_skipped, result.cells.values()))
     if nothing:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from testgrove.core.result import LeakResult
+
 _ANSI = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours and cursor movements
     r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # titles and links, with all that they carry
@@ -30,6 +32,11 @@ def clean(text: str) -> str:
 def flat(text: str) -> str:
     """Cleaned text on one line, whole."""
     return _DIRECTIONS.sub("\ufffd", " ".join(clean(text).splitlines()).replace("\t", " "))
+
+
+def leak_line(leak: LeakResult) -> str:
+    """What was left behind, on one line."""
+    return flat(f"{leak.kind} {leak.name}" + (f" ({leak.detail})" if leak.detail else ""))
 
 
 def one_line(text: str, limit: int) -> str:

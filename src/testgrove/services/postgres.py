@@ -235,6 +235,11 @@ class PostgresServer:
         with sql.connect(self.endpoint) as admin:
             sql.drop_role_and_databases(admin, name)
 
+    def further_databases(self, name: str) -> list[str]:
+        """What the role of that database has made besides, by itself. Raises UnavailableError."""
+        with sql.connect(self.endpoint) as admin:
+            return sql.further_databases(admin, name)
+
     def settle(self) -> None:
         """Wait until the template is wholly unpacked, the database ``postgres`` included."""
         with explained("unpack the template for", self.endpoint.socket_dir):

@@ -172,6 +172,18 @@ def drop_role_and_databases(admin: Connection[Any], role: str) -> None:
         run(admin, "DROP ROLE {}", role)
 
 
+def further_databases(admin: Connection[Any], role: str) -> list[str]:
+    """The databases that a role owns besides the one of its name, and that carry no mark of testgrove's."""
+    with reported(f"list the databases of {role}"):
+        found = admin.execute(
+            "SELECT d.datname FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE rolname = %(role)s"
+            " AND d.datname <> %(role)s"
+            " AND NOT starts_with(coalesce(shobj_description(d.oid, 'pg_database'), ''), 'testgrove') ORDER BY 1",
+            {"role": role},
+        ).fetchall()
+    return [name for (name,) in found]
+
+
 def wait_until_left(admin: Connection[Any], database: str, timeout: float) -> bool:
     """Wait until nobody is connected to a database; whether that came true within timeout seconds."""
     deadline = time.monotonic() + timeout

@@ -363,6 +363,15 @@ def _open_folder(name: str, parent: int) -> int:
     return os.open(name, flags | os.O_RDONLY, dir_fd=parent)
 
 
+def temporary_entries(folder: Path) -> list[str]:
+    """What lies in a folder for temporary files, but the trees that pytest keeps on purpose."""
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - names are what is asked for
+    except FileNotFoundError:
+        return []
+    return [name for name in names if not name.startswith("pytest-of-")]
+
+
 def tail(path: Path, size: int = 4000) -> str:
     """The last bytes of a text file; empty where there is none."""
     try:

@@ -61,6 +61,20 @@ def listeners(port: int) -> list[Listener]:
     return sorted(set(found), key=lambda each: each.pid or 0) + [Listener(port, None, sockets[each]) for each in hidden]
 
 
+def listening_among(ports: Collection[int]) -> set[int]:
+    """Those of the ports on which somebody listens. Under a millisecond: it does not look who."""
+    wanted = {f"{port:04X}": port for port in ports}
+    found: set[int] = set()
+    for table in _TABLES if wanted else ():
+        with suppress(FileNotFoundError), open(table, encoding="ascii") as file:  # noqa: PTH123 - once for each attempt
+            for line in file:
+                fields = line.split()
+                port = wanted.get(fields[1].rpartition(":")[2])
+                if port is not None and fields[3] == _LISTEN:
+                    found.add(port)
+    return found
+
+
 def _sockets(port: int) -> Iterator[tuple[int, int]]:
     """The inode and the owner of each listening socket."""
     ending = f":{port:04X}"

@@ -66,7 +66,8 @@ class JobResult:
 
     exit_code or signal is set, unless the job was lost or could not be ended.
 
-    survivors: what lived on after the job's own end, or could not be ended, as ``pid command line``.
+    survivors: what lived on after the job's own end, or could not be ended, as ``pid command line``; ports: on which
+    TCP ports they listened, each with who did.
     lost: the supervisor died; nothing of the job is left, and nothing else is known.
     """
 
@@ -79,6 +80,7 @@ class JobResult:
     system_cpu: float = 0.0
     max_rss_kb: int = 0
     survivors: tuple[str, ...] = ()
+    ports: tuple[tuple[int, str], ...] = ()
     lost: bool = False
 
 
@@ -157,7 +159,8 @@ class Supervisor:
             return self._lost()
         self.busy = False
         values = reply["ended"]
-        return JobResult(**values | {"survivors": tuple(values["survivors"])})
+        ports = tuple((port, who) for port, who in values["ports"])
+        return JobResult(**values | {"survivors": tuple(values["survivors"]), "ports": ports})
 
     def end(self, grace: float) -> None:
         """Ask for the job's end: TERM, grace seconds, KILL. A second call can only shorten the grace."""

@@ -9,11 +9,11 @@ Requests (JSON lines on stdin), one job at a time:
     {"end": {"grace": seconds}}
 Replies (JSON lines on stdout):
     {"started": pid} or {"failed": {errno, message, what}}, then {"ended": {exit_code, signal, timed_out,
-    cancelled, duration, user_cpu, system_cpu, max_rss_kb, survivors}}
+    cancelled, duration, user_cpu, system_cpu, max_rss_kb, survivors, ports}}
 
 When stdin closes, everything is killed and the process exits.
 """
-# ruff: noqa: PTH110, PTH123, PTH208 - importing pathlib would add a third to the time that a start takes
+# ruff: noqa: PTH110, PTH115, PTH123, PTH208 - importing pathlib would add a third to the time that a start takes
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ SETTLE = 0.2  # seconds for helpers that end just after their parent (multiproce
 RETRY = 0.02  # seconds between two passes of KILL
 GIVE_UP = 10.0  # seconds of KILL after which a process cannot be ended: another user's, or stuck in the kernel
 A_DAY = 86400.0  # the longest wait; the kernel counts milliseconds in 31 bits
+LISTEN = "0A"  # a socket's state in /proc/net/tcp
 SHOWN = 50  # survivors that are named
 KERNEL_LISTS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
@@ -63,7 +64,7 @@ class Job:
         self.give_up = float("inf")
         self.result: dict[str, Any] = {
             "exit_code": None, "signal": None, "timed_out": False, "cancelled": False, "duration": 0.0,
-            "user_cpu": 0.0, "system_cpu": 0.0, "max_rss_kb": 0, "survivors": [],
+            "user_cpu": 0.0, "system_cpu": 0.0, "max_rss_kb": 0, "survivors": [], "ports": [],
         }  # fmt: skip
 
     def reap(self) -> bool:
@@ -110,16 +111,22 @@ class Job:
             self.end("timed_out", self.grace)
             return False
         if self.phase == "settling":
-            self.result["survivors"] = [describe(pid) for pid in descendants()][:SHOWN]
+            self.name_survivors()
         if self.phase != "killing":
             self.phase, self.give_up = "killing", now + GIVE_UP
         if now > self.give_up:
-            self.result["survivors"] = [describe(pid) for pid in descendants()][:SHOWN]
+            self.name_survivors()
             return True
         for pid in descendants():  # killed as they are found: the tree grows while it is killed
             send(pid, signal.SIGKILL)
         self.due = now + RETRY
         return not self.reap()
+
+    def name_survivors(self) -> None:
+        """Who is left, and on which ports they listen."""
+        pids = list(descendants())[:SHOWN]
+        self.result["survivors"] = [describe(pid) for pid in pids]
+        self.result["ports"] = [[port, describe(pid)] for pid in pids for port in listening(pid)]
 
 
 class Supervisor:
@@ -283,6 +290,22 @@ def describe(pid: int) -> str:
     """``pid command line`` of a process."""
     words = read(f"/proc/{pid}/cmdline").rstrip(b"\0").replace(b"\0", b" ") or read(f"/proc/{pid}/comm").strip()
     return f"{pid} {words.decode(errors='replace')[:200]}"
+
+
+def listening(pid: int) -> list[int]:
+    """The TCP ports that a process listens on."""
+    sockets = set()
+    with suppress(OSError):  # it has ended, or is another user's
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                sockets.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in read(f"/proc/{pid}/net/{table}").decode().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == LISTEN and f"socket:[{fields[9]}]" in sockets:
+                found.add(int(fields[1].rpartition(":")[2], 16))
+    return sorted(found)
 
 
 def read(path: str) -> bytes:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_testgrove.foreign import SHOWN, find_loaded
+from pytest_testgrove.leftovers import Leftovers
 from pytest_testgrove.order import hand_over, seed_from_environment, shuffle
 from pytest_testgrove.outcome import Case, collector_record
 from pytest_testgrove.session import Log, claim, finish, hide_injection
@@ -77,6 +78,7 @@ class Recorder:
         if self._seed is not None and hand_over(config, self._seed):
             self._seed = None
         self.distributes = bool(config.pluginmanager.hasplugin("dsession"))
+        self._leftovers = None if self.distributes else Leftovers()  # a controller's are its workers' pipes
 
     def begin(self, session: pytest.Session) -> None:
         """The session has started. (A plugin that is registered in a hook misses this hook.)"""
@@ -171,6 +173,8 @@ class Recorder:
             terminalreporter.line(f"  and {len(modules) - SHOWN} more")
 
     def pytest_unconfigure(self) -> None:
+        if self._leftovers is not None:
+            self._leftovers.report(self._log)
         if self._session is not None:
             duration = round(time.perf_counter() - self._started, 6)
             self._log.write("finish", exitstatus=int(self._session.exitstatus), ran=self._ran, duration=duration)
@@ -186,6 +190,7 @@ class Worker:
         self._told = told
         self._log = Log(told["session"])
         self._deselected = 0
+        self._leftovers = Leftovers()
 
     @pytest.hookimpl(tryfirst=True)  # as the controller's
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -207,6 +212,7 @@ class Worker:
             output["testgrove_foreign"] = found
 
     def pytest_unconfigure(self) -> None:
+        self._leftovers.report(self._log)
         self._log.close()
 
 

@@ -1,0 +1,188 @@
+"""What attempts leave behind: looked at as soon as one has ended, slowly where nobody waits.
+
+On the slot's path: surviving processes and their ports (the supervisor has named them), the worktree's own ports, what
+pytest had open at its exit, the folder for temporary files. Off it, in a thread: files in the checkout, databases,
+containers. A checkout is not used again before it has been looked at.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from testgrove.core.events import AnyEvent, LeakFound
+from testgrove.core.leaks import LeakChecks, Thing, leaks
+from testgrove.core.ownership import Manifest
+from testgrove.errors import TestgroveError
+from testgrove.system.containers import containers, is_docker_here
+from testgrove.system.files import temporary_entries
+from testgrove.system.listeners import listeners, listening_among
+from testgrove.system.supervision import JobResult
+
+Look = Callable[[], Iterable[Thing]]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where an attempt runs. ports: the worktree's own. temporary: its TMPDIR. checkout: lists the files that are
+    there and that nobody expects, given what was there before; None where that is not looked at. manifest: what was
+    there before the first attempt, where that is known. databases: lists those that its tests have made."""
+
+    cell: str
+    attempt: int
+    tree: Path
+    temporary: Path
+    ports: Sequence[int] = ()
+    checkout: Callable[[Manifest], tuple[list[Thing], Manifest]] | None = None
+    manifest: Manifest | None = None
+    databases: Look | None = None
+
+
+@dataclass
+class Watched:
+    """An attempt that goes on. beside: what ran meanwhile."""
+
+    scene: Scene
+    ports: set[int]
+    beside: set[str] = field(default_factory=set)
+
+
+class LeakWatch:
+    """Watches the attempts of one run, from all slots. emit: told of each leak. checks: how much is looked at."""
+
+    def __init__(self, emit: Callable[[AnyEvent], None], checks: LeakChecks = "all") -> None:
+        self._emit, self._checks = emit, checks
+        self._guard = threading.Lock()
+        self._active: dict[tuple[str, int], Watched] = {}
+        self._manifests: dict[Path, Manifest] = {}
+        self._known: dict[Path, tuple[Thing, ...]] = {}  # databases, by worktree
+        self._looking = threading.Lock()
+        self._slow = ThreadPoolExecutor(1, thread_name_prefix="leaks")
+        self._pending: dict[Path, Future[None]] = {}
+        self._containers: dict[str, str] = {}
+        self._first = self._slow.submit(self._look_at_containers) if checks == "all" and is_docker_here() else None
+
+    @contextmanager
+    def watching(self, scene: Scene) -> Iterator[Watched]:
+        """An attempt goes on in the block. It starts once the last look at its checkout is over."""
+        self.settle(scene.tree)
+        if self._first is not None:
+            self._first.result()
+        if self._checks == "all":
+            self._look_first(scene)
+        ports = listening_among(scene.ports) if self._checks != "off" else set()
+        watched = Watched(scene, ports)
+        key = (scene.cell, scene.attempt)
+        with self._guard:
+            for other in self._active.values():
+                other.beside.add(scene.cell)
+                watched.beside.add(other.scene.cell)
+            self._active[key] = watched
+        try:
+            yield watched
+        finally:
+            with self._guard:
+                del self._active[key]
+
+    def report(self, watched: Watched, result: JobResult, at_exit: Sequence[Thing]) -> None:
+        """An attempt has ended: tell what it left. at_exit: what its processes had open."""
+        scene = watched.scene
+        if self._checks == "off":
+            return
+        self._tell(scene, leaks((), [*_of_processes(result), *self._new_ports(watched), *at_exit, *_temporary(scene)]))
+        if self._checks == "all":
+            self._pending[scene.tree] = self._slow.submit(self._look_slowly, watched)
+
+    def settle(self, tree: Path) -> None:
+        """Return when a checkout has been looked at, so that it may be changed."""
+        if pending := self._pending.pop(tree, None):
+            pending.result()
+
+    def close(self) -> None:
+        """Return when everything has been looked at."""
+        self._slow.shutdown(wait=True)
+        for pending in self._pending.values():
+            pending.result()
+
+    def _tell(self, scene: Scene, found: Iterable[Thing]) -> None:
+        for thing in found:
+            self._emit(
+                LeakFound(
+                    t=time.time(),
+                    cell=scene.cell,
+                    attempt=scene.attempt,
+                    kind=thing.kind,
+                    name=thing.name,
+                    detail=thing.detail,
+                )
+            )
+
+    def _new_ports(self, watched: Watched) -> Iterator[Thing]:
+        for port in listening_among(watched.scene.ports) - watched.ports:
+            yield Thing("port", str(port), ", ".join(map(str, listeners(port))))
+
+    def _look_slowly(self, watched: Watched) -> None:
+        scene = watched.scene
+        for look in (self._look_at_checkout, self._look_at_databases, self._look_at_new_containers):
+            try:
+                self._tell(scene, look(watched))
+            except (TestgroveError, OSError):
+                continue  # what cannot be looked at is no leak
+
+    def _look_first(self, scene: Scene) -> None:
+        """What is in a checkout before its first attempt."""
+        with self._looking:
+            if scene.checkout is not None and scene.tree not in self._manifests:
+                self._manifests[scene.tree] = scene.manifest or scene.checkout(Manifest())[1]
+
+    def _look_at_checkout(self, watched: Watched) -> Iterable[Thing]:
+        scene = watched.scene
+        if scene.checkout is None:
+            return ()
+        found, self._manifests[scene.tree] = scene.checkout(self._manifests[scene.tree])
+        with self._guard:
+            also = {other.scene.cell for other in self._active.values() if other.scene.tree == scene.tree}
+        detail = sorted(also - {scene.cell})
+        return [thing._replace(detail=_or_of(thing.detail, detail)) for thing in leaks((), found)]
+
+    def _look_at_databases(self, watched: Watched) -> Iterable[Thing]:
+        scene = watched.scene
+        if scene.databases is None:
+            return ()
+        now = tuple(scene.databases())
+        before, self._known[scene.tree] = self._known.get(scene.tree, ()), now
+        return leaks(before, now)
+
+    def _look_at_new_containers(self, watched: Watched) -> Iterable[Thing]:
+        if self._first is None:
+            return ()
+        before = self._containers
+        now = self._look_at_containers()
+        detail = _or_of("", sorted(watched.beside))
+        return [Thing("container", now[key], detail) for key in now if key not in before]
+
+    def _look_at_containers(self) -> dict[str, str]:
+        self._containers = containers()
+        return self._containers
+
+
+def _of_processes(result: JobResult) -> Iterator[Thing]:
+    """What outlived the command's own end; what was ended with it has left nothing."""
+    for survivor in result.survivors:
+        yield Thing("process", survivor)
+    for port, who in result.ports:
+        yield Thing("port", str(port), f"pid {who}")
+
+
+def _temporary(scene: Scene) -> Iterator[Thing]:
+    for name in temporary_entries(scene.temporary):
+        yield Thing("temporary", name)
+
+
+def _or_of(detail: str, others: Sequence[str]) -> str:
+    return "; ".join(filter(None, [detail, f"or left by {', '.join(others)}, beside it" if others else ""]))
