@@ -94,7 +94,7 @@ def test_outside_testgrove_each_names_the_variable_and_the_command(plain, fixtur
     assert "somebody" not in result.output
 
 
-@pytest.mark.parametrize("fixture", ["redis_url", "redis_socket", "sqlite_path", "database"])
+@pytest.mark.parametrize("fixture", ["redis_url", "redis_socket", "sqlite_path", "database", "migrations"])
 def test_outside_testgrove_what_a_broker_lends_needs_the_command(plain, fixture):
     plain.env = {"REDIS_URL": "redis://somebody", "TESTGROVE": str(plain.tree / "none")}
     result = plain.run(**uses(fixture))
@@ -104,7 +104,7 @@ def test_outside_testgrove_what_a_broker_lends_needs_the_command(plain, fixture)
     assert "somebody" not in result.output
 
 
-@pytest.mark.parametrize("fixture", ["worktree", "ports", "database_url", "redis_url"])
+@pytest.mark.parametrize("fixture", ["worktree", "ports", "database_url", "redis_url", "migrations"])
 def test_a_projects_own_fixture_wins(suite, fixture):
     conftest = f"import pytest\n@pytest.fixture\ndef {fixture}():\n    return 'mine'\n"
     assert suite.run(conftest=conftest, **uses(fixture, f"assert {fixture} == 'mine'")).status == 0

@@ -221,3 +221,67 @@ def test_a_client_in_perl(rooms, broker, path):
     assert hello["ok"]["protocol"] == 1
     assert (got["ok"]["name"], put, again["ok"]["isolation"]) == ("room1", {"ok": {}}, "reset")
     until(lambda: rooms.open == 0)
+
+
+@pytest.fixture
+def migrations(short_tmp):
+    """A broker whose databases are SQLite files that their client migrates."""
+    from testgrove.app.blank_databases import SqliteBlanks
+    from testgrove.core.sql_files import SqlFiles
+    from testgrove.services.migration_share import MigrationShare
+    from testgrove.services.migrator import Migrator
+
+    files = [
+        ("1_a.up.sql", b"CREATE TABLE a (n INT);"),
+        ("1_a.down.sql", b"DROP TABLE a;"),
+        ("2_b.up.sql", b"what"),
+    ]
+    migrator = Migrator(None, short_tmp, lambda _: {})  # SQL files need no process
+    blanks = SqliteBlanks(short_tmp)
+    path = short_tmp / "broker.sock"
+    broker = Broker(path, {"sqlite-migrations": lambda: MigrationShare(blanks, SqlFiles.of(files), migrator)})
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        yield client
+    broker.close()
+    assert list(short_tmp.glob("*.sqlite3")) == []
+
+
+def test_migrations_go_forward_and_back_as_their_client_says(migrations):
+    found = ask(migrations, {"do": "get", "engine": "sqlite-migrations"})["ok"]
+    assert (found["engine"], found["isolation"]) == ("sqlite", "empty")
+    about = {"name": found["name"]}
+    assert ask(migrations, about | {"do": "revisions"}) == {"ok": {"revisions": ["1_a", "2_b"], "conflicts": ""}}
+    assert ask(migrations, about | {"do": "schema"}) == {"ok": {"schema": {}}}
+    assert ask(migrations, about | {"do": "migrate", "way": "up", "revision": "1"}) == {"ok": {}}
+    assert ask(migrations, about | {"do": "schema"}) == {"ok": {"schema": {"table a": "", "column a.n": "INT"}}}
+    failed = ask(migrations, about | {"do": "migrate", "way": "up", "revision": "head"})["error"]
+    assert failed["code"] == "migration-failed"
+    assert "2_b.up.sql failed" in failed["message"]
+    back = about | {"do": "migrate", "way": "down", "revision": "base", "keep_data": False}
+    assert ask(migrations, back) == {"ok": {}}
+    assert ask(migrations, about | {"do": "schema"}) == {"ok": {"schema": {}}}
+    assert ask(migrations, about | {"do": "put"}) == {"ok": {}}
+    assert ask(migrations, about | {"do": "schema"})["error"]["code"] == "not-leased"
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        ({"way": "sideways", "revision": "1"}, "bad-request"),
+        ({"way": "up"}, "bad-request"),
+        ({"revision": "1"}, "bad-request"),
+        ({"way": "up", "revision": "1", "keep_data": "no"}, "bad-request"),
+        ({"way": "up", "revision": "7"}, "unknown-revision"),
+    ],
+)
+def test_what_a_migration_cannot_be_asked(migrations, request_, code):
+    name = ask(migrations, {"do": "get", "engine": "sqlite-migrations"})["ok"]["name"]
+    assert ask(migrations, {"do": "migrate", "name": name, **request_})["error"]["code"] == code
+
+
+def test_databases_that_are_migrated_already_are_not_migrated(connect):
+    client = connect()
+    name = ask(client, {"do": "get", "engine": "postgres"})["ok"]["name"]
+    for do in ("migrate", "schema", "revisions"):
+        assert ask(client, {"do": do, "name": name})["error"]["code"] == "bad-request"

@@ -6,7 +6,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -16,8 +16,8 @@ from testgrove.app.project import Project
 from testgrove.app.undo import undo
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, Secret
 from testgrove.core.server_url import parse_server_url
-from testgrove.core.settings import Service
-from testgrove.errors import PreconditionError
+from testgrove.core.settings import Service, Sqlite
+from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.services import postgres_sql as sql
 from testgrove.services import server_templates
 from testgrove.services.binaries import find_postgres
@@ -38,7 +38,7 @@ class Blanks(Protocol):
         """Take it away."""
 
     def close(self) -> None:
-        """Let go of the server."""
+        """Drop what is left, and let go of the server. A second call does nothing."""
 
 
 @contextmanager
@@ -56,11 +56,10 @@ def own_folder(project: Project, holder: Holder, name: str) -> Iterator[RunMeans
         undo(holder, holder.leases, LeaseKind.DATABASE, LeaseKind.DIRECTORY, LeaseKind.PORTS)
 
 
-def blanks_of(engine: str, means: RunMeans) -> Blanks:
+def blanks_of(means: RunMeans, service: Service | Sqlite) -> Blanks:
     """Empty databases where the settings have the engine. Raises PreconditionError (``not-ours``)."""
-    if engine == "sqlite":
+    if isinstance(service, Sqlite):
         return SqliteBlanks(means.folder)
-    service = means.project.settings.services.postgres or Service()
     if service.host == "embedded":
         return EmbeddedBlanks(means, service)
     if service.isolation == "none":
@@ -138,6 +137,7 @@ class GivenBlanks:
         url = parse_server_url("postgres", service.host)
         self._server = GivenPostgres(url, version=service.version, extensions=service.extensions)
         self._is_open = False
+        self._made: dict[str, DatabaseAccess] = {}
         self._guard = threading.Lock()
 
     def make(self) -> DatabaseAccess:
@@ -153,11 +153,15 @@ class GivenBlanks:
             owner=f"{self._means.leases.owner} on {socket.gethostname()}",
             leases=self._means.leases,
         )
+        with self._guard:
+            self._made[access.name] = access
         server_templates.add_extensions(access, self._service.extensions)
         return access
 
     def drop(self, access: DatabaseAccess) -> None:
         """See Blanks."""
+        with self._guard:
+            self._made.pop(access.name, None)
         key = f"{self._server.url.place} {access.name}"
         for lease in self._means.leases.all():
             if (lease.kind, lease.key) == (LeaseKind.DATABASE, key):
@@ -167,7 +171,11 @@ class GivenBlanks:
     def close(self) -> None:
         """See Blanks."""
         if self._is_open:
+            for access in list(self._made.values()):
+                with suppress(TestgroveError):  # the lease stays, and is undone later
+                    self.drop(access)
             self._server.close()
+        self._is_open = False
 
 
 class SqliteBlanks:

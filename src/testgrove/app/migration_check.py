@@ -59,19 +59,16 @@ def check_migrations(
     ):
         found = []
         for name, service in services.items():
-            tool = tool_of(name, service, place.tree)
-            blanks = blanks_of(name, means)
+            tool = find_tool(
+                service.migrate, read_inputs(place.tree, service.inputs), table=f"[tool.testgrove.services.{name}]"
+            )
+            blanks = blanks_of(means, service)
             try:
                 migrator = Migrator(means.launcher, place.tree, place.environ)
                 found.append(_Check(tool, blanks, migrator, name, frozenset(accepted), say).run())
             finally:
                 blanks.close()
         return found
-
-
-def tool_of(engine: str, service: Service | Sqlite, tree: Path) -> Tool:
-    """What knows a project's migrations. Raises UsageError (``no-migration-tool`` …)."""
-    return find_tool(service.migrate, read_inputs(tree, service.inputs), table=f"[tool.testgrove.services.{engine}]")
 
 
 def _services(project: Project, engine: str | None) -> dict[str, Service | Sqlite]:

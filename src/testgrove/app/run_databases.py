@@ -11,7 +11,7 @@ from testgrove.app.cell_databases import CellDatabases, Make
 from testgrove.app.creation import Creation
 from testgrove.app.engine_databases import EngineDatabases, Made, RunMeans
 from testgrove.app.holder import Holder
-from testgrove.app.lenders import LendingBroker
+from testgrove.app.lenders import Lender, LendingBroker
 from testgrove.app.project import Project
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.plan import Cell
@@ -38,6 +38,7 @@ class RunDatabases:
         self._of_cells: dict[str, dict[str, tuple[Holding, str]]] = {}  # by engine
         self._number = 0
         self._brokers: dict[str, LendingBroker | None] = {}
+        self._creations: dict[str, Creation] = {}
 
     def find(self, cells: Sequence[Cell]) -> None:
         """Look whether what the cells ask for can be had, before anything is made.
@@ -93,6 +94,7 @@ class RunDatabases:
             for engine in cell.settings.services
         }
         lenders = {engine: lender for engine, lender in found.items() if lender is not None}
+        lenders |= self._of_migrations(cell)
         if not lenders:
             return None
         with self._guard:
@@ -110,6 +112,19 @@ class RunDatabases:
 
         server, name = held
         return server.further_databases(name) if isinstance(server, PostgresServer) else []
+
+    def _of_migrations(self, cell: Cell) -> dict[str, Lender]:
+        services, creation = self._services.at(cell.versions), self._creations.get(cell.key)
+        shared = services.postgres is not None and services.postgres.isolation == "none"
+        engines = tuple(each for each in cell.settings.services if each != "postgres" or not shared)
+        if creation is None or not {"postgres", "sqlite"} & set(engines):
+            return {}
+        from testgrove.app.migration_lender import migration_lenders  # noqa: PLC0415 - only where one can be asked for
+
+        def environ(access: DatabaseAccess) -> dict[str, str]:
+            return creation.environ_with({access.engine: access})
+
+        return dict(migration_lenders(self._means, services, creation.tree, environ, only=engines))
 
     def release(self, cell: Cell) -> None:
         """Take a cell's databases away."""
@@ -130,6 +145,7 @@ class RunDatabases:
             engine.close()
 
     def _begin(self, cell: Cell, creation: Creation, making: CellDatabases) -> dict[str, Make]:
+        self._creations[cell.key] = creation
         makers = {engine: self._of(engine, cell).maker(creation, making) for engine in cell.settings.services}
         return {engine: partial(self._make, cell, engine, maker) for engine, maker in makers.items()}
 

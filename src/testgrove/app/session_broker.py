@@ -16,6 +16,7 @@ from pathlib import Path
 from testgrove.app.engine_databases import RunMeans
 from testgrove.app.holder import Holder
 from testgrove.app.lenders import Lender, LendingBroker, RedisInstances, SqliteCopies
+from testgrove.app.migration_lender import migration_lenders
 from testgrove.app.pools import LazyPool
 from testgrove.app.project import Project
 from testgrove.app.undo import undo
@@ -87,7 +88,7 @@ def serve_session(
         broker.close()
         if postgres:
             postgres.stop()
-        undo(holder, holder.leases, LeaseKind.DIRECTORY, LeaseKind.PORTS)
+        undo(holder, holder.leases, LeaseKind.DATABASE, LeaseKind.DIRECTORY, LeaseKind.PORTS)
         os.close(ended)
 
 
@@ -113,7 +114,7 @@ def _lenders(means: RunMeans, migration: Migration, postgres: SessionPostgres | 
         lenders["redis"] = RedisInstances(means, services.redis)
     if services.sqlite:
         lenders["sqlite"] = SqliteCopies(session_sqlite(means, services.sqlite, migration), means.folder / "sqlite")
-    return lenders
+    return lenders | migration_lenders(means, services, migration.tree, migration.environ)
 
 
 class Elsewhere:
@@ -138,7 +139,7 @@ class Migration:
     """A service's migration in this checkout, as tests in it would run it. tree: the checkout."""
 
     def __init__(self, means: RunMeans, tree: Path, tests: Tests) -> None:
-        self._means, self._tree, self._tests = means, tree, tests
+        self._means, self.tree, self._tests = means, tree, tests
 
     def fingerprint(
         self,
@@ -160,21 +161,21 @@ class Migration:
             migrate=service.migrate,
             # Without knowing what is installed, a template of another session may be stale.
             tool=(self._tests.installed or secrets.token_hex()) if service.migrate else "",
-            inputs=read_inputs(self._tree, service.inputs) if service.migrate else (),
+            inputs=read_inputs(self.tree, service.inputs) if service.migrate else (),
         )
 
     def run(self, command: str, access: DatabaseAccess) -> None:
         """Bring an empty database up to date."""
         if command:
-            environ = self._environ({access.engine: access})
-            run_migration(command, launcher=self._means.launcher, cwd=self._tree, env=environ)
+            run_migration(command, launcher=self._means.launcher, cwd=self.tree, env=self.environ(access))
 
-    def _environ(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
-        """As tests in this checkout see it: their environment is active, the worktree's variables are set."""
+    def environ(self, access: DatabaseAccess) -> dict[str, str]:
+        """As tests in this checkout see it: their environment is active, the worktree's variables are set, but for a
+        database's, which are those of one."""
         project = self._means.project
-        env_file = self._tree / project.settings.env_file
+        env_file = self.tree / project.settings.env_file
         own = parse(env_file.read_text(encoding="utf-8")) if env_file.is_file() else {}
-        values = variables(_ANY, ports={}, databases=databases, settings=project.settings)
+        values = variables(_ANY, ports={}, databases={access.engine: access}, settings=project.settings)
         ours = {name: value for name, value in values.items() if name not in FIXED_VARIABLES}
         return _activated(scrubbed(), self._tests.prefix) | own | ours
 

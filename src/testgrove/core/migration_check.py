@@ -85,9 +85,14 @@ class Drift:
 def way_back_failed(migration: str, output: str, accepted: bool) -> Problem:
     """Why a migration could not be taken back: because it says so, or by a mistake."""
     last = last_line(output)
-    if any(word in output for word in _MEANT):
+    if is_meant(output):
         return Problem("irreversible", migration, f"it cannot be taken back: {last}", output=output, accepted=accepted)
     return Problem("back-failed", migration, f"going back failed: {last}", output=output, accepted=accepted)
+
+
+def is_meant(output: str) -> bool:
+    """Whether a way back that failed was never meant to be one."""
+    return any(word in output for word in _MEANT)
 
 
 def last_line(output: str) -> str:

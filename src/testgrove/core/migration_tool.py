@@ -19,10 +19,11 @@ class Command:
 
 @dataclass(frozen=True)
 class Script:
-    """Something to do: SQL, as it stands in a file of the project's."""
+    """Something to do: SQL, as it stands in a file of the project's. leads_to: the revision a database is at then."""
 
     file: str
     sql: str
+    leads_to: str
 
 
 Work = Command | Script

@@ -30,12 +30,18 @@ class SqlFiles:
                 f"there are SQL migrations in several folders: {', '.join(folders)}",
                 hint=f'say which: inputs = ["{folders[0]}/*.sql"]',
             )
-        texts = {file: Script(file, data.decode(errors="surrogateescape")) for file, data in files}
+        texts = {file: data.decode(errors="surrogateescape") for file, data in files}
         ups = sorted(file.removesuffix(".up.sql") for file in texts if file.endswith(".up.sql"))
         lonely = sorted(file for file in texts if file.endswith(".down.sql") and file[:-9] not in ups)
         if lonely:
             raise UsageError("sql-pairs", f"{lonely[0]} has no {PurePosixPath(lonely[0][:-9]).name}.up.sql beside it")
-        return cls(tuple((PurePosixPath(u).name, texts[f"{u}.up.sql"], texts.get(f"{u}.down.sql")) for u in ups))
+        names = ["base", *(PurePosixPath(up).name for up in ups)]
+        pairs = []
+        for before, name, path in zip(names, names[1:], ups, strict=False):
+            up, down = f"{path}.up.sql", f"{path}.down.sql"
+            back = Script(down, texts[down], before) if down in texts else None
+            pairs.append((name, Script(up, texts[up], name), back))
+        return cls(tuple(pairs))
 
     def read(self, output: str) -> Listing:  # noqa: ARG002 - there is nothing to ask
         """See Tool. Two files with one number are two heads."""

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 PROTOCOL = 1
 # Of each engine, the first by default.
-ISOLATIONS = {"postgres": ("clone", "reset", "transaction"), "redis": ("reset",), "sqlite": ("clone",)}
+ISOLATIONS = {
+    "postgres": ("clone", "reset", "transaction"), "redis": ("reset",), "sqlite": ("clone",),
+    "postgres-migrations": ("empty",), "sqlite-migrations": ("empty",),
+}  # fmt: skip
+_REQUESTS = ("hello", "get", "put", "keep", "empty", "migrate", "schema", "revisions")
 _LINE = 65536  # bytes of a request
 
 
@@ -50,6 +54,20 @@ class Emptying(Protocol):
 
     def empty(self, name: str) -> None:
         """Make it as new, at the same address."""
+
+
+@runtime_checkable
+class Migrating(Protocol):
+    """A share whose databases are empty at first, and migrated when their client says so."""
+
+    def migrate(self, name: str, way: str, revision: str, *, keep_data: bool) -> None:
+        """Take it ``up`` or ``down`` to a revision; its rows go first unless they are to be kept."""
+
+    def schema(self, name: str) -> dict[str, str]:
+        """What there is in it, and how it is defined."""
+
+    def revisions(self, name: str) -> dict[str, Any]:
+        """All migrations in order, and what is said of several newest ones."""
 
 
 class Broker:
@@ -167,10 +185,10 @@ class Client:
             case "empty":
                 name = str(request.get("name", ""))
                 self._empty(self._share_of(name), name)
+            case "migrate" | "schema" | "revisions" as what:
+                return self._work_on_migrations(what, str(request.get("name", "")), request)
             case other:
-                raise UsageError(
-                    "bad-request", f"there is no request {other!r}; there are hello, get, put, keep, empty"
-                )
+                raise UsageError("bad-request", f"there is no request {other!r}; there are {', '.join(_REQUESTS)}")
         return {}
 
     def _engine(self, request: dict[str, Any]) -> str:
@@ -178,9 +196,23 @@ class Client:
         if not isinstance(found, str) or found not in self._engines:
             there = ", ".join(self._engines) or "none"
             known = isinstance(found, str) and found in ISOLATIONS
-            hint = self._hint.format(found) if known else ""
+            hint = self._hint.format(str(found).removesuffix("-migrations")) if known else ""
             raise UsageError("unknown-engine", f"there is no engine {found!r} here; there are: {there}", hint=hint)
         return found
+
+    def _work_on_migrations(self, what: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
+        share = self._share_of(name)
+        if not isinstance(share, Migrating):
+            raise UsageError("bad-request", f"{name} is migrated already; 'get' one of an engine with '-migrations'")
+        if what == "schema":
+            return {"schema": share.schema(name)}
+        if what == "revisions":
+            return share.revisions(name)
+        way, revision, keep = request.get("way"), request.get("revision"), request.get("keep_data", True)
+        if not isinstance(way, str) or not isinstance(revision, str) or not isinstance(keep, bool):
+            raise UsageError("bad-request", "'migrate' needs way (up or down), revision, and may have keep_data")
+        share.migrate(name, way, revision, keep_data=keep)
+        return {}
 
     @staticmethod
     def _empty(share: Share, name: str) -> None:

@@ -11,16 +11,21 @@ import pytest
 
 from pytest_testgrove.databases import Database, _testgrove_lessor, database, declare, register, worker_database
 from pytest_testgrove.fixtures import ProcessUrls, Worktree, database_url, ports, process_urls, worktree
+from pytest_testgrove.migrations import MigrationError, Migrations, Schema, explain_difference, migrations
 from pytest_testgrove.services import _testgrove_redis, empty_before, redis_socket, redis_url, sqlite_path
 
 __all__ = [
     "Database",
+    "MigrationError",
+    "Migrations",
     "ProcessUrls",
+    "Schema",
     "Worktree",
     "_testgrove_lessor",
     "_testgrove_redis",
     "database",
     "database_url",
+    "migrations",
     "ports",
     "process_urls",
     "redis_socket",
@@ -41,6 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register our marker."""
     register(config)
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> "list[str] | None":
+    """Show in which way two schemas differ."""
+    return explain_difference(op, left, right)
 
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture of the test

@@ -31,7 +31,11 @@ _DROPPED = ("PYTHONPATH", "PYTHONHOME", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_F
 
 
 class BrokerError(Exception):
-    """There is no database to be had; the text says why and what to do."""
+    """There is no database to be had; the text says why and what to do. code: the broker's word for it, if it said."""
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class BrokerLostError(BrokerError):
@@ -58,7 +62,7 @@ class Client:
             raise BrokerLostError(f"the broker at {path} does not answer: {error}") from error
         return cls(connection)
 
-    def ask(self, do: str, **values: str) -> Dict[str, Any]:
+    def ask(self, do: str, **values: Any) -> Dict[str, Any]:
         """The answer to a request. Raises BrokerLostError, BrokerError."""
         with self._lock:
             try:
@@ -67,7 +71,7 @@ class Client:
             except (OSError, ValueError) as error:
                 raise BrokerLostError(f"the broker of the databases does not answer: {error}") from error
         if "error" in answer:
-            raise BrokerError(_said(answer["error"]))
+            raise BrokerError(_said(answer["error"]), str(answer["error"].get("code", "")))
         if "ok" not in answer:
             raise BrokerLostError("the broker of the databases has ended")
         found: Dict[str, Any] = answer["ok"]

@@ -84,13 +84,17 @@ class Lessor:
             with suppress(BrokerLostError):  # then it is gone, too
                 self._client.ask("put", name=name)
 
-    def empty(self, name: str) -> None:
-        """Make what was leased under that name as new. Raises BrokerError."""
+    def ask(self, do: str, **values: Any) -> "dict[str, Any]":
+        """What the broker answers to a request about something that was leased. Raises BrokerError."""
         from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - as above
 
         if self._client is None:
             raise BrokerLostError("the broker has ended")
-        self._client.ask("empty", name=name)
+        return self._client.ask(do, **values)
+
+    def empty(self, name: str) -> None:
+        """Make what was leased under that name as new. Raises BrokerError."""
+        self.ask("empty", name=name)
 
     def engines(self) -> "list[str]":
         """Those of which the broker has something. Raises BrokerError."""
