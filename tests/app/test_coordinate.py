@@ -413,3 +413,26 @@ def test_databases_and_variables_of_a_scenario(grove, require_redis):
         scenario("b", command='test -z "$REDIS_URL"', resources=["gpu"]),
     )
     coordinate(home)
+
+
+def test_history_and_merged_reports_of_runs(home):
+    write(home, scenario("remembered", command="true"))
+    coordinate(home, "--quiet")
+    write(home, scenario("remembered", command="false"))
+    coordinate(home, "--quiet", status=1)
+    entry = home.json("history", "remembered")["entries"][0]
+    assert (entry["runs"], entry["pass_rate"], entry["statuses"]) == (2, 50.0, ["passed", "failed"])
+    assert "remembered" in home.run("history", "--last", "2").stdout
+    two = [folder.name for folder in home.runs()[-2:]]
+    merged = home.json("report", "merge", *two)
+    assert merged["merged"] == two
+    assert {cell["key"]: cell["status"] for cell in merged["cells"]} == {
+        f"remembered ({two[0]})": "passed",
+        f"remembered ({two[1]})": "failed",
+    }
+    folder = Path(merged["folder"])
+    assert (folder / merged["cells"][0]["attempts"][0]["log"]).exists()
+    assert {path.name for path in folder.iterdir()} >= {"report.json", "junit.xml", "report.html", "events.jsonl"}
+    again = home.run("report", "merge", str(home.runs()[-1]), "--output", str(home.base / "merged"))
+    assert "1 scenario: 1 failed" in again.stdout
+    assert home.json("history", "remembered")["entries"][0]["runs"] == 2

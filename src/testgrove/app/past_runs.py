@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from testgrove.app.project import Project
-from testgrove.app.run_reports import LOG
+from testgrove.app.run_reports import LOG, Render
+from testgrove.core.events import RunStarted, decode_log, encode
+from testgrove.core.merging import merge
+from testgrove.core.result import RunResult, fold
 from testgrove.errors import PreconditionError
+from testgrove.system.files import atomic_write, explained
 
 
 def run_folder(project: Project, name: str) -> Path:
@@ -28,6 +36,40 @@ def run_ids(project: Project) -> list[str]:
     """The ids of the runs whose logs are there, oldest first."""
     logs = project.artifacts.glob(f"*/{LOG}")
     return sorted(log.parent.name for log in logs if not log.parent.is_symlink())
+
+
+def past_results(project: Project, last: int) -> list[RunResult]:
+    """The results of the newest runs, oldest first; those that go on and what cannot be read are left out."""
+    folders = [project.artifacts / name for name in run_ids(project)[-last:]]
+    results = []
+    for folder in folders:
+        events = decode_log((folder / LOG).read_bytes())
+        if events and isinstance(events[0], RunStarted) and not goes_on(project, folder):
+            results.append(fold(events))
+    return results
+
+
+def merge_runs(project: Project, names: Sequence[str], output: Path | None, render: Render) -> tuple[Path, RunResult]:
+    """Make one run of several: ids, beginnings of ids, or folders with a log. Where its reports are, and its result.
+
+    Raises PreconditionError (``no-such-run``, ``empty-log``).
+    """
+    given = [Path(name) if (Path(name) / LOG).is_file() else run_folder(project, name) for name in names]
+    folders = list(dict.fromkeys(folder.absolute() for folder in given))
+    run = time.strftime("merged-%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+    target = output or project.artifacts / "merged" / run  # one level down: it is no run of its own
+    logs = {os.path.relpath(folder, target): decode_log((folder / LOG).read_bytes()) for folder in folders}
+    try:
+        events = merge(logs, run)
+    except ValueError as error:
+        raise PreconditionError("empty-log", str(error), hint="leave it out") from error
+    with explained("write the merged reports", target):
+        target.mkdir(parents=True, exist_ok=True)
+    atomic_write(target / LOG, b"".join(encode(event) + b"\n" for event in events))
+    result = fold(events)
+    for name, text in render(result).items():
+        atomic_write(target / name, text.encode("utf-8", "replace"))
+    return target, result
 
 
 def goes_on(project: Project, folder: Path) -> bool:

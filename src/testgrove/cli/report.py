@@ -1,4 +1,4 @@
-"""report: show, open."""
+"""report: show, merge, open."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ from testgrove.errors import PreconditionError
 
 
 @click.group("report", cls=NearMatches)
-@example("testgrove report show", "testgrove report show --slowest 10", "testgrove report open")
+@example(
+    "testgrove report show --slowest 10", "testgrove report merge 20261120-0946 20261120-1102", "testgrove report open"
+)
 def report_command() -> None:
-    """A run's report, shown again or opened. RUN is a run's id, or its beginning; by default the newest."""
+    """A run's report, shown again, merged with others or opened.
+
+    RUN is a run's id, or its beginning; by default the newest.
+    """
 
 
 @report_command.command("show")
@@ -44,6 +49,31 @@ def show_command(*, run: str, number: int | None, directory: Path, as_json: bool
     echo(summary(result, folder=str(folder), color=sys.stdout.isatty()), newline=False)
     if number:
         echo(as_lines(tests) or "no tests\n", newline=False)
+
+
+@report_command.command("merge")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_runs)
+@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Default: test-artifacts/merged/<id>.")
+@common
+@example("testgrove report merge 20261120-0946 20261120-1102", "testgrove report merge shard-1 shard-2 --output merged")
+def merge_command(*, runs: tuple[str, ...], output: Path | None, directory: Path, as_json: bool, quiet: bool) -> None:
+    """Make one report of several runs: JSON, JUnit, HTML, and a log. The exit status is 0, however they ended.
+
+    A RUN is a run's id, or its beginning, or a folder with an events.jsonl, brought from another machine for instance.
+    A key that several have gets the run's id behind it.
+    """
+    from testgrove.app.past_runs import merge_runs
+    from testgrove.reports import report_json
+    from testgrove.reports.summary import summary
+
+    project = project_in(directory)
+    current(project)
+    folder, result = merge_runs(project, runs, output and output.absolute(), project.render)
+    if as_json:
+        print_json(folder=str(folder), **report_json.report(result))
+    else:
+        say(result.header, quiet=quiet)
+        echo(summary(result, folder=str(folder), color=sys.stdout.isatty()), newline=False)
 
 
 @report_command.command("open")

@@ -73,8 +73,8 @@ class CellInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 class RunStarted(Event, frozen=True, kw_only=True):
     """seed: of the tests' random order. again: the command that repeats the run. source: the scenario file. base: the
-    folder of the scenarios' worktrees. resumed: the run that this one goes on with. fail_on_leak: a leak makes the exit
-    status 6."""
+    folder of the scenarios' worktrees. resumed: the run that this one goes on with. merged: the runs it is made of.
+    fail_on_leak: a leak makes the exit status 6."""
 
     version: int = VERSION
     run: str
@@ -89,6 +89,7 @@ class RunStarted(Event, frozen=True, kw_only=True):
     base: str = ""
     resumed: str = ""
     fail_on_leak: bool = False
+    merged: tuple[str, ...] = ()
 
 
 class CellPhase(Event, frozen=True, kw_only=True):

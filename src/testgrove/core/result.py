@@ -147,6 +147,7 @@ class RunResult(msgspec.Struct, kw_only=True):
     source: str = ""
     base: str = ""
     resumed: str = ""
+    merged: tuple[str, ...] = ()
     worktrees: list[WorktreeNote] = msgspec.field(default_factory=list)
     fail_on_leak: bool = False
     coverage: float | None = None
@@ -207,6 +208,7 @@ class Fold:
         result.testgrove, result.jobs, result.started = event.testgrove, event.jobs, event.t
         result.seed, result.again, result.fail_on_leak = event.seed, event.again, event.fail_on_leak
         result.source, result.base, result.resumed = event.source, event.base, event.resumed
+        result.merged = event.merged
         result.cells = {info.key: CellResult(info=info) for info in event.cells}
 
     def _apply_to_cell(self, cell: CellResult, event: AnyEvent) -> None:

@@ -101,7 +101,8 @@ def _own_case(cell: CellResult, took: float) -> Iterator[Element]:
     status, last = cell.status, cell.last
     tests = last.tests if last else []
     verdict = {"passed": "", "flaky": "", "skipped": "skipped", "failed": "failure"}.get(status or "", "error")
-    if tests and verdict in ("", "skipped"):
+    untold = [attempt for attempt in cell.attempts[:-1] if attempt.status in BAD and not failures(attempt)]
+    if tests and verdict in ("", "skipped") and not untold:
         return
     if verdict == "failure" and failures(last):
         return
@@ -118,6 +119,11 @@ def _own_case(cell: CellResult, took: float) -> Iterator[Element]:
         about = {"message": one_line(reason, 500), "type": status or "unfinished"}
         parts = [reason, cell.hint and f"hint: {cell.hint}", last.tail if last else ""]
         SubElement(case, verdict, about).text = clean("\n\n".join(filter(None, parts)))
+    for attempt in untold:  # a command's failure, or a timeout, that no test tells of
+        tag = ("flaky" if not verdict else "rerun") + ("Failure" if attempt.status == "failed" else "Error")
+        about = {"message": one_line(attempt.reason, 500), "type": f"attempt {attempt.number}"}
+        note = SubElement(case, tag, about)
+        SubElement(note, "stackTrace").text = clean(attempt.tail or attempt.reason)
     yield case
 
 

@@ -46,6 +46,7 @@ def report(result: RunResult) -> dict[str, Any]:
         "source": result.source,
         "base": result.base,
         "resumed": result.resumed,
+        "merged": list(result.merged),
         "testgrove": result.testgrove,
         "started": utc(result.started) or None,
         "ended": utc(result.ended) or None,
