@@ -145,7 +145,7 @@ class Attempt:
                 self._process_finished(process)
 
     def _phase(self, phase: Phase, reason: str = "") -> None:
-        self.run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase=phase, reason=reason))
+        self.run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase=phase, reason=reason, slot=self.lane))
 
     def _process_started(self, process: AppProcess) -> None:
         self.run.emit(

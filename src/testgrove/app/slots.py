@@ -46,7 +46,7 @@ class Slot:
     def _phase(self, phase: Phase, reason: str = "") -> None:
         if self.run.cancel.is_set():
             raise PreconditionError("cancelled", "the run was interrupted")
-        self.run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase=phase, reason=reason))
+        self.run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase=phase, reason=reason, slot=self.lane))
 
     def _cell(self) -> tuple[Status, str]:
         run = self.run

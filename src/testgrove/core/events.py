@@ -93,11 +93,13 @@ class RunStarted(Event, frozen=True, kw_only=True):
 
 
 class CellPhase(Event, frozen=True, kw_only=True):
-    """A cell enters a phase. reason: what it waits for, shown to the user while it does."""
+    """A cell enters a phase. reason: what it waits for, shown to the user while it does. slot: the one that it is in,
+    from 1; 0 while it has none."""
 
     cell: str
     phase: Phase
     reason: str = ""
+    slot: int = 0
 
 
 class AttemptStarted(Event, frozen=True, kw_only=True):

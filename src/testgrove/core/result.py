@@ -110,6 +110,7 @@ class PhaseSpan(msgspec.Struct, kw_only=True):
     start: float
     end: float | None = None
     reason: str = ""
+    slot: int = 0
 
 
 class CellResult(msgspec.Struct, kw_only=True):
@@ -215,7 +216,7 @@ class Fold:
         match event:
             case CellPhase():
                 self._close_phase(cell, event.t)
-                cell.phases.append(PhaseSpan(phase=event.phase, start=event.t, reason=event.reason))
+                cell.phases.append(PhaseSpan(phase=event.phase, start=event.t, reason=event.reason, slot=event.slot))
             case AttemptStarted():
                 cell.attempts.append(
                     AttemptResult(

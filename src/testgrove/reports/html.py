@@ -25,6 +25,7 @@ from testgrove.reports.figures import (
     python_of,
     run_status,
 )
+from testgrove.reports.graph import graph, lanes
 from testgrove.reports.matrix import matrix
 from testgrove.reports.timeline import Timeline, timeline
 
@@ -119,6 +120,8 @@ def _content(result: RunResult) -> dict[str, Any]:
         "started": wording.utc(result.started)[:19].replace("T", " "),
         "timeline": _timeline(result),
         "matrix": matrix(result),
+        "graph": graph(result),
+        "lanes": lanes(result) if result.source else [],
         "leaks": [(cell.info.key, leak) for cell in result.cells.values() for leak in cell.leaks],
         "problems": [row for row in rows if row.word in ("failed", "error") or row.failing],
         "failed_in": Counter(nodeid for row in rows for nodeid in {test.nodeid for test in row.failing}),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from testgrove.reports.figures import BAD, Tally, all_skipped, cell_duration
 from testgrove.reports.plain import PlainView, QuietView, run_line
+from testgrove.reports.remaining import seconds_left
 from testgrove.reports.streamed import Read, StreamedView
 from testgrove.reports.summary import STYLES, summary
 from testgrove.reports.wording import counted, flat, number, seconds
@@ -127,10 +128,12 @@ def _console(stream: TextIO) -> Console:
 
 def picture(result: RunResult, now: float, tally: Tally, *, width: int, room: int) -> Group:
     """What the terminal shows: header, at most room lines of cells, footer; nothing wider than width."""
-    from rich.console import Group  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     cells = list(result.cells.values())
+    if result.source and any(cell.status is None for cell in cells):
+        lines = _slots(result, now, tally, width=width, room=room)
+        return _fitted([Text(run_line(result), style="bold"), *lines, _footer(result, now, tally)], width)
     shown, hidden = _choose(cells, room)
     key_width = min(max((len(cell.info.key) for cell in shown), default=0), max(16, width - 50))
     lines = [Text(run_line(result), style="bold")]
@@ -138,11 +141,38 @@ def picture(result: RunResult, now: float, tally: Tally, *, width: int, room: in
     if hidden:
         counts = counted(Counter(_word(cell) for cell in hidden))
         lines.append(Text(f"… and {number(len(hidden), 'cell')} more: {counts}", style="dim"))
-    lines.append(_footer(result, now, tally))
+    return _fitted([*lines, _footer(result, now, tally)], width)
+
+
+def _fitted(lines: list[Text], width: int) -> Group:
+    from rich.console import Group  # noqa: PLC0415
+
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
         line.truncate(width, overflow="ellipsis")
     return Group(*lines)
+
+
+def _slots(result: RunResult, now: float, tally: Tally, *, width: int, room: int) -> list[Text]:
+    """A run of scenarios: a line for each slot, then what failed, then who waits for what, as far as there is room."""
+    from rich.text import Text  # noqa: PLC0415
+
+    open_cells = [cell for cell in result.cells.values() if cell.status is None]
+    inside = {cell.phase.slot: cell for cell in open_cells if cell.phase and cell.phase.slot}
+    failed = [cell for cell in result.cells.values() if _group(cell) == "failed"]
+    failed.sort(key=lambda cell: -(cell.finished or 0.0))
+    waiting = [cell for cell in open_cells if cell.phase is None or not cell.phase.slot]
+    key_width = min(max(len(cell.info.key) for cell in result.cells.values()), max(16, width - 55))
+    lines = []
+    for slot in range(1, result.jobs + 1):
+        line = _line(_row(inside[slot], now, tally), key_width) if slot in inside else Text("· idle", style="dim")
+        lines.append(Text.assemble((f"{slot:>2} ", "dim"), line))
+    rest = [_line(_row(cell, now, tally), key_width) for cell in [*failed, *waiting]]
+    left = max(1, room - len(lines))
+    if len(rest) > left:
+        hidden = Counter(_word(cell) for cell in [*failed, *waiting][left - 1 :])
+        rest = [*rest[: left - 1], Text(f"… and {counted(hidden)}", style="dim")]
+    return [*lines, *rest]
 
 
 @dataclass(frozen=True)
@@ -219,6 +249,8 @@ def _footer(result: RunResult, now: float, tally: Tally) -> Text:
         "waiting": cells["waiting"],
     }
     parts = [counted(words), counted(tests), seconds(max(0.0, now - result.started))]
+    if (left := seconds_left(result, now)) is not None:
+        parts.append(f"about {seconds(left)} left")
     if result.interrupted:
         parts.insert(0, f"interrupted: {flat(result.interrupted)}")
     return Text(" · ".join(filter(None, parts)), style="yellow" if result.interrupted else "dim")
