@@ -16,7 +16,7 @@ import msgspec
 import psycopg
 
 from pytest_testgrove import broker
-from testgrove.app import session_broker
+from testgrove.app import session_databases, session_migration
 from testgrove.app.blank_databases import own_folder
 from testgrove.app.project import open_project
 from testgrove.core import fingerprint
@@ -59,9 +59,9 @@ def session(repo: Path, tool: Path, version: str) -> dict[str, str] | None:
     declared = project.settings.services.postgres
     assert declared
     service = msgspec.structs.replace(declared, wanted=version)
-    tests = session_broker.Tests(tool, installed(tool))  # looked at anew: a session reads it when it begins
+    tests = session_migration.Tests(tool, installed(tool))  # looked at anew: a session reads it when it begins
     with project.holding("two sessions") as holder, own_folder(project, holder, "two") as means:
-        server = session_broker.SessionPostgres(means, service, session_broker.Migration(means, repo, tests))
+        server = session_databases.SessionPostgres(means, service, session_migration.Migration(means, repo, tests))
         try:
             access = server.server.create_database("testdb_x", owner="a test")
             with psycopg.connect(access.url()) as database:
@@ -89,7 +89,7 @@ def leave_out(part: str) -> None:
             parts[part] = () if part == "inputs" else ""
         return whole(**parts)
 
-    session_broker.template_fingerprint = blind
+    session_migration.template_fingerprint = blind
 
 
 def change(what: str, repo: Path, tool: Path) -> None:
@@ -99,7 +99,7 @@ def change(what: str, repo: Path, tool: Path) -> None:
     elif what == "tool":
         install(tool, "new")
     elif what == "locale":
-        for module in (session_broker, templates, postgres):
+        for module in (session_databases, templates, postgres):
             module.LOCALE = "C"  # type: ignore[attr-defined]
 
 

@@ -131,10 +131,10 @@ class EmbeddedPostgres:
 
     def lender(self, held: Holding | None, owner: str) -> Lender | None:
         """See engine_databases.EngineDatabases."""
-        from testgrove.app.pools import LazyPool  # noqa: PLC0415 - only where a suite runs
+        from testgrove.app.pools import own_pool  # noqa: PLC0415 - only where a suite runs
 
         assert isinstance(held, PostgresServer)
-        return LazyPool(lambda: held, self._means.folder, owner)
+        return own_pool(lambda: held, self._means.folder, owner)
 
     def close(self) -> None:
         """Stop the servers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,18 +16,19 @@ from testgrove.system.files import free_bytes
 from testgrove.system.machine import available_memory
 
 if TYPE_CHECKING:
-    from testgrove.services.pool import Pool
+    from testgrove.core.leases import Leases
+    from testgrove.services.pool import ClonePool, Pool
+    from testgrove.services.server_postgres import GivenPostgres
 
 _LEAST, _MOST = 6, 200  # databases of a pool
 
 
 class LazyPool:
-    """Opens shares of a pool, which is made at the first. find: the server, which may have to be started; folder: in
-    which its data lies. Safe to use from several threads."""
+    """See lenders.Lender. Opens shares of a pool, which is made at the first. make: makes it, and what it needs."""
 
-    def __init__(self, find: Callable[[], PostgresServer], folder: Path, owner: str) -> None:
-        self._find, self._folder, self._owner = find, folder, owner
-        self._pool: Pool | None = None
+    def __init__(self, make: Callable[[], ClonePool]) -> None:
+        self._make = make
+        self._pool: ClonePool | None = None
         self._failure: TestgroveError | None = None
         self._guard = threading.Lock()
 
@@ -42,17 +44,37 @@ class LazyPool:
                 raise
         return self._pool.open()
 
-    def _make(self) -> Pool:
-        from testgrove.services.pool import Pool  # noqa: PLC0415 - most suites never ask for one
-
-        server = self._find()
-        server.settle()
-        return Pool(server, owner=self._owner, limit=_limit(server, self._folder))
-
     def close(self) -> None:
         """Make and drop no more. Every share is closed already."""
         if self._pool is not None:
-            self._pool.close()
+            with suppress(TestgroveError):  # its lease stays, and the next command tries again
+                self._pool.close()
+
+
+def own_pool(find: Callable[[], PostgresServer], folder: Path, owner: str) -> LazyPool:
+    """Of a server of ours. find: the server, which may have to be started; folder: in which its data lies."""
+
+    def make() -> Pool:
+        from testgrove.services.pool import Pool  # noqa: PLC0415 - most suites never ask for one
+
+        server = find()
+        server.settle()
+        return Pool(server, owner=owner, limit=_limit(server, folder))
+
+    return LazyPool(make)
+
+
+def given_pool(find: Callable[[], tuple[GivenPostgres, str]], leases: Leases, owner: str) -> LazyPool:
+    """Of a server of somebody else's. find: the server, and the template on it, which may have to be built."""
+
+    def make() -> ClonePool:
+        from testgrove.services.server_pool import GivenPool, room  # noqa: PLC0415 - as above
+
+        server, template = find()
+        limit = room(server, least=_LEAST, most=_MOST)
+        return GivenPool(server, template, owner=owner, leases=leases, limit=limit)
+
+    return LazyPool(make)
 
 
 def _limit(server: PostgresServer, folder: Path) -> int:

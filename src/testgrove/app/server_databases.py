@@ -10,7 +10,7 @@ from functools import partial
 
 from testgrove.app.cell_databases import CellDatabases
 from testgrove.app.creation import Creation
-from testgrove.app.engine_databases import Made, Means
+from testgrove.app.engine_databases import Made, Means, RunMeans
 from testgrove.app.lenders import Lender
 from testgrove.app.migrations import fingerprint, migration
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
@@ -80,10 +80,15 @@ class ServerPostgres:
         access = self._server.create_database(
             name, template=template, owner=owner, leases=leases, kind=self._means.kind
         )
-        return Leased(leases, self._server.url, access, drop_leased, creation), access
+        return Leased(leases, self._server.url, access, drop_leased, creation, template=template), access
 
     def lender(self, held: Holding | None, owner: str) -> Lender | None:
         """See engine_databases.EngineDatabases."""
+        from testgrove.app.pools import given_pool  # noqa: PLC0415 - only where a suite runs
+
+        assert isinstance(held, Leased)
+        assert isinstance(self._means, RunMeans)
+        return given_pool(lambda: (self._server, held.template), self._means.leases, owner)
 
     def close(self) -> None:
         """Let go of the server; what is left there is the leases' to name."""
@@ -154,7 +159,7 @@ class AsGiven:
 
 
 class Leased:
-    """One database on somebody else's server, as the run that made it takes it away."""
+    """One database on somebody else's server, as the run that made it takes it away. template: it is a clone of."""
 
     def __init__(
         self,
@@ -163,7 +168,10 @@ class Leased:
         access: DatabaseAccess,
         drop: Callable[[dict[str, object]], str],
         creation: Creation,
+        *,
+        template: str = "",
     ) -> None:
+        self.template = template
         self._leases, self._drop, self._creation = leases, drop, creation
         self._key = f"{url.place} {access.name}"
 

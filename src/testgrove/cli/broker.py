@@ -39,7 +39,8 @@ def broker_command(
     Prints where its socket is, as one line of JSON, and then works until the process PID has ended. pytest-testgrove
     starts one by itself; docs/broker.md has the protocol for others.
     """
-    from testgrove.app.session_broker import Tests, serve_session
+    from testgrove.app.session_broker import serve_session
+    from testgrove.app.session_migration import Tests
 
     def on_ready(path: Path) -> None:
         echo(json.dumps({"schema_version": SCHEMA_VERSION, "socket": str(path)}))

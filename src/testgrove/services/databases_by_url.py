@@ -21,6 +21,10 @@ def drop_leased(data: Mapping[str, Any]) -> str:
         from testgrove.services import server_redis  # noqa: PLC0415 - its driver, for those who have one
 
         return server_redis.drop_leased(data)
+    if "pool" in data:
+        from testgrove.services import server_pool  # noqa: PLC0415 - as above
+
+        return server_pool.drop_pool(data)
     from testgrove.services import server_postgres  # noqa: PLC0415 - as above
 
     return server_postgres.drop_leased(data)

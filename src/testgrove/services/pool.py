@@ -11,13 +11,14 @@ import queue
 import secrets
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
-from testgrove.services.pool_ground import Ground, Hand
+from testgrove.services.pool_ground import Ground, Hand, OwnHand
 from testgrove.services.reset import Resetter, Shape
 
 if TYPE_CHECKING:
@@ -43,21 +44,20 @@ class Clone:
     isolation: Isolation = "clone"
 
 
-class Pool:
+class ClonePool(ABC):
     """Hands out databases that are clones of one template. Safe to use from several threads.
 
-    owner: who holds them, kept with every database as its mark. limit: how many databases there may be at once.
+    limit: how many databases there may be at once. resets: whether what was written to is mended, where clients ask for
+    that; else they get another clone.
     """
 
-    def __init__(self, server: PostgresServer, *, owner: str, limit: int) -> None:
-        self._server = server
-        self._owner = owner
-        self._name = f"pool_{secrets.token_hex(3)}"
+    resets = True
+
+    def __init__(self, *, limit: int) -> None:
         self._limit = limit
         self._count = 0
         self._kept = 0
         self._shares = 0
-        self._shape: Shape | None = None
         self._guard = threading.Condition()
         self._bin: queue.SimpleQueue[Clone | Ground | None] = queue.SimpleQueue()
         self._dropper = threading.Thread(target=self._drop_all, name="pool-drop", daemon=True)
@@ -70,13 +70,17 @@ class Pool:
             return Share(self, self._shares)
 
     def close(self) -> None:
-        """Drop no more: the server is about to be thrown away. Every share is closed already."""
+        """Drop no more than what was discarded until now. Every share is closed already."""
         self._bin.put(None)
         self._dropper.join()
 
+    @abstractmethod
     def hand(self, *, urgent: bool = False) -> Hand:
         """A connection to the server, for whoever works for the pool. urgent: while a client waits."""
-        return Hand(self._server, self._name, self._owner, urgent=urgent)
+
+    @abstractmethod
+    def resetter(self, database: str) -> Resetter:
+        """For a database that nobody has used yet."""
 
     def reserve(self) -> bool:
         """Whether one more database may be made; then it counts."""
@@ -103,13 +107,6 @@ class Pool:
             if self._kept >= _KEPT:
                 raise ExhaustedError("too-many-kept", f"{_KEPT} databases of this session are kept already")
             self._kept += 1
-
-    def resetter(self, database: str) -> Resetter:
-        """For a database that nobody has used yet."""
-        with self._guard:  # the first one reads what a clone looks like, for all
-            found = Resetter.open(self._server.endpoint, database, self._shape)
-            self._shape = found.shape
-            return found
 
     def discard(self, what: Clone | Ground) -> None:
         """Have something dropped, in its turn."""
@@ -143,10 +140,35 @@ class Pool:
         self.give_back()
 
 
+class Pool(ClonePool):
+    """See ClonePool. On a server of ours, with which everything goes.
+
+    owner: who holds the databases, kept with every one as its mark.
+    """
+
+    def __init__(self, server: PostgresServer, *, owner: str, limit: int) -> None:
+        self._server = server
+        self._owner = owner
+        self._name = f"pool_{secrets.token_hex(3)}"
+        self._shape: Shape | None = None
+        super().__init__(limit=limit)
+
+    def hand(self, *, urgent: bool = False) -> Hand:
+        """See ClonePool."""
+        return OwnHand(self._server, self._name, self._owner, urgent=urgent)
+
+    def resetter(self, database: str) -> Resetter:
+        """See ClonePool."""
+        with self._guard:  # the first one reads what a clone looks like, for all
+            found = Resetter.open(self._server.endpoint, database, self._shape)
+            self._shape = found.shape
+            return found
+
+
 class Share:
     """One client's part of a pool. The client has it to itself; close() when it has left."""
 
-    def __init__(self, pool: Pool, number: int) -> None:
+    def __init__(self, pool: ClonePool, number: int) -> None:
         self._pool = pool
         self._hand, self._clients_hand = pool.hand(), pool.hand(urgent=True)  # of our thread, and of who calls us
         self._number = number
@@ -167,6 +189,7 @@ class Share:
 
     def get(self, isolation: Isolation) -> DatabaseAccess:
         """A database as the migration left it. Raises ExhaustedError, UnavailableError."""
+        isolation = isolation if self._pool.resets else "clone"
         clone = self._wait(isolation)
         clone.isolation = isolation
         try:
@@ -325,7 +348,7 @@ class Share:
                     self._ground = ground
                 return None
             self._made += 1
-            access = replace(ground.access, name=f"{ground.access.name}_{self._made}")
+            access = self._hand.access(ground, self._made)
             self._hand.make_clone(access, ground)
             return Clone(access, ground)
         except BaseException:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, LiteralString
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, LiteralString, Protocol
 
 from testgrove.services import postgres_sql as sql
 from testgrove.services.reset import APPLICATION
@@ -43,8 +43,36 @@ class Ground:
     strategy: LiteralString
 
 
-class Hand:
-    """One connection to a pool's server, for one thread at a time; made when it is needed.
+class Hand(Protocol):
+    """One connection to a pool's server, for one thread at a time; made when it is needed."""
+
+    def make_ground(self, name: str) -> Ground:
+        """What a client's clones are made of. Raises UnavailableError, ExhaustedError."""
+
+    def access(self, ground: Ground, number: int) -> DatabaseAccess:
+        """How a clone of that number is to be reached, once it is made."""
+
+    def make_clone(self, access: DatabaseAccess, ground: Ground) -> None:
+        """Make it. Raises UnavailableError, ExhaustedError."""
+
+    def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:
+        """Whether a test has left something that the next clone of this ground would meet.
+
+        alone: no other test of that client is running, whose it could be.
+        """
+
+    def drop_clone(self, name: str, lingering: float) -> None:
+        """Drop a database. lingering: seconds for clients that are about to leave; the others are ended."""
+
+    def drop_ground(self, ground: Ground) -> bool:
+        """Take away what clones were made of; False while there are some."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+class OwnHand:
+    """See Hand. One connection to a pool's server, for one thread at a time; made when it is needed.
 
     name: what all names of the pool begin with. owner: written on every database as its mark. urgent: what it does is
     waited for; the rest leaves the CPUs to tests that connect meanwhile, which halves what one in twenty of them waits.
@@ -71,6 +99,10 @@ class Hand:
             ).fetchone()
             return Ground(access, self._look(admin, access.name)[0], bool(found and found[0]), strategy(admin))
 
+    def access(self, ground: Ground, number: int) -> DatabaseAccess:
+        """See Hand."""
+        return replace(ground.access, name=f"{ground.access.name}_{number}")
+
     def make_clone(self, access: DatabaseAccess, ground: Ground) -> None:
         """A clone of the base, the role's. Raises UnavailableError, ExhaustedError."""
         from psycopg import sql as parts  # noqa: PLC0415 - heavy, and an extra
@@ -96,7 +128,7 @@ class Hand:
     def drop_clone(self, name: str, lingering: float) -> None:
         """Drop a database. lingering: seconds for clients that are about to leave; the others are ended."""
         with self._admin(f"drop the database {name}") as admin:
-            _drop(admin, name, lingering)
+            drop_database(admin, name, lingering)
 
     def drop_ground(self, ground: Ground) -> bool:
         """Drop a role with its base and all that tests have made beside their databases; False while it has clones."""
@@ -107,7 +139,7 @@ class Hand:
             if clones.fetchone():
                 return False
             for database in (*beside, name):
-                _drop(admin, database, 0.0)
+                drop_database(admin, database, 0.0)
             sql.run(admin, "DROP ROLE IF EXISTS {}", name)
         return True
 
@@ -131,7 +163,8 @@ class Hand:
             yield self._connection
 
 
-def _drop(admin: Connection[Any], name: str, lingering: float) -> None:
+def drop_database(admin: Connection[Any], name: str, lingering: float) -> None:
+    """Drop a database if it is there. lingering: seconds for clients that are about to leave."""
     from psycopg import sql as parts  # noqa: PLC0415 - heavy, and an extra
 
     if not sql.wait_until_left(admin, name, lingering):

@@ -62,7 +62,7 @@ class GivenPostgres:
                 version = server_session.full_version(owner)
                 self._check_wishes(version, server_session.missing_extensions(owner, self._extensions))
                 server_session.take_lock(owner, self._lock)
-                self._strategy = server_session.strategy(owner)
+                self.strategy = server_session.strategy(owner)
                 self._base = server_session.base(owner)
         except BaseException:
             owner.close()
@@ -101,11 +101,11 @@ class GivenPostgres:
     @contextmanager
     def _session(self) -> Iterator[Connection[Any]]:
         """A connection for one piece of work, while the owner's lives."""
-        self._keep_alive()
+        self.keep_alive()
         with reported(f"work on {self.url.place}"), server_session.connect(self.url) as session:
             yield session
 
-    def _keep_alive(self) -> None:
+    def keep_alive(self) -> None:
         """Our lock went with its connection when the server was restarted, and we were dead for others."""
         from psycopg import Error  # noqa: PLC0415 - heavy, and an extra
 
@@ -167,13 +167,13 @@ class GivenPostgres:
         leases.record(lease)
         with self._or_nothing(session, lease, leases):
             with sql.locked(session, f"the maker {token}", timeout=60.0):
-                mark = self._mark("building", token, f"building {name}")
+                mark = self.mark("building", token, f"building {name}")
                 sql.create(session, temporary, "template1", "", mark)
-            templates.add_extensions(self._access(temporary), self._extensions)
-            build(self._access(temporary))
+            templates.add_extensions(self.access(temporary), self._extensions)
+            build(self.access(temporary))
             with sql.locked(session, f"the maker {token}", timeout=60.0):
                 sealed = replace(mark, kind="template", owner="a template")
-                note = templates.seal(session, self._access(temporary), name, sealed)
+                note = templates.seal(session, self.access(temporary), name, sealed)
             leases.forget(lease)
         return note
 
@@ -196,8 +196,8 @@ class GivenPostgres:
                     continue
                 if candidate != name:
                     leases.record(lease)
-                if self._make(session, lease, template or "template1", self._mark(kind, token, owner), leases):
-                    return self._access(candidate)
+                if self._make(session, lease, template or "template1", self.mark(kind, token, owner), leases):
+                    return self.access(candidate)
         raise PreconditionError("database-exists", f"the database {name} is held, on {self.url.place}")
 
     def _may_have(self, session: Connection[Any], lease: Lease, leases: Leases) -> bool:
@@ -217,7 +217,7 @@ class GivenPostgres:
         temporary, name = lease.data["temporary"], lease.data["name"]
         with self._or_nothing(session, lease, leases):
             with sql.locked(session, f"the maker {mark.token}", timeout=60.0):
-                sql.create(session, temporary, template, self._strategy, mark)
+                sql.create(session, temporary, template, self.strategy, mark)
                 with reported(f"copy the settings of {template}"):
                     copy_settings(session, template, temporary)
                 made = sql.rename(session, temporary, name, self.url)
@@ -247,10 +247,12 @@ class GivenPostgres:
         data |= {"name": name, "temporary": temporary, "token": token}
         return Lease(LeaseKind.DATABASE, f"{self.url.place} {name}", data)
 
-    def _mark(self, kind: Kind, token: str, owner: str) -> Mark:
+    def mark(self, kind: Kind, token: str, owner: str) -> Mark:
+        """A mark of this owner's. owner: for people."""
         return Mark(kind, token, self._lock, owner, now())
 
-    def _access(self, name: str) -> DatabaseAccess:
+    def access(self, name: str) -> DatabaseAccess:
+        """How a database of that name is reached."""
         at = self.endpoint
         given = self.url.with_database(name, at.user, at.password)
         return DatabaseAccess("postgres", name, at.host, at.port, at.user, at.password, given=given)

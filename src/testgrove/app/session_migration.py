@@ -1,0 +1,85 @@
+"""A project's migration in any checkout, run as the tests of a session would run it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from testgrove.app.engine_databases import RunMeans
+from testgrove.core.envfile import parse
+from testgrove.core.fingerprint import template_fingerprint
+from testgrove.core.model import DatabaseAccess, WorktreeId
+from testgrove.core.naming import FIXED_VARIABLES
+from testgrove.core.settings import Service, Sqlite
+from testgrove.core.variables import variables
+from testgrove.services.inputs import read_inputs
+from testgrove.services.templates import run_migration
+from testgrove.system.process import scrubbed
+
+_ANY = WorktreeId("session", "checkout")  # what the project's variables are computed for; no name of it is used
+
+
+@dataclass(frozen=True)
+class Tests:
+    """The environment that tests, and migrations, run in. prefix: its folder, None where commands come from PATH;
+    installed: changes with what is installed in it, empty where that is not known."""
+
+    __test__ = False  # it is none
+
+    prefix: Path | None
+    installed: str
+
+
+class Migration:
+    """A service's migration in this checkout, as tests in it would run it. tree: the checkout."""
+
+    def __init__(self, means: RunMeans, tree: Path, tests: Tests) -> None:
+        self._means, self.tree, self._tests = means, tree, tests
+
+    def fingerprint(
+        self,
+        service: Service | Sqlite,
+        *,
+        engine: str,
+        encoding: str = "",
+        locale: str = "",
+        extensions: tuple[str, ...] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> str:
+        """The template's that the files, as they are now, ask for. engine: with its version."""
+        return template_fingerprint(
+            engine=engine,
+            encoding=encoding,
+            locale=locale,
+            extensions=extensions,
+            settings=settings or {},
+            migrate=service.migrate,
+            # Without knowing what is installed, a template of another session may be stale.
+            tool=(self._tests.installed or secrets.token_hex()) if service.migrate else "",
+            inputs=read_inputs(self.tree, service.inputs) if service.migrate else (),
+        )
+
+    def run(self, command: str, access: DatabaseAccess) -> None:
+        """Bring an empty database up to date."""
+        if command:
+            run_migration(command, launcher=self._means.launcher, cwd=self.tree, env=self.environ(access))
+
+    def environ(self, access: DatabaseAccess) -> dict[str, str]:
+        """As tests in this checkout see it: their environment is active, the worktree's variables are set, but for a
+        database's, which are those of one."""
+        project = self._means.project
+        env_file = self.tree / project.settings.env_file
+        own = parse(env_file.read_text(encoding="utf-8")) if env_file.is_file() else {}
+        values = variables(_ANY, ports={}, databases={access.engine: access}, settings=project.settings)
+        ours = {name: value for name, value in values.items() if name not in FIXED_VARIABLES}
+        return _activated(scrubbed(), self._tests.prefix) | own | ours
+
+
+def _activated(env: Mapping[str, str], prefix: Path | None) -> dict[str, str]:
+    if prefix is None:
+        return dict(env)
+    own = {"PATH": f"{prefix / 'bin'}{os.pathsep}{env.get('PATH', os.defpath)}"}
+    return {**env, **own} | ({"VIRTUAL_ENV": str(prefix)} if (prefix / "pyvenv.cfg").is_file() else {})

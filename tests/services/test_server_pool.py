@@ -1,0 +1,193 @@
+"""A pool of clones on a PostgreSQL of the user's: a database for every test, and none of them afterwards."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+import users_server
+from services.cases import until
+from services.test_server_postgres import Leases, migrate, names_in
+from testgrove.core.model import LeaseKind
+from testgrove.core.server_url import parse_server_url
+from testgrove.errors import PreconditionError, UnavailableError
+from testgrove.services.databases_by_url import drop_leased
+from testgrove.services.server_pool import GivenPool, room
+from testgrove.services.server_postgres import GivenPostgres
+
+pytestmark = pytest.mark.postgres
+
+USERS = {"postgres", "template0", "template1", "shop", "testdb_unit_x", "testgrove_pool_of_mine"}
+
+
+@pytest.fixture(scope="module")
+def running(require_postgres):
+    with users_server.users_postgres(require_postgres) as server:
+        yield server
+
+
+@pytest.fixture
+def server(running):
+    """The user's server, with databases of the user's, some of them called like ours and owned by our role."""
+    running.clear()
+    for name in USERS - {"postgres", "template0", "template1"}:
+        running.sql(f"CREATE DATABASE {name} OWNER ci")
+    yield running
+    assert running.unsealed() == USERS
+    assert running.locks() == 0
+
+
+@pytest.fixture
+def leases():
+    return Leases()
+
+
+@pytest.fixture
+def given(server):
+    opened = GivenPostgres(parse_server_url("postgres", server.url))
+    opened.open()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def pool(given, leases):
+    template = given.ensure_template("d" * 32, migrate, leases=leases)
+    pool = GivenPool(given, template, owner="a test", leases=leases, limit=20)
+    yield pool
+    pool.close()
+    assert leases.all() == ()
+
+
+def write(access):
+    assert names_in(access) == ["one"]
+    with psycopg.connect(access.url(), autocommit=True) as database:
+        assert database.execute("SHOW search_path").fetchone() == ("public, pg_catalog",)
+        database.execute("INSERT INTO things VALUES ('same'); CREATE TABLE beside (n int)")
+
+
+def test_every_test_has_a_fresh_one_whatever_it_asks_for(pool):
+    share, used = pool.open(), set()
+    for isolation in ("clone", "reset", "transaction", "reset", "clone"):
+        access = share.get(isolation)
+        assert access.name not in used
+        used.add(access.name)
+        write(access)
+        share.put(access.name)
+    share.close()
+
+
+def test_many_clients_at_once(pool):
+    def work(number):
+        share = pool.open()
+        for _ in range(3):
+            access = share.get("clone")
+            write(access)
+            share.put(access.name)
+        share.close()
+
+    with ThreadPoolExecutor(3) as clients:
+        list(clients.map(work, range(3)))
+
+
+def test_what_a_test_leaves_open_is_ended(pool, server):
+    share = pool.open()
+    access = share.get("clone")
+    with psycopg.connect(access.url()) as left:
+        left.execute("SELECT pg_advisory_lock(1)")
+        left.execute("LOCK TABLE things")
+        share.put(access.name)
+        until(lambda: access.name not in server.databases())
+        left.close()
+    share.close()
+
+
+def test_the_password_stands_in_no_mark(pool, server):
+    share = pool.open()
+    name = share.get("clone").name
+    found = server.sql("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", name)
+    assert '"kind": "run"' in found[0][0]
+    assert '"owner": "a test"' in found[0][0]
+    assert users_server.PASSWORD not in found[0][0]
+    share.close()
+
+
+def test_what_is_to_be_kept_goes_with_the_pool(pool, server):
+    share = pool.open()
+    name = share.get("clone").name
+    share.keep(name)
+    share.close()
+    assert name in server.databases()
+
+
+def test_a_lease_suffices_to_take_everything_away_marked_or_not(server, given, leases):
+    template = given.ensure_template("d" * 32, migrate, leases=leases)
+    pool = GivenPool(given, template, owner="a test", leases=leases, limit=20)
+    (lease,) = leases.all()
+    assert lease.kind == LeaseKind.DATABASE
+    share = pool.open()
+    share.get("clone")
+    unmarked = f"{lease.data['pool']}_1_99"  # its maker was killed between two statements
+    server.sql(f"CREATE DATABASE {unmarked} OWNER ci")
+    going = threading.Thread(target=drop_leased, args=(lease.data,))
+    going.start()
+    share.close()
+    pool.close()
+    going.join(60)
+    assert not going.is_alive()
+    assert drop_leased(lease.data) == ""
+
+
+def test_an_owner_that_is_gone_is_swept_without_its_lease(server, given, leases):
+    other = GivenPostgres(parse_server_url("postgres", server.url))
+    other.open()
+    template = other.ensure_template("d" * 32, migrate, leases=leases)
+    pool = GivenPool(other, template, owner="a dead one", leases=leases, limit=20)
+    share = pool.open()
+    share.get("clone")
+    until(lambda: len(ours(server)) == 3)  # two are made ahead, and then it rests
+    assert given.sweep() == []
+    other.close()
+    until(lambda: given.sweep() or not ours(server))
+    assert ours(server) == []
+    share.close()
+    pool.close()
+
+
+def ours(server):
+    return [name for name in server.databases() if name.startswith("testgrove_pool_") and name not in USERS]
+
+
+def ask(share, times):
+    for _ in range(times):
+        share.get("clone")
+
+
+def test_a_server_that_goes_away_is_an_error_for_who_asks(pool, server):
+    share = pool.open()
+    access = share.get("clone")
+    server.sql("ALTER ROLE ci NOLOGIN")
+    server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'ci'")
+    try:
+        with pytest.raises(UnavailableError, match="cannot"):
+            ask(share, 4)
+    finally:
+        server.sql("ALTER ROLE ci LOGIN")
+    share.put(access.name)
+    write(share.get("clone"))
+    share.close()
+
+
+def test_room_is_what_the_servers_connections_allow(given):
+    assert room(given, least=1, most=100) in range(15, 29)
+    assert room(given, least=6, most=10) == 10
+
+
+def test_a_name_that_the_client_does_not_hold(pool):
+    share = pool.open()
+    with pytest.raises(PreconditionError, match="holds no database"):
+        share.put("shop")
+    share.close()
