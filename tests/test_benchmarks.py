@@ -8,9 +8,29 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).resolve().parent.parent
-pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis]
 
 
+def simulate(seeds: int) -> subprocess.CompletedProcess[str]:
+    argv = (sys.executable, "-m", "benchmarks.schedule", "--seeds", str(seeds))
+    return subprocess.run(argv, cwd=TOP, capture_output=True, text=True, check=False)
+
+
+def test_simulated_runs_are_as_short_as_promised():
+    """No clock in it: the figures are the same everywhere."""
+    done = simulate(5)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_simulated_runs_of_all_seeds_are_as_short_as_promised():
+    done = simulate(60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("held") == 4
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.redis
 @pytest.mark.parametrize("name", ["example", "overhead", "cost"])
 def test_a_benchmark_runs_and_saves_its_samples(tmp_path, name, require_postgres, require_redis):
     out = tmp_path / "results.json"

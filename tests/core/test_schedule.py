@@ -41,7 +41,7 @@ def test_the_fullest_worktree_goes_before_longer_tasks():
     tasks = [Task("long"), *plain("a", "b", "c", worktree="w")]
     schedule = Schedule(tasks, 1, {"long": 5.0, "a": 2.0, "b": 2.0, "c": 2.0})
     assert started(schedule.start()) == ["a"]
-    assert started(schedule.finished("a", "passed")) == ["long"]
+    assert started(schedule.finished("a", "passed")) == ["b"]
 
 
 def test_a_task_starts_when_all_its_needs_have_passed():

@@ -1,39 +1,14 @@
-"""Which task is the most urgent: how much of the run still hangs on it, in expected seconds."""
+"""Which task goes first: how much of the run still hangs on it, in expected seconds."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from testgrove.core.rehearsal import Ranks, Rehearsal
 from testgrove.core.tasks import Task
 
 UNKNOWN_PERCENTILE = 0.9
-
-
-class Priorities:
-    """A task's urgency is its longest remaining path, or all that is left to do in its worktree, if that is longer.
-
-    A worktree that only one task can use at a time is a queue: what is last in it cannot end before all of it is done.
-    """
-
-    def __init__(self, tasks: Mapping[str, Task], order: Sequence[str], durations: Mapping[str, float]) -> None:
-        self._tasks = tasks
-        self.expected = expected_seconds(tasks, durations)
-        self.path = _longest_paths(tasks, order, self.expected)
-        self._left = dict.fromkeys((task.worktree for task in tasks.values()), 0.0)
-        for key, task in tasks.items():
-            self._left[task.worktree] += 0.0 if task.shareable else self.expected[key]
-
-    def ended(self, key: str) -> None:
-        """A task will not run any more."""
-        task = self._tasks[key]
-        self._left[task.worktree] -= 0.0 if task.shareable else self.expected[key]
-
-    def urgency(self, key: str) -> tuple[float, float]:
-        """Expected seconds until all is done that hangs on this task's start; then those of its own path, which tell
-        the tasks of one worktree apart."""
-        task = self._tasks[key]
-        queue = self._left[task.worktree] if task.worktree and not task.shareable else 0.0
-        return max(self.path[key], queue), self.path[key]
 
 
 def expected_seconds(tasks: Iterable[str], durations: Mapping[str, float]) -> dict[str, float]:
@@ -42,6 +17,38 @@ def expected_seconds(tasks: Iterable[str], durations: Mapping[str, float]) -> di
     known = sorted(durations[key] for key in keys if key in durations)
     unknown = known[int(UNKNOWN_PERCENTILE * (len(known) - 1))] if known else 0.0
     return {key: durations.get(key, unknown) for key in keys}
+
+
+def find_ranks(
+    tasks: Mapping[str, Task],
+    order: Sequence[str],
+    expected: Mapping[str, float],
+    slots: int,
+    capacities: Mapping[str, int],
+) -> Ranks:
+    """The rank of each task; the lowest goes first. order: the keys, needs first.
+
+    The longest remaining path is as good as any rule where tasks share everything. Where they do not, a worktree that
+    only one can use at a time is a queue, and the last in it waits for all of it; then the run is rehearsed.
+    """
+    paths = _longest_paths(tasks, order, expected)
+    by_path = {key: (-seconds,) for key, seconds in paths.items()}
+    if not _compete(tasks):
+        return by_path
+    queues = dict.fromkeys((task.worktree for task in tasks.values()), 0.0)
+    for key, task in tasks.items():
+        queues[task.worktree] += 0.0 if task.shareable or not task.worktree else expected[key]
+    by_queue = {
+        key: (-max(paths[key], 0.0 if task.shareable else queues[task.worktree]), -paths[key])
+        for key, task in tasks.items()
+    }
+    return Rehearsal(tasks, expected, slots, capacities).best((by_queue, by_path))
+
+
+def _compete(tasks: Mapping[str, Task]) -> bool:
+    """Whether tasks are in one another's way for more than a slot."""
+    worktrees = Counter(task.worktree for task in tasks.values() if task.worktree and not task.shareable)
+    return any(count > 1 for count in worktrees.values()) or any(task.resources for task in tasks.values())
 
 
 def _longest_paths(tasks: Mapping[str, Task], order: Sequence[str], expected: Mapping[str, float]) -> dict[str, float]:

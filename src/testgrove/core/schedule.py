@@ -5,8 +5,8 @@ try again after how many seconds, and what has ended. Every task ends exactly on
 
 - A task starts when all its needs have passed; one that is ``always``, when they have ended.
 - It needs a free slot, its worktree and its resources; one that is exclusive needs nothing else to run.
-- Of those that could start, the most urgent does (see priorities.py). What must run alone waits for the others, unless
-  others wait for it.
+- Of those that could start, the first in rank does (see priorities.py). What must run alone waits for the others,
+  unless others wait for it.
 - A need that did not pass ends all that hang on it, at once, with the name of the task that failed.
 """
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from testgrove.core.claims import Claims, Wait, some
 from testgrove.core.events import Status
-from testgrove.core.priorities import Priorities
+from testgrove.core.priorities import expected_seconds, find_ranks
 from testgrove.core.tasks import Task, by_key, dependents_of, in_order
 
 PASSED: tuple[Status, ...] = ("passed", "flaky")
@@ -72,6 +72,8 @@ class Schedule:
     default. max_fail: after so many failures nothing more starts but what is ``always``. backoff: seconds before a
     second attempt, doubled before each further one. ended: what has ended before, in a run that is resumed; it is not
     told again. Raises ValueError for tasks that could never all end.
+
+    expected, the attribute: seconds that each task is expected to take.
     """
 
     def __init__(
@@ -89,7 +91,8 @@ class Schedule:
             raise ValueError(f"{slots} slots, {max_fail} failures: expected numbers from 1")
         self._tasks = by_key(tasks, capacities or {})
         self._dependents = dependents_of(self._tasks)
-        self._priorities = Priorities(self._tasks, in_order(self._tasks), durations)
+        self.expected = expected_seconds(self._tasks, durations)
+        self._ranks = find_ranks(self._tasks, in_order(self._tasks), self.expected, slots, capacities or {})
         self._claims = Claims(slots, capacities or {})
         self._max_fail, self._backoff = max_fail, backoff
         self._needs = {key: dict.fromkeys(task.needs) for key, task in self._tasks.items()}  # that have not ended
@@ -107,11 +110,6 @@ class Schedule:
     def done(self) -> bool:
         """Every task has ended."""
         return len(self.ended) == len(self._tasks)
-
-    @property
-    def expected(self) -> Mapping[str, float]:
-        """Seconds that each task is expected to take."""
-        return self._priorities.expected
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -178,7 +176,7 @@ class Schedule:
     def _rank(self, key: str) -> tuple[float, ...]:
         task = self._tasks[key]
         last = task.last or (task.exclusive and not self._dependents[key])
-        return last, *(-seconds for seconds in self._priorities.urgency(key)), self._position[key]
+        return last, *self._ranks[key], self._position[key]
 
     def _may_start(self, key: str) -> bool:
         return not self._cancelled and (not self._stopped or self._tasks[key].always)
@@ -187,7 +185,6 @@ class Schedule:
         self._waiting.pop(end.key, None)
         self._resting.pop(end.key, None)
         self.ended[end.key] = end
-        self._priorities.ended(end.key)
         for dependent in self._dependents[end.key]:
             del self._needs[dependent][end.key]
 
