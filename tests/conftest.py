@@ -1,9 +1,12 @@
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 import needs
 from grove import new_base, plant, uproot
@@ -44,6 +47,18 @@ def require_postgres():
 
 
 @pytest.fixture(scope="session")
+def two_servers(require_postgres) -> list[str]:
+    """The major versions of PostgreSQL on this machine, at least two."""
+    found = []
+    for major in range(13, 20):
+        try:
+            found.append(str(find_postgres(str(major)).major))
+        except PreconditionError:
+            continue
+    return found if len(found) > 1 else needs.missing("second-postgres", f"of two PostgreSQL versions there is {found}")
+
+
+@pytest.fixture(scope="session")
 def require_redis():
     """The Redis or Valkey server of this machine."""
     from services.launcher import LocalLauncher
@@ -58,3 +73,16 @@ def require_redis():
 def pythons():
     """Two versions of Python that this machine has, such as ("3.11", "3.12")."""
     return needs.two_versions()
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory) -> Path:
+    """An environment with Alembic and Django."""
+    folder = tmp_path_factory.mktemp("tools") / "env"
+    for words in (
+        ["venv", "--python", sys.executable, str(folder)],
+        ["pip", "install", "--python", str(folder), "alembic", "django", "psycopg[binary]"],
+    ):
+        done = subprocess.run([find_uv_bin(), *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return folder

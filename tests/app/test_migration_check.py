@@ -7,14 +7,15 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
-from uv import find_uv_bin
+
+import users_server
+from alembic_project import alembic
 
 pytestmark = pytest.mark.slow
 
@@ -132,7 +133,7 @@ def test_a_way_back_that_is_known_to_be_missing_is_no_failure(make):
 
 
 def test_a_downgrade_with_a_mistake_in_it(make):
-    _, check = checked(make(**{"0003_note_down": "DROP TABLE nothing;"}), status=1)
+    _, check = checked(make(**{"0003_note_down": "DROP TABLE lost;"}), status=1)
     assert problems(check) == [("back-failed", "0003_note")]
     assert "no such table" in check["problems"][0]["message"]
 
@@ -228,6 +229,20 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
+def test_a_tool_that_uses_another_database_takes_nothing_back_there(make):
+    """As an alembic.ini does that names somebody's own database."""
+    made = make('[services.sqlite]\nmigrate = "sh alembic upgrade head"\n')
+    log = made.base / "log"
+    tool = f'echo "$*" >> {log}; test "$1" != history || echo "<base> -> a (head), x"\n'
+    made.write({"alembic": tool}, commit="A tool with a database of its own")
+    done = made.run("db", "check", "--json", check=False)
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["code"]) == (3, "other-database")
+    assert "DATABASE_URL" in error["hint"]
+    assert log.read_text().splitlines() == ["history", "upgrade a"]
+    made.auditor().assert_nothing()
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_check_that_is_killed_leaves_nothing(make, require_postgres, number):
@@ -244,51 +259,50 @@ def test_a_check_that_is_killed_leaves_nothing(make, require_postgres, number):
     made.auditor().assert_nothing(within=5.0)
 
 
+@pytest.fixture(scope="module")
+def running(require_postgres):
+    with users_server.users_postgres(require_postgres) as server:
+        yield server
+
+
+@pytest.fixture
+def server(running):
+    """A PostgreSQL that is the user's."""
+    running.clear()
+    running.sql("CREATE DATABASE testgrove_blank_of_mine OWNER ci")
+    return running
+
+
+@pytest.mark.postgres
+def test_a_server_of_the_users_is_left_as_it_was(make, server):
+    before = server.databases()
+    made = make(POSTGRES + f'host = "{server.url}"\n', **{"0003_note_down": "SELECT 1;", "0002_orders_down": None})
+    _, check = checked(made, status=1)
+    assert problems(check)[:2] == [("leaves-behind", "0003_note"), ("irreversible", "0002_orders")]
+    assert server.databases() == before
+    made.write({"sql/0003_note.up.sql": "SELECT pg_sleep(100)"})
+    process = made.start("db", "check")
+    deadline = time.monotonic() + 60
+    while not server.sql("SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(100)'"):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    made.run("list")
+    assert server.databases() == before
+    made.auditor().assert_nothing(within=5.0)
+
+
+@pytest.mark.postgres
+def test_each_version_that_the_settings_name(make, two_servers):
+    versions = two_servers[0], two_servers[-1]
+    made = make(POSTGRES + f"version = {json.dumps(versions)}\n")
+    document, _ = checked(made, status=0)
+    assert [each["engine"] for each in document["checks"]] == [f"postgres {version}" for version in versions]
+
+
 # With the tools themselves
-
-
-@pytest.fixture(scope="session")
-def tools(tmp_path_factory) -> Path:
-    """An environment with Alembic and Django."""
-    folder = tmp_path_factory.mktemp("tools") / "env"
-    for words in (
-        ["venv", "--python", sys.executable, str(folder)],
-        ["pip", "install", "--python", str(folder), "alembic", "django", "psycopg[binary]"],
-    ):
-        done = subprocess.run([find_uv_bin(), *words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    return folder
-
-
-ENV = """
-import os
-from alembic import context
-from sqlalchemy import Column, Integer, MetaData, Table, create_engine
-target_metadata = MetaData()
-Table("a", target_metadata, Column("id", Integer, primary_key=True))
-Table("b", target_metadata, Column("id", Integer, primary_key=True))
-engine = create_engine(os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+psycopg:"))
-with engine.connect() as connection:
-    context.configure(connection=connection, target_metadata=target_metadata)
-    with context.begin_transaction():
-        context.run_migrations()
-"""
-REVISION = """
-from alembic import op
-import sqlalchemy as sa
-revision, down_revision = "{name}", {down!r}
-def upgrade():
-    op.create_table("{name}", sa.Column("id", sa.Integer, primary_key=True))
-def downgrade():
-    {back}
-"""
-
-
-def alembic(**revisions):
-    files = {"alembic.ini": "[alembic]\nscript_location = m\n", "m/env.py": ENV, "m/script.py.mako": ""}
-    for name, (down, back) in revisions.items():
-        files[f"m/versions/{name}.py"] = REVISION.format(name=name, down=down, back=back)
-    return files
 
 
 def inside(tools: Path) -> dict[str, str]:

@@ -11,6 +11,9 @@ import time
 import psutil
 import pytest
 
+import users_server
+from alembic_project import alembic
+
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 
 PLUGGED = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
@@ -165,6 +168,44 @@ def test_without_migrations_it_says_what_is_missing(project):
     assert "there are no migrations of postgres here" in done.stdout
     assert 'migrate = "alembic upgrade head" in [tool.testgrove.services.postgres]' in done.stdout
     assert "Traceback" not in done.stdout
+
+
+ALEMBIC = """
+import pytest, psycopg
+from pytest_testgrove import MigrationError
+
+def test_alembic(migrations):
+    assert migrations.revisions == ["a", "b"]
+    empty = migrations.schema()
+    migrations.upgrade("+1")
+    first = migrations.schema()
+    with psycopg.connect(migrations.url) as database:
+        database.execute("INSERT INTO a VALUES (1)")
+    migrations.upgrade()
+    with pytest.raises(MigrationError, match="no way back") as caught:
+        migrations.downgrade("-1")
+    assert caught.value.code == "irreversible"
+    migrations.upgrade("head", keep_data=False)
+    with psycopg.connect(migrations.url) as database:
+        assert database.execute("SELECT count(*) FROM a").fetchone() == (0,)
+
+def test_back_on_an_untouched_one(migrations):
+    with pytest.raises(pytest.fail.Exception, match="nothing in the database"):
+        migrations.downgrade("base")
+"""
+
+
+def test_with_alembic_on_a_server_of_the_users(grove, require_postgres, tools):
+    drop = "op.drop_table(revision)"
+    files = alembic(a=(None, drop), b=("a", 'raise NotImplementedError("no way back")'))
+    with users_server.users_postgres(require_postgres) as server:
+        before = server.databases()
+        config = f'[services.postgres]\nhost = "{server.url}"\nmigrate = "{tools}/bin/alembic upgrade head"\n'
+        made = grove(config=config, files={**files, "tests/test_migrations.py": ALEMBIC})
+        done = plain(made)
+        assert outcomes(done) == "2 passed", done.stdout + done.stderr
+        made.auditor().assert_nothing(within=5.0)
+        assert server.databases() == before
 
 
 WAITS = """

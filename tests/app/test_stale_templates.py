@@ -9,11 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-import needs
 from testgrove.app.migrations import fingerprint
 from testgrove.core.settings import Service
-from testgrove.errors import PreconditionError
-from testgrove.services.binaries import find_postgres
 
 CONFIG = '[services.postgres]\nmigrate = "schema-tool"\ninputs = ["schema.sql", "seeds/**"]\n'
 FILES = {"schema.sql": "old", "seeds/seed.sql": "old"}
@@ -21,18 +18,6 @@ FILES = {"schema.sql": "old", "seeds/seed.sql": "old"}
 CHANGES = {
     "schema.sql": "inputs", "seeds/seed.sql": "seeds", "tool": "tool", "locale": "locale", "server": "engine",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def two_servers(require_postgres) -> list[str]:
-    """Two major versions of PostgreSQL."""
-    found = []
-    for major in range(13, 20):
-        try:
-            found.append(str(find_postgres(str(major)).major))
-        except PreconditionError:
-            continue
-    return found if len(found) > 1 else needs.missing("second-postgres", f"of two PostgreSQL versions there is {found}")
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from testgrove.app import records
 from testgrove.app.blank_databases import Blanks, blanks_of, own_folder
 from testgrove.app.here import find_environment
@@ -32,7 +34,7 @@ from testgrove.core.settings import Service, Sqlite
 from testgrove.core.variables import variables
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 from testgrove.services.inputs import read_inputs
-from testgrove.services.migrator import FAILED, Migrator
+from testgrove.services.migrator import FAILED, Migrator, check_it_is_used
 from testgrove.services.schemas import read_schema
 from testgrove.system import environment
 from testgrove.system.process import scrubbed
@@ -46,7 +48,8 @@ _CHECKOUT = WorktreeId("check", "checkout")  # what the project's variables are 
 def check_migrations(
     project: Project, worktree: str | None, engine: str | None, *, accepted: Sequence[str] = (), say: Say
 ) -> list[Checked]:
-    """Check the migrations of a worktree, or of the current checkout, for one engine or for all that have some.
+    """Check the migrations of a worktree, or of the current checkout, for one engine or for all that have some, in each
+    version that the settings name.
 
     accepted: migrations that are known to have no way back. say: told each step. Raises UsageError, PreconditionError
     (``no-migration``) where there is nothing to check, and what servers and tools raise.
@@ -59,9 +62,8 @@ def check_migrations(
     ):
         found = []
         for name, service in services.items():
-            tool = find_tool(
-                service.migrate, read_inputs(place.tree, service.inputs), table=f"[tool.testgrove.services.{name}]"
-            )
+            table = f"[tool.testgrove.services.{name.split()[0]}]"
+            tool = find_tool(service.migrate, read_inputs(place.tree, service.inputs), table=table)
             blanks = blanks_of(means, service)
             try:
                 migrator = Migrator(means.launcher, place.tree, place.environ)
@@ -77,7 +79,10 @@ def _services(project: Project, engine: str | None) -> dict[str, Service | Sqlit
         raise UsageError("unknown-engine", f"'{engine}' has no migrations", hint=f"one of {', '.join(_ENGINES)}")
     found: dict[str, Service | Sqlite] = {}
     if services.postgres and services.postgres.migrate and engine in {None, "postgres"}:
-        found["postgres"] = services.postgres
+        versions = services.postgres.versions
+        for version in versions:
+            name = f"postgres {version}" if len(versions) > 1 else "postgres"
+            found[name] = msgspec.structs.replace(services.postgres, wanted=version)
     if services.sqlite and services.sqlite.migrate and engine in {None, "sqlite"}:
         found["sqlite"] = services.sqlite
     if not found:
@@ -181,6 +186,7 @@ class _Check:
             if output := self._failure(step, self.access):
                 self._tell(Problem("forward-failed", step.name, last_line(output), output=output))
                 return False
+            check_it_is_used(through(self.tool, step), self.access)
             schemas.append(read_schema(self.access))
         return True
 

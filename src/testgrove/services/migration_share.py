@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from testgrove.core.migration_check import is_meant
 from testgrove.core.migration_tool import Script
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError, UsageError
-from testgrove.services.migrator import FAILED
+from testgrove.services.migrator import FAILED, check_it_is_used
 from testgrove.services.schemas import delete_rows, read_schema
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class MigrationShare:
             raise UsageError("bad-request", f"a database goes 'up' or 'down', not {way!r}")
         choose = self._tool.forward if way == "up" else self._tool.back
         work = choose(revision, self._at[name])
+        if way == "down":
+            check_it_is_used(work, access)
         if not keep_data:
             delete_rows(access)
         for each in work:

@@ -7,8 +7,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from testgrove.core.migration_tool import Command
-from testgrove.errors import UnavailableError
+from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.services.postgres_sql import reported
+from testgrove.services.schemas import is_untouched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -63,6 +64,24 @@ class Migrator:
             raise UnavailableError(
                 FAILED, f"`{_short(command.text)}` failed in {self._tree}:\n{error.message}", output=output
             ) from error
+
+
+def check_it_is_used(work: Iterable[Work], access: DatabaseAccess) -> None:
+    """See that commands which have migrated a database, or are about to take it back, use that one and no other.
+
+    A tool whose configuration names a database by itself would take somebody's own one back to nothing. Raises
+    PreconditionError (``other-database``).
+    """
+    commands = [each for each in work if isinstance(each, Command)]
+    if not commands or not is_untouched(access):
+        return
+    variable = "SQLITE_PATH or DATABASE_URL" if access.engine == "sqlite" else "DATABASE_URL or PG*"
+    raise PreconditionError(
+        "other-database",
+        f"`{_short(commands[0].text)}`: there is nothing in the database that it was given, so it uses another one,"
+        " or commits nothing; no migration is taken back there",
+        hint=f"have the migration tool's configuration read {variable} from the environment",
+    )
 
 
 def _short(command: str) -> str:

@@ -142,6 +142,22 @@ def read(access: DatabaseAccess) -> dict[str, str]:
     return {name: definition or "" for name, definition in found}
 
 
+def is_untouched(access: DatabaseAccess) -> bool:
+    """Whether there is no table at all but an extension's. Raises UnavailableError."""
+    import psycopg  # noqa: PLC0415 - heavy, and an extra
+
+    with reported(f"look into {access.name}"), psycopg.connect(access.url(), connect_timeout=10) as session:
+        return session.execute(_ANY).fetchone() is None
+
+
+_ANY = """
+SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+ WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                                             AND d.deptype = 'e')
+"""
+
+
 _TABLES = """
 SELECT nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
  WHERE relkind IN ('r', 'p') AND nspname !~ '^pg_' AND nspname <> 'information_schema' AND NOT relname = ANY (%(own)s)

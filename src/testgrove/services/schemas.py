@@ -18,6 +18,13 @@ def read_schema(access: DatabaseAccess) -> Schema:
     return _without_versions(found)
 
 
+def is_untouched(access: DatabaseAccess) -> bool:
+    """Whether there is nothing at all in a database, not even what a migration tool keeps. Raises UnavailableError."""
+    if access.engine == "sqlite":
+        return sqlite_schema.is_untouched(Path(access.name))
+    return postgres_schema.is_untouched(access)
+
+
 def delete_rows(access: DatabaseAccess) -> None:
     """Empty every table of a database, but those that migration tools keep for themselves. Raises UnavailableError."""
     if access.engine == "sqlite":

@@ -80,6 +80,15 @@ def _plain(text: str) -> str:
     return " ".join(text.split())
 
 
+def is_untouched(path: Path) -> bool:
+    """Whether there is nothing at all in a file. Raises UnavailableError."""
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            return database.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+    except sqlite3.Error as error:
+        raise UnavailableError("sqlite-failed", f"cannot look into {path}: {error}") from error
+
+
 def delete_rows(path: Path) -> None:
     """Empty every table, but those that migration tools keep for themselves. Raises UnavailableError."""
     try:
