@@ -4,6 +4,9 @@
 tests without a database. Every test with one connects and writes to two tables. A test takes 25 ms (it sleeps: a core
 is free for the pool; with --busy it works) or nothing. Figures are for each test, the first not counted (it starts the
 server); *hand-out* is the fixture and the connecting.
+
+With --long instead: 5,000 tests that take nothing, `clone`: the last 500 beside the first, the most databases that were
+there at once, and the size of one.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks.grove import Grove
 from benchmarks.projects import PORTS, git
@@ -29,6 +33,7 @@ SCHEMA = "".join(
     f"INSERT INTO t{n} (name, other) SELECT 'row ' || g, g FROM generate_series(1, 50) g;\n"
     for n in range(40)
 )
+LOOK = "SELECT count(*), pg_database_size(current_database()) FROM pg_database"
 CONFTEST = """
 import json, os, time, pytest
 spans, handed = [], []
@@ -48,11 +53,13 @@ def pytest_runtest_protocol(item):
 
 def pytest_sessionfinish(session):
     with open(os.environ["OUT"], "w") as file:
-        json.dump({"spans": spans, "handed": handed, "connects": getattr(session.config, "connects", [])}, file)
+        found = {name: getattr(session.config, name, []) for name in ("connects", "looks")}
+        json.dump({"spans": spans, "handed": handed, **found}, file)
 """
 TESTS = """
 import os, time, pytest
 SECONDS, BUSY = float(os.environ["SECONDS_EACH"]), os.environ["BUSY"] == "1"
+LOOK = os.environ.get("LOOK")
 
 def work():
     end = time.perf_counter() + SECONDS
@@ -73,13 +80,20 @@ else:
         pytestconfig.connects = []
         return pytestconfig.connects
 
+    @pytest.fixture(scope="session")
+    def looks(pytestconfig):
+        pytestconfig.looks = []
+        return pytestconfig.looks
+
     @pytest.mark.parametrize("n", range(int(os.environ["TESTS"])))
-    def test_it(database, connects, n):
+    def test_it(database, connects, looks, n):
         began = time.perf_counter()
         with psycopg.connect(database.url, autocommit=True) as connection:
             connects.append(time.perf_counter() - began)
             assert connection.execute("INSERT INTO t1 (name) VALUES ('x') RETURNING id").fetchone() == (51,)
             connection.execute("UPDATE t2 SET other = 0 WHERE id = 7")
+            if LOOK and n % 50 == 0:
+                looks.append(connection.execute(LOOK).fetchone())
         work()
 """
 
@@ -103,9 +117,18 @@ def make(work: Path) -> Path:
 
 def session(project: Path, grove: Grove, kind: str, tests: int, seconds: float, busy: bool) -> dict[str, list[float]]:
     """Milliseconds of each test, and of each hand-out with its connecting, without the first."""
+    found = play(project, grove, kind, tests, seconds, busy)
+    spans = found["spans"][1:]
+    each = (spans[-1][1] - spans[0][0]) / len(spans) * 1000
+    pairs = zip(found["handed"][1:], found["connects"][1:], strict=True)
+    return {"each": [each], "hand-out": [(handed + connect) * 1000 for handed, connect in pairs]}
+
+
+def play(project: Path, grove: Grove, kind: str, tests: int, seconds: float, busy: bool, look: str = "") -> Any:
+    """One session of pytest; what its conftest noted. look: a query whose answer is noted now and then."""
     out = project.parent / "out.json"
     env = {**grove.env, "OUT": str(out), "KIND": kind, "TESTS": str(tests + 1), "BUSY": str(int(busy))}
-    env |= {"SECONDS_EACH": str(seconds), "TESTGROVE": grove.program, "PYTHONDONTWRITEBYTECODE": "1"}
+    env |= {"SECONDS_EACH": str(seconds), "TESTGROVE": grove.program, "PYTHONDONTWRITEBYTECODE": "1", "LOOK": look}
     words = [
         sys.executable,
         "-m",
@@ -123,11 +146,7 @@ def session(project: Path, grove: Grove, kind: str, tests: int, seconds: float, 
     done = subprocess.run(words, cwd=project, env=env, check=False, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stdout[-3000:] + done.stderr)
-    found = json.loads(out.read_text())
-    spans = found["spans"][1:]
-    each = (spans[-1][1] - spans[0][0]) / len(spans) * 1000
-    pairs = zip(found["handed"][1:], found["connects"][1:], strict=True)
-    return {"each": [each], "hand-out": [(handed + connect) * 1000 for handed, connect in pairs]}
+    return json.loads(out.read_text())
 
 
 def main() -> None:
@@ -136,6 +155,7 @@ def main() -> None:
     parser.add_argument("--tests", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--busy", action="store_true", help="the 25 ms are CPU")
+    parser.add_argument("--long", action="store_true", help="5,000 tests: time, databases and size")
     chosen = parser.parse_args()
     print(machine())
     work = Path(tempfile.mkdtemp(prefix="tgb-", dir="/tmp"))
@@ -143,6 +163,8 @@ def main() -> None:
     try:
         project = make(work)
         session(project, grove, "clone", 2, 0, False)  # the template is built
+        if chosen.long:
+            return show_long(play(project, grove, "clone", 5000, 0, False, LOOK))
         for seconds in (0.025, 0.0):
             rounds: dict[str, list[dict[str, list[float]]]] = {"none": [], "clone": [], "reset": []}
             for _ in range(chosen.rounds):
@@ -152,6 +174,17 @@ def main() -> None:
     finally:
         shutil.rmtree(work)
         shutil.rmtree(Path("/dev/shm") / Grove.scratch_of(work).name, ignore_errors=True)
+
+
+def show_long(found: Any) -> None:
+    """Of a long session: what it should not do is grow."""
+    ends = [end for _, end in found["spans"]]
+    first, last = (ends[500] - ends[0]) / 500 * 1000, (ends[-1] - ends[-501]) / 500 * 1000
+    print(f"the first 500 tests {first:.2f} ms each, the last 500 {last:.2f}: {last / first:.2f} times")
+    most, sizes = max(count for count, _ in found["looks"]), [size / 1e6 for _, size in found["looks"]]
+    print(
+        f"at most {most} databases at once, the server's own four included; one takes {statistics.median(sizes):.1f} MB"
+    )
 
 
 def show(seconds: float, rounds: dict[str, list[dict[str, list[float]]]]) -> None:
