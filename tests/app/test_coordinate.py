@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+import needs
 from auditor import git
 from grove import Grove, new_base, plant, said, uproot
 
@@ -413,6 +414,35 @@ def test_databases_and_variables_of_a_scenario(grove, require_redis):
         scenario("b", command='test -z "$REDIS_URL"', resources=["gpu"]),
     )
     coordinate(home)
+
+
+def test_a_scenario_that_fills_the_disk_ends_with_a_report(home):
+    own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*own, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
+        needs.missing("mount", "nothing can be mounted here")
+    write(
+        home,
+        scenario("before", command="true"),
+        scenario("fills", "two", command="yes", dependencies=["before"]),
+        scenario("hangs", command="sleep 600", dependencies=["before"]),
+        scenario("after", "two", command="true", dependencies=["fills"]),
+    )
+    home.artifacts.mkdir(exist_ok=True)
+    mount = "mount -t tmpfs -o size=16m none test-artifacts || exit 99"
+    script = f'{mount}; "$@"; status=$?; cp -r test-artifacts/latest/ "$OUT"; exit $status'
+    out = home.base / "full"
+    env = {"OUT": str(out), "VIRTUAL_ENV": sys.prefix}
+    words = ("sh", sys.executable, "-m", "testgrove", "coordinate", "-j", "2", "--quiet")
+    done = home.run("-c", script, *words, program=(*own, "sh"), env=env, check=False)
+    assert done.returncode == 1, said(done)
+    assert "Traceback" not in done.stderr
+    cells = {cell["key"]: cell for cell in json.loads((out / "report.json").read_text())["cells"]}
+    assert cells["before"]["status"] == "passed"
+    assert cells["fills"]["status"] in ("failed", "error")
+    assert "no disk space is left" in cells["hangs"]["reason"], cells["hangs"]
+    assert cells["after"]["status"] in ("skipped", "cancelled")
+    assert json.loads((out / "integration_report.json").read_text())["summary"]["total"] == 4
+    assert not (out / ".reserve").exists()
 
 
 def test_history_and_merged_reports_of_runs(home):

@@ -82,7 +82,7 @@ class EventLoop:
         self._lane_of: dict[str, int] = {}
         self._waits: dict[str, str] = {}  # what each cell was last said to wait for
         self._looked = 0.0
-        self._time_up = ""
+        self._ended_by = ""  # why the run ended what was running
 
     def work(self) -> RunResult:
         """Run the cells; the result says how each ended. A Ctrl-C ends them, with a result, a second one kills."""
@@ -95,6 +95,7 @@ class EventLoop:
         try:
             with ThreadPoolExecutor(self.jobs, thread_name_prefix="slot") as slots, self._interruptible():
                 self._serve(slots)
+            self._log.make_room()
             self._await_leaks()
             if self.run.coverage and not self.run.cancel.is_set():
                 self._take(self.run.coverage.merge(self.run.folder))
@@ -152,6 +153,8 @@ class EventLoop:
                 self._end_pauses(slots)
                 if deadline and time.monotonic() > deadline and not self.run.cancel.is_set():
                     self._time_is_up(slots)
+                if self._log.full and not self.run.cancel.is_set():
+                    self._end_because(slots, f"no disk space is left in {self.run.folder}")
                 self._look_at_waits()
                 self._beat()
                 self.view.update(self._fold.result, time.time())
@@ -164,14 +167,18 @@ class EventLoop:
         """An attempt has ended; the schedule knows whether it was the last."""
         self._lanes.append(self._lane_of.pop(event.cell))
         self._lanes.sort()
-        if self._time_up and event.status == "cancelled":
-            event = msgspec.structs.replace(event, status="error", reason=self._time_up)
+        if self._ended_by and event.status == "cancelled":
+            event = msgspec.structs.replace(event, status="error", reason=self._ended_by)
         self._obey(slots, self.schedule.finished(event.cell, event.status), event)
 
     def _time_is_up(self, slots: Executor) -> None:
-        self._time_up = f"the run's timeout of {self.timeout:g} s was over"
+        self._end_because(slots, f"the run's timeout of {self.timeout:g} s was over")
+
+    def _end_because(self, slots: Executor, reason: str) -> None:
+        """End what runs, which is its error then, and start nothing more."""
+        self._ended_by = reason
         self.run.cancel.set()
-        self._obey(slots, self.schedule.cancel(f"{self._time_up} before this started"))
+        self._obey(slots, self.schedule.cancel(f"{reason} before this started"))
 
     def _look_at_waits(self) -> None:
         if self._fold.result.source and time.monotonic() - self._looked > _LOOK:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -12,21 +13,46 @@ from testgrove.core.result import RunResult, fold
 from testgrove.system.files import atomic_write, explained, remove_empty
 
 LOG = "events.jsonl"
+RESERVE = ".reserve"
+RESERVED = 4 << 20  # bytes that are set aside for the log and the reports of a run that fills the disk
 Render = Callable[[RunResult], Mapping[str, str]]  # a result in, file names and contents out
 
 
 class EventLog:
-    """The run's log, appended to by one thread. Its modification time is the run's heartbeat."""
+    """The run's log, appended to by one thread. Its modification time is the run's heartbeat.
+
+    A scenario may fill the disk. What cannot be written then is kept until make_room() gives back the space that was
+    set aside for it, and for the reports. full: whether that has happened.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOG
+        self.full = False
+        self._kept = b""
+        self._reserve = folder / RESERVE
         with explained("write the run's log", self.path):
             self._file = self.path.open("ab", buffering=0)
+            with self._reserve.open("wb") as reserve:
+                os.posix_fallocate(reserve.fileno(), 0, RESERVED)
 
     def append(self, event: AnyEvent) -> None:
         """Write one event, at once: a crash loses nothing that was shown."""
+        self._kept += encode(event) + b"\n"
+        try:
+            while self._kept:  # a disk that is almost full takes a part
+                self._kept = self._kept[self._file.write(self._kept) :]
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                with explained("write the run's log", self.path):
+                    raise
+            self.full = True
+
+    def make_room(self) -> None:
+        """Nothing runs any more that could take the space: use what was set aside."""
+        self._reserve.unlink(missing_ok=True)
         with explained("write the run's log", self.path):
-            self._file.write(encode(event) + b"\n")
+            while self._kept:
+                self._kept = self._kept[self._file.write(self._kept) :]
 
     def beat(self) -> None:
         """Show that the run lives, without an event."""
@@ -34,6 +60,7 @@ class EventLog:
 
     def close(self) -> None:
         """Nothing is appended any more."""
+        self.make_room()
         self._file.close()
 
 
@@ -62,6 +89,7 @@ def read_result(folder: Path) -> RunResult:
 def report_killed_run(folder: Path, render: Render) -> None:
     """Give a run that was killed its reports, where its log is still there. One that had not begun leaves none."""
     path = folder / LOG
+    (folder / RESERVE).unlink(missing_ok=True)
     data = path.read_bytes() if path.exists() else b""
     events = decode_log(data)
     if not events:
