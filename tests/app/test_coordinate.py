@@ -290,6 +290,8 @@ def test_output_can_be_streamed_or_left_out(home):
     write(home, scenario("loud", command="echo one; echo two"))
     done = coordinate(home, "--output=stream")
     assert "loud | one\nloud | two\n" in done.stdout
+    groups = coordinate(home, "--output=stream", env={"GITHUB_ACTIONS": "true"})
+    assert "::group::loud: loud/output.log\nloud | one\nloud | two\n::endgroup::\n" in groups.stdout
     quiet = coordinate(home, "--quiet")
     assert "loud" not in quiet.stdout
     assert json.loads(coordinate(home, "--json").stdout)["status"] == "passed"

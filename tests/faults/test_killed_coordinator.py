@@ -98,6 +98,7 @@ def assert_nothing_survives(graph: Grove, within: float = 2.0) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120 + 30 * ROUNDS)
 def test_a_coordinator_killed_at_any_moment_leaves_nothing_and_goes_on(graph):
     seed = int(os.environ.get(SEED) or random.randrange(2**32))
     print(f"{SEED}={seed}")  # noqa: T201 - pytest shows it where the test fails

@@ -46,3 +46,13 @@ class StreamedView(PlainView):
             self._whole.add(log)
         for line in data[:size].decode(errors="replace").splitlines():
             self._say(f"{key} | {flat(line)}".rstrip())
+
+
+class GroupedView(StreamedView):
+    """The same for GitHub Actions: what an attempt wrote comes as one group when it has ended, which can be folded."""
+
+    def _output(self, key: str, log: str, *, ended: bool) -> None:
+        if ended:
+            self._say(f"::group::{key}: {flat(log)}")
+            super()._output(key, log, ended=True)
+            self._say("::endgroup::")

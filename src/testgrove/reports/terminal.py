@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from testgrove.reports.figures import BAD, Tally, all_skipped, cell_duration
 from testgrove.reports.plain import PlainView, QuietView, run_line
 from testgrove.reports.remaining import seconds_left
-from testgrove.reports.streamed import Read, StreamedView
+from testgrove.reports.streamed import GroupedView, Read, StreamedView
 from testgrove.reports.summary import STYLES, summary
 from testgrove.reports.wording import counted, flat, number, seconds
 
@@ -49,12 +49,13 @@ class View(Protocol):
 def view_for(stream: TextIO, *, quiet: bool, is_tty: bool, output: Read | None = None) -> View:
     """The view that fits: nothing when quiet, redrawn in place on a terminal that can, else plain lines.
 
-    output: what reads the suites' output, which is then shown as it comes, between plain lines.
+    output: what reads the suites' output, which is then shown as it comes, between plain lines; in GitHub Actions, in
+    groups that can be folded.
     """
     if quiet:
         return QuietView()
     if output:
-        return StreamedView(stream, output)
+        return (GroupedView if os.environ.get("GITHUB_ACTIONS") == "true" else StreamedView)(stream, output)
     capable = "utf" in (getattr(stream, "encoding", None) or "utf-8").lower()
     if is_tty and capable and os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown"):
         return LiveView(stream)
