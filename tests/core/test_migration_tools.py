@@ -28,6 +28,8 @@ def words(work):
         ("alembic -c db/alembic.ini -x a=b upgrade heads", "alembic -c db/alembic.ini -x a=b downgrade 0001"),
         ("cd api && uv run alembic upgrade head && python seed.py", "cd api && uv run alembic downgrade 0001"),
         ("python -m alembic upgrade head; echo done", "python -m alembic downgrade 0001"),
+        ("uv run flask --app shop db upgrade && flask seed", "uv run flask --app shop db downgrade 0001"),
+        ("flask db upgrade heads", "flask db downgrade 0001"),
     ],
 )
 def test_alembics_command_is_changed_as_little_as_can_be(migrate, back):
@@ -152,6 +154,12 @@ def test_sql_files_in_pairs():
         tool.forward("7", "base")
 
 
+def test_sql_files_are_in_the_order_of_their_numbers():
+    tool = found("x", [("10_b.up.sql", b""), ("9_a.up.sql", b""), ("0011_c.up.sql", b"")])
+    assert [each.name for each in tool.read("").migrations] == ["9_a", "10_b", "0011_c"]
+    assert found("x", [("01_a.up.sql", b""), ("1_b.up.sql", b"")]).read("").conflicts == "01_a, 1_b"
+
+
 def test_sql_files_that_are_no_line():
     twice = [*PAIRS, ("sql/0002_c.up.sql", b"")]
     assert found("x", twice).read("").conflicts == "0002_b, 0002_c"
@@ -161,7 +169,7 @@ def test_sql_files_that_are_no_line():
         found("x", [*PAIRS, ("other/0001_a.up.sql", b"")])
 
 
-@pytest.mark.parametrize("migrate", ["make migrate", "alembic upgrade 0004", "echo alembic"])
+@pytest.mark.parametrize("migrate", ["make migrate", "alembic upgrade 0004", "echo alembic", "flask db upgrade 0004"])
 def test_a_command_that_is_not_understood(migrate):
     with pytest.raises(UsageError) as caught:
         found(migrate)

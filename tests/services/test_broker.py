@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
 
 import pytest
 
+from pytest_testgrove.broker import BrokerLostError, Client
 from services.cases import until
 from testgrove.core.model import DatabaseAccess, Secret
 from testgrove.errors import ExhaustedError, PreconditionError
@@ -202,6 +205,36 @@ def test_a_broker_that_closes_hangs_up_and_leaves_no_socket(rooms, broker, conne
     assert client.recv(1) == b""
     assert rooms.open == 0
     assert not path.exists()
+
+
+def test_a_client_that_is_interrupted_never_takes_one_answer_for_another(rooms, broker, path):
+    """As by Ctrl-C or pytest-timeout, in the plugin's own client."""
+
+    class InterruptedTestError(BaseException):
+        pass
+
+    def interrupt(*_):
+        raise InterruptedTestError
+
+    def in_its_time():
+        until(lambda: rooms.said)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    client = Client.connect(str(path))
+    rooms.gate.clear()
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    thread = threading.Thread(target=in_its_time)
+    try:
+        thread.start()
+        with pytest.raises(InterruptedTestError):
+            client.ask("get", engine="postgres")
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+        rooms.gate.set()
+    with pytest.raises(BrokerLostError):
+        client.ask("hello")
+    until(lambda: not rooms.open)
 
 
 def test_only_its_user_can_reach_the_socket(broker, path):

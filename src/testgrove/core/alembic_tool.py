@@ -18,13 +18,13 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class Alembic:
-    """command: it ends in ``upgrade head``."""
+    """command: it ends in ``upgrade head``, or, as Flask-Migrate has it, in ``db upgrade``."""
 
     command: str
     name = "Alembic"
 
     def _said(self, words: str) -> Command:
-        return Command(re.sub(r"upgrade\s+heads?$", lambda _: words, self.command))
+        return Command(re.sub(r"upgrade(\s+heads?)?$", lambda _: words, self.command))
 
     @property
     def listing(self) -> Command:

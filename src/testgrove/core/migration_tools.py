@@ -23,6 +23,8 @@ def find_tool(migrate: str, files: Iterable[tuple[str, bytes]], *, table: str) -
     """
     if found := re.search(r"\balembic\b[^;&|\n]*?\bupgrade\s+heads?(?=\s|$|[;&|)])", migrate):
         return Alembic(migrate[: found.end()])
+    if found := re.search(r"\bflask\b[^;&|\n]*?\bdb\s+upgrade(\s+heads?)?(?=\s*(?:$|[;&|)]))", migrate):
+        return Alembic(migrate[: found.end()])
     if found := re.search(r"(?:manage\.py|django-admin(?:\.py)?|-m\s+django)\s+(migrate)\b([^;&|\n]*)", migrate):
         return Django(migrate[: found.start(1)], tuple(found[2].split()))
     if scripts := [each for each in files if each[0].endswith((".up.sql", ".down.sql"))]:

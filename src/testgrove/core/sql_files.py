@@ -31,7 +31,7 @@ class SqlFiles:
                 hint=f'say which: inputs = ["{folders[0]}/*.sql"]',
             )
         texts = {file: data.decode(errors="surrogateescape") for file, data in files}
-        ups = sorted(file.removesuffix(".up.sql") for file in texts if file.endswith(".up.sql"))
+        ups = sorted((file.removesuffix(".up.sql") for file in texts if file.endswith(".up.sql")), key=_place)
         lonely = sorted(file for file in texts if file.endswith(".down.sql") and file[:-9] not in ups)
         if lonely:
             raise UsageError("sql-pairs", f"{lonely[0]} has no {PurePosixPath(lonely[0][:-9]).name}.up.sql beside it")
@@ -46,8 +46,8 @@ class SqlFiles:
     def read(self, output: str) -> Listing:  # noqa: ARG002 - there is nothing to ask
         """See Tool. Two files with one number are two heads."""
         names = [name for name, _, _ in self.pairs]
-        numbers = [name[: len(name) - len(name.lstrip("0123456789"))] for name in names]
-        twice = [name for name, number in zip(names, numbers, strict=True) if number and numbers.count(number) > 1]
+        numbers = [_number(name) for name in names]
+        twice = [name for name in names if _number(name) is not None and numbers.count(_number(name)) > 1]
         parents = [(), *((name,) for name in names)]
         plan = tuple(Migration(name, above) for name, above in zip(names, parents, strict=False))
         return Listing(plan, ", ".join(twice))
@@ -80,3 +80,15 @@ class SqlFiles:
     def judge(self, status: int, output: str) -> tuple[Models, str]:  # noqa: ARG002 - there are no models
         """See Tool."""
         return "not compared", "SQL files know no models"
+
+
+def _number(name: str) -> int | None:
+    """What a migration's name begins with: ``0001`` and ``1`` are one number."""
+    digits = name[: len(name) - len(name.lstrip("0123456789"))]
+    return int(digits) if digits else None
+
+
+def _place(path: str) -> tuple[int, str]:
+    """Where a migration stands: 9 is before 10."""
+    name = PurePosixPath(path).name
+    return _number(name) or 0, name

@@ -70,6 +70,9 @@ class Client:
                 answer = json.loads(self._lines.readline() or "{}")
             except (OSError, ValueError) as error:
                 raise BrokerLostError(f"the broker of the databases does not answer: {error}") from error
+            except BaseException:  # Ctrl-C, a timeout: the answer that is still to come would be taken for the next one
+                self.close()
+                raise
         if "error" in answer:
             raise BrokerError(_said(answer["error"]), str(answer["error"].get("code", "")))
         if "ok" not in answer:
