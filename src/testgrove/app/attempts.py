@@ -232,6 +232,8 @@ class Attempt:
         environ["TMPDIR"] = str(temporary)
         if self.run.seed is not None:
             environ["TESTGROVE_RANDOM_SEED"] = str(self.run.seed)
+        if self.run.keep_failed:
+            environ["TESTGROVE_KEEP_FAILED"] = "1"
         if broker := self.run.databases.broker(self.cell):
             environ["TESTGROVE_BROKER"] = str(broker)
         tree = self.creation.tree

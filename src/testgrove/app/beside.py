@@ -46,7 +46,7 @@ def run_beside(
                 for process in processes.all:
                     say(_introduce(process))
                 environ = {**place.environ, "TESTGROVE_PROCESSES": ",".join(names)}
-                status = _in_foreground(holder.supervisors, Job(command, worktree.path, environ))
+                status = run_in_foreground(holder.supervisors, Job(command, worktree.path, environ))
                 for sentence in processes.ended():
                     say(f"note: {sentence} while the command ran")
         finally:
@@ -54,7 +54,7 @@ def run_beside(
     return status
 
 
-def _in_foreground(supervisors: SupervisorPool, job: Job) -> int:
+def run_in_foreground(supervisors: SupervisorPool, job: Job) -> int:
     """Run a job where this process stands, and return its status: 128 and the number for a signal, else as env(1)."""
     with supervisors.foreground() as supervisor, PassingOn() as passing:
         try:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from testgrove.app.creation import Creation
+from testgrove.app.project import Project
 from testgrove.core.events import Status
 from testgrove.errors import TestgroveError
 from testgrove.services.binaries import find_postgres
@@ -27,7 +28,7 @@ def dump_database(creation: Creation, folder: Path) -> str:
         return ""
     target = folder / DUMP
     try:
-        argv = [_program(creation), "--no-password", "--no-owner", "--file", str(target)]
+        argv = [dump_program(creation.project), "--no-password", "--no-owner", "--file", str(target)]
         supervised_run(creation.holder.supervisors, argv, cwd=creation.tree, env=creation.environ(), timeout=_TIMEOUT)
     except TestgroveError as error:
         target.unlink(missing_ok=True)
@@ -35,9 +36,9 @@ def dump_database(creation: Creation, folder: Path) -> str:
     return f"its database is in {target}"
 
 
-def _program(creation: Creation) -> str:
+def dump_program(project: Project) -> str:
     """The server's own pg_dump, for an older one refuses a newer server; else the one on PATH."""
-    service = creation.project.settings.services.postgres
+    service = project.settings.services.postgres
     if service is not None and service.host == "embedded":
         program = find_postgres(service.version, service.extensions).bindir / "pg_dump"
         if program.exists():

@@ -31,12 +31,16 @@ class Lender(Protocol):
 
 
 class LendingBroker:
-    """A broker at a socket. lenders: by engine; hint: how to have another one, ``{}`` is its name."""
+    """A broker at a socket. lenders: by engine; hint: how to have another one, ``{}`` is its name.
 
-    def __init__(self, path: Path, lenders: Mapping[str, Lender], hint: str) -> None:
+    means: of whoever is behind it.
+    """
+
+    def __init__(self, path: Path, lenders: Mapping[str, Lender], hint: str, means: RunMeans) -> None:
         self.path = path
-        self._lenders = lenders
-        self._broker = Broker(path, {engine: lender.open for engine, lender in lenders.items()}, hint=hint)
+        self._lenders, self._means = lenders, means
+        engines = {engine: lender.open for engine, lender in lenders.items()}
+        self._broker = Broker(path, engines, hint=hint, evidence=self._keep)
         self._closed = False
 
     def close(self) -> None:
@@ -46,6 +50,11 @@ class LendingBroker:
             self._broker.close()
             for lender in self._lenders.values():
                 lender.close()
+
+    def _keep(self, access: DatabaseAccess, test: str) -> str:
+        from testgrove.app.failed_databases import Evidence  # noqa: PLC0415 - most sessions keep nothing
+
+        return Evidence(self._means.project, self._means.launcher).keep(access, test)
 
 
 class RedisInstances:

@@ -100,7 +100,7 @@ class RunDatabases:
         with self._guard:
             self._number += 1
             path = self._means.folder / f"broker-{self._number}.sock"
-        return LendingBroker(path, lenders, _HINT)
+        return LendingBroker(path, lenders, _HINT, self._means)
 
     def further(self, cell: Cell) -> list[str]:
         """The databases that a cell's tests have made by themselves on a PostgreSQL of the run's own, as they are there

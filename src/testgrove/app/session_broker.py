@@ -50,7 +50,7 @@ def serve_session(
             place.mkdir(mode=0o700)
     migration = Migration(means, project.repository.toplevel, tests)
     databases = SessionDatabases(means, migration)
-    broker = LendingBroker(scratch / "broker.sock", databases.lenders(), _HINT)
+    broker = LendingBroker(scratch / "broker.sock", databases.lenders(), _HINT, means)
     try:
         on_ready(broker.path)
         select.select([ended], [], [])

@@ -36,20 +36,25 @@ db_command.add_command(check)
 @common
 @example("testgrove db list --json")
 def list_databases(*, directory: Path, as_json: bool, quiet: bool) -> None:
-    """List the databases of all worktrees; URLs without passwords."""
+    """List the databases of all worktrees, URLs without passwords, and those that were kept of failed tests."""
+    from testgrove.app.failed_databases import described, failed_databases
     from testgrove.cli.worktrees import current
 
+    project = project_in(directory)
+    kept = [described(database) for database in failed_databases(project)]
     found = [
         {"worktree": str(worktree.id), "engine": engine, **database}
-        for worktree in current(project_in(directory))
+        for worktree in current(project)
         for engine, database in worktree.databases.items()
     ]
     if as_json:
-        print_json(databases=found)
+        print_json(databases=found, kept=kept)
         return
     for entry in found:
         echo(f"{entry['worktree']}  {entry['engine']}  {entry['name']}  {entry['url']}")
-    if not found:
+    for entry in kept:
+        echo(f"kept  {entry['engine']}  {entry['name']}  {entry['test']}  {entry['kept']}")
+    if not found and not kept:
         say("no databases: no worktree from `testgrove create` has one", quiet=quiet)
 
 
@@ -73,20 +78,31 @@ def url(*, worktree: str, engine: str | None, directory: Path, as_json: bool, qu
 @one_worktree
 @one_engine
 @common
-@example("testgrove db shell test-integration-api", "testgrove db shell test-integration-api --engine redis")
-def shell(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
-    """Open psql, sqlite3 or redis-cli on a worktree's database."""
+@example(
+    "testgrove db shell test-integration-api",
+    "testgrove db shell test-integration-api --engine redis",
+    "testgrove db shell test-order-3f2a",
+)
+def shell(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> int:  # noqa: ARG001 - common options
+    """Open psql, sqlite3 or redis-cli on a worktree's database.
+
+    Or, by a name that `db list` shows, on a copy of a failed test's database, which was kept by --keep-failed.
+    """
     from testgrove.app.database_commands import client_program
+    from testgrove.app.failed_databases import failed_databases
+    from testgrove.app.failed_shell import open_shell
     from testgrove.app.inside import replace_by
     from testgrove.cli.worktrees import find, keep_servers
 
     project = project_in(directory)
+    if kept := next((each for each in failed_databases(project) if each.name == worktree), None):
+        return open_shell(project, kept)
     found = find(project, worktree)
     which, address = _url(found, engine)
     program = client_program(which)
     keep_servers(project, found)
     words = {"postgres": (address,), "sqlite": (address.removeprefix("sqlite:///"),)}
-    replace_by(found, (program, *words.get(which, ("--no-auth-warning", "-u", address))))
+    return replace_by(found, (program, *words.get(which, ("--no-auth-warning", "-u", address))))
 
 
 @db_command.command("create")

@@ -77,7 +77,8 @@ def _a_number(_context: click.Context, _parameter: click.Parameter, value: float
     "testgrove cleanup --merged --max-age 0 --yes",
 )
 def cleanup_command(*, max_age: float, merged: bool, yes: bool, directory: Path, as_json: bool, quiet: bool) -> int:
-    """Remove old test worktrees and parked ones, and templates that no run has asked for on a server given by URL.
+    """Remove old test worktrees and parked ones, databases of failed tests that were kept, and templates that no run
+    has asked for on a server given by URL.
 
     Skips, and says so, what is held and what has files or commits of yours. Worktrees of other purposes are never
     touched.
@@ -94,10 +95,11 @@ def cleanup_command(*, max_age: float, merged: bool, yes: bool, directory: Path,
         chosen = [each.id for each in candidates if not each.why]
         if yes:
             remove_many(project, holder, chosen, outcome.done)
+    kept = [] if merged else _clean_kept(project, max_age, outcome, yes=yes)
     templates = [] if merged else _clean_server(project, max_age, outcome, yes=yes)
-    if not candidates and not templates:
+    if not candidates and not templates and not kept:
         say(f"nothing is older than {max_age:g} hours{' and merged' if merged else ''}", quiet=quiet)
-    chosen += templates
+    chosen += [*kept, *templates]
     if chosen and not yes:
         say("\n".join(f"would remove {name}" for name in chosen), quiet=quiet)
         words = f"cleanup {'--merged ' if merged else ''}--max-age {max_age:g}"
@@ -105,6 +107,17 @@ def cleanup_command(*, max_age: float, merged: bool, yes: bool, directory: Path,
     if as_json:
         print_json(removed=outcome.gone, skipped=outcome.skipped, would_remove=[] if yes else chosen)
     return 0
+
+
+def _clean_kept(project: Project, max_age: float, outcome: Outcome, *, yes: bool) -> list[str]:
+    """The databases of failed tests that are, or would be, removed."""
+    from testgrove.app.failed_databases import failed_databases, remove_kept
+
+    found = [each for each in failed_databases(project) if each.age.total_seconds() >= max_age * 3600]
+    for each in found if yes else ():
+        remove_kept(each)
+        outcome.done(each.name, None)
+    return [each.name for each in found]
 
 
 def _clean_server(project: Project, max_age: float, outcome: Outcome, *, yes: bool) -> list[str]:

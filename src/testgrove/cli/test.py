@@ -62,7 +62,9 @@ class TestCommand(click.Command):
 )
 @click.option("--cov", is_flag=True, help="Measure coverage, merged over all cells.")
 @click.option(
-    "--keep-failed", is_flag=True, help="Keep the worktree of a cell that fails, as `ready`; at most 8, for a week."
+    "--keep-failed",
+    is_flag=True,
+    help="Keep the worktree of a cell that fails (at most 8) and the databases of tests that fail (20), for a week.",
 )
 @click.option("--here", is_flag=True, help="Run in this checkout and its environment, one suite after another.")
 @leak_options

@@ -75,13 +75,21 @@ class Broker:
 
     engines: what opens a client's share, by the engine's name; called when a client first asks for one, may take its
     time, and may raise TestgroveError, which the client is told. hint: how to have another engine; ``{}`` is its name.
+    evidence: writes down what is in a database, for longer than the broker lives, and returns the name it is found by.
     """
 
-    def __init__(self, path: Path, engines: Mapping[str, Callable[[], Share]], *, hint: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        engines: Mapping[str, Callable[[], Share]],
+        *,
+        hint: str = "",
+        evidence: Callable[[DatabaseAccess, str], str] | None = None,
+    ) -> None:
         check_socket(path)
         self._path = path
         self._engines = engines
-        self._hint = hint
+        self._hint, self._evidence = hint, evidence
         self._guard = threading.Lock()
         self._clients: dict[socket.socket, tuple[threading.Thread, Client]] = {}
         self._listener = socket.socket(socket.AF_UNIX)
@@ -115,7 +123,7 @@ class Broker:
             if not is_of_our_user(client):
                 client.close()
                 continue
-            held = Client(self._engines, self._hint)
+            held = Client(self._engines, self._hint, self._evidence)
             thread = threading.Thread(target=self._serve, args=(client, held), name="broker-client", daemon=True)
             with self._guard:
                 self._clients[client] = thread, held
@@ -140,11 +148,17 @@ class Broker:
 class Client:
     """What one client has asked for, and its answers."""
 
-    def __init__(self, engines: Mapping[str, Callable[[], Share]], hint: str = "") -> None:
+    def __init__(
+        self,
+        engines: Mapping[str, Callable[[], Share]],
+        hint: str = "",
+        evidence: Callable[[DatabaseAccess, str], str] | None = None,
+    ) -> None:
         self._engines = engines
-        self._hint = hint
+        self._hint, self._evidence = hint, evidence
         self._shares: dict[str, Share] = {}
         self._held: dict[str, Share] = {}
+        self._accesses: dict[str, DatabaseAccess] = {}
         self._returned: list[tuple[Share, str]] = []  # what is to be put back
 
     def answer(self, line: bytes) -> dict[str, Any]:
@@ -176,12 +190,17 @@ class Client:
                 return self._get(engine, _isolation(request, engine))
             case "put":
                 name = str(request.get("name", ""))
-                self._returned.append((self._share_of(name), name))
-                del self._held[name]
+                self._put_back(name)
+            case "keep" if "label" in request:
+                name = str(request.get("name", ""))
+                self._share_of(name)
+                kept = self._keep_evidence(self._accesses[name], str(request["label"]))
+                self._put_back(name)
+                return {"kept": kept}
             case "keep":
                 name = str(request.get("name", ""))
                 self._share_of(name).keep(name)
-                del self._held[name]
+                self._forget(name)
             case "empty":
                 name = str(request.get("name", ""))
                 self._empty(self._share_of(name), name)
@@ -190,6 +209,19 @@ class Client:
             case other:
                 raise UsageError("bad-request", f"there is no request {other!r}; there are {', '.join(_REQUESTS)}")
         return {}
+
+    def _put_back(self, name: str) -> None:
+        self._returned.append((self._share_of(name), name))
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        del self._held[name]
+        del self._accesses[name]
+
+    def _keep_evidence(self, access: DatabaseAccess, label: str) -> str:
+        if self._evidence is None:
+            raise UsageError("bad-request", "this broker keeps nothing beyond its own end; leave 'label' out")
+        return self._evidence(access, label)
 
     def _engine(self, request: dict[str, Any]) -> str:
         found = request.get("engine")
@@ -225,7 +257,7 @@ class Client:
         if share is None:
             share = self._shares[engine] = self._engines[engine]()
         access = share.get(isolation)
-        self._held[access.name] = share
+        self._held[access.name], self._accesses[access.name] = share, access
         socket = f"{access.socket_dir}/redis.sock" if engine == "redis" and access.socket_dir else ""
         return {
             "engine": access.engine,

@@ -82,7 +82,7 @@ class SqliteTemplates:
             path.touch()
             build(access)
             with explained("keep the database template in", self._directory):
-                _copy_whole(path, temporary)
+                copy_whole(path, temporary)
                 temporary.rename(kept)
             self._built.add(kept)
         finally:
@@ -123,7 +123,7 @@ def _check(path: Path) -> None:
         )
 
 
-def _copy_whole(source: Path, target: Path) -> None:
+def copy_whole(source: Path, target: Path) -> None:
     """Copy a database with what its write-ahead log still holds."""
     try:
         with closing(sqlite3.connect(source)) as database, closing(sqlite3.connect(target)) as copy:

@@ -9,6 +9,7 @@ import os
 
 import pytest
 
+from pytest_testgrove import failures
 from pytest_testgrove.databases import Database, _testgrove_lessor, database, declare, register, worker_database
 from pytest_testgrove.fixtures import ProcessUrls, Worktree, database_url, ports, process_urls, worktree
 from pytest_testgrove.migrations import MigrationError, Migrations, Schema, explain_difference, migrations
@@ -39,13 +40,15 @@ SESSION_VARIABLE = "TESTGROVE_SESSION"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare our setting."""
+    """Declare our settings."""
     declare(parser)
+    failures.declare(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register our marker."""
+    """Register our marker, and what was asked for."""
     register(config)
+    failures.register(config)
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> "list[str] | None":

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Iterator, Optional
 
 import pytest
 
+from pytest_testgrove.failures import has_failed
+
 if TYPE_CHECKING:
     from pytest_testgrove.broker import Client
 
@@ -84,6 +86,20 @@ class Lessor:
             with suppress(BrokerLostError):  # then it is gone, too
                 self._client.ask("put", name=name)
 
+    def give_back_from(self, request: pytest.FixtureRequest, name: str) -> None:
+        """A test is over; where it failed, and that was asked for, what is in its database is kept."""
+        from pytest_testgrove.broker import BrokerError  # noqa: PLC0415 - as above
+
+        if not has_failed(request.node):
+            return self.give_back(name)
+        try:
+            kept = self.ask("keep", name=name, label=request.node.nodeid)["kept"]
+            print(f"its database is kept: testgrove db shell {kept}")  # noqa: T201 - pytest shows it with the failure
+        except BrokerError as error:
+            print(f"its database could not be kept: {error}")  # noqa: T201 - as above
+            self.give_back(name)
+        return None
+
     def ask(self, do: str, **values: Any) -> "dict[str, Any]":
         """What the broker answers to a request about something that was leased. Raises BrokerError."""
         from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - as above
@@ -151,7 +167,7 @@ def database(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Itera
         found = _testgrove_lessor.get(isolation)
     yield found
     with explained("database"):
-        _testgrove_lessor.put(found)
+        _testgrove_lessor.give_back_from(request, found.name)
 
 
 @pytest.fixture(scope="session")

@@ -88,10 +88,10 @@ def redis_socket(_testgrove_redis: Redis) -> str:
 
 
 @pytest.fixture
-def sqlite_path(_testgrove_lessor: Lessor) -> Iterator[Path]:
+def sqlite_path(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Iterator[Path]:
     """An SQLite file of this test's own, as the migration left it."""
     with explained("sqlite_path"):
         found = _testgrove_lessor.lease(engine="sqlite")
     yield Path(found["name"])
     with explained("sqlite_path"):
-        _testgrove_lessor.give_back(found["name"])
+        _testgrove_lessor.give_back_from(request, found["name"])
