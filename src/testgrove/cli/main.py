@@ -40,6 +40,7 @@ COMMANDS = {
     "test": ("test", "Run the test suites, each in a worktree of its own, and report on them as one."),
     "coordinate": ("coordinate", "Run a graph of test scenarios across worktrees, and report on it as one."),
     "broker": ("broker", "Hand out fresh databases to a test session; the pytest plugin starts it."),
+    "doctor": ("doctor", "Look for what is wrong, and mend what can be mended."),
     "completion": ("completion", "Print the script that makes bash, zsh or fish complete testgrove's words."),
 }
 

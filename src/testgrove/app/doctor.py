@@ -1,0 +1,163 @@
+"""The doctor: looks at everything that a worktree or a run relies on, says what is wrong, and mends what can be."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from testgrove.app import nested_root, ports, records, worktrees
+from testgrove.app.creation import FREE_BYTES
+from testgrove.app.engine_databases import RunMeans
+from testgrove.app.holder import Holder
+from testgrove.app.inside import require_environment, variables_of
+from testgrove.app.project import Project
+from testgrove.app.run_databases import databases_of
+from testgrove.core.config import port_range
+from testgrove.core.model import Worktree, WorktreeStatus
+from testgrove.core.settings import Settings
+from testgrove.errors import TestgroveError
+from testgrove.system import interpreters, process
+from testgrove.system.files import require_free
+from testgrove.system.listeners import listening_among
+from testgrove.system.locks import LockFile
+from testgrove.system.uv import find_uv, uv_version
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at. problem: what is wrong, empty where all is well. hint: the next command to type, or what to
+    change. mend: what --fix does about it; None where only its user can."""
+
+    area: str
+    subject: str
+    problem: str = ""
+    hint: str = ""
+    mend: Callable[[], object] | None = None
+
+
+def died(project: Project) -> list[str]:
+    """The commands that died and left something, which the next command finishes."""
+    dead = set(records.dead_holders(project.store, LockFile(project.locations.locks).is_held))
+    return [row["command"] for row in project.store.rows("SELECT mark, command FROM holders") if row["mark"] in dead]
+
+
+def examine(project: Project, holder: Holder) -> Iterator[Finding]:
+    """Look at everything, one thing after the other."""
+    yield from _tools(project)
+    try:
+        settings = project.settings
+        yield Finding("settings", "read")
+    except TestgroveError as error:
+        yield _failed("settings", "read", error)
+        return
+    yield from _root(project)
+    yield from _interpreters(settings)
+    yield from _services(project, holder)
+    for worktree in records.all_worktrees(project):
+        yield from _worktree(project, holder, worktree)
+    yield from _ports(project)
+    yield from _registry(project, holder)
+
+
+def _tools(project: Project) -> Iterator[Finding]:
+    try:
+        yield Finding("tools", f"uv {uv_version(find_uv(), process.run)}")
+    except TestgroveError as error:
+        yield _failed("tools", "uv", error)
+    try:
+        require_free(project.root, FREE_BYTES)
+        yield Finding("tools", f"room for worktrees in {project.root.parent}")
+    except TestgroveError as error:
+        yield _failed("tools", "room for worktrees", error)
+
+
+def _root(project: Project) -> Iterator[Finding]:
+    subject = f"root {project.root}"
+    found = nested_root.problems(project)
+    if not found:
+        yield Finding("root", subject)
+    for problem in found:
+        yield Finding("root", subject, problem.message, problem.fix)
+
+
+def _interpreters(settings: Settings) -> Iterator[Finding]:
+    for wanted in settings.pythons:
+        try:
+            found = interpreters.find(wanted, requires=None, pinned=None, run=process.run)
+            yield Finding("interpreters", f"Python {found.version}")
+        except TestgroveError as error:
+            yield _failed("interpreters", f"Python {wanted}", error)
+
+
+def _services(project: Project, holder: Holder) -> Iterator[Finding]:
+    services = project.settings.services
+    means = RunMeans(project, holder, holder.leases, project.locations.memory, threading.Event())
+    for engine in services.engines:
+        try:
+            found = databases_of(engine, services, means)
+            found.find()
+            found.close()
+            yield Finding("services", f"{engine} can be had")
+        except TestgroveError as error:
+            yield _failed("services", engine, error)
+
+
+def _worktree(project: Project, holder: Holder, worktree: Worktree) -> Iterator[Finding]:
+    name = str(worktree.id)
+    held = worktree.holder is not None
+    if held:
+        yield Finding("worktrees", f"{name} is in use")
+        return
+    remove = partial(worktrees.remove, project, holder, name)
+    if worktree.status is WorktreeStatus.REMOVING:
+        hint = f"testgrove remove {name}"
+        yield Finding("worktrees", name, worktree.note or "its removal was not finished", hint, remove)
+        return
+    if not worktree.path.is_dir():
+        problem = f"its folder {worktree.path} is gone, and what it held is still reserved"
+        yield Finding("worktrees", name, problem, f"testgrove remove {name}", remove)
+        return
+    try:
+        if worktree.status is WorktreeStatus.READY:  # a parked one is made anew when it is used again
+            require_environment(project, worktree)
+            variables_of(worktree)
+        yield Finding("worktrees", name)
+    except TestgroveError as error:
+        yield _failed("worktrees", name, error)
+
+
+def _ports(project: Project) -> Iterator[Finding]:
+    for checked in ports.check(project, ()):
+        for stranger in checked.strangers:
+            problem = f"{stranger} listens on it, outside of the worktree"
+            yield Finding("ports", f"{checked.port} of {_owner(checked)}", problem, stranger.ending)
+    span = port_range(project.settings.ports.range)
+    leased = {held.port for held in ports.held_ports(project)}
+    free = len(set(span) - leased - listening_among(span))
+    needed = len(project.settings.ports.names)
+    problem = f"{free} of {len(span)} ports are free, {needed} make a block" if free < needed else ""
+    hint = "testgrove ports list   shows who holds them; or a wider range: [tool.testgrove.ports]" if problem else ""
+    yield Finding("ports", f"{span.start}-{span.stop - 1}: {free} free", problem, hint)
+
+
+def _owner(checked: ports.CheckedPort) -> str:
+    return str(checked.worktree.id) if checked.worktree else "nobody"
+
+
+def _registry(project: Project, holder: Holder) -> Iterator[Finding]:
+    path, known = project.main / records.REGISTRY, {str(each.id) for each in records.all_worktrees(project)}
+    shown: set[str] | None = None if path.exists() else set()
+    if path.exists():
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            shown = set(json.loads(path.read_text(encoding="utf-8"))["worktrees"])
+    problem = "" if shown == known else f"{path} does not show the worktrees that there are"
+    mend = partial(worktrees.publish, project, holder) if problem else None
+    yield Finding("registry", records.REGISTRY, problem, "testgrove doctor --fix" if problem else "", mend)
+
+
+def _failed(area: str, subject: str, error: TestgroveError) -> Finding:
+    return Finding(area, subject, error.message, error.hint)

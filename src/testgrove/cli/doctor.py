@@ -1,0 +1,67 @@
+"""doctor: what is wrong, and what mends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from testgrove.cli.context import project_in
+from testgrove.cli.output import common, echo, example, print_json, say
+
+if TYPE_CHECKING:
+    from testgrove.app.doctor import Finding
+
+
+@click.command("doctor")
+@click.option("--fix", is_flag=True, help="Mend what can be mended; the rest is for you, and says how.")
+@common
+@example("testgrove doctor", "testgrove doctor --fix")
+def doctor_command(*, fix: bool, directory: Path, as_json: bool, quiet: bool) -> int:
+    """Look for what is wrong: tools, settings, servers, worktrees and their environments, ports, the registry view.
+
+    Where the worktrees lie inside the repository, it names what breaks there (build backends, mypy), with the fix. What
+    commands that died have left is finished, as by every command. --fix removes the records of worktrees whose folder
+    is gone, finishes removals, and writes the registry view anew. The exit status is 3 while something is wrong.
+    """
+    from testgrove.app.doctor import died, examine
+
+    project = project_in(directory)
+    for command in died(project):
+        say(f"mended: what `{command}` left, which died", quiet=quiet)
+    wrong, documents = 0, []
+    with project.holding("testgrove doctor") as holder:
+        for finding in examine(project, holder):
+            mended = bool(fix and finding.problem and finding.mend)
+            if mended and finding.mend:
+                finding.mend()
+            wrong += bool(finding.problem) and not mended
+            documents.append(_document(finding, mended=mended))
+            if not as_json and (finding.problem or not quiet):
+                _show(finding, mended=mended)
+    if as_json:
+        print_json(findings=documents)
+    elif not wrong:
+        say("nothing is wrong", quiet=quiet)
+    return 3 if wrong else 0
+
+
+def _show(finding: Finding, *, mended: bool) -> None:
+    state = "mended" if mended else "wrong" if finding.problem else "ok"
+    echo(f"{state:6}  {finding.area:12}  {finding.subject}{': ' if finding.problem else ''}{finding.problem}")
+    if finding.hint and not mended:
+        again = "   or: testgrove doctor --fix" if finding.mend and "--fix" not in finding.hint else ""
+        echo(f"        hint: {finding.hint}{again}")
+
+
+def _document(finding: Finding, *, mended: bool) -> dict[str, object]:
+    return {
+        "area": finding.area,
+        "subject": finding.subject,
+        "ok": not finding.problem,
+        "problem": finding.problem,
+        "hint": finding.hint,
+        "fixable": finding.mend is not None,
+        "mended": mended,
+    }
