@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -405,6 +406,46 @@ def test_a_refs_changes_come_into_each_worktree_and_a_conflict_leaves_it(grove):
     assert (git(two, "rev-parse", "HEAD"), git(two, "status", "--porcelain")) == (head, "")
     assert (one / "new.txt").exists()
     coordinate(home, "--pull-from", "main", "--filter-worktree", "one")
+
+
+def test_what_is_in_a_worktrees_place_is_never_lost(grove):
+    home = grove(files=FILES)
+    write(home, scenario("a", "made", command="true"), scenario("b", "other", command="true"))
+    coordinate(home, "--setup-worktrees", "--filter-worktree", "made")
+    made = home.root / "made"
+    (made / ".venv").rename(home.base / "venv")
+    (made / "mine.txt").write_text("mine\n")
+    assert "its .venv is gone" in coordinate(home, "-k", "a", status=3).stderr
+    coordinate(home, "--setup-worktrees", "-k", "a")
+    assert (made / "mine.txt").read_text() == "mine\n"
+    assert (made / ".venv").is_dir()
+    (home.root / "other").mkdir()
+    (home.root / "other/mine.txt").write_text("mine\n")
+    done = coordinate(home, "--setup-worktrees", status=3)
+    assert "is no worktree of this repository" in done.stderr
+    assert (home.root / "other/mine.txt").read_text() == "mine\n"
+    shutil.rmtree(home.root / "other")
+    shutil.rmtree(made)
+    coordinate(home, "--setup-worktrees", "--cleanup")
+    assert home.worktrees() == {}
+    assert not made.exists()
+
+
+def test_two_runs_never_meet_in_a_worktree(home):
+    ready = home.base / "meeting"
+    write(home, scenario("a", command=f"touch {ready}; sleep 600"))
+    with home.start("coordinate", env={"VIRTUAL_ENV": sys.prefix}) as run:
+        wait_for(ready, run)
+        write(home, scenario("b", command="true"), scenario("c", "two", command="true"))
+        coordinate(home, status=1)
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=60)
+    assert outcomes_of(home, -1) == {"b": "error", "c": "passed"}
+
+
+def outcomes_of(home: Grove, run: int) -> dict[str, str]:
+    document = json.loads((home.runs()[run] / "report.json").read_text())
+    return {cell["key"]: cell["status"] for cell in document["cells"]}
 
 
 def test_databases_and_variables_of_a_scenario(grove, require_redis):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,16 @@ from testgrove.app.past_runs import goes_on, run_folder, run_ids
 from testgrove.app.project import Project
 from testgrove.app.run_reports import LOG
 from testgrove.app.scenario_worktrees import created_by
-from testgrove.core.events import AnyEvent, AttemptStarted, Interrupted, RunFinished, RunStarted, Status, decode_log
+from testgrove.core.events import (
+    AnyEvent,
+    AttemptStarted,
+    Interrupted,
+    RunFinished,
+    RunStarted,
+    Status,
+    WorktreeChanged,
+    decode_log,
+)
 from testgrove.core.result import CellResult, Fold
 from testgrove.core.scenario import ScenarioPlan, within
 from testgrove.errors import PreconditionError
@@ -59,16 +68,24 @@ def earlier(project: Project, name: str, *, failed_only: bool) -> Before:
         folding.apply(event)
     kept: tuple[Status, ...] = ("passed", "flaky") if failed_only else ("passed", "flaky", "failed", "error")
     cells = folding.result.cells.values()
+    created = created_by(events)
     ended = {cell.info.key: cell.status for cell in cells if cell.status in kept and not _cut_short(cell)}
     return Before(
         run=folder.name,
         ended={key: status for key, status in ended.items() if status is not None},
-        events=[_moved(event, folder.name) for event in events if getattr(event, "cell", None) in ended],
+        events=[_moved(event, folder.name) for event in events if _is_kept(event, ended, created)],
         names=[info.key for info in opening.cells],
-        created=created_by(events),
+        created=created,
         source=opening.source,
         base=opening.base,
     )
+
+
+def _is_kept(event: AnyEvent, ended: Collection[str], created: Collection[str]) -> bool:
+    """Whether an event belongs into the log of the run that goes on."""
+    if isinstance(event, WorktreeChanged):
+        return event.action == "created" and event.worktree in created
+    return getattr(event, "cell", None) in ended
 
 
 def _cut_short(cell: CellResult) -> bool:

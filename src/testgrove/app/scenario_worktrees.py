@@ -33,7 +33,7 @@ from testgrove.system.environment_record import FOLDER
 from testgrove.system.locks import Lock
 from testgrove.system.store import Row
 
-State = Literal["ours", "adopted", "parked", "missing", "broken"]
+State = Literal["ours", "adopted", "parked", "gone", "missing", "broken"]
 Tell = Callable[[str, WorktreeAction, Path, str], None]
 
 
@@ -57,16 +57,22 @@ def look(project: Project, base: Path, name: str) -> Found:
     """What is there in the place of a scenario's worktree. Nothing is changed."""
     path = base / name
     row = project.store.one("SELECT * FROM worktrees WHERE project = ? AND path = ?", project.id, str(path))
-    there = git.is_checkout(project.repository, path)
-    if row is not None and row["status"] == WorktreeStatus.PARKED:
-        return Found(name, path, "parked", "it is parked, for the next run to recycle", row)
-    if row is not None:
-        return Found(name, path, "ours", "" if there else f"{path} is gone", row)
-    if there:
-        return Found(name, path, "adopted", "" if (path / FOLDER).exists() else "it has no .venv of its own")
+    if git.is_checkout(project.repository, path):
+        return _checkout(name, path, row)
     if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
-        return Found(name, path, "broken", f"{path} is there, and is no worktree of this repository")
+        return Found(name, path, "broken", f"{path} is there, and is no worktree of this repository", row)
+    if row is not None:
+        return Found(name, path, "gone", f"{path} is gone", row)
     return Found(name, path, "missing", f"{path} is not there")
+
+
+def _checkout(name: str, path: Path, row: Row | None) -> Found:
+    environment = (path / FOLDER).exists()
+    if row is None:
+        return Found(name, path, "adopted", "" if environment else "it has no .venv of its own")
+    if row["status"] == WorktreeStatus.PARKED:
+        return Found(name, path, "parked", "it is parked, for the next run to recycle", row)
+    return Found(name, path, "ours", "its .venv is gone" if row["python"] and not environment else "", row)
 
 
 @dataclass(frozen=True)
@@ -160,18 +166,21 @@ class ScenarioWorktrees:
 
     def _prepare(self, name: str, on_phase: OnPhase, tell: Tell, logs: Path) -> ScenarioWorktree:
         found = look(self._project, self._base, name)
-        if found.state in ("missing", "parked") or (found.state == "ours" and found.detail):
-            row = self._create(found, on_phase, tell, logs)
-        elif found.state == "broken":
+        row: Row | None = None
+        if found.state == "broken":
             raise PreconditionError("path-exists", found.detail, hint=f"ls -la {found.path}")
+        if found.state in ("missing", "parked", "gone"):
+            row = self._create(found, on_phase, tell, logs)
+            if self._pull(name, found.path, row, on_phase, tell):
+                self._verify(found, row, on_phase, tell)
         elif found.row is not None:
             row = self._take(found.row)
+            self._pull(name, found.path, row, on_phase, tell)
             self._verify(found, row, on_phase, tell)
         else:
-            row = None
+            self._hold(found.path)
+            self._pull(name, found.path, None, on_phase, tell)
             self._adopt(found, on_phase, tell)
-        if self._pulled is not None:
-            self._pull(name, found.path, row, on_phase, tell)
         return self._as_it_is(found.path, row)
 
     def _as_it_is(self, path: Path, row: Row | None) -> ScenarioWorktree:
@@ -190,7 +199,7 @@ class ScenarioWorktrees:
         project, holder = self._project, self._holder
         if not self._wishes.setup:
             raise unknown_worktree(found)
-        if found.row is not None and found.state == "ours":  # its folder is gone: nothing can be lost
+        if found.row is not None and found.state == "gone":  # nothing can be lost
             worktrees.remove(project, holder, found.row["id"], force=True)
         ref, python = wanted(self._of[found.name])
         new_branch, target = "", None
@@ -231,14 +240,14 @@ class ScenarioWorktrees:
         syncing.repair()
         tell(found.name, "repaired" if syncing.done else "verified", found.path, "; ".join(syncing.done))
 
-    def _adopt(self, found: Found, on_phase: OnPhase, tell: Tell) -> None:
-        """Hold a worktree that a user has made; give it an environment where it lacks one and that is asked for."""
-        lock = self._holder.locks.try_acquire(f"here:{found.path}")
+    def _hold(self, path: Path) -> None:
+        lock = self._holder.locks.try_acquire(f"here:{path}")
         if lock is None:
-            raise PreconditionError(
-                "held", f"another testgrove command runs in {found.path}", hint="wait until it ends"
-            )
+            raise PreconditionError("held", f"another testgrove command runs in {path}", hint="wait until it ends")
         self._locks.append(lock)
+
+    def _adopt(self, found: Found, on_phase: OnPhase, tell: Tell) -> None:
+        """Give a worktree that a user has made an environment, where it lacks one and that is asked for."""
         detail = ""
         if self._wishes.setup and (why := self._lacks_environment(found.path)):
             on_phase("environment", why)
@@ -260,8 +269,10 @@ class ScenarioWorktrees:
             return error.message
         return ""
 
-    def _pull(self, name: str, path: Path, row: Row | None, on_phase: OnPhase, tell: Tell) -> None:
-        assert self._pulled is not None
+    def _pull(self, name: str, path: Path, row: Row | None, on_phase: OnPhase, tell: Tell) -> bool:
+        """Bring the changes in that are asked for; whether there were any. The environment depends on them."""
+        if self._pulled is None:
+            return False
         on_phase("worktree", f"merging {self._pulled.label}")
         changed = git.merge(path, self._pulled.commit, self._pulled.label)
         if changed and row is not None:
@@ -269,6 +280,7 @@ class ScenarioWorktrees:
             own = [*row["own_commits"], head]
             records.update(self._project.store, row, commit_id=head, own_commits=own)
         tell(name, "pulled", path, f"{self._pulled.label}" if changed else f"{self._pulled.label}: nothing new")
+        return changed
 
 
 def wanted(scenarios: Sequence[PlannedScenario]) -> tuple[str, str]:
