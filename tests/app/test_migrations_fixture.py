@@ -144,7 +144,7 @@ def test_in_plain_pytest(project, arguments):
 
 
 def test_in_a_run(project):
-    done = project.run("test", "migration", check=False)
+    done = project.run("test", "migration", check=False, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "8 passed" in done.stdout + done.stderr
     project.auditor().assert_no_leftovers(within=2.0)

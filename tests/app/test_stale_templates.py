@@ -10,13 +10,14 @@ from types import SimpleNamespace
 import pytest
 
 from testgrove.app.migrations import fingerprint
-from testgrove.core.settings import Service
+from testgrove.core.settings import Service, Settings
 
-CONFIG = '[services.postgres]\nmigrate = "schema-tool"\ninputs = ["schema.sql", "seeds/**"]\n'
-FILES = {"schema.sql": "old", "seeds/seed.sql": "old"}
+CONFIG = '[services.postgres]\nmigrate = "schema-tool"\ninputs = ["schema.sql", "seeds/**"]\n[env]\nSETTING = "old"\n'
+FILES = {"schema.sql": "old", "seeds/seed.sql": "old", ".env.test": "OWN=old\n"}
 # What changes, and the part of the fingerprint that tells.
 CHANGES = {
     "schema.sql": "inputs", "seeds/seed.sql": "seeds", "tool": "tool", "locale": "locale", "server": "engine",
+    "SETTING": "env", "OWN": "env",
 }  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def sessions(grove, require_postgres, request):
         done = made.run(*words, program=program)
         made.auditor().assert_nothing(within=2.0)
         before, after = json.loads(done.stdout.splitlines()[-1])
-        old = {"schema.sql": "old", "seeds/seed.sql": "old", "tool": "old", "locale": "C.UTF-8", "server": versions[0]}
+        old = dict.fromkeys(CHANGES, "old") | {"locale": "C.UTF-8", "server": versions[0]}
         assert before == old
         new = {"locale": "C", "server": versions[-1]}.get(what, "new")
         return after, old | {what: new}
@@ -60,8 +61,9 @@ def test_it_would_be_hidden_if_the_fingerprint_did_not_tell(sessions, what):
 BASE = {"engine": "postgres 15", "encoding": "UTF8", "locale": "C", "extensions": ("citext",), "settings": {"a": "b"}}
 
 
-def of_a_cell(tree, environment="uv.lock 1", service=None, **changed):
-    creation = SimpleNamespace(tree=tree, plan=SimpleNamespace(fingerprint=environment))
+def of_a_cell(tree, environment="uv.lock 1", service=None, env=None, **changed):
+    project = SimpleNamespace(settings=Settings(env=env or {}))
+    creation = SimpleNamespace(tree=tree, plan=SimpleNamespace(fingerprint=environment), project=project)
     return fingerprint(service or Service(migrate="x", inputs=("*.sql",)), creation, **(BASE | changed))
 
 
@@ -74,6 +76,7 @@ def of_a_cell(tree, environment="uv.lock 1", service=None, **changed):
         {"extensions": ()},
         {"settings": {}},
         {"environment": "uv.lock 2"},
+        {"env": {"TENANT": "a"}},
         {"migrate": "y"},
         {"service": Service(migrate="x && y", inputs=("*.sql",))},
     ],

@@ -30,6 +30,8 @@ with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as session:
     for name in ("schema.sql", "seeds/seed.sql"):
         session.execute("INSERT INTO made VALUES (%s, %s)", (name, open(name).read()))
     session.execute("INSERT INTO made VALUES ('tool', '{version}')")
+    for name in ("SETTING", "OWN"):
+        session.execute("INSERT INTO made VALUES (%s, %s)", (name, os.environ[name]))
 """
 
 
@@ -86,7 +88,7 @@ def leave_out(part: str) -> None:
         if part == "seeds":
             parts["inputs"] = [each for each in parts["inputs"] if not each[0].startswith("seeds/")]
         elif part:
-            parts[part] = () if part == "inputs" else ""
+            parts[part] = {"inputs": (), "env": {}}.get(part, "")
         return whole(**parts)
 
     session_migration.template_fingerprint = blind
@@ -96,6 +98,9 @@ def change(what: str, repo: Path, tool: Path) -> None:
     """Make the one change."""
     if what in {"schema.sql", "seeds/seed.sql"}:
         (repo / what).write_text("new")
+    elif what in {"SETTING", "OWN"}:
+        file = repo / {"SETTING": "testgrove.toml", "OWN": ".env.test"}[what]
+        file.write_text(file.read_text().replace("old", "new"))
     elif what == "tool":
         install(tool, "new")
     elif what == "locale":

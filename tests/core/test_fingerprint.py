@@ -10,6 +10,7 @@ BASE = {
     "settings": {"wal_level": "logical"},
     "migrate": "alembic upgrade head",
     "tool": "alembic-1.13",
+    "env": {"TENANT": "a"},
     "inputs": [("m/1.sql", b"create"), ("m/2.sql", b"alter")],
 }
 
@@ -32,6 +33,9 @@ def test_the_same_values_give_the_same_fingerprint():
         {"settings": {"wal_level": "minimal"}},
         {"migrate": "alembic upgrade head~1"},
         {"tool": "alembic-1.14"},
+        {"env": {}},
+        {"env": {"TENANT": "b"}},
+        {"env": {"TENANTS": "a"}},
         {"inputs": BASE["inputs"][::-1]},
         {"inputs": BASE["inputs"][:1]},
         {"inputs": [("m/1.sql", b"create"), ("m/2.sql", b"alter ")]},

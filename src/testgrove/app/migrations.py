@@ -40,6 +40,7 @@ def fingerprint(
         settings=settings or {},
         migrate=command,
         tool=creation.plan.fingerprint if creation.plan and command else "",
+        env=creation.project.settings.env if command else {},
         inputs=read_inputs(creation.tree, service.inputs) if command else (),
     )
 

@@ -12,9 +12,9 @@ from testgrove.app.engine_databases import RunMeans
 from testgrove.core.envfile import parse
 from testgrove.core.fingerprint import template_fingerprint
 from testgrove.core.model import DatabaseAccess, WorktreeId
-from testgrove.core.naming import FIXED_VARIABLES
+from testgrove.core.naming import DATABASE_VARIABLES, FIXED_VARIABLES, port_variable
 from testgrove.core.settings import Service, Sqlite
-from testgrove.core.variables import variables
+from testgrove.core.variables import configured, variables
 from testgrove.services.inputs import read_inputs
 from testgrove.services.templates import run_migration
 from testgrove.system.process import scrubbed
@@ -59,6 +59,7 @@ class Migration:
             migrate=service.migrate,
             # Without knowing what is installed, a template of another session may be stale.
             tool=(self._tests.installed or secrets.token_hex()) if service.migrate else "",
+            env=self._users_own() | self._means.project.settings.env if service.migrate else {},
             inputs=read_inputs(self.tree, service.inputs) if service.migrate else (),
         )
 
@@ -71,11 +72,20 @@ class Migration:
         """As tests in this checkout see it: their environment is active, the worktree's variables are set, but for a
         database's, which are those of one."""
         project = self._means.project
-        env_file = self.tree / project.settings.env_file
-        own = parse(env_file.read_text(encoding="utf-8")) if env_file.is_file() else {}
         values = variables(_ANY, ports={}, databases={access.engine: access}, settings=project.settings)
         ours = {name: value for name, value in values.items() if name not in FIXED_VARIABLES}
-        return _activated(scrubbed(), self._tests.prefix) | own | ours
+        return _activated(scrubbed(), self._tests.prefix) | self._env_file() | ours
+
+    def _env_file(self) -> dict[str, str]:
+        path = self.tree / self._means.project.settings.env_file
+        return parse(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def _users_own(self) -> dict[str, str]:
+        """What the env file holds besides what testgrove has written: that is another in each worktree."""
+        settings = self._means.project.settings
+        written = {*DATABASE_VARIABLES, *FIXED_VARIABLES, *map(port_variable, settings.ports.names)}
+        written |= configured(settings).keys()
+        return {name: value for name, value in self._env_file().items() if name not in written}
 
 
 def _activated(env: Mapping[str, str], prefix: Path | None) -> dict[str, str]:

@@ -20,13 +20,14 @@ def template_fingerprint(
     settings: Mapping[str, str],
     migrate: str,
     tool: str,
+    env: Mapping[str, str],
     inputs: Iterable[tuple[str, bytes]],
 ) -> str:
     """32 hex digits over everything that can change what a migration makes.
 
     engine: name, full version and build of the server. tool: the fingerprint of the environment that the
-    migration runs in (so another version of the migration tool counts). inputs: path and content of each file,
-    in order.
+    migration runs in (so another version of the migration tool counts). env: the variables that the project gives
+    it, as they are configured. inputs: path and content of each file, in order.
     """
     digest = hashlib.blake2b(_LAYOUT, digest_size=16)
 
@@ -46,5 +47,6 @@ def template_fingerprint(
     add(engine, encoding, locale, migrate, tool)
     group("extensions", ((name,) for name in sorted(set(extensions))))
     group("settings", sorted(settings.items()))
+    group("env", sorted(env.items()))
     group("inputs", inputs)
     return digest.hexdigest()
