@@ -390,6 +390,15 @@ def test_missing_worktrees_are_created_and_only_those_are_cleaned_up(grove):
     assert (mine / "left-behind").exists()
 
 
+def test_a_branch_made_for_a_worktree_goes_with_it_unless_it_has_commits_of_its_own(grove):
+    home = grove(files=FILES)
+    commits = "git commit --quiet --allow-empty --message mine"
+    write(home, scenario("a", "plain", command="true"), scenario("b", "worked-on", command=commits))
+    done = coordinate(home, "--setup-worktrees", "--cleanup")
+    assert "worktree plain: removed" in done.stdout
+    assert home.git("branch", "--format=%(refname:short)").split() == ["feature/test-worked-on", "main"]
+
+
 @pytest.mark.slow
 def test_a_refs_changes_come_into_each_worktree_and_a_conflict_leaves_it(grove):
     home = grove(files=FILES)

@@ -119,6 +119,7 @@ class ScenarioWorktrees:
         self._locks: list[Lock] = []
         self._taken: list[Row] = []
         self._created: dict[str, str] = {}  # by id, the name
+        self._branches: dict[str, str] = {}  # made by this run, by the worktree's name
 
     def ready(self, name: str, on_phase: OnPhase, tell: Tell, logs: Path) -> ScenarioWorktree:
         """The worktree, ready. Raises TestgroveError where it cannot be, then for each of its scenarios the same."""
@@ -154,10 +155,21 @@ class ScenarioWorktrees:
             if found.state != "ours" or found.row is None or found.row["purpose"] != PURPOSE:
                 continue
             try:
+                head, _ = git.head_of(found.path)
                 worktrees.remove(self._project, self._holder, found.row["id"])
-                yield name, "removed", found.path, ""
+                yield name, "removed", found.path, self._remove_branch(name, head)
             except TestgroveError as error:
                 yield name, "kept", found.path, error.message
+
+    def _remove_branch(self, name: str, head: str) -> str:
+        """Remove the branch that this run has made, too, unless it has commits of its own; what was done, in words.
+
+        Left there, it would be what the next run makes the worktree from, however old it is by then.
+        """
+        branch, repository = self._branches.get(name, ""), self._project.repository
+        if not branch or not git.is_ancestor(self._project.main, head, git.head_of(self._project.main)[0]):
+            return ""
+        return f"with its branch {branch}" if git.delete_branch_if_at(repository, branch, head) else ""
 
     def _remember(self, row: Row) -> None:
         """What the run's scenarios wrote into a worktree that this run has made is ours."""
@@ -222,6 +234,8 @@ class ScenarioWorktrees:
             project, holder, spec, target or worktrees.target_of(project, ref), on_phase=on_phase, logs=logs
         )
         self._created[made.row["id"]] = found.name
+        if new_branch:
+            self._branches[found.name] = new_branch
         tell(
             found.name, "created", found.path, f"on {made.row['branch'] or ref}" if made.row["branch"] else f"at {ref}"
         )

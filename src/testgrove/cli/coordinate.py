@@ -66,7 +66,9 @@ class CoordinateCommand(click.Command):
 @click.option("--setup-worktrees", is_flag=True, help="Create the worktrees that are missing, repair the others.")
 @click.option("--pull-coordinator", is_flag=True, help="Merge the main checkout's branch into each worktree first.")
 @click.option("--pull-from", metavar="REF", help="Merge this ref instead; a conflict leaves the worktree as it was.")
-@click.option("--cleanup", is_flag=True, help="Afterwards, remove the worktrees that this run has created; no others.")
+@click.option(
+    "--cleanup", is_flag=True, help="Afterwards, remove the worktrees that this run created, and their new branches."
+)
 @leak_options
 @click.option(
     "--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the documented JSON report there."
