@@ -221,6 +221,23 @@ def test_the_worktrees_own_data_is_not_touched(make, require_postgres):
     made.run("remove", worktree, "--force")
 
 
+def test_in_a_worktree_with_sqlite(make):
+    made = make(SQLITE.replace("cat sql/*.up.sql | sqlite3 $SQLITE_PATH", "true"))
+    made.create("test-migration", "x")
+    made.run("db", "create", "test-migration-x")
+    path = Path(made.worktrees()["test-migration-x"]["path"])
+    with closing(sqlite3.connect(path / "db.sqlite3")) as own:
+        own.executescript("CREATE TABLE mine (n int); INSERT INTO mine VALUES (7)")
+    before = (path / "db.sqlite3").read_bytes()
+    (path / "sql/0003_note.down.sql").write_text("SELECT 1")
+    document, check = checked(made, "test-migration-x", status=1)
+    assert document["worktree"] == "test-migration-x"
+    assert problems(check)[0] == ("leaves-behind", "0003_note")
+    assert (path / "db.sqlite3").read_bytes() == before
+    held = made.worktrees()["test-migration-x"]["status"]
+    assert held == "ready"
+
+
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
     while not path.exists():

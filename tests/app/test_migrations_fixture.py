@@ -218,7 +218,8 @@ def test_it(migrations):
 """
 
 
-def test_a_session_that_is_killed_leaves_nothing(project):
+@pytest.mark.parametrize("victim", ["pytest", "broker", "server"])
+def test_whoever_is_killed_the_next_command_finds_nothing(project, victim):
     project.write({"tests/test_migrations.py": WAITS})
     mark = project.base / "mark"
     session = project.start("-q", "tests", program=PLUGGED, env={"MARK": str(mark)}, output=subprocess.DEVNULL)
@@ -228,9 +229,12 @@ def test_a_session_that_is_killed_leaves_nothing(project):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     brokers = [p for p in psutil.process_iter() if "broker" in words(p) and str(project.repo) in words(p)]
-    session.send_signal(signal.SIGKILL)
+    (broker,) = brokers
+    (server,) = [p for p in broker.children(recursive=True) if words(p)[:1] and words(p)[0].endswith("/postgres")]
+    {"pytest": session, "broker": broker, "server": server}[victim].send_signal(signal.SIGKILL)
+    if victim != "pytest":
+        session.kill()
     session.wait()
-    assert brokers
     psutil.wait_procs(brokers, 20)
     project.run("list")
     project.auditor().assert_nothing(within=5.0)
