@@ -43,3 +43,15 @@ def test_a_benchmark_runs_and_saves_its_samples(tmp_path, name, require_postgres
     for samples in result["samples"].values():
         assert all(sample["cpu"] > 0 for sample in samples)
         assert all(0 < sample["seconds"] <= sample["whole"] for sample in samples)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_scenarios_runs(tmp_path):
+    out = tmp_path / "results.json"
+    small = ("--rounds", "1", "--sleepers", "3", "--seconds", "0.1", "--scenarios", "4", "--out", str(out))
+    argv = (sys.executable, "-m", "benchmarks.scenarios", *small)
+    done = subprocess.run(argv, cwd=TOP, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    sleepers, cost = json.loads(out.read_text())["results"]
+    assert len(sleepers["samples"]) == 3
+    assert len(cost["comparisons"]) == 2
