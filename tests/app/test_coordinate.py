@@ -440,6 +440,27 @@ def test_what_is_in_a_worktrees_place_is_never_lost(grove):
     assert not made.exists()
 
 
+def test_a_worktree_that_lacks_what_its_ref_has_is_no_place_to_test_it(grove):
+    home = grove(files=FILES)
+    theirs = add_worktree(home, "theirs", "feature/theirs")
+    write(
+        home,
+        scenario("a", "ours", ref="main", command="test -e tests"),
+        scenario("b", "theirs", ref="main", command="true"),
+    )
+    coordinate(home, "--setup-worktrees")
+    home.write({"new.txt": "new\n"}, commit="News")
+    coordinate(home, status=1)
+    assert set(outcomes(home).values()) == {"error"}
+    assert "main is at" in reasons(home)["a"]
+    coordinate(home, "--setup-worktrees", status=1)
+    assert outcomes(home) == {"a": "passed", "b": "error"}, "a user's worktree is not moved"
+    assert (home.root / "ours/new.txt").exists()
+    assert not (theirs / "new.txt").exists()
+    coordinate(home, "--pull-from", "main")
+    assert (theirs / "new.txt").exists()
+
+
 def test_two_runs_never_meet_in_a_worktree(home):
     ready = home.base / "meeting"
     write(home, scenario("a", command=f"touch {ready}; sleep 600"))

@@ -14,8 +14,9 @@ from testgrove.app.event_loop import EventLoop, Origin, View
 from testgrove.app.project import Project
 from testgrove.app.resuming import Before
 from testgrove.app.run_reports import write_reports
+from testgrove.app.scenario_places import Found, look, unknown_worktree
 from testgrove.app.scenario_slot import ScenarioSlot
-from testgrove.app.scenario_worktrees import Found, ScenarioWorktrees, Wishes, look, unknown_worktree
+from testgrove.app.scenario_worktrees import ScenarioWorktrees, Wishes
 from testgrove.app.worktrees import target_of
 from testgrove.core import scenario_cells, scenario_file
 from testgrove.core.events import AnyEvent, WorktreeAction, WorktreeChanged

@@ -12,7 +12,7 @@ import msgspec
 from testgrove.app.past_runs import goes_on, run_folder, run_ids
 from testgrove.app.project import Project
 from testgrove.app.run_reports import LOG
-from testgrove.app.scenario_worktrees import created_by
+from testgrove.app.scenario_places import created_by
 from testgrove.core.events import (
     AnyEvent,
     AttemptStarted,

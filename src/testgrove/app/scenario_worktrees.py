@@ -6,13 +6,11 @@ an environment where it lacks one and that is asked for; nothing else in it is t
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from testgrove.app import records, worktrees
 from testgrove.app.creation import OnPhase, Target
@@ -22,8 +20,9 @@ from testgrove.app.holder import Holder
 from testgrove.app.hooks import unseen
 from testgrove.app.ownership import take_manifest
 from testgrove.app.project import Project
+from testgrove.app.scenario_places import Found, look, unknown_worktree, wanted
 from testgrove.app.syncing import Syncing
-from testgrove.core.events import AnyEvent, WorktreeAction, WorktreeChanged
+from testgrove.core.events import WorktreeAction
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 from testgrove.core.scenario import PlannedScenario
 from testgrove.core.scenario_cells import PURPOSE, plain
@@ -33,46 +32,7 @@ from testgrove.system.environment_record import FOLDER
 from testgrove.system.locks import Lock
 from testgrove.system.store import Row
 
-State = Literal["ours", "adopted", "parked", "gone", "missing", "broken"]
 Tell = Callable[[str, WorktreeAction, Path, str], None]
-
-
-@dataclass(frozen=True)
-class Found:
-    """A scenario's worktree as it is. detail: why it cannot be used as it is; empty where it can."""
-
-    name: str
-    path: Path
-    state: State
-    detail: str = ""
-    row: Row | None = None
-
-    @property
-    def ready(self) -> bool:
-        """Whether scenarios can run in it as it is."""
-        return self.state in ("ours", "adopted") and not self.detail
-
-
-def look(project: Project, base: Path, name: str) -> Found:
-    """What is there in the place of a scenario's worktree. Nothing is changed."""
-    path = base / name
-    row = project.store.one("SELECT * FROM worktrees WHERE project = ? AND path = ?", project.id, str(path))
-    if git.is_checkout(project.repository, path):
-        return _checkout(name, path, row)
-    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
-        return Found(name, path, "broken", f"{path} is there, and is no worktree of this repository", row)
-    if row is not None:
-        return Found(name, path, "gone", f"{path} is gone", row)
-    return Found(name, path, "missing", f"{path} is not there")
-
-
-def _checkout(name: str, path: Path, row: Row | None) -> Found:
-    environment = (path / FOLDER).exists()
-    if row is None:
-        return Found(name, path, "adopted", "" if environment else "it has no .venv of its own")
-    if row["status"] == WorktreeStatus.PARKED:
-        return Found(name, path, "parked", "it is parked, for the next run to recycle", row)
-    return Found(name, path, "ours", "its .venv is gone" if row["python"] and not environment else "", row)
 
 
 @dataclass(frozen=True)
@@ -188,12 +148,34 @@ class ScenarioWorktrees:
         elif found.row is not None:
             row = self._take(found.row)
             self._pull(name, found.path, row, on_phase, tell)
+            self._require_ref(name, found.path, row, tell)
             self._verify(found, row, on_phase, tell)
         else:
             self._hold(found.path)
             self._pull(name, found.path, None, on_phase, tell)
+            self._require_ref(name, found.path, None, tell)
             self._adopt(found, on_phase, tell)
         return self._as_it_is(found.path, row)
+
+    def _require_ref(self, name: str, path: Path, row: Row | None, tell: Tell) -> None:
+        """A worktree whose scenarios name a ref has all that it has. One of ours is moved on, if asked for."""
+        ref, _ = wanted(self._of[name])
+        if not ref:
+            return
+        commit, (head, _) = git.resolve(self._project.repository, ref).commit, git.head_of(path)
+        if git.is_ancestor(path, commit, head):
+            return
+        if row is not None and self._wishes.setup and git.is_ancestor(path, head, commit):
+            records.update(self._project.store, row, own_commits=[*row["own_commits"], commit])
+            git.fast_forward(path, commit)
+            records.update(self._project.store, row, commit_id=commit)
+            tell(name, "repaired", path, f"{head[:10]} -> {commit[:10]} ({ref})")
+            return
+        raise PreconditionError(
+            "other-commit",
+            f"worktree '{name}' is at {head[:10]}, and {ref} is at {commit[:10]}, which it has not",
+            hint=f"git -C {path} merge {ref}   or --pull-from {ref}",
+        )
 
     def _as_it_is(self, path: Path, row: Row | None) -> ScenarioWorktree:
         commit, branch = git.head_of(path)
@@ -295,46 +277,3 @@ class ScenarioWorktrees:
             records.update(self._project.store, row, commit_id=head, own_commits=own)
         tell(name, "pulled", path, f"{self._pulled.label}" if changed else f"{self._pulled.label}: nothing new")
         return changed
-
-
-def wanted(scenarios: Sequence[PlannedScenario]) -> tuple[str, str]:
-    """The ref and the interpreter that a worktree's scenarios ask for; empty where none does."""
-    refs = [each.ref for each in scenarios if each.ref]
-    pythons = [each.python for each in scenarios if each.python]
-    return (refs[0] if refs else ""), (pythons[0] if pythons else "")
-
-
-def would(found: Found, scenarios: Sequence[PlannedScenario]) -> str:
-    """What `--setup-worktrees` would do to one that is not ready."""
-    if found.state == "broken":
-        return ""
-    if found.state == "adopted":
-        return "make its environment"
-    ref, python = wanted(scenarios)
-    return (
-        f"create it at {ref}"
-        if ref
-        else f"create it on feature/test-{found.name}" + (f", Python {python}" * bool(python))
-    )
-
-
-def unknown_worktree(found: Found) -> PreconditionError:
-    """The error for a worktree that is not there."""
-    return PreconditionError(
-        "no-such-worktree",
-        f"worktree '{found.name}': {found.detail}",
-        hint="--setup-worktrees makes it; or by hand: git worktree add " + str(found.path),
-        worktree=found.name,
-    )
-
-
-def created_by(events: Sequence[AnyEvent]) -> list[str]:
-    """The names of the worktrees that a run has created and not removed, from its events."""
-    there: dict[str, None] = {}
-    for event in events:
-        if isinstance(event, WorktreeChanged):
-            if event.action == "created":
-                there[event.worktree] = None
-            elif event.action == "removed":
-                there.pop(event.worktree, None)
-    return list(there)

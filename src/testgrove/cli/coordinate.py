@@ -158,7 +158,7 @@ def _view(project: Project, out: Any, *, quiet: bool, output: str | None) -> Any
 
 
 def _show(seen: Outlook, *, as_json: bool) -> None:
-    from testgrove.app.scenario_worktrees import would
+    from testgrove.app.scenario_places import would
     from testgrove.reports.outlook import as_lines, document
 
     worktrees = {
