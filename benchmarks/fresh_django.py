@@ -1,9 +1,9 @@
 """Django's workers, with clones and without: `python -m benchmarks.fresh_django [--workers N] [--rounds N]`.
 
-200 tests of an app with 40 models that came in 100 migrations (--migrations), under xdist; whole sessions, from start to
-end: pytest-django as it is (each worker makes a database and migrates it), and with the recipe of docs/recipes.md (each
-gets a clone). Both on PostgreSQL with durability off and the data in memory; pytest-django finds its server running, and
-testgrove starts one.
+200 tests of an app with 40 models from 100 migrations (--migrations), under xdist; whole sessions: pytest-django as it
+is (each worker makes a database and migrates it), and with the recipe of docs/recipes.md (each gets a clone).
+Both on PostgreSQL with durability off and the data in memory; pytest-django finds its server running, and testgrove
+starts one.
 """
 
 from __future__ import annotations
