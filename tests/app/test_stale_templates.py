@@ -58,6 +58,74 @@ def test_it_would_be_hidden_if_the_fingerprint_did_not_tell(sessions, what):
     assert found != expected
 
 
+APPLY = """
+import os, psycopg
+from importlib.metadata import version
+with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as session:
+    session.execute("CREATE TABLE made (by text, what text)")
+    found = {name: open(name).read() for name in ("schema.sql", "seeds/seed.sql")}
+    for made in {**found, "tool": version("iniconfig"), "SETTING": os.environ["SETTING"]}.items():
+        session.execute("INSERT INTO made VALUES (%s, %s)", made)
+"""
+SHOW = """
+import json, os, psycopg
+with psycopg.connect(os.environ["DATABASE_URL"]) as session:
+    found = dict(session.execute("SELECT by, what FROM made").fetchall())
+    print("found", json.dumps(found | {"server": str(session.info.server_version // 10000)}))
+"""
+CELLS = """
+[services.postgres]
+migrate = "echo x >> {log}; python apply.py"
+inputs = ["schema.sql", "seeds/**"]
+version = "{version}"
+[env]
+SETTING = "old"
+[suites.show]
+command = "python show.py"
+services = ["postgres"]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.timeout(900)
+def test_the_cells_of_a_run_never_get_a_stale_template(grove, two_servers):
+    """One run after the other, with one change before each: what its suite meets, and how often it was migrated."""
+    old, new = two_servers[0], two_servers[-1]
+    files = {"schema.sql": "old", "seeds/seed.sql": "old", "apply.py": APPLY, "show.py": SHOW}
+    made = grove(files=files | {"requirements.txt": "psycopg[binary]\niniconfig==2.0.0\n"})
+    config, log = made.repo / "testgrove.toml", made.base / "log"
+    config.write_text(CELLS.format(log=log, version=old) + config.read_text())
+
+    def run(**changed: str) -> dict[str, str]:
+        for name, text in changed.items():
+            (made.repo / name).write_text(text)
+        done = made.run("test", check=False, timeout=280)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (output,) = made.runs()[-1].glob("*/output.log")
+        line = next(line for line in output.read_text().splitlines() if line.startswith("found "))
+        return json.loads(line.removeprefix("found "))
+
+    expected = {"schema.sql": "old", "seeds/seed.sql": "old", "tool": "2.0.0", "SETTING": "old", "server": old}
+    assert run() == expected
+    for part, file, text in (
+        ("schema.sql", "schema.sql", "new"),
+        ("seeds/seed.sql", "seeds/seed.sql", "new"),
+        ("tool", "requirements.txt", "psycopg[binary]\niniconfig==2.1.0\n"),
+        ("SETTING", "testgrove.toml", config.read_text().replace('SETTING = "old"', 'SETTING = "new"')),
+    ):
+        count = log.read_text().count("x")
+        expected[part] = "2.1.0" if part == "tool" else "new"
+        assert run(**{file: text}) == expected
+        assert log.read_text().count("x") == count + 1
+    expected["server"] = new
+    assert run(**{"testgrove.toml": config.read_text().replace(f'"{old}"', f'"{new}"')}) == expected
+    assert log.read_text().count("x") == 6
+    assert run() == expected
+    assert log.read_text().count("x") == 6
+    made.auditor().assert_no_leftovers(within=2.0)
+
+
 BASE = {"engine": "postgres 15", "encoding": "UTF8", "locale": "C", "extensions": ("citext",), "settings": {"a": "b"}}
 
 
