@@ -484,9 +484,28 @@ def test_databases_and_variables_of_a_scenario(grove, require_redis):
     write(
         home,
         scenario("a", command='test -n "$REDIS_URL" && test "$OURS$MINE" = 12', services=["redis"], env={"MINE": "2"}),
-        scenario("b", command='test -z "$REDIS_URL"', resources=["gpu"]),
+        scenario("b", command='test -z "$REDIS_URL"', resources=["gpu"], exclusive=True),
     )
     coordinate(home)
+    assert "resources: gpu (b)" in coordinate(home, "--dry-run").stdout
+
+
+def test_an_interpreter_that_is_asked_for_is_the_one_that_runs(home):
+    own = ".".join(map(str, sys.version_info[:2]))
+    write(home, scenario("a", command="true", python=own), scenario("b", "two", command="true", python="3.1"))
+    coordinate(home, status=1)
+    assert outcomes(home) == {"a": "passed", "b": "error"}
+    assert "its scenarios ask for 3.1" in reasons(home)["b"]
+
+
+def test_a_resumed_run_cleans_up_what_the_first_one_created(grove):
+    home = grove(files=FILES)
+    write(home, scenario("a", "made", command="true"), scenario("b", "made", command="false", dependencies=["a"]))
+    coordinate(home, "--setup-worktrees", status=1)
+    write(home, scenario("a", "made", command="false"), scenario("b", "made", command="true", dependencies=["a"]))
+    done = coordinate(home, "--rerun", "failed", "--cleanup")
+    assert "worktree made: removed" in done.stdout
+    assert home.worktrees() == {}
 
 
 def test_a_scenario_that_fills_the_disk_ends_with_a_report(home):

@@ -155,7 +155,7 @@ class ScenarioWorktrees:
             self._pull(name, found.path, None, on_phase, tell)
             self._require_ref(name, found.path, None, tell)
             self._adopt(found, on_phase, tell)
-        return self._as_it_is(found.path, row)
+        return self._as_it_is(name, found.path, row)
 
     def _require_ref(self, name: str, path: Path, row: Row | None, tell: Tell) -> None:
         """A worktree whose scenarios name a ref has all that it has. One of ours is moved on, if asked for."""
@@ -177,12 +177,18 @@ class ScenarioWorktrees:
             hint=f"git -C {path} merge {ref}   or --pull-from {ref}",
         )
 
-    def _as_it_is(self, path: Path, row: Row | None) -> ScenarioWorktree:
+    def _as_it_is(self, name: str, path: Path, row: Row | None) -> ScenarioWorktree:
+        environment = find_environment(self._project, path)
+        _, python = wanted(self._of[name])
+        if python[:1].isdigit() and not f"{environment.version}.".startswith(f"{python}."):
+            raise PreconditionError(
+                "other-interpreter",
+                f"worktree '{name}' has Python {environment.version}, and its scenarios ask for {python}",
+                hint=f"rm -rf {path}/.venv   and --setup-worktrees" if row is None else f"testgrove remove {row['id']}",
+            )
         commit, branch = git.head_of(path)
         tree = git.tree_of(self._project.repository, commit)
-        return ScenarioWorktree(
-            path, Target(commit, tree, branch, branch or commit[:10]), find_environment(self._project, path), row
-        )
+        return ScenarioWorktree(path, Target(commit, tree, branch, branch or commit[:10]), environment, row)
 
     def _take(self, row: Row) -> Row:
         taken = records.take(self._project, self._holder, row, WorktreeStatus.READY)
