@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 import needs
@@ -181,10 +180,7 @@ def test_whatever_a_scenario_does_it_ends_with_a_status_and_a_report(home, worke
     assert "timed out after 2 s" in reasons(home)["hangs"]
     assert [leak["scenario"] for leak in documented(home)["resource_leaks"]] == ["daemon"]
     assert (home.artifacts / "latest" / "loud" / "output.log").exists()
-    left = [
-        each for each in psutil.process_iter(["cmdline"]) if "time.sleep(600)" in " ".join(each.info["cmdline"] or [])
-    ]
-    assert not [each for each in left if each.cwd().startswith(str(home.base))]
+    assert home.auditor().audit().processes == []
 
 
 @pytest.mark.slow
@@ -314,7 +310,7 @@ def test_an_interrupted_run_reports_and_goes_on_later(home):
         wait_for_end_of(home, "bad", run)
         run.send_signal(signal.SIGINT)
         out, _ = run.communicate(timeout=60)
-    assert run.returncode == 130, out
+    assert run.returncode in (130, -signal.SIGINT), out
     assert outcomes(home) == {"done": "passed", "waits": "cancelled", "bad": "failed"}
     again.touch()
     coordinate(home, "--resume", "latest", status=1)
@@ -354,7 +350,7 @@ def wait_for(path: Path, run: subprocess.Popen[str]) -> None:
 
 def wait_for_end_of(home: Grove, name: str, run: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
-    while '"cell_finished","t":' not in (home.runs()[-1] / "events.jsonl").read_text() or not ended(home, name):
+    while not ended(home, name):
         assert run.poll() is None, run.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
