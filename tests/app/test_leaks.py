@@ -84,6 +84,14 @@ def names(leaks: list[dict[str, Any]], kind: str) -> list[str]:
     return [leak["name"] for leak in leaks if leak["kind"] == kind]
 
 
+def lives(pid: int) -> bool:
+    """Whether it is still one of the six."""
+    try:
+        return "children.py" in str(psutil.Process(pid).cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_each_leak_is_told_with_the_cell_that_left_it(grove):
     project = grove(
         files={
@@ -136,8 +144,36 @@ def test_six_kinds_of_children_that_outlive_their_tests_are_ended_and_told(grove
     pids = {kind: int((folder / kind).read_text()) for kind in KINDS}
     told = {int(name.split()[0]) for name in names(leaks_of(project, "tests"), "process")}
     assert told == set(pids.values())
-    for kind, pid in pids.items():
-        assert not psutil.pid_exists(pid) or "children.py" not in str(psutil.Process(pid).cmdline()), kind
+    assert not [kind for kind, pid in pids.items() if lives(pid)]
+
+
+@pytest.mark.slow
+def test_six_kinds_of_children_that_outlive_their_scenario_are_told_as_its_own(grove, tmp_path):
+    folder = tmp_path / "children"
+    folder.mkdir()
+    project = grove(
+        files={
+            "README.md": "A project.\n",
+            "tests/children.py": FILES["tests/children.py"],
+            "tests/test_a.py": ORPHANS,
+            "tests/test_b.py": "def test_it(): pass\n",
+        },
+        config=f'[env]\nHANG = "{folder}"\n',
+    )
+    project.root.mkdir()
+    project.git("worktree", "add", "--quiet", "-b", "one", str(project.root / "one"))
+    scenarios = [
+        {"name": name, "worktree": "one", "test_file": f"tests/test_{name}.py", "shareable": True} for name in "ab"
+    ]
+    (project.repo / "scenarios.json").write_text(json.dumps({"scenarios": scenarios}))
+    words = ("coordinate", "--fail-on-leak", "--workers", "2", "--leak-checks", "fast")
+    done = project.run(*words, check=False, env={"VIRTUAL_ENV": sys.prefix})
+    assert done.returncode == 6, said(done)
+    document = json.loads((project.artifacts / "latest/integration_report.json").read_text())
+    pids = {int((folder / kind).read_text()) for kind in KINDS}
+    assert {(leak["scenario"], leak["type"]) for leak in document["resource_leaks"]} == {("a", "process")}
+    assert {int(leak["what"].split()[0]) for leak in document["resource_leaks"]} == pids
+    assert not [pid for pid in pids if lives(pid)]
 
 
 def test_a_server_that_a_test_leaves_on_a_port_is_told_with_its_port(grove):

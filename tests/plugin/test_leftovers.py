@@ -41,7 +41,15 @@ def test_opens(tmp_path_factory):
 """
 
 
-@pytest.mark.parametrize("more", [(), ("-p", "no:logging"), ("-s",), ("--capture=sys",), ("--junitxml=junit.xml",)])
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("-s", "-p", "no:logging"),
+        ("--capture=sys", "--junitxml=j.xml"),
+        ("--timeout=60", "--timeout-method=thread"),
+    ],
+)
 def test_a_careful_suite_has_nothing_open(suite, more):
     result = suite.run(*more, test_a=CAREFUL)
     assert result.status == 0, result.output
