@@ -120,7 +120,7 @@ def test_no_way_back_is_told_and_the_others_are_checked_all_the_same(make):
         ("leaves-behind", "0001_customers"),
         ("forward-again-failed", "0001_customers"),
     ]
-    assert check["problems"][0]["message"] == "there is no 0002_orders.down.sql"
+    assert check["problems"][0]["message"].startswith("there is no 0002_orders.down.sql")
 
 
 def test_a_way_back_that_is_known_to_be_missing_is_no_failure(make):

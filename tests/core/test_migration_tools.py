@@ -160,10 +160,35 @@ def test_sql_files_are_in_the_order_of_their_numbers():
     assert found("x", [("01_a.up.sql", b""), ("1_b.up.sql", b"")]).read("").conflicts == "01_a, 1_b"
 
 
+@pytest.mark.parametrize(
+    ("up", "down"),
+    [
+        ("-- migrate:up", "-- migrate:down"),
+        ("-- migrate:up transaction:false", "--migrate:down"),
+        ("-- +goose Up", "-- +goose Down"),
+        ("-- +migrate Up", "-- +migrate Down"),
+    ],
+)
+def test_sql_files_with_two_sections(up, down):
+    files = [
+        ("db/1_a.sql", f"-- a comment\n{up}\none;\n\n{down}\ntwo;\n".encode()),
+        ("db/2_b.sql", f"{up}\nthree;\n{down}\n\n".encode()),
+        ("db/seed.sql", b"INSERT INTO ups VALUES ('-- migrate:up');"),
+    ]
+    tool = found("dbmate up", files)
+    assert [each.name for each in tool.read("").migrations] == ["1_a", "2_b"]
+    assert [each.sql.strip() for each in tool.forward("head", "base")] == ["one;", "three;"]
+    assert [(each.sql.strip(), each.file, each.leads_to) for each in tool.back("base", "1")] == [
+        ("two;", "db/1_a.sql", "base")
+    ]
+    with pytest.raises(PreconditionError, match="no 2_b"):
+        tool.back("1", "head")
+
+
 def test_sql_files_that_are_no_line():
     twice = [*PAIRS, ("sql/0002_c.up.sql", b"")]
     assert found("x", twice).read("").conflicts == "0002_b, 0002_c"
-    with pytest.raises(UsageError, match=r"0003_x\.up\.sql"):
+    with pytest.raises(UsageError, match=r"has no way up: 0003_x\.up\.sql"):
         found("x", [*PAIRS, ("sql/0003_x.down.sql", b"")])
     with pytest.raises(UsageError, match="several folders: other, sql"):
         found("x", [*PAIRS, ("other/0001_a.up.sql", b"")])

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from testgrove.core.alembic_tool import Alembic
 from testgrove.core.django_tool import Django
 from testgrove.core.migration_tool import Tool
-from testgrove.core.sql_files import SqlFiles
+from testgrove.core.sql_files import SqlFiles, is_migration
 from testgrove.errors import UsageError
 
 
@@ -27,7 +27,7 @@ def find_tool(migrate: str, files: Iterable[tuple[str, bytes]], *, table: str) -
         return Alembic(migrate[: found.end()])
     if found := re.search(r"(?:manage\.py|django-admin(?:\.py)?|-m\s+django)\s+(migrate)\b([^;&|\n]*)", migrate):
         return Django(migrate[: found.start(1)], tuple(found[2].split()))
-    if scripts := [each for each in files if each[0].endswith((".up.sql", ".down.sql"))]:
+    if scripts := [each for each in files if is_migration(*each)]:
         return SqlFiles.of(scripts)
     raise UsageError(
         "no-migration-tool",

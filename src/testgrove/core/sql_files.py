@@ -1,7 +1,9 @@
-"""Migrations as plain SQL files in pairs: 0001_name.up.sql, 0001_name.down.sql."""
+"""Migrations as plain SQL files: in pairs (0001_name.up.sql, 0001_name.down.sql), or each with two sections, as dbmate,
+goose and sql-migrate have them (``-- migrate:up``, ``-- +goose Down``)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -9,6 +11,35 @@ from pathlib import PurePosixPath
 from testgrove.core.migration_steps import Migration
 from testgrove.core.migration_tool import Listing, Models, Script, Work
 from testgrove.errors import PreconditionError, UsageError
+
+_SECTION = re.compile(r"^--[ \t]*\+?(?:migrate|goose)[ \t:]*(up|down)\b.*\n?", re.MULTILINE | re.IGNORECASE)
+_Ways = dict[str, tuple[str, str]]  # by the path without its ending: a file and its SQL
+
+
+def is_migration(file: str, data: bytes) -> bool:
+    """Whether a file is one of a pair, or has sections."""
+    if file.endswith((".up.sql", ".down.sql")):
+        return True
+    return file.endswith(".sql") and any(found[1].lower() == "up" for found in _SECTION.finditer(_text(data)))
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="surrogateescape")
+
+
+def _ways(files: Sequence[tuple[str, bytes]]) -> tuple[_Ways, _Ways]:
+    """What leads up, and what leads down."""
+    ways: dict[str, _Ways] = {"up": {}, "down": {}}
+    for file, data in files:
+        whole = next((way for way in ways if file.endswith(f".{way}.sql")), "")
+        if whole:
+            ways[whole][file.removesuffix(f".{whole}.sql")] = file, _text(data)
+            continue
+        _, *parts = _SECTION.split(_text(data))
+        for way, sql in zip(parts[::2], parts[1::2], strict=True):
+            if sql.strip():
+                ways[way.lower()][file.removesuffix(".sql")] = file, sql
+    return ways["up"], ways["down"]
 
 
 @dataclass(frozen=True)
@@ -30,17 +61,16 @@ class SqlFiles:
                 f"there are SQL migrations in several folders: {', '.join(folders)}",
                 hint=f'say which: inputs = ["{folders[0]}/*.sql"]',
             )
-        texts = {file: data.decode(errors="surrogateescape") for file, data in files}
-        ups = sorted((file.removesuffix(".up.sql") for file in texts if file.endswith(".up.sql")), key=_place)
-        lonely = sorted(file for file in texts if file.endswith(".down.sql") and file[:-9] not in ups)
-        if lonely:
-            raise UsageError("sql-pairs", f"{lonely[0]} has no {PurePosixPath(lonely[0][:-9]).name}.up.sql beside it")
-        names = ["base", *(PurePosixPath(up).name for up in ups)]
+        ups, downs = _ways(files)
+        for path in sorted(downs.keys() - ups.keys()):
+            there = PurePosixPath(path).name
+            raise UsageError("sql-pairs", f"{downs[path][0]} has no way up: {there}.up.sql, or a section")
+        paths = sorted(ups, key=_place)
+        names = ["base", *(PurePosixPath(path).name for path in paths)]
         pairs = []
-        for before, name, path in zip(names, names[1:], ups, strict=False):
-            up, down = f"{path}.up.sql", f"{path}.down.sql"
-            back = Script(down, texts[down], before) if down in texts else None
-            pairs.append((name, Script(up, texts[up], name), back))
+        for before, name, path in zip(names, names[1:], paths, strict=False):
+            back = Script(*downs[path], before) if path in downs else None
+            pairs.append((name, Script(*ups[path], name), back))
         return cls(tuple(pairs))
 
     def read(self, output: str) -> Listing:  # noqa: ARG002 - there is nothing to ask
@@ -73,7 +103,7 @@ class SqlFiles:
         found = []
         for name, _, down in reversed(self.pairs[self._index(revision) : self._index(at)]):
             if down is None:
-                raise PreconditionError("irreversible", f"there is no {name}.down.sql")
+                raise PreconditionError("irreversible", f"there is no {name}.down.sql, or section for the way down")
             found.append(down)
         return tuple(found)
 
