@@ -92,6 +92,7 @@ def lives(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_each_leak_is_told_with_the_cell_that_left_it(grove):
     project = grove(
         files={
@@ -128,6 +129,7 @@ def test_each_leak_is_told_with_the_cell_that_left_it(grove):
     project.auditor().assert_no_leftovers()
 
 
+@pytest.mark.slow
 def test_six_kinds_of_children_that_outlive_their_tests_are_ended_and_told(grove, tmp_path):
     folder = tmp_path / "children"
     folder.mkdir()
@@ -176,6 +178,7 @@ def test_six_kinds_of_children_that_outlive_their_scenario_are_told_as_its_own(g
     assert not [pid for pid in pids if lives(pid)]
 
 
+@pytest.mark.slow
 def test_a_server_that_a_test_leaves_on_a_port_is_told_with_its_port(grove):
     project = grove(
         files={"README.md": "A project.\n", "tests/test_a.py": SERVER},
@@ -209,6 +212,7 @@ with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as one:
     assert [(leak["kind"], leak["name"]) for leak in found] == [("database", "left_behind")]
 
 
+@pytest.mark.slow
 def test_a_container_that_appeared_meanwhile_is_told(grove):
     """Stands in for docker: a program of its name that lists a folder, as docker would list its containers."""
     place = Path(tempfile.mkdtemp(prefix="tg-docker-"))

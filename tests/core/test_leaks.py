@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testgrove.core.events import CellFinished, CellInfo, LeakFound, RunFinished, RunStarted
@@ -25,6 +25,7 @@ def test_each_is_told_once_and_not_too_many():
     assert leaks((), [*many, Thing("port", "1")]) == (*many[:SHOWN], Thing("port", "1"))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(THINGS, THINGS, st.sets(st.sampled_from("abcde")))
 def test_nothing_that_was_there_or_is_owned_is_a_leak(before, after, owned):
     found = leaks(before, after, owned)
