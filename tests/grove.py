@@ -146,7 +146,8 @@ class Grove:
 
     def runs(self) -> list[Path]:
         """The folders of the runs, oldest first."""
-        return sorted(path.parent for path in self.artifacts.glob("*/events.jsonl") if path.parent.name != "latest")
+        logs = [path for path in self.artifacts.glob("*/events.jsonl") if path.parent.name != "latest"]
+        return [log.parent for log in sorted(logs, key=lambda log: (log.parent.name[:15], _began(log)))]
 
     def git(self, *words: str) -> str:
         """Plain git in the repository."""
@@ -178,6 +179,13 @@ class Grove:
     def sibling(self, name: str, **options: Any) -> Grove:
         """Another project of the same user."""
         return plant(self.base, name, ports=self.ports, servers=self.servers, **options)
+
+
+def _began(log: Path) -> float:
+    """The moment of a run's first event: ids tell seconds apart, and no more."""
+    with log.open() as file:
+        line = file.readline()
+    return float(json.loads(line)["t"]) if line.endswith("\n") else 0.0
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:

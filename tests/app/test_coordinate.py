@@ -486,6 +486,24 @@ def test_databases_and_variables_of_a_scenario(grove, require_redis):
     assert "resources: gpu (b)" in coordinate(home, "--dry-run").stdout
 
 
+def test_scenarios_that_share_a_worktree_have_ports_of_their_own(home):
+    told = {name: home.base / f"port-{name}" for name in "ab"}
+
+    def meets(name: str, other: str) -> str:
+        return f"echo $API_PORT > {told[name]}; until [ -e {told[other]} ]; do sleep 0.02; done"
+
+    write(
+        home,
+        scenario("a", command=meets("a", "b"), shareable=True, timeout=60),
+        scenario("b", command=meets("b", "a"), shareable=True, timeout=60),
+    )
+    coordinate(home, "-j", "2")
+    ports = [int(path.read_text()) for path in told.values()]
+    assert len(set(ports)) == 2
+    assert set(ports) <= set(home.ports)
+    assert home.json("ports", "list")["ports"] == []
+
+
 def test_an_interpreter_that_is_asked_for_is_the_one_that_runs(home):
     own = ".".join(map(str, sys.version_info[:2]))
     write(home, scenario("a", command="true", python=own), scenario("b", "two", command="true", python="3.1"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from testgrove.core.merging import merge
 from testgrove.core.result import RunResult, fold
 from testgrove.errors import PreconditionError
 from testgrove.system.files import atomic_write, explained
+
+_SECOND = len("20261120-094611")  # of an id; the rest is chance
 
 
 def run_folder(project: Project, name: str) -> Path:
@@ -34,8 +37,21 @@ def run_folder(project: Project, name: str) -> Path:
 
 def run_ids(project: Project) -> list[str]:
     """The ids of the runs whose logs are there, oldest first."""
-    logs = project.artifacts.glob(f"*/{LOG}")
-    return sorted(log.parent.name for log in logs if not log.parent.is_symlink())
+    logs = [log for log in project.artifacts.glob(f"*/{LOG}") if not log.parent.is_symlink()]
+    seconds = Counter(log.parent.name[:_SECOND] for log in logs)
+
+    def began(log: Path) -> tuple[str, float, str]:
+        name = log.parent.name
+        return name[:_SECOND], _began(log) if seconds[name[:_SECOND]] > 1 else 0.0, name
+
+    return [log.parent.name for log in sorted(logs, key=began)]
+
+
+def _began(log: Path) -> float:
+    """When a run began, to tell which of a second was first; 0 for a log that is empty yet."""
+    with log.open("rb") as file:
+        events = decode_log(file.readline())
+    return events[0].t if events else 0.0
 
 
 def past_results(project: Project, last: int) -> list[RunResult]:

@@ -24,9 +24,11 @@ from testgrove.system.store import Row
 
 @dataclass
 class ScenarioCreation(HereCreation):
-    """A scenario's worktree, with the databases that this scenario gets. place: the worktree itself."""
+    """A scenario's worktree, with the databases that this scenario gets. place: the worktree itself. own_ports: its
+    ports are those of its slot, not of the worktree."""
 
     place: ScenarioWorktree = field(kw_only=True)
+    own_ports: bool = field(kw_only=True)
 
     def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
         """As a command in the worktree has it; then what is this scenario's own."""
@@ -34,7 +36,7 @@ class ScenarioCreation(HereCreation):
         if self.place.row is None:
             return environ
         own = variables_of(to_worktree(self.place.row))
-        if databases:  # the scenario's, in the place of the worktree's
+        if databases or self.own_ports:  # the scenario's, in the place of the worktree's
             own = {name: value for name, value in own.items() if name not in environ}
         return environ | own | {"WORKTREE_ID": str(self.place.row["id"])}
 
@@ -77,18 +79,22 @@ class ScenarioSlot(Slot):
         assert cell.scenario is not None
         self._phase("worktree")
         place = self._worktrees.ready(cell.scenario.worktree, self._phase, self._tell, run.folder)
+        # A worktree's ports are for one at a time, and a user's worktree has none.
+        own_ports = place.row is None or (cell.scenario.shareable and bool(place.row["ports"]))
+        ports = self._worktrees.ports_of_slot(self.lane, run.id) if own_ports else (place.row or {}).get("ports", {})
         creation = ScenarioCreation(
             run.project,
             run.holder,
             WorktreeSpec(cell.id, None),
             place.target,
-            _row(run, cell, place),
+            _row(run, cell, place, ports),
             self._phase,
             run.folder,
             making=run.databases.for_cell(cell),
             suite_env=cell.settings.env,
             found=place.environment,
             place=place,
+            own_ports=own_ports,
         )
         if creation.making is None:
             creation.check()
@@ -105,10 +111,10 @@ class ScenarioSlot(Slot):
         self.run.emit(event)
 
 
-def _row(run: Run, cell: Cell, place: ScenarioWorktree) -> Row:
+def _row(run: Run, cell: Cell, place: ScenarioWorktree, ports: Mapping[str, int]) -> Row:
     """What the store would say, were this scenario's place a worktree of its own."""
     return {
         "project": "", "id": str(cell.id), "purpose": cell.id.purpose, "identifier": cell.id.identifier,
-        "path": str(place.path), "ports": place.row["ports"] if place.row else {}, "databases": {},
+        "path": str(place.path), "ports": dict(ports), "databases": {},
         "python": place.environment.version, "env_file": run.project.settings.env_file,
     }  # fmt: skip

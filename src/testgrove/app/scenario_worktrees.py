@@ -22,6 +22,7 @@ from testgrove.app.ownership import take_manifest
 from testgrove.app.project import Project
 from testgrove.app.scenario_places import Found, look, unknown_worktree, wanted
 from testgrove.app.syncing import Syncing
+from testgrove.core.config import port_range
 from testgrove.core.events import WorktreeAction
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 from testgrove.core.scenario import PlannedScenario
@@ -30,6 +31,7 @@ from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import git
 from testgrove.system.environment_record import FOLDER
 from testgrove.system.locks import Lock
+from testgrove.system.ports import lease_block
 from testgrove.system.store import Row
 
 Tell = Callable[[str, WorktreeAction, Path, str], None]
@@ -76,6 +78,8 @@ class ScenarioWorktrees:
         self._guards = {name: threading.Lock() for name in self._of}
         self._ready: dict[str, ScenarioWorktree] = {}
         self._failed: dict[str, TestgroveError] = {}
+        self._ports: dict[int, dict[str, int]] = {}
+        self._ports_guard = threading.Lock()
         self._locks: list[Lock] = []
         self._taken: list[Row] = []
         self._created: dict[str, str] = {}  # by id, the name
@@ -95,6 +99,15 @@ class ScenarioWorktrees:
                         tell(name, "failed", self._base / name, error.message)
                     raise
             return self._ready[name]
+
+    def ports_of_slot(self, lane: int, run: str) -> dict[str, int]:
+        """A block of ports that only what runs in this slot has; the run's until it ends."""
+        with self._ports_guard:
+            if lane not in self._ports:
+                settings = self._project.settings.ports
+                leases = self._project.store.leases(f"run:{run}")
+                self._ports[lane] = lease_block(leases, port_range(settings.range), settings.names)
+            return self._ports[lane]
 
     def close(self) -> None:
         """Let go of all of them."""

@@ -52,6 +52,7 @@ class ScenarioInfo(msgspec.Struct, frozen=True, kw_only=True):
     resources: dict[str, int] = msgspec.field(default_factory=dict)
     timeout: float = 0.0
     retries: int = 0
+    shareable: bool = False
     always: bool = False
     expected: float | None = None
 

@@ -57,6 +57,7 @@ def _cell(scenario: PlannedScenario, expected: float | None) -> Cell:
         resources=dict(scenario.resources),
         timeout=scenario.timeout,
         retries=scenario.retries,
+        shareable=scenario.shareable,
         always=scenario.always,
         expected=expected,
     )

@@ -143,6 +143,7 @@ def _scenario(info: ScenarioInfo) -> dict[str, Any]:
         "resources": info.resources,
         "timeout": info.timeout,
         "retries": info.retries,
+        "shareable": info.shareable,
         "always": info.always,
         "expected": None if info.expected is None else _seconds(info.expected),
     }
