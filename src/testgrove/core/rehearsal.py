@@ -16,6 +16,7 @@ from testgrove.core.claims import Claims
 from testgrove.core.tasks import Task
 
 Ranks = Mapping[str, tuple[float, ...]]
+Entry = tuple[tuple[float, ...], str]  # a rank and whose it is
 
 
 class Rehearsal:
@@ -56,15 +57,9 @@ class Rehearsal:
         ends: dict[str, float] = {}
         now = 0.0
         while ready or running:
-            waiting = []
-            for entry in ready:
-                task = self._tasks[entry[1]]
-                if not claims.free or claims.obstacle(task):
-                    waiting.append(entry)
-                    continue
-                claims.take(task)
-                heapq.heappush(running, (now + self._expected[task.key], task.key))
-            ready = waiting
+            chosen, ready = self._choose(ready, claims)
+            for key in chosen:
+                heapq.heappush(running, (now + self._expected[key], key))
             now, key = heapq.heappop(running)
             claims.release(key)
             ends[key] = now
@@ -73,3 +68,20 @@ class Rehearsal:
                 if not left[follower]:
                     insort(ready, (ranks[follower], follower))
         return now, ends
+
+    def _choose(self, ready: list[Entry], claims: Claims) -> tuple[list[str], list[Entry]]:
+        """Those that start now, and those that go on waiting."""
+        taken = {task.worktree for task in claims.running.values() if not task.shareable} - {""}
+        chosen: list[str] = []
+        waiting: list[Entry] = []
+        for number, entry in enumerate(ready):
+            if not claims.free:
+                return chosen, waiting + ready[number:]
+            task = self._tasks[entry[1]]
+            if task.worktree in taken or claims.obstacle(task):  # most wait for a worktree: that is seen at once
+                waiting.append(entry)
+                continue
+            claims.take(task)
+            chosen.append(task.key)
+            taken |= set() if task.shareable else {task.worktree} - {""}
+        return chosen, waiting
