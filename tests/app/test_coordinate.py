@@ -486,6 +486,21 @@ def test_databases_and_variables_of_a_scenario(grove, require_redis):
     assert "resources: gpu (b)" in coordinate(home, "--dry-run").stdout
 
 
+def test_an_sqlite_file_is_the_scenarios_own(grove):
+    home = grove(files=FILES, config="[services.sqlite]\nmigrate = 'echo made > \"$SQLITE_PATH.log\"'\n")
+    tree = add_worktree(home, "one", "feature/one")
+    (tree / "db.sqlite3").write_text("the user's\n")
+    use = 'test -e "$SQLITE_PATH" && ! test "$SQLITE_PATH" -ef db.sqlite3 && echo "$SQLITE_PATH" >> '
+    write(
+        home,
+        *[scenario(f"s{n}", command=f"{use}{home.base}/paths", services=["sqlite"], shareable=True) for n in range(3)],
+    )
+    coordinate(home, "-j", "2")
+    assert len(set((home.base / "paths").read_text().splitlines())) == 3
+    assert (tree / "db.sqlite3").read_text() == "the user's\n"
+    assert git(tree, "status", "--porcelain").split() == ["??", "db.sqlite3"]
+
+
 def test_scenarios_that_share_a_worktree_have_ports_of_their_own(home):
     told = {name: home.base / f"port-{name}" for name in "ab"}
 

@@ -85,6 +85,11 @@ class Creation:
         return Path(self.row["path"])
 
     @property
+    def database_folder(self) -> Path:
+        """Where databases that are files lie."""
+        return self.tree
+
+    @property
     def environment_elsewhere(self) -> Path | None:
         """The environment, where it does not lie in the tree."""
         return None

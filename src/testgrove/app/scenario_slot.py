@@ -25,10 +25,16 @@ from testgrove.system.store import Row
 @dataclass
 class ScenarioCreation(HereCreation):
     """A scenario's worktree, with the databases that this scenario gets. place: the worktree itself. own_ports: its
-    ports are those of its slot, not of the worktree."""
+    ports are those of its slot, not of the worktree. files: a folder of this attempt's own."""
 
     place: ScenarioWorktree = field(kw_only=True)
     own_ports: bool = field(kw_only=True)
+    files: Path = field(kw_only=True)
+
+    @property
+    def database_folder(self) -> Path:
+        """See Creation. Not the worktree: others run there, too, and it may be a user's."""
+        return self.files
 
     def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
         """As a command in the worktree has it; then what is this scenario's own."""
@@ -95,6 +101,7 @@ class ScenarioSlot(Slot):
             found=place.environment,
             place=place,
             own_ports=own_ports,
+            files=run.scratch / f"{cell.folder}-{self.attempt}d",
         )
         if creation.making is None:
             creation.check()

@@ -1,4 +1,4 @@
-"""A run's SQLite databases: a file in each worktree, which goes with it."""
+"""A run's SQLite databases: a file in each worktree, which goes with it; for scenarios, in the run's scratch folder."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SqliteFiles:
     def _make(self, wanted: str, creation: Creation, making: CellDatabases) -> Made:
         migrate = migration(self._migrate, self._means.launcher, creation, making)
         place = partial(self._templates.place, fingerprint=wanted, build=migrate)
-        return SqliteHeld(place), place(creation.tree / self._service.path, on_wait=making.say)
+        return SqliteHeld(place), place(creation.database_folder / self._service.path, on_wait=making.say)
 
     def lender(self, held: Holding | None, owner: str) -> Lender | None:  # noqa: ARG002 - files have no marks
         """See engine_databases.EngineDatabases."""
