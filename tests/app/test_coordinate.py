@@ -481,8 +481,15 @@ def test_databases_and_variables_of_a_scenario(grove, require_redis):
         home,
         scenario("a", command='test -n "$REDIS_URL" && test "$OURS$MINE" = 12', services=["redis"], env={"MINE": "2"}),
         scenario("b", command='test -z "$REDIS_URL"', resources=["gpu"], exclusive=True),
+        scenario(
+            "again",
+            command='test -n "$REDIS_URL" && test -e seen || { touch seen; false; }',
+            services=["redis"],
+            retries=1,
+        ),
     )
     coordinate(home)
+    assert outcomes(home)["again"] == "flaky"
     assert "resources: gpu (b)" in coordinate(home, "--dry-run").stdout
 
 
