@@ -64,7 +64,7 @@ def begin(project: Grove, mark: Path) -> subprocess.Popen[str]:
 
 
 def worker(session: psutil.Process) -> list[psutil.Process]:
-    return [child for child in session.children() if "execnet" in " ".join(child.cmdline())]
+    return [child for child in session.children() if "execnet" in " ".join(_cmdline(child))]
 
 
 def controller(session: psutil.Process) -> list[psutil.Process]:
@@ -78,7 +78,14 @@ def broker(session: psutil.Process) -> list[psutil.Process]:
 
 def server(session: psutil.Process) -> list[psutil.Process]:
     below = [each for one in broker(session) for each in one.children(recursive=True)]
-    return [each for each in below if "-D" in each.cmdline() and "postgres" in each.cmdline()[0]]
+    return [each for each in below if "-D" in (words := _cmdline(each)) and "postgres" in words[0]]
+
+
+def _cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:  # backends come and go
+        return []
 
 
 @pytest.mark.parametrize("victims", [worker, controller, broker, server], ids=lambda victims: victims.__name__)

@@ -145,7 +145,8 @@ WRITES = {
 }  # fmt: skip
 
 
-CASES = [("reset", what) for what in WRITES] + [("clone", what) for what in ("rows", "a role setting", "a new table")]
+LEFT = ("rows", "a sequence", "a dropped table", "a new table", "an extension", "a role setting", "a database setting")
+CASES = [("reset", what) for what in WRITES] + [("clone", what) for what in LEFT]
 
 
 @pytest.mark.parametrize(("isolation", "what"), CASES)
@@ -182,6 +183,11 @@ def test_what_a_session_leaves_open_is_ended(share):
         share.put(access.name)
         fresh = share.get(isolation)
         assert query(fresh, "SELECT pg_try_advisory_lock(1)")
+        assert query(fresh, "SELECT count(*) FROM pg_prepared_statements") == 0
+        locks = "FROM pg_locks JOIN pg_database d ON d.oid = database WHERE datname = current_database()"
+        assert query(fresh, f"SELECT count(*) {locks} AND mode ~ 'Exclusive'") == 0
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND application_name <> 'testgrove'"
+        assert query(fresh, f"SELECT count(*) {others} AND pid <> pg_backend_pid()") == 0
         assert query(fresh, "SELECT count(*) FROM parents") == 2
         share.put(fresh.name)
         until(lambda left=left: left.closed or _is_ended(left))
@@ -297,6 +303,39 @@ def test_a_template_with_triggers_that_cannot_be_stopped_is_never_reset(kit):
             run(access, "DELETE FROM children")
             share.put(access.name)
         assert len(used) == 3
+
+
+def test_too_many_connections_are_an_error_for_who_asks_while_they_are_there(kit, shop):
+    with kit.server(shop, settings={"max_connections": "12"}) as server, pool_on(server) as pool:
+        share, held = pool.open(), []
+        share.put(share.get("clone").name)
+        access = share.get("clone")
+        until(lambda: len(names(server)) == 4)  # its base, and two made ahead: it rests
+        with suppress(psycopg.OperationalError):
+            while len(held) < 20:
+                held.append(psycopg.connect(access.url()))
+        while len(held) < 20:  # those that are reserved for superusers
+            try:
+                held.append(connect(server.endpoint))
+            except TestgroveError:
+                break
+        assert len(held) < 12
+        with pytest.raises(ExhaustedError) as refused:
+            pool.open().get("clone")
+        assert refused.value.code == "connections-used-up"
+        share.put(access.name)  # with it go the connections that its test has left
+        until(lambda: _can_get(share))
+        other = pool.open()
+        until(lambda: _can_get(other))
+        for connection in held:
+            connection.close()
+
+
+def _can_get(share):
+    try:
+        return query(share.get("clone"), "SELECT count(*) FROM plain") == 0
+    except (ExhaustedError, psycopg.OperationalError):
+        return False
 
 
 def test_a_server_that_is_gone_is_an_error_for_who_asks(kit, shop):

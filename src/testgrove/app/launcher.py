@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from testgrove.system.supervision import Job, JobResult, Supervisor, SupervisorPool, supervised_run
@@ -32,8 +32,9 @@ class SupervisedServer:
         """See services.base.RunningProcess."""
         with self._lock:
             if self._wait(0.0) is None:
-                # Not reaped yet, so the number is still this process's.
-                os.kill(self.pid, signal)
+                # Not reported yet, so the number is still this process's, or just nobody's any more.
+                with suppress(ProcessLookupError):
+                    os.kill(self.pid, signal)
                 if self._wait(timeout) is None:
                     self._supervisor.end(0.0)
                     self._wait(None)

@@ -37,6 +37,9 @@ class LazyPool:
         with self._guard:
             if self._failure is not None:
                 raise self._failure  # a migration that fails is not tried again for every test
+            if self._pool is not None and self._pool.lost:
+                self._pool.close()
+                self._pool = None
             try:
                 self._pool = self._pool or self._make()
             except TestgroveError as error:

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from pathlib import Path
 
 from testgrove.app.engine_databases import RunMeans
@@ -102,9 +102,16 @@ class SessionPostgres:
         self._means, self._service, self._migration = means, service, migration
         self._started: PostgresServer | None = None
 
-    @cached_property
+    @property
     def server(self) -> PostgresServer:
-        """The server; the first look starts it. Raises PreconditionError, UnavailableError, ExhaustedError."""
+        """The server; the first look starts it, and one after its end another. Raises PreconditionError,
+        UnavailableError, ExhaustedError."""
+        if self._started is None or not self._started.alive:
+            self.stop()
+            self._started = self._start()
+        return self._started
+
+    def _start(self) -> PostgresServer:
         means, service = self._means, self._service
         binaries = find_postgres(service.version, service.extensions)
         cache = TemplateCache(
@@ -129,7 +136,7 @@ class SessionPostgres:
         template = cache.ensure(wanted, partial(self._migration.run, service.migrate), port=port)
         directory = means.folder / f"pg-{port}"
         directory.mkdir(mode=0o700)
-        self._started = PostgresServer.start(
+        return PostgresServer.start(
             template,
             binaries=binaries,
             host=means.host,
@@ -138,7 +145,6 @@ class SessionPostgres:
             port=port,
             settings=service.settings,
         )
-        return self._started
 
     def stop(self) -> None:
         """Stop the server, if it was started."""

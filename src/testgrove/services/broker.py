@@ -57,6 +57,15 @@ class Emptying(Protocol):
 
 
 @runtime_checkable
+class Mortal(Protocol):
+    """A share whose server can go away, with all that was on it."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it has; another share may find another server."""
+
+
+@runtime_checkable
 class Migrating(Protocol):
     """A share whose databases are empty at first, and migrated when their client says so."""
 
@@ -252,10 +261,18 @@ class Client:
             raise UsageError("bad-request", f"{name} cannot be emptied; put it back, and get another one")
         share.empty(name)
 
-    def _get(self, engine: str, isolation: str) -> dict[str, Any]:
+    def _share(self, engine: str) -> Share:
         share = self._shares.get(engine)
+        if isinstance(share, Mortal) and share.lost:
+            with suppress(TestgroveError):
+                share.close()
+            share = None
         if share is None:
             share = self._shares[engine] = self._engines[engine]()
+        return share
+
+    def _get(self, engine: str, isolation: str) -> dict[str, Any]:
+        share = self._share(engine)
         access = share.get(isolation)
         self._held[access.name], self._accesses[access.name] = share, access
         socket = f"{access.socket_dir}/redis.sock" if engine == "redis" and access.socket_dir else ""

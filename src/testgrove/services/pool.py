@@ -74,6 +74,11 @@ class ClonePool(ABC):
         self._bin.put(None)
         self._dropper.join()
 
+    @property
+    def lost(self) -> bool:
+        """Whether all its databases are gone, with their server, and no more can be had."""
+        return False
+
     @abstractmethod
     def hand(self, *, urgent: bool = False) -> Hand:
         """A connection to the server, for whoever works for the pool. urgent: while a client waits."""
@@ -153,6 +158,11 @@ class Pool(ClonePool):
         self._shape: Shape | None = None
         super().__init__(limit=limit)
 
+    @property
+    def lost(self) -> bool:
+        """See ClonePool."""
+        return not self._server.alive
+
     def hand(self, *, urgent: bool = False) -> Hand:
         """See ClonePool."""
         return OwnHand(self._server, self._name, self._owner, urgent=urgent)
@@ -186,6 +196,11 @@ class Share:
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name=f"pool-{number}", daemon=True)
         self._thread.start()
+
+    @property
+    def lost(self) -> bool:
+        """See broker.Mortal."""
+        return self._pool.lost
 
     def get(self, isolation: Isolation) -> DatabaseAccess:
         """A database as the migration left it. Raises ExhaustedError, UnavailableError."""

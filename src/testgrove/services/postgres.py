@@ -245,6 +245,11 @@ class PostgresServer:
         with explained("unpack the template for", self.endpoint.socket_dir):
             self._rest.result()
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there, and no zombie: its supervisor looks at what it left before it says so."""
+        return self._process is not None and self._process.poll() is None and not _is_over(self._process.pid)
+
     def stop(self, *, clean: bool = False) -> None:
         """End the server. clean: with a checkpoint, for data that is kept."""
         if self._process is None:
@@ -252,6 +257,14 @@ class PostgresServer:
         wait((self._rest,))  # the directory is deleted next
         self._process.stop(signal=signal.SIGINT if clean else signal.SIGQUIT, timeout=30 if clean else 5)
         self._process = None
+
+
+def _is_over(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]
+    except OSError:
+        return True
+    return state in (b"Z", b"X")
 
 
 def _maintenance(template: Template) -> str:

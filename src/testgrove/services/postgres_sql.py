@@ -27,6 +27,9 @@ DRIVER_HINT = "pip install 'testgrove[postgres]'"
 NAME_LIMIT = 63  # bytes
 _PATIENCE = 2.0  # seconds for clients that are about to leave
 _PAUSE = 0.0003
+# The driver tells a refused connection's reason in words alone.
+_FULL = ("too many clients already", "remaining connection slots are reserved", "too many connections for")
+_CLOSE = "fewer workers, tests that close theirs, or max_connections in the service's settings"
 
 
 def load_driver() -> None:
@@ -64,12 +67,13 @@ def reported(what: str) -> Iterator[None]:
 
     try:
         yield
-    except errors.TooManyConnections as error:
-        raise ExhaustedError("connections-used-up", f"cannot {what}: {_first_line(error)}") from error
     except errors.DiskFull as error:
         raise ExhaustedError("disk-full", f"cannot {what}: {_first_line(error)}", hint="df -h") from error
     except Error as error:
-        raise UnavailableError("postgres-failed", f"cannot {what}: {_first_line(error)}") from error
+        why = _first_line(error)
+        if any(words in why for words in _FULL):
+            raise ExhaustedError("connections-used-up", f"cannot {what}: {why}", hint=_CLOSE) from error
+        raise UnavailableError("postgres-failed", f"cannot {what}: {why}") from error
 
 
 def _first_line(error: Exception) -> str:
