@@ -118,3 +118,8 @@ def test_an_attempt_that_no_test_tells_of_is_in_the_junit_file(last, tag):
     note = case.find(tag)
     assert note is not None
     assert note.get("message") == "timed out after 1 s"
+
+
+def test_what_was_never_tried_is_not_green():
+    assert result("r", a="passed", b="skipped").exit_status == 1
+    assert report_json.report(result("r", a="passed", b="skipped"))["status"] == "error"

@@ -169,12 +169,13 @@ class RunResult(msgspec.Struct, kw_only=True):
 
     @property
     def exit_status(self) -> int:
-        """0 all passed (or were skipped), 1 something failed or could not run, 6 something was left behind and that is
-        to fail, 130 interrupted."""
+        """0 all passed (or skipped their own tests), 1 something failed, could not run or was never tried, 6 something
+        was left behind and that is to fail, 130 interrupted."""
         if self.interrupted:
             return 130
         good = self.count("passed", "flaky", "skipped")
-        if not self.cells or good < len(self.cells):
+        untried = any(cell.status == "skipped" and not cell.attempts for cell in self.cells.values())
+        if not self.cells or good < len(self.cells) or untried:
             return 1
         return LEAKS if self.fail_on_leak and any(cell.leaks for cell in self.cells.values()) else 0
 
