@@ -283,6 +283,7 @@ def test_a_dry_run_says_what_would_happen_and_does_nothing(home):
     assert not (home.root / "three").exists()
 
 
+@pytest.mark.slow
 def test_output_can_be_streamed_or_left_out(home):
     write(home, scenario("loud", command="echo one; echo two"))
     done = coordinate(home, "--output=stream")
@@ -386,6 +387,7 @@ def test_missing_worktrees_are_created_and_only_those_are_cleaned_up(grove):
     assert (mine / "left-behind").exists()
 
 
+@pytest.mark.slow
 def test_a_branch_made_for_a_worktree_goes_with_it_unless_it_has_commits_of_its_own(grove):
     home = grove(files=FILES)
     commits = "git commit --quiet --allow-empty --message mine"
@@ -413,6 +415,7 @@ def test_a_refs_changes_come_into_each_worktree_and_a_conflict_leaves_it(grove):
     coordinate(home, "--pull-from", "main", "--filter-worktree", "one")
 
 
+@pytest.mark.slow
 def test_what_is_in_a_worktrees_place_is_never_lost(grove):
     home = grove(files=FILES)
     write(home, scenario("a", "made", command="true"), scenario("b", "other", command="true"))
@@ -436,6 +439,7 @@ def test_what_is_in_a_worktrees_place_is_never_lost(grove):
     assert not made.exists()
 
 
+@pytest.mark.slow
 def test_a_worktree_that_lacks_what_its_ref_has_is_no_place_to_test_it(grove):
     home = grove(files=FILES)
     theirs = add_worktree(home, "theirs", "feature/theirs")

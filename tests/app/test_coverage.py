@@ -104,6 +104,7 @@ def test_cells_xdist_and_subprocesses_are_merged_by_an_overlay(grove):
     project.auditor().assert_no_leftovers()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [(), ("--", "-n", "2")], ids=["alone", "xdist"])
 def test_a_projects_own_coverage_is_part_of_it(grove, arguments):
     settings = "[pytest]\naddopts = --cov=shop --cov-branch\n"

@@ -134,6 +134,7 @@ def test_a_worktree_made_without_one_stays_without(project):
     assert not (project.root / "review-b/.venv").exists()
 
 
+@pytest.mark.slow
 def test_a_run_makes_a_replaced_one_anew_in_its_own_worktree(project, pythons):
     project.run("test", "--python", pythons[0])
     parked = next(Path(entry["path"]) for entry in project.worktrees().values() if entry["status"] == "parked")

@@ -69,6 +69,7 @@ def wait_for(path: Path, run: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_in_two_projects_at_once_an_exclusive_suite_runs_alone(grove, intervals):
     def suites(label: str) -> dict[str, str]:
         return dict.fromkeys("ab", f"interval.py {label} 0.5") | {"quiet": f"!interval.py {label} 0.5"}
@@ -89,6 +90,7 @@ def test_in_two_projects_at_once_an_exclusive_suite_runs_alone(grove, intervals)
     here.auditor(there).assert_no_leftovers()
 
 
+@pytest.mark.slow
 def test_cells_that_are_not_exclusive_run_side_by_side(grove, intervals):
     project = grove(files=FILES, config=config(intervals, a="interval.py A 1.5", b="interval.py A 1.5"))
     project.run("test", "-j", "2")
@@ -135,6 +137,7 @@ def test_the_wait_says_who_is_waited_for_and_ctrl_c_ends_it(hanging):
     assert f"quiet: waiting: {who}" in out
 
 
+@pytest.mark.slow
 def test_a_holder_that_is_killed_lets_the_next_one_run(hanging, intervals):
     project, run = hanging
     waiting = project.start("test", "quiet")
@@ -165,6 +168,7 @@ def test_a_create_waits_for_an_exclusive_suite(grove, intervals):
     assert created.returncode == 0, out + err
 
 
+@pytest.mark.slow
 def test_waiting_for_a_turn_is_not_a_cells_own_time(grove, intervals):
     config_text = config(intervals, long="interval.py A 1.5", quiet="!interval.py A 0")
     project = grove(files=FILES, config=config_text)

@@ -69,6 +69,7 @@ def test_its_own_environment_and_nothing_is_written_but_artifacts(project):
     project.auditor().assert_nothing()
 
 
+@pytest.mark.slow
 def test_the_active_environment_where_there_is_no_own(project, tmp_path):
     folder = make(tmp_path)
     for variables in ({"VIRTUAL_ENV": str(folder)}, {"PATH": f"{folder}/bin:/usr/bin:/bin", "VIRTUAL_ENV": ""}):
@@ -138,6 +139,7 @@ def test_one_at_a_time(grove):
     (project.repo / "started").unlink()
 
 
+@pytest.mark.slow
 def test_ports_and_databases_as_for_a_cell(grove, require_redis):
     test = """
 import os, socket
@@ -162,6 +164,7 @@ def test_it():
     assert min(project.worktrees()["review-a"]["ports"].values()) == project.ports.start, "ports have leaked"
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_a_migration_runs_here_too(grove, require_postgres):
     config = '[services.postgres]\nmigrate = "sh -c \'test $PWD = {repo}; test -n \\"$PGPORT\\"\'"\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from pathlib import Path
@@ -76,6 +77,7 @@ def test_what_setup_starts_is_gone_when_it_ends(grove):
     project.auditor().assert_nothing()
 
 
+@pytest.mark.slow
 def test_a_run_sets_up_what_it_makes_and_what_it_recycles(grove):
     test = "import pathlib\ndef test_it():\n    assert pathlib.Path('made/by-setup').exists()\n"
     project = plant(
@@ -102,6 +104,7 @@ def test_a_setup_that_fails_in_a_run_is_the_cells_error(grove):
     assert "why" in (project.runs()[0] / "test-tests-tree/setup.log").read_text()
 
 
+@pytest.mark.slow
 def test_what_setup_installs_stays_when_a_worktree_is_recycled(grove):
     project = plant(
         grove,
@@ -111,10 +114,11 @@ def test_what_setup_installs_stays_when_a_worktree_is_recycled(grove):
     for _ in range(2):
         project.run("test")
     lines = (project.runs()[1] / "events.jsonl").read_text().splitlines()
-    phases = [line for line in lines if '"phase":"environment"' in line]
-    assert [line.endswith('"reason":""}') for line in phases] == [True], "it was not made anew"
+    phases = [event for event in map(json.loads, lines) if event.get("phase") == "environment"]
+    assert [event["reason"] for event in phases] == [""], "it was made anew"
 
 
+@pytest.mark.slow
 def test_teardown_runs_before_removal_in_the_worktree(grove):
     project = plant(grove, teardown=["echo $WORKTREE_ID; command -v python; test -f README.md; echo bye > junit.xml"])
     project.create("review", "a", "--python=3")
@@ -127,6 +131,7 @@ def test_teardown_runs_before_removal_in_the_worktree(grove):
     project.auditor().assert_nothing()
 
 
+@pytest.mark.slow
 def test_a_failing_teardown_keeps_the_worktree_and_force_goes_on(grove):
     project = plant(grove, teardown=["test -e {flag}"])
     flag = project.base / "flag"

@@ -32,6 +32,7 @@ def project(grove) -> Grove:
     return grove(files=FILES, config=CONFIG)
 
 
+@pytest.mark.slow
 def test_what_failed_is_kept_and_what_passed_is_parked(project):
     done = project.run("test", "--keep-failed", check=False)
     assert done.returncode == 1
@@ -61,6 +62,7 @@ def test_what_failed_is_kept_and_what_passed_is_parked(project):
     project.auditor().assert_nothing()
 
 
+@pytest.mark.slow
 def test_cleanup_takes_it_whatever_its_purpose_is(grove):
     project = grove(files=FILES, config=CONFIG.replace("ports = true", 'purpose = "odd"'))
     project.run("test", "bad", "--keep-failed", check=False)
@@ -69,6 +71,7 @@ def test_cleanup_takes_it_whatever_its_purpose_is(grove):
     assert set(project.worktrees()) == {"odd-mine"}
 
 
+@pytest.mark.slow
 def test_number_and_age_are_bounded(project):
     for _ in range(3):
         project.run("test", "bad", "--keep-failed", check=False)
@@ -92,6 +95,7 @@ def test_number_and_age_are_bounded(project):
     assert "test-bad-tree-3" not in project.worktrees(), "eight at most"
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_the_database_is_dumped_and_its_address_taken_back(grove, require_postgres):
     config = "[services.postgres]\nmigrate = \"psql -q -c 'create table t (n int)' -c 'insert into t values (42)'\"\n"

@@ -98,6 +98,7 @@ def submodule_project(grove) -> tuple[Grove, Grove, dict[str, str]]:
     return project, library, env
 
 
+@pytest.mark.slow
 def test_submodules_at_any_depth_in_new_and_recycled_worktrees(grove):
     project, library, env = submodule_project(grove)
     project.run("test", env=env)
@@ -114,6 +115,7 @@ def test_submodules_at_any_depth_in_new_and_recycled_worktrees(grove):
     project.auditor().assert_nothing()
 
 
+@pytest.mark.slow
 def test_submodules_that_only_their_own_url_has(grove):
     """In a clone whose user has never initialised them."""
     project, _, env = submodule_project(grove)

@@ -91,6 +91,7 @@ def test_five_interpreters_two_suites_and_two_sets_are_twenty_cells_and_one_repo
     project.auditor().assert_no_leftovers()
 
 
+@pytest.mark.slow
 def test_sets_are_cells_of_their_own(grove, wheels):
     project = grove(files=PROJECT, config=CONFIG + '[suites.where]\ncommand = "pip freeze"\n')
     report = project.json("test", "where", "--deps", "lowest", "--deps", "newer", env=wheels)
@@ -112,6 +113,7 @@ def test_an_unknown_set_names_those_that_are_there(grove):
     project.auditor().assert_nothing()
 
 
+@pytest.mark.slow
 def test_a_worktree_by_hand_gets_a_set(grove, wheels):
     project = grove(files=PROJECT, config=CONFIG)
     project.create("review", "old", "--deps", "lowest", env=wheels)
@@ -121,6 +123,7 @@ def test_a_worktree_by_hand_gets_a_set(grove, wheels):
     assert (done.returncode, "--no-env" in done.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_matrix_worktree_gets_the_python_that_its_identifier_names(grove, pythons):
     project = grove()
     _, other = pythons
@@ -151,6 +154,7 @@ def there(version):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_versions_of_an_engine_are_cells_and_one_that_is_not_here_is_an_error_of_its_own(grove):
     known = [version for version in ("18", "17", "16", "15", "14", "13") if there(version)]

@@ -46,6 +46,7 @@ def test_git_sees_neither_the_worktrees_nor_the_guards(project):
     assert sorted(entry.name for entry in root(project).iterdir()) == [".gitignore", "conftest.py", "test-unit-a"]
 
 
+@pytest.mark.slow
 def test_the_folder_goes_with_the_last_worktree_and_what_pytest_left_in_it(project):
     project.create("test-unit", "a")
     project.create("test-unit", "b")
@@ -66,6 +67,7 @@ def test_a_file_of_the_users_in_the_folder_stays(project):
     assert (root(project) / "conftest.py").read_text() == "# mine\n"
 
 
+@pytest.mark.slow
 def test_a_pytest_at_the_top_passes_the_worktrees_by_and_one_in_a_worktree_does_not(project):
     project.create("test-unit", "a")
     tree = root(project) / "test-unit-a"
@@ -122,6 +124,7 @@ def test_eight_creations_at_once_and_removals_beside_them(project):
 # Tools that cannot work, named by a warning
 
 
+@pytest.mark.slow
 def test_create_warns_of_mypy_and_the_fix_works(grove):
     project: Grove = grove(files={"shop/__init__.py": "", "pyproject.toml": "[tool.mypy]\n"}, config=ROOT)
 

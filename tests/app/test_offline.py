@@ -19,6 +19,7 @@ def project(grove):
     return grove(files={"requirements.txt": "iniconfig\n", "tests/test_a.py": "def test_a(): pass\n"})
 
 
+@pytest.mark.slow
 def test_a_warm_cache_is_enough(project):
     project.create("review", "online", *WITH_ENVIRONMENT)
     project.create("review", "offline", *WITH_ENVIRONMENT, "--offline", env=NO_NETWORK)

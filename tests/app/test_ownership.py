@@ -364,6 +364,7 @@ def test_a_worktree_whose_folder_the_user_deleted_can_be_removed(grove, way):
     project.auditor().assert_nothing()
 
 
+@pytest.mark.slow
 def test_what_stands_where_a_worktree_was_is_not_touched(grove):
     project: Grove = grove()
     for name in ("clone", "folder", "file", "link"):

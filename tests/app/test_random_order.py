@@ -7,6 +7,8 @@ import shlex
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import pytest
+
 TESTS = {"tests/test_a.py": "import pytest\n@pytest.mark.parametrize('n', range(40))\ndef test_a(n): ...\n"}
 
 
@@ -14,6 +16,7 @@ def order(report):
     return [test["nodeid"] for test in report["cells"][0]["attempts"][0]["tests"]]
 
 
+@pytest.mark.slow
 def test_the_seed_is_in_every_report_and_repeats_the_order(grove):
     project = grove(files=TESTS)
     done = project.run("test", "--random-order", "tests")

@@ -67,6 +67,7 @@ def test_a_file_that_only_its_user_can_have_made_refuses(project, name):
     project.auditor().assert_nothing()
 
 
+@pytest.mark.slow
 def test_a_second_worktree_of_that_id_overwrites_nothing(project):
     for _ in range(2):
         typed(project, "echo '<testsuites/>' > junit.xml")

@@ -387,6 +387,7 @@ def test_refs_and_the_working_tree(small):
     assert small.git("branch", "--show-current") == "main\n"
 
 
+@pytest.mark.slow
 def test_interpreters_side_by_side(small, pythons):
     seen = small.base / "seen"
     seen.mkdir()
@@ -486,6 +487,7 @@ def test_a_parked_worktree_with_a_users_file_is_left_alone(small):
     assert only(run_json(small, "unit"))["attempts"][0]["log"].startswith("test-unit-tree/")
 
 
+@pytest.mark.slow
 def test_what_a_suite_writes_into_its_tree_is_gone_when_it_is_recycled(grove):
     """Its own files, those that git tracks, nested repositories, and what git does not see."""
     scribble = """

@@ -136,6 +136,7 @@ def test_copies_are_renewed_and_edited_ones_are_kept(project):
     project.auditor().assert_nothing()
 
 
+@pytest.mark.slow
 def test_changed_dependencies_make_the_environment_anew_and_setup_runs_again(grove):
     project = grove(files=FILES, config='setup = ["mkdir -p made && date +%N > made/at"]\n')
     project.create("review", "a", "--ports")
@@ -188,6 +189,7 @@ def test_submodules_follow(grove):
     assert checkouts(project.repo) == []
 
 
+@pytest.mark.slow
 def test_parked_and_held_worktrees_are_refused(project):
     project.run("test")
     done = project.run("sync", "test-tests-tree", check=False)

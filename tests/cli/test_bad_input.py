@@ -360,6 +360,7 @@ def test_a_server_that_is_not_to_be_found(grove, engine):
 POSTGRES = '[services.postgres]\nmigrate = "{}"\n[suites.unit]\ncommand = "true"\nservices = ["postgres"]\n'
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.parametrize(
     ("migrate", "parts"),
@@ -400,6 +401,7 @@ SERVICES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.redis
 @pytest.mark.parametrize("name", ['it\'s a $HOME "pröject"; `x` & *', "n" * 200], ids=["strange", "long"])

@@ -137,6 +137,7 @@ def test_an_interrupted_run_ends_with_a_report(tricky, number):
     tricky.assert_recycled()
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_kills_at_once(tricky):
     run = tricky.start()
     interrupt(run)
@@ -154,6 +155,7 @@ def test_a_second_interrupt_kills_at_once(tricky):
     tricky.assert_recycled()
 
 
+@pytest.mark.slow
 def test_cells_that_wait_are_cancelled(grove):
     tricky = Tricky(grove, more='[suites.second]\ncommand = "pytest tests/test_none.py"\n')
     run = tricky.start("-j", "1")

@@ -210,6 +210,7 @@ def test_a_cleanup_leaves_what_a_run_holds(grove):
     gate.grove.auditor().assert_nothing()
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_both_pass(grove):
     gate = Gate(grove)
     runs = [gate.start(1), gate.start(2)]

@@ -46,6 +46,7 @@ def test_a_selection_keeps_the_order(suite):
     assert order(suite, 5, "-k", "test_a or test_d") == [name for name in whole if "test_a" in name or "test_d" in name]
 
 
+@pytest.mark.slow
 def test_xdists_workers_agree(suite):
     found = order(suite, 7, "-n2", "-v")
     assert sorted(found) == sorted(order(suite, 7))
