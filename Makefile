@@ -21,7 +21,8 @@ setup: .venv/.ready
 	@$(PYTHON) tools/bootstrap.py > .tools/uv.path
 	@echo "setup: what the lock file names goes into .venv"
 	@env -u VIRTUAL_ENV -u UV_PROJECT_ENVIRONMENT TMPDIR="$(CURDIR)/.tools" "$$(cat .tools/uv.path)" sync --quiet \
-	  --frozen --all-packages --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	  --frozen --all-packages --compile-bytecode --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@env -u PYTHONDONTWRITEBYTECODE $(RUN)python -m compileall -q src packages # the tests start thousands of processes
 	@touch $@
 
 install:
