@@ -152,6 +152,7 @@ def test_two_refs_are_two_trees(grove):
     assert (done.returncode, "--cov" in done.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_the_environments_own_sitecustomize_is_still_imported(grove):
     own = "import sys\ndef test_it():\n    assert getattr(sys, 'of_the_environment', False)\n"
     project = grove(

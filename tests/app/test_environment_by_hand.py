@@ -105,6 +105,7 @@ def test_another_python_over_the_old_one_stays_the_old_one(project, pythons):
         assert done.returncode == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way", ["rm -rf .venv; mkdir .venv", "rm -rf .venv; ln -s {main} .venv", "rm .venv/bin/python*"]
 )

@@ -115,6 +115,7 @@ def log_of(project: Grove, suite: str) -> str:
     )
 
 
+@pytest.mark.slow
 def test_the_wait_says_who_is_waited_for_and_ctrl_c_ends_it(hanging):
     project, run = hanging
     waiting = project.start("test", "quiet")
@@ -154,6 +155,7 @@ def test_a_holder_that_is_killed_lets_the_next_one_run(hanging, intervals):
     project.auditor().assert_no_leftovers()
 
 
+@pytest.mark.slow
 def test_a_create_waits_for_an_exclusive_suite(grove, intervals):
     project = grove(files=FILES, config=config(intervals, quiet="!hang.py"))
     run = project.start("test", "quiet")

@@ -78,6 +78,7 @@ def test_the_active_environment_where_there_is_no_own(project, tmp_path):
         assert facts(project)[0] == str(folder)
 
 
+@pytest.mark.slow
 def test_a_failure_and_its_report(project):
     make(project.repo)
     project.write({"src/shop.py": "VALUE = 2\n"})

@@ -22,6 +22,7 @@ def plant(grove, *, setup: list[str] = [], teardown: list[str] = [], **more: str
     return grove(files=FILES | more, config=f"setup = {setup}\nteardown = {teardown}\n".replace("'", '"'))
 
 
+@pytest.mark.slow
 def test_setup_sees_the_worktree_whole_and_what_it_writes_is_ours(grove):
     project = plant(grove, setup=[
         "mkdir made && echo $WORKTREE_ID $APP_PORT > made/vars && command -v python > made/python",
@@ -95,6 +96,7 @@ def test_a_run_sets_up_what_it_makes_and_what_it_recycles(grove):
     project.auditor().assert_nothing()
 
 
+@pytest.mark.slow
 def test_a_setup_that_fails_in_a_run_is_the_cells_error(grove):
     project = plant(grove, setup=["echo why; false"])
     done = project.run("test", check=False)

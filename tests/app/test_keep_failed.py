@@ -119,6 +119,7 @@ services = ["postgres"]
     project.auditor().assert_no_leftovers()
 
 
+@pytest.mark.slow
 def test_a_suite_that_cannot_start_is_kept_too(grove):
     project = grove(files=FILES, config='[suites.bad]\ncommand = "no-such-command"\n')
     done = project.run("test", "--keep-failed", check=False)

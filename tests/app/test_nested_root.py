@@ -79,6 +79,7 @@ def test_a_pytest_at_the_top_passes_the_worktrees_by_and_one_in_a_worktree_does_
     assert "2 passed" in outcome(project, project.repo, "--import-mode=importlib"), "without the guard it would not"
 
 
+@pytest.mark.slow
 def test_a_worktree_without_a_pytest_configuration_does_not_take_that_of_the_top(project):
     """Its `pythonpath` would lead to the code of the main checkout."""
     project.git("branch", "old")

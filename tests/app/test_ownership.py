@@ -327,6 +327,7 @@ def test_recycling_never_happens_over_what_is_the_users(grove):
     assert {entry["id"] for entry in project.worktrees().values()} == {tree.name for tree in trees.values()}
 
 
+@pytest.mark.slow
 def test_a_parked_worktree_deleted_by_hand_is_made_anew(grove):
     project: Grove = grove(files=BASE, config='[suites.unit]\ncommand = "true"\n')
     project.run("test")
@@ -410,6 +411,7 @@ def test_a_checkout_that_git_cannot_read_is_skipped_and_goes_by_force(grove):
     project.auditor().assert_nothing()
 
 
+@pytest.mark.slow
 def test_the_users_own_worktrees_are_never_touched(grove):
     project: Grove = grove(files=BASE)
     own, away = project.root / "test-unit-own", project.base / "on-a-disk"

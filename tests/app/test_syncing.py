@@ -172,6 +172,7 @@ def test_what_its_user_writes_while_setup_runs_stays_his(grove):
     assert "made/at" not in done.stderr
 
 
+@pytest.mark.slow
 def test_submodules_follow(grove):
     project: Grove = grove()
     other = project.sibling("library", files={"lib.py": "VALUE = 1\n"})

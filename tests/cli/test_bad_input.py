@@ -203,6 +203,7 @@ def test_a_settings_file_without_permission(project):
     nothing_is_left(project)
 
 
+@pytest.mark.slow
 def test_names_that_the_project_tracks(project):
     suite = '[suites.unit]\ncommand = "true"\n'
     with_config(project, suite + (project.repo / "testgrove.toml").read_text())

@@ -65,6 +65,7 @@ def test_shells_read_what_was_written(tmp_path: Path, shell: str, script: str) -
     assert shell_reads(tmp_path, shell, script, render(good), good) == good
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(names, values, min_size=5, max_size=40))
 @example(

@@ -129,6 +129,7 @@ def test_a_branch_of_the_users_outlives_a_refused_create(grove):
     one.auditor().assert_nothing()
 
 
+@pytest.mark.slow
 def test_create_and_remove_of_one_identifier_at_once(grove):
     one = grove()
     for _ in range(4):

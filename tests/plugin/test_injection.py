@@ -109,6 +109,7 @@ def test_shell(tmp_path):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [(), ("-n2",)], ids=["alone", "xdist"])
 @pytest.mark.parametrize("kind", ["installed too", "injected only"])
 def test_nested_pytest_processes_stay_silent(suite, request, kind, arguments):

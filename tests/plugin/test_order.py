@@ -26,6 +26,7 @@ def order(suite, seed, *arguments):
     return [record["nodeid"] for record in result.of("test")]
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_the_order_and_another_changes_it(suite):
     plain = suite.run(**FILES).of("test")
     first = order(suite, 1)
