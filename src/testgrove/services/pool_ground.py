@@ -75,7 +75,7 @@ class OwnHand:
     """See Hand. One connection to a pool's server, for one thread at a time; made when it is needed.
 
     name: what all names of the pool begin with. owner: written on every database as its mark. urgent: what it does is
-    waited for; the rest leaves the CPUs to tests that connect meanwhile, which halves what one in twenty of them waits.
+    waited for; the rest is niced, for tests that connect meanwhile.
     """
 
     def __init__(self, server: PostgresServer, name: str, owner: str, *, urgent: bool) -> None:
