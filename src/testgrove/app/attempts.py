@@ -23,6 +23,7 @@ from testgrove.app.project import Project
 from testgrove.app.run_coverage import RunCoverage
 from testgrove.app.run_databases import RunDatabases
 from testgrove.app.session_log import SessionLog
+from testgrove.app.start_gate import Start, StartGate
 from testgrove.core.commands import shell_or_exec
 from testgrove.core.events import (
     AnyEvent,
@@ -42,12 +43,15 @@ from testgrove.system.files import tail
 from testgrove.system.plugin import injected_environment
 from testgrove.system.supervision import Job, JobResult, Supervisor
 
+_LOOK = 0.1  # seconds between two looks at what an attempt has done
+_LOOK_AT_START = 0.02
+
 
 @dataclass(frozen=True)
 class Run:
     """What all slots of a run share. targets: what each ref means, by the ref as the user wrote it. seed: of a random
     order of the tests. coverage: what measures it, where that is asked for. keep_failed: leave the worktrees of cells
-    that fail to people. leaks: looks at what attempts leave behind."""
+    that fail to people. leaks: looks at what attempts leave behind. gate: lets only so many start at once."""
 
     project: Project
     holder: Holder
@@ -59,6 +63,7 @@ class Run:
     cancel: Flag
     databases: RunDatabases
     leaks: LeakWatch
+    gate: StartGate
     targets: dict[str, Target]
     seed: int | None = None
     coverage: RunCoverage | None = None
@@ -93,8 +98,12 @@ class Attempt:
         creation = self.creation
         log = SessionLog(session, creation.tree, self.cell.key, self.number, environment=creation.environment_elsewhere)
         with self.run.leaks.watching(self._scene(temporary)) as watched, self._processes(temporary) as processes:
-            self._start(self._environ(session, temporary))
-            result = self._follow(log)
+            start = self.run.gate.enter(self.run.cancel)
+            try:
+                self._start(self._environ(session, temporary))
+                result = self._follow(log, start)
+            finally:
+                start.over()
             ended = processes.ended()
         status, reason = judge_processes(ended, *self._judge(result, log))
         self._finish(result, status, reason)
@@ -243,11 +252,12 @@ class Attempt:
             environ = self.run.coverage.environ(self.creation, environ, session.name)
         return injected_environment(environ, self.run.plugin, session, tree, foreign_checkouts(self.run.project, tree))
 
-    def _follow(self, log: SessionLog) -> JobResult:
+    def _follow(self, log: SessionLog, start: Start) -> JobResult:
         told = False
-        while (result := self.supervisor.wait(0.1)) is None:
+        while (result := self.supervisor.wait(_LOOK_AT_START if start.going_on else _LOOK)) is None:
             for event in log.read():
                 self.run.emit(event)
+            start.look(running=log.facts.selected > 0)
             if self.run.cancel.is_set() and not told:
                 self.supervisor.end(GRACE)
                 told = True

@@ -24,6 +24,7 @@ from testgrove.app.run_coverage import RunCoverage
 from testgrove.app.run_databases import RunDatabases
 from testgrove.app.run_reports import write_reports
 from testgrove.app.slots import Slot
+from testgrove.app.start_gate import StartGate
 from testgrove.app.undo import undo
 from testgrove.core import plan
 from testgrove.core.dependency_sets import find_set
@@ -183,6 +184,7 @@ def running(
             cancel=cancel,
             databases=databases,
             leaks=LeakWatch(inbox.put, request.leak_checks),
+            gate=StartGate(machine.usable_cpus()),
             targets=targets,
             seed=request.seed,
             coverage=RunCoverage(project, holder, scratch) if request.cov else None,
