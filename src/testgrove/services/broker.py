@@ -144,7 +144,6 @@ class Broker:
                 while line := lines.readline(_LINE):
                     lines.write(json.dumps(client.answer(line)).encode() + b"\n")
                     lines.flush()
-                    client.settle()
                     if len(line) == _LINE:
                         break  # where the next request begins is not to be told
         finally:
@@ -168,7 +167,6 @@ class Client:
         self._shares: dict[str, Share] = {}
         self._held: dict[str, Share] = {}
         self._accesses: dict[str, DatabaseAccess] = {}
-        self._returned: list[tuple[Share, str]] = []  # what is to be put back
 
     def answer(self, line: bytes) -> dict[str, Any]:
         """To one request."""
@@ -176,13 +174,6 @@ class Client:
             return {"ok": self._do(_parsed(line))}
         except TestgroveError as error:
             return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
-
-    def settle(self) -> None:
-        """Put back what was returned: the client has its answer, and its next test begins meanwhile."""
-        while self._returned:
-            share, name = self._returned.pop()
-            with suppress(TestgroveError):  # the server is gone, which whoever asks next is told
-                share.put(name)
 
     def close(self) -> None:
         """Take back everything it holds."""
@@ -198,8 +189,7 @@ class Client:
                 engine = self._engine(request)
                 return self._get(engine, _isolation(request, engine))
             case "put":
-                name = str(request.get("name", ""))
-                self._put_back(name)
+                self._put_back(str(request.get("name", "")))
             case "keep" if "label" in request:
                 name = str(request.get("name", ""))
                 self._share_of(name)
@@ -220,8 +210,10 @@ class Client:
         return {}
 
     def _put_back(self, name: str) -> None:
-        self._returned.append((self._share_of(name), name))
+        share = self._share_of(name)
         self._forget(name)
+        with suppress(TestgroveError):  # the server is gone, which whoever asks next is told
+            share.put(name)
 
     def _forget(self, name: str) -> None:
         del self._held[name]

@@ -31,6 +31,7 @@ _TIMEOUT = 120.0  # seconds that a client waits for a database at most
 _LINGERING = 0.02  # seconds that a client which has closed its connection may take to be gone
 _PATIENCE = 5.0  # seconds for others to give back what they have, where the pool is full
 _PAUSE = 0.05
+_CONNECTING = 0.006  # seconds after a hand-out in which its client connects: two CPUs are soon shared by three
 _KEPT = 20  # databases that clients asked to keep
 
 
@@ -59,7 +60,7 @@ class ClonePool(ABC):
         self._kept = 0
         self._shares = 0
         self._guard = threading.Condition()
-        self._bin: queue.SimpleQueue[Clone | Ground | None] = queue.SimpleQueue()
+        self._bin: queue.SimpleQueue[tuple[float, Clone | Ground] | None] = queue.SimpleQueue()
         self._dropper = threading.Thread(target=self._drop_all, name="pool-drop", daemon=True)
         self._dropper.start()
 
@@ -115,7 +116,7 @@ class ClonePool(ABC):
 
     def discard(self, what: Clone | Ground) -> None:
         """Have something dropped, in its turn."""
-        self._bin.put(what)
+        self._bin.put((time.monotonic() + _CONNECTING, what))
 
     @property
     def limit(self) -> int:
@@ -125,7 +126,9 @@ class ClonePool(ABC):
     def _drop_all(self) -> None:
         hand = self.hand()
         grounds: list[Ground] = []  # those whose last clone is still to be dropped
-        while (item := self._bin.get()) is not None:
+        while (entry := self._bin.get()) is not None:
+            due, item = entry
+            time.sleep(max(0.0, due - time.monotonic()))
             # What cannot be dropped goes with the server, and keeps its place in the count.
             with suppress(TestgroveError):
                 if isinstance(item, Ground):
@@ -190,6 +193,7 @@ class Share:
         self._leased: dict[str, Clone] = {}
         self._wanted: Isolation = "clone"
         self._waiting = False
+        self._quiet_until = 0.0
         self._problem: TestgroveError | None = None
         self._full_since = 0.0
         self._closed = False
@@ -218,6 +222,7 @@ class Share:
     def put(self, name: str) -> None:
         """The client needs a database no more. Raises PreconditionError (``not-leased``), UnavailableError."""
         clone = self._take_back(name)
+        self._quiet_until = time.monotonic() + _CONNECTING  # most often another test begins
         try:
             spoiled = self._clients_hand.is_spoiled(clone.ground, alone=not self._leased)
         except BaseException:
@@ -277,6 +282,7 @@ class Share:
                         raise UnavailableError("pool-slow", f"no database was made within {_TIMEOUT:g} s")
             finally:
                 self._waiting = False
+            self._quiet_until = time.monotonic() + _CONNECTING
             self._changed.notify_all()  # there is room for another
         return clone
 
@@ -305,6 +311,7 @@ class Share:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._returned or self._lacks())
+                self._let_connect()
                 if self._closed:
                     return
                 returned = self._returned.popleft() if self._returned else None
@@ -313,13 +320,17 @@ class Share:
             else:
                 self._add()
 
+    def _let_connect(self) -> None:
+        """Stay off the CPU while the client connects to what it was given, as long as there is another one for it."""
+        while self._ready and not self._closed and (left := self._quiet_until - time.monotonic()) > 0:
+            self._changed.wait(left)
+
     def _lacks(self) -> bool:
         """Whether a database is to be made."""
         if self._problem is not None and not self._waiting:
             return False  # whoever asks next has it tried again
-        if self._wanted == "clone":
-            return sum(clone.resetter is None for clone in self._ready) < READY
-        return not self._ready  # one is used, one is being reset: they change places
+        clones = self._wanted == "clone"
+        return sum(clone.resetter is None or not clones for clone in self._ready) < READY
 
     def _recycle(self, clone: Clone) -> None:
         ready = False
@@ -365,6 +376,9 @@ class Share:
             self._made += 1
             access = self._hand.access(ground, self._made)
             self._hand.make_clone(access, ground)
+            if not self._waiting:
+                with suppress(TestgroveError):  # it is only slower
+                    self._hand.warm(access)
             return Clone(access, ground)
         except BaseException:
             self._pool.give_back()

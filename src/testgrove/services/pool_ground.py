@@ -55,6 +55,9 @@ class Hand(Protocol):
     def make_clone(self, access: DatabaseAccess, ground: Ground) -> None:
         """Make it. Raises UnavailableError, ExhaustedError."""
 
+    def warm(self, access: DatabaseAccess) -> None:
+        """Connect to a clone once, so that its catalogs are in memory. Raises UnavailableError, ExhaustedError."""
+
     def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:
         """Whether a test has left something that the next clone of this ground would meet.
 
@@ -115,6 +118,10 @@ class OwnHand:
             sql.run(admin, "REVOKE ALL ON DATABASE {0} FROM PUBLIC; COMMENT ON DATABASE {0} IS {1}", name, mark)
             if ground.settings:
                 sql.copy_settings(admin, base, name, role=access.user, to_role=access.user)
+
+    def warm(self, access: DatabaseAccess) -> None:
+        """See Hand."""
+        sql.connect(self._server.endpoint, access.name).close()
 
     def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:
         """Whether a test has changed its role, or made databases beside its own.

@@ -89,6 +89,9 @@ class GivenHand:
             sql.create(session, access.name, self._template, ground.strategy, self._mark)
             copy_settings(session, self._template, access.name)
 
+    def warm(self, access: DatabaseAccess) -> None:
+        """See Hand. Not here: of how many connections a user's server takes, the tests are to have the most."""
+
     def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:  # noqa: ARG002 - a role of somebody else's is not mended
         """See Hand."""
         return False

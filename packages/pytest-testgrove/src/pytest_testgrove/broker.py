@@ -49,6 +49,7 @@ class Client:
         self._connection = connection
         self._lines = connection.makefile("r", encoding="utf-8")
         self._lock = threading.Lock()
+        self._unread = 0  # answers that nobody waits for
 
     @classmethod
     def connect(cls, path: str) -> "Client":
@@ -66,7 +67,10 @@ class Client:
         """The answer to a request. Raises BrokerLostError, BrokerError."""
         with self._lock:
             try:
-                self._connection.sendall(json.dumps({"do": do, **values}).encode() + b"\n")
+                self._send(do, values)
+                while self._unread:
+                    self._lines.readline()
+                    self._unread -= 1
                 answer = json.loads(self._lines.readline() or "{}")
             except (OSError, ValueError) as error:
                 raise BrokerLostError(f"the broker of the databases does not answer: {error}") from error
@@ -79,6 +83,18 @@ class Client:
             raise BrokerLostError("the broker of the databases has ended")
         found: Dict[str, Any] = answer["ok"]
         return found
+
+    def tell(self, do: str, **values: Any) -> None:
+        """A request whose answer nobody waits for. Raises BrokerLostError."""
+        with self._lock:
+            try:
+                self._send(do, values)
+            except OSError as error:
+                raise BrokerLostError(f"the broker of the databases does not listen: {error}") from error
+            self._unread += 1
+
+    def _send(self, do: str, values: "Dict[str, Any]") -> None:
+        self._connection.sendall(json.dumps({"do": do, **values}).encode() + b"\n")
 
     def close(self) -> None:
         """Give everything back."""

@@ -84,7 +84,7 @@ class Lessor:
 
         if self._client is not None:
             with suppress(BrokerLostError):  # then it is gone, too
-                self._client.ask("put", name=name)
+                self._client.tell("put", name=name)
 
     def give_back_from(self, request: pytest.FixtureRequest, name: str) -> None:
         """A test is over; where it failed, and that was asked for, what is in its database is kept."""
