@@ -30,7 +30,6 @@ def make(endpoint, letter, days=0.0):
 def test_those_that_are_old_or_too_many_are_dropped_with_their_roles(kit, monkeypatch):
     monkeypatch.setattr(kept_templates, "KEPT", 4)
     with kit.server(kit.template("9" * 32, nothing)) as server:
-        server.settle()
         endpoint = server.endpoint
         (unknown,) = names(endpoint)  # it came with the data, and nobody has written down when it was used
         old, young, younger = make(endpoint, "a", 31), make(endpoint, "b", 2), make(endpoint, "c", 1)

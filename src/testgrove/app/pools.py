@@ -61,7 +61,6 @@ def own_pool(find: Callable[[], PostgresServer], folder: Path, owner: str) -> La
         from testgrove.services.pool import Pool  # noqa: PLC0415 - most suites never ask for one
 
         server = find()
-        server.settle()
         return Pool(server, owner=owner, limit=_limit(server, folder))
 
     return LazyPool(make)

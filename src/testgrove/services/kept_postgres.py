@@ -76,7 +76,7 @@ class KeptPostgres:
         server = cls(endpoint, folder)
         wanted = server_settings(settings)
         wanted |= {name: value for name, value in _SETTINGS.items() if name not in settings}
-        program = PostgresProgram(host.reachable(binaries), folder / "data", endpoint, wanted, sql.MAINTENANCE)
+        program = PostgresProgram(host.reachable(binaries), folder / "data", endpoint, wanted)
         argv = (*host.identity.prefix, *program.argv())
         server._write(argv, host.identity.user)
         return server

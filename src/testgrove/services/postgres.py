@@ -119,7 +119,7 @@ class PostgresProgram:
     data: Path
     endpoint: Endpoint
     settings: Mapping[str, str]
-    database: str  # one to try a connection with
+    unpacked: Future[None] | None = None  # until then nobody can connect
 
     @property
     def what(self) -> str:
@@ -155,7 +155,10 @@ class PostgresProgram:
             return False
         if len(lines) < 8 or lines[0] != str(pid) or lines[7].strip() != "ready":
             return False
-        sql.connect(self.endpoint, self.database).close()
+        if self.unpacked:
+            with explained("unpack the template into", self.data):
+                self.unpacked.result()
+        sql.connect(self.endpoint).close()
         return True
 
 
@@ -165,11 +168,10 @@ class PostgresServer:
     Safe to use from several threads: each call has connections of its own.
     """
 
-    def __init__(self, endpoint: Endpoint, template: Template, process: RunningProcess, rest: Future[None]) -> None:
+    def __init__(self, endpoint: Endpoint, template: Template, process: RunningProcess) -> None:
         self.endpoint = endpoint
         self.template = template
         self._process: RunningProcess | None = process
-        self._rest = rest
 
     @classmethod
     def start(
@@ -201,12 +203,14 @@ class PostgresServer:
             host.grant(socket_dir)
         with explained("unpack the template into", directory):
             rest = unpack(template.path, data, host.identity.user, last=template.last)
-        program = PostgresProgram(host.reachable(binaries), data, endpoint, wanted, _maintenance(template))
-        process = host.start(program, directory=directory)
-        pool = ThreadPoolExecutor(1, "unpack")  # beside the first clone, which the server works on
+        pool = ThreadPoolExecutor(1, "unpack")  # beside the start, which does not look at them
         unpacked = pool.submit(rest)
         pool.shutdown(wait=False)
-        return cls(endpoint, template, process, unpacked)
+        program = PostgresProgram(host.reachable(binaries), data, endpoint, wanted, unpacked)
+        try:
+            return cls(endpoint, template, host.start(program, directory=directory))
+        finally:
+            wait((unpacked,))  # where the start failed: the directory is deleted next
 
     def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
         """Clone the template for a role of its own, which bears the database's name and owns all that is in it.
@@ -223,15 +227,12 @@ class PostgresServer:
             generate_password(),
             self.endpoint.socket_dir,
         )
-        database = sql.MAINTENANCE if self._rest.done() else _maintenance(self.template)
-        with sql.connect(self.endpoint, database) as admin:
+        with sql.connect(self.endpoint) as admin:
             sql.create_database(admin, self.endpoint, access, self.template, owner)
-        self.settle()  # psql -l and createdb connect to the database postgres
         return access
 
     def drop_database(self, name: str) -> None:
         """Drop the role of that name and every database it owns; wait for clients that are about to leave."""
-        self.settle()
         with sql.connect(self.endpoint) as admin:
             sql.drop_role_and_databases(admin, name)
 
@@ -239,11 +240,6 @@ class PostgresServer:
         """What the role of that database has made besides, by itself. Raises UnavailableError."""
         with sql.connect(self.endpoint) as admin:
             return sql.further_databases(admin, name)
-
-    def settle(self) -> None:
-        """Wait until the template is wholly unpacked, the database ``postgres`` included."""
-        with explained("unpack the template for", self.endpoint.socket_dir):
-            self._rest.result()
 
     @property
     def alive(self) -> bool:
@@ -254,7 +250,6 @@ class PostgresServer:
         """End the server. clean: with a checkpoint, for data that is kept."""
         if self._process is None:
             return
-        wait((self._rest,))  # the directory is deleted next
         self._process.stop(signal=signal.SIGINT if clean else signal.SIGQUIT, timeout=30 if clean else 5)
         self._process = None
 
@@ -265,11 +260,6 @@ def _is_over(pid: int) -> bool:
     except OSError:
         return True
     return state in (b"Z", b"X")
-
-
-def _maintenance(template: Template) -> str:
-    """The database to administer from right after a start, when ``postgres`` may not have been unpacked yet."""
-    return "template1" if template.last else sql.MAINTENANCE
 
 
 def release_shared_memory(data: Path) -> None:

@@ -134,6 +134,8 @@ def copy_settings(admin: Connection[Any], database: str, clone: str, *, role: st
     """ALTER DATABASE … SET and ALTER ROLE … SET are not cloned; a migration may have done either."""
     from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
+    if not admin.execute("SELECT 1 FROM pg_db_role_setting LIMIT 1").fetchone():
+        return  # the question below takes a fresh connection 3 ms
     found = admin.execute(
         "SELECT d.oid IS NOT NULL, r.oid IS NOT NULL, unnest(s.setconfig) FROM pg_db_role_setting s"
         " LEFT JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole"
@@ -270,10 +272,3 @@ def run(connection: Connection[Any], statement: LiteralString, *parts: str | Com
 
     composed = sql.SQL(statement).format(*(sql.Identifier(p) if isinstance(p, str) else p for p in parts))
     connection.execute(composed)
-
-
-def folders_of(endpoint: Endpoint, *databases: str) -> tuple[str, ...]:
-    """Where in the data directory databases lie."""
-    with reported("list the databases"), connect(endpoint) as admin:
-        found = admin.execute("SELECT oid FROM pg_database WHERE datname = ANY(%s)", (list(databases),)).fetchall()
-    return tuple(sorted(f"base/{oid}" for (oid,) in found))

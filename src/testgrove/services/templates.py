@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from hashlib import blake2b
 from secrets import token_hex
 from typing import TYPE_CHECKING
@@ -153,6 +154,7 @@ class TemplateCache:
                 }
                 with explained("keep the database template in", self._directory):
                     _trim(data)
+                    template = replace(template, last=_databases(data))
                     pack(data, temporary, manifest, last=template.last)
                     temporary.rename(template.path)
                 self._built.add(name)
@@ -182,13 +184,12 @@ class TemplateCache:
             build(access)
             name = f"template_{fingerprint[:_KEY]}"
             note = sql.seal(server.endpoint, access, name)
-            last = sql.folders_of(server.endpoint, "postgres", "template0")
             server.stop(clean=True)
         finally:
             server.stop()
         _check_closed(work / "data")
         path = self._archive(fingerprint)
-        return work / "data", Template(path, name, access.user, base.password, last, note)
+        return work / "data", Template(path, name, access.user, base.password, note=note)
 
     def base(self) -> Template:
         """The cluster that initdb makes, which templates are built on."""
@@ -264,6 +265,11 @@ def _trim(data: Path) -> None:
     """Remove what a start would remove; it is not to come back when it is unpacked after the start."""
     for path in data.rglob("pg_internal.init"):
         path.unlink()
+
+
+def _databases(data: Path) -> tuple[str, ...]:
+    """The folders that a server does not look at until somebody connects."""
+    return tuple(sorted(str(path.relative_to(data)) for path in (data / "base").iterdir()))
 
 
 def _check_closed(data: Path) -> None:
