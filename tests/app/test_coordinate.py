@@ -242,6 +242,8 @@ def test_after_a_failure_nothing_more_starts_but_teardown(home, words):
         ([scenario("a")], ("--fail-fast", "--max-fail", "2"), 2, "one of the two"),
         ([scenario("a")], ("--resume", "20010101"), 3, "no run"),
         ([scenario("a")], ("--pull-from", "no-such-ref"), 3, "no-such-ref"),
+        ([scenario("a")], ("--pull-from", ""), 2, "--pull-from '' names nothing"),
+        ([scenario("a")], ("--resume", ""), 2, "--resume '' names nothing"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(home, scenarios, words, status, said_so):
@@ -320,6 +322,35 @@ def test_an_interrupted_run_reports_and_goes_on_later(home):
     write(home, scenario("done"), scenario("waits", "two", command="false"), scenario("bad"))
     coordinate(home, "--rerun", "failed")
     assert outcomes(home) == {"done": "passed", "waits": "passed", "bad": "passed"}
+
+
+@pytest.mark.slow
+def test_a_part_of_a_run_goes_on_from_anywhere(home):
+    again = home.base / "part-again"
+    write(
+        home,
+        scenario("done"),
+        scenario("bad", "two", command=f"test -e {again}"),
+        scenario("waits", dependencies=["bad"]),
+    )
+    coordinate(home, "--project", home.repo.name, status=1, cwd=home.repo.parent)
+    again.touch()
+    coordinate(home, "--rerun", "failed", "-k", "bad", cwd=home.repo / "tests")
+    assert outcomes(home) == {"bad": "passed"}
+    coordinate(home, "--resume", home.runs()[-2].name, "-k", "done")
+    assert outcomes(home) == {"done": "passed"}
+
+
+@pytest.mark.slow
+def test_what_a_full_disk_has_ended_runs_again(home):
+    write(home, scenario("done", command="true"), scenario("cut", command="false"))
+    coordinate(home, status=1)
+    log = home.runs()[-1] / "events.jsonl"
+    log.write_text(
+        log.read_text().replace('"status":"failed","reason":"', '"status":"error","reason":"no disk space is left in ')
+    )
+    write(home, scenario("done", command="false"), scenario("cut", command="true"))
+    coordinate(home, "--resume", "latest")
 
 
 @pytest.mark.slow

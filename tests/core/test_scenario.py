@@ -108,6 +108,10 @@ resources = ["gpu"]
         ({"test_file": "--collect-only"}, "scenario-invalid", ["--collect-only"]),
         ({"env": {"A B": ""}}, "scenario-invalid", ["'A B'"]),
         ({"resources": {"gpu": 0}}, "scenario-invalid", ["'gpu'"]),
+        ({"command": "echo \0"}, "scenario-invalid", ["'command'", "found 'echo \\x00'"]),
+        ({"env": {"A": "\0"}}, "scenario-invalid", ["'env'"]),
+        ({"description": "\ud800"}, "scenario-invalid", ["'description'", "found '\\ud800'"]),
+        ({"tags": ["\udfff"]}, "scenario-invalid", ["'tags'"]),
         ({"resources": ["gpu"]}, "scenario-unknown-resource", ["'gpu'"]),
         ({"services": ["mysql"]}, "scenario-unknown-service", ["'mysql'", "there: none"]),
         ({"dependencies": ["b"]}, "scenario-missing-dependency", ["depends on 'b'"]),
@@ -162,13 +166,22 @@ def test_one_that_depends_on_itself_is_a_circle():
         ('{"scenarios": [3]}', ":1: scenario 'number 1': expected"),
         ('{"scenarios": [\n\n{"worktree": "w"}]}', ":3: scenario 'number 1': 'name' is missing"),
         ('{"scenarios": [{"name": "a", "name": "b"}]}', "'name' is there twice"),
+        ('{"scenarios": [], "scenarios": []}', "'scenarios' is there twice"),
+        ('{"scenarios": [{"name": "a", "env": {"A": "1", "A": "2"}}]}', "scenario 'a': 'A' is there twice"),
         ("[" * 100_000, "nested too deeply"),
+        (f'{{"scenarios": [{{"timeout": {"1" * 5000}}}]}}', "not valid JSON"),
     ],
 )
 def test_what_is_no_scenario_file_is_an_error(text, part):
     with pytest.raises(UsageError) as caught:
         parse(text, SOURCE)
     assert part in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 3000, f"a = {'1' * 5000}"])
+def test_what_no_parser_can_take_is_an_error(text):
+    with pytest.raises(UsageError, match="not valid TOML"):
+        parse(text, Path("/p/scenarios.toml"))
 
 
 def test_filters_take_dependencies_along_unless_they_are_left_out():

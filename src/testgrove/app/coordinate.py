@@ -117,7 +117,7 @@ def coordinate(project: Project, request: Request, view: View) -> runs.Finished:
     """
     seen = outlook(project, request)
     _require_worktrees(seen, request)
-    plan, jobs = seen.plan, seen.jobs
+    plan, jobs, before = seen.plan, seen.jobs, request.before.of(seen.plan)
     expected = seen.forecast.expected if seen.forecast.known else {}
     cells = scenario_cells.cells_of(plan.scenarios, expected)
     tasks = scenario_cells.tasks_of(plan.scenarios)
@@ -132,12 +132,11 @@ def coordinate(project: Project, request: Request, view: View) -> runs.Finished:
                 durations(project),
                 capacities=project.settings.resources,
                 max_fail=request.max_fail,
-                ended=request.before.ended,
+                ended=before.ended,
             )
-            before = request.before
             origin = Origin(
                 request.again,
-                str(plan.source),
+                str(plan.source.absolute()),  # the run may be resumed from elsewhere
                 str(seen.base),
                 before.run,
                 before.events,

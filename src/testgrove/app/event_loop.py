@@ -24,6 +24,8 @@ from testgrove.core.plan import Cell
 from testgrove.core.result import Fold, RunResult
 from testgrove.core.schedule import Instructions, Retry, Schedule
 
+TIME_UP = "the run's timeout of "  # how the reason begins of what the run has ended, and goes on with when resumed
+DISK_FULL = "no disk space is left in "
 _TICK = 0.1  # seconds between two looks of the live view
 _BEAT = 1.0  # seconds between two heartbeats in the log
 _LOOK = 0.5  # seconds between two looks at what waits for what
@@ -154,7 +156,7 @@ class EventLoop:
                 if deadline and time.monotonic() > deadline and not self.run.cancel.is_set():
                     self._time_is_up(slots)
                 if self._log.full and not self.run.cancel.is_set():
-                    self._end_because(slots, f"no disk space is left in {self.run.folder}")
+                    self._end_because(slots, f"{DISK_FULL}{self.run.folder}")
                 self._look_at_waits()
                 self._beat()
                 self.view.update(self._fold.result, time.time())
@@ -172,7 +174,7 @@ class EventLoop:
         self._obey(slots, self.schedule.finished(event.cell, event.status), event)
 
     def _time_is_up(self, slots: Executor) -> None:
-        self._end_because(slots, f"the run's timeout of {self.timeout:g} s was over")
+        self._end_because(slots, f"{TIME_UP}{self.timeout:g} s was over")
 
     def _end_because(self, slots: Executor, reason: str) -> None:
         """End what runs, which is its error then, and start nothing more."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
+from testgrove.app.event_loop import DISK_FULL, TIME_UP
 from testgrove.app.past_runs import goes_on, run_folder, run_ids
 from testgrove.app.project import Project
 from testgrove.app.run_reports import LOG
@@ -28,7 +29,7 @@ from testgrove.core.scenario import ScenarioPlan, within
 from testgrove.errors import PreconditionError
 from testgrove.system.files import explained
 
-TIME_UP = "the run's timeout of "
+_CUT_SHORT = (TIME_UP, DISK_FULL)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,15 @@ class Before:
     def limit(self, plan: ScenarioPlan) -> ScenarioPlan:
         """The scenarios of a file that the earlier run had; all, where there is none."""
         return within(plan, self.names) if self.run else plan
+
+    def of(self, plan: ScenarioPlan) -> Before:
+        """What it says of the scenarios that were chosen among them."""
+        chosen = {each.name for each in plan.scenarios}
+        return replace(
+            self,
+            ended={key: status for key, status in self.ended.items() if key in chosen},
+            events=[event for event in self.events if getattr(event, "cell", None) in {None, *chosen}],
+        )
 
 
 def earlier(project: Project, name: str, *, failed_only: bool) -> Before:
@@ -90,7 +100,7 @@ def _is_kept(event: AnyEvent, ended: Collection[str], created: Collection[str]) 
 
 def _cut_short(cell: CellResult) -> bool:
     """Whether it was the run that ended, and not the scenario."""
-    return cell.reason.startswith(TIME_UP)
+    return cell.reason.startswith(_CUT_SHORT)
 
 
 def _moved(event: AnyEvent, run: str) -> AnyEvent:

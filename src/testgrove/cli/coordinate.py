@@ -127,6 +127,10 @@ def _request(project: Project, directory: Path, file: Path | None, again: str, g
     from testgrove.core.scenario import Filters
 
     before = Before()
+    for option in ("resume", "pull_from"):
+        if given[option] == "":  # a variable that is not set
+            name = f"--{option.replace('_', '-')}"
+            raise UsageError("empty-option", f"{name} '' names nothing", hint=f"leave {name} out")
     if given["resume"] or given["rerun"]:
         current(project)  # a run that was killed is closed first
         before = earlier(project, given["resume"] or "latest", failed_only=given["rerun"] == "failed")

@@ -32,7 +32,7 @@ def parse(text: str, source: Path, *, table: bool) -> Settings:
     """
     try:
         data: Any = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and deep nesting
         raise UsageError("config-syntax", f"{source}: not valid TOML: {error}", file=str(source)) from error
     prefix = ""
     if table:

@@ -105,18 +105,18 @@ def select(plan: ScenarioPlan, filters: Filters) -> ScenarioPlan:
         for each in reversed(plan.scenarios):  # what needs comes before what is needed
             if each.name in chosen:
                 chosen.update(need.name for need in each.needs)
-    kept: dict[str, PlannedScenario] = {}
-    for each in plan.scenarios:
-        if each.name in chosen:
-            kept[each.name] = without(each, kept)
-    return ScenarioPlan(plan.source, tuple(kept.values()))
+    return _only(plan, chosen)
 
 
 def within(plan: ScenarioPlan, names: Collection[str]) -> ScenarioPlan:
     """Those of these names. Raises UsageError (``scenario-gone``) for one that is not there."""
-    gone = [name for name in names if name not in {each.name for each in plan.scenarios}]
-    if gone:
+    there = {each.name for each in plan.scenarios}
+    if gone := [name for name in names if name not in there]:
         raise UsageError("scenario-gone", f"{plan.source}: there is no scenario '{gone[0]}' any more")
+    return _only(plan, set(names))
+
+
+def _only(plan: ScenarioPlan, names: Collection[str]) -> ScenarioPlan:
     kept: dict[str, PlannedScenario] = {}
     for each in plan.scenarios:
         if each.name in names:

@@ -20,6 +20,7 @@ _COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*')
 _HEADING = re.compile(r"^\s*\[\[\s*scenarios\s*\]\]", re.MULTILINE)
 _SPACE = " \t\r\n"
 _WORKTREE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # what JSON can escape, and neither a program's words nor UTF-8 can hold
 _LONGEST = 7 * 86400.0
 
 
@@ -92,6 +93,8 @@ def parse(text: str, source: Path) -> tuple[Located, ...]:
     Raises UsageError for what is not such a text, an unknown field, a wrong type or a value that makes no sense.
     """
     data, lines = _toml(text, source) if source.suffix == ".toml" else _json(text, source)
+    if isinstance(data, _Twice):
+        raise problem(source, 0, "", f"'{data.key}' is there twice", code="scenario-twice")
     if not isinstance(data, dict) or not isinstance(data.get("scenarios"), list):
         raise problem(source, 0, "", "expected an object with a list 'scenarios'", code="scenarios-missing")
     for key in data.keys() - {"scenarios", "description", "$schema"}:
@@ -124,6 +127,9 @@ def check(scenario: Scenario) -> Iterator[tuple[str, str]]:
     if scenario.test_file.startswith("-"):
         yield "test_file", f"expected a file, a folder or a test's id, found {scenario.test_file!r}"
     yield from _check_numbers(scenario)
+    for key, value in msgspec.to_builtins(scenario).items():
+        for text in filter(_NO_TEXT.search, _texts(value)):
+            yield key, f"expected text, found {text!a}"
     for name in scenario.env:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             yield "env", f"'{name}' cannot be the name of a variable"
@@ -141,11 +147,22 @@ def _check_numbers(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield "resources", f"expected a number from 1 for '{name}', found {amount}"
 
 
+def _texts(value: object) -> Iterator[str]:
+    """All texts in a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (text for pair in value.items() for each in pair for text in _texts(each))
+    elif isinstance(value, (list, tuple)):
+        yield from (text for each in value for text in _texts(each))
+
+
 def _scenario(raw: object, source: Path, line: int, number: int) -> Located:
     name = raw.get("name") if isinstance(raw, dict) else None
     shown = name if isinstance(name, str) and name else f"number {number}"
-    if isinstance(raw, _Twice):
-        raise problem(source, line, shown, f"'{raw.key}' is there twice", code="scenario-twice")
+    for each in (raw, *(raw.values() if isinstance(raw, dict) else ())):
+        if isinstance(each, _Twice):
+            raise problem(source, line, shown, f"'{each.key}' is there twice", code="scenario-twice")
     try:
         scenario = msgspec.convert(raw, Scenario, strict=True)
     except msgspec.ValidationError as error:
@@ -190,9 +207,9 @@ def _json(text: str, source: Path) -> tuple[Any, list[int]]:
     blanked = _COMMENT.sub(lambda found: found[0] if found[0].startswith('"') else " " * len(found[0]), text)
     try:
         data = json.loads(blanked, object_pairs_hook=_pairs)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a ValueError by itself is a number of thousands of digits
         line = getattr(error, "lineno", 0)
-        said = getattr(error, "msg", "nested too deeply")
+        said = "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", str(error))
         raise problem(source, line, "", f"not valid JSON: {said}", code="scenarios-syntax") from error
     starts = _starts(blanked) if isinstance(data, dict) else []
     return data, [blanked.count("\n", 0, start) + 1 for start in starts]
@@ -223,6 +240,6 @@ def _starts(text: str) -> list[int]:
 def _toml(text: str, source: Path) -> tuple[Mapping[str, Any], list[int]]:
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise problem(source, 0, "", f"not valid TOML: {error}", code="scenarios-syntax") from error
     return data, [text.count("\n", 0, match.start()) + 1 + match[0].count("\n") for match in _HEADING.finditer(text)]
