@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -210,34 +207,6 @@ with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as one:
     assert done.returncode == 6, said(done)
     found = leaks_of(project, "db")
     assert [(leak["kind"], leak["name"]) for leak in found] == [("database", "left_behind")]
-
-
-@pytest.mark.slow
-def test_a_container_that_appeared_meanwhile_is_told(grove):
-    """Stands in for docker: a program of its name that lists a folder, as docker would list its containers."""
-    place = Path(tempfile.mkdtemp(prefix="tg-docker-"))
-    try:
-        containers = place / "containers"
-        containers.mkdir()
-        (containers / "was-there").write_text("aaa\told_one\tpostgres:18\n")
-        docker = place / "docker"
-        docker.write_text(f"#!/bin/sh\ncat {containers}/*\n")
-        docker.chmod(0o755)
-        test = f"""
-def test_starts_containers():
-    for name, image in (("new", "redis:8"), ("reaper", "testcontainers/ryuk:0.8")):
-        with open("{containers}/" + name, "w") as file:
-            file.write(f"{{name}}-id\\t{{name}}_one\\t{{image}}\\n")
-"""
-        project = grove(files={"README.md": "A project.\n", "tests/test_a.py": test})
-        env = {"PATH": f"{place}:{os.environ['PATH']}", "DOCKER_HOST": "unix:///nowhere"}
-        done = project.run("test", "--fail-on-leak", check=False, env=env)
-        assert done.returncode == 6, said(done)
-        assert [(leak["kind"], leak["name"]) for leak in leaks_of(project, "tests")] == [
-            ("container", "new_one (redis:8)")
-        ]
-    finally:
-        shutil.rmtree(place)
 
 
 @pytest.mark.slow

@@ -97,10 +97,12 @@ class Attempt:
         temporary.mkdir()
         creation = self.creation
         log = SessionLog(session, creation.tree, self.cell.key, self.number, environment=creation.environment_elsewhere)
-        with self.run.leaks.watching(self._scene(temporary)) as watched, self._processes(temporary) as processes:
+        environ = self._environ(session, temporary)
+        scene = self._scene(temporary, environ)
+        with self.run.leaks.watching(scene) as watched, self._processes(temporary) as processes:
             start = self.run.gate.enter(self.run.cancel)
             try:
-                self._start(self._environ(session, temporary))
+                self._start(environ)
                 result = self._follow(log, start)
             finally:
                 start.over()
@@ -110,7 +112,7 @@ class Attempt:
         self.run.leaks.report(watched, result, log.leftovers)
         return status, reason
 
-    def _scene(self, temporary: Path) -> Scene:
+    def _scene(self, temporary: Path, environ: dict[str, str]) -> Scene:
         run, creation = self.run, self.creation
         # In the user's own checkout (--here), somebody may be at work.
         watched = "manifest" in creation.row or self.cell.scenario is not None
@@ -124,6 +126,7 @@ class Attempt:
             checkout=partial(left_in_checkout, creation.tree, expected) if watched else None,
             manifest=manifest_of(creation.row) if "manifest" in creation.row else None,
             databases=lambda: [Thing("database", name) for name in run.databases.further(self.cell)],
+            environ=environ,
         )
 
     @contextmanager

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from testgrove.app.container_watch import ContainerWatch, stay_of
 from testgrove.core.events import AnyEvent, LeakFound
 from testgrove.core.leaks import LeakChecks, Thing, leaks
 from testgrove.core.ownership import Manifest
 from testgrove.errors import TestgroveError
-from testgrove.system.containers import containers, is_docker_here
 from testgrove.system.files import temporary_entries
 from testgrove.system.listeners import listeners, listening_among
+from testgrove.system.process import scrubbed
 from testgrove.system.supervision import JobResult
 
 Look = Callable[[], Iterable[Thing]]
@@ -31,7 +32,8 @@ Look = Callable[[], Iterable[Thing]]
 class Scene:
     """Where an attempt runs. ports: the worktree's own. temporary: its TMPDIR. checkout: lists the files that are
     there and that nobody expects, given what was there before; None where that is not looked at. manifest: what was
-    there before the first attempt, where that is known. databases: lists those that its tests have made."""
+    there before the first attempt, where that is known. databases: lists those that its tests have made. environ: what
+    it runs in, which says what engine its containers are on."""
 
     cell: str
     attempt: int
@@ -41,15 +43,15 @@ class Scene:
     checkout: Callable[[Manifest], tuple[list[Thing], Manifest]] | None = None
     manifest: Manifest | None = None
     databases: Look | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class Watched:
-    """An attempt that goes on. beside: what ran meanwhile."""
+    """An attempt that goes on. ports: those of its own on which somebody listened before."""
 
     scene: Scene
     ports: set[int]
-    beside: set[str] = field(default_factory=set)
 
 
 class LeakWatch:
@@ -64,28 +66,27 @@ class LeakWatch:
         self._looking = threading.Lock()
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="leaks")
         self._pending: dict[Path, Future[None]] = {}
-        self._containers: dict[str, str] = {}
-        self._first = self._slow.submit(self._look_at_containers) if checks == "all" and is_docker_here() else None
+        self._containers = ContainerWatch()
+        if checks == "all":
+            self._slow.submit(self._containers.engine_of, scrubbed())  # of most attempts, so that none waits for it
 
     @contextmanager
     def watching(self, scene: Scene) -> Iterator[Watched]:
         """An attempt goes on in the block. It starts once the last look at its checkout is over."""
         self.settle(scene.tree)
-        if self._first is not None:
-            self._first.result()
+        stay = stay_of(scene.cell, scene.attempt, (scene.tree, scene.temporary))
         if self._checks == "all":
             self._look_first(scene)
+            self._containers.enter(stay, scene.environ)
         ports = listening_among(scene.ports) if self._checks != "off" else set()
         watched = Watched(scene, ports)
         key = (scene.cell, scene.attempt)
         with self._guard:
-            for other in self._active.values():
-                other.beside.add(scene.cell)
-                watched.beside.add(other.scene.cell)
             self._active[key] = watched
         try:
             yield watched
         finally:
+            stay.ended = time.time()
             with self._guard:
                 del self._active[key]
 
@@ -105,22 +106,20 @@ class LeakWatch:
 
     def close(self) -> None:
         """Return when everything has been looked at."""
+        if self._checks == "all":
+            self._slow.submit(self._look_at_containers)
         self._slow.shutdown(wait=True)
         for pending in self._pending.values():
             pending.result()
 
     def _tell(self, scene: Scene, found: Iterable[Thing]) -> None:
         for thing in found:
-            self._emit(
-                LeakFound(
-                    t=time.time(),
-                    cell=scene.cell,
-                    attempt=scene.attempt,
-                    kind=thing.kind,
-                    name=thing.name,
-                    detail=thing.detail,
-                )
-            )
+            self._say(scene.cell, scene.attempt, thing)
+
+    def _say(self, cell: str, attempt: int, thing: Thing) -> None:
+        self._emit(
+            LeakFound(t=time.time(), cell=cell, attempt=attempt, kind=thing.kind, name=thing.name, detail=thing.detail)
+        )
 
     def _new_ports(self, watched: Watched) -> Iterator[Thing]:
         for port in listening_among(watched.scene.ports) - watched.ports:
@@ -128,11 +127,12 @@ class LeakWatch:
 
     def _look_slowly(self, watched: Watched) -> None:
         scene = watched.scene
-        for look in (self._look_at_checkout, self._look_at_databases, self._look_at_new_containers):
+        for look in (self._look_at_checkout, self._look_at_databases):
             try:
                 self._tell(scene, look(watched))
             except (TestgroveError, OSError):
                 continue  # what cannot be looked at is no leak
+        self._look_at_containers()
 
     def _look_first(self, scene: Scene) -> None:
         """What is in a checkout before its first attempt."""
@@ -158,17 +158,9 @@ class LeakWatch:
         before, self._known[scene.tree] = self._known.get(scene.tree, ()), now
         return leaks(before, now)
 
-    def _look_at_new_containers(self, watched: Watched) -> Iterable[Thing]:
-        if self._first is None:
-            return ()
-        before = self._containers
-        now = self._look_at_containers()
-        detail = _or_of("", sorted(watched.beside))
-        return [Thing("container", now[key], detail) for key in now if key not in before]
-
-    def _look_at_containers(self) -> dict[str, str]:
-        self._containers = containers()
-        return self._containers
+    def _look_at_containers(self) -> None:
+        for who, name, detail in self._containers.look():
+            self._say(who.cell, who.attempt, Thing("container", name, detail))
 
 
 def _of_processes(result: JobResult) -> Iterator[Thing]:

@@ -1,0 +1,75 @@
+"""Whose a container is. An engine does not know who asked for one; when it was made and what is mounted in it tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+REAPER = "testcontainers/ryuk"  # goes by itself, seconds after its client, and takes the session's containers along
+_SESSIONS = ("org.testcontainers.session-id", "org.testcontainers.sessionId")
+# The folder that a tool started it for.
+_HOMES = ("com.docker.compose.project.working_dir", "devcontainer.local_folder")
+
+
+@dataclass(frozen=True)
+class Container:
+    """As its engine has it. created: seconds, by testgrove's own clock; None where the engine's cannot be compared.
+    mounts: what it sees of the machine's folders."""
+
+    id: str
+    name: str
+    image: str
+    created: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Path, ...] = ()
+
+    @property
+    def home(self) -> Path | None:
+        """The folder that it was started for, where what started it says so."""
+        return next((Path(self.labels[name]) for name in _HOMES if self.labels.get(name)), None)
+
+
+@dataclass(eq=False)
+class Stay:
+    """The time of an attempt, in seconds; ended is None while it goes on. folders: the worktree, and the one for
+    temporary files."""
+
+    cell: str
+    attempt: int
+    folders: tuple[Path, ...]
+    began: float
+    ended: float | None = None
+
+    def holds(self, path: Path) -> bool:
+        """Whether a path lies in its folders."""
+        return any(path.is_relative_to(folder) for folder in self.folders)
+
+
+def suspects(container: Container, stays: Iterable[Stay], slack: float) -> list[Stay]:
+    """The attempts that may have started a container; none where it is somebody else's. slack: seconds by which the
+    clocks may differ."""
+    during = [stay for stay in stays if _within(container.created, stay, slack)]
+    if (home := container.home) is not None:
+        return [stay for stay in during if stay.holds(home)]
+    return [stay for stay in during if any(stay.holds(path) for path in container.mounts)] or during
+
+
+def goes_by_itself(container: Container, others: Iterable[Container]) -> bool:
+    """Whether it is a reaper of testcontainers, or one of those that are there will take it away."""
+    if REAPER in container.image:
+        return True
+    sessions = [container.labels[name] for name in _SESSIONS if container.labels.get(name)]
+    return any(REAPER in other.image and session in other.name for other in others for session in sessions)
+
+
+def told_as(container: Container, who: Sequence[Stay]) -> tuple[str, str]:
+    """A leaked container's name and detail, told with the first of those who may have started it."""
+    others = sorted({stay.cell for stay in who} - {who[0].cell})
+    return f"{container.name} ({container.image})", f"or left by {', '.join(others)}, beside it" if others else ""
+
+
+def _within(moment: float | None, stay: Stay, slack: float) -> bool:
+    if moment is None:
+        return True
+    return stay.began - slack <= moment and (stay.ended is None or moment <= stay.ended + slack)
