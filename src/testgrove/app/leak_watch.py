@@ -101,7 +101,7 @@ class LeakWatch:
 
     def settle(self, tree: Path) -> None:
         """Return when a checkout has been looked at, so that it may be changed."""
-        if pending := self._pending.pop(tree, None):
+        if pending := self._pending.get(tree):  # it stays there: several cells may share the checkout
             pending.result()
 
     def close(self) -> None:

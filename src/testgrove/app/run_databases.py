@@ -128,7 +128,7 @@ class RunDatabases:
 
     def release(self, cell: Cell) -> None:
         """Take a cell's databases away."""
-        if broker := self._brokers.get(cell.key):
+        if broker := self._brokers.pop(cell.key, None):  # a further attempt gets one of its own
             broker.close()
         for server, name in self._of_cells.pop(cell.key, {}).values():
             server.drop_database(name)
