@@ -528,6 +528,13 @@ def test_databases_and_variables_of_a_scenario(grove, require_redis):
     assert "resources: gpu (b)" in coordinate(home, "--dry-run").stdout
 
 
+def test_a_file_whose_name_is_no_text_is_a_leak_like_others(home):
+    write(home, scenario("a", command="""touch "$TMPDIR/$(printf 'caf\\351')" """))
+    done = coordinate(home)
+    assert "temporary caf\\udce9" in done.stdout
+    assert report(home)["cells"][0]["leaks"][0]["name"] == "caf\\udce9"
+
+
 def test_an_sqlite_file_is_the_scenarios_own(grove):
     home = grove(files=FILES, config="[services.sqlite]\nmigrate = 'echo made > \"$SQLITE_PATH.log\"'\n")
     tree = add_worktree(home, "one", "feature/one")

@@ -19,7 +19,16 @@ from testgrove import __version__
 from testgrove.app.attempts import Run
 from testgrove.app.run_reports import EventLog
 from testgrove.app.slots import Slot
-from testgrove.core.events import AnyEvent, CellFinished, CellInfo, CellPhase, Interrupted, RunFinished, RunStarted
+from testgrove.core.events import (
+    AnyEvent,
+    CellFinished,
+    CellInfo,
+    CellPhase,
+    Interrupted,
+    RunFinished,
+    RunStarted,
+    as_text,
+)
 from testgrove.core.plan import Cell
 from testgrove.core.result import Fold, RunResult
 from testgrove.core.schedule import Instructions, Retry, Schedule
@@ -235,6 +244,7 @@ class EventLoop:
             return
 
     def _take(self, event: AnyEvent) -> None:
+        event = as_text(event)
         self._log.append(event)
         self._fold.apply(event)
 

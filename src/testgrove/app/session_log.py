@@ -43,7 +43,7 @@ class SessionLog:
         for line in whole.split(b"\n"):
             try:
                 entry = msgspec.json.decode(line)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 continue  # somebody else wrote into the file: the outcome is judged by what can be read
             if isinstance(entry, dict):
                 yield from self._understand(entry)

@@ -5,7 +5,7 @@ Times are seconds since the epoch; durations are seconds.
 
 from __future__ import annotations
 
-from typing import Literal, Union
+from typing import Any, Literal, Union
 
 import msgspec
 
@@ -243,6 +243,26 @@ def encode(event: AnyEvent) -> bytes:
     return _encoder.encode(event)
 
 
+def as_text(event: AnyEvent) -> AnyEvent:
+    """The event as a log can have it: names of files that are no UTF-8 (``os.fsdecode()``) with their bytes shown."""
+    try:
+        _encoder.encode(event)
+    except UnicodeEncodeError:
+        return msgspec.convert(_shown(msgspec.to_builtins(event)), AnyEvent)
+    return event
+
+
+def _shown(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_shown(key): _shown(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_shown(each) for each in value]
+    return value
+
+
 def decode_log(data: bytes) -> list[AnyEvent]:
     """All whole events of a log. A last line that was cut short by a crash is left out."""
     events: list[AnyEvent] = []
@@ -250,6 +270,6 @@ def decode_log(data: bytes) -> list[AnyEvent]:
         try:
             if line:
                 events.append(_decoder.decode(line))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             break
     return events
