@@ -248,7 +248,7 @@ def as_text(event: AnyEvent) -> AnyEvent:
     try:
         _encoder.encode(event)
     except UnicodeEncodeError:
-        return msgspec.convert(_shown(msgspec.to_builtins(event)), AnyEvent)
+        event = _decoder.decode(_encoder.encode(_shown(msgspec.to_builtins(event))))
     return event
 
 
