@@ -135,6 +135,7 @@ def test_a_database_is_handed_out_and_taken_back(rooms, connect):
         (b"no JSON", "bad-request"),
         (b"[]", "bad-request"),
         (b"\xff\xfe", "bad-request"),
+        (b"[" * 60_000, "bad-request"),
         ({"do": "dance"}, "bad-request"),
         ({}, "bad-request"),
         ({"do": "get"}, "unknown-engine"),
@@ -157,6 +158,15 @@ def test_what_the_pool_says_reaches_the_client(connect):
     for _ in range(3):
         ask(client, GET)
     assert ask(client, GET) == {"error": {"code": "pool-full", "message": "there is no room", "hint": "df -h"}}
+
+
+def test_a_bug_is_an_answer_too(rooms, connect):
+    client, gate = connect(), rooms.gate
+    rooms.gate = None
+    found = ask(client, GET)["error"]
+    assert (found["code"], "has no attribute 'wait'" in found["message"]) == ("bug", True)
+    rooms.gate = gate
+    assert "ok" in ask(client, GET)
 
 
 def test_a_client_cannot_give_back_what_another_holds(connect):

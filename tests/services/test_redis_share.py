@@ -143,3 +143,10 @@ def test_a_kept_one_stays(share, places, monkeypatch):
     share.close()
     assert connected(access).get("a") == "1"
     places[0].server.stop()
+
+
+def test_a_place_in_which_nothing_starts_is_free_again(share, places, monkeypatch):
+    monkeypatch.setattr("testgrove.services.redis_share._STATE", ("SHUTDOWN NOSAVE",))
+    with pytest.raises(UnavailableError, match="does not answer"):
+        share.get("reset")
+    assert places[0].freed == 1

@@ -5,6 +5,8 @@ from contextlib import closing
 
 import pytest
 
+from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.errors import UnavailableError
 from testgrove.services import sqlite
 from testgrove.services.sqlite import SqliteTemplates
 from testgrove.system.locks import LockFile
@@ -53,3 +55,14 @@ def test_files_that_are_old_or_too_many_are_removed(templates, tmp_path, monkeyp
     assert kept == {f"{'1' * 32}.sqlite3", f"{'2' * 32}.sqlite3", "young.sqlite3"}
     templates().place(tmp_path / "c", "3" * 32, Build())
     assert {path.name for path in (tmp_path / "kept").glob("*.sqlite3")} == {f"{n * 32}.sqlite3" for n in "123"}
+
+
+def test_a_database_that_somebody_has_locked_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "LOCKED", 0.1)
+    Build()(DatabaseAccess("sqlite", str(tmp_path / "a"), "", 0, "", Secret("")))
+    with closing(sqlite3.connect(tmp_path / "a")) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(UnavailableError, match="is locked"):
+            sqlite.copy_whole(tmp_path / "a", tmp_path / "b")
+        writer.rollback()
+        sqlite.copy_whole(tmp_path / "a", tmp_path / "b")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -174,6 +175,8 @@ class Client:
             return {"ok": self._do(_parsed(line))}
         except TestgroveError as error:
             return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
+        except Exception:  # noqa: BLE001 - the client is to know why, and can ask for something else
+            return {"error": {"code": "bug", "message": f"a bug in testgrove: {traceback.format_exc()}", "hint": ""}}
 
     def close(self) -> None:
         """Take back everything it holds."""
@@ -289,7 +292,7 @@ class Client:
 def _parsed(line: bytes) -> dict[str, Any]:
     try:
         request = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError("bad-request", f"a request is one JSON object on one line: {error}") from error
     if not isinstance(request, dict):
         raise UsageError("bad-request", f"a request is a JSON object, not {type(request).__name__}")

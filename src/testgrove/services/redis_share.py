@@ -45,14 +45,22 @@ class Instance:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            place.free()
+            raise
 
     def _start(self) -> None:
         self._server = self._place.start()
-        at = self._server.endpoint
-        self.access = self._server.create_database(f"redis_{at.port}", owner="a test session")
-        self._line = _Line(at)
-        self._untouched = self._line.ask(*_STATE)
+        try:
+            at = self._server.endpoint
+            self.access = self._server.create_database(f"redis_{at.port}", owner="a test session")
+            self._line = _Line(at)
+            self._untouched = self._line.state()
+        except BaseException:
+            self._server.stop()
+            raise
 
     def empty(self) -> None:
         """Make it as new. Raises UnavailableError where it cannot be started again."""
@@ -91,6 +99,7 @@ class _Line:
     """A connection to an instance. Importing the driver takes longer than starting ten of them."""
 
     def __init__(self, at: Endpoint) -> None:
+        self._port = at.port
         self._socket = socket.socket(socket.AF_UNIX)
         try:
             self._socket.settimeout(_TIMEOUT)
@@ -98,7 +107,18 @@ class _Line:
             self.ask(f"AUTH {at.password.reveal()}")
         except OSError as error:
             self._socket.close()
-            raise UnavailableError("redis-failed", f"the Redis on port {at.port} does not answer: {error}") from error
+            raise self._silent(error) from error
+
+    def state(self) -> bytes:
+        """What an instance that has just been started is like. Raises UnavailableError."""
+        try:
+            return self.ask(*_STATE)
+        except OSError as error:
+            self._socket.close()
+            raise self._silent(error) from error
+
+    def _silent(self, error: OSError) -> UnavailableError:
+        return UnavailableError("redis-failed", f"the Redis on port {self._port} does not answer: {error}")
 
     def ask(self, *commands: str) -> bytes:
         """What is answered, as it comes. Raises OSError."""

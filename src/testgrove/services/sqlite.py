@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 KEPT = 20  # files
 KEPT_DAYS = 30
+LOCKED = 5.0  # seconds that a copy waits for a lock which somebody holds
 BESIDE = ("-wal", "-shm", "-journal")
 
 
@@ -124,10 +125,16 @@ def _check(path: Path) -> None:
 
 
 def copy_whole(source: Path, target: Path) -> None:
-    """Copy a database with what its write-ahead log still holds."""
+    """Copy a database with what its write-ahead log still holds. Raises UnavailableError (``sqlite-failed``)."""
+    deadline = time.monotonic() + LOCKED
+
+    def look(status: int, _remaining: int, _total: int) -> None:  # else backup() tries for ever
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > deadline:
+            raise UnavailableError("sqlite-locked", f"{source} is locked by somebody who writes to it")
+
     try:
-        with closing(sqlite3.connect(source)) as database, closing(sqlite3.connect(target)) as copy:
-            database.backup(copy)
+        with closing(sqlite3.connect(source, timeout=LOCKED)) as database, closing(sqlite3.connect(target)) as copy:
+            database.backup(copy, progress=look)
             copy.execute("PRAGMA journal_mode = DELETE")  # no files beside it
             mode = database.execute("PRAGMA journal_mode").fetchone()[0]
             if mode == "wal":
