@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -168,6 +169,20 @@ def test_a_create_waits_for_an_exclusive_suite(grove, intervals):
     run.communicate()
     out, err = created.communicate(timeout=60)
     assert created.returncode == 0, out + err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_what_a_suite_runs_of_testgrove_is_its_own_work(grove, intervals, exclusive):
+    nested = "import sys, subprocess as s; sys.exit(s.call([sys.argv[1], '-m', 'testgrove', *sys.argv[2:]]))"
+    words = f"{sys.executable} test --project {{}} quiet"
+    project = grove(files=FILES | {"nested.py": nested})
+    text = config(intervals, outer=f"{'!' * exclusive}nested.py {words.format(project.repo)}", quiet="!interval.py A 0")
+    text = text.replace("[suites.outer]", "[suites.outer]\ntimeout = 30")
+    table = (project.repo / "testgrove.toml").read_text()
+    project.write({"testgrove.toml": text + table}, commit="Suites")
+    project.run("test", "outer")
+    assert list(read(intervals)) == ["test-quiet-tree-A"]
 
 
 @pytest.mark.slow

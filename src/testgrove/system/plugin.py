@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PLUGIN = "pytest_testgrove"
+SESSION = "TESTGROVE_SESSION"  # the variable that tells a process, and all that it starts, that it belongs to a cell
 
 
 def place_plugin(cache_dir: Path) -> Path:
@@ -54,7 +55,7 @@ def injected_environment(
         **env,
         "PYTHONPATH": f"{folder}{os.pathsep}{path}" if path else str(folder),
         "PYTEST_PLUGINS": ",".join([*plugins, PLUGIN]),
-        "TESTGROVE_SESSION": str(session_dir),
+        SESSION: str(session_dir),
         "TESTGROVE_TREE": str(tree),
         "TESTGROVE_FOREIGN": json.dumps([str(path) for path in foreign]),
     }
