@@ -33,7 +33,25 @@ class UsersPostgres:
 
     folder: Path
     port: int
-    process: subprocess.Popen[bytes]
+    argv: tuple[str | Path, ...]
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, also again after it was killed, and wait until it answers."""
+
+        def look() -> None:
+            # One that was killed has backends that go a moment later; until then another one ends at once.
+            if self.process is None or self.process.poll() is not None:
+                with (self.folder / "log").open("ab") as log:
+                    self.process = subprocess.Popen(self.argv, stdout=log, stderr=log)
+            self.sql("SELECT 1")
+
+        _wait_until_ready(look, psycopg.Error)
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait()
 
     @property
     def url(self) -> str:
@@ -85,17 +103,14 @@ def users_postgres(binaries: PostgresBinaries) -> Iterator[UsersPostgres]:
     port = free_port()
     options = [part for setting in (*_SETTINGS, f"port={port}") for part in ("-c", setting)]
     argv = (*prefix, program / "postgres", "-D", data, "-k", folder, *options)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(argv, stdout=log, stderr=log)
-    server = UsersPostgres(folder, port, process)
+    server = UsersPostgres(folder, port, argv)
     try:
-        _wait_until_ready(lambda: server.sql("SELECT 1"), psycopg.Error)
+        server.start()
         server.sql(f"CREATE ROLE ci LOGIN CREATEDB PASSWORD '{PASSWORD}'")
         server.sql(f"CREATE ROLE poor LOGIN PASSWORD '{PASSWORD}'")
         yield server
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait()
+        server.stop()
         shutil.rmtree(folder)
 
 

@@ -13,6 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from grove import processes_of
+from services.cases import until
+
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 
 PLUGGED = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
@@ -81,6 +84,17 @@ def test_it(database):
 
 def test_other(database):
     test_it(database)
+"""
+
+ORPHAN = """
+import os, pathlib, signal, time
+
+def test_it(request):
+    controller = os.getppid()
+    os.kill(controller, signal.SIGKILL)
+    while os.getppid() == controller:
+        time.sleep(0.001)
+    request.getfixturevalue("database")
 """
 
 
@@ -290,6 +304,15 @@ def test_what_a_killed_worker_held_is_taken_back_while_the_others_go_on(project,
             time.sleep(0.01)
         assert other.execute("SELECT count(*) FROM things").fetchone() == (0,)
     session.end()
+    project.auditor().assert_nothing(within=5.0)
+
+
+def test_a_worker_that_outlives_its_pytest_starts_no_broker_that_would_never_end(project):
+    project.write({"tests/test_db.py": ORPHAN})
+    session = project.start("-q", "tests", "-n", "1", program=PLUGGED, output=subprocess.DEVNULL)
+    assert session.wait(60) == -signal.SIGKILL
+    until(lambda: not processes_of(project.base))
+    project.run("list")
     project.auditor().assert_nothing(within=5.0)
 
 

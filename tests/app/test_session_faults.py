@@ -45,6 +45,21 @@ def test_hit(database):
 def test_after(database):
     write(database)
 """
+MIGRATIONS = """
+import psutil, pytest, psycopg
+
+def test_hit(migrations):
+    migrations.upgrade()
+    with psycopg.connect(migrations.url) as connection:
+        psutil.Process(connection.info.backend_pid).parent().kill()
+    migrations.schema()
+
+@pytest.mark.parametrize("number", range(2))
+def test_after(migrations, number):
+    empty = migrations.schema()
+    migrations.upgrade()
+    assert migrations.schema() != empty
+"""
 CONNECTIONS = """
 import time, pytest, psycopg
 
@@ -137,6 +152,16 @@ def test_a_server_that_goes_away_hits_the_test_that_used_it(project):
     assert outcomes(done) == "1 failed, 7 passed", done.stdout + done.stderr
     assert failed(done) == ["test_hit"]
     assert "terminating connection" in done.stdout or "server closed the connection" in done.stdout
+
+
+def test_so_it_is_with_tests_of_migrations(project):
+    made = project(MIGRATIONS)
+    made.write({"0001_things.up.sql": SCHEMA})
+    made.write({"testgrove.toml": (made.repo / "testgrove.toml").read_text().replace('["schema.sql"]', '["0*.sql"]')})
+    done = run(made)
+    assert outcomes(done) == "1 failed, 2 passed", done.stdout + done.stderr
+    assert failed(done) == ["test_hit"]
+    assert "cannot read the schema of" in done.stdout
 
 
 def test_too_many_connections_hit_the_test_that_made_them(project):

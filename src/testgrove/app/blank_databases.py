@@ -72,7 +72,7 @@ def blanks_of(means: RunMeans, service: Service | Sqlite) -> Blanks:
 
 
 class EmbeddedBlanks:
-    """See Blanks. On a server of the command's own, which the first database starts."""
+    """See Blanks. On a server of the command's own, which the first database starts, and the first after its end."""
 
     def __init__(self, means: RunMeans, service: Service) -> None:
         self._means, self._service = means, service
@@ -82,10 +82,13 @@ class EmbeddedBlanks:
     def make(self) -> DatabaseAccess:
         """See Blanks."""
         with self._guard:
-            self._server = self._server or self._start()
+            if self._server is None or not self._server.alive:
+                self.close()
+                self._server = self._start()
+            server = self._server
         name = f"blank_{secrets.token_hex(4)}"
-        access = self._server.create_database(name, owner=f"{self._means.leases.owner} on {socket.gethostname()}")
-        sql.own_public_schema(self._server.endpoint, access)
+        access = server.create_database(name, owner=f"{self._means.leases.owner} on {socket.gethostname()}")
+        sql.own_public_schema(server.endpoint, access)
         return access
 
     def _start(self) -> PostgresServer:

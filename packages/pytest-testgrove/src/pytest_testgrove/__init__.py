@@ -6,11 +6,20 @@ PYTEST_DONT_REWRITE (nothing here asserts, and a module that is loaded twice mus
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
 from pytest_testgrove import failures
-from pytest_testgrove.databases import Database, _testgrove_lessor, database, declare, register, worker_database
+from pytest_testgrove.databases import (
+    Database,
+    _testgrove_lessor,
+    database,
+    declare,
+    register,
+    tell_worker,
+    worker_database,
+)
 from pytest_testgrove.fixtures import ProcessUrls, Worktree, database_url, ports, process_urls, worktree
 from pytest_testgrove.migrations import MigrationError, Migrations, Schema, explain_difference, migrations
 from pytest_testgrove.services import _testgrove_redis, empty_before, redis_socket, redis_url, sqlite_path
@@ -49,6 +58,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register our marker, and what was asked for."""
     register(config)
     failures.register(config)
+
+
+@pytest.hookimpl(optionalhook=True)  # xdist's
+def pytest_configure_node(node: Any) -> None:
+    """Tell xdist's workers whose session theirs is."""
+    tell_worker(node)
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> "list[str] | None":

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ISOLATIONS = ("clone", "reset", "transaction")
 MARKER = "testgrove_database"
 SETTING = "testgrove_database_isolation"
+CONTROLLER = "testgrove_controller"  # in what xdist tells its workers: the pid of who starts them
 
 
 def declare(parser: pytest.Parser) -> None:
@@ -31,6 +32,12 @@ def register(config: pytest.Config) -> None:
     """Our marker."""
     text = f"{MARKER}(isolation): how this test gets its fixture 'database': {', '.join(ISOLATIONS)}"
     config.addinivalue_line("markers", text)
+
+
+def tell_worker(node: Any) -> None:
+    """Tell a worker of xdist's who starts it, if that is on this machine."""
+    if node.gateway.spec.popen:
+        node.workerinput[CONTROLLER] = os.getpid()
 
 
 class Database:
@@ -146,10 +153,12 @@ class Lessor:
                 '(`services = ["postgres"]` in the suite\'s table, and host = "embedded")'
             )
         base = self._factory.getbasetemp()
-        if not hasattr(self._config, "workerinput"):
+        told = getattr(self._config, "workerinput", None)
+        if told is None:
             return broker.Meeting(base, os.getpid(), self._config.rootpath).client()
-        # A worker of xdist's: the controller's folder is above ours, and it started us.
-        return broker.Meeting(base.parent, os.getppid(), self._config.rootpath).client()
+        # A worker of xdist's: the controller's folder is above ours. Where the controller has been killed, our parent
+        # is another process, with which no broker would ever end.
+        return broker.Meeting(base.parent, told.get(CONTROLLER, os.getppid()), self._config.rootpath).client()
 
 
 @pytest.fixture(scope="session")
