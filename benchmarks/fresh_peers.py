@@ -9,6 +9,7 @@ testgrove and testgrove-reset start their own server. The others meet a running 
 - pytest-postgresql, from PyPI; integresql and pgtestdb, built from the Go module proxy into the folder of the
   measurement (pgtestdb's tests are a Go program, so its figure has no pytest in it);
 - naive: CREATE DATABASE … TEMPLATE, connect, DROP … WITH (FORCE), in a fixture of ten lines;
+- connecting: one database, a connection for each test, and what it writes rolled back: the floor of tests that connect;
 - rollback: one database, one connection, an outer transaction that is rolled back: the floor, which isolates rows only.
 """
 
@@ -123,6 +124,15 @@ def connection(admin):
         yield connection
     admin.execute("DROP DATABASE naive WITH (FORCE)")
 """,
+    "connecting": """
+import psycopg
+
+@pytest.fixture
+def connection():
+    words = dict(host="127.0.0.1", user="postgres", dbname="bench_rollback", autocommit=True)
+    with psycopg.connect(**words) as connection, connection.transaction(force_rollback=True):
+        yield connection
+""",
     "rollback": """
 import psycopg
 
@@ -192,7 +202,16 @@ func TestAll(t *testing.T) {
 	fmt.Println("EACH", last.Sub(first).Seconds()*1000/float64(count-1))
 }
 """
-PEERS = ("testgrove", "testgrove-reset", "pytest-postgresql", "pgtestdb", "integresql", "naive", "rollback")
+PEERS = (
+    "testgrove",
+    "testgrove-reset",
+    "pytest-postgresql",
+    "pgtestdb",
+    "integresql",
+    "naive",
+    "connecting",
+    "rollback",
+)
 
 
 def install(work: Path, wanted: list[str]) -> None:
