@@ -1,10 +1,14 @@
-"""What `testgrove coordinate` costs: `python -m benchmarks.scenarios [sleepers|cost]… --rounds N`.
+"""What `testgrove coordinate` costs: `python -m benchmarks.scenarios [sleepers|cost|memory]… --rounds N`.
 
 sleepers: 80 scenarios that sleep, on 8 slots, beside a bare pool that runs the same pytest commands 8 at a time, and
 beside xdist, which runs the same tests in 8 workers of one pytest.
 
 cost: the coordinator's own time for a scenario, one slot, supervisors warm: from one scenario's end to the next one's,
 less the time of the pytest process, as its supervisor has it. With leak checks off, and with the fast ones.
+
+memory: the most that the coordinator itself ever held, in MB (VmHWM), with 50, 500 and 2,000 scenarios that only call
+`true`, on 4 slots: how much more when the last has ended than when the first had, shared out; and in all, with the
+reports.
 """
 
 from __future__ import annotations
@@ -12,9 +16,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
+import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,10 +29,11 @@ from benchmarks.__main__ import working_folder
 from benchmarks.grove import Grove
 from benchmarks.projects import environment, made_up
 from benchmarks.results import Comparison, Result, machine, save
-from benchmarks.timing import Figures, Sample, in_turn, ratio, timed
+from benchmarks.timing import CandidateError, Figures, Sample, in_turn, ratio, timed
 
 COORDINATE, POOL, XDIST = "testgrove coordinate", "bare pool", "pytest -n 8"
 SLOTS = 8
+NAMES = ("sleepers", "cost", "memory")
 _POOL = """
 import subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +87,40 @@ class Site:
         took = {event["cell"]: event["duration"] for event in events if event["type"] == "attempt_finished"}
         return [end - before - took[cell] for (before, _), (end, cell) in pairwise(ends)]
 
+    def peaks(self, number: int) -> tuple[float, float, float]:
+        """MB: when the first of so many scenarios has ended, when the last has, and at the end of the run."""
+        scenarios = [
+            {"name": f"s{each}", "worktree": "one", "command": "true", "shareable": True} for each in range(number)
+        ]
+        file = self.project.parent / f"{number}.json"
+        file.write_text(json.dumps({"scenarios": scenarios}))
+        words = (self.grove.program, "coordinate", str(file), "-j", "4", "--quiet", "--leak-checks", "fast")
+        first = last = peak = 0.0
+        with subprocess.Popen(words, cwd=self.project, env=self.grove.env, stdout=subprocess.DEVNULL) as process:
+            while process.poll() is None:
+                peak = max(peak, memory_peak(process.pid))
+                if not first and any(b"cell_finished" in log.read_bytes() for log in self._artifacts("events.jsonl")):
+                    first = peak
+                if not self._artifacts("integration_report.json"):
+                    last = peak
+                time.sleep(0.02)
+        if process.returncode != 0:
+            raise CandidateError(f"{number} scenarios ended with {process.returncode}")
+        shutil.rmtree(self.project / "test-artifacts")
+        return first or last, last, peak
+
+    def _artifacts(self, name: str) -> list[Path]:
+        return list(self.project.glob(f"test-artifacts/2*/{name}"))
+
+
+def memory_peak(pid: int) -> float:
+    """MB: the most that a process has held; 0 where it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1000
+
 
 def measure_sleepers(work: Path, rounds: int, number: int, seconds: float) -> Result:
     """The makespans, beside one another."""
@@ -101,25 +143,41 @@ def measure_cost(work: Path, number: int) -> Result:
     return result
 
 
+def measure_memory(work: Path, numbers: Sequence[int]) -> Result:
+    """The coordinator's memory, with more and more scenarios."""
+    site = Site(work, 1, 0.0)
+    result = Result("the coordinator's own memory, MB", {})
+    for number in numbers:
+        first, last, peak = site.peaks(number)
+        print(f"  {number} scenarios: {first:.1f} MB, {last:.1f} MB, with the reports {peak:.1f} MB", flush=True)
+        grown = 1000 * (last - first) / number
+        for text, value, target in (("kB for each that has ended", grown, 8), ("MB in all", peak, 64)):
+            result.comparisons.append(Comparison(f"{number} scenarios: {text}", Figures.of([value]), target, False))
+    return result
+
+
 def main() -> None:
-    """Run what is named, both by default; print tables, write a JSON file."""
+    """Run what is named, all by default; print tables, write a JSON file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scenarios", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of sleepers, cost; both by default")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sleepers", type=int, default=80)
     parser.add_argument("--seconds", type=float, default=2.0, help="that a sleeper sleeps")
     parser.add_argument("--scenarios", type=int, default=500, help="of 'cost'")
+    parser.add_argument("--numbers", type=int, nargs="+", default=[50, 500, 2000], help="of scenarios, of 'memory'")
     parser.add_argument("--keep", action="store_true", help="leave the working folder")
     parser.add_argument("--out", type=Path, default=Path("build/scenarios.json"))
     chosen = parser.parse_args()
-    if unknown := set(chosen.names) - {"sleepers", "cost"}:
-        parser.error(f"there is no {', '.join(sorted(unknown))}; choose from sleepers, cost")
+    if unknown := set(chosen.names) - set(NAMES):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; choose from {', '.join(NAMES)}")
     print(machine(), flush=True)
     results = []
-    for name in dict.fromkeys(chosen.names or ("sleepers", "cost")):
+    for name in dict.fromkeys(chosen.names or NAMES):
         with working_folder(chosen.keep) as work:
             if name == "sleepers":
                 result = measure_sleepers(work, chosen.rounds, chosen.sleepers, chosen.seconds)
+            elif name == "memory":
+                result = measure_memory(work, chosen.numbers)
             else:
                 result = measure_cost(work, chosen.scenarios)
         results.append(result)

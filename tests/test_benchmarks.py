@@ -48,10 +48,25 @@ def test_a_benchmark_runs_and_saves_its_samples(tmp_path, name, require_postgres
 @pytest.mark.slow
 def test_the_benchmark_of_scenarios_runs(tmp_path):
     out = tmp_path / "results.json"
-    small = ("--rounds", "1", "--sleepers", "3", "--seconds", "0.1", "--scenarios", "4", "--out", str(out))
+    small = (
+        "--rounds",
+        "1",
+        "--sleepers",
+        "3",
+        "--seconds",
+        "0.1",
+        "--scenarios",
+        "4",
+        "--numbers",
+        "2",
+        "3",
+        "--out",
+        str(out),
+    )
     argv = (sys.executable, "-m", "benchmarks.scenarios", *small)
     done = subprocess.run(argv, cwd=TOP, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    sleepers, cost = json.loads(out.read_text())["results"]
+    sleepers, cost, memory = json.loads(out.read_text())["results"]
     assert len(sleepers["samples"]) == 3
     assert len(cost["comparisons"]) == 2
+    assert len(memory["comparisons"]) == 4

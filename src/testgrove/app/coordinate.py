@@ -225,7 +225,8 @@ def _require_worktrees(seen: Outlook, request: Request) -> None:
 
 
 def _header(seen: Outlook) -> str:
-    parts = [f"{seen.plan.source.name}: {len(seen.worktrees)} worktrees in {seen.base}"]
+    number = len(seen.worktrees)
+    parts = [f"{seen.plan.source.name}: {number} worktree{'s' if number > 1 else ''} in {seen.base}"]
     if left_out := seen.plan.left_out:
         parts.append(f"without the dependencies of {', '.join(left_out)}")
     return " · ".join(parts)

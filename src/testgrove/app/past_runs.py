@@ -83,7 +83,7 @@ def merge_runs(project: Project, names: Sequence[str], output: Path | None, rend
         target.mkdir(parents=True, exist_ok=True)
     atomic_write(target / LOG, b"".join(encode(event) + b"\n" for event in events))
     result = fold(events)
-    for name, text in render(result).items():
+    for name, text in render(result):
         atomic_write(target / name, text.encode("utf-8", "replace"))
     return target, result
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from testgrove.core.events import AnyEvent, Interrupted, decode_log, encode
@@ -15,7 +15,7 @@ from testgrove.system.files import atomic_write, explained, remove_empty
 LOG = "events.jsonl"
 RESERVE = ".reserve"
 RESERVED = 4 << 20  # bytes that are set aside for the log and the reports of a run that fills the disk
-Render = Callable[[RunResult], Mapping[str, str]]  # a result in, file names and contents out
+Render = Callable[[RunResult], Iterable[tuple[str, str]]]  # a result in, file names and contents out, one by one
 
 
 class EventLog:
@@ -66,7 +66,7 @@ class EventLog:
 
 def write_reports(folder: Path, result: RunResult, render: Render) -> None:
     """Write every report of a run, and point ``latest`` to it."""
-    for name, text in render(result).items():
+    for name, text in render(result):
         atomic_write(folder / name, text.encode("utf-8", "replace"))
     point_latest(folder)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def project_in(directory: Path) -> Project:
     """The project that a folder is in. Raises PreconditionError where there is none."""
 
-    def render(result: RunResult) -> Mapping[str, str]:
+    def render(result: RunResult) -> Iterator[tuple[str, str]]:
         compiled = project.locations.cache / "reports"
         compiled.mkdir(exist_ok=True, mode=0o700)
         return render_reports(result, compiled)
@@ -30,13 +30,12 @@ def project_in(directory: Path) -> Project:
     return project
 
 
-def render_reports(result: RunResult, compiled: Path) -> Mapping[str, str]:
-    """Every report of a run, by its file's name. compiled: see reports.html.render()."""
+def render_reports(result: RunResult, compiled: Path) -> Iterator[tuple[str, str]]:
+    """Every report of a run, with its file's name, one after another. compiled: see reports.html.render()."""
     from testgrove.reports import coordinator_json, html, junit, report_json
 
-    documented = {"integration_report.json": coordinator_json.render(result)} if result.source else {}
-    return documented | {
-        "report.json": report_json.render(result),
-        "junit.xml": junit.render(result),
-        "report.html": html.render(result, compiled=compiled),
-    }
+    if result.source:
+        yield "integration_report.json", coordinator_json.render(result)
+    yield "report.json", report_json.render(result)
+    yield "junit.xml", junit.render(result)
+    yield "report.html", html.render(result, compiled=compiled)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,8 +70,12 @@ def render(result: RunResult, *, compiled: Path | None = None) -> str:
     environment = _environment(compiled)
     script = environment.loader.get_source(environment, "report.js")[0] if environment.loader else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment.get_template("report.html.j2").render(script=script, script_hash=digest, **_content(result))
-    return page.encode("utf-8", "replace").decode()
+    page = io.BytesIO()  # piece by piece: as strings, the pieces take five times the page
+    for piece in environment.get_template("report.html.j2").generate(
+        script=script, script_hash=digest, **_content(result)
+    ):
+        page.write(piece.encode("utf-8", "replace"))
+    return page.getvalue().decode()
 
 
 def _environment(compiled: Path | None) -> Environment:

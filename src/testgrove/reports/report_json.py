@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,16 @@ if TYPE_CHECKING:
     )
 
 SCHEMA_VERSION = 1
+_CELLS = '\n "cells": []'  # as _dump() has it; a line's end in a string is written as \\n
 
 
 def report(result: RunResult) -> dict[str, Any]:
     """A run as plain values. Durations are seconds, moments ISO 8601 in UTC, cells in the plan's order."""
+    return _frame(result) | {"cells": [_cell(result, cell) for cell in result.cells.values()]}
+
+
+def _frame(result: RunResult) -> dict[str, Any]:
+    """The report without its cells, which are most of it."""
     cells, tests = count_cells(result), count_tests(result)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -62,15 +69,27 @@ def report(result: RunResult) -> dict[str, Any]:
             "cells": {"total": len(result.cells), **cells},
             "tests": {"total": sum(tests.values()), **tests},
         },
-        "cells": [_cell(result, cell) for cell in result.cells.values()],
+        "cells": [],
         "worktrees": [_worktree(note) for note in result.worktrees],
     }
 
 
 def render(result: RunResult) -> str:
     """``report.json``'s text. Lone surrogates, which UTF-8 cannot hold, become ``?``."""
-    text = json.dumps(report(result), indent=1, ensure_ascii=False)
-    return text.encode("utf-8", "replace").decode() + "\n"
+    before, empty, after = _dump(_frame(result)).partition(_CELLS)
+    assert empty, before
+    text = io.BytesIO()  # cell by cell: as one tree of values, thousands of them take ten times their text
+    text.write(before.encode("utf-8", "replace"))
+    for number, cell in enumerate(result.cells.values()):
+        lines = _dump(_cell(result, cell)).replace("\n", "\n  ")
+        text.write((f"{_CELLS[:-1] if number == 0 else ','}\n  {lines}").encode("utf-8", "replace"))
+    end = "\n ]" if result.cells else _CELLS
+    text.write(f"{end}{after}\n".encode("utf-8", "replace"))
+    return text.getvalue().decode()
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False)
 
 
 def _cell(result: RunResult, cell: CellResult) -> dict[str, Any]:
