@@ -419,6 +419,30 @@ def test_missing_worktrees_are_created_and_only_those_are_cleaned_up(grove):
 
 
 @pytest.mark.slow
+def test_what_scenarios_have_done_to_their_worktrees_is_cleaned_up_or_said(grove):
+    home = grove(files=FILES)
+    write(
+        home,
+        scenario("a", "deleted", command='rm -rf "$PWD"'),
+        scenario("b", "no-checkout", command="rm .git"),
+        scenario("c", "whole", command="true"),
+    )
+    done = coordinate(home, "--setup-worktrees", "--cleanup")
+    assert "worktree deleted: removed" in done.stdout
+    assert "worktree no-checkout: kept" in done.stdout
+    assert "worktree whole: removed" in done.stdout
+    assert list(home.worktrees()) == ["scenario-no-checkout"]
+
+
+def test_a_worktree_is_the_same_through_a_link(home):
+    link = home.base / "link"
+    link.symlink_to(home.root)
+    write(home, scenario("a"))
+    plan = json.loads(coordinate(home, "--dry-run", "--json", "--base-path", str(link)).stdout)
+    assert plan["base"] == str(home.root)
+
+
+@pytest.mark.slow
 def test_a_branch_made_for_a_worktree_goes_with_it_unless_it_has_commits_of_its_own(grove):
     home = grove(files=FILES)
     commits = "git commit --quiet --allow-empty --message mine"

@@ -1,11 +1,13 @@
 """Templates on a project's own server are few and not old."""
 
+import json
 import time
 
 import pytest
 
 from services.cases import nothing
 from testgrove.services import kept_templates
+from testgrove.services.kept_postgres import KeptPostgres
 from testgrove.services.postgres_sql import connect
 
 pytestmark = pytest.mark.postgres
@@ -46,3 +48,9 @@ def test_those_that_are_old_or_too_many_are_dropped_with_their_roles(kit, monkey
             roles = admin.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '^building_'").fetchall()
         assert {role[9] for (role,) in roles} == {"b", "d", "e"}
         kept_templates.drop(endpoint, "template_0")
+
+
+def test_a_folder_that_was_not_completed_holds_no_server(tmp_path):
+    values = {"engine": "postgres", "version": "18.1", "host": "h", "port": 1, "user": "u", "password": "p"}
+    (tmp_path / "access.json").write_text(json.dumps(values))
+    assert KeptPostgres.read(tmp_path) is None

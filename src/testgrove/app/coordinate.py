@@ -189,8 +189,8 @@ def set_up(project: Project, request: Request, on_phase: OnPhase) -> dict[str, d
 
 
 def base_of(project: Project, request: Request) -> Path:
-    """The folder of the worktrees."""
-    return request.base.expanduser().absolute() if request.base else project.root
+    """The folder of the worktrees, by its one true name: links are followed."""
+    return request.base.expanduser().resolve() if request.base else project.root
 
 
 def jobs_of(request: Request, plan: ScenarioPlan) -> int:

@@ -125,12 +125,15 @@ class ScenarioWorktrees:
         names = dict.fromkeys([*self._created.values(), *before])
         for name in names:
             found = look(self._project, self._base, name)
-            if found.state != "ours" or found.row is None or found.row["purpose"] != PURPOSE:
+            if found.row is None or found.row["purpose"] != PURPOSE or found.state == "parked":
                 continue
             try:
-                head, _ = git.head_of(found.path)
-                worktrees.remove(self._project, self._holder, found.row["id"])
-                yield name, "removed", found.path, self._remove_branch(name, head)
+                if found.state == "broken":
+                    raise PreconditionError("path-exists", found.detail)
+                gone = found.state == "gone"  # a scenario has deleted it: nothing can be lost
+                head = "" if gone else git.head_of(found.path)[0]
+                worktrees.remove(self._project, self._holder, found.row["id"], force=gone)
+                yield name, "removed", found.path, "" if gone else self._remove_branch(name, head)
             except TestgroveError as error:
                 yield name, "kept", found.path, error.message
 

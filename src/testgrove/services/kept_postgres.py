@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.errors import PreconditionError
 from testgrove.services import kept_templates
 from testgrove.services import postgres_sql as sql
 from testgrove.services.archive import unpack
@@ -87,7 +88,7 @@ class KeptPostgres:
         try:
             values = json.loads((folder / _ACCESS).read_text())
             KeptService.read(folder)
-        except (OSError, ValueError, LookupError):
+        except (OSError, ValueError, LookupError, PreconditionError):
             return None
         return cls(Endpoint(**values | {"password": Secret(values["password"])}), folder)
 
