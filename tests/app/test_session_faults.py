@@ -45,6 +45,52 @@ def test_hit(database):
 def test_after(database):
     write(database)
 """
+IN_A_RUN = """
+import os, pathlib, signal, pytest, psycopg
+
+def parent(connection):
+    stat = pathlib.Path(f"/proc/{connection.info.backend_pid}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[1])
+
+def write(database):
+    with psycopg.connect(database.url) as connection:
+        assert connection.execute("SELECT name FROM things").fetchall() == [("first",)]
+        connection.execute("INSERT INTO things VALUES ('same')")
+
+@pytest.mark.parametrize("number", range(3))
+def test_before(database, number):
+    write(database)
+
+def test_hit(database):
+    with psycopg.connect(database.url) as connection:
+        os.kill(parent(connection), signal.SIGKILL)
+        while connection.execute("SELECT pg_sleep(0.01)"):
+            pass
+
+@pytest.mark.parametrize("database", ["clone", "reset", "clone", "reset"], indirect=True)
+def test_after(database):
+    write(database)
+
+def test_dead(database_url):
+    psycopg.connect(database_url)
+"""
+SUITES = """
+[suites.hit]
+command = "pytest -q tests"
+services = ["postgres"]
+retries = 0
+[suites.next]
+command = "pytest -q next"
+services = ["postgres"]
+retries = 0
+"""
+NEXT = """
+import psycopg
+
+def test_it(database, database_url):
+    for url in (database.url, database_url):
+        psycopg.connect(url).close()
+"""
 MIGRATIONS = """
 import psutil, pytest, psycopg
 
@@ -152,6 +198,24 @@ def test_a_server_that_goes_away_hits_the_test_that_used_it(project):
     assert outcomes(done) == "1 failed, 7 passed", done.stdout + done.stderr
     assert failed(done) == ["test_hit"]
     assert "terminating connection" in done.stdout or "server closed the connection" in done.stdout
+
+
+def test_so_it_is_in_a_run_but_for_what_the_environment_names(project):
+    made = project(IN_A_RUN)
+    config = (made.repo / "testgrove.toml").read_text() + SUITES
+    files = {"testgrove.toml": config, "requirements.txt": "pytest\npsycopg[binary]\n", "next/test_next.py": NEXT}
+    made.write(files, commit="Suites")
+    done = made.run("test", "hit", "next", "-j", "1", check=False, timeout=200)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    logs = {log.parent.name: log for log in made.runs()[-1].glob("*/output.log")}
+    assert "1 passed" in next(log for name, log in logs.items() if "next" in name).read_text(), said
+    log = next(log for name, log in logs.items() if "hit" in name)
+    assert "2 failed, 7 passed" in log.read_text(), log.read_text()
+    assert re.findall(r"^FAILED \S+::(\S+)", log.read_text(), re.MULTILINE) == ["test_hit", "test_dead"]
+    assert "nobody answered at $DATABASE_URL" in " ".join(said.split()), said
+    made.auditor().assert_no_leftovers(within=5.0)
+    assert made.run("test", "hit", "--", "-k", "before", check=False, timeout=200).returncode == 0
 
 
 def test_so_it_is_with_tests_of_migrations(project):

@@ -39,6 +39,7 @@ class EmbeddedPostgres:
         self._last = where / f"{means.project.id}{service.version and f'-{service.version}'}.last"
         self._ahead = threading.Thread(target=self._start_likely, name="ahead")
         self._servers: dict[str, PostgresServer] = {}
+        self._lost: list[PostgresServer] = []  # killed, and replaced by another one
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -93,6 +94,8 @@ class EmbeddedPostgres:
             server = self._servers.get(wanted)
             if server is None:
                 server = self._servers[wanted] = self._start(wanted, creation, making)
+            elif not server.alive:
+                server = self._replace(wanted)
         finally:
             lock.release()
         making.check()
@@ -134,13 +137,26 @@ class EmbeddedPostgres:
         from testgrove.app.pools import own_pool  # noqa: PLC0415 - only where a suite runs
 
         assert isinstance(held, PostgresServer)
-        return own_pool(lambda: held, self._means.folder, owner)
+        return own_pool(partial(self._living, held), self._means.folder, owner)
+
+    def _living(self, held: PostgresServer) -> PostgresServer:
+        """A cell's server or, where that was killed, another one on the same template. Raises TestgroveError."""
+        wanted = next(name for name, server in self._servers.items() if server.template.path == held.template.path)
+        with self._lock(wanted):
+            server = self._servers[wanted]
+            return server if server.alive else self._replace(wanted)
+
+    def _replace(self, wanted: str) -> PostgresServer:
+        lost = self._servers[wanted]
+        self._servers[wanted] = self._serve(lost.template, self._means.lease_port("postgres"))
+        self._lost.append(lost)
+        return self._servers[wanted]
 
     def close(self) -> None:
         """Stop the servers."""
         if self._ahead.ident is not None:
             self._ahead.join()
-        for server in self._servers.values():
+        for server in (*self._servers.values(), *self._lost):
             server.stop()
 
 

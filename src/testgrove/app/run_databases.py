@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
 
 from testgrove.app.cell_databases import CellDatabases, Make
 from testgrove.app.creation import Creation
@@ -21,6 +22,13 @@ from testgrove.errors import TestgroveError
 from testgrove.services.base import Holding
 from testgrove.system.store import StoredLeases
 
+if TYPE_CHECKING:
+    from testgrove.services.postgres import PostgresServer
+
+_ENDED = (
+    "its PostgreSQL was ended by somebody while the suite ran: from then on nobody answered at $DATABASE_URL;"
+    " the fixture `database` went on with another server"
+)
 _HINT = 'services = ["{}"] in the suite\'s table'  # for a test that asks for another engine
 
 
@@ -106,12 +114,7 @@ class RunDatabases:
         """The databases that a cell's tests have made by themselves on a PostgreSQL of the run's own, as they are there
         now. Raises UnavailableError."""
         held = self._of_cells.get(cell.key, {}).get("postgres")
-        if held is None:
-            return []
-        from testgrove.services.postgres import PostgresServer  # noqa: PLC0415 - loaded where there is a PostgreSQL
-
-        server, name = held
-        return server.further_databases(name) if isinstance(server, PostgresServer) else []
+        return held[0].further_databases(held[1]) if held is not None and _is_ours(held[0]) and held[0].alive else []
 
     def _of_migrations(self, cell: Cell) -> dict[str, Lender]:
         services, creation = self._services.at(cell.versions), self._creations.get(cell.key)
@@ -131,7 +134,10 @@ class RunDatabases:
         if broker := self._brokers.pop(cell.key, None):  # a further attempt gets one of its own
             broker.close()
         for server, name in self._of_cells.pop(cell.key, {}).values():
-            server.drop_database(name)
+            if not _is_ours(server) or server.alive:
+                server.drop_database(name)
+            elif creation := self._creations.get(cell.key):
+                creation.notes.append(_ENDED)
 
     def close(self) -> None:
         """Stop every server of the run, and let go of those of others."""
@@ -160,6 +166,13 @@ class RunDatabases:
             with self._guard:
                 self._of_cells.setdefault(cell.key, {})[engine] = server, access.name
         return access
+
+
+def _is_ours(server: Holding) -> TypeGuard[PostgresServer]:
+    """Whether it is a PostgreSQL of the run's own."""
+    from testgrove.services.postgres import PostgresServer  # noqa: PLC0415 - loaded where there is a PostgreSQL
+
+    return isinstance(server, PostgresServer)
 
 
 def _key(engine: str, cell: Cell) -> tuple[str, str]:
