@@ -118,8 +118,11 @@ def test_usage_errors_of_a_run(project):
         (["test", "--ref", ""], "--ref '' names no commit"),
         (["test", "--ref", "main", "--python", ""], "'' does not name a Python"),
         (["create", *CREATE[1:], "--base", "main"], "--base main needs --new-branch"),
+        (["coordinate", "--timeout", "nan"], "nan is no number of seconds"),
     ):
         assert message in refused(project, *words, status=2)
+    error = refused(project, *CREATE, "--new-branch", "--base", "", status=3)
+    assert "'' is no branch, tag or commit here" in error
     nothing_is_left(project)
 
 

@@ -23,7 +23,7 @@ _SECOND = len("20261120-094611")  # of an id; the rest is chance
 def run_folder(project: Project, name: str) -> Path:
     """The folder of a run: its id, the beginning of one, or ``latest``. Raises PreconditionError (``no-such-run``)."""
     ids = run_ids(project)
-    found = ids[-1:] if name == "latest" else [each for each in ids if each.startswith(name)]
+    found = ids[-1:] if name == "latest" else [each for each in ids if name and each.startswith(name)]
     exact = [each for each in found if each == name] or found
     if len(exact) == 1:
         return project.artifacts / exact[0]

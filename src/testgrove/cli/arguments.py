@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -10,6 +11,13 @@ import click
 from testgrove.errors import TestgroveError
 
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def a_number(_context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Refuse what is in every range."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter(f"nan is no number of {str(parameter.metavar).lower()}")
+    return value
 
 
 def _completing(names: Callable[[Path], Iterable[str]]) -> Complete:

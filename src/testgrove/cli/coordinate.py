@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from testgrove.cli.arguments import complete_runs
+from testgrove.cli.arguments import a_number, complete_runs
 from testgrove.cli.context import project_in
 from testgrove.cli.output import common, echo, example, leak_options, print_json, progress, say
 from testgrove.cli.test import read_from
@@ -59,6 +59,7 @@ class CoordinateCommand(click.Command):
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
+    callback=a_number,
     metavar="SECONDS",
     help="For the whole run; then it is ended.",
 )

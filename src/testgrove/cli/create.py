@@ -72,7 +72,7 @@ def create_command(
     from testgrove.core.suites import engines_for
 
     worktree_id = WorktreeId(purpose, identifier)
-    if base and not new_branch:
+    if base is not None and not new_branch:
         raise UsageError(
             "base-unused", f"--base {base} needs --new-branch", hint="add --new-branch, or leave --base out"
         )
@@ -81,7 +81,7 @@ def create_command(
     project = project_in(directory)
     spec = WorktreeSpec(
         worktree_id,
-        (base or "HEAD") if new_branch else ref,
+        ref if not new_branch else "HEAD" if base is None else base,
         ports=project.settings.ports.names if ports else (),
         python=named_python(worktree_id) if python is None else python,
         new_branch=ref if new_branch else None,

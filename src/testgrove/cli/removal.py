@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
 from testgrove.app.project import Project
-from testgrove.cli.arguments import several_worktrees
+from testgrove.cli.arguments import a_number, several_worktrees
 from testgrove.cli.context import project_in
 from testgrove.cli.output import common, example, print_json, say, show_error
 from testgrove.errors import PreconditionError, TestgroveError
@@ -52,17 +51,11 @@ def remove_command(*, worktrees: tuple[str, ...], force: bool, directory: Path, 
     return max((error.exit_status for error in refused.values()), default=0)
 
 
-def _a_number(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
-    if math.isnan(value):  # it is in every range
-        raise click.BadParameter("nan is no number of hours")
-    return value
-
-
 @click.command("cleanup")
 @click.option(
     "--max-age",
     type=click.FloatRange(min=0, max=_A_CENTURY),
-    callback=_a_number,
+    callback=a_number,
     default=24.0,
     show_default=True,
     metavar="HOURS",

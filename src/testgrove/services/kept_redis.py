@@ -56,8 +56,16 @@ def move_instance(folder: Path, port: int) -> None:
 
 def empty_instance(access: DatabaseAccess) -> None:
     """Delete everything in an instance. Raises UnavailableError (``redis-failed``)."""
-    with socket.create_connection((access.host, access.port), timeout=10) as client, client.makefile("rb") as answers:
-        client.sendall(f"AUTH {access.password.reveal()}\r\nFLUSHALL\r\n".encode())
-        for _ in range(2):
-            if not (answer := answers.readline()).startswith(b"+OK"):
-                raise UnavailableError("redis-failed", f"the Redis at port {access.port} answered {answer[:200]!r}")
+    try:
+        with socket.create_connection((access.host, access.port), timeout=10) as client, client.makefile("rb") as lines:
+            client.sendall(f"AUTH {access.password.reveal()}\r\nFLUSHALL\r\n".encode())
+            answers = [lines.readline(), lines.readline()]
+    except OSError as error:
+        raise UnavailableError(
+            "redis-failed",
+            f"the Redis at port {access.port} does not answer: {error}",
+            hint="testgrove services start",
+        ) from error
+    for answer in answers:
+        if not answer.startswith(b"+OK"):
+            raise UnavailableError("redis-failed", f"the Redis at port {access.port} answered {answer[:200]!r}")

@@ -106,7 +106,7 @@ def _execute_in_sqlite(script: Script, access: DatabaseAccess) -> None:
     with closing(sqlite3.connect(access.name)) as database:
         try:
             database.executescript(script.sql)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeEncodeError) as error:  # the file need not be UTF-8
             raise _failed(script, error) from error
 
 
