@@ -3,7 +3,8 @@
 Each ``console`` block of a page goes to one bash, which starts in a copy of the example project. A command is a line
 that begins with ``$`` and must succeed; the lines after it must be in its output, in any order, up to numbers, hashes
 and the folder; ``...`` stands for others. Comments above a block: ``<!-- not run: why -->``, ``<!-- exit status 3 -->``
-(of its last command), ``<!-- needs python3.12 curl -->``.
+(of its last command), ``<!-- needs python3.12 curl -->``; ``the-projects-pytest`` is one in an environment that the
+example project is installed into, with our plugin.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 import needs
 from grove import Grove
@@ -85,6 +87,7 @@ WITH_COMMANDS = [page for page in PAGES if commands(page)]
 
 
 SHOP = HERE / "examples/shop"
+PROJECTS = "the-projects-pytest"
 
 
 @pytest.fixture(scope="session")
@@ -132,8 +135,24 @@ def plain(text: str, base: str) -> str:
     text = text.replace(base, "/home/me")
     text = re.sub(r"\d{8}-\d{6}-[0-9a-f]{4}", "RUN", text)
     text = re.sub(r"\b[0-9a-f]{10,40}\b", "HASH", text)
+    text = re.sub(r"-[0-9a-f]{4}\b", "-ID", text)
     text = re.sub(r"\b\d+ min \d+ s\b|\b\d+(\.\d+)? s\b", "TIME", text)
     return " ".join(re.sub(r"\d+", "N", text).split())
+
+
+def install(project: Grove, env: dict[str, str]) -> Path:
+    """Make an environment of a project's, as its user does: what is in its lock file, and our plugin."""
+    folder = project.base / "environment"
+    env = env | {"UV_PROJECT_ENVIRONMENT": str(folder), "VIRTUAL_ENV": str(folder)}
+    for words in (
+        ("sync", "--quiet", "--frozen", "--python", sys.executable),
+        ("pip", "install", "--quiet", str(HERE / "packages/pytest-testgrove")),
+    ):
+        done = subprocess.run(
+            (find_uv_bin(), *words), cwd=project.repo, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    return folder / "bin"
 
 
 def require(page: Path) -> None:
@@ -141,6 +160,8 @@ def require(page: Path) -> None:
     for block in blocks(page, "console"):
         for word in re.findall(r"needs (.*?) -->", block.comments):
             for what in word.split():
+                if what == PROJECTS:
+                    continue
                 if what.startswith("python"):
                     needs.interpreter(what.removeprefix("python"))
                 elif not shutil.which(what):
@@ -167,6 +188,8 @@ def test_the_commands_of_a_page(page, project, cache, tmp_path, require_postgres
     path = os.pathsep.join([str(tmp_path), "/usr/local/bin:/usr/bin:/bin"])
     env = project.env | identity | {"PATH": path, "TESTGROVE_CACHE_DIR": str(cache), "BROWSER": "true"}
     env.pop("VIRTUAL_ENV", None)
+    if any(PROJECTS in block.comments for block in blocks(page, "console")):
+        env["PATH"] = os.pathsep.join([str(install(project, env)), env["PATH"]])
     for command, output in type_all(page, project, cwd, env):
         there = [plain(line, str(project.base)) for line in output.splitlines()]
         for line in command.output:
