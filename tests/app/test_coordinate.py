@@ -342,6 +342,35 @@ def test_a_part_of_a_run_goes_on_from_anywhere(home):
 
 
 @pytest.mark.slow
+def test_teardown_does_not_run_after_ctrl_c_and_runs_again_after_what_runs_again(home):
+    ready, again, downs = (home.base / f"teardown-{name}" for name in ("ready", "again", "downs"))
+    down = f"echo down >>{downs}"
+    write(
+        home,
+        scenario("up", command="true"),
+        scenario("works", dependencies=["up"], command=f"touch {ready}; test -e {again} || sleep 600"),
+        scenario("down", dependencies=["works"], always=True, command=down),
+        scenario("bad", "two", command="false"),
+        scenario("after-bad", "two", dependencies=["bad"], always=True, command=down),
+    )
+    with home.start("coordinate", "-j", "2", env={"VIRTUAL_ENV": sys.prefix}) as run:
+        wait_for(ready, run)
+        wait_for_end_of(home, "after-bad", run)
+        run.send_signal(signal.SIGINT)
+        out, _ = run.communicate(timeout=60)
+    assert f"teardown that has not run: down\n  hint: testgrove coordinate --resume {home.runs()[-1].name}" in out
+    again.touch()
+    done = coordinate(home, "--resume", "latest", status=1)
+    assert "teardown that has not run" not in done.stdout
+    expected = {"up": "passed", "works": "passed", "down": "passed", "bad": "failed", "after-bad": "passed"}
+    assert outcomes(home) == expected
+    assert downs.read_text() == "down\n" * 2
+    coordinate(home, "--rerun", "failed", status=1)
+    assert outcomes(home) == expected
+    assert downs.read_text() == "down\n" * 3, "what is torn down after 'bad' was not torn down again"
+
+
+@pytest.mark.slow
 def test_what_a_full_disk_has_ended_runs_again(home):
     write(home, scenario("done", command="true"), scenario("cut", command="false"))
     coordinate(home, status=1)

@@ -50,12 +50,15 @@ class Before:
         return within(plan, self.names) if self.run else plan
 
     def of(self, plan: ScenarioPlan) -> Before:
-        """What it says of the scenarios that were chosen among them."""
-        chosen = {each.name for each in plan.scenarios}
+        """What it says of the scenarios that were chosen among them. Teardown runs again after what runs again."""
+        kept: set[str] = set()
+        for each in plan.scenarios:  # each after those that it needs
+            if each.name in self.ended and (not each.always or all(need.name in kept for need in each.needs)):
+                kept.add(each.name)
         return replace(
             self,
-            ended={key: status for key, status in self.ended.items() if key in chosen},
-            events=[event for event in self.events if getattr(event, "cell", None) in {None, *chosen}],
+            ended={key: status for key, status in self.ended.items() if key in kept},
+            events=[event for event in self.events if getattr(event, "cell", None) in {None, *kept}],
         )
 
 

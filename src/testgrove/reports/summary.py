@@ -150,9 +150,21 @@ def _hint(cell: CellResult) -> Iterator[Line]:
         yield (f"  hint: {flat(cell.hint)}", "bold")
 
 
+def _teardown_not_run(result: RunResult) -> list[str]:
+    """What was to come after scenarios in any case, some of which were tried: the run was ended before."""
+    tried = {key for key, cell in result.cells.items() if cell.attempts}
+    left = [cell.info for cell in result.cells.values() if cell.status == "cancelled" and not cell.attempts]
+    return [
+        info.key for info in left if info.scenario and info.scenario.always and tried.intersection(info.scenario.needs)
+    ]
+
+
 def _totals(result: RunResult) -> Iterator[Line]:
     if result.interrupted:
         yield (f"interrupted: {flat(result.interrupted)}", STYLES["interrupted"])
+    if left := _teardown_not_run(result):
+        yield (f"teardown that has not run: {', '.join(left)}", STYLES["interrupted"])
+        yield (f"  hint: testgrove coordinate --resume {result.run}   goes on, teardown included", "")
     if not result.cells:
         yield ("nothing ran", STYLES["error"])
         return
