@@ -12,6 +12,7 @@ from typing import Protocol
 
 from testgrove.app.engine_databases import RunMeans
 from testgrove.app.holder import Holder
+from testgrove.app.own_servers import start_server
 from testgrove.app.project import Project
 from testgrove.app.undo import undo
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, Secret
@@ -102,18 +103,7 @@ class EmbeddedBlanks:
             host=means.host,
             work=means.folder,
         )
-        port = means.lease_port("postgres")
-        directory = means.folder / f"pg-{port}"
-        directory.mkdir(mode=0o700)
-        server = PostgresServer.start(
-            cache.base(),
-            binaries=binaries,
-            host=means.host,
-            directory=directory,
-            socket_dir=directory,
-            port=port,
-            settings=service.settings,
-        )
+        server = start_server(means, service, binaries, cache.base(), port=means.lease_port("postgres"))
         try:
             sql.add_extensions(server.endpoint, service.extensions)
         except BaseException:

@@ -12,6 +12,7 @@ from testgrove.app.creation import Creation
 from testgrove.app.engine_databases import Made, RunMeans
 from testgrove.app.lenders import Lender, RedisInstances
 from testgrove.app.migrations import fingerprint, migration
+from testgrove.app.own_servers import start_server
 from testgrove.core.naming import database_name
 from testgrove.core.settings import Service
 from testgrove.errors import TestgroveError
@@ -120,17 +121,7 @@ class EmbeddedPostgres:
         return self._serve(template, port)
 
     def _serve(self, template: Template, port: int) -> PostgresServer:
-        directory = self._means.folder / f"pg-{port}"
-        directory.mkdir(mode=0o700)
-        return PostgresServer.start(
-            template,
-            binaries=self._binaries,
-            host=self._means.host,
-            directory=directory,
-            socket_dir=directory,
-            port=port,
-            settings=self._service.settings,
-        )
+        return start_server(self._means, self._service, self._binaries, template, port=port)
 
     def lender(self, held: Holding | None, owner: str) -> Lender | None:
         """See engine_databases.EngineDatabases."""

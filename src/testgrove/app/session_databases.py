@@ -15,6 +15,7 @@ from pathlib import Path
 from testgrove.app.engine_databases import RunMeans
 from testgrove.app.lenders import Lender, RedisInstances, SqliteCopies
 from testgrove.app.migration_lender import migration_lenders
+from testgrove.app.own_servers import start_server
 from testgrove.app.pools import given_pool, own_pool
 from testgrove.app.session_migration import Migration
 from testgrove.core.model import DatabaseAccess
@@ -134,17 +135,7 @@ class SessionPostgres:
         )
         port = means.lease_port("postgres")
         template = cache.ensure(wanted, partial(self._migration.run, service.migrate), port=port)
-        directory = means.folder / f"pg-{port}"
-        directory.mkdir(mode=0o700)
-        return PostgresServer.start(
-            template,
-            binaries=binaries,
-            host=means.host,
-            directory=directory,
-            socket_dir=directory,
-            port=port,
-            settings=service.settings,
-        )
+        return start_server(means, service, binaries, template, port=port)
 
     def stop(self) -> None:
         """Stop the server, if it was started."""

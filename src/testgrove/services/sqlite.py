@@ -6,13 +6,14 @@ import os
 import shutil
 import sqlite3
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from testgrove.core.model import DatabaseAccess, Secret
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 from testgrove.services.failures import Failures
+from testgrove.services.trimming import trim
 from testgrove.system.files import explained
 
 if TYPE_CHECKING:
@@ -89,18 +90,7 @@ class SqliteTemplates:
         finally:
             temporary.unlink(missing_ok=True)
             remove_database(path)
-        self._collect()
-
-    def _collect(self) -> None:
-        """Delete files that were last used long ago, or are too many."""
-        used = []
-        for path in self._directory.glob("*.sqlite3"):
-            with suppress(FileNotFoundError):
-                used.append((path.stat().st_mtime, path))
-        oldest = time.time() - KEPT_DAYS * 86400
-        for number, (when, path) in enumerate(sorted(used, reverse=True)):
-            if number >= KEPT or when < oldest:
-                path.unlink(missing_ok=True)
+        trim(self._directory, "*.sqlite3", most=KEPT, days=KEPT_DAYS)
 
 
 def remove_database(path: Path) -> None:

@@ -34,6 +34,7 @@ from testgrove.services.postgres import (
     release_shared_memory,
     require_driver,
 )
+from testgrove.services.trimming import trim
 from testgrove.system.files import delete_tree, explained
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class TemplateCache:
                 self._built.add(name)
         finally:
             temporary.unlink(missing_ok=True)
-        self._collect()
+        trim(self._directory, "*.tar", most=KEPT, days=KEPT_DAYS)
         return template
 
     def _migrate(
@@ -229,17 +230,6 @@ class TemplateCache:
             finally:
                 if lock:
                     lock.release()
-
-    def _collect(self) -> None:
-        """Delete archives that were last used long ago, or are too many."""
-        used = []
-        for path in self._directory.glob("*.tar"):
-            with suppress(FileNotFoundError):
-                used.append((path.stat().st_mtime, path))
-        oldest = time.time() - KEPT_DAYS * 86400
-        for number, (when, path) in enumerate(sorted(used, reverse=True)):
-            if number >= KEPT or when < oldest:
-                path.unlink(missing_ok=True)
 
 
 def run_migration(

@@ -1,0 +1,30 @@
+"""PostgreSQL servers of a run's, a session's or a command's own."""
+
+from __future__ import annotations
+
+from testgrove.app.engine_databases import RunMeans
+from testgrove.core.settings import Service
+from testgrove.services.binaries import PostgresBinaries
+from testgrove.services.postgres import PostgresServer, Template
+from testgrove.system.files import explained
+
+
+def start_server(
+    means: RunMeans, service: Service, binaries: PostgresBinaries, template: Template, *, port: int
+) -> PostgresServer:
+    """Start a server on a template, in a folder of its own that goes with whoever's means they are. port: leased.
+
+    Raises UnavailableError, PreconditionError, ExhaustedError.
+    """
+    directory = means.folder / f"pg-{port}"
+    with explained("make the server's folder", directory):
+        directory.mkdir(mode=0o700)
+    return PostgresServer.start(
+        template,
+        binaries=binaries,
+        host=means.host,
+        directory=directory,
+        socket_dir=directory,
+        port=port,
+        settings=service.settings,
+    )
