@@ -39,7 +39,7 @@ from testgrove.core.leaks import Thing
 from testgrove.core.outcome import Ending, is_pytest, judge, judge_junit, judge_processes
 from testgrove.core.plan import Cell
 from testgrove.errors import PreconditionError
-from testgrove.system.files import tail
+from testgrove.system.files import explained, tail
 from testgrove.system.plugin import injected_environment
 from testgrove.system.supervision import Job, JobResult, Supervisor
 
@@ -90,11 +90,12 @@ class Attempt:
         """Run the command to its end; the status and its reason. Raises PreconditionError where it cannot start."""
         name = self.cell.folder or self.creation.row["id"]
         folder = self.run.folder / name
-        folder.mkdir(parents=True, exist_ok=True)
         self.output = folder / ("output.log" if self.number == 1 else f"output-{self.number}.log")
         session, temporary = (self.run.scratch / f"{name}-{self.number}{kind}" for kind in ("", "t"))
-        session.mkdir()
-        temporary.mkdir()
+        with explained("make the attempt's folders in", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            session.mkdir()
+            temporary.mkdir()
         creation = self.creation
         log = SessionLog(session, creation.tree, self.cell.key, self.number, environment=creation.environment_elsewhere)
         environ = self._environ(session, temporary)

@@ -20,7 +20,7 @@ from testgrove.core.readiness import CommandReady, HttpReady, LogReady, Ready, T
 from testgrove.core.references import references
 from testgrove.core.settings import Process
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
-from testgrove.system.files import tail
+from testgrove.system.files import explained, tail
 from testgrove.system.listeners import Listener, listeners
 from testgrove.system.marks import lives
 from testgrove.system.probes import why_no_answer, why_no_connection
@@ -154,8 +154,9 @@ class Processes:
     def _start(self, process: AppProcess) -> None:
         argv = with_references(process.settings.command, process.environ, key=f"processes.{process.name}.command")
         self._refuse_strangers(process)
-        process.log.parent.mkdir(parents=True, exist_ok=True)
-        process.log.unlink(missing_ok=True)  # an older one would look ready
+        with explained("write the log", process.log):
+            process.log.parent.mkdir(parents=True, exist_ok=True)
+            process.log.unlink(missing_ok=True)  # an older one would look ready
         job = Job(argv, self._place.tree, process.environ, process.log, _FOR_EVER, GRACE)
         process.pid = process.supervisor.start_job(job)
         self.all.append(process)

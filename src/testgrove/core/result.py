@@ -219,56 +219,30 @@ class Fold:
                 self._close_phase(cell, event.t)
                 cell.phases.append(PhaseSpan(phase=event.phase, start=event.t, reason=event.reason, slot=event.slot))
             case AttemptStarted():
-                cell.attempts.append(
-                    AttemptResult(
-                        number=event.attempt,
-                        started=event.t,
-                        command=event.command,
-                        python=event.python,
-                        log=event.log,
-                        commit=event.commit,
-                        slot=event.slot,
-                    )
-                )
-            case TestsCollected():
-                attempt = cell.attempts[-1]
-                attempt.selected, attempt.deselected = event.selected, event.deselected
-            case TestFinished():
-                cell.attempts[-1].tests.append(
-                    TestResult(
-                        nodeid=event.nodeid,
-                        outcome=event.outcome,
-                        duration=event.duration,
-                        message=event.message,
-                        text=event.text,
-                        output=event.output,
-                        file=event.file,
-                        line=event.line,
-                    )
-                )
-            case AttemptFinished():
-                attempt = cell.attempts[-1]
-                attempt.status, attempt.reason, attempt.exit_code = (
-                    event.status,
-                    event.reason,
-                    event.exit_code,
-                )
-                attempt.duration, attempt.cpu, attempt.tail = event.duration, event.cpu, event.tail
-                attempt.survivors = event.survivors
+                cell.attempts.append(_attempt(event))
+            case TestsCollected() | TestFinished() | AttemptFinished():
+                self._apply_to_attempt(cell.attempts[-1], event)
             case ProcessStarted() | ProcessFinished():
                 self._apply_to_process(cell, event)
             case LeakFound():
-                cell.leaks.append(
-                    LeakResult(attempt=event.attempt, kind=event.kind, name=event.name, detail=event.detail)
-                )
+                leak = LeakResult(attempt=event.attempt, kind=event.kind, name=event.name, detail=event.detail)
+                cell.leaks.append(leak)
             case CellFinished():
                 self._close_phase(cell, event.t)
-                cell.status, cell.reason, cell.hint, cell.finished = (
-                    event.status,
-                    event.reason,
-                    event.hint,
-                    event.t,
-                )
+                cell.status, cell.finished = event.status, event.t
+                cell.reason, cell.hint = event.reason, event.hint
+
+    @staticmethod
+    def _apply_to_attempt(attempt: AttemptResult, event: TestsCollected | TestFinished | AttemptFinished) -> None:
+        match event:
+            case TestsCollected():
+                attempt.selected, attempt.deselected = event.selected, event.deselected
+            case TestFinished():
+                attempt.tests.append(_test(event))
+            case AttemptFinished():
+                attempt.status, attempt.reason, attempt.exit_code = event.status, event.reason, event.exit_code
+                attempt.duration, attempt.cpu, attempt.tail = event.duration, event.cpu, event.tail
+                attempt.survivors = event.survivors
 
     @staticmethod
     def _apply_to_process(cell: CellResult, event: ProcessStarted | ProcessFinished) -> None:
@@ -292,6 +266,31 @@ class Fold:
     def _close_phase(cell: CellResult, t: float) -> None:
         if cell.phases and cell.phases[-1].end is None:
             cell.phases[-1].end = t
+
+
+def _attempt(event: AttemptStarted) -> AttemptResult:
+    return AttemptResult(
+        number=event.attempt,
+        started=event.t,
+        command=event.command,
+        python=event.python,
+        log=event.log,
+        commit=event.commit,
+        slot=event.slot,
+    )
+
+
+def _test(event: TestFinished) -> TestResult:
+    return TestResult(
+        nodeid=event.nodeid,
+        outcome=event.outcome,
+        duration=event.duration,
+        message=event.message,
+        text=event.text,
+        output=event.output,
+        file=event.file,
+        line=event.line,
+    )
 
 
 def fold(events: Iterable[AnyEvent]) -> RunResult:
