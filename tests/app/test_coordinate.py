@@ -507,7 +507,8 @@ def test_what_is_in_a_worktrees_place_is_never_lost(grove):
     made = home.root / "made"
     (made / ".venv").rename(home.base / "venv")
     (made / "mine.txt").write_text("mine\n")
-    assert "its .venv is gone" in coordinate(home, "-k", "a", status=3).stderr
+    said_so = coordinate(home, "-k", "a", status=3).stderr
+    assert "its .venv is gone\n  hint: --setup-worktrees makes it anew\n" in said_so
     coordinate(home, "--setup-worktrees", "-k", "a")
     assert (made / "mine.txt").read_text() == "mine\n"
     assert (made / ".venv").is_dir()

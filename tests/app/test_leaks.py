@@ -213,7 +213,11 @@ with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as one:
 def test_a_scenarios_leaks_are_its_own_and_not_its_neighbours_or_its_users(grove):
     """Two scenarios in one worktree one after the other, a third one in another; a user's file lies there already."""
     leaver = (
-        "from pathlib import Path\ndef test_it(): Path('left-by-{0}').write_text('x'); kept.append(open(__file__))\n"
+        "from pathlib import Path\n"
+        "def test_it():\n"
+        "    for name in ('left-by-{0}', 'users-{0}.txt'):\n"
+        "        Path(name).write_text('x')\n"
+        "    kept.append(open(__file__))\n"
     )
     project = grove(
         files={
@@ -226,7 +230,8 @@ def test_a_scenarios_leaks_are_its_own_and_not_its_neighbours_or_its_users(grove
         path = project.root / name
         project.root.mkdir(exist_ok=True)
         project.git("worktree", "add", "--quiet", "-b", name, str(path))
-        (path / "users.txt").write_text("here before")
+        for each in ("users.txt", "users-a.txt", "users-b.txt"):
+            (path / each).write_text("here before")
     scenarios = [
         {"name": name, "worktree": worktree, "test_file": f"tests/test_{name}.py"}
         for name, worktree in (("a", "one"), ("b", "one"), ("c", "two"))
@@ -237,6 +242,8 @@ def test_a_scenarios_leaks_are_its_own_and_not_its_neighbours_or_its_users(grove
     assert done.returncode == 6, said(done)
     document = json.loads((project.artifacts / "latest/integration_report.json").read_text())
     found = sorted((leak["scenario"], leak["worktree"], leak["type"]) for leak in document["resource_leaks"])
-    assert found == [(name, "one", kind) for name in "ab" for kind in ("descriptor", "file")]
-    files = {leak["scenario"]: leak["what"] for leak in document["resource_leaks"] if leak["type"] == "file"}
-    assert files == {"a": "left-by-a", "b": "left-by-b"}
+    assert found == [(name, "one", kind) for name in "ab" for kind in ("descriptor", "file", "file")]
+    files = {(leak["scenario"], leak["what"], leak["detail"]) for leak in document["resource_leaks"]}
+    changed = "it was there before, and was changed"
+    for name in "ab":
+        assert {(name, f"left-by-{name}", ""), (name, f"users-{name}.txt", changed)} <= files

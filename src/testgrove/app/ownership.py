@@ -76,18 +76,20 @@ def examine(project: Project, row: Row) -> Findings:
 
 
 def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tuple[list[Thing], Manifest]:
-    """What is in a checkout that was not there before, and that nobody expects there: no output, no cache, nothing that
-    git is told to ignore. And all that is there now."""
+    """What is in a checkout that was not there before or was changed, and that nobody expects there: no output, no
+    cache, nothing that git is told to ignore. And all that is there now."""
     state = git.status(tree)
     listing, modified = files.entries(tree, [*state.untracked, *state.nested]), files.entries(tree, state.modified)
     found = classify(listing, modified=modified, manifest=before, collect=collect).theirs
     ignored = git.ignored_among(tree, [name for name, _ in found])
     changed = {entry.path for entry in modified}
-    things = [
-        Thing("file", printable(name), "a tracked file was changed" if name in changed else "")
-        for name, _ in found
-        if name not in ignored
-    ]
+
+    def detail(name: str) -> str:
+        if name in changed:
+            return "a tracked file was changed"
+        return "it was there before, and was changed" if name in before.entries else ""
+
+    things = [Thing("file", printable(name), detail(name)) for name, _ in found if name not in ignored]
     return things, Manifest.of([*listing, *modified])
 
 

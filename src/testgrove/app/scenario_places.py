@@ -80,11 +80,12 @@ def would(found: Found, scenarios: Sequence[PlannedScenario]) -> str:
 
 
 def unknown_worktree(found: Found) -> PreconditionError:
-    """The error for a worktree that is not there."""
+    """The error for a worktree that is not there, or not whole."""
+    makes = "--setup-worktrees makes it; or by hand: git worktree add " + str(found.path)
     return PreconditionError(
         "no-such-worktree",
         f"worktree '{found.name}': {found.detail}",
-        hint="--setup-worktrees makes it; or by hand: git worktree add " + str(found.path),
+        hint="--setup-worktrees makes it anew" if found.state == "ours" else makes,
         worktree=found.name,
     )
 

@@ -171,7 +171,7 @@ def _check_names(
             raise wrong("scenario-missing-dependency", f"depends on '{name}', which is not there", _near(name, known))
     for name, amount in scenario.takes.items():
         if name not in capacities:
-            hint = f"say how much there is: [tool.testgrove.resources] {name} = 1"
+            hint = f"say how much there is: [tool.testgrove.resources] {name} = {amount}"
             raise wrong("scenario-unknown-resource", f"'resources': there is no '{name}'", hint)
         if amount > capacities[name]:
             raise wrong(
