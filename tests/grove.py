@@ -75,7 +75,7 @@ class Grove:
     @property
     def env(self) -> dict[str, str]:
         """This process's environment, with folders of our own and nothing of pytest's."""
-        dropped = re.compile(r"GIT_|TESTGROVE_|PYTEST_|COV_|COVERAGE_|KILLING_")
+        dropped = re.compile(r"GIT_|TESTGROVE_|PYTEST_|COV_|COVERAGE_|KILLING_|CI$")
         kept = {name: value for name, value in os.environ.items() if not dropped.match(name)}
         return kept | {
             "TESTGROVE_STATE_DIR": str(self.state),

@@ -147,7 +147,7 @@ def test_a_run_gives_its_suites_a_broker_of_its_own(project):
     project.auditor().assert_no_leftovers(within=2.0)
 
 
-def test_without_the_template_cache_a_session_and_a_run_migrate_again(project):
+def test_without_the_template_cache_and_in_ci_a_session_and_a_run_migrate_again(project):
     for expected in (1, 1):
         assert outcomes(plain(project, "-k", "parameter")) == "1 passed, 12 deselected"
         assert migrations(project) == expected
@@ -158,6 +158,12 @@ def test_without_the_template_cache_a_session_and_a_run_migrate_again(project):
     assert count == 3
     project.run("test", "db")
     assert migrations(project) == count
+    assert outcomes(plain(project, "-k", "parameter", CI="true")) == "1 passed, 12 deselected"
+    project.run("test", "db", env={"CI": "1"})
+    assert migrations(project) == count + 2
+    project.run("test", "db", env={"CI": "true", "TESTGROVE_NO_TEMPLATE_CACHE": "0"})
+    project.run("test", "db", env={"CI": "false"})
+    assert migrations(project) == count + 2
     project.auditor().assert_no_leftovers(within=2.0)
 
 

@@ -51,17 +51,24 @@ def _remember_offline(ctx: click.Context, _option: click.Parameter, value: bool)
     ctx.meta[OFFLINE] = value
 
 
-def _remember_fresh_templates(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
-    ctx.meta[FRESH_TEMPLATES] = value
+def _remember_fresh_templates(ctx: click.Context, _option: click.Parameter, value: bool | None) -> None:
+    ctx.meta[FRESH_TEMPLATES] = _is_in_ci() if value is None else value
+
+
+def _is_in_ci() -> bool:
+    """Whether nobody would be kept waiting who has just changed a migration, and everybody relies on the answer."""
+    return os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 
 no_template_cache = click.option(
     "--no-template-cache",
     is_flag=True,
+    default=None,
     expose_value=False,
     envvar="TESTGROVE_NO_TEMPLATE_CACHE",
     callback=_remember_fresh_templates,
-    help="Build the databases' templates anew, whatever is kept of earlier ones. Also $TESTGROVE_NO_TEMPLATE_CACHE=1.",
+    help="Build the databases' templates anew, whatever is kept of earlier ones. Also $TESTGROVE_NO_TEMPLATE_CACHE=1;"
+    " so it is where $CI is set, unless that variable is 0.",
 )
 
 
