@@ -65,6 +65,23 @@ def test_waiting_tells_why_and_ends(tmp_path):
     assert told == ["waiting for the git lock"]
 
 
+def test_who_is_told_why_it_waits_can_give_up(locks):
+    told: list[str] = []
+
+    def give_up(reason: str) -> None:
+        told.append(reason)
+        if len(told) == 3:
+            raise PreconditionError("cancelled", "no more")
+
+    def wait() -> None:
+        with locks.hold("a", what="the key", timeout=60, on_wait=give_up):
+            pass
+
+    with locks.hold("a", what="the key", timeout=60), pytest.raises(PreconditionError, match="no more"):
+        wait()
+    assert told == ["waiting for the key"] * 3
+
+
 def test_threads_take_turns(locks):
     inside, most = 0, 0
 

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from testgrove.app.creation import Creation
 from testgrove.core.model import DatabaseAccess
+from testgrove.errors import PreconditionError
 
 Make = Callable[[], DatabaseAccess]
 
@@ -19,11 +20,17 @@ class AbandonedError(Exception):
 class CellDatabases:
     """See creation.DatabasesInTheMaking. One thread for each engine.
 
-    begin: tells what makes each engine's, which runs in the thread; it gets this, to say what it waits for.
+    begin: tells what makes each engine's, which runs in the thread; it gets this, to say what it waits for. cancel: set
+    when the run is interrupted.
     """
 
-    def __init__(self, engines: Sequence[str], begin: Callable[[Creation, CellDatabases], Mapping[str, Make]]) -> None:
-        self._begin = begin
+    def __init__(
+        self,
+        engines: Sequence[str],
+        begin: Callable[[Creation, CellDatabases], Mapping[str, Make]],
+        cancel: threading.Event | None = None,
+    ) -> None:
+        self._begin, self._cancel = begin, cancel
         self._futures: dict[str, Future[DatabaseAccess]] = {}
         self._creation: Creation
         self._environment = threading.Event()
@@ -60,9 +67,11 @@ class CellDatabases:
             self._creation.on_phase("databases", reason)
 
     def check(self) -> None:
-        """Raise AbandonedError when there is no more use in going on."""
+        """Raise AbandonedError, or PreconditionError (``cancelled``), when there is no more use in going on."""
         if self._abandoned.is_set():
             raise AbandonedError
+        if self._cancel is not None and self._cancel.is_set():
+            raise PreconditionError("cancelled", "the run was interrupted")
 
     def await_environment(self) -> None:
         """Return when commands can run in the worktree's environment."""

@@ -110,9 +110,15 @@ def accesses_of(project: Project, row: Row) -> dict[str, DatabaseAccess]:
 @contextmanager
 def _working(project: Project, holder: Holder, say: Say) -> Iterator[tuple[KeeperPlace, KeeperClient]]:
     place = _place(project, "")
-    what = "the project's servers, which somebody else is working on"
+    what, told = "the project's servers, which somebody else is working on", set[str]()
+
+    def say_once(reason: str) -> None:
+        if reason not in told:
+            told.add(reason)
+            say(reason)
+
     with (
-        holder.locks.hold(kept_lock(project.id), what=what, timeout=_TIMEOUT, on_wait=say),
+        holder.locks.hold(kept_lock(project.id), what=what, timeout=_TIMEOUT, on_wait=say_once),
         keeper_of(place, holder.locks, say) as keeper,
     ):
         yield place, keeper

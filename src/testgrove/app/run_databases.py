@@ -40,6 +40,7 @@ class RunDatabases:
     ) -> None:
         self._services = project.settings.services
         self._means = RunMeans(project, holder, leases, folder, cancel)
+        self._cancel = cancel
         self._engines: dict[tuple[str, str], EngineDatabases] = {}  # by engine and version, where there are several
         self._lacking: dict[tuple[str, str], TestgroveError] = {}
         self._guard = threading.Lock()
@@ -83,7 +84,8 @@ class RunDatabases:
 
     def for_cell(self, cell: Cell) -> CellDatabases | None:
         """What makes a cell's databases; None where its suite asks for none."""
-        return CellDatabases(cell.settings.services, partial(self._begin, cell)) if cell.settings.services else None
+        services = cell.settings.services
+        return CellDatabases(services, partial(self._begin, cell), self._cancel) if services else None
 
     def broker(self, cell: Cell) -> Path | None:
         """Where a cell's tests can ask for fresh databases; None where its suite has none that can be lent.

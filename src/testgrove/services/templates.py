@@ -96,8 +96,9 @@ class TemplateCache:
         """The template with this fingerprint, built if it is not there.
 
         build: brings the empty database it is given up to date, and leaves. port: leased; only a build uses it.
-        on_wait: told the reason when another builder is waited for, at most timeout seconds. What build raises
-        comes through, and goes to those who waited for this build as well; nothing is left of it then.
+        on_wait: told the reason again and again while another builder is waited for, at most timeout seconds; may
+        raise. What build raises comes through, and goes to those who waited for this build as well; nothing is left of
+        it then.
         """
         require_driver()
 

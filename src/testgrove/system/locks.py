@@ -59,8 +59,9 @@ class LockFile:
 
     @contextmanager
     def hold(self, key: str, *, what: str, timeout: float, on_wait: OnWait | None = None) -> Iterator[None]:
-        """Hold the key. See exclusive()."""
-        with _waiting(self.path, (_offset(key), 1), what, timeout, on_wait):
+        """Hold the key. See exclusive(). on_wait: told the reason again and again while the key is not free; may
+        raise."""
+        with _waiting(self.path, (_offset(key), 1), what, timeout, on_wait, again=True):
             yield
 
 
@@ -76,7 +77,9 @@ def exclusive(path: Path, *, what: str, timeout: float = 120.0, on_wait: OnWait 
 
 
 @contextmanager
-def _waiting(path: Path, span: tuple[int, int], what: str, timeout: float, on_wait: OnWait | None) -> Iterator[Lock]:
+def _waiting(
+    path: Path, span: tuple[int, int], what: str, timeout: float, on_wait: OnWait | None, *, again: bool = False
+) -> Iterator[Lock]:
     deadline = time.monotonic() + timeout
     pause = 0.001
     lock = _try(path, span)
@@ -90,6 +93,8 @@ def _waiting(path: Path, span: tuple[int, int], what: str, timeout: float, on_wa
                 hint=f"another testgrove command holds it; `fuser {path}` names the process",
             )
         time.sleep(pause)
+        if again and on_wait is not None:
+            on_wait(f"waiting for {what}")
         pause = min(pause * 2, 0.02)
         lock = _try(path, span)
     try:
