@@ -371,6 +371,18 @@ def test_teardown_does_not_run_after_ctrl_c_and_runs_again_after_what_runs_again
 
 
 @pytest.mark.slow
+def test_a_report_that_cannot_be_written_is_said_before_anything_runs(home):
+    write(home, scenario("passes", command="true"))
+    known = home.runs()
+    for place, why in ((home.base, "is a directory"), (home.repo / "README.md/report.json", "not a directory")):
+        done = coordinate(home, "--report", str(place), status=3)
+        assert f"cannot write the report {place}: {why}" in done.stderr
+    assert home.runs() == known
+    coordinate(home, "--report", str(home.base / "new/folder/report.json"))
+    assert json.loads((home.base / "new/folder/report.json").read_text())["summary"]["passed"] == 1
+
+
+@pytest.mark.slow
 def test_what_a_full_disk_has_ended_runs_again(home):
     write(home, scenario("done", command="true"), scenario("cut", command="false"))
     coordinate(home, status=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
 import sys
 from functools import partial
@@ -116,6 +118,8 @@ def coordinate_command(
     if given["only_setup"]:
         return _set_up(project, request, as_json=as_json, quiet=quiet)
     out = sys.stderr if as_json else sys.stdout
+    if given["report"] is not None:
+        _make_way(given["report"].expanduser())
     finished = coordinate(project, request, _view(project, out, quiet=quiet, output=given["output"]))
     return _report(finished, given["report"], as_json=as_json, quiet=quiet, color=out.isatty())
 
@@ -202,11 +206,25 @@ def _report(finished: Finished, target: Path | None, *, as_json: bool, quiet: bo
     from testgrove.system.files import atomic_write
 
     result = finished.result
-    if target is not None:
-        atomic_write(target.expanduser().absolute(), coordinator_json.render(result))
-        say(f"report: {target}", quiet=quiet)
     if as_json:
         print_json(folder=str(finished.folder), **report_json.report(result))
     else:
         echo(summary(result, folder=str(finished.folder), color=color))
+    if target is not None:
+        atomic_write(target.expanduser().absolute(), coordinator_json.render(result))
+        say(f"report: {target}", quiet=quiet)
     return result.exit_status
+
+
+def _make_way(report: Path) -> None:
+    """See to it, before anything runs, that a report can be written there: its folder is made."""
+    from testgrove.system.files import explained
+
+    with explained("write the report", report):
+        if report.parent.is_file():
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        report.parent.mkdir(parents=True, exist_ok=True)
+        if report.is_dir():
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not os.access(report.parent, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
