@@ -95,6 +95,10 @@ def test_plain_pytest_keeps_the_databases_of_failed_tests(project, arguments):
     assert re.search(
         rf"^kept  postgres  {re.escape(found['test_fails[clone]'])}  tests/test_db.py::", listed, re.MULTILINE
     )
+    lost = project.run("db", "shell", "another-one", check=False)
+    assert lost.returncode == 3
+    assert "no kept database of a failed test, 'another-one'" in lost.stderr
+    assert "`testgrove db list`" in lost.stderr
     project.run("cleanup", "--max-age", "0", "--yes")
     assert kept(project) == {}
 

@@ -13,6 +13,7 @@ from testgrove.cli.context import project_in
 from testgrove.cli.db_check import check
 from testgrove.cli.groups import NearMatches
 from testgrove.cli.output import common, echo, example, print_json, say
+from testgrove.errors import PreconditionError
 
 if TYPE_CHECKING:
     from testgrove.core.model import Worktree
@@ -97,7 +98,13 @@ def shell(*, worktree: str, engine: str | None, directory: Path, as_json: bool, 
     project = project_in(directory)
     if kept := next((each for each in failed_databases(project) if each.name == worktree), None):
         return open_shell(project, kept)
-    found = find(project, worktree)
+    try:
+        found = find(project, worktree)
+    except PreconditionError as error:
+        if error.code != "no-such-worktree" or "did you mean" in error.hint:
+            raise
+        text = f"there is no worktree, and no kept database of a failed test, '{worktree}' in this project"
+        raise PreconditionError(error.code, text, hint="`testgrove db list` shows what there is") from error
     which, address = _url(found, engine)
     program = client_program(which)
     keep_servers(project, found)

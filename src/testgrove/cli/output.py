@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import wraps
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def example(*lines: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             return function(*args, **kwargs)
 
         block = "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
-        inner.__doc__ = f"{(function.__doc__ or '').rstrip()}\n\n{block}\n"
+        inner.__doc__ = f"{cleandoc(function.__doc__ or '')}\n\n{block}\n"
         return inner
 
     return decorate
