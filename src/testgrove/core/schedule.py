@@ -92,11 +92,10 @@ class Schedule:
         self._tasks = by_key(tasks, capacities or {})
         self._dependents = dependents_of(self._tasks)
         self.expected = expected_seconds(self._tasks, durations)
-        self._ranks = find_ranks(self._tasks, in_order(self._tasks), self.expected, slots, capacities or {})
+        self._order = self._find_order(slots, capacities or {})
         self._claims = Claims(slots, capacities or {})
         self._max_fail, self._backoff = max_fail, backoff
         self._needs = {key: dict.fromkeys(task.needs) for key, task in self._tasks.items()}  # that have not ended
-        self._position = {key: number for number, key in enumerate(self._tasks)}  # as the user named them
         self._waiting = dict.fromkeys(self._tasks)
         self._resting: dict[str, Retry] = {}
         self._attempts: Counter[str] = Counter()
@@ -164,7 +163,9 @@ class Schedule:
         if not self._claims.free:
             return step
         ready = [key for key in self._waiting if not self._needs[key]]
-        for key in sorted(ready, key=self._rank):
+        for key in sorted(ready, key=self._order.__getitem__):
+            if not self._claims.free:
+                break
             task = self._tasks[key]
             if self._claims.obstacle(task) is None:
                 del self._waiting[key]
@@ -173,10 +174,15 @@ class Schedule:
                 step.start.append(Start(key, self._attempts[key]))
         return step
 
-    def _rank(self, key: str) -> tuple[float, ...]:
-        task = self._tasks[key]
-        last = task.last or (task.exclusive and not self._dependents[key])
-        return last, *self._ranks[key], self._position[key]
+    def _find_order(self, slots: int, capacities: Mapping[str, int]) -> dict[str, int]:
+        """The place of each task among all that could start; of those that are alike, as the user named them."""
+        ranks = find_ranks(self._tasks, in_order(self._tasks), self.expected, slots, capacities)
+
+        def rank(key: str) -> tuple[float, ...]:
+            task = self._tasks[key]
+            return task.last or (task.exclusive and not self._dependents[key]), *ranks[key]
+
+        return {key: place for place, key in enumerate(sorted(self._tasks, key=rank))}
 
     def _may_start(self, key: str) -> bool:
         return not self._cancelled and (not self._stopped or self._tasks[key].always)
