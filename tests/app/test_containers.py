@@ -13,7 +13,7 @@ import pytest
 from docker_engine import IMAGE, DockerEngine, docker_engine
 from grove import Grove, said
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("docker")]  # one engine
 
 HELP = f"""
 import os, subprocess, time
