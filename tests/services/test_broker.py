@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -245,6 +246,25 @@ def test_a_client_that_is_interrupted_never_takes_one_answer_for_another(rooms, 
     with pytest.raises(BrokerLostError):
         client.ask("hello")
     until(lambda: not rooms.open)
+
+
+def test_a_broker_that_has_no_descriptor_left_lets_clients_in_when_it_has(broker, path):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as waiting:
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+        try:
+            first.connect(str(path))  # has the descriptor that the kernel took before it began to wait
+            waiting.connect(str(path))
+            waiting.sendall(b'{"do": "hello"}\n')
+            waiting.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                waiting.recv(1000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        waiting.settimeout(30)
+        assert b"protocol" in waiting.recv(1000)
 
 
 def test_only_its_user_can_reach_the_socket(broker, path):

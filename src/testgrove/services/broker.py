@@ -6,9 +6,11 @@ broker takes everything back.
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import threading
+import time
 import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -31,6 +33,14 @@ ISOLATIONS = {
 }  # fmt: skip
 _REQUESTS = ("hello", "get", "put", "keep", "empty", "migrate", "schema", "revisions")
 _LINE = 65536  # bytes of a request
+_PASSING = (
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENOBUFS,
+    errno.ECONNABORTED,
+)  # nobody is let in now
+_PAUSE = 0.05
 
 
 class Share(Protocol):
@@ -128,8 +138,11 @@ class Broker:
         while True:
             try:
                 client, _ = self._listener.accept()
-            except OSError:
-                return
+            except OSError as error:
+                if error.errno not in _PASSING:
+                    return  # closed
+                time.sleep(_PAUSE)
+                continue
             if not is_of_our_user(client):
                 client.close()
                 continue
