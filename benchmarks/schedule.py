@@ -47,7 +47,7 @@ CASES = (
     Case("shareable, durations known", 0.0, 0, 1.01),
     Case("shareable, 30 % unknown", 0.3, 0, 1.05),
     Case("16 exclusive worktrees, known", 0.0, 16, 1.20),
-    Case("16 exclusive worktrees, 30 % unknown", 0.3, 16, 1.20, 1.50),
+    Case("16 exclusive worktrees, 30 % unknown", 0.3, 16, 1.20, 1.45),
 )
 
 

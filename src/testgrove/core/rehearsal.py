@@ -2,8 +2,9 @@
 
 A rule for one task is blind to what it will meet: two queues that share their heads, a worktree that stands empty while
 its next task waits in another one. So the run is played with the expected durations, once for each rule; then backwards
-from its end, each task as late as it can be; then forwards again in the order of those latest starts. What ends soonest
-is the order.
+from its end, each task as late as it can be; then forwards again in the order of those latest starts; and so on. What
+ends soonest is the order. (Forward-backward improvement: K. Y. Li and R. J. Willis, "An iterative scheduling technique
+for resource-constrained project scheduling", European Journal of Operational Research 56, 1992.)
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from testgrove.core.claims import Claims
 from testgrove.core.tasks import Task
 
 Ranks = Mapping[str, tuple[float, ...]]
+_ROUNDS = 3  # backwards and forwards again, for each rule; more gain little
 Entry = tuple[tuple[float, ...], str]  # a rank and whose it is
 
 
@@ -39,11 +41,13 @@ class Rehearsal:
         played: list[tuple[float, int, Ranks]] = []
         for rule in rules:
             end, ends = self._play(rule, self._needs, self._needed_by)
-            latest = {key: (-seconds,) for key, seconds in ends.items()}
-            _, left = self._play(latest, self._needed_by, self._needs)
-            mirrored = {key: (-seconds,) for key, seconds in left.items()}
-            again, _ = self._play(mirrored, self._needs, self._needed_by)
-            played += [(round(end, 6), len(played), rule), (round(again, 6), len(played) + 1, mirrored)]
+            played.append((round(end, 6), len(played), rule))
+            for _ in range(_ROUNDS):
+                latest = {key: (-seconds,) for key, seconds in ends.items()}
+                _, left = self._play(latest, self._needed_by, self._needs)
+                mirrored = {key: (-seconds,) for key, seconds in left.items()}
+                end, ends = self._play(mirrored, self._needs, self._needed_by)
+                played.append((round(end, 6), len(played), mirrored))
         return min(played, key=lambda each: each[:2])[2]  # the plainest of those that are alike
 
     def _play(
