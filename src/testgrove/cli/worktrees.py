@@ -162,8 +162,8 @@ def exec_command(
 def shell_command(worktree: str, *, processes: str | None, directory: Path, as_json: bool, quiet: bool) -> int:
     """Open your shell ($SHELL) inside a worktree, with its environment active and its variables set.
 
-    The worktree's id is in the prompt. The exit status is the shell's own. With --processes, those are ready before it
-    starts and end with it.
+    The worktree's id is in the prompt. The exit status is the shell's own. Processes that --processes names are ready
+    before it starts and end with it.
     """
     from testgrove.app import inside
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from testgrove.system.interpreters import Finished, Run
 
-_one_at_a_time = threading.Lock()  # uv asks sysconfig, which answers None to a second thread while it starts up
+_one_at_a_time = threading.Lock()
+_STARTING = 10.0  # seconds that sysconfig may take at most
 _TIMEOUT = 3600.0  # seconds for one command of uv: a large download, a long compilation
 # The user's settings about where packages come from; all else of uv's is ours to say.
 _KEPT = re.compile(
@@ -51,11 +53,22 @@ def find_uv() -> Path:
         from uv import find_uv_bin  # noqa: PLC0415 - only creating an environment needs it
 
         with _one_at_a_time:
+            _await_sysconfig()
             return Path(find_uv_bin())
     except (ImportError, FileNotFoundError):
         if found := shutil.which("uv"):
             return Path(found)
     raise PreconditionError("uv-missing", "uv was not found", hint="pip install uv")
+
+
+def _await_sysconfig() -> None:
+    """uv asks sysconfig, which before Python 3.12 answers None to one thread while another one, which imports a driver,
+    has it start up."""
+    import sysconfig  # noqa: PLC0415 - most commands do without
+
+    deadline = time.monotonic() + _STARTING
+    while sysconfig.get_config_var("EXE") is None and time.monotonic() < deadline:
+        time.sleep(0.001)
 
 
 def uv_version(uv: Path, run: Run) -> str:
