@@ -45,16 +45,15 @@ class Audit:
 class Auditor:
     """places: every folder that the test lets testgrove write to outside of repositories (scratch, memory, roots).
 
-    makers: the pids of the testgrove commands that the test started, which stand in the marks that they gave.
-    since: when it began; pids are used again.
+    is_maker: whether the test started a testgrove command that had that pid at that time, which is what the marks that
+    it gave say. Pids are used again.
     """
 
     repositories: list[Path]
     places: list[Path]
     ports: tuple[range, ...] = ()
     ignore_pids: frozenset[int] = frozenset()
-    makers: Callable[[], set[int]] = set
-    since: float = 0.0
+    is_maker: Callable[[int, float], bool] = lambda _pid, _when: False
 
     def audit(self) -> Audit:
         """Everything, parked and ready worktrees included."""
@@ -140,8 +139,7 @@ class Auditor:
     def _was_marked_here(self, pid: int) -> bool:
         """Whether one of the test's own commands marked it: that is all there is to see of a daemon that cleared its
         environment and went to another folder."""
-        makers = self.makers()
-        return any(maker in makers and when >= self.since - 1 for maker, when in marks(pid))
+        return any(self.is_maker(maker, when) for maker, when in marks(pid))
 
     def _listeners(self, processes: list[psutil.Process]) -> list[str]:
         pids = {process.pid for process in processes}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 import shutil
@@ -32,15 +33,29 @@ _claims: dict[Path, list[TextIO]] = {}
 
 
 @dataclass
+class Command:
+    """A command that was started here. Its pid is another process's once somebody has waited for it."""
+
+    process: subprocess.Popen[Any]
+    began: float = field(default_factory=time.time)
+    ended: float = math.inf
+
+    def ran_as(self, pid: int, when: float) -> bool:
+        """Whether it was the process of that pid at that time (since the epoch, give or take a second)."""
+        if self.process.returncode is not None:
+            self.ended = min(self.ended, time.time())
+        return pid == self.process.pid and self.began - 1 <= when <= self.ended + 1
+
+
+@dataclass
 class Grove:
-    """A repository `.repo` and what belongs to it under `.base`. pids: every testgrove command started here."""
+    """A repository `.repo` and what belongs to it under `.base`. commands: every testgrove command started here."""
 
     base: Path
     repo: Path
     ports: range
     servers: range
-    pids: list[int] = field(default_factory=list)
-    started: float = field(default_factory=time.time)
+    commands: list[Command] = field(default_factory=list)
 
     @property
     def root(self) -> Path:
@@ -102,7 +117,7 @@ class Grove:
             text=True,
             start_new_session=True,
         )
-        self.pids.append(process.pid)
+        self.commands.append(Command(process))
         return process
 
     def run(
@@ -172,8 +187,7 @@ class Grove:
                 dict.fromkeys(place for g in groves for place in (g.scratch, g.memory, g.root, g.servers_folder))
             ),
             ports=tuple(span for grove in groves for span in (grove.ports, grove.servers)),
-            makers=lambda: {pid for grove in groves for pid in grove.pids},
-            since=min(grove.started for grove in groves),
+            is_maker=lambda pid, when: any(one.ran_as(pid, when) for grove in groves for one in grove.commands),
         )
 
     def sibling(self, name: str, **options: Any) -> Grove:

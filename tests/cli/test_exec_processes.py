@@ -16,7 +16,7 @@ import pytest
 
 import needs
 from auditor import marks
-from grove import Grove, said
+from grove import Command, Grove, said
 
 FILES = {
     "README.md": "A project.\n",
@@ -145,7 +145,7 @@ def in_a_terminal(project: Grove, *words: str, **env: str):
         stderr=terminal,
         start_new_session=True,
     ) as command:
-        project.pids.append(command.pid)
+        project.commands.append(Command(command))
         os.close(terminal)
         try:
             yield command, controller

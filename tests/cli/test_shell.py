@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from grove import TESTGROVE, Grove, said
+from grove import TESTGROVE, Command, Grove, said
 from testgrove.core.shells import enter
 
 
@@ -32,7 +32,7 @@ def typed(project: Grove, lines: str, **env: str) -> tuple[int, str]:
         [*TESTGROVE, "shell", "a"], cwd=project.repo, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
         env=project.env | {"HOME": str(home), "PS1": "$ ", "TERM": "dumb"} | env,
     )  # fmt: skip
-    project.pids.append(process.pid)
+    project.commands.append(Command(process))
     os.close(slave)
     os.write(master, lines.encode())
     shown = b""
