@@ -85,10 +85,13 @@ def project_owner(project: str) -> str:
 def keeper_of(place: KeeperPlace, locks: LockFile, on_wait: OnWait) -> Iterator[KeeperClient]:
     """A connection to the place's keeper, which is started if there is none. Its folders are there, and leased.
 
+    While it is open, no server is stopped for being idle.
+
     Raises UnavailableError (``keeper-failed``).
     """
     client = KeeperClient.connect(place.socket) or _started(place, locks, on_wait)
     with client:
+        client.hold()
         yield client
 
 

@@ -76,20 +76,24 @@ def stop_services(project: Project, locks: LockFile, names: Sequence[str]) -> No
 def reach_servers(project: Project, worktree: str, say: Say) -> KeeperClient | None:
     """A connection to the keeper of a worktree's databases, which can be reached then; None where it has none.
 
-    While the connection is open, no server is stopped.
+    While the connection is open, no server is stopped for being idle.
     """
     place = place_of(project.store, project.id)
     if place is None or not _names_of(project, worktree):
         return None
     client = KeeperClient.connect(place.socket)
     if client is not None:
+        client.hold()
         found = {entry["name"]: entry["state"] for entry in client.services()}
         if all(found.get(name) in ("running", "stopped") for name in _names_of(project, worktree)):
             return client
         client.close()
     with project.holding("testgrove services start") as holder:
         start_services(project, holder, _names_of(project, worktree), say)
-    return KeeperClient.connect(place.socket)
+    client = KeeperClient.connect(place.socket)
+    if client is not None:
+        client.hold()
+    return client
 
 
 def accesses_of(project: Project, row: Row) -> dict[str, DatabaseAccess]:

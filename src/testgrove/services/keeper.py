@@ -186,7 +186,7 @@ class Keeper:
         self._idle = idle
         self._servers: dict[str, KeptServer] = {}
         self._guard = threading.Lock()
-        self._clients = 0
+        self._visits: dict[object, bool] = {}  # who is connected, and whether they keep the servers running
         self._had_services = False
         self._over = threading.Event()
 
@@ -219,17 +219,26 @@ class Keeper:
                 selector.register(new, selectors.EVENT_READ)
         for key, _ in selector.select(_TICK):
             if key.fileobj is control:
-                client, _ = control.accept()
-                threading.Thread(target=self._speak, args=(client,), daemon=True).start()
+                self._let_in(control)
             elif server := listeners.get(key.fileobj):  # type: ignore[call-overload]
                 selector.unregister(key.fileobj)
                 threading.Thread(target=server.wake, daemon=True).start()
         self._look()
 
+    def _let_in(self, control: socket.socket) -> None:
+        try:
+            client, _ = control.accept()
+        except OSError:  # no descriptor is left just now
+            time.sleep(_TICK)
+            return
+        threading.Thread(target=self._speak, args=(client,), daemon=True).start()
+
     def _look(self) -> None:
+        with self._guard:
+            held = any(self._visits.values())
         for server in self._all():
-            server.look(used=self._clients > 0, idle=self._idle)
-        if not self._folder.is_dir() or (self._had_services and not self._clients and not self._all()):
+            server.look(used=held, idle=self._idle)
+        if not self._folder.is_dir() or (self._had_services and not self._visits and not self._all()):
             self._over.set()
 
     def _load(self) -> None:
@@ -261,30 +270,33 @@ class Keeper:
         with client:
             if not is_of_our_user(client):
                 return
+            visit = object()
             with self._guard:
-                self._clients += 1
+                self._visits[visit] = False
             try:
                 with client.makefile("rw", encoding="utf-8") as lines:
                     for line in lines:
-                        lines.write(json.dumps(self._answer(line)) + "\n")
+                        lines.write(json.dumps(self._answer(line, visit)) + "\n")
                         lines.flush()
             except OSError:
                 pass  # it has left
             finally:
                 with self._guard:
-                    self._clients -= 1
+                    del self._visits[visit]
 
-    def _answer(self, line: str) -> dict[str, Any]:
+    def _answer(self, line: str, visit: object) -> dict[str, Any]:
         try:
             request = json.loads(line)
-            return {"ok": self._do(request.get("do"), str(request.get("name", "")))}
+            return {"ok": self._do(request.get("do"), str(request.get("name", "")), visit)}
         except TestgroveError as error:
             return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
         except (ValueError, AttributeError, OSError) as error:
             return {"error": {"code": "keeper-failed", "message": f"the keeper cannot do that: {error}", "hint": ""}}
 
-    def _do(self, what: str, name: str) -> Any:
+    def _do(self, what: str, name: str, visit: object) -> Any:
         match what:
+            case "hold":
+                self._visits[visit] = True
             case "start":
                 return {"pid": self._server(name).start()}
             case "stop":

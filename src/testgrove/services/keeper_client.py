@@ -17,7 +17,7 @@ _TIMEOUT = 120.0  # seconds for an answer: a server that recovers, or writes its
 
 
 class KeeperClient:
-    """A connection to a keeper. While it is open, no server is stopped for being idle."""
+    """A connection to a keeper."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -34,6 +34,10 @@ class KeeperClient:
             connection.close()
             return None
         return cls(connection)
+
+    def hold(self) -> None:
+        """From now on no server is stopped for being idle, while the connection is open."""
+        self._ask(do="hold")
 
     def start(self, name: str) -> int:
         """Start a service whose file is written; its pid when it is ready. Raises UnavailableError."""
