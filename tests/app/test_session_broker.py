@@ -235,11 +235,15 @@ def brokers(project) -> list[psutil.Process]:
 
 def servers(project) -> list[psutil.Process]:
     return [
-        process
-        for broker in brokers(project)
-        for process in broker.children(recursive=True)
-        if process.name() == "postgres" and "-D" in process.cmdline()
+        process for broker in brokers(project) for process in broker.children(recursive=True) if _is_server(process)
     ]
+
+
+def _is_server(process: psutil.Process) -> bool:
+    try:
+        return process.name() == "postgres" and "-D" in process.cmdline()
+    except psutil.Error:  # a server's own processes come and go
+        return False
 
 
 class Session:

@@ -9,11 +9,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 
 import pytest
 
-from pytest_testgrove.broker import BrokerLostError, Client
+from pytest_testgrove.broker import BrokerError, BrokerLostError, Client
 from services.cases import until
 from testgrove.core.model import DatabaseAccess, Secret
 from testgrove.errors import ExhaustedError, PreconditionError
@@ -35,6 +36,7 @@ class Rooms:
 
     def __init__(self):
         self.open = self.given = 0
+        self.room = 3
         self.said: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -48,7 +50,7 @@ class Rooms:
             def get(self, isolation):
                 rooms.said.append(f"get {isolation}")
                 rooms.gate.wait(10)
-                if rooms.given == 3:
+                if rooms.given == rooms.room:
                     raise ExhaustedError("pool-full", "there is no room", hint="df -h")
                 rooms.given += 1
                 name = f"room{rooms.given}"
@@ -216,6 +218,66 @@ def test_a_broker_that_closes_hangs_up_and_leaves_no_socket(rooms, broker, conne
     assert client.recv(1) == b""
     assert rooms.open == 0
     assert not path.exists()
+
+
+def test_what_is_asked_for_ahead_is_the_answer_later_and_a_failure_is_not(rooms, broker, path):
+    client = Client.connect(str(path))
+    wanted = {"engine": "postgres", "isolation": "clone"}
+    rooms.gate.clear()
+    client.ask_ahead("get", **wanted)
+    client.tell("put", name="room1")
+    assert client.is_ahead("get", **wanted)
+    rooms.gate.set()
+    assert client.ask("get", engine="postgres", isolation="reset")["name"] == "room2"
+    assert client.ask("get", **wanted)["name"] == "room1"
+    assert not client.is_ahead("get", **wanted)
+    assert client.ask("get", **wanted)["name"] == "room3"
+    client.ask_ahead("get", **wanted)
+    assert client.ask("hello")["protocol"] == 1
+    rooms.room = 4
+    assert client.ask("get", **wanted)["name"] == "room4"
+    client.ask_ahead("get", **wanted)
+    with pytest.raises(BrokerError, match="no room"):
+        client.ask("get", **wanted)
+    client.close()
+
+
+AHEAD = """
+import pytest
+
+@pytest.fixture
+def skips():
+    pytest.skip("here")
+
+def test_one(database):
+    pass
+
+def test_skipped(skips, database):
+    pass
+
+@pytest.mark.testgrove_database("reset")
+def test_reset(database):
+    assert database.isolation == "reset"
+
+def test_without():
+    pass
+
+def test_last(database):
+    assert database.name == "room4"
+"""
+
+
+def test_the_plugin_asks_ahead_for_who_comes_next_and_gives_back_what_nobody_took(rooms, broker, path, tmp_path):
+    rooms.room = 10
+    (tmp_path / "test_ahead.py").write_text(AHEAD)
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "test_ahead.py"]
+    env = {**os.environ, "TESTGROVE_BROKER": str(path)}
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert "4 passed, 1 skipped" in done.stdout, done.stdout + done.stderr
+    until(lambda: not rooms.open)
+    first, rest = rooms.said[:4], rooms.said[4:]
+    assert first == ["get clone", "put room1", "get clone", "put room2"]
+    assert rest == ["get reset", "put room3", "get clone", "put room4"]
 
 
 def test_a_client_that_is_interrupted_never_takes_one_answer_for_another(rooms, broker, path):

@@ -15,7 +15,7 @@ import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from testgrove.errors import TestgroveError, UsageError
+from testgrove.errors import TestgroveError, UnavailableError, UsageError
 from testgrove.services.hosts import check_socket
 from testgrove.services.peers import is_of_our_user
 
@@ -41,6 +41,7 @@ _PASSING = (
     errno.ECONNABORTED,
 )  # nobody is let in now
 _PAUSE = 0.05
+_DYING = 0.5
 
 
 class Share(Protocol):
@@ -281,7 +282,13 @@ class Client:
 
     def _get(self, engine: str, isolation: str) -> dict[str, Any]:
         share = self._share(engine)
-        access = share.get(isolation)
+        try:
+            access = share.get(isolation)
+        except UnavailableError:
+            if not _is_lost(share):
+                raise
+            share = self._share(engine)
+            access = share.get(isolation)
         self._held[access.name], self._accesses[access.name] = share, access
         socket = f"{access.socket_dir}/redis.sock" if engine == "redis" and access.socket_dir else ""
         return {
@@ -300,6 +307,16 @@ class Client:
         if name not in self._held:
             raise UsageError("not-leased", f"this client holds no database {name!r}")
         return self._held[name]
+
+
+def _is_lost(share: Share) -> bool:
+    """Whether a share's server has gone away; one that was killed a moment ago is there until it has freed memory."""
+    deadline = time.monotonic() + _DYING
+    while isinstance(share, Mortal):
+        if share.lost or time.monotonic() > deadline:
+            return share.lost
+        time.sleep(_PAUSE)
+    return False
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

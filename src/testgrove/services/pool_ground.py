@@ -32,7 +32,7 @@ FROM pg_authid r WHERE r.rolname = %s
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ground:
     """What a client's clones are made of. access: of the base, whose name is the role's too. role: its state; settings:
     whether the base has settings, which are not cloned along; strategy: what clones fastest on this server."""
@@ -61,7 +61,7 @@ class Hand(Protocol):
     def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:
         """Whether a test has left something that the next clone of this ground would meet.
 
-        alone: no other test of that client is running, whose it could be.
+        alone: the client holds no other clone of it, whose that could be.
         """
 
     def drop_clone(self, name: str, lingering: float) -> None:
@@ -77,15 +77,14 @@ class Hand(Protocol):
 class OwnHand:
     """See Hand. One connection to a pool's server, for one thread at a time; made when it is needed.
 
-    name: what all names of the pool begin with. owner: written on every database as its mark. urgent: what it does is
-    waited for; the rest is niced, for tests that connect meanwhile.
+    name: what all names of the pool begin with. owner: written on every database as its mark. Its process on
+    the server is niced, for tests that connect meanwhile.
     """
 
-    def __init__(self, server: PostgresServer, name: str, owner: str, *, urgent: bool) -> None:
+    def __init__(self, server: PostgresServer, name: str, owner: str) -> None:
         self._server = server
         self._name = name
         self._owner = owner
-        self._urgent = urgent
         self._connection: Connection[Any] | None = None
 
     def make_ground(self, name: str) -> Ground:
@@ -122,11 +121,13 @@ class OwnHand:
     def warm(self, access: DatabaseAccess) -> None:
         """See Hand."""
         sql.connect(self._server.endpoint, access.name).close()
+        with self._admin(f"look who is connected to {access.name}") as admin:
+            sql.wait_until_left(admin, access.name, 2.0)  # a test that looks who else is there is to find nobody
 
     def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:
         """Whether a test has changed its role, or made databases beside its own.
 
-        alone: no other test of that role is running, whose databases they could be.
+        alone: nobody holds another clone of it, whose databases they could be.
         """
         with self._admin("look what a test has left behind") as admin:
             role, beside = self._look(admin, ground.access.name)
@@ -164,8 +165,7 @@ class OwnHand:
         """The connection. what: completes "cannot …"."""
         if self._connection is None or self._connection.closed:
             self._connection = sql.connect(self._server.endpoint, application=APPLICATION)
-            if not self._urgent:
-                lower_priority(self._connection.info.backend_pid, _NICE)
+            lower_priority(self._connection.info.backend_pid, _NICE)
         with sql.reported(what):
             yield self._connection
 

@@ -52,7 +52,7 @@ class GivenPool(ClonePool):
         leases.record(self._lease)
         super().__init__(limit=limit)
 
-    def hand(self, *, urgent: bool = False) -> Hand:  # noqa: ARG002 - whose processes do our work is not ours to say
+    def hand(self) -> Hand:
         """See ClonePool."""
         return GivenHand(self._server, self._template, self._name, self._mark)
 

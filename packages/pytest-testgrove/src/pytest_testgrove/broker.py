@@ -18,8 +18,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Deque, Dict, List, Optional
 
 SOCKET_VARIABLE = "TESTGROVE_BROKER"
 COMMAND_VARIABLE = "TESTGROVE"
@@ -49,7 +50,8 @@ class Client:
         self._connection = connection
         self._lines = connection.makefile("r", encoding="utf-8")
         self._lock = threading.Lock()
-        self._unread = 0  # answers that nobody waits for
+        self._owed: Deque[bytes] = deque()  # requests whose answers are still to be read; empty: nobody wants it
+        self._answers: Dict[bytes, Dict[str, Any]] = {}  # those that were read and not asked for yet
 
     @classmethod
     def connect(cls, path: str) -> "Client":
@@ -64,14 +66,14 @@ class Client:
         return cls(connection)
 
     def ask(self, do: str, **values: Any) -> Dict[str, Any]:
-        """The answer to a request. Raises BrokerLostError, BrokerError."""
+        """The answer to a request, which may have been sent ahead. Raises BrokerLostError, BrokerError."""
+        request = _line(do, values)
         with self._lock:
             try:
-                self._send(do, values)
-                while self._unread:
-                    self._lines.readline()
-                    self._unread -= 1
-                answer = json.loads(self._lines.readline() or "{}")
+                if not self._is_ahead(request) or "error" in self._answer(request):  # what went wrong then may go now
+                    self._send(request)
+                answer = self._answer(request)
+                del self._answers[request]
             except (OSError, ValueError) as error:
                 raise BrokerLostError(f"the broker of the databases does not answer: {error}") from error
             except BaseException:  # Ctrl-C, a timeout: the answer that is still to come would be taken for the next one
@@ -86,20 +88,46 @@ class Client:
 
     def tell(self, do: str, **values: Any) -> None:
         """A request whose answer nobody waits for. Raises BrokerLostError."""
+        self._send_ahead(_line(do, values), wanted=False)
+
+    def ask_ahead(self, do: str, **values: Any) -> None:
+        """Send a request that ask() is soon to be called with. Raises BrokerLostError."""
+        self._send_ahead(_line(do, values), wanted=True)
+
+    def is_ahead(self, do: str, **values: Any) -> bool:
+        """Whether this request was sent ahead, and ask() was not called with it since."""
+        with self._lock:
+            return self._is_ahead(_line(do, values))
+
+    def _is_ahead(self, request: bytes) -> bool:
+        return request in self._owed or request in self._answers
+
+    def _send_ahead(self, request: bytes, *, wanted: bool) -> None:
         with self._lock:
             try:
-                self._send(do, values)
+                self._send(request, wanted=wanted)
             except OSError as error:
                 raise BrokerLostError(f"the broker of the databases does not listen: {error}") from error
-            self._unread += 1
 
-    def _send(self, do: str, values: "Dict[str, Any]") -> None:
-        self._connection.sendall(json.dumps({"do": do, **values}).encode() + b"\n")
+    def _send(self, request: bytes, *, wanted: bool = True) -> None:
+        self._answers.pop(request, None)
+        self._connection.sendall(request)
+        self._owed.append(request if wanted else b"")
+
+    def _answer(self, request: bytes) -> Dict[str, Any]:
+        while request not in self._answers:
+            answer = json.loads(self._lines.readline() or "{}")
+            self._answers[self._owed.popleft()] = answer
+        return self._answers[request]
 
     def close(self) -> None:
         """Give everything back."""
         self._lines.close()
         self._connection.close()
+
+
+def _line(do: str, values: Dict[str, Any]) -> bytes:
+    return json.dumps({"do": do, **values}).encode() + b"\n"
 
 
 def _said(error: Dict[str, Any]) -> str:
@@ -177,7 +205,9 @@ def start(session: int, root: Path) -> str:
 def _first_document(fd: int) -> Dict[str, Any]:
     """What is printed first, once it is whole; an empty one where nothing is."""
     deadline, text = time.monotonic() + _START_TIMEOUT, b""
-    while select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+    waiting = select.poll()  # select() takes no descriptor above 1023
+    waiting.register(fd, select.POLLIN)
+    while waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
         data = os.read(fd, 65536)
         text += data
         try:

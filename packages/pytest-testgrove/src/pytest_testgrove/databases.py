@@ -64,14 +64,37 @@ class Lessor:
         self._factory = factory
         self._client: Optional[Client] = None
         self._failure: Optional[Exception] = None
+        self._next: Optional[pytest.Item] = None
+        self._ahead: "dict[str, str]" = {}  # what the next test is expected to ask for, and was asked for already
+
+    @pytest.hookimpl(tryfirst=True)  # before any fixture of the test
+    def pytest_runtest_teardown(self, nextitem: Optional[pytest.Item]) -> None:
+        """Take back what this test was expected to ask for, and did not; see who is next."""
+        ahead, self._next, self._ahead = self._ahead, nextitem, {}
+        if not ahead or self._client is None or not self._client.is_ahead("get", **ahead):
+            return
+        from pytest_testgrove.broker import BrokerError  # noqa: PLC0415 - not needed where nobody asks
+
+        with suppress(BrokerError):  # there is none
+            self.give_back(self._client.ask("get", **ahead)["name"])
 
     def get(self, isolation: str) -> Database:
         """A database that is as the migration left it."""
-        return Database(self.lease(engine="postgres", isolation=isolation))
+        return Database(self.lease(**_wanted(isolation)))
 
     def put(self, database: Database) -> None:
         """The test is over."""
         self.give_back(database.name)
+
+    def expect(self) -> None:
+        """Ask for the next test's database: the broker has it ready while pytest is on its way there."""
+        from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - not needed where nobody asks
+
+        isolation = isolation_of(self._next) if self._next is not None else ""
+        if isolation in ISOLATIONS and "database" in getattr(self._next, "fixturenames", ()) and self._client:
+            self._ahead = _wanted(isolation)
+            with suppress(BrokerLostError):  # the next test finds that out
+                self._client.ask_ahead("get", **self._ahead)
 
     def lease(self, **wanted: str) -> "dict[str, Any]":
         """What the broker answers to a request for something of an engine's."""
@@ -164,6 +187,7 @@ class Lessor:
 @pytest.fixture(scope="session")
 def _testgrove_lessor(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lessor]:
     lessor = Lessor(pytestconfig, tmp_path_factory)
+    pytestconfig.pluginmanager.register(lessor)  # for its hooks: only where a test asks for something
     yield lessor
     lessor.close()
 
@@ -171,12 +195,17 @@ def _testgrove_lessor(pytestconfig: pytest.Config, tmp_path_factory: pytest.Temp
 @pytest.fixture
 def database(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Iterator[Database]:
     """A database of this test's own, as the migration left it: url, name, host, port, user, password."""
-    isolation = isolation_of(request)
+    isolation = isolation_of(request.node)
+    if isolation not in ISOLATIONS:
+        pytest.fail(
+            f"fixture 'database': isolation is one of {', '.join(ISOLATIONS)}, not {isolation!r}", pytrace=False
+        )
     with explained("database"):
         found = _testgrove_lessor.get(isolation)
     yield found
     with explained("database"):
         _testgrove_lessor.give_back_from(request, found.name)
+        _testgrove_lessor.expect()
 
 
 @pytest.fixture(scope="session")
@@ -200,13 +229,15 @@ def explained(fixture: str) -> Iterator[None]:
         raise pytest.fail.Exception(f"fixture '{fixture}': {error}", pytrace=False) from None
 
 
-def isolation_of(request: pytest.FixtureRequest) -> str:
+def isolation_of(item: pytest.Item) -> str:
     """How a test wants its database: the fixture's parameter, else the nearest marker, else the setting."""
-    marker = request.node.get_closest_marker(MARKER)
-    chosen = request.config.getini(SETTING)
+    marker = item.get_closest_marker(MARKER)
+    chosen = item.config.getini(SETTING)
     if marker is not None:
         chosen = marker.kwargs.get("isolation", marker.args[0] if marker.args else chosen)
-    chosen = getattr(request, "param", chosen)
-    if chosen not in ISOLATIONS:
-        pytest.fail(f"fixture 'database': isolation is one of {', '.join(ISOLATIONS)}, not {chosen!r}", pytrace=False)
-    return str(chosen)
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return str(parameters.get("database", chosen))
+
+
+def _wanted(isolation: str) -> "dict[str, str]":
+    return {"engine": "postgres", "isolation": isolation}
