@@ -1,5 +1,6 @@
 """The pool: every client has databases of its own, as the migration left them, whatever the test before did."""
 
+import random
 import re
 import threading
 import time
@@ -123,6 +124,13 @@ WRITES = {
         INSERT INTO empty DEFAULT VALUES''',
     "seeds gone": "DELETE FROM parents",
     "seeds changed": "UPDATE parents SET name = 'a new ' || name, self = NULL",
+    "rows and none": "BEGIN; INSERT INTO log (what) VALUES ('x'); ROLLBACK; INSERT INTO children (parent) VALUES (2)",
+    "rows gone again": "INSERT INTO empty DEFAULT VALUES; DELETE FROM empty; INSERT INTO empty DEFAULT VALUES",
+    "rows instead": "INSERT INTO events VALUES (7, '2026-01-06'); DELETE FROM events WHERE id = 1",
+    "a conflict": "INSERT INTO parents (name) VALUES ('one') ON CONFLICT (name) DO UPDATE SET name = 'first'",
+    "a part of a transaction": """BEGIN; INSERT INTO children (parent) VALUES (1); SAVEPOINT s;
+        INSERT INTO children (parent) VALUES (2); RELEASE s; SAVEPOINT t; DELETE FROM events; ROLLBACK TO t; COMMIT""",
+    "a lock on rows": "BEGIN; SELECT * FROM parents FOR UPDATE; INSERT INTO log (what) VALUES ('x'); COMMIT",
     "a trigger": "INSERT INTO parents (name) VALUES ('three')",
     "partitions": "INSERT INTO events VALUES (2, '2026-02-05'); UPDATE events SET day = '2026-02-07' WHERE id = 1",
     "an inherited table": "INSERT INTO plain VALUES (now(), 'a'); INSERT INTO heir VALUES (now(), 'b', 1)",
@@ -161,6 +169,21 @@ def test_the_next_test_meets_nothing_of_the_one_before(share, isolation, what):
         assert query(access, "INSERT INTO parents (name) VALUES ('x') RETURNING id") == 3
         run(access, "DELETE FROM log; DELETE FROM parents WHERE name = 'x'")
         run(access, WRITES[what])
+        share.put(access.name)
+
+
+def test_a_reset_after_whatever_was_written(share, record_property):
+    seed = random.randrange(10**6)
+    record_property("seed", seed)
+    source, untouched = random.Random(seed), ""
+    for turn in range(40):
+        access = share.get("reset")
+        found = query(access, CONTENT)
+        untouched = untouched or found
+        assert found == untouched, f"seed {seed}, turn {turn}"
+        for what in source.sample(sorted(WRITES), source.randint(1, 3)):
+            with suppress(psycopg.Error):  # another one has dropped the table
+                run(access, WRITES[what])
         share.put(access.name)
 
 

@@ -1,8 +1,9 @@
 """Reset: a database that a test has used is made as the migration left it, where that is cheaper than another clone.
 
-What was written is read from the server's own counters, so a test that wrote nothing costs nothing, and one that wrote
-to two tables of forty has those two emptied and filled again. Whatever is not rows and sequences (another table, a
-grant, an extension, a setting) is not mended but noticed: then the database is thrown away. When in doubt, it is.
+What was written is read from the server's own counters, so a test that wrote nothing costs nothing. Of one that wrote
+to two tables of forty, those two are mended: where it only added rows, these are deleted; else the table is emptied and
+filled again, so that its rows keep their order. Whatever is not rows and sequences (another table, a grant, an
+extension, a setting) is not mended but noticed: then the database is thrown away. When in doubt, it is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from testgrove.services.postgres_sql import connect, reported
 
 if TYPE_CHECKING:
     from psycopg import Connection
-    from psycopg.sql import Composed
+    from psycopg.sql import Composable, Composed
 
     from testgrove.services.base import Endpoint
 
@@ -34,13 +35,14 @@ SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session
 """
 _LASTING = "SET idle_session_timeout = 0"
 _WRITTEN = """
-SELECT c.oid, c.oid < 16384,
-       pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid)
+SELECT c.oid, c.oid < 16384, pg_stat_get_tuples_inserted(c.oid),
+       pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid)
 FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'm') AND NOT c.relisshared
 """
 _STATE = """
-SELECT coalesce((SELECT sum(n) FROM w WHERE system), 0)::bigint,
-       coalesce((SELECT jsonb_object_agg(oid, n) FROM w WHERE NOT system AND n > 0), jsonb_build_object()),
+SELECT coalesce((SELECT sum(added + changed) FROM w WHERE system), 0)::bigint,
+       coalesce((SELECT jsonb_object_agg(oid, jsonb_build_array(added, changed)) FROM w
+                 WHERE NOT system AND added + changed > 0), jsonb_build_object()),
        (SELECT jsonb_agg(line ORDER BY line::text) FROM (
            SELECT jsonb_build_array(datdba, datacl::text, datconnlimit, datallowconn, datistemplate) AS line
            FROM pg_catalog.pg_database WHERE datname = current_database()
@@ -65,12 +67,37 @@ WHERE c.relkind = 'S' ORDER BY c.oid
 """
 
 
+# Our transaction. The counters are to have what it writes before a test writes.
+_MARK = "SELECT pg_current_xact_id()::text::bigint, pg_stat_force_next_flush()"
+
+
+@dataclass(frozen=True)
+class Writes:
+    """Rows of one table that were added, and that were changed or deleted, as the server counts them."""
+
+    added: int = 0
+    changed: int = 0
+
+    @property
+    def any(self) -> int:
+        """All together."""
+        return self.added + self.changed
+
+    def since(self, before: Writes) -> Writes:
+        """Those that were not there before."""
+        return self.plus(-before.added, -before.changed)
+
+    def plus(self, added: int, changed: int) -> Writes:
+        """These and more."""
+        return Writes(self.added + added, self.changed + changed)
+
+
 @dataclass(frozen=True)
 class Table:
     """A table as the migration left it. rows: what COPY says of them, in the server's binary format; None where there
     are none."""
 
-    delete: Composed
+    name: Composable
     insert: Composed
     rows: bytes | None
 
@@ -99,7 +126,7 @@ class Shape:
         values = [
             sql.SQL("(SELECT last_value || ' ' || is_called FROM {})").format(sql.Identifier(*name)) for name in found
         ]
-        look = sql.SQL("WITH w (oid, system, n) AS MATERIALIZED (" + _WRITTEN + ")") + sql.SQL(
+        look = sql.SQL("WITH w (oid, system, added, changed) AS MATERIALIZED (" + _WRITTEN + ")") + sql.SQL(
             _STATE + ", ARRAY[{}]::text[] FROM pg_catalog.pg_database d WHERE d.datname = current_database()"
         ).format(sql.SQL(", ").join(values))
         tables, size = {}, 0
@@ -128,13 +155,12 @@ def _read_table(connection: Connection[Any], name: tuple[str, str], columns: lis
     from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
     table, listed = sql.Identifier(*name), sql.SQL(", ").join(map(sql.Identifier, columns))
-    delete = sql.SQL("DELETE FROM ONLY {}").format(table)
     insert = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(table, listed)
     if not connection.execute(sql.SQL("SELECT EXISTS (SELECT FROM ONLY {})").format(table)).fetchall()[0][0]:
-        return Table(delete, insert, None)
+        return Table(table, insert, None)
     copy = sql.SQL("COPY (SELECT {} FROM ONLY {}) TO STDOUT (FORMAT binary)").format(listed, table)
     with connection.cursor().copy(copy) as rows:
-        return Table(delete, insert, b"".join(bytes(part) for part in rows))
+        return Table(table, insert, b"".join(bytes(part) for part in rows))
 
 
 class Resetter:
@@ -144,7 +170,8 @@ class Resetter:
         self._connection = connection
         self._shape = shape
         self._resets = 0
-        self._written: dict[str, int] = {}
+        self._written: dict[int, Writes] = {}
+        self._since = 0  # the first transaction that can be a test's
         self._catalog = 0
         self._settings: object = None
 
@@ -188,19 +215,22 @@ class Resetter:
 
     def _begin(self) -> None:
         self._catalog, self._written, self._settings, _ = self._look()
+        row = self._connection.execute("SELECT pg_current_xact_id()::text::bigint").fetchone()
+        assert row is not None
+        self._since = row[0]
 
-    def _look(self) -> tuple[int, dict[str, int], object, list[str]]:
+    def _look(self) -> tuple[int, dict[int, Writes], object, list[str]]:
         assert self._shape.look is not None
         row = self._connection.execute(self._shape.look).fetchone()
         assert row is not None
-        return row[0], row[1], row[2], row[3]
+        return row[0], {int(oid): Writes(*counts) for oid, counts in row[1].items()}, row[2], row[3]
 
     def _restore(self) -> bool:
         catalog, counters, settings, values = self._look()
         if catalog != self._catalog or settings != self._settings:
             return False
-        written = {int(oid): n - self._written.get(oid, 0) for oid, n in counters.items()}
-        written = {oid: n for oid, n in written.items() if n}
+        written = {oid: now.since(self._written.get(oid, Writes())) for oid, now in counters.items()}
+        written = {oid: writes for oid, writes in written.items() if writes.any}
         moved = [
             (name, value)
             for name, value, now in zip(self._shape.sequences, self._shape.values, values, strict=True)
@@ -208,33 +238,56 @@ class Resetter:
         ]
         if not written and not moved:
             return True
-        if not written.keys() <= self._shape.tables.keys() or sum(written.values()) > _ROWS:
+        if not written.keys() <= self._shape.tables.keys() or sum(writes.any for writes in written.values()) > _ROWS:
             return False
-        self._write([self._shape.tables[oid] for oid in written], moved)
-        catalog, self._written, _, values = self._look()
-        return catalog == self._catalog and tuple(values) == self._shape.values
+        self._written = counters | self._write(counters, written, moved)
+        return True
 
-    def _write(self, tables: list[Table], moved: list[tuple[tuple[str, str], str]]) -> None:
+    def _write(
+        self, counters: dict[int, Writes], written: dict[int, Writes], moved: list[tuple[tuple[str, str], str]]
+    ) -> dict[int, Writes]:
+        """Mend tables and sequences; what the counters of those tables say then."""
         from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
-        statements: list[Composed] = [table.delete for table in tables]
+        statements: list[Composable] = [sql.SQL("BEGIN"), sql.SQL(_MARK)]
+        statements += [self._delete(self._shape.tables[oid], writes) for oid, writes in written.items()]
         for name, value in moved:
             last, called = value.split()
             call = sql.SQL("SELECT setval({}::regclass, {}, {})")
             quoted = sql.Literal(sql.Identifier(*name).as_string(self._connection))
             statements.append(call.format(quoted, sql.Literal(int(last)), sql.Literal(called == "true")))
-        # Our own writes are to be in the counters before we read them again.
-        statements.append(sql.SQL("SELECT pg_stat_force_next_flush()").format())
-        everything, seeds = sql.SQL("; ").join(statements), [table for table in tables if table.rows is not None]
-        if not seeds:
-            self._connection.execute(everything, prepare=False)  # one round trip, and one transaction
-            return
-        with self._connection.transaction():
-            self._connection.execute(everything, prepare=False)
-            for table in seeds:
-                assert table.rows is not None
-                with self._connection.cursor().copy(table.insert) as copy:
-                    copy.write(table.rows)
+        filled = [oid for oid, writes in written.items() if writes.changed and self._shape.tables[oid].rows]
+        statements += [] if filled else [sql.SQL("COMMIT")]
+        cursor = self._connection.execute(sql.SQL("; ").join(statements), prepare=False)  # one round trip
+        cursor.nextset()
+        row = cursor.fetchone()
+        assert row is not None
+        after = {}
+        for oid in written:
+            cursor.nextset()
+            after[oid] = counters[oid].plus(0, cursor.rowcount)
+        for oid in filled:
+            after[oid] = after[oid].plus(self._fill(self._shape.tables[oid]), 0)
+        if filled:
+            self._connection.execute("COMMIT")
+        self._since = row[0] + 1
+        return after
+
+    def _delete(self, table: Table, writes: Writes) -> Composed:
+        """What a test has added, where it did nothing else, or all there is."""
+        from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
+
+        delete = sql.SQL("DELETE FROM ONLY {}").format(table.name)
+        if writes.changed:
+            return delete
+        return delete + sql.SQL(" WHERE age(xmin) <= age({}::xid)").format(sql.Literal(str(self._since % 2**32)))
+
+    def _fill(self, table: Table) -> int:
+        """Write a table's rows into it; how many there are."""
+        assert table.rows is not None
+        with (cursor := self._connection.cursor()).copy(table.insert) as copy:
+            copy.write(table.rows)
+        return cursor.rowcount
 
     def _clear(self) -> bool:
         """Wait for clients that are leaving, end those that stay; whether all are gone."""
