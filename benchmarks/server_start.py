@@ -26,7 +26,7 @@ from testgrove.services.hosts import EmbeddedHost
 from testgrove.services.postgres import PostgresServer
 from testgrove.services.templates import TemplateCache
 from testgrove.system.locks import LockFile
-from testgrove.system.supervision import SupervisorPool
+from testgrove.system.supervisor_pool import SupervisorPool
 
 PORT = 17390
 

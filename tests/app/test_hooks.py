@@ -13,7 +13,7 @@ from auditor import checkouts
 from grove import Grove, said
 from testgrove.app.hooks import Hook
 from testgrove.errors import UnavailableError
-from testgrove.system.supervision import SupervisorPool
+from testgrove.system.supervisor_pool import SupervisorPool
 
 FILES = {"README.md": "A project.\n", ".gitignore": "made/\n", "tests/test_it.py": "def test_it(): pass\n"}
 

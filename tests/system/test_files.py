@@ -18,7 +18,7 @@ import pytest
 
 from testgrove.core.ownership import classify
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
-from testgrove.system import files, outputs
+from testgrove.system import deletion, files, outputs
 
 ROOT = os.geteuid() == 0
 
@@ -160,22 +160,22 @@ def test_the_trash_takes_equal_names_and_read_only_folders(tmp_path: Path) -> No
     for _ in range(3):
         (tmp_path / "x" / "in").mkdir(parents=True)
         (tmp_path / "x").chmod(0o555)
-        places.add(files.move_to_trash(tmp_path / "x", trash))
+        places.add(deletion.move_to_trash(tmp_path / "x", trash))
         assert not (tmp_path / "x").exists()
     assert {place.parent for place in places} == {trash}
     assert len(places) == 3
     assert all((place / "in").is_dir() for place in places)
-    place = files.trash_place(tmp_path / "y", trash)
+    place = deletion.trash_place(tmp_path / "y", trash)
     (tmp_path / "y").mkdir()
-    assert files.move_to_trash(tmp_path / "y", trash, place=place) == place
+    assert deletion.move_to_trash(tmp_path / "y", trash, place=place) == place
 
 
 def test_the_trash_refuses_what_is_missing_or_elsewhere(tmp_path: Path, tiny: Path) -> None:
     with pytest.raises(PreconditionError):
-        files.move_to_trash(tmp_path / "missing", tmp_path / "trash")
+        deletion.move_to_trash(tmp_path / "missing", tmp_path / "trash")
     (tmp_path / "x").mkdir()
     with pytest.raises(PreconditionError) as caught:
-        files.move_to_trash(tmp_path / "x", tiny / "trash")
+        deletion.move_to_trash(tmp_path / "x", tiny / "trash")
     assert caught.value.code == "trash-elsewhere"
     assert (tmp_path / "x").exists()
 
@@ -196,12 +196,12 @@ def test_a_tree_is_deleted_and_links_are_not_followed(tmp_path: Path) -> None:
     (tree / b"\xff\n".decode(errors="surrogateescape")).write_text("")
     for mode, name in ((0o000, "locked/in/deeper"), (0o555, "locked/in"), (0o000, "locked")):
         (tree / name).chmod(mode)
-    files.delete_tree(tree, within=tmp_path / "trash")
+    deletion.delete_tree(tree, within=tmp_path / "trash")
     assert not tree.exists()
     assert (tmp_path / "precious" / "file").read_text() == "keep"
-    files.delete_tree(tree, within=tmp_path / "trash")
+    deletion.delete_tree(tree, within=tmp_path / "trash")
     (tmp_path / "trash" / "link").symlink_to(tmp_path / "precious")
-    files.delete_tree(tmp_path / "trash" / "link", within=tmp_path / "trash")
+    deletion.delete_tree(tmp_path / "trash" / "link", within=tmp_path / "trash")
     assert (tmp_path / "precious" / "file").exists()
     assert names_in(tmp_path / "trash") == []
 
@@ -216,7 +216,7 @@ def test_a_tree_deeper_than_a_path_can_be_is_deleted(tmp_path: Path) -> None:
         os.close(folder)
         folder = inner
     os.close(folder)
-    files.delete_tree(tree, within=tmp_path)
+    deletion.delete_tree(tree, within=tmp_path)
     assert names_in(tmp_path) == []
 
 
@@ -237,7 +237,7 @@ def test_files_that_appear_meanwhile_are_deleted_too(tmp_path: Path) -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    files.delete_tree(tree, within=tmp_path)
+    deletion.delete_tree(tree, within=tmp_path)
     writer.join()
     assert not tree.exists()
 
@@ -252,16 +252,16 @@ def test_what_is_not_in_the_folder_for_it_is_refused(tmp_path: Path, bad: Callab
     (tmp_path / "outside" / "in").mkdir(parents=True)
     (tmp_path / "trash" / "link").symlink_to(tmp_path / "outside")
     with pytest.raises(PreconditionError) as caught:
-        files.delete_tree(bad(tmp_path), within=tmp_path / "trash")
+        deletion.delete_tree(bad(tmp_path), within=tmp_path / "trash")
     assert caught.value.code == "outside"
     assert (tmp_path / "outside" / "in").exists()
 
 
 @pytest.mark.parametrize("path", ["/", "/usr", "/home", str(Path.home())])
 def test_a_folder_of_the_system_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_Deletion", None)  # should the check fail, nothing happens
+    monkeypatch.setattr(deletion, "_Deletion", None)  # should the check fail, nothing happens
     with pytest.raises(PreconditionError) as caught:
-        files.delete_tree(Path(path))
+        deletion.delete_tree(Path(path))
     assert caught.value.code == "outside"
 
 
@@ -274,12 +274,12 @@ def test_a_tree_with_a_mount_in_it_is_refused(tmp_path: Path) -> None:
         pytest.skip("cannot bind-mount")
     try:
         with pytest.raises(PreconditionError) as caught:
-            files.delete_tree(tmp_path / "tree", within=tmp_path)
+            deletion.delete_tree(tmp_path / "tree", within=tmp_path)
         assert caught.value.code == "mounted-inside"
         assert str(mount) in caught.value.message
     finally:
         subprocess.run(["umount", mount], check=True)
-    files.delete_tree(tmp_path / "tree", within=tmp_path)
+    deletion.delete_tree(tmp_path / "tree", within=tmp_path)
     assert (precious / "file").exists()
 
 
@@ -337,7 +337,7 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 from testgrove.errors import TestgroveError
-from testgrove.system import files, outputs
+from testgrove.system import deletion, files, outputs
 
 if os.geteuid() == 0:  # only now: an ordinary user may not be able to read this interpreter
     os.setgroups([])
@@ -356,13 +356,13 @@ tree = base / "tree"
 (tree / "a" / "b" / "file").write_text("")
 for path in (tree / "a" / "b", tree / "a", tree):
     path.chmod(0)
-place = files.move_to_trash(tree, base / "trash")
-files.delete_tree(place, within=base / "trash")
+place = deletion.move_to_trash(tree, base / "trash")
+deletion.delete_tree(place, within=base / "trash")
 assert not place.exists()
 (base / "locked").mkdir(mode=0o555)
 assert code(lambda: files.atomic_write(base / "locked" / "x", "x")) == "not-permitted"
 if not os.access(base / "roots", os.W_OK):
-    assert code(lambda: files.delete_tree(base / "roots", within=base)) == "not-permitted"
+    assert code(lambda: deletion.delete_tree(base / "roots", within=base)) == "not-permitted"
 print("done")
 """
 

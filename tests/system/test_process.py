@@ -16,7 +16,8 @@ from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 from testgrove.system import process as module
 from testgrove.system.marks import Mark, marked
 from testgrove.system.process import Completed, run, run_bytes, scrubbed
-from testgrove.system.supervision import Job, Supervisor, SupervisorPool, supervised_run
+from testgrove.system.supervision import Job, Supervisor
+from testgrove.system.supervisor_pool import SupervisorPool, supervised_run
 
 HERE = Path("/")
 # 32 and 33 are the C library's own: make starts its children with them ignored, and nobody can change that.

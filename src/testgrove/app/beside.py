@@ -16,7 +16,8 @@ from testgrove.app.processes import AppProcess, Place, Processes
 from testgrove.app.project import Project
 from testgrove.core.model import Worktree, WorktreeStatus
 from testgrove.errors import PreconditionError, UsageError
-from testgrove.system.supervision import Job, SupervisorPool
+from testgrove.system.supervision import Job
+from testgrove.system.supervisor_pool import SupervisorPool
 
 _NOT_EXECUTED = {"command-not-found": 127, "interpreter-missing": 127, "command-not-executable": 126}
 _OF_TERMINALS = (signal.SIGINT, signal.SIGQUIT)

@@ -11,7 +11,7 @@ from testgrove.app.project import Project
 from testgrove.core.events import Status
 from testgrove.errors import TestgroveError
 from testgrove.services.binaries import find_postgres
-from testgrove.system.supervision import supervised_run
+from testgrove.system.supervisor_pool import supervised_run
 
 DUMP = "database.sql"
 _TIMEOUT = 600.0  # seconds for a dump

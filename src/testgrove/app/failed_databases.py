@@ -19,7 +19,8 @@ from testgrove.core.model import DatabaseAccess
 from testgrove.errors import PreconditionError
 from testgrove.services.sqlite import copy_whole
 from testgrove.system import git
-from testgrove.system.files import delete_tree, explained
+from testgrove.system.deletion import delete_tree
+from testgrove.system.files import explained
 from testgrove.system.process import scrubbed
 
 KEPT = 20

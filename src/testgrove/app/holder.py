@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from testgrove.core.model import Lease, LeaseKind
-from testgrove.system.files import delete_trash
+from testgrove.system.deletion import delete_trash
 from testgrove.system.locations import Locations
 from testgrove.system.locks import LockFile
 from testgrove.system.marks import Mark, end_marked
 from testgrove.system.store import Store, StoredLeases
-from testgrove.system.supervision import SupervisorPool, become_subreaper
+from testgrove.system.supervision import become_subreaper
+from testgrove.system.supervisor_pool import SupervisorPool
 
 
 class Holder:

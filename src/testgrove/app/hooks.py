@@ -14,7 +14,8 @@ from testgrove.errors import UnavailableError
 from testgrove.system.files import explained
 from testgrove.system.process import ending_of
 from testgrove.system.store import Row
-from testgrove.system.supervision import Job, JobResult, SupervisorPool
+from testgrove.system.supervision import Job, JobResult
+from testgrove.system.supervisor_pool import SupervisorPool
 
 SETUP_TIMEOUT = 3600.0  # seconds for one command
 TEARDOWN_TIMEOUT = 600.0

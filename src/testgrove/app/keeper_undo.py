@@ -10,7 +10,7 @@ from testgrove.core.model import Lease, LeaseKind
 from testgrove.services.keeper_client import KeeperClient
 from testgrove.services.kept_postgres import KeptPostgres
 from testgrove.services.postgres import release_shared_memory
-from testgrove.system.files import delete_tree
+from testgrove.system.deletion import delete_tree
 from testgrove.system.store import Store
 
 _TIMEOUT = 1800.0  # seconds that another command's migration may take

@@ -30,7 +30,8 @@ from testgrove.services.kept_postgres import KeptPostgres
 from testgrove.services.kept_redis import write_instance
 from testgrove.services.postgres import ENCODING, LOCALE, require_driver
 from testgrove.services.templates import TemplateCache
-from testgrove.system.files import delete_tree, explained
+from testgrove.system.deletion import delete_tree
+from testgrove.system.files import explained
 from testgrove.system.ports import lease_block
 from testgrove.system.store import StoredLeases
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from testgrove.system.supervision import Job, JobResult, Supervisor, SupervisorPool, supervised_run
+from testgrove.system.supervision import Job, JobResult, Supervisor
+from testgrove.system.supervisor_pool import SupervisorPool, supervised_run
 
 _FOR_EVER = 30 * 86400.0  # seconds; a server's time is its run's
 

@@ -10,7 +10,7 @@ from testgrove.app.project import Project
 from testgrove.core.nested_root import Problem, find_problems
 from testgrove.core.root_guard import CONFIGURATION_FILES, configures_pytest
 from testgrove.system import git
-from testgrove.system.files import write_guard
+from testgrove.system.deletion import write_guard
 
 _READ = ("pyproject.toml", "setup.py", "setup.cfg", "tox.ini", "mypy.ini", ".mypy.ini", ".gitignore",
          ".pre-commit-config.yaml", "requirements.txt", "requirements-dev.txt", "requirements-test.txt")  # fmt: skip

@@ -24,7 +24,8 @@ from testgrove.system.files import explained, tail
 from testgrove.system.listeners import Listener, listeners
 from testgrove.system.marks import lives
 from testgrove.system.probes import why_no_answer, why_no_connection
-from testgrove.system.supervision import Job, JobResult, Supervisor, SupervisorPool, supervised_run
+from testgrove.system.supervision import Job, JobResult, Supervisor
+from testgrove.system.supervisor_pool import SupervisorPool, supervised_run
 
 GRACE = 5.0  # seconds between TERM and KILL
 _FOR_EVER = 30 * 86400.0

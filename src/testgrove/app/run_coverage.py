@@ -15,7 +15,7 @@ from testgrove.app.tools import Tool
 from testgrove.core.events import CoverageMerged
 from testgrove.errors import TestgroveError
 from testgrove.system.measuring import Measured, measured_environment, merge, overlay_for, place_start
-from testgrove.system.supervision import supervised_run
+from testgrove.system.supervisor_pool import supervised_run
 
 FOLDER = "coverage"  # in the run's folder
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from testgrove.core.events import AnyEvent, Interrupted, decode_log, encode
 from testgrove.core.result import RunResult, fold
-from testgrove.system.files import atomic_write, explained, remove_empty
+from testgrove.system.deletion import remove_empty
+from testgrove.system.files import atomic_write, explained
 
 LOG = "events.jsonl"
 RESERVE = ".reserve"

@@ -9,7 +9,7 @@ from pathlib import Path
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.system.process import Completed
-from testgrove.system.supervision import supervised_run
+from testgrove.system.supervisor_pool import supervised_run
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from testgrove.app.hooks import run_teardown
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import TestgroveError
 from testgrove.system import git
-from testgrove.system.files import delete_trash, delete_tree, move_to_trash, remove_empty, trash_place
+from testgrove.system.deletion import delete_trash, delete_tree, move_to_trash, remove_empty, trash_place
 from testgrove.system.marks import Mark, end_marked
 from testgrove.system.store import StoredLeases
 

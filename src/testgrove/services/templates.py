@@ -35,7 +35,8 @@ from testgrove.services.postgres import (
     require_driver,
 )
 from testgrove.services.trimming import trim
-from testgrove.system.files import delete_tree, explained
+from testgrove.system.deletion import delete_tree
+from testgrove.system.files import explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

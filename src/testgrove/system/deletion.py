@@ -1,0 +1,218 @@
+"""Deleting: trees without ever leaving them, the trash that they are moved to first, folders that are empty."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testgrove.core import root_guard
+from testgrove.errors import PreconditionError
+from testgrove.system.files import explained, make_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+_TRIES = 100
+_DEEPEST = 100  # one descriptor for each level while a tree is deleted
+
+
+_PATIENCE = 10.0  # seconds for files that appear while a tree is deleted
+
+
+def trash_place(path: Path, trash: Path) -> Path:
+    """A name in the trash folder that nothing has, for a lease to name before the move."""
+    return trash / f"{path.name[:200]}.{secrets.token_hex(6)}"
+
+
+def move_to_trash(path: Path, trash: Path, *, place: Path | None = None) -> Path:
+    """Rename path into the trash folder of its file system; return where it is now.
+
+    place: from trash_place(). Raises PreconditionError when it is missing, busy or on another file system.
+    """
+    target = place or trash_place(path, trash)
+    with explained("move to the trash", path):
+        try:
+            _rename_into(path, target)
+        except PermissionError:
+            # An ordinary user cannot move a folder that is read-only: its ".." changes.
+            if not path.is_symlink():
+                path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IRWXU)
+            _rename_into(path, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            raise PreconditionError(
+                "trash-elsewhere",
+                f"{path} and the trash folder {trash} are on different file systems",
+                hint=f"df {path} {trash}",
+            ) from error
+    return target
+
+
+def _rename_into(path: Path, target: Path) -> None:
+    """Rename, and make the folder that target is in."""
+    for left in reversed(range(_TRIES)):
+        make_folder(target.parent, 0o700)
+        try:
+            path.rename(target)
+        except FileNotFoundError:
+            if not left or not os.path.lexists(path):
+                raise
+        else:
+            return
+
+
+def delete_trash(place: Path) -> None:
+    """Delete what is in the trash, then the trash and the worktrees' folder that it is in, while they are empty."""
+    delete_tree(place, within=place.parent)
+    remove_empty(place.parent, place.parent.parent)
+
+
+def remove_empty(*folders: Path) -> None:
+    """Remove folders that are empty, or hold what write_guard() wrote and no more; the others stay."""
+    for folder in folders:
+        with suppress(OSError):
+            found = {entry.name: entry for entry in folder.iterdir()}
+            if not all(_is_guard(entry) for entry in found.values()):
+                continue
+            for name in root_guard.CACHES & found.keys():
+                shutil.rmtree(found[name], ignore_errors=True)
+            guards = [name for name in root_guard.FILES if name in found]
+            for name in guards:
+                found[name].unlink()
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                continue  # another command was faster; the guard would make the folder again
+            except OSError:  # somebody has put something into it just now
+                write_guard(folder, guards)
+
+
+def _is_guard(entry: Path) -> bool:
+    if entry.name in root_guard.CACHES:
+        return entry.is_dir() and not entry.is_symlink()
+    return entry.name in root_guard.FILES and entry.read_text() in ("", root_guard.FILES[entry.name])
+
+
+def write_guard(folder: Path, names: Iterable[str] = (".gitignore",)) -> None:
+    """Make a folder that carries these of root_guard.FILES; by default git alone does not see what is in it.
+
+    Several commands may do it at once: a file is written where it is missing or empty, and a user's own one stays.
+    """
+    with explained("make the folder", folder):
+        make_folder(folder)
+        for name in names:
+            file = folder / name
+            if not file.exists() or not file.stat().st_size:
+                file.write_text(root_guard.FILES[name])
+
+
+def delete_tree(path: Path, *, within: Path | None = None) -> None:
+    """Delete a folder and all it holds; nothing to do where it is gone.
+
+    within: the folder it must lie in; anything else is refused (PreconditionError ``outside``), as is a tree with
+    something mounted in it (``mounted-inside``), a relative path, a folder at the top, and the user's home.
+    Links are removed, never followed; read-only folders and files that appear meanwhile are dealt with.
+    """
+    place = path.parent.resolve() / path.name
+    inside = within is None or within.resolve() in place.parents
+    top = len(place.parts) < 3 or place in (Path.home(), *Path.home().parents)
+    if not path.is_absolute() or path.name in ("", "..") or top or not inside:
+        where = within or "a folder of ours"
+        raise PreconditionError("outside", f"{path} is not in {where}: it is not deleted", hint=f"ls -ld {path}")
+    if mounts := [m for m in _mount_points() if m == place or place in m.parents]:
+        raise PreconditionError(
+            "mounted-inside",
+            f"{mounts[0]} is a mount point: {path} is not deleted",
+            hint=f"umount {mounts[0]}",
+        )
+    with explained("delete", path):
+        try:
+            parent = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            _Deletion(parent).remove(place.name)
+        finally:
+            os.close(parent)
+
+
+def _mount_points() -> list[Path]:
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return []
+    # Blanks in a mount point stand there as octal escapes.
+    points = (re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), line.split()[4]) for line in lines)
+    return [Path(os.fsdecode(point)) for point in points]
+
+
+class _Deletion:
+    """Deletes relative to open folders, so that a folder that is swapped for a link meanwhile leads
+    nowhere."""
+
+    def __init__(self, parent: int) -> None:
+        self._parent = parent
+        self._waiting: list[str] = []
+
+    def remove(self, name: str) -> None:
+        self._waiting.append(name)
+        while self._waiting:
+            self._remove(self._waiting.pop(), self._parent, 0)
+
+    def _remove(self, name: str, parent: int, depth: int) -> None:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
+                os.unlink(name, dir_fd=parent)
+            elif depth >= _DEEPEST:
+                self._lift(name, parent)
+            else:
+                self._remove_folder(name, parent, depth)
+
+    def _remove_folder(self, name: str, parent: int, depth: int) -> None:
+        folder = _open_folder(name, parent)
+        deadline = 0.0
+        try:
+            while True:
+                for inner in os.listdir(folder):  # noqa: PTH208 - it is a descriptor
+                    self._remove(inner, folder, depth + 1)
+                try:
+                    os.rmdir(name, dir_fd=parent)
+                except OSError as error:
+                    deadline = deadline or time.monotonic() + _PATIENCE
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.002)
+                else:
+                    return
+        finally:
+            os.close(folder)
+
+    def _lift(self, name: str, parent: int) -> None:
+        """Move a folder that lies too deep up to the top, to be deleted from there."""
+        os.close(_open_folder(name, parent))
+        lifted = f".testgrove-deep.{secrets.token_hex(6)}"
+        os.rename(name, lifted, src_dir_fd=parent, dst_dir_fd=self._parent)
+        self._waiting.append(lifted)
+
+
+def _open_folder(name: str, parent: int) -> int:
+    """Open a folder for deletion, made writable where its owner had made it read-only."""
+    flags = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(name, flags | os.O_PATH, dir_fd=parent)
+    try:
+        mode = stat.S_IMODE(os.fstat(handle).st_mode)
+        if mode & stat.S_IRWXU != stat.S_IRWXU:
+            Path(f"/proc/self/fd/{handle}").chmod(mode | stat.S_IRWXU)
+    finally:
+        os.close(handle)
+    return os.open(name, flags | os.O_RDONLY, dir_fd=parent)
