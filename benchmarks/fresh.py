@@ -1,9 +1,9 @@
 """What a fresh database for every test costs: `python -m benchmarks.fresh [--tests N] [--rounds N]`.
 
-200 tests in plain pytest, each with a database of 40 tables, 160 indexes and 2,000 rows: `clone`, `reset`, and the same
-tests without a database. Every test with one connects and writes to two tables. A test takes 25 ms (it sleeps: a core
-is free for the pool; with --busy it works) or nothing. Figures are for each test, the first not counted (it starts the
-server); *hand-out* is the fixture and the connecting.
+200 tests in plain pytest, each with a database of 40 tables, 160 indexes and 2,000 rows: `clone`, `reset`; the same
+tests on one database that all of them `share`; and tests that do nothing with any, `none`. All but the last connect,
+and write to two tables. A test takes 25 ms (it sleeps: a core is free for the pool; with --busy it works) or nothing.
+Figures are for each test, the first not counted (it starts the server); *hand-out* is the fixture and the connecting.
 
 With --long instead: 5,000 tests that take nothing, `clone`: the last 500 beside the first, the most databases that were
 there at once, and the size of one.
@@ -85,12 +85,19 @@ else:
         pytestconfig.looks = []
         return pytestconfig.looks
 
+    SHARED = os.environ["KIND"] == "share"
+    if SHARED:
+        @pytest.fixture
+        def database(worker_database):
+            return worker_database
+
     @pytest.mark.parametrize("n", range(int(os.environ["TESTS"])))
     def test_it(database, connects, looks, n):
         began = time.perf_counter()
         with psycopg.connect(database.url, autocommit=True) as connection:
             connects.append(time.perf_counter() - began)
-            assert connection.execute("INSERT INTO t1 (name) VALUES ('x') RETURNING id").fetchone() == (51,)
+            written = connection.execute(f"INSERT INTO t1 (name) VALUES ('x{n}') RETURNING id").fetchone()
+            assert written == (51 + n * SHARED,)
             connection.execute("UPDATE t2 SET other = 0 WHERE id = 7")
             if LOOK and n % 50 == 0:
                 looks.append(connection.execute(LOOK).fetchone())
@@ -142,7 +149,7 @@ def play(project: Path, grove: Grove, kind: str, tests: int, seconds: float, bus
         "no:timeout",
         "tests",
     ]
-    words += [] if kind == "none" else ["-o", f"testgrove_database_isolation={kind}"]
+    words += [] if kind in ("none", "share") else ["-o", f"testgrove_database_isolation={kind}"]
     done = subprocess.run(words, cwd=project, env=env, check=False, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stdout[-3000:] + done.stderr)
@@ -166,7 +173,7 @@ def main() -> None:
         if chosen.long:
             return show_long(play(project, grove, "clone", 5000, 0, False, LOOK))
         for seconds in (0.025, 0.0):
-            rounds: dict[str, list[dict[str, list[float]]]] = {"none": [], "clone": [], "reset": []}
+            rounds: dict[str, list[dict[str, list[float]]]] = {"none": [], "share": [], "clone": [], "reset": []}
             for _ in range(chosen.rounds):
                 for kind, found in rounds.items():
                     found.append(session(project, grove, kind, chosen.tests, seconds, chosen.busy))
@@ -189,13 +196,17 @@ def show_long(found: Any) -> None:
 
 def show(seconds: float, rounds: dict[str, list[dict[str, list[float]]]]) -> None:
     """A line for each kind."""
-    bare = [each for found in rounds["none"] for each in found["each"]]
-    print(f"\ntests of {seconds * 1000:g} ms (load {os.getloadavg()[0]:.1f}); without a database {bare[0]:.2f} ms")
-    for kind in ("clone", "reset"):
-        above = [found["each"][0] - less for found, less in zip(rounds[kind], bare, strict=True)]
+    each = {kind: [one["each"][0] for one in found] for kind, found in rounds.items()}
+    print(
+        f"\ntests of {seconds * 1000:g} ms (load {os.getloadavg()[0]:.1f}); without a database {each['none'][0]:.2f} ms"
+    )
+    for kind in ("share", "clone", "reset"):
+        above = [one - less for one, less in zip(each[kind], each["none"], strict=True)]
+        more = [one - less for one, less in zip(each[kind], each["share"], strict=True)]
         handed = sorted(value for found in rounds[kind] for value in found["hand-out"])
         print(
             f"  {kind:6} {statistics.median(above):6.2f} ms a test above ({min(above):.2f} … {max(above):.2f});"
+            f" above share {statistics.median(more):.2f} ({min(more):.2f} … {max(more):.2f});"
             f"  hand-out median {statistics.median(handed):.2f}, 95th {handed[int(len(handed) * 0.95)]:.2f} ms"
         )
 
