@@ -242,6 +242,29 @@ def test_what_is_asked_for_ahead_is_the_answer_later_and_a_failure_is_not(rooms,
     client.close()
 
 
+@pytest.mark.parametrize("send", ["tell", "ask_ahead", "ask"])
+def test_a_client_that_is_interrupted_while_it_sends_asks_nothing_more(rooms, broker, path, send):
+    client = Client.connect(str(path))
+
+    class Interrupted:
+        """The moment after the kernel has taken the request, which no signal can be made to hit."""
+
+        def __init__(self, connection):
+            self.sendall, self.close = self.send, connection.close
+            self.connection = connection
+
+        def send(self, data):
+            self.connection.sendall(data)
+            raise KeyboardInterrupt
+
+    client._connection = Interrupted(client._connection)
+    with pytest.raises(KeyboardInterrupt):
+        getattr(client, send)("get", engine="postgres")
+    with pytest.raises(BrokerLostError):
+        client.ask("hello")
+    until(lambda: not rooms.open)
+
+
 AHEAD = """
 import pytest
 

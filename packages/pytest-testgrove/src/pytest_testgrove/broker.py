@@ -76,7 +76,7 @@ class Client:
                 del self._answers[request]
             except (OSError, ValueError) as error:
                 raise BrokerLostError(f"the broker of the databases does not answer: {error}") from error
-            except BaseException:  # Ctrl-C, a timeout: the answer that is still to come would be taken for the next one
+            except BaseException:  # as in _send()
                 self.close()
                 raise
         if "error" in answer:
@@ -111,8 +111,12 @@ class Client:
 
     def _send(self, request: bytes, *, wanted: bool = True) -> None:
         self._answers.pop(request, None)
-        self._connection.sendall(request)
-        self._owed.append(request if wanted else b"")
+        try:
+            self._connection.sendall(request)
+            self._owed.append(request if wanted else b"")
+        except BaseException:  # Ctrl-C, a timeout: an answer that is not expected would be taken for another one
+            self.close()
+            raise
 
     def _answer(self, request: bytes) -> Dict[str, Any]:
         while request not in self._answers:
