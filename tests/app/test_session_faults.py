@@ -24,28 +24,6 @@ settings = {{ {settings} }}
 """
 SCHEMA = "CREATE TABLE things (name text); INSERT INTO things VALUES ('first');"
 GOES_AWAY = """
-import psutil, pytest, psycopg
-
-def write(database):
-    with psycopg.connect(database.url) as connection:
-        assert connection.execute("SELECT name FROM things").fetchall() == [("first",)]
-        connection.execute("INSERT INTO things VALUES ('same')")
-
-@pytest.mark.parametrize("number", range(3))
-def test_before(database, number):
-    write(database)
-
-def test_hit(database):
-    with psycopg.connect(database.url) as connection:
-        psutil.Process(connection.info.backend_pid).parent().kill()
-        while connection.execute("SELECT pg_sleep(0.01)"):
-            pass
-
-@pytest.mark.parametrize("database", ["clone", "reset", "clone", "reset"], indirect=True)
-def test_after(database):
-    write(database)
-"""
-IN_A_RUN = """
 import os, pathlib, signal, pytest, psycopg
 
 def parent(connection):
@@ -70,7 +48,8 @@ def test_hit(database):
 @pytest.mark.parametrize("database", ["clone", "reset", "clone", "reset"], indirect=True)
 def test_after(database):
     write(database)
-
+"""
+IN_A_RUN = f"""{GOES_AWAY}
 def test_dead(database_url):
     psycopg.connect(database_url)
 """
