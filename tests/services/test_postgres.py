@@ -1,10 +1,13 @@
+import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -43,6 +46,30 @@ def test_a_clone_holds_what_the_migration_made(server):
     assert query(access, "SELECT current_database()") == "testdb_unit_a"
     assert query(access, "SELECT shop.total()") == 20100
     assert access.url(redacted=True) == f"postgresql://testdb_unit_a@127.0.0.1:{access.port}/testdb_unit_a"
+
+
+def test_what_a_killed_client_has_asked_for_is_dropped_once_the_server_has_made_it(server, monkeypatch):
+    children = psutil.Process(server._process.pid).children(recursive=True)
+    checkpointer = next(child for child in children if "checkpointer" in " ".join(child.cmdline()))
+    made = []
+    monkeypatch.setattr(postgres.sql, "connect", lambda *args: made.append(connect(*args)) or made[-1])
+    asks = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'CREATE DATABASE%'"
+    with connect(server.endpoint) as admin, ThreadPoolExecutor(2) as threads:
+        checkpointer.suspend()  # a copy of files waits for it, with its role locked
+        try:
+            maker = threads.submit(server.create_database, "testdb_unit_late", owner="x")
+            until(lambda: admin.execute(asks).fetchone() == (1,))
+            with socket.socket(fileno=os.dup(made[0].fileno())) as cut:
+                cut.shutdown(socket.SHUT_RDWR)  # as the kernel does for who is killed
+            with pytest.raises(UnavailableError):
+                maker.result(10)
+            dropper = threads.submit(server.drop_database, "testdb_unit_late")
+            time.sleep(0.2)
+        finally:
+            checkpointer.resume()
+        dropper.result(10)
+        assert not admin.execute("SELECT FROM pg_database WHERE datname = 'testdb_unit_late'").fetchall()
+        assert not admin.execute("SELECT FROM pg_roles WHERE rolname = 'testdb_unit_late'").fetchall()
 
 
 def test_clones_do_not_see_one_another(server):

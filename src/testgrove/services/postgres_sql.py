@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError, UsageError
+from testgrove.services.owner_marks import lock_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +93,7 @@ def create_database(
     if len(access.name.encode()) > NAME_LIMIT:
         raise UsageError("database-name-too-long", f"'{access.name}' is longer than {NAME_LIMIT} bytes")
     with reported(f"create the database {access.name}"):
+        _take_turn(admin, access.user)
         try:
             verifier = sql.Literal(scram_verifier(access.password))
             run(admin, "CREATE ROLE {} LOGIN CREATEDB PASSWORD {}", access.user, verifier)
@@ -107,6 +109,13 @@ def create_database(
             except TestgroveError as second:
                 error.add_note(f"and cleaning up failed: {second}")
             raise
+
+
+def _take_turn(admin: Connection[Any], role: str) -> None:
+    """Until this connection ends, nobody else makes or drops that role's databases. The server goes on with what a
+    killed client has asked for; whoever drops it waits until it is there, or never will be."""
+    key = lock_key(f"the role {role}")
+    admin.execute(f"SET lock_timeout = '2min'; SELECT pg_advisory_lock({key})".encode(), prepare=False)
 
 
 def _clone(admin: Connection[Any], access: DatabaseAccess, template: str, owner: str) -> None:
@@ -162,6 +171,7 @@ def drop_role_and_databases(admin: Connection[Any], role: str) -> None:
     from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
     with reported(f"drop the database {role}"):
+        _take_turn(admin, role)
         if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
             return
         owned = admin.execute(
