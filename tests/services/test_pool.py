@@ -12,7 +12,7 @@ import pytest
 
 from services.cases import query, run, until
 from services.conftest import free_port
-from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError
+from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
 from testgrove.services.pool import Pool
 from testgrove.services.pool_ground import OwnHand
 from testgrove.services.postgres_sql import connect
@@ -270,6 +270,26 @@ def test_while_it_is_looked_what_a_test_did_the_next_one_gets_another_roles_data
         access = share.get("clone")
         assert query(access, "SHOW work_mem") == "4MB"
         share.put(access.name)
+
+
+def test_what_went_wrong_before_somebody_asked_is_tried_again_for_them(pool, monkeypatch):
+    begun, over, make = threading.Event(), threading.Event(), OwnHand.make_clone
+
+    def fail_once(*args):
+        if begun.is_set():
+            return make(*args)
+        begun.set()
+        assert over.wait(20)
+        raise UnavailableError("postgres-failed", "the disk was full")
+
+    monkeypatch.setattr(OwnHand, "make_clone", fail_once)
+    share = pool.open()
+    assert begun.wait(20)
+    with ThreadPoolExecutor(1) as client:
+        asked = client.submit(share.get, "clone")
+        until(lambda: share._waiting)
+        over.set()
+        assert query(asked.result(20), "SELECT count(*) FROM parents") == 2
 
 
 def test_clients_have_roles_of_their_own(pool):

@@ -18,7 +18,7 @@ import needs
 from grove import make_wheel
 from testgrove.core.dependency_sets import OWN, DependencySet
 from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
-from testgrove.system import environment, process, supervision
+from testgrove.system import environment, process, supervisor_pool
 from testgrove.system.environment import EnvironmentRecord, activate, build, check, find_uv, plan, python_of
 from testgrove.system.interpreters import available, find
 
@@ -35,8 +35,8 @@ setup()
 
 @pytest.fixture(scope="module")
 def tool():
-    pool = supervision.SupervisorPool()
-    yield functools.partial(supervision.supervised_run, pool)
+    pool = supervisor_pool.SupervisorPool()
+    yield functools.partial(supervisor_pool.supervised_run, pool)
     pool.close()
 
 

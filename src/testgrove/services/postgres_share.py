@@ -57,6 +57,7 @@ class PostgresShare:
         self._wanted: Isolation = "clone"
         self._waiting = False
         self._quiet_until = 0.0
+        self._asked = 0  # how often somebody has begun to wait
         self._problem: TestgroveError | None = None
         self._full_since = 0.0
         self._closed = False
@@ -122,6 +123,7 @@ class PostgresShare:
         deadline = time.monotonic() + _TIMEOUT
         with self._changed:
             self._wanted, self._waiting, self._problem = isolation, True, None
+            self._asked += 1
             self._changed.notify_all()
             try:
                 while (clone := self._pick()) is None:
@@ -203,7 +205,7 @@ class PostgresShare:
 
     def _lacks(self) -> bool:
         """Whether a database is to be made."""
-        if self._problem is not None and not self._waiting:
+        if self._problem is not None:
             return False  # whoever asks next has it tried again
         clones = self._wanted == "clone"
         return sum(clone.resetter is None or not clones for clone in self._ready) < READY
@@ -220,11 +222,13 @@ class PostgresShare:
         self._pool.discard(clone)
 
     def _add(self) -> None:
+        asked = self._asked
         try:
             clone = self._make()
         except TestgroveError as error:
             with self._changed:
-                self._problem = error
+                if asked == self._asked:  # else somebody asks now: what went wrong before may go by now
+                    self._problem = error
                 self._changed.notify_all()
             return
         with self._changed:
