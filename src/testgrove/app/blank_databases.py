@@ -18,7 +18,7 @@ from testgrove.app.undo import undo
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, Secret
 from testgrove.core.server_url import parse_server_url
 from testgrove.core.settings import Service, Sqlite
-from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 from testgrove.services import postgres_sql as sql
 from testgrove.services import server_templates
 from testgrove.services.binaries import find_postgres
@@ -27,6 +27,8 @@ from testgrove.services.server_postgres import GivenPostgres, drop_leased
 from testgrove.services.sqlite import remove_database
 from testgrove.services.templates import TemplateCache
 from testgrove.system.files import explained
+
+_DYING = 0.5  # seconds that a killed server may take to be gone
 
 
 class Blanks(Protocol):
@@ -82,11 +84,22 @@ class EmbeddedBlanks:
 
     def make(self) -> DatabaseAccess:
         """See Blanks."""
+        server = self._find()
+        try:
+            return self._make(server)
+        except UnavailableError:
+            if server.outlives(_DYING):
+                raise
+            return self._make(self._find())
+
+    def _find(self) -> PostgresServer:
         with self._guard:
             if self._server is None or not self._server.alive:
                 self.close()
                 self._server = self._start()
-            server = self._server
+            return self._server
+
+    def _make(self, server: PostgresServer) -> DatabaseAccess:
         name = f"blank_{secrets.token_hex(4)}"
         access = server.create_database(name, owner=f"{self._means.leases.owner} on {socket.gethostname()}")
         sql.own_public_schema(server.endpoint, access)

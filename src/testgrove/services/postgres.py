@@ -6,6 +6,7 @@ import ctypes
 import importlib.util
 import re
 import signal
+import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,6 +246,14 @@ class PostgresServer:
     def alive(self) -> bool:
         """Whether its process is there, and no zombie: its supervisor looks at what it left before it says so."""
         return self._process is not None and self._process.poll() is None and not _is_over(self._process.pid)
+
+    def outlives(self, seconds: float) -> bool:
+        """Whether it is alive after that time. One that was killed answers nobody, and is there until its memory is
+        freed."""
+        deadline = time.monotonic() + seconds
+        while self.alive and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return self.alive
 
     def stop(self, *, clean: bool = False) -> None:
         """End the server. clean: with a checkpoint, for data that is kept."""
