@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -236,7 +237,7 @@ def test_exec_gives_the_worktrees_variables_and_none_that_lead_elsewhere(made):
         "PGHOST": "real", "REDIS_URL": "redis://real", "PYTEST_ADDOPTS": "-x", "VIRTUAL_ENV": "/elsewhere",
         "NEO4J_URI": "real",
     }  # fmt: skip
-    kept = {"MY_OWN": "kept", "GIT_AUTHOR_NAME": "kept", "LANG": "C.UTF-8"}
+    kept = {"MY_OWN": "kept", "GIT_SSH_COMMAND": "kept", "LANG": "C.UTF-8"}
     # Started outside of Python's own reading of these: PYTHONHOME would stop any Python.
     lures.pop("PYTHONHOME")
     done = made.run("exec", "a", "--", "env", "-0", env=lures | kept)
@@ -244,6 +245,25 @@ def test_exec_gives_the_worktrees_variables_and_none_that_lead_elsewhere(made):
     assert {name: found.get(name) for name in expected_values(made)} == expected_values(made)
     assert not lures.keys() & found.keys()
     assert {name: found[name] for name in kept} == kept
+
+
+def test_a_commit_hook_hands_its_author_and_its_index_on_to_nobody(made):
+    out = made.base / "seen"
+    hook = made.repo / ".git/hooks/pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(
+        f'#!/bin/sh\nenv -0 >{out}.hook\nexec {sys.executable} -m testgrove exec a -- sh -c "env -0 >{out}"\n'
+    )
+    hook.chmod(0o755)
+    words = ["git", "commit", "--quiet", "--allow-empty", "--message=x", "--author=Hook <hook@example.invalid>"]
+    subprocess.run(words, cwd=made.repo, env=made.env | {"GIT_COMMITTER_NAME": "CI"}, check=True)
+    inherited, seen = (names_of(Path(f"{out}{end}")) for end in (".hook", ""))
+    assert {"GIT_INDEX_FILE", "GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"} <= inherited
+    assert [name for name in seen if name.startswith("GIT_")] == []
+
+
+def names_of(written_by_env: Path) -> set[str]:
+    return {entry.split("=", 1)[0] for entry in written_by_env.read_text().split("\0")}
 
 
 def test_exec_activates_the_environment(project):

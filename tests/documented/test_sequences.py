@@ -217,6 +217,14 @@ def test_what_is_set_around_the_scripts_leads_nowhere_else(shell, env):
     assert shell.type("python scripts/worktree_list.py").stdout.startswith("test-unit-a ")
 
 
+def test_the_author_of_a_commit_whose_hook_calls_a_script_stays_behind(shell):
+    question = ("import testgrove_scripts", "print([n for n in testgrove_scripts.environment() if n[:7] == 'GIT_AUT'])")
+    shell.env |= {"GIT_AUTHOR_NAME": "Somebody"}
+    assert shell.python(*question) == "['GIT_AUTHOR_NAME']\n"  # as CI sets it
+    shell.env |= {"GIT_INDEX_FILE": ".git/index"}
+    assert shell.python(*question) == "[]\n"
+
+
 # Parallel suites
 
 

@@ -73,6 +73,13 @@ def test_the_users_settings_are_kept(name):
     assert scrubbed({name: "x"}) == {name: "x"}
 
 
+@pytest.mark.parametrize("beside", ["GIT_INDEX_FILE", "GIT_DIR"])
+def test_the_author_that_git_sets_for_a_hook_is_scrubbed(beside):
+    names = [f"GIT_{role}_{what}" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL", "DATE")]
+    assert scrubbed(dict.fromkeys([*names, beside, "GIT_SSH"], "x")) == {"GIT_SSH": "x"}
+    assert scrubbed(dict.fromkeys(names, "x")) == dict.fromkeys(names, "x")
+
+
 def test_the_inherited_environments_bin_leaves_the_path(tmp_path):
     real, link = tmp_path / "real", tmp_path / "link"
     (real / "bin").mkdir(parents=True)

@@ -11,6 +11,8 @@ import sys
 
 # What would lead testgrove's own interpreter, or git, somewhere else.
 DROPPED = ("PYTHONPATH", "PYTHONHOME", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
+# git sets these for a hook; without the variables above, testgrove could not tell them from what CI sets on purpose.
+IDENTITY = ("GIT_AUTHOR_", "GIT_COMMITTER_")
 
 
 def main_checkout():
@@ -25,7 +27,9 @@ def main_checkout():
 
 
 def environment():
-    return {name: value for name, value in os.environ.items() if name not in DROPPED}
+    in_a_hook = "GIT_INDEX_FILE" in os.environ or "GIT_DIR" in os.environ
+    dropped = [name for name in os.environ if name in DROPPED or (in_a_hook and name.startswith(IDENTITY))]
+    return {name: value for name, value in os.environ.items() if name not in dropped}
 
 
 def testgrove():

@@ -39,6 +39,9 @@ KEPT = (
     "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_AUTHOR_*", "GIT_COMMITTER_*", "TESTGROVE_STATE_DIR",
     "TESTGROVE_CACHE_DIR", "TESTGROVE_SCRATCH_DIR",
 )  # fmt: skip
+# CI sets these on purpose. git sets them for hooks, too, always beside one of _HOOK.
+_IDENTITY = ("GIT_AUTHOR_*", "GIT_COMMITTER_*")
+_HOOK = ("GIT_INDEX_FILE", "GIT_DIR")
 
 _PROGRAM = Path(__file__).with_name("supervisor.py")
 _TAIL_LINES = 12
@@ -48,11 +51,13 @@ _DETAIL = 8000  # characters of output that an error carries
 def scrubbed(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """A copy of an environment (by default this process's, as it was at the first call) without SCRUBBED.
 
-    The bin folder of a dropped VIRTUAL_ENV leaves PATH, too.
+    In a git hook it has no author and committer either. The bin folder of a dropped VIRTUAL_ENV leaves PATH, too.
     """
     if environ is None:
         return dict(_own_environment())
     kept = {name: value for name, value in environ.items() if _matches(name, KEPT) or not _matches(name, SCRUBBED)}
+    if any(name in environ for name in _HOOK):
+        kept = {name: value for name, value in kept.items() if not _matches(name, _IDENTITY)}
     if (environment := environ.get("VIRTUAL_ENV")) and "PATH" in kept:
         left = {os.path.normpath(f"{environment}/bin"), os.path.realpath(f"{environment}/bin")}
         folders = kept["PATH"].split(os.pathsep)

@@ -29,6 +29,8 @@ _START_TIMEOUT = 120.0  # seconds
 _ANSWER_TIMEOUT = 1860.0  # a migration that builds the template may take half an hour
 # What would lead testgrove's own interpreter, or git, somewhere else.
 _DROPPED = ("PYTHONPATH", "PYTHONHOME", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
+# git sets these for a hook; without the variables above, testgrove could not tell them from what CI sets on purpose.
+_IDENTITY = ("GIT_AUTHOR_", "GIT_COMMITTER_")
 
 
 class BrokerError(Exception):
@@ -175,17 +177,25 @@ class Meeting:
             return Client.connect(path)
 
 
+def _environment() -> Dict[str, str]:
+    in_a_hook = "GIT_INDEX_FILE" in os.environ or "GIT_DIR" in os.environ
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _DROPPED and not (in_a_hook and name.startswith(_IDENTITY))
+    }
+
+
 def start(session: int, root: Path) -> str:
     """Start a broker that ends with a process; the path of its socket. Raises BrokerError."""
     words = [*find_testgrove(), "broker", "--json", "--session", str(session), "--project", str(root)]
     words += ["--python", sys.prefix, "--installed", _installed()]
-    env = {name: value for name, value in os.environ.items() if name not in _DROPPED}
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         try:
             process = subprocess.Popen(
                 words,
                 cwd="/",
-                env=env,
+                env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=said,
