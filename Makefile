@@ -57,8 +57,8 @@ bench: setup
 	$(RUN)python -m benchmarks
 
 docs: setup
-	@env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.tools/docs NO_MKDOCS_2_WARNING=1 "$$(cat .tools/uv.path)" run --quiet --frozen \
-	  --no-default-groups --group docs mkdocs build --strict
+	@env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.tools/docs "$$(cat .tools/uv.path)" run --quiet --frozen \
+	  --no-default-groups --group docs python tools/build_docs.py
 
 schema: setup
 	$(RUN)python -c 'import json; from testgrove.core.settings import json_schema; print(json.dumps(json_schema(), indent=2))' \

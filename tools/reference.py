@@ -1,4 +1,4 @@
-"""The generated pages of the documentation, made of the code itself. A hook of mkdocs: nothing is written to docs/."""
+"""The documentation pages that are generated from the code. tools/build_docs.py adds them to the written ones."""
 
 from __future__ import annotations
 
@@ -29,25 +29,6 @@ def pages() -> dict[str, str]:
         "decisions/index.md": decisions_page(),
         "index.md": (HERE / "README.md").read_text().replace("](docs/", "]("),
     }
-
-
-def on_files(files: Any, config: Any) -> Any:
-    """Add the pages to what mkdocs builds."""
-    from mkdocs.structure.files import File  # noqa: PLC0415 - the tests of the pages have no mkdocs
-
-    for path, text in pages().items():
-        files.append(File.generated(config, path, content=text))
-    return files
-
-
-def on_post_build(config: Any) -> None:
-    """Refuse a site that would fetch anything from elsewhere."""
-    fetched = re.compile(
-        r"<(?:script|img|iframe)[^>]+src=.?https?:[^>]*>|<link[^>]+rel=.?(?:stylesheet|preconnect)[^>]+https?:"
-    )
-    for page in Path(config.site_dir).rglob("*.html"):
-        if found := fetched.search(page.read_text()):
-            raise SystemExit(f"{page}: would fetch from elsewhere: {found[0]}")
 
 
 # Commands
