@@ -1,8 +1,9 @@
 """The auditor: looks at git, processes, ports, databases and files, never at testgrove's store or code.
 
-Every fault test is judged by it. What belongs to testgrove is known by what the kernel and git say of it: the mark in
-a process's resource limits, a working directory or a command line inside the places a test gave to testgrove, a port
-of the leased ranges, a record in a repository's git directory.
+Every fault test is judged by it. `Auditor.commits()` before, and `assert_commits_kept()` after, say whether a commit
+was lost. What belongs to testgrove is known by what the kernel and git say of it: the mark in a process's resource
+limits, a working directory or a command line inside the places a test gave to testgrove, a port of the leased ranges,
+a record in a repository's git directory.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 KEEPER = "testgrove.app.keeper"  # the process that may outlive every command
+SNAPSHOT = "\0testgrove@localhost"  # the committer of the commits that testgrove makes of a working tree
 MARK_PREFIX = 0x74  # the top bits of a resource limit of every process that testgrove's supervisors started
 
 
@@ -97,6 +99,40 @@ class Auditor:
             return found
 
         self._settle(look, within)
+
+    def commits(self) -> dict[str, str]:
+        """Every commit that a ref, a HEAD or a reflog holds now, submodules and nested repositories included; what each
+        says and where it is, by its name. testgrove's own snapshots are left out: they may go."""
+        found: dict[str, str] = {}
+        for git_dir in self._git_dirs():
+            for line in _held_commits(git_dir):
+                name, _, says = line.partition(" ")
+                if not says.endswith(SNAPSHOT):
+                    found.setdefault(name, f"{says.partition(chr(0))[0]} (in {git_dir})")
+        return found
+
+    def lost_commits(self, before: Mapping[str, str]) -> list[str]:
+        """Those of the commits of an earlier commits() that nothing holds any more, a line for each."""
+        now = self.commits()
+        return [f"{name} {says}" for name, says in before.items() if name not in now]
+
+    def assert_commits_kept(self, before: Mapping[str, str]) -> None:
+        """Every commit of an earlier commits() is still held by a ref, a HEAD or a reflog."""
+        lost = self.lost_commits(before)
+        assert not lost, "commits are lost:\n" + "\n".join(lost)
+
+    def _git_dirs(self) -> Iterator[Path]:
+        """The git directories of the repositories, their worktrees, their submodules, and repositories in worktrees."""
+        for repository in self.repositories:
+            common = Path(git(repository, "rev-parse", "--path-format=absolute", "--git-common-dir").rstrip("\n"))
+            yield common
+            records = sorted(entry for entry in (common / "worktrees").glob("*") if (entry / "HEAD").exists())
+            yield from records
+            for folder in (common / "modules", *(record / "modules" for record in records)):
+                yield from (head.parent for head in folder.rglob("HEAD") if (head.parent / "objects").is_dir())
+            for tree in (repository, *checkouts(repository)):
+                nested = tree.rglob(".git") if tree.is_dir() else ()
+                yield from (path for path in nested if path.parent != tree and (path / "objects").is_dir())
 
     @staticmethod
     def _settle(look, within: float) -> None:
@@ -203,6 +239,18 @@ def git(repository: Path, *words: str) -> str:
     return subprocess.run(
         ["git", "-C", repository, *words], check=True, text=True, capture_output=True, env=clean
     ).stdout
+
+
+def _held_commits(git_dir: Path) -> list[str]:
+    """`<name> <subject>\\0<committer>` of every commit that one git directory holds.
+
+    A linked worktree's own refs are seen from its own directory alone.
+    """
+    words = ("rev-list", "--all", "--reflog", "--single-worktree", "--no-commit-header", "--format=%H %s%x00%ce")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "--git-dir", git_dir, *words]
+    done = subprocess.run(command, check=True, capture_output=True, env=clean, cwd=git_dir)
+    return done.stdout.decode(errors="replace").splitlines()
 
 
 def checkouts(repository: Path) -> list[Path]:
