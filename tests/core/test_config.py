@@ -57,6 +57,7 @@ def test_the_documented_table_is_understood():
         ("[tool.testgrove.ports]\nrange = '1-2'", "config-invalid", ["ports.range", "1-2"]),
         ("[tool.testgrove.ports]\nnames = ['a', 'a']", "config-invalid", ["ports.names"]),
         ("[tool.testgrove]\npark = -1", "config-invalid", ["park", "-1"]),
+        ("[tool.testgrove]\nallow_connections = ['db']", "config-invalid", ["allow_connections", "host:port", "'db'"]),
         (
             "[tool.testgrove.suites.unit]\ncommand='x'\nservices=['mongo']",
             "config-invalid",

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from testgrove.core import envfile
+from testgrove.core.addresses import parse_permission
 from testgrove.core.config_errors import explain
 from testgrove.core.config_processes import check_processes
 from testgrove.core.model import check_part
@@ -66,6 +67,7 @@ def _check(settings: Settings, source: Path, prefix: str) -> None:
         raise wrong("park", f"expected a number from 0, found {settings.park}")
     for key, problem in setup_problems(settings.copy, settings.setup, settings.teardown):
         raise wrong(key, problem)
+    _check_connections(settings, wrong)
     known = settings.services.engines
     for key, problem in service_problems(settings.services):
         raise wrong(f"services.{key}", problem)
@@ -75,6 +77,14 @@ def _check(settings: Settings, source: Path, prefix: str) -> None:
     _check_dependencies(settings, wrong)
     _check_env(settings, source, prefix, wrong)
     check_processes(settings, _variables(settings), wrong)
+
+
+def _check_connections(settings: Settings, wrong: Any) -> None:
+    for text in settings.allow_connections:
+        try:
+            parse_permission(text)
+        except ValueError as error:
+            raise wrong("allow_connections", str(error)) from error
 
 
 def _check_resources(settings: Settings, wrong: Any) -> None:

@@ -193,6 +193,13 @@ class Settings(Strict, frozen=True, kw_only=True):
     env: Annotated[dict[str, str], means("further variables; they may refer to others as `${API_PORT}`")] = (
         msgspec.field(default_factory=dict)
     )
+    allow_connections: Annotated[
+        tuple[str, ...],
+        means(
+            "database servers besides the given ones that tests, migrations and processes may connect to: `host:port`, "
+            "or the path of a Unix socket"
+        ),
+    ] = ()
     ports: Ports = msgspec.field(default_factory=Ports)
     services: Services = msgspec.field(default_factory=Services)
     processes: dict[str, Process] = msgspec.field(default_factory=dict)
