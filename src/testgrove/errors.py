@@ -52,6 +52,10 @@ class UnavailableError(TestgroveError):
     exit_status = 5
 
 
+class StoreError(UnavailableError):
+    """The store cannot be used, or is damaged."""
+
+
 class LeakError(TestgroveError):
     """Something was left behind, where that is asked to fail."""
 

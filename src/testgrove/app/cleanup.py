@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from testgrove.app import records
 from testgrove.app.holder import Holder
+from testgrove.app.isolation import isolated
 from testgrove.app.ownership import examine
 from testgrove.app.project import Project
 from testgrove.app.worktrees import remove
@@ -59,11 +61,11 @@ def _why_kept(project: Project, row: Row) -> str:
         return f"is {row['status']}"
     if row["status"] == WorktreeStatus.REMOVING:
         return ""
-    try:
+    failures: list[TestgroveError] = []
+    with isolated(f"examine {row['id']}", failures.append):
         findings = examine(project, row)
-    except TestgroveError as error:
-        return f"cannot be examined: {error.message}"
-    return findings.summary() if findings.users else ""
+        return findings.summary() if findings.users else ""
+    return f"cannot be examined: {failures[0].message}"
 
 
 def remove_many(
@@ -74,8 +76,6 @@ def remove_many(
 ) -> None:
     """Remove worktrees one after another; on_done is told of each, with the error for one that stays."""
     for name in ids:
-        try:
+        with isolated(f"remove {name}", partial(on_done, name)):
             remove(project, holder, name)
             on_done(name, None)
-        except TestgroveError as error:
-            on_done(name, error)

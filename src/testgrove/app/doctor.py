@@ -41,12 +41,13 @@ class Finding:
 
 def died(project: Project) -> list[str]:
     """The commands that died and left something, which the next command finishes."""
-    dead = set(records.dead_holders(project.store, LockFile(project.locations.locks).is_held))
-    return [row["command"] for row in project.store.rows("SELECT mark, command FROM holders") if row["mark"] in dead]
+    is_held = LockFile(project.locations.locks).is_held
+    return [row["command"] for row in records.dead_commands(project.store, is_held)]
 
 
 def examine(project: Project, holder: Holder) -> Iterator[Finding]:
     """Look at everything, one thing after the other."""
+    yield from _unfinished(holder)
     yield from _tools(project)
     try:
         settings = project.settings
@@ -61,6 +62,11 @@ def examine(project: Project, holder: Holder) -> Iterator[Finding]:
         yield from _worktree(project, holder, worktree)
     yield from _ports(project)
     yield from _registry(project, holder)
+
+
+def _unfinished(holder: Holder) -> Iterator[Finding]:
+    for command, error in holder.unfinished:
+        yield _failed("recovery", f"what `{command}` left, which was killed", error)
 
 
 def _tools(project: Project) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from testgrove.core.model import Lease, LeaseKind
+from testgrove.errors import TestgroveError
 from testgrove.system.deletion import delete_trash
 from testgrove.system.locations import Locations
 from testgrove.system.locks import LockFile
@@ -30,6 +31,8 @@ class Holder:
         self.supervisors = SupervisorPool(on_start=self._record_processes)
         self._bin = ThreadPoolExecutor(1, thread_name_prefix="trash")
         self._deletions: list[Future[None]] = []
+        self._forgiven: list[Future[None]] = []
+        self.unfinished: list[tuple[str, TestgroveError]] = []  # commands that died, and what keeps them unrecovered
 
     @property
     def key(self) -> str:
@@ -47,6 +50,15 @@ class Holder:
             leases.forget(lease)
 
         self._deletions.append(self._bin.submit(delete))
+
+    def note_unfinished(self, command: str, error: TestgroveError) -> None:
+        """Remember what could not be finished of a command that died; the next command tries again."""
+        self.unfinished.append((command, error))
+
+    def forgive_deletions(self) -> None:
+        """Let the deletions so far fail without a word: they are a dead command's. Their leases stay."""
+        self._forgiven += self._deletions
+        self._deletions = []
 
     def close(self) -> None:
         """End every process of this command, empty the trash, and let go.

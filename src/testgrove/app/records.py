@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -63,9 +64,9 @@ def row_of(project: Project, text: str) -> Row:
     return found[0]
 
 
-def dead_holders(store: Store, is_held: Callable[[str], bool]) -> list[str]:
-    """The marks of commands that ended without letting go."""
-    return [row["mark"] for row in store.rows("SELECT mark FROM holders") if not is_held(row["mark"])]
+def dead_commands(store: Store, is_held: Callable[[str], bool]) -> list[Row]:
+    """The rows of commands that ended without letting go."""
+    return [row for row in store.rows("SELECT mark, command FROM holders") if not is_held(row["mark"])]
 
 
 def leases_of(store: Store, row: Row) -> StoredLeases:
@@ -176,7 +177,7 @@ def now() -> str:
 
 def write_registry(store: Store, locks: LockFile, project_id: str, main: Path) -> None:
     """Replace the view of the store in the main checkout. Written under a lock, so that no older view comes last."""
-    if not main.is_dir():
+    if not os.access(main, os.X_OK):  # gone, or closed to us
         return
     with locks.hold(f"registry:{project_id}", what=f"the registry of {main}", timeout=60.0):
         rows = store.rows("SELECT * FROM worktrees WHERE project = ? ORDER BY id", project_id)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from testgrove.app import records
 from testgrove.app.holder import Holder, has_let_go
+from testgrove.app.isolation import isolated
 from testgrove.app.ownership import take_manifest_of_a_dead_run
 from testgrove.app.run_reports import LOG, Render, report_killed_run
 from testgrove.app.undo import undo
@@ -27,50 +28,51 @@ def recover(holder: Holder, render: Render) -> list[str]:
     time, which holds the dead one's own lock.
     """
     mended: list[str] = []
-    for mark in records.dead_holders(holder.store, holder.locks.is_held):
-        lock = holder.locks.try_acquire(mark)
+    for dead in records.dead_commands(holder.store, holder.locks.is_held):
+        lock = holder.locks.try_acquire(dead["mark"])
         if lock is None:
             continue
+        note = partial(holder.note_unfinished, dead["command"])
         try:
-            mended += _recover_one(holder, mark, render)
+            with isolated(f"end the processes of `{dead['command']}`", note):
+                mended += _recover_one(holder, dead, render)
         finally:
             lock.release()
+    holder.forgive_deletions()  # of others' worktrees; what could not be deleted stays leased
     return mended
 
 
-def _recover_one(holder: Holder, mark: str, render: Render) -> list[str]:
-    store = holder.store
+def _recover_one(holder: Holder, dead: Row, render: Render) -> list[str]:
+    """Finish what one command left. Each record by itself: one that is broken stays, is noted, and is tried again."""
+    store, mark = holder.store, dead["mark"]
+    note = partial(holder.note_unfinished, dead["command"])
     commands = store.leases(f"command:{mark}")
     # Processes first: nothing may write into what is about to be undone.
     undo(holder, commands, LeaseKind.PROCESSES)
     mended = []
     for row in store.rows("SELECT * FROM worktrees WHERE holder = ?", mark):
-        _mend_or_note(holder, row)
+        with isolated(f"recover worktree {row['id']}", partial(_give_up, holder, row)):
+            _mend_worktree(holder, row)
         mended.append(row["id"])
-    # What follows may fail where a disk is full or a folder read-only. It stays recorded, and no other project's
-    # command fails for it.
     for run in store.rows("SELECT * FROM runs WHERE holder = ?", mark):
-        with suppress(TestgroveError):
+        with isolated(f"finish run {run['id']}", note):
             _finish_run(holder, run, render)
-    with suppress(TestgroveError):
+    with isolated("clean up", note):
         undo(holder, commands)
     if has_let_go(store, mark):
         store.delete("holders", mark=mark)
     for project in store.rows("SELECT * FROM projects"):
-        with suppress(TestgroveError):
+        with isolated(f"write the registry of {project['main']}", note):
             records.write_registry(store, holder.locks, project["id"], Path(project["main"]))
     return mended
 
 
-def _mend_or_note(holder: Holder, row: Row) -> None:
-    """Mend a worktree. One that cannot be mended is nobody's, and says why; `remove` tries again."""
-    try:
-        _mend_worktree(holder, row)
-    except TestgroveError as error:
-        running = row["status"] == WorktreeStatus.RUNNING
-        status = WorktreeStatus.PARKED if running else WorktreeStatus.REMOVING
-        note = f"its command died, and it could not be mended: {error.message.splitlines()[0]}"
-        records.update(holder.store, row, status=status, holder=None, note=note)
+def _give_up(holder: Holder, row: Row, error: TestgroveError) -> None:
+    """A worktree that cannot be recovered is nobody's, and its note says why; `remove` tries again."""
+    running = row["status"] == WorktreeStatus.RUNNING
+    status = WorktreeStatus.PARKED if running else WorktreeStatus.REMOVING
+    note = f"its command died, and it could not be mended: {error.message.splitlines()[0]}"
+    records.update(holder.store, row, status=status, holder=None, note=note)
 
 
 def _mend_worktree(holder: Holder, row: Row) -> None:

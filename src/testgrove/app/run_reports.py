@@ -89,6 +89,11 @@ def read_result(folder: Path) -> RunResult:
 
 def report_killed_run(folder: Path, render: Render) -> None:
     """Give a run that was killed its reports, where its log is still there. One that had not begun leaves none."""
+    with explained("finish the run's log in", folder):
+        _report_killed_run(folder, render)
+
+
+def _report_killed_run(folder: Path, render: Render) -> None:
     path = folder / LOG
     (folder / RESERVE).unlink(missing_ok=True)
     data = path.read_bytes() if path.exists() else b""

@@ -11,6 +11,7 @@ from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import TestgroveError
 from testgrove.system import git
 from testgrove.system.deletion import delete_trash, delete_tree, move_to_trash, remove_empty, trash_place
+from testgrove.system.files import explained
 from testgrove.system.marks import Mark, end_marked
 from testgrove.system.store import StoredLeases
 
@@ -102,10 +103,11 @@ def _undo_checkout(holder: Holder, lease: Lease) -> None:
 
 def _is_ours(path: Path, repository: git.Repository | None) -> bool:
     """Whether the folder is a checkout of ours, perhaps half made; a folder that somebody put there is not."""
-    if not path.is_dir() or path.is_symlink():
-        return False
-    pointer = (path / ".git").is_file()
-    entries = {entry.name for entry in path.iterdir()}
+    with explained("look into", path):
+        if not path.is_dir() or path.is_symlink():
+            return False
+        pointer = (path / ".git").is_file()
+        entries = {entry.name for entry in path.iterdir()}
     if not entries or (pointer and entries == {".git"}):
         return True  # `git worktree add` was killed; nobody has put anything there yet
     return pointer if repository is None else git.is_checkout(repository, path)
@@ -123,6 +125,7 @@ def _to_trash(holder: Holder, path: Path) -> None:
 def _repository(lease: Lease) -> git.Repository | None:
     """The lease's repository, or None when its user has deleted it."""
     common_dir = Path(lease.data["common_dir"])
-    if not (common_dir / "HEAD").exists():
-        return None
+    with explained("look into", common_dir):
+        if not (common_dir / "HEAD").exists():
+            return None
     return git.Repository(common_dir=common_dir, toplevel=Path(lease.data["main"]), main=Path(lease.data["main"]))

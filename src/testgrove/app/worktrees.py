@@ -12,6 +12,7 @@ from testgrove.app import records
 from testgrove.app.creation import Creation, DatabasesInTheMaking, OnPhase, Target
 from testgrove.app.holder import Holder
 from testgrove.app.hooks import OnOutput, record_teardown, unseen
+from testgrove.app.isolation import isolated
 from testgrove.app.ownership import Findings, collect_outputs, examine, take_manifest
 from testgrove.app.project import Project
 from testgrove.app.undo import undo
@@ -219,11 +220,10 @@ def trim_parked(project: Project, holder: Holder, keep: int) -> list[str]:
 def _remove_quietly(project: Project, holder: Holder, rows: Sequence[Row]) -> list[str]:
     gone = []
     for row in rows:
-        try:
+        # The user's files, a failed teardown, or somebody took it over: it stays, and `list` shows it.
+        with isolated(f"remove {row['id']}", lambda _error: None):
             remove(project, holder, row["id"])
             gone.append(row["id"])
-        except TestgroveError:
-            continue  # the user's files, a failed teardown, or somebody took it over: it stays, and `list` shows it
     return gone
 
 

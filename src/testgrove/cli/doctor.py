@@ -28,10 +28,13 @@ def doctor_command(*, fix: bool, directory: Path, as_json: bool, quiet: bool) ->
     from testgrove.app.doctor import died, examine
 
     project = project_in(directory)
-    for command in died(project):
-        say(f"mended: what `{command}` left, which died", quiet=quiet)
+    dead = died(project)
     wrong, documents = 0, []
     with project.holding("testgrove doctor") as holder:
+        unfinished = {command for command, _ in holder.unfinished}
+        for command in dead:
+            if command not in unfinished:
+                say(f"mended: what `{command}` left, which died", quiet=quiet)
         for finding in examine(project, holder):
             mended = bool(fix and finding.problem and finding.mend)
             if mended and finding.mend:

@@ -137,7 +137,18 @@ def _run(arguments: list[str]) -> int:
         return 2
     except SystemExit as error:
         return 141 if error.code == 1 else cast("int", error.code)  # click's answer to a reader that went away
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a traceback is a bug, and says so
-        show_bug(error)
-        return 70
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        return _unexpected(error, as_json=as_json)
     return status if isinstance(status, int) else 0
+
+
+def _unexpected(error: Exception, *, as_json: bool) -> int:
+    """A machine that fails (a full or broken disk) is no bug; anything else is, and says so with a traceback."""
+    from testgrove.system.files import explain, is_of_the_machine
+
+    if isinstance(error, OSError) and is_of_the_machine(error):
+        failure = explain("use", error.filename or "the disk", error)
+        show_error(failure, as_json=as_json)
+        return failure.exit_status
+    show_bug(error)
+    return 70

@@ -100,7 +100,7 @@ def remove_empty(*folders: Path) -> None:
 def _is_guard(entry: Path) -> bool:
     if entry.name in root_guard.CACHES:
         return entry.is_dir() and not entry.is_symlink()
-    return entry.name in root_guard.FILES and entry.read_text() in ("", root_guard.FILES[entry.name])
+    return entry.name in root_guard.FILES and entry.read_bytes() in (b"", root_guard.FILES[entry.name].encode())
 
 
 def write_guard(folder: Path, names: Iterable[str] = (".gitignore",)) -> None:

@@ -27,10 +27,11 @@ def explained(what: str, path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _explain(what, path, error) from error
+        raise explain(what, path, error) from error
 
 
-def _explain(what: str, path: Path | str, error: OSError) -> TestgroveError:
+def explain(what: str, path: Path | str, error: OSError) -> TestgroveError:
+    """An OSError as an expected error. what: see explained()."""
     message = f"cannot {what} {path}: {(error.strerror or str(error)).lower()}"
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
@@ -42,6 +43,12 @@ def _explain(what: str, path: Path | str, error: OSError) -> TestgroveError:
         case errno.ENOENT | errno.ENOTDIR | errno.EEXIST | errno.EISDIR | errno.ENAMETOOLONG | errno.ELOOP:
             return PreconditionError("path-unusable", message, hint=f"ls -ld {path}", path=str(path))
     return UnavailableError("file-system", message, hint=f"ls -ld {path}", path=str(path))
+
+
+def is_of_the_machine(error: OSError) -> bool:
+    """Whether an OSError tells of the machine's state, which any call can meet: a full or broken disk, no memory."""
+    states = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+    return error.errno in states
 
 
 def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from testgrove.errors import PreconditionError
+from testgrove.system.files import explained
 
 # struct flock on 64-bit Linux, both architectures: l_type, l_whence, l_start, l_len, l_pid.
 _FLOCK = struct.Struct("hhxxxxqqixxxx")
@@ -121,7 +122,8 @@ def _try(path: Path, span: tuple[int, int], kind: int = fcntl.F_WRLCK) -> Lock |
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with explained("open the lock file", path):
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _offset(key: str) -> int:
