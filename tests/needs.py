@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +20,15 @@ def missing(what: str, reason: str) -> NoReturn:
     if what in os.environ.get("TESTGROVE_REQUIRE", "").split(","):
         pytest.fail(f"TESTGROVE_REQUIRE lists {what}: {reason}")
     pytest.skip(reason)
+
+
+def mount_namespace() -> tuple[str, ...]:
+    """The words before a command that let it mount things which no other process sees, and that go with it."""
+    user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+    own = ("unshare", *user, "--mount", "--propagation", "private")
+    if subprocess.run([*own, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
+        missing("mount", "nothing can be mounted here")
+    return own
 
 
 def interpreter(version: str) -> Path:

@@ -653,9 +653,7 @@ def test_a_resumed_run_cleans_up_what_the_first_one_created(grove):
 
 
 def test_a_scenario_that_fills_the_disk_ends_with_a_report(home):
-    own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-    if subprocess.run([*own, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
-        needs.missing("mount", "nothing can be mounted here")
+    own = needs.mount_namespace()
     write(
         home,
         scenario("before", command="true"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -215,9 +214,7 @@ def test_too_many_connections_hit_the_test_that_made_them(project):
 
 
 def test_a_full_disk_hits_those_who_need_a_clone_meanwhile(project):
-    own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-    if subprocess.run([*own, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
-        needs.missing("mount", "nothing can be mounted here")
+    own = needs.mount_namespace()
     # Where there is no room in memory, data lies in the scratch folder.
     small = "mount -t tmpfs -o size=128m,mode=700 none"
     mount = (

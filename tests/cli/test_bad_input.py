@@ -454,9 +454,7 @@ def test_a_linked_project_path_is_the_same_project(project):
 
 def mounted(project: Grove, mount: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command where a mount was made that nobody else sees; the files that it left in the root come last."""
-    own = ["unshare", "--mount"] if ROOT else ["unshare", "--user", "--map-root-user", "--mount"]
-    if subprocess.run([*own, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
-        needs.missing("mount", "nothing can be mounted here")
+    own = needs.mount_namespace()
     project.root.mkdir(exist_ok=True)
     script = f'{mount} || exit 99; "$@"; status=$?; ls -A "$ROOT" | sed "s/^/left: /" >&2; exit $status'
     env = {"ROOT": str(project.root), "REPO": str(project.repo), "STATE": str(project.state)}

@@ -11,7 +11,7 @@ from pathlib import Path
 from testgrove.app import records
 from testgrove.app.holder import Holder
 from testgrove.app.isolation import isolated
-from testgrove.app.ownership import examine
+from testgrove.app.ownership import examine, require_no_mounts
 from testgrove.app.project import Project
 from testgrove.app.worktrees import remove
 from testgrove.core.model import WorktreeStatus
@@ -59,6 +59,10 @@ def _is_merged(project: Project, row: Row, targets: Sequence[str]) -> bool:
 def _why_kept(project: Project, row: Row) -> str:
     if row["holder"] is not None:
         return f"is {row['status']}"
+    try:
+        require_no_mounts(row, "removed")
+    except TestgroveError as error:
+        return error.message
     if row["status"] == WorktreeStatus.REMOVING:
         return ""
     failures: list[TestgroveError] = []

@@ -10,6 +10,7 @@ from testgrove.core.model import Lease, LeaseKind
 from testgrove.services.keeper_client import KeeperClient
 from testgrove.services.kept_postgres import KeptPostgres
 from testgrove.services.postgres import release_shared_memory
+from testgrove.system import mounts
 from testgrove.system.deletion import delete_tree
 from testgrove.system.store import Store
 
@@ -44,6 +45,7 @@ def others_kept(store: Store, project: str, but: Lease | None = None) -> bool:
 
 
 def _undo_service(place: KeeperPlace, folder: Path) -> None:
+    mounts.require_none(folder, f"{folder} cannot be deleted")
     client = KeeperClient.connect(place.socket)
     if client:
         with client:
@@ -63,6 +65,8 @@ def _undo_database(holder: Holder, place: KeeperPlace, lease: Lease) -> None:
 
 def _undo_keeper(holder: Holder, place: KeeperPlace) -> None:
     leases = holder.store.leases(project_owner(place.project))
+    for folder in (place.run, place.folder):
+        mounts.require_none(folder, f"{folder} cannot be deleted")
     end_keeper(place, holder.locks)
     for service in place.folder.glob("*/data"):
         release_shared_memory(service)

@@ -10,7 +10,7 @@ from testgrove.app.project import Project
 from testgrove.core.leaks import Thing
 from testgrove.core.ownership import Entry, Manifest, classify
 from testgrove.errors import PreconditionError
-from testgrove.system import files, git, outputs
+from testgrove.system import files, git, mounts, outputs
 from testgrove.system.store import Row
 
 _SHOWN = 10
@@ -115,9 +115,21 @@ def manifest_of(row: Row) -> Manifest | None:
         return None  # then nothing counts as ours
 
 
+def require_no_mounts(row: Row, doing: str) -> None:
+    """Raise PreconditionError (``mounted-inside``) if something is mounted in a worktree's folder, or over it.
+
+    What is behind a mount point is never moved or deleted, not even with --force; what a mount hides is not judged.
+    """
+    mounts.require_none(Path(row["path"]), f"worktree {row['id']} cannot be {doing}")
+
+
 def collect_outputs(project: Project, row: Row, findings: Findings, *, into: Path | None = None) -> None:
-    """Move recognised test outputs to ``test-artifacts/<id>``, or into a run's folder."""
+    """Move recognised test outputs to ``test-artifacts/<id>``, or into a run's folder.
+
+    Raises PreconditionError (``mounted-inside``) if they could lie behind a mount point.
+    """
     if findings.outputs:
+        mounts.require_none(Path(row["path"]), f"the outputs of worktree {row['id']} cannot be moved")
         outputs.collect(findings.outputs, Path(row["path"]), into or project.artifacts / row["id"])
 
 

@@ -72,12 +72,12 @@ class Slot:
         folder = run.folder / row["id"]
         if not run.keep_failed or status not in ("failed", "error") or run.cancel.is_set():
             run.databases.release(self.cell)
-            return worktrees.park(run.project, run.holder, row, collect_into=folder)
+            creation.notes += filter(None, [worktrees.park(run.project, run.holder, row, collect_into=folder)])
+            return
         note = note_of(self.cell.key, status, run.id, dump_database(creation, folder))
         run.databases.release(self.cell)
-        worktrees.keep(run.project, run.holder, row, collect_into=folder, note=note)
-        creation.notes.append(f"kept in {row['path']}")
-        return None
+        left = worktrees.keep(run.project, run.holder, row, collect_into=folder, note=note)
+        creation.notes += filter(None, [left, f"kept in {row['path']}"])
 
     def _prepare(self) -> Creation:
         run, cell = self.run, self.cell
@@ -108,6 +108,7 @@ class Slot:
                     "worktree-held",
                     "worktree-exists",
                     "worktree-dirty",
+                    "mounted-inside",
                     "held",
                     "path-exists",
                 ):

@@ -9,7 +9,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.hooks import run_teardown
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import TestgroveError
-from testgrove.system import git
+from testgrove.system import git, mounts
 from testgrove.system.deletion import delete_trash, delete_tree, move_to_trash, remove_empty, trash_place
 from testgrove.system.files import explained
 from testgrove.system.marks import Mark, end_marked
@@ -83,6 +83,7 @@ def _undo_branch(lease: Lease) -> None:
 
 
 def _undo_directory(path: Path) -> None:
+    mounts.require_none(path, f"{path} cannot be deleted")
     for data in path.glob("*/data"):
         # A server that was killed has left a segment in the kernel, which its data directory alone can name.
         from testgrove.services.postgres import release_shared_memory  # noqa: PLC0415 - most commands meet none

@@ -13,7 +13,7 @@ from testgrove.app.creation import Creation, DatabasesInTheMaking, OnPhase, Targ
 from testgrove.app.holder import Holder
 from testgrove.app.hooks import OnOutput, record_teardown, unseen
 from testgrove.app.isolation import isolated
-from testgrove.app.ownership import Findings, collect_outputs, examine, take_manifest
+from testgrove.app.ownership import Findings, collect_outputs, examine, require_no_mounts, take_manifest
 from testgrove.app.project import Project
 from testgrove.app.undo import undo
 from testgrove.app.worktree_files import write_files
@@ -135,6 +135,7 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
         records.delete(project.store, row)
         return records.insert(project, holder, spec, run=run, plan=_plan(project, spec, recycled=False)), False
     try:
+        require_no_mounts(row, "recycled")
         findings = examine(project, row)
         findings.require_nothing_of_the_users(row, "recycled")
         collect_outputs(project, row, findings)
@@ -174,10 +175,14 @@ def publish(project: Project, holder: Holder) -> None:
     records.write_registry(project.store, holder.locks, project.id, project.main)
 
 
-def park(project: Project, holder: Holder, row: Row, *, collect_into: Path) -> None:
-    """Put away a worktree that a run is done with: HEAD detached, ports and databases released, the rest kept."""
+def park(project: Project, holder: Holder, row: Row, *, collect_into: Path) -> str:
+    """Put away a worktree that a run is done with: HEAD detached, ports and databases released, the rest kept.
+
+    Returns why its outputs stay in it; empty if they were moved.
+    """
+    left: list[str] = []
     perform: dict[Action, Callable[[], object]] = {
-        Action.COLLECT_OUTPUTS: lambda: collect_outputs(project, row, examine(project, row), into=collect_into),
+        Action.COLLECT_OUTPUTS: lambda: left.append(_move_outputs(project, row, collect_into)),
         Action.TAKE_MANIFEST: lambda: records.update(project.store, row, manifest=take_manifest(Path(row["path"]))),
         Action.DETACH_HEAD: lambda: git.detach(Path(row["path"])),
         Action.RELEASE_PORTS: lambda: undo(holder, records.leases_of(project.store, row), LeaseKind.PORTS),
@@ -186,13 +191,26 @@ def park(project: Project, holder: Holder, row: Row, *, collect_into: Path) -> N
         perform[action]()
     records.set_parked(project.store, row)
     publish(project, holder)
+    return "".join(left)
 
 
-def keep(project: Project, holder: Holder, row: Row, *, collect_into: Path, note: str) -> None:
+def _move_outputs(project: Project, row: Row, folder: Path) -> str:
+    """Move a worktree's outputs to a folder; if something is mounted in the worktree, they stay, and that is said."""
+    try:
+        collect_outputs(project, row, examine(project, row), into=folder)
+    except PreconditionError as error:
+        if error.code != "mounted-inside":
+            raise
+        return error.message
+    return ""
+
+
+def keep(project: Project, holder: Holder, row: Row, *, collect_into: Path, note: str) -> str:
     """Leave a worktree that a run is done with as it is, for people: `ready`, its ports leased. Its databases go with
-    the run's servers, so its env file names them no more."""
+    the run's servers, so its env file names them no more. Returns what park() returns."""
+    left: list[str] = []
     perform: dict[Action, Callable[[], object]] = {
-        Action.COLLECT_OUTPUTS: lambda: collect_outputs(project, row, examine(project, row), into=collect_into),
+        Action.COLLECT_OUTPUTS: lambda: left.append(_move_outputs(project, row, collect_into)),
         Action.WRITE_FILES: lambda: write_files(project, row, {}),
         Action.TAKE_MANIFEST: lambda: records.update(project.store, row, manifest=take_manifest(Path(row["path"]))),
     }
@@ -200,6 +218,7 @@ def keep(project: Project, holder: Holder, row: Row, *, collect_into: Path, note
         perform[action]()
     records.set_kept(project.store, row, note)
     publish(project, holder)
+    return "".join(left)
 
 
 def trim_kept(project: Project, holder: Holder) -> list[str]:
@@ -241,6 +260,7 @@ def remove(project: Project, holder: Holder, name: str, *, force: bool = False) 
     """Take a worktree away. Raises PreconditionError while something of the user's is in it, unless forced."""
     row = records.row_of(project, name)
     _require_outside(Path(row["path"]))
+    require_no_mounts(row, "removed")
     row = records.take(project, holder, row, WorktreeStatus.READY, WorktreeStatus.PARKED, WorktreeStatus.REMOVING)
     again = row["status"] == WorktreeStatus.REMOVING  # its undo has failed before, and is tried once more
     note = _tear_down(project, holder, row, force=force) if again else _prepare(project, holder, row, force=force)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
-import shutil
 import stat
 import time
 from contextlib import suppress
@@ -14,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testgrove.core import root_guard
-from testgrove.errors import PreconditionError
+from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.system import mounts
 from testgrove.system.files import explained, make_folder
 
 if TYPE_CHECKING:
@@ -36,8 +35,10 @@ def trash_place(path: Path, trash: Path) -> Path:
 def move_to_trash(path: Path, trash: Path, *, place: Path | None = None) -> Path:
     """Rename path into the trash folder of its file system; return where it is now.
 
-    place: from trash_place(). Raises PreconditionError when it is missing, busy or on another file system.
+    place: from trash_place(). Raises PreconditionError when it is missing, busy, on another file system, or has
+    something mounted in it (``mounted-inside``): a mount would move with it.
     """
+    mounts.require_none(path, f"{path} cannot be moved to the trash")
     target = place or trash_place(path, trash)
     with explained("move to the trash", path):
         try:
@@ -80,12 +81,12 @@ def delete_trash(place: Path) -> None:
 def remove_empty(*folders: Path) -> None:
     """Remove folders that are empty, or hold what write_guard() wrote and no more; the others stay."""
     for folder in folders:
-        with suppress(OSError):
+        with suppress(OSError, TestgroveError):
             found = {entry.name: entry for entry in folder.iterdir()}
             if not all(_is_guard(entry) for entry in found.values()):
                 continue
             for name in root_guard.CACHES & found.keys():
-                shutil.rmtree(found[name], ignore_errors=True)
+                delete_tree(found[name], within=folder)
             guards = [name for name in root_guard.FILES if name in found]
             for name in guards:
                 found[name].unlink()
@@ -129,12 +130,7 @@ def delete_tree(path: Path, *, within: Path | None = None) -> None:
     if not path.is_absolute() or path.name in ("", "..") or top or not inside:
         where = within or "a folder of ours"
         raise PreconditionError("outside", f"{path} is not in {where}: it is not deleted", hint=f"ls -ld {path}")
-    if mounts := [m for m in _mount_points() if m == place or place in m.parents]:
-        raise PreconditionError(
-            "mounted-inside",
-            f"{mounts[0]} is a mount point: {path} is not deleted",
-            hint=f"umount {mounts[0]}",
-        )
+    mounts.require_none(path, f"{path} cannot be deleted")
     with explained("delete", path):
         try:
             parent = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -146,22 +142,15 @@ def delete_tree(path: Path, *, within: Path | None = None) -> None:
             os.close(parent)
 
 
-def _mount_points() -> list[Path]:
-    try:
-        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    except OSError:
-        return []
-    # Blanks in a mount point stand there as octal escapes.
-    points = (re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), line.split()[4]) for line in lines)
-    return [Path(os.fsdecode(point)) for point in points]
-
-
 class _Deletion:
-    """Deletes relative to open folders, so that a folder that is swapped for a link meanwhile leads
-    nowhere."""
+    """Deletes relative to open folders, so that a folder that is swapped for a link meanwhile leads nowhere.
+
+    A folder on another mount than the parent's is never entered: something may be mounted while the tree is deleted.
+    """
 
     def __init__(self, parent: int) -> None:
         self._parent = parent
+        self._mount = mounts.identity(parent)
         self._waiting: list[str] = []
 
     def remove(self, name: str) -> None:
@@ -179,7 +168,7 @@ class _Deletion:
                 self._remove_folder(name, parent, depth)
 
     def _remove_folder(self, name: str, parent: int, depth: int) -> None:
-        folder = _open_folder(name, parent)
+        folder = self._open(name, parent)
         deadline = 0.0
         try:
             while True:
@@ -199,20 +188,27 @@ class _Deletion:
 
     def _lift(self, name: str, parent: int) -> None:
         """Move a folder that lies too deep up to the top, to be deleted from there."""
-        os.close(_open_folder(name, parent))
+        os.close(self._open(name, parent))
         lifted = f".testgrove-deep.{secrets.token_hex(6)}"
         os.rename(name, lifted, src_dir_fd=parent, dst_dir_fd=self._parent)
         self._waiting.append(lifted)
 
+    def _open(self, name: str, parent: int) -> int:
+        """Open a folder for deletion, made writable where its owner had made it read-only."""
+        flags = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(name, flags | os.O_PATH, dir_fd=parent)
+        try:
+            self._require_same_mount(handle)
+            place = f"/proc/self/fd/{handle}"
+            mode = stat.S_IMODE(os.fstat(handle).st_mode)
+            if mode & stat.S_IRWXU != stat.S_IRWXU:
+                Path(place).chmod(mode | stat.S_IRWXU)
+            # By the handle: under its name there may be a mount by now.
+            return os.open(place, os.O_DIRECTORY | os.O_CLOEXEC | os.O_RDONLY)
+        finally:
+            os.close(handle)
 
-def _open_folder(name: str, parent: int) -> int:
-    """Open a folder for deletion, made writable where its owner had made it read-only."""
-    flags = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    handle = os.open(name, flags | os.O_PATH, dir_fd=parent)
-    try:
-        mode = stat.S_IMODE(os.fstat(handle).st_mode)
-        if mode & stat.S_IRWXU != stat.S_IRWXU:
-            Path(f"/proc/self/fd/{handle}").chmod(mode | stat.S_IRWXU)
-    finally:
-        os.close(handle)
-    return os.open(name, flags | os.O_RDONLY, dir_fd=parent)
+    def _require_same_mount(self, folder: int) -> None:
+        if mounts.identity(folder) != self._mount:
+            place = Path(f"/proc/self/fd/{folder}").readlink()
+            raise mounts.mounted_inside(mounts.Mount(place, ""), f"{place.parent} cannot be deleted")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -31,7 +30,9 @@ from testgrove.core.install_commands import (
     lower_bounds,
     lowest_arguments,
 )
-from testgrove.errors import PreconditionError
+from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.system import mounts
+from testgrove.system.deletion import delete_tree
 from testgrove.system.environment_record import FOLDER, EnvironmentRecord, check, has_distribution, observe
 from testgrove.system.files import explained
 from testgrove.system.uv import ToolRun, Uv, find_uv, uv_version
@@ -223,13 +224,16 @@ def _temporary(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(TestgroveError):
+            delete_tree(folder, within=folder.parent)
 
 
 def _make_room(folder: Path) -> None:
-    """Remove what uv would refuse to clear, or would clear somewhere else."""
+    """Remove what uv would refuse to clear, or would clear somewhere else. Raises PreconditionError
+    (``mounted-inside``)."""
+    mounts.require_none(folder, f"{folder} cannot be replaced")
     with explained("remove", folder):
         if folder.is_symlink() or folder.is_file():
             folder.unlink()
         elif folder.is_dir() and not (folder / "pyvenv.cfg").exists():
-            shutil.rmtree(folder)
+            delete_tree(folder, within=folder.parent)

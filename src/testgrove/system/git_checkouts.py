@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testgrove.errors import PreconditionError, UnavailableError
-from testgrove.system import process
+from testgrove.system import mounts, process
+from testgrove.system.deletion import delete_tree
 from testgrove.system.files import explained, make_folder
 from testgrove.system.git_call import LONGEST, Run, call, call_common, raise_if_full, require, run_long
 from testgrove.system.git_repository import LOCK_REASON, Repository, checkouts, create_branch, git_lock
@@ -110,11 +110,14 @@ def retarget(path: Path, commit: str, *, run: Run = process.run) -> None:
     """Move a checkout to another commit, detached, as if it were new: only its ``.venv`` stays.
 
     HEAD's reflog begins anew, so that what was checked out before does not count as the user's. The caller
-    has made sure that nothing there is the user's. Raises as populate() does.
+    has made sure that nothing there is the user's. Raises as populate() does, and PreconditionError
+    (``mounted-inside``): git would delete what is mounted in the checkout.
     """
+    mounts.require_none(path, f"{path} cannot be recycled")
     words = ("checkout", "--quiet", "--force", "--no-recurse-submodules", "--detach", commit)
     run_long(run, path, "check out another commit in", *_WORKERS, *words)
     update_submodules(path, run)
+    mounts.require_none(path, f"{path} cannot be cleaned")
     _help_clean(path)
     run_long(run, path, "clean", "clean", "-ffdxq", "-e", "/.venv")
     if (path / ".gitmodules").exists():
@@ -183,7 +186,7 @@ def _forget_half_made(repository: Repository, path: Path) -> None:
     """Remove what is left of a path's records: those that git itself cannot read any more."""
     with explained("remove git's record of", path):
         for record in _records_of(repository, path):
-            shutil.rmtree(record)
+            delete_tree(record, within=repository.common_dir)
         records = repository.common_dir / "worktrees"
         if records.is_dir() and not any(records.iterdir()):
             records.rmdir()
