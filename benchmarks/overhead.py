@@ -20,7 +20,7 @@ def candidates(work: Path, grove: Grove) -> dict[str, Callable[[], Sample]]:
     project = made_up(work / "overhead", {"tests/test_one.py": _TEST}, _SETTINGS)
     argv = [grove.program, "test", "unit"]
     timed(argv, cwd=project, env=grove.env)
-    tree = work / "overhead-worktrees/test-unit-tree"
+    (tree,) = (work / "overhead-worktrees").glob("tree-*")
     path = f"{tree}/.venv/bin{os.pathsep}{os.environ['PATH']}"
     bare = environment(PATH=path, VIRTUAL_ENV=f"{tree}/.venv")
 

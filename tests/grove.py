@@ -154,6 +154,10 @@ class Grove:
         """What `testgrove list` says, by id."""
         return {entry["id"]: entry for entry in self.json("list")["worktrees"]}
 
+    def tree(self, worktree: str) -> Path:
+        """A worktree's folder, by its id."""
+        return Path(self.worktrees()[worktree]["path"])
+
     def registry(self) -> dict[str, Any]:
         """The registry view in the main checkout."""
         document: dict[str, Any] = json.loads((self.repo / "worktrees_registry.json").read_text())

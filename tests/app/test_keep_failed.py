@@ -36,7 +36,7 @@ def project(grove) -> Grove:
 def test_what_failed_is_kept_and_what_passed_is_parked(project):
     done = project.run("test", "--keep-failed", check=False)
     assert done.returncode == 1
-    tree = project.root / "test-bad-tree"
+    tree = project.tree("test-bad-tree")
     assert f"kept in {tree}" in done.stdout
     there = project.worktrees()
     assert {name: entry["status"] for name, entry in there.items()} == {
@@ -76,7 +76,7 @@ def test_number_and_age_are_bounded(project):
     for _ in range(3):
         project.run("test", "bad", "--keep-failed", check=False)
     assert set(project.worktrees()) == {"test-bad-tree", "test-bad-tree-2", "test-bad-tree-3"}
-    (project.root / "test-bad-tree-2/mine.txt").write_text("mine")
+    (project.tree("test-bad-tree-2") / "mine.txt").write_text("mine")
     with closing(sqlite3.connect(project.state / "state.db")) as store, store:
         store.execute("UPDATE worktrees SET parked = ? WHERE id != 'test-bad-tree-3'", [time.time() - 8 * 86400])
     project.run("test", "good")
@@ -113,7 +113,7 @@ services = ["postgres"]
     dump = project.runs()[0] / "test-bad-tree/database.sql"
     assert entry["note"].endswith(f"; its database is in {dump}")
     assert "42\n43\n" in dump.read_text()
-    env = (project.root / "test-bad-tree/.env.test").read_text()
+    env = (project.tree("test-bad-tree") / ".env.test").read_text()
     assert "DATABASE_URL" not in env
     assert entry["databases"] == {}
     project.auditor().assert_no_leftovers()
@@ -130,9 +130,8 @@ def test_a_suite_that_cannot_start_is_kept_too(grove):
 def test_an_interrupted_run_keeps_nothing(grove):
     project = grove(files=FILES, config='[suites.bad]\ncommand = "touch started; sleep 300"\n')
     process = project.start("test", "--keep-failed")
-    started = project.root / "test-bad-tree/started"
     deadline = time.monotonic() + 60
-    while not started.exists() and time.monotonic() < deadline:
+    while not list(project.root.glob("*/started")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(2)
     process.communicate(timeout=60)

@@ -102,7 +102,7 @@ def submodule_project(grove) -> tuple[Grove, Grove, dict[str, str]]:
 def test_submodules_at_any_depth_in_new_and_recycled_worktrees(grove):
     project, library, env = submodule_project(grove)
     project.run("test", env=env)
-    tree = project.root / "test-tests-tree"
+    tree = project.tree("test-tests-tree")
     assert (tree / "vendor/lib/deep/inner.py").read_text() == "DEEP = 1\n"
     library.write({"more.py": "MORE = 1\n"}, commit="more")
     git(project.repo / "vendor/lib", "-c", "protocol.file.allow=always", "pull", "--quiet")

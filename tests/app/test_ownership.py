@@ -308,7 +308,7 @@ def test_recycling_never_happens_over_what_is_the_users(grove):
     suites = "".join(f'[suites.{name}]\ncommand = "true"\n' for name in things)
     project: Grove = grove(files=BASE, config=f"park = 99\n{suites}")
     project.run("test")
-    trees = {name: project.root / f"test-{name}-tree" for name in things}
+    trees = {name: project.tree(f"test-{name}-tree") for name in things}
     assert set(checkouts(project.repo)) == set(trees.values())
     for name, thing in things.items():
         thing(trees[name])
@@ -318,23 +318,24 @@ def test_recycling_never_happens_over_what_is_the_users(grove):
     assert done.returncode == 0, said(done)
     for name, tree in trees.items():
         assert contents(tree) == before[name], name
-        assert (project.root / f"test-{name}-tree-2").is_dir(), "a stand-in ran instead"
+        assert project.tree(f"test-{name}-tree-2").is_dir(), "a stand-in ran instead"
 
     done = project.run("cleanup", "--max-age", "0", "--yes")
     for name, tree in trees.items():
         assert f"skipped test-{name}-tree: has " in done.stderr
         assert contents(tree) == before[name], name
-    assert {entry["id"] for entry in project.worktrees().values()} == {tree.name for tree in trees.values()}
+    assert set(project.worktrees()) == {f"test-{name}-tree" for name in trees}
 
 
 @pytest.mark.slow
 def test_a_parked_worktree_deleted_by_hand_is_made_anew(grove):
     project: Grove = grove(files=BASE, config='[suites.unit]\ncommand = "true"\n')
     project.run("test")
-    shutil.rmtree(project.root / "test-unit-tree")
+    tree = project.tree("test-unit-tree")
+    shutil.rmtree(tree)
     project.run("test")
     assert list(project.worktrees()) == ["test-unit-tree"]
-    assert (project.root / "test-unit-tree/README.md").exists()
+    assert (tree / "README.md").exists()
     project.run("cleanup", "--max-age", "0", "--yes")
     project.auditor().assert_nothing()
 

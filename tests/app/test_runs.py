@@ -342,7 +342,8 @@ from pathlib import Path
 
 def test_where():
     assert Path(sys.prefix) == Path.cwd() / ".venv"
-    Path(os.environ["SEEN"]).joinpath(Path.cwd().name).write_text(Path("marker.txt").read_text() + sys.version)
+    seen = Path(os.environ["SEEN"], os.environ["WORKTREE_ID"])
+    seen.write_text(Path("marker.txt").read_text() + sys.version)
 """,
     "marker.txt": "committed ",
 }
@@ -472,9 +473,10 @@ def test_from_a_subfolder_and_from_a_linked_worktree(small):
 def test_a_parked_worktree_with_a_users_file_is_left_alone(small):
     first = only(run_json(small, "unit"))
     assert first["attempts"][0]["log"].startswith("test-unit-tree/")
-    mine = small.root / "test-unit-tree/notes.txt"
+    tree = small.tree("test-unit-tree")
+    mine = tree / "notes.txt"
     mine.write_text("mine\n")
-    changed = small.root / "test-unit-tree/marker.txt"
+    changed = tree / "marker.txt"
     changed.write_text("changed by hand\n")
 
     second = only(run_json(small, "unit"))

@@ -77,7 +77,7 @@ def test_a_run_leaves_the_users_server_as_it_was_but_for_a_sealed_template(proje
 def test_the_password_is_shown_nowhere(project, server):
     done = project.run("test", "unit")
     written = [path.read_text(errors="replace") for path in project.runs()[-1].rglob("*") if path.is_file()]
-    metadata = (project.root / "test-unit-tree/.worktree-metadata.json").read_text()
+    metadata = (project.tree("test-unit-tree") / ".worktree-metadata.json").read_text()
     for text in (done.stdout, done.stderr, metadata, *written):
         assert users_server.PASSWORD not in text
         assert users_server.QUOTED not in text

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
+import sqlite3
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -343,3 +345,32 @@ def test_a_failed_environment_leaves_nothing(grove):
     assert project.worktrees() == {}
     project.auditor().assert_nothing()
     assert project.git("status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+def test_a_runs_folder_has_a_neutral_name_and_ids_keep_theirs(grove):
+    project: Grove = grove(config="[suites.tests]\ncommand = \"sh -c 'basename $PWD | grep -v test'\"\n")
+    project.run("test")
+    tree = project.tree("test-tests-tree")
+    assert re.fullmatch("tree-[0-9a-f]{8}", tree.name)
+    assert metadata(tree)["id"] == "test-tests-tree"
+
+    old = project.root / "test-tests-tree"  # as the version before called it
+    project.git("worktree", "unlock", str(tree))
+    project.git("worktree", "move", str(tree), str(old))
+    with closing(sqlite3.connect(project.state / "state.db")) as store, store:
+        store.execute("UPDATE worktrees SET path = ?", [str(old)])
+        store.execute("UPDATE leases SET key = ? WHERE kind = 'checkout'", [str(old)])
+    (old / "mine.txt").write_text("mine")
+    project.run("test")
+    assert (old / "mine.txt").read_text() == "mine"
+    assert set(project.worktrees()) == {"test-tests-tree", "test-tests-tree-2"}, "a stand-in ran instead"
+    (old / "mine.txt").unlink()
+    project.run("test")
+    assert (project.tree("test-tests-tree"), old.exists()) == (tree, False)
+
+    project.create("test-tests", "tree")
+    assert (project.tree("test-tests-tree"), tree.exists()) == (old, False)
+    for name in ("tree", "tree-2"):
+        project.run("remove", name)
+    project.auditor().assert_nothing()

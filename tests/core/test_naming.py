@@ -1,3 +1,4 @@
+import re
 from itertools import combinations
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testgrove.core.model import WorktreeId
-from testgrove.core.naming import compose_project_name, database_name, port_variable
+from testgrove.core.naming import compose_project_name, database_name, port_variable, run_folder
 
 PART = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}", fullmatch=True)
 IDS = st.builds(WorktreeId, PART, PART)
@@ -31,9 +32,13 @@ def test_names_that_would_meet_are_kept_apart():
         for purpose in ("test-unit", "unit", "Test-unit", "review", "test-review")
         for identifier in ("a-b", "a_b", "A-b", "a.b", "a" * 50, "a" * 49 + "A")
     ]
-    for name in (database_name, compose_project_name):
+    for name in (database_name, compose_project_name, run_folder):
         for one, other in combinations(ids, 2):
             assert name(one) != name(other), (one, other)
+
+
+def test_the_folder_that_a_run_makes_has_no_word_of_its_id():
+    assert re.fullmatch(r"tree-[0-9a-f]{8}", run_folder(WorktreeId("test-tests", "tests-build")))
 
 
 def test_a_changed_name_carries_a_hash_and_still_reads_well():

@@ -414,7 +414,7 @@ def test_recycling_carries_nothing_over(grove):
     first = test_run(here)
     assert first["status"] == "passed", first
 
-    worktree = {name: here.root / f"test-{name}-tree" for name in RECYCLED}
+    worktree = {name: here.tree(f"test-{name}-tree") for name in RECYCLED}
     shutil.rmtree(worktree["the-environment-is-deleted"] / ".venv")
     shutil.rmtree(worktree["the-environment-is-another-one"] / ".venv")
     (worktree["the-environment-is-another-one"] / ".venv").symlink_to(worktree["nothing"] / ".venv")

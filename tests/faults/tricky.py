@@ -125,7 +125,7 @@ class Tricky:
 
     def environment(self) -> int:
         """The environment's identity, to see whether it was made anew."""
-        return (self.grove.root / "test-tests-tree/.venv").stat().st_ino
+        return (self.grove.tree("test-tests-tree") / ".venv").stat().st_ino
 
     def report(self) -> dict[str, Any]:
         """The newest run's report.json; all of its reports are there."""

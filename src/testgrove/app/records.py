@@ -74,9 +74,14 @@ def leases_of(store: Store, row: Row) -> StoredLeases:
     return store.leases(f"worktree:{row['project']}/{row['id']}")
 
 
+def place_of(project: Project, spec: WorktreeSpec) -> Path:
+    """The folder that a worktree is made in."""
+    return spec.place or project.root / str(spec.id)
+
+
 def insert(project: Project, holder: Holder, spec: WorktreeSpec, *, run: str | None, plan: Sequence[str]) -> Row:
     """Record a worktree that is about to be made. Raises PreconditionError when its id or place is taken."""
-    path = spec.place or project.root / str(spec.id)
+    path = place_of(project, spec)
     if path.is_symlink() or (path.exists() and any(path.iterdir() if path.is_dir() else [path])):
         raise PreconditionError(
             "path-exists",

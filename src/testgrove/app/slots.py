@@ -13,6 +13,7 @@ from testgrove.app.evidence import dump_database, note_of
 from testgrove.app.turns import CellTurn
 from testgrove.core.events import CellFinished, CellPhase, Phase, Status
 from testgrove.core.model import WorktreeSpec
+from testgrove.core.naming import run_folder
 from testgrove.core.plan import Cell
 from testgrove.errors import PreconditionError, TestgroveError
 
@@ -83,12 +84,14 @@ class Slot:
         run, cell = self.run, self.cell
         self._phase("worktree")
         for number in range(1, _STAND_INS + 1):
+            wanted = cell.numbered(number)
             spec = WorktreeSpec(
-                cell.numbered(number),
+                wanted,
                 cell.ref or None,
                 python=cell.python or None,
                 deps=cell.deps or None,
                 ports=run.project.settings.ports.names if cell.settings.ports else (),
+                place=run.project.root / run_folder(wanted),
             )
             try:
                 return worktrees.create(

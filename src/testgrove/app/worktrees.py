@@ -129,6 +129,10 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
             f"worktree {spec.id} exists ({known['status']}, {known['path']})",
             hint=f"testgrove remove {spec.id}   or choose another --identifier",
         )
+    if Path(known["path"]) != records.place_of(project, spec):
+        # A run's, wanted under its id now; or a version before made it. An environment cannot be moved: begin anew.
+        remove(project, holder, known["id"])
+        return records.insert(project, holder, spec, run=run, plan=_plan(project, spec, recycled=False)), False
     row = records.take(project, holder, known, WorktreeStatus.PARKED)
     if not git.is_checkout(project.repository, Path(row["path"])):  # somebody deleted it by hand: begin anew
         undo(holder, records.leases_of(project.store, row))

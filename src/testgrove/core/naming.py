@@ -1,4 +1,4 @@
-"""From ids to the names of databases, variables and compose projects. Different ids never share a name."""
+"""From ids to the names of folders, databases, variables and compose projects. Different ids never share a name."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def database_name(worktree: WorktreeId, limit: int = 63) -> str:
     stripped = purpose != worktree.purpose
     shared = worktree.purpose not in PURPOSES if stripped else f"test-{purpose}" in PURPOSES
     return _name(f"testdb_{_plain(purpose)}_{_plain(worktree.identifier)}", worktree, limit, marked=shared)
+
+
+def run_folder(worktree: WorktreeId) -> str:
+    """The folder of a worktree that a run makes by itself. It has no word in it that a test could judge by."""
+    return f"tree-{_digest(worktree)}"
 
 
 def port_variable(name: str) -> str:
