@@ -10,7 +10,7 @@ from typing import Protocol
 
 from testgrove.app import copies, nested_root, records
 from testgrove.app.client_programs import link_client_programs
-from testgrove.app.environments import build_environment, plan_environment
+from testgrove.app.environments import build_environment, plan_environment, with_version
 from testgrove.app.holder import Holder
 from testgrove.app.hooks import SETUP_TIMEOUT, Hook, OnOutput, record_teardown, unseen
 from testgrove.app.inside import with_environment
@@ -242,6 +242,12 @@ class Creation:
             self.record = build_environment(self.project, self.holder, self.tree, plan)
             self._update(environment=self.record.to_json())
         assert self.record is not None
+        before, commit = self.record, self.target.commit
+        self.record = with_version(
+            self.project, self.holder, self.tree, plan, before, commit=commit, fresh=reason is not None
+        )
+        if self.record != before:
+            self._update(environment=self.record.to_json())
         self.notes += self.record.notes
         self._update(python=self.record.python)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from testgrove.app.holder import Holder
@@ -10,6 +11,7 @@ from testgrove.app.tools import Tool
 from testgrove.core.declared import read_declared
 from testgrove.core.dependency_sets import find_set
 from testgrove.core.environment_plan import EnvironmentPlan
+from testgrove.errors import TestgroveError
 from testgrove.system import environment, git, interpreters
 from testgrove.system.environment_record import EnvironmentRecord
 from testgrove.system.process import run
@@ -46,6 +48,58 @@ def build_environment(project: Project, holder: Holder, tree: Path, plan: Enviro
         uv=environment.find_uv(),
         run=Tool(project, holder),
         temporary=git.git_dir_of(tree) / "testgrove-tmp",  # goes with the worktree, whatever happens
+        offline=project.offline,
+    )
+
+
+def with_version(
+    project: Project,
+    holder: Holder,
+    tree: Path,
+    plan: EnvironmentPlan,
+    record: EnvironmentRecord,
+    *,
+    commit: str,
+    fresh: bool,
+) -> EnvironmentRecord:
+    """Bring a version that comes from git up to date; a snapshot has the version of the commit that it was taken on.
+
+    Nothing is compiled for it; where the build backend cannot tell the version alone, the environment is made anew.
+    commit: the one that is checked out. fresh: the environment has just been made.
+    """
+    if not plan.versioned:
+        return record
+    source = git.version_source(tree, commit)
+    if record.version_source == source.mark:
+        return record
+    if not fresh or source.commit != commit:
+        try:
+            return _with_version_of(project, holder, tree, plan, record, source)
+        except TestgroveError:
+            record = record if fresh else build_environment(project, holder, tree, plan)
+    if source.commit == commit:
+        return replace(record, version_source=source.mark)
+    note = "the version is that of the snapshot: the build backend does not tell that of the commit"
+    return replace(record, version_source=source.mark, notes=(*record.notes, note))
+
+
+def _with_version_of(
+    project: Project,
+    holder: Holder,
+    tree: Path,
+    plan: EnvironmentPlan,
+    record: EnvironmentRecord,
+    source: git.VersionSource,
+) -> EnvironmentRecord:
+    return environment.renew_versions(
+        tree,
+        plan,
+        record,
+        source=source,
+        common_dir=project.repository.common_dir,
+        uv=environment.find_uv(),
+        run=Tool(project, holder),
+        temporary=git.git_dir_of(tree) / "testgrove-tmp",
         offline=project.offline,
     )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from testgrove.app import copies, hooks, records
 from testgrove.app.client_programs import link_client_programs
 from testgrove.app.creation import OnPhase, foreign_checkouts
-from testgrove.app.environments import build_environment, plan_environment
+from testgrove.app.environments import build_environment, plan_environment, with_version
 from testgrove.app.holder import Holder
 from testgrove.app.inside import environ_of
 from testgrove.app.ownership import manifest_of
@@ -27,6 +27,7 @@ from testgrove.app.project import Project
 from testgrove.app.tools import Tool
 from testgrove.app.worktree_files import refresh
 from testgrove.app.worktrees import publish
+from testgrove.core.environment_plan import EnvironmentPlan
 from testgrove.core.model import Lease, LeaseKind, Worktree, WorktreeStatus
 from testgrove.core.ownership import Entry, Manifest
 from testgrove.errors import PreconditionError
@@ -194,14 +195,25 @@ class Syncing:
         if reason is None:
             if by_hand:
                 self.notes.append(f"environment: made by hand with Python {self.row['python']}, and left as it is")
+            elif recorded is not None:
+                self._version(plan, recorded)
             return
         self.on_phase("environment", reason)
         self._update(environment=None)  # until it is whole
         record = build_environment(self.project, self.holder, self.tree, plan)
+        record = with_version(self.project, self.holder, self.tree, plan, record, commit=commit, fresh=True)
         self._update(environment=record.to_json(), python=record.python)
         self._remember(record.built)
         self.done.append(f"environment: made anew: {reason}")
         self.notes += record.notes
+
+    def _version(self, plan: EnvironmentPlan, recorded: environment_record.EnvironmentRecord) -> None:
+        """Bring a version that comes from git up to date; packages that the user has installed stay."""
+        commit = self.row["commit_id"]
+        record = with_version(self.project, self.holder, self.tree, plan, recorded, commit=commit, fresh=False)
+        if record != recorded:
+            self._update(environment=record.to_json())
+            self.done.append("environment: the version was taken from git again")
 
     def _accepted(self, recorded: environment_record.EnvironmentRecord | None) -> bool:
         """Whether the environment was made by hand. One that is gone is made again; another Python's is an error."""

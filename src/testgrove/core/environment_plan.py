@@ -79,6 +79,7 @@ class EnvironmentPlan:
     """An environment before it exists. Two plans with the same fingerprint make the same one.
 
     python: the base interpreter. tree_hash: of the tree that is installed. deps: the dependency set's name.
+    versioned: the folders of the local distributions whose version comes from git.
     """
 
     contents: Contents
@@ -87,6 +88,7 @@ class EnvironmentPlan:
     tree_hash: str
     fingerprint: str
     deps: str = ""
+    versioned: tuple[str, ...] = ()
 
 
 def sources(names: Iterable[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testgrove.core.dependency_sets import OWN, DependencySet, Lowest
+from testgrove.core.dynamic_version import comes_from_git
 from testgrove.core.environment_plan import (
     Contents,
     EnvironmentPlan,
@@ -40,6 +41,7 @@ from testgrove.system.uv import ToolRun, Uv, find_uv, uv_version
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from testgrove.system.git_version import VersionSource
     from testgrove.system.interpreters import Interpreter
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "find_uv",
     "plan",
     "python_of",
+    "renew_versions",
     "uv_version",
 ]
 
@@ -108,7 +111,8 @@ def plan(
             "day": _today() if deps.resolution == "highest" else "",  # what is new is looked for once a day
         }
     mark = fingerprint(files, facts)
-    return EnvironmentPlan(contents, interpreter.path, interpreter.version, tree_hash, mark, deps.name)
+    versioned = tuple(folder for folder in folders if comes_from_git(files, folder))
+    return EnvironmentPlan(contents, interpreter.path, interpreter.version, tree_hash, mark, deps.name, versioned)
 
 
 def _today() -> str:
@@ -170,6 +174,28 @@ def build(
         notes = _fill(tool, tree, plan)
     with explained("look at", folder):
         return observe(tree, plan, notes)
+
+
+def renew_versions(
+    tree: Path,
+    plan: EnvironmentPlan,
+    record: EnvironmentRecord,
+    *,
+    source: VersionSource,
+    common_dir: Path,
+    uv: Path,
+    run: ToolRun,
+    temporary: Path,
+    offline: bool = False,
+) -> EnvironmentRecord:
+    """See version_from_git.renew_versions(); the other parameters are those of build()."""
+    from testgrove.system import version_from_git  # noqa: PLC0415 - for few projects
+
+    with _temporary(temporary):
+        tool = Uv(uv, run, tree.absolute(), temporary, offline, None)
+        return version_from_git.renew_versions(
+            tool, tree, plan, record, source=source, common_dir=common_dir, temporary=temporary
+        )
 
 
 def _fill(tool: Uv, tree: Path, plan: EnvironmentPlan) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import os
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from testgrove.core.declared import normal
@@ -31,6 +31,7 @@ class EnvironmentRecord:
     pyvenv.cfg. distributions: those built from the tree. editable: nothing was built into the tree (built:
     those files) or copied out of it, so the tree's code is what runs. seal: a signature of what is installed.
     notes: for the user. deps: the name of the dependency set, empty for the project's own choice.
+    version_source: the mark of the commit and tags that a version from git was taken from; empty for another version.
     """
 
     fingerprint: str
@@ -45,6 +46,7 @@ class EnvironmentRecord:
     seal: str
     notes: tuple[str, ...] = ()
     deps: str = ""
+    version_source: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For json.dumps, and from_json()."""
@@ -118,7 +120,7 @@ def _problems(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> I
 
 def observe(tree: Path, plan: EnvironmentPlan, notes: tuple[str, ...]) -> EnvironmentRecord:
     """The record of an environment that has just been made."""
-    local = list(_local_distributions(tree))
+    local = list(local_distributions(tree))
     built = tuple(sorted(_written(tree))) if local else ()
     return EnvironmentRecord(
         fingerprint=plan.fingerprint,
@@ -127,8 +129,8 @@ def observe(tree: Path, plan: EnvironmentPlan, notes: tuple[str, ...]) -> Enviro
         interpreter=os.path.realpath(tree / FOLDER / "bin/python"),
         prefix=os.path.realpath(tree / FOLDER),
         settings=_settings(tree),
-        distributions=tuple(sorted(name for name, _ in local)),
-        editable=not built and all(pure for _, pure in local),
+        distributions=tuple(sorted(normal(each.info.name.split("-")[0]) for each in local)),
+        editable=not built and all(each.points for each in local),
         built=built,
         seal=seal(tree),
         notes=notes,
@@ -184,8 +186,16 @@ def _settings(tree: Path) -> str:
     return (tree / FOLDER / "pyvenv.cfg").read_text(errors="replace")
 
 
-def _local_distributions(tree: Path) -> Iterator[tuple[str, bool]]:
-    """Names of what was installed from folders of the tree, and whether it merely points at them."""
+class LocalDistribution(NamedTuple):
+    """What was installed from a folder of the tree. info: its metadata. points: it merely points at the folder."""
+
+    info: Path
+    folder: str
+    points: bool
+
+
+def local_distributions(tree: Path) -> Iterator[LocalDistribution]:
+    """What is installed from folders of the tree."""
     root = os.path.realpath(tree)
     for site in _site_packages(tree):
         for info in site.glob("*.dist-info"):
@@ -199,7 +209,7 @@ def _local_distributions(tree: Path) -> Iterator[tuple[str, bool]]:
                 paths = [line.rsplit(",", 2)[0].strip('"') for line in record.splitlines()]
                 others = [path for path in paths if not path.startswith(f"{info.name}/")]
                 points = all(_POINTERS.fullmatch(path) for path in others)
-                yield normal(info.name.split("-")[0]), points and bool(origin["dir_info"].get("editable"))
+                yield LocalDistribution(info, folder, points and bool(origin["dir_info"].get("editable")))
 
 
 def _written(tree: Path) -> Iterator[str]:

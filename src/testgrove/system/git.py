@@ -32,6 +32,7 @@ from testgrove.system.git_snapshot import Snapshot, snapshot
 from testgrove.system.git_status import CheckoutStatus, Commit, foreign_commits, status
 from testgrove.system.git_submodules import update_submodules
 from testgrove.system.git_untracked import ignored_among, tracked_among, tracked_files, untracked_files
+from testgrove.system.git_version import VersionSource, version_source
 
 __all__ = [
     "CheckoutRecord",
@@ -40,6 +41,7 @@ __all__ = [
     "Repository",
     "Resolved",
     "Snapshot",
+    "VersionSource",
     "add_checkout",
     "checkout_paths",
     "checkouts",
@@ -73,4 +75,5 @@ __all__ = [
     "untracked_files",
     "update_submodules",
     "upstream_of",
+    "version_source",
 ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from testgrove.system.locks import OnWait
 
 _TRIES = 3
+_SUBJECT = "testgrove: snapshot"
 _IDENTITY = {
     f"GIT_{role}_{what}": value
     for role in ("AUTHOR", "COMMITTER")
@@ -61,6 +62,15 @@ def snapshot(repository: Repository, on_wait: OnWait | None = None) -> Snapshot:
             return _take(repository.toplevel, git_dir / "index", index)
         finally:
             index.unlink(missing_ok=True)
+
+
+def base_of(where: Path, commit: str) -> str:
+    """The commit that a snapshot was taken on; of any other commit, itself."""
+    words = ("rev-list", "--max-count=1", "--no-commit-header", "--format=%P%n%ce%n%s", commit)
+    lines = require(call(where, *words), f"read {commit}").out.decode(errors="replace").split("\n")
+    parents, email, subject = lines[:3]
+    ours = (email, subject) == (_IDENTITY["GIT_COMMITTER_EMAIL"], _SUBJECT)
+    return parents if ours and parents and " " not in parents else commit
 
 
 def _take(toplevel: Path, users: Path, index: Path) -> Snapshot:
@@ -108,7 +118,7 @@ def _commit(toplevel: Path, env: dict[str, str], changes: _Changes) -> Snapshot:
         "-p",
         changes.head,
         "-m",
-        "testgrove: snapshot",
+        _SUBJECT,
     )
     made = require(call(toplevel, *words, env=env | _IDENTITY | dates), "write the snapshot")
     return Snapshot(made.out.strip().decode(), tree, *counts)
