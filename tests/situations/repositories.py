@@ -1,0 +1,119 @@
+"""Repositories of the user's inside a worktree: nested ones, submodules, clones in the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from auditor import git
+from grove import Grove
+from situations.table import Batch, Place
+
+batch = Batch("repositories")
+situation = batch.situation
+WHO = ("-c", "user.name=A Tester", "-c", "user.email=tester@example.invalid")
+FILE = ("-c", "protocol.file.allow=always")
+
+
+def commit_in(folder: Path, message: str = "only here") -> None:
+    """A commit in some repository."""
+    (folder / "new.txt").write_text(f"{message}\n")
+    git(folder, "add", "new.txt")
+    git(folder, *WHO, "commit", "--quiet", "--message", message)
+
+
+def prepare(grove: Grove) -> None:
+    """Give the project a submodule ``lib``."""
+    library = grove.base / "library"
+    git(grove.base, "init", "--quiet", "--initial-branch=main", str(library))
+    commit_in(library, "the library")
+    grove.git(*FILE, "submodule", "--quiet", "add", str(library), "lib")
+    grove.git("commit", "--quiet", "--message", "a submodule")
+
+
+@situation("A nested repository")
+def nested(at: Place) -> None:
+    git(at.tree, "init", "--quiet", "inner")
+    commit_in(at.tree / "inner")
+
+
+@situation("A nested repository in a folder that git ignores")
+def ignored_nested(at: Place) -> None:
+    at.write("build/file.txt")
+    git(at.tree, "init", "--quiet", "build/inner")
+    commit_in(at.tree / "build/inner")
+
+
+@situation("A bare repository")
+def bare(at: Place) -> None:
+    git(at.tree, "clone", "--quiet", "--bare", str(at.grove.repo), str(at.tree / "inner.git"))
+
+
+@situation("A linked worktree of the user's inside")
+def nested_worktree(at: Place) -> None:
+    at.git("worktree", "add", "--quiet", "--detach", str(at.tree / "build/other"))
+    commit_in(at.tree / "build/other")
+
+
+@situation("A submodule with a modified file")
+def submodule_modified(at: Place) -> None:
+    at.write("lib/new.txt", "changed\n")
+
+
+@situation("A submodule with an untracked file")
+def submodule_untracked(at: Place) -> None:
+    at.write("lib/notes.txt")
+
+
+@situation("A submodule at a commit that no branch has")
+def submodule_commit(at: Place) -> None:
+    commit_in(at.tree / "lib", "on no branch of the submodule")
+
+
+@situation("A submodule with a branch of its own, back at the pinned commit", waiting="B1")
+def submodule_branch(at: Place) -> None:
+    git(at.tree / "lib", "switch", "--quiet", "--create", "topic")
+    commit_in(at.tree / "lib", "on a branch of the submodule")
+    git(at.tree / "lib", "checkout", "--quiet", "--detach", "HEAD~1")
+
+
+@situation("A submodule with a stash", waiting="B1")
+def submodule_stash(at: Place) -> None:
+    at.write("lib/new.txt", "stashed\n")
+    git(at.tree / "lib", *WHO, "stash", "--quiet")
+
+
+@situation("A submodule that was deinitialised, with commits", waiting="B1")
+def submodule_deinitialised(at: Place) -> None:
+    submodule_branch(at)
+    at.git("submodule", "--quiet", "deinit", "--force", "lib")
+
+
+@situation("A submodule that was deinitialised, and files in its folder", waiting="B1")
+def submodule_files(at: Place) -> None:
+    at.git("submodule", "--quiet", "deinit", "--force", "lib")
+    at.write("lib/precious.txt")
+
+
+@situation("A submodule that was added and not committed")
+def submodule_added(at: Place) -> None:
+    other = at.outside / "other"
+    git(at.outside, "init", "--quiet", "other")
+    commit_in(other)
+    at.git(*FILE, "submodule", "--quiet", "add", str(other), "other")
+
+
+def clone_in_environment(at: Place) -> Path:
+    """What ``pip install --editable git+…`` makes."""
+    clone = at.tree / ".venv/src/library"
+    git(at.grove.base, "clone", "--quiet", str(at.grove.base / "library"), str(clone))
+    return clone
+
+
+@situation("A clone under `.venv/src` with a commit", waiting="B5")
+def clone_with_commit(at: Place) -> None:
+    commit_in(clone_in_environment(at))
+
+
+@situation("A clone under `.venv/src` with a modified file", waiting="B5")
+def clone_modified(at: Place) -> None:
+    (clone_in_environment(at) / "new.txt").write_text("mine\n")
