@@ -10,10 +10,10 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -25,6 +25,7 @@ from typing import Any, TextIO
 import psutil
 
 from auditor import KEEPER, Auditor, git
+from testgrove.system.locations import Locations
 
 TESTGROVE = (sys.executable, "-m", "testgrove")
 FILES = {"README.md": "A project.\n", "src/code.py": "VALUE = 1\n", "tests/test_code.py": "def test_it(): pass\n"}
@@ -248,10 +249,17 @@ def _claim_ports(base: Path) -> range:
 
 
 def new_base() -> Path:
-    """A folder with a short path (Unix sockets) that every user can pass through, for a grove or several."""
-    base = Path(tempfile.mkdtemp(prefix="tg-", dir="/tmp"))
-    base.chmod(0o711)
-    return base
+    """A folder with a short path (Unix sockets) that every user can pass through, for a grove or several.
+
+    Its name is one for whose state folder ports are leased from the lower end of a grove's ranges, so that tests can
+    name them.
+    """
+    while True:
+        base = Path("/tmp", f"tg-{secrets.token_hex(4)}")
+        if Locations(base / "state", base, base, base).port_start < 1 / _SPAN and not base.exists():
+            base.mkdir()
+            base.chmod(0o711)
+            return base
 
 
 def uproot(base: Path) -> None:

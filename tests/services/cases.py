@@ -75,7 +75,11 @@ class Kit:
         return TemplateCache(self.directory, LockFile(self.folder / "locks"), **options)
 
     def template(self, fingerprint, build=migrate):
-        return self.cache().ensure(fingerprint, build, port=self.port)
+        return self.cache().ensure(fingerprint, build, on_port=self.on_port)
+
+    def on_port(self, start):
+        """See TemplateCache.ensure()."""
+        return start(self.port)
 
     @contextmanager
     def server(self, template, **options):

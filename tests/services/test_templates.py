@@ -88,7 +88,7 @@ def test_required_extensions_are_there_for_the_migration_and_for_databases_made_
         run(access, "CREATE EXTENSION IF NOT EXISTS file_fdw")
         assert query(access, count) == 2
 
-    with kit.server(kit_cache.ensure(ONE, build, port=kit.port)) as server:
+    with kit.server(kit_cache.ensure(ONE, build, on_port=kit.on_port)) as server:
         access = server.create_database("testdb_a", owner="x")
         assert query(access, count) == 2
         run(access, "CREATE DATABASE testdb_again")
@@ -99,9 +99,9 @@ def test_two_threads_want_it_one_builds_the_other_says_why_it_waits(kit):
     build, reasons = Counted(pause=0.2), []
     cache = kit.cache()
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(cache.ensure, ONE, build, port=kit.port)
+        first = pool.submit(cache.ensure, ONE, build, on_port=kit.on_port)
         build.began.wait(30)
-        second = pool.submit(cache.ensure, ONE, build, port=kit.port, on_wait=reasons.append)
+        second = pool.submit(cache.ensure, ONE, build, on_port=kit.on_port, on_wait=reasons.append)
         assert first.result() == second.result()
     assert build.runs == 1
     assert set(reasons) == {"waiting for the database template 1111111111111111, which somebody else is building"}
@@ -195,16 +195,16 @@ def test_who_waited_for_a_build_that_failed_does_not_repeat_it(kit):
 
     cache = kit.cache()
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(cache.ensure, ONE, fails, port=kit.port)
+        first = pool.submit(cache.ensure, ONE, fails, on_port=kit.on_port)
         build.began.wait(30)
-        second = pool.submit(cache.ensure, ONE, fails, port=kit.port)
+        second = pool.submit(cache.ensure, ONE, fails, on_port=kit.on_port)
         errors = [first.exception(), second.exception()]
     assert build.runs == 1
     assert {(error.code, error.message, error.hint) for error in errors} == {
         ("migration-failed", "the migration failed", "mend it")
     }
     with pytest.raises(UnavailableError):
-        cache.ensure(ONE, fails, port=kit.port)
+        cache.ensure(ONE, fails, on_port=kit.on_port)
     assert build.runs == 2
 
 
@@ -305,7 +305,7 @@ def test_a_fresh_cache_builds_anew_once_and_replaces_what_was_there(kit):
     fresh = kit.cache(fresh=True)
     assert fresh.find(ONE) is None
     for _ in range(2):
-        assert fresh.ensure(ONE, build, port=kit.port).path == kit.directory / f"{ONE}.tar"
+        assert fresh.ensure(ONE, build, on_port=kit.on_port).path == kit.directory / f"{ONE}.tar"
     assert build.runs == 2
     assert fresh.find(ONE) is not None
     kit.template(ONE, build)

@@ -12,8 +12,10 @@ from typing import Any, Self
 
 from testgrove.app import records
 from testgrove.app.inside import environ_inside
+from testgrove.app.ports import exchange_taken
 from testgrove.app.processes import AppProcess, Place, Processes
 from testgrove.app.project import Project
+from testgrove.app.worktrees import publish
 from testgrove.core.model import Worktree, WorktreeStatus
 from testgrove.errors import PreconditionError, UsageError
 from testgrove.system.supervision import Job
@@ -36,6 +38,11 @@ def run_beside(
     with project.holding(f"testgrove exec {worktree.id}") as holder:
         row = records.take(project, holder, records.row_of(project, str(worktree.id)), WorktreeStatus.READY)
         try:
+            if exchange_taken(project, row):
+                worktree = records.to_worktree(row)
+                publish(project, holder)
+                now = " ".join(map(str, worktree.ports.values()))
+                say(f"another process listens on a port of {worktree.id}, which has {now} from now on")
             place = Place(
                 tree=worktree.path,
                 environ=environ_inside(worktree),

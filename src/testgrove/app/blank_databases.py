@@ -116,7 +116,7 @@ class EmbeddedBlanks:
             host=means.host,
             work=means.folder,
         )
-        server = start_server(means, service, binaries, cache.base(), port=means.lease_port("postgres"))
+        server = start_server(means, service, binaries, cache.base())
         try:
             sql.add_extensions(server.endpoint, service.extensions)
         except BaseException:

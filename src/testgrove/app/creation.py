@@ -15,10 +15,11 @@ from testgrove.app.holder import Holder
 from testgrove.app.hooks import SETUP_TIMEOUT, Hook, OnOutput, record_teardown, unseen
 from testgrove.app.inside import with_environment
 from testgrove.app.ownership import take_manifest
+from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
 from testgrove.app.tools import Tool
 from testgrove.app.worktree_files import METADATA, values_of, write_files
-from testgrove.core.config import expand_env, port_range
+from testgrove.core.config import expand_env
 from testgrove.core.environment_plan import EnvironmentPlan
 from testgrove.core.events import Phase
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, WorktreeSpec
@@ -26,7 +27,6 @@ from testgrove.core.plan import Action
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.system import environment, environment_record, git, preflight
 from testgrove.system.files import require_free
-from testgrove.system.ports import lease_block
 from testgrove.system.process import run, scrubbed
 from testgrove.system.store import Row
 
@@ -127,9 +127,8 @@ class Creation:
         records.update(self.project.store, self.row, **values)
 
     def _lease_ports(self) -> None:
-        settings = self.project.settings.ports
         leases = records.leases_of(self.project.store, self.row)
-        self._update(ports=lease_block(leases, port_range(settings.range), self.spec.ports))
+        self._update(ports=lease_worktree_ports(self.project, leases, self.spec.ports))
 
     def _add_checkout(self) -> None:
         project, spec = self.project, self.spec

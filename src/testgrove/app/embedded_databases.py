@@ -71,7 +71,7 @@ class EmbeddedPostgres:
             if template := self._cache.find(likely):
                 with self._lock(likely):
                     if likely not in self._servers:
-                        self._servers[likely] = self._serve(template, self._means.lease_port("postgres"))
+                        self._servers[likely] = self._serve(template)
 
     def maker(self, creation: Creation, making: CellDatabases) -> Callable[[], Made]:
         """See engine_databases.EngineDatabases."""
@@ -108,20 +108,19 @@ class EmbeddedPostgres:
             return self._locks.setdefault(wanted, threading.Lock())
 
     def _start(self, wanted: str, creation: Creation, making: CellDatabases) -> PostgresServer:
-        port = self._means.lease_port("postgres")
         template = self._cache.ensure(
             wanted,
             migration(self._service.migrate, self._means.launcher, creation, making),
-            port=port,
+            on_port=partial(self._means.ports.start, "postgres"),
             on_wait=making.say,
         )
         if template.note:
             creation.notes.append(template.note)
         atomic_write(self._last, wanted.encode())
-        return self._serve(template, port)
+        return self._serve(template)
 
-    def _serve(self, template: Template, port: int) -> PostgresServer:
-        return start_server(self._means, self._service, self._binaries, template, port=port)
+    def _serve(self, template: Template) -> PostgresServer:
+        return start_server(self._means, self._service, self._binaries, template)
 
     def lender(self, held: Holding | None, owner: str) -> Lender | None:
         """See engine_databases.EngineDatabases."""
@@ -139,7 +138,7 @@ class EmbeddedPostgres:
 
     def _replace(self, wanted: str) -> PostgresServer:
         lost = self._servers[wanted]
-        self._servers[wanted] = self._serve(lost.template, self._means.lease_port("postgres"))
+        self._servers[wanted] = self._serve(lost.template)
         self._lost.append(lost)
         return self._servers[wanted]
 
@@ -174,14 +173,18 @@ class EmbeddedRedis:
     def _make(self, creation: Creation) -> Made:
         directory = self._means.folder / f"redis-{creation.row['id']}"[:60]
         directory.mkdir(mode=0o700, exist_ok=True)
-        server = RedisServer.start(
-            self._binary,
-            launcher=self._means.launcher,
-            directory=directory,
-            port=self._means.lease_port("redis"),
-            password=generate_password(),
-            settings=self._service.settings,
-        )
+
+        def start(port: int) -> RedisServer:
+            return RedisServer.start(
+                self._binary,
+                launcher=self._means.launcher,
+                directory=directory,
+                port=port,
+                password=generate_password(),
+                settings=self._service.settings,
+            )
+
+        server = self._means.ports.start("redis", start)
         return server, server.create_database("0", owner=self._means.owner_of(creation))
 
     def lender(self, held: Holding | None, owner: str) -> Lender | None:  # noqa: ARG002 - instances of its own

@@ -13,12 +13,11 @@ from testgrove.app.cell_databases import CellDatabases
 from testgrove.app.creation import Creation
 from testgrove.app.holder import Holder
 from testgrove.app.launcher import SupervisedLauncher
+from testgrove.app.port_leases import ServerPorts
 from testgrove.app.project import Project
-from testgrove.core.config import port_range
 from testgrove.core.model import DatabaseAccess
 from testgrove.services.base import Holding
 from testgrove.services.hosts import EmbeddedHost
-from testgrove.system.ports import lease_block
 from testgrove.system.store import StoredLeases
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class WorktreeMeans:
 
 
 class RunMeans:
-    """See Means. folder: the run's own, in memory where there is room."""
+    """See Means. folder: the run's own, in memory where there is room; ports: of its servers."""
 
     kind: Literal["run", "worktree"] = "run"
 
@@ -95,13 +94,9 @@ class RunMeans:
     ) -> None:
         self.project, self.holder, self.leases, self.folder = project, holder, leases, folder
         self.launcher = SupervisedLauncher(holder.supervisors, cancel)
+        self.ports = ServerPorts(project, leases)
         where = project.locations
         self.host = EmbeddedHost(self.launcher, ours=(where.memory, where.scratch, where.cache), copies=where.binaries)
-
-    def lease_port(self, name: str) -> int:
-        """A port for a server of the run's."""
-        span = port_range(self.project.settings.ports.servers)
-        return lease_block(self.leases, span, (name,))[name]
 
     def leases_of(self, creation: Creation) -> StoredLeases:  # noqa: ARG002 - the run holds everything
         """The run's."""

@@ -16,10 +16,10 @@ from testgrove.app.attempts import Run
 from testgrove.app.creation import Creation, foreign_checkouts
 from testgrove.app.holder import Holder
 from testgrove.app.inside import require_environment
+from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
 from testgrove.app.slots import Slot
 from testgrove.app.worktree_files import values_of
-from testgrove.core.config import port_range
 from testgrove.core.environment_plan import Contents, EnvironmentPlan
 from testgrove.core.events import Status
 from testgrove.core.model import DatabaseAccess, WorktreeId, WorktreeSpec
@@ -27,7 +27,6 @@ from testgrove.core.plan import Cell
 from testgrove.errors import PreconditionError
 from testgrove.system import preflight
 from testgrove.system.environment_record import FOLDER, seal_of
-from testgrove.system.ports import lease_block
 from testgrove.system.process import run, scrubbed
 from testgrove.system.store import Row
 
@@ -123,8 +122,7 @@ class HereCreation(Creation):
         """Ports, databases, the check that the tests exercise this tree. owner: of the ports' leases."""
         project, found = self.project, self.found
         if self.spec.ports:
-            span = port_range(project.settings.ports.range)
-            self.row["ports"] = lease_block(project.store.leases(owner), span, self.spec.ports)
+            self.row["ports"] = lease_worktree_ports(project, project.store.leases(owner), self.spec.ports)
         # What a migration would run with; no hash of files says what somebody has installed by hand.
         seal = f"{found.python} {found.version} {seal_of(found.prefix)}"
         mark = hashlib.sha256(seal.encode()).hexdigest()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +16,12 @@ from testgrove.app.creation import Creation
 from testgrove.app.holder import Holder
 from testgrove.app.keeper import KeeperPlace, keeper_of, new_place, place_of, project_owner
 from testgrove.app.keeper_undo import kept_lock
+from testgrove.app.kept_ports import start_on_a_free_port
+from testgrove.app.kept_services import rewrite_env_files
 from testgrove.app.launcher import SupervisedLauncher
 from testgrove.app.migrations import fingerprint, migration
+from testgrove.app.port_leases import lease_server_port
 from testgrove.app.project import Project
-from testgrove.core.config import port_range
 from testgrove.core.migration import migration_to
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
 from testgrove.core.naming import database_name
@@ -29,10 +33,10 @@ from testgrove.services.keeper_client import KeeperClient
 from testgrove.services.kept_postgres import KeptPostgres
 from testgrove.services.kept_redis import write_instance
 from testgrove.services.postgres import ENCODING, LOCALE, require_driver
+from testgrove.services.postgres_sql import load_driver
 from testgrove.services.templates import TemplateCache
 from testgrove.system.deletion import delete_tree
 from testgrove.system.files import explained
-from testgrove.system.ports import lease_block
 from testgrove.system.store import StoredLeases
 
 _BUILD_TIMEOUT = 1800.0  # seconds that another command's migration may take
@@ -119,8 +123,8 @@ class KeptDatabases:
             with explained("make the folder", folder):
                 folder.mkdir(mode=0o700)
             access = write_instance(folder, binary=binary, port=port, password=password, settings=service.settings)
-            keeper.start(folder.name)
-        return access
+            port = start_on_a_free_port(self._project, keeper, folder) or port
+        return replace(access, port=port)
 
     @contextmanager
     def _keeper(self, making: CellDatabases) -> Iterator[tuple[KeeperPlace, KeeperClient]]:
@@ -144,8 +148,14 @@ class KeptDatabases:
     ) -> KeptPostgres:
         folder = place.folder / f"postgres-{binaries.major}"
         server = KeptPostgres.read(folder) or self._new_server(folder, place, binaries, wanted)
-        server.start(keeper)
-        return server
+        with ThreadPoolExecutor(1, "driver") as pool:
+            driver = pool.submit(load_driver)  # takes longer than the server
+            moved = start_on_a_free_port(self._project, keeper, folder)
+            driver.result()
+        if moved is None:
+            return server
+        rewrite_env_files(self._project, self._holder, folder)  # of other worktrees
+        return server.at_port(moved)
 
     def _new_server(self, folder: Path, place: KeeperPlace, binaries: PostgresBinaries, wanted: str) -> KeptPostgres:
         project, service = self._project, self._service("postgres")
@@ -180,5 +190,4 @@ class KeptDatabases:
         for lease in leases.all():
             if lease.kind == LeaseKind.PORTS and lease.data["name"] == name:
                 return int(lease.data["port"])  # of a command that was killed here
-        span = port_range(self._project.settings.ports.servers)
-        return lease_block(leases, span, (name,))[name]
+        return lease_server_port(self._project, leases, name)

@@ -10,20 +10,18 @@ from typing import Any
 from testgrove.app import records
 from testgrove.app.given_databases import accesses_given, is_given
 from testgrove.app.holder import Holder
-from testgrove.app.keeper import KeeperPlace, end_keeper, keeper_of, place_of, project_owner
+from testgrove.app.keeper import KeeperPlace, end_keeper, keeper_of, place_of
 from testgrove.app.keeper_undo import kept_lock
+from testgrove.app.kept_ports import start_on_a_free_port
 from testgrove.app.project import Project
 from testgrove.app.worktree_files import write_files
-from testgrove.core.config import port_range
-from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, Secret
-from testgrove.errors import PreconditionError, UnavailableError
+from testgrove.core.model import DatabaseAccess, LeaseKind, Secret
+from testgrove.errors import PreconditionError
 from testgrove.services.keeper_client import KeeperClient
 from testgrove.services.kept import LOG, KeptService, services_in
 from testgrove.services.kept_postgres import KeptPostgres
-from testgrove.services.kept_redis import move_instance
 from testgrove.system.locks import LockFile
-from testgrove.system.ports import lease_block
-from testgrove.system.store import Row, StoredLeases
+from testgrove.system.store import Row
 
 Say = Callable[[str], None]
 _TIMEOUT = 1800.0
@@ -54,7 +52,7 @@ def start_services(project: Project, holder: Holder, names: Sequence[str], say: 
     """Start servers, all without names. Raises PreconditionError (``no-such-service``), UnavailableError."""
     with _working(project, holder, say) as (place, keeper):
         for name in _chosen(place, names):
-            _start(project, holder, place, keeper, name, say)
+            _start(project, holder, keeper, place.folder / name, say)
 
 
 def stop_services(project: Project, locks: LockFile, names: Sequence[str]) -> None:
@@ -128,41 +126,18 @@ def _working(project: Project, holder: Holder, say: Say) -> Iterator[tuple[Keepe
         yield place, keeper
 
 
-def _start(project: Project, holder: Holder, place: KeeperPlace, keeper: KeeperClient, name: str, say: Say) -> None:
-    try:
-        keeper.start(name)
-    except UnavailableError as error:
-        if error.code != "port-taken":
-            raise
-        port = _move(project, place.folder / name)
-        say(f"{error.message}: {name} listens on port {port} from now on; env files that name it are written anew")
-        keeper.start(name)
-        _rewrite(project, holder, place.folder / name)
+def _start(project: Project, holder: Holder, keeper: KeeperClient, folder: Path, say: Say) -> None:
+    port = start_on_a_free_port(project, keeper, folder)
+    if port is not None:
+        say(
+            f"another process has taken the port of {folder.name}, which listens on port {port} from now on;"
+            " env files that name it are written anew"
+        )
+        rewrite_env_files(project, holder, folder)
 
 
-def _move(project: Project, folder: Path) -> int:
-    """Give a server another port; return it."""
-    leases, old = _port_lease(project, folder.name)
-    span = port_range(project.settings.ports.servers)
-    port = lease_block(leases, span, (folder.name,))[folder.name]
-    if server := KeptPostgres.read(folder):
-        server.move(port)
-    else:
-        move_instance(folder, port)
-    leases.forget(old)
-    return port
-
-
-def _port_lease(project: Project, name: str) -> tuple[StoredLeases, Lease]:
-    owners = [records.leases_of(project.store, row) for row in records.rows_of(project)]
-    for leases in (project.store.leases(project_owner(project.id)), *owners):
-        for lease in leases.all():
-            if lease.kind == LeaseKind.PORTS and lease.data["name"] == name:
-                return leases, lease
-    raise PreconditionError("no-such-service", f"no port is leased to {name}", hint="testgrove services list")
-
-
-def _rewrite(project: Project, holder: Holder, folder: Path) -> None:
+def rewrite_env_files(project: Project, holder: Holder, folder: Path) -> None:
+    """Write the files of the worktrees that have databases on a server anew."""
     for row in records.rows_of(project):
         if folder.name in _names_of(project, row["id"]) and Path(row["path"]).is_dir():
             write_files(project, row, accesses_of(project, row))

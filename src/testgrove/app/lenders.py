@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -63,7 +64,6 @@ class RedisInstances:
     def __init__(self, means: RunMeans, service: Service) -> None:
         self._means, self._service = means, service
         self._binary: RedisBinary | None = None
-        self._free: list[tuple[int, Path]] = []
         self._all: list[RedisServer] = []
         self._guard = threading.Lock()
 
@@ -71,20 +71,16 @@ class RedisInstances:
         """See Lender. Raises PreconditionError where there is no binary."""
         with self._guard:
             self._binary = self._binary or find_redis(self._means.launcher, self._service.version)
-        return RedisShare(self._place)
+        return RedisShare(partial(RedisPlace, self))
 
-    def _place(self) -> RedisPlace:
-        with self._guard:
-            if self._free:
-                port, directory = self._free.pop()
-            else:
-                port = self._means.lease_port("redis")
-                directory = self._means.folder / f"redis-{port}"
-        return RedisPlace(self, port, directory)
+    def start(self, password: Secret) -> RedisServer:
+        """An instance with nothing in it, on a leased port."""
+        return self._means.ports.start("redis", partial(self.start_at, password))
 
-    def start(self, port: int, directory: Path, password: Secret) -> RedisServer:
-        """An instance with nothing in it, in a folder that is emptied."""
+    def start_at(self, password: Secret, port: int) -> RedisServer:
+        """The same on this port, in a folder that is emptied. Raises PreconditionError (``port-taken``)."""
         assert self._binary is not None
+        directory = self._means.folder / f"redis-{port}"
         shutil.rmtree(directory, ignore_errors=True)
         with explained("make the folder", directory):
             directory.mkdir(mode=0o700)
@@ -100,10 +96,9 @@ class RedisInstances:
             self._all.append(server)
         return server
 
-    def give_back(self, port: int, directory: Path) -> None:
+    def give_back(self, port: int) -> None:
         """Nothing runs there any more."""
-        with self._guard:
-            self._free.append((port, directory))
+        self._means.ports.give_back(port)
 
     def close(self) -> None:
         """See Lender. Those that were kept end, too."""
@@ -114,17 +109,22 @@ class RedisInstances:
 class RedisPlace:
     """See redis_share.Place."""
 
-    def __init__(self, instances: RedisInstances, port: int, directory: Path) -> None:
-        self._instances, self._port, self._directory = instances, port, directory
-        self._password = generate_password()
+    def __init__(self, instances: RedisInstances) -> None:
+        self._instances, self._password = instances, generate_password()
+        self._port = 0
 
     def start(self) -> RedisServer:
-        """See redis_share.Place."""
-        return self._instances.start(self._port, self._directory, self._password)
+        """See redis_share.Place. Once it has had a port, it has that one: its client knows the address."""
+        if self._port:
+            return self._instances.start_at(self._password, self._port)
+        server = self._instances.start(self._password)
+        self._port = server.endpoint.port
+        return server
 
     def free(self) -> None:
         """See redis_share.Place."""
-        self._instances.give_back(self._port, self._directory)
+        if self._port:
+            self._instances.give_back(self._port)
 
 
 class SqliteCopies:

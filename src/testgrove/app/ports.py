@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from testgrove.app import records
 from testgrove.app.holder import Holder
+from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
 from testgrove.app.worktree_files import rewrite_ports
 from testgrove.app.worktrees import publish
-from testgrove.core.config import port_range
 from testgrove.core.model import Lease, LeaseKind, Worktree, WorktreeStatus
 from testgrove.errors import PreconditionError
-from testgrove.system.listeners import Listener, listeners
-from testgrove.system.ports import lease_block, network_namespace
+from testgrove.system.listeners import Listener, listeners, listening_among
+from testgrove.system.ports import network_namespace
 from testgrove.system.store import Row
 
 
@@ -115,11 +116,26 @@ def reassign(project: Project, holder: Holder, name: str) -> dict[str, int]:
     try:
         names = tuple(row["ports"]) or project.settings.ports.names
         leases = records.leases_of(project.store, row)
-        _change(project, row, lease_block(leases, port_range(project.settings.ports.range), names))
+        _change(project, row, lease_worktree_ports(project, leases, names))
     finally:
         records.update(project.store, row, holder=None)
     publish(project, holder)
     return dict(row["ports"])
+
+
+def exchange_taken(project: Project, row: Row) -> bool:
+    """Lease other ports for a worktree that we hold where a process from outside of it listens on one of them; whether
+    there was one. A server that somebody has left in the worktree stays, and is named when its port is needed.
+
+    Raises ExhaustedError (``ports-exhausted``) when there are no others; then everything is as it was.
+    """
+    tree = Path(row["path"])
+    used = [each for port in listening_among(row["ports"].values()) for each in listeners(port)]
+    if not used or any(each.works_in(tree) for each in used):
+        return False
+    names = tuple(row["ports"])
+    _change(project, row, lease_worktree_ports(project, records.leases_of(project.store, row), names))
+    return True
 
 
 def _change(project: Project, row: Row, ports: dict[str, int]) -> None:

@@ -19,10 +19,10 @@ from testgrove.app.here import HereEnvironment, find_environment
 from testgrove.app.holder import Holder
 from testgrove.app.hooks import unseen
 from testgrove.app.ownership import take_manifest
+from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
 from testgrove.app.scenario_places import Found, look, unknown_worktree, wanted
 from testgrove.app.syncing import Syncing
-from testgrove.core.config import port_range
 from testgrove.core.events import WorktreeAction
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 from testgrove.core.scenario import PlannedScenario
@@ -31,7 +31,6 @@ from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import git
 from testgrove.system.environment_record import FOLDER
 from testgrove.system.locks import Lock
-from testgrove.system.ports import lease_block
 from testgrove.system.store import Row
 
 Tell = Callable[[str, WorktreeAction, Path, str], None]
@@ -104,9 +103,9 @@ class ScenarioWorktrees:
         """A block of ports that only what runs in this slot has; the run's until it ends."""
         with self._ports_guard:
             if lane not in self._ports:
-                settings = self._project.settings.ports
                 leases = self._project.store.leases(f"run:{run}")
-                self._ports[lane] = lease_block(leases, port_range(settings.range), settings.names)
+                names = self._project.settings.ports.names
+                self._ports[lane] = lease_worktree_ports(self._project, leases, names)
             return self._ports[lane]
 
     def close(self) -> None:

@@ -133,9 +133,9 @@ class SessionPostgres:
             extensions=service.extensions,
             settings=service.settings,
         )
-        port = means.lease_port("postgres")
-        template = cache.ensure(wanted, partial(self._migration.run, service.migrate), port=port)
-        return start_server(means, service, binaries, template, port=port)
+        build = partial(self._migration.run, service.migrate)
+        template = cache.ensure(wanted, build, on_port=partial(means.ports.start, "postgres"))
+        return start_server(means, service, binaries, template)
 
     def stop(self) -> None:
         """Stop the server, if it was started."""

@@ -10,6 +10,7 @@ from testgrove.app import records, worktrees
 from testgrove.app.attempts import Attempt, Run
 from testgrove.app.creation import Creation
 from testgrove.app.evidence import dump_database, note_of
+from testgrove.app.ports import exchange_taken
 from testgrove.app.turns import CellTurn
 from testgrove.core.events import CellFinished, CellPhase, Phase, Status
 from testgrove.core.model import WorktreeSpec
@@ -129,6 +130,8 @@ class Slot:
             for attempt in range(1, cell.settings.retries + 2):
                 self._phase("processes" if cell.settings.processes else "running")
                 records.update(run.project.store, creation.row, attempt_from=time.time())
+                if "manifest" in creation.row:  # the run's own: nothing of anybody's runs in it yet
+                    exchange_taken(run.project, creation.row)
                 status, reason = Attempt(run, cell, creation, supervisor, attempt, self.lane).work()
                 if status in ("passed", "skipped"):
                     return ("flaky" if failed_before and status == "passed" else status), reason

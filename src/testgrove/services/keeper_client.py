@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from testgrove.errors import UnavailableError
+from testgrove.services.peers import is_of_our_user
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,8 @@ class KeeperClient:
 
     @classmethod
     def connect(cls, path: Path) -> KeeperClient | None:
-        """A connection to the keeper that listens there; None when nobody does."""
+        """A connection to the keeper that listens there; None when nobody does. Raises UnavailableError
+        (``keeper-foreign``) where it is another user's."""
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(_TIMEOUT)
         try:
@@ -33,6 +35,9 @@ class KeeperClient:
         except OSError:
             connection.close()
             return None
+        if not is_of_our_user(connection):
+            connection.close()
+            raise UnavailableError("keeper-foreign", f"another user listens at {path}", hint=f"ls -l {path}")
         return cls(connection)
 
     def hold(self) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testgrove.errors import PreconditionError
 from testgrove.system.files import atomic_write
+from testgrove.system.listeners import listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ class KeptService:
 
     what: its name in messages. stop_signal: what ends it in good order. user: uid and gid to run as. stale: files that
     a killed server leaves and the next start stumbles over. ready_file, ready: it is ready when the file matches the
-    pattern, in which ``PID`` stands for its process id; without them, when its port can be connected to.
+    pattern, in which ``PID`` stands for its process id; without them, when it listens on its port.
     """
 
     name: str
@@ -84,20 +84,14 @@ class KeptProgram:
         return self.service.argv
 
     def is_ready(self, pid: int) -> bool:
-        """See services.base.Program. The keeper has held the port until now, and a server that cannot bind it ends."""
+        """See services.base.Program. An answer at the port proves nothing: it is the listener that must be ours."""
         if not self.service.ready_file:
-            return _can_connect(self.port)
+            return any(each.descends_from(pid) for each in listeners(self.port))
         try:
             text = (self.folder / self.service.ready_file).read_text()
         except FileNotFoundError:
             return False
         return re.match(self.service.ready.replace("PID", str(pid)), text) is not None
-
-
-def _can_connect(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def has_clients(port: int) -> bool:

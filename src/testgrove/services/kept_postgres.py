@@ -9,7 +9,7 @@ import json
 import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from testgrove.core.model import DatabaseAccess, Secret
@@ -122,12 +122,13 @@ class KeptPostgres:
         """The same server on another port, from its next start on."""
         service = KeptService.read(self.folder)
         argv = tuple(re.sub(r"^port=\d+$", f"port={port}", word) for word in service.argv)
-        at = self.endpoint
-        moved = KeptPostgres(
-            Endpoint(at.engine, at.version, at.host, port, at.user, at.password, at.socket_dir), self.folder
-        )
+        moved = self.at_port(port)
         moved._write(argv, service.user)
         return moved
+
+    def at_port(self, port: int) -> KeptPostgres:
+        """The same server, as it is reached on another port."""
+        return KeptPostgres(replace(self.endpoint, port=port), self.folder)
 
     def has(self, name: str) -> bool:
         """Whether there is such a database."""

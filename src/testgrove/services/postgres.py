@@ -18,6 +18,7 @@ from testgrove.services import postgres_sql as sql
 from testgrove.services.archive import unpack
 from testgrove.services.base import Endpoint, generate_password
 from testgrove.services.hosts import check_socket
+from testgrove.system.deletion import delete_tree
 from testgrove.system.files import explained
 
 if TYPE_CHECKING:
@@ -186,10 +187,10 @@ class PostgresServer:
         port: int,
         settings: Mapping[str, str] | None = None,
     ) -> PostgresServer:
-        """Unpack a template and start a server on it.
+        """Unpack a template and start a server on it. Where it does not start, no data is left.
 
-        directory: empty and ours, in memory if it is to be fast; socket_dir: with a short path, may be the same;
-        port: leased, on loopback. Raises PreconditionError (``port-taken``, ``socket-path-too-long``,
+        directory: without ``data``, ours, in memory if it is to be fast; socket_dir: with a short path, may be the
+        same; port: leased, on loopback. Raises PreconditionError (``port-taken``, ``socket-path-too-long``,
         ``no-driver``), UnavailableError (``server-died``, ``server-not-ready``).
         """
         require_driver()
@@ -210,8 +211,11 @@ class PostgresServer:
         program = PostgresProgram(host.reachable(binaries), data, endpoint, wanted, unpacked)
         try:
             return cls(endpoint, template, host.start(program, directory=directory))
-        finally:
-            wait((unpacked,))  # where the start failed: the directory is deleted next
+        except BaseException:
+            wait((unpacked,))
+            release_shared_memory(data)
+            delete_tree(data, within=directory)
+            raise
 
     def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
         """Clone the template for a role of its own, which bears the database's name and owns all that is in it.

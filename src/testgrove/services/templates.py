@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from testgrove.services.hosts import EmbeddedHost
     from testgrove.system.locks import LockFile, OnWait
 
+    OnPort = Callable[[Callable[[int], PostgresServer]], PostgresServer]
+
 KEPT = 20  # archives
 KEPT_DAYS = 30
 _BASE = "base-"
@@ -90,13 +92,14 @@ class TemplateCache:
         fingerprint: str,
         build: Callable[[DatabaseAccess], object],
         *,
-        port: int,
+        on_port: OnPort,
         on_wait: OnWait | None = None,
         timeout: float = 1800.0,
     ) -> Template:
         """The template with this fingerprint, built if it is not there.
 
-        build: brings the empty database it is given up to date, and leaves. port: leased; only a build uses it.
+        build: brings the empty database it is given up to date, and leaves. on_port: starts the build's server on a
+        leased port.
         on_wait: told the reason again and again while another builder is waited for, at most timeout seconds; may
         raise. What build raises comes through, and goes to those who waited for this build as well; nothing is left of
         it then.
@@ -104,7 +107,7 @@ class TemplateCache:
         require_driver()
 
         def make(work: Path) -> tuple[Path, Template]:
-            return self._migrate(fingerprint, build, work, port)
+            return self._migrate(fingerprint, build, work, on_port)
 
         return self._get(fingerprint, make, on_wait, timeout)
 
@@ -167,18 +170,10 @@ class TemplateCache:
         return template
 
     def _migrate(
-        self, fingerprint: str, build: Callable[[DatabaseAccess], object], work: Path, port: int
+        self, fingerprint: str, build: Callable[[DatabaseAccess], object], work: Path, on_port: OnPort
     ) -> tuple[Path, Template]:
         base = self.base()
-        server = PostgresServer.start(
-            base,
-            binaries=self._binaries,
-            host=self._host,
-            directory=work,
-            socket_dir=work,
-            port=port,
-            settings=self._settings | {"wal_recycle": "off"},  # old segments would only make the archive larger
-        )
+        server = on_port(lambda port: self._start(base, work, port))
         try:
             sql.add_extensions(server.endpoint, self._extensions)
             sql.lower_password_cost(server.endpoint)
@@ -193,6 +188,17 @@ class TemplateCache:
         _check_closed(work / "data")
         path = self._archive(fingerprint)
         return work / "data", Template(path, name, access.user, base.password, note=note)
+
+    def _start(self, base: Template, work: Path, port: int) -> PostgresServer:
+        return PostgresServer.start(
+            base,
+            binaries=self._binaries,
+            host=self._host,
+            directory=work,
+            socket_dir=work,
+            port=port,
+            settings=self._settings | {"wal_recycle": "off"},  # old segments would only make the archive larger
+        )
 
     def base(self) -> Template:
         """The cluster that initdb makes, which templates are built on."""

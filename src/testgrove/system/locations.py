@@ -7,6 +7,7 @@ import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 from testgrove.errors import PreconditionError
@@ -60,6 +61,13 @@ class Locations:
         if all(parent.stat().st_mode & stat.S_IXOTH for parent in self.cache.parents):
             return self.cache / "binaries"
         return Path(f"/var/tmp/testgrove-{os.getuid()}-binaries")  # noqa: S108 - its owner is checked where it is used
+
+    @property
+    def port_start(self) -> float:
+        """Where in a range of ports leasing begins, from 0.0 up to 1.0: another place for each user and state
+        folder, so that they seldom meet at a port that one has leased and does not listen on yet."""
+        digest = blake2b(f"{os.getuid()} {self.state}".encode(errors="surrogateescape"), digest_size=4).digest()
+        return int.from_bytes(digest) / 2**32
 
     @property
     def servers(self) -> Path:
