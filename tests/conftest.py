@@ -86,3 +86,21 @@ def tools(tmp_path_factory) -> Path:
         done = subprocess.run([find_uv_bin(), *words], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def drivers(tmp_path_factory) -> Path:
+    """An environment with the drivers that the plugin knows and that have wheels, pytest, Django, what sets variables.
+
+    mysqlclient has none, and is built only where MariaDB's headers are.
+    """
+    folder = tmp_path_factory.mktemp("drivers") / "env"
+    packages = ("psycopg[binary]", "psycopg2-binary", "asyncpg", "pymysql", "redis", "neo4j")
+    plugins = ("pytest", "pytest-xdist", "pytest-env", "pytest-django", "django", "python-dotenv")
+    for words in (
+        ["venv", "--python", sys.executable, str(folder)],
+        ["pip", "install", "--python", str(folder), *packages, *plugins],
+    ):
+        done = subprocess.run([find_uv_bin(), *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return folder

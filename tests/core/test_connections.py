@@ -7,7 +7,7 @@ from pathlib import PurePath
 import pytest
 
 from testgrove.core.addresses import Address, parse_permission, resolve_postgres, resolve_url, same_server
-from testgrove.core.connections import Given, given_to, how_to_permit, strangers
+from testgrove.core.connections import Given, Strange, given_to, how_to_permit, shown_command, strangers, variable_leads
 from testgrove.core.model import DatabaseAccess, Secret
 
 OURS = {"PGHOST": "127.0.0.1", "PGPORT": "15003", "PGUSER": "testdb_unit_x", "DATABASE_URL": "unused"}
@@ -138,8 +138,41 @@ def test_on_an_external_server_ours_and_postgres_are_permitted() -> None:
         assert strangers(other, given, {}), other
 
 
+def test_a_variable_leads_where_it_and_its_like_lead_together() -> None:
+    environ = OURS | {
+        "DATABASE_URL": "postgresql:///shop",
+        "PGSERVICE": "prod",
+        "SQLITE_PATH": "/home/me/x.db",
+        "A_URL": "http://a",
+    }
+    assert [str(one) for one in variable_leads("DATABASE_URL", environ)] == ["postgres service 'prod' database 'shop'"]
+    file = "[prod]\nhost=db\nport=5433\n"
+    assert [str(one) for one in variable_leads("PGSERVICE", environ, file)] == [
+        "postgres db:5433 database 'testdb_unit_x'"
+    ]
+    assert [str(one) for one in variable_leads("SQLITE_PATH", environ)] == ["sqlite file /home/me/x.db"]
+    assert variable_leads("A_URL", environ) == variable_leads("B_URL", environ) == ()
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("psql postgresql://me:a/b@c@db/x -c 1", "psql postgresql://me:****@db/x -c 1"),
+        ("psql host=db password=abc", "psql host=db password=****"),
+        ("redis-cli -h db -a abc PING", "redis-cli -h db -a **** PING"),
+        ("/usr/bin/mysql -u root -pabc x", "/usr/bin/mysql -u root -p**** x"),
+        ("psql -p 5432 postgresql://db/x", "psql -p 5432 postgresql://db/x"),
+    ],
+)
+def test_a_command_line_is_shown_without_passwords(command: str, shown: str) -> None:
+    assert shown_command(command) == shown
+
+
 def test_what_the_setting_names_is_permitted_and_the_hint_names_it() -> None:
     (found,) = strangers("postgresql://warehouse:5439/facts", Given(), {})
+    assert str(Strange(found, "$X leads to", "set by a.py")).startswith(
+        "$X leads to postgres warehouse:5439 database 'facts', which this worktree was not given (set by a.py); if"
+    )
     assert how_to_permit(found).endswith('allow_connections = ["warehouse:5439"]')
     assert strangers("postgresql://warehouse:5439/facts", given_to({}, [], ["warehouse:5439"]), {}) == ()
     (socket,) = strangers("postgresql:///x?host=/srv/pg", Given(), {})

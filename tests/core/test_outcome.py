@@ -6,7 +6,15 @@ from collections import Counter
 
 import pytest
 
-from testgrove.core.outcome import Ending, SessionFacts, is_pytest, judge, judge_junit, judge_processes
+from testgrove.core.outcome import (
+    Ending,
+    SessionFacts,
+    is_pytest,
+    judge,
+    judge_connections,
+    judge_junit,
+    judge_processes,
+)
 
 
 def session(**outcomes: int) -> SessionFacts:
@@ -123,3 +131,10 @@ def test_a_junit_file_never_makes_a_status_better(counts, status, expected):
 )
 def test_a_process_that_ended_makes_any_outcome_an_error_but_a_cancelled_one(ended, status, reason, expected):
     assert judge_processes(ended, status, reason) == expected
+
+
+def test_a_connection_to_what_was_not_given_is_an_error_whatever_else_was_seen():
+    assert judge_connections([], "passed", "x") == ("passed", "x")
+    assert judge_connections(["a leads to b"], "passed", "not verified") == ("error", "a leads to b")
+    assert judge_connections(["a leads to b"], "cancelled", "the run was interrupted") == ("error", "a leads to b")
+    assert judge_connections(["a"], "error", "killed by signal 9") == ("error", "a; killed by signal 9")

@@ -13,7 +13,9 @@ from queue import SimpleQueue
 from threading import Event as Flag
 
 from testgrove.app import nested_root
+from testgrove.app.connection_watch import AttemptConnections, ConnectionWatch
 from testgrove.app.creation import Creation, Target, foreign_checkouts
+from testgrove.app.given_connections import given_of
 from testgrove.app.holder import Holder
 from testgrove.app.junit_input import read_junit
 from testgrove.app.leak_watch import LeakWatch, Scene
@@ -36,7 +38,7 @@ from testgrove.core.events import (
     Status,
 )
 from testgrove.core.leaks import Thing
-from testgrove.core.outcome import Ending, is_pytest, judge, judge_junit, judge_processes
+from testgrove.core.outcome import Ending, is_pytest, judge, judge_connections, judge_junit, judge_processes
 from testgrove.core.plan import Cell
 from testgrove.errors import PreconditionError
 from testgrove.system.files import explained, tail
@@ -51,7 +53,8 @@ _LOOK_AT_START = 0.02
 class Run:
     """What all slots of a run share. targets: what each ref means, by the ref as the user wrote it. seed: of a random
     order of the tests. coverage: what measures it, where that is asked for. keep_failed: leave the worktrees of cells
-    that fail to people. leaks: looks at what attempts leave behind. gate: lets only so many start at once."""
+    that fail to people. leaks: looks at what attempts leave behind. connections: looks where they connect to. gate:
+    lets only so many start at once. given_up: cells that must not be tried again."""
 
     project: Project
     holder: Holder
@@ -63,11 +66,13 @@ class Run:
     cancel: Flag
     databases: RunDatabases
     leaks: LeakWatch
+    connections: ConnectionWatch
     gate: StartGate
     targets: dict[str, Target]
     seed: int | None = None
     coverage: RunCoverage | None = None
     keep_failed: bool = False
+    given_up: set[str] = field(default_factory=set)
 
     def emit(self, event: AnyEvent) -> None:
         """Put an event on the run's queue."""
@@ -85,6 +90,7 @@ class Attempt:
     number: int
     lane: int = 0
     output: Path = field(init=False)
+    connections: AttemptConnections = field(init=False)
 
     def work(self) -> tuple[Status, str]:
         """Run the command to its end; the status and its reason. Raises PreconditionError where it cannot start."""
@@ -100,7 +106,13 @@ class Attempt:
         log = SessionLog(session, creation.tree, self.cell.key, self.number, environment=creation.environment_elsewhere)
         environ = self._environ(session, temporary)
         scene = self._scene(temporary, environ)
-        with self.run.leaks.watching(scene) as watched, self._processes(temporary) as processes:
+        processes = self._make_processes(temporary)
+        self.connections = self._make_connections(temporary, environ, processes)
+        with (
+            self.run.leaks.watching(scene) as watched,
+            self.run.connections.watching(self.connections),
+            self._running(processes),
+        ):
             start = self.run.gate.enter(self.run.cancel)
             try:
                 self._start(environ)
@@ -109,8 +121,12 @@ class Attempt:
                 start.over()
             ended = processes.ended()
         status, reason = judge_processes(ended, *self._judge(result, log))
+        if not self.run.cancel.is_set():
+            status, reason = judge_connections(self.connections.strange, status, reason)
+        if self.connections.strange:  # a further try would only connect again to what is somebody else's
+            self.run.given_up.add(self.cell.key)
         self._finish(result, status, reason)
-        self.run.leaks.report(watched, result, log.leftovers)
+        self.run.leaks.report(watched, result, self.connections.without_own(log.leftovers))
         return status, reason
 
     def _scene(self, temporary: Path, environ: dict[str, str]) -> Scene:
@@ -130,17 +146,25 @@ class Attempt:
             environ=environ,
         )
 
-    @contextmanager
-    def _processes(self, temporary: Path) -> Iterator[Processes]:
-        """The suite's processes are ready in the block, and gone after it; their logs stay."""
-        run, names = self.run, self.cell.settings.processes
+    def _make_connections(self, temporary: Path, environ: dict[str, str], processes: Processes) -> AttemptConnections:
+        creation = self.creation
+        return AttemptConnections(
+            given_of(creation, self.cell, environ, temporary),
+            creation.given_variables(),
+            environ,
+            creation.tree,
+            roots=lambda: [self.supervisor.pid, *(process.supervisor.pid for process in list(processes.all))],
+        )
+
+    def _make_processes(self, temporary: Path) -> Processes:
+        run = self.run
         place = Place(
             tree=self.creation.tree,
             environ=self.creation.environ() | {"TMPDIR": str(temporary)},
             ports=self.creation.row["ports"],
             logs=self.output.with_name("processes" if self.number == 1 else f"processes-{self.number}"),
         )
-        processes = Processes(
+        return Processes(
             run.holder.supervisors,
             run.project.settings.processes,
             place,
@@ -148,11 +172,16 @@ class Attempt:
             on_wait=partial(self._phase, "processes"),
             cancel=run.cancel,
         )
+
+    @contextmanager
+    def _running(self, processes: Processes) -> Iterator[None]:
+        """The suite's processes are ready in the block, and gone after it; their logs stay."""
+        names = self.cell.settings.processes
         try:
             with processes.running(names):
                 if names:
                     self._phase("running")
-                yield processes
+                yield
         finally:
             for process in processes.all:
                 self._process_finished(process)
@@ -259,12 +288,16 @@ class Attempt:
     def _follow(self, log: SessionLog, start: Start) -> JobResult:
         told = False
         while (result := self.supervisor.wait(_LOOK_AT_START if start.going_on else _LOOK)) is None:
-            for event in log.read():
-                self.run.emit(event)
+            self._read(log)
             start.look(running=log.facts.selected > 0)
-            if self.run.cancel.is_set() and not told:
+            if (self.run.cancel.is_set() or self.connections.strange) and not told:
                 self.supervisor.end(GRACE)
                 told = True
+        self._read(log)
+        return result
+
+    def _read(self, log: SessionLog) -> None:
         for event in log.read():
             self.run.emit(event)
-        return result
+        while log.connections:
+            self.connections.take(log.connections.pop(0))

@@ -123,6 +123,14 @@ class Creation:
         environ = self.environ()
         return environ | expand_env(dict(self.suite_env), environ, source="the suite's 'env")
 
+    def given_variables(self) -> set[str]:
+        """The names of the variables that testgrove and the settings set for the suite."""
+        return {*values_of(self.project, self.row, self.databases), *self.suite_env}
+
+    def own_variables(self) -> Mapping[str, str]:
+        """What the place has set for itself, of which the suite's environment has nothing."""
+        return {}
+
     def _update(self, **values: object) -> None:
         records.update(self.project.store, self.row, **values)
 

@@ -180,7 +180,8 @@ class EventLoop:
         self._lanes.sort()
         if self._ended_by and event.status == "cancelled":
             event = msgspec.structs.replace(event, status="error", reason=self._ended_by)
-        self._obey(slots, self.schedule.finished(event.cell, event.status), event)
+        again = event.cell not in self.run.given_up
+        self._obey(slots, self.schedule.finished(event.cell, event.status, again=again), event)
 
     def _time_is_up(self, slots: Executor) -> None:
         self._end_because(slots, f"{TIME_UP}{self.timeout:g} s was over")

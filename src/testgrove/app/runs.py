@@ -14,6 +14,7 @@ from pathlib import Path
 
 from testgrove.app import worktrees
 from testgrove.app.attempts import Run
+from testgrove.app.connection_watch import ConnectionWatch
 from testgrove.app.creation import FREE_BYTES, Target, git_excluded
 from testgrove.app.event_loop import EventLoop, Origin, View
 from testgrove.app.here import HereSlot, checkout_held, here_cells
@@ -184,6 +185,7 @@ def running(
             cancel=cancel,
             databases=databases,
             leaks=LeakWatch(inbox.put, request.leak_checks),
+            connections=ConnectionWatch(),
             gate=StartGate(machine.usable_cpus()),
             targets=targets,
             seed=request.seed,

@@ -16,6 +16,7 @@ from testgrove.app.records import to_worktree
 from testgrove.app.scenario_worktrees import ScenarioWorktree, ScenarioWorktrees
 from testgrove.app.slots import Slot
 from testgrove.app.turns import CellTurn
+from testgrove.core.envfile import parse
 from testgrove.core.events import Status, WorktreeAction, WorktreeChanged
 from testgrove.core.model import DatabaseAccess, WorktreeSpec
 from testgrove.core.plan import Cell
@@ -45,6 +46,15 @@ class ScenarioCreation(HereCreation):
         if databases or self.own_ports:  # the scenario's, in the place of the worktree's
             own = {name: value for name, value in own.items() if name not in environ}
         return environ | own | {"WORKTREE_ID": str(self.place.row["id"])}
+
+    def given_variables(self) -> set[str]:
+        """See Creation."""
+        return super().given_variables() | set(variables_of(to_worktree(self.place.row)) if self.place.row else ())
+
+    def own_variables(self) -> Mapping[str, str]:
+        """See Creation. Of a worktree that a user has made: what its env file names is its own."""
+        path = self.tree / self.row["env_file"]
+        return parse(path.read_text(encoding="utf-8")) if self.place.row is None and path.is_file() else {}
 
     def check(self) -> None:
         """Promise 3, once for a worktree and what a scenario adds to its environment."""

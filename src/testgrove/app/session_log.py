@@ -27,6 +27,7 @@ class SessionLog:
         self._environment = Path(os.path.realpath(environment)) if environment else self._tree
         self._path = folder / "tests.jsonl"
         self.leftovers: list[Thing] = []  # of its processes, at their exit
+        self.connections: list[dict[str, Any]] = []  # what leads to databases; for whoever judges it to take away
         self._cell, self._attempt = cell, attempt
         self._offset = 0
 
@@ -45,7 +46,9 @@ class SessionLog:
                 entry = msgspec.json.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue  # somebody else wrote into the file: the outcome is judged by what can be read
-            if isinstance(entry, dict):
+            if isinstance(entry, dict) and entry.get("type") in ("values", "connection"):
+                self.connections.append(entry)
+            elif isinstance(entry, dict):
                 yield from self._understand(entry)
 
     def _understand(self, entry: dict[str, Any]) -> Iterator[AnyEvent]:

@@ -135,7 +135,7 @@ class Slot:
                 status, reason = Attempt(run, cell, creation, supervisor, attempt, self.lane).work()
                 if status in ("passed", "skipped"):
                     return ("flaky" if failed_before and status == "passed" else status), reason
-                if status == "cancelled" or not supervisor.alive:
+                if status == "cancelled" or cell.key in run.given_up or not supervisor.alive:
                     break
                 failed_before = True
         return status, reason

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -60,7 +58,7 @@ class Address:
     @property
     def is_local(self) -> bool:
         """Whether it is on this machine, as far as the address says."""
-        return bool(self.socket) or _is_loopback(self.host)
+        return bool(self.socket) or is_loopback(self.host)
 
 
 def same_server(one: Address, other: Address) -> bool:
@@ -71,8 +69,8 @@ def same_server(one: Address, other: Address) -> bool:
         return one.socket == other.socket or (_usual_port(one.socket) or -1) == _usual_port(other.socket)
     if one.socket or other.socket:
         socket, tcp = (one, other) if one.socket else (other, one)
-        return _is_loopback(tcp.host) and _usual_port(socket.socket) == tcp.port
-    return one.port == other.port and (one.host == other.host or (_is_loopback(one.host) and _is_loopback(other.host)))
+        return is_loopback(tcp.host) and _usual_port(socket.socket) == tcp.port
+    return one.port == other.port and (one.host == other.host or (is_loopback(one.host) and is_loopback(other.host)))
 
 
 def resolve_url(text: str, environ: Mapping[str, str], service_file: str = "") -> tuple[Address, ...]:
@@ -182,6 +180,8 @@ def _keywords(text: str) -> dict[str, str]:
 
 
 def _service(name: str, text: str) -> dict[str, str]:
+    import configparser  # noqa: PLC0415 - hardly anybody has a service file
+
     parser = configparser.RawConfigParser(strict=False, comment_prefixes=("#",), delimiters=("=",))
     try:
         parser.read_string(text)
@@ -198,6 +198,10 @@ def _sqlite_file(path: str) -> str:
 def _host(text: str) -> str:
     """In one form: lower case, without brackets and zone, an IPv4 address that is mapped into IPv6 as itself."""
     host = unquote(text).strip("[]").partition("%")[0].rstrip(".").lower()
+    if ":" not in host:  # a name, or an IPv4 address
+        return host
+    import ipaddress  # noqa: PLC0415 - every command reads the settings, and few have an IPv6 address in them
+
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -206,13 +210,11 @@ def _host(text: str) -> str:
     return str(mapped or address)
 
 
-def _is_loopback(host: str) -> bool:
-    if host in ("localhost", "localhost.localdomain", "ip6-localhost", "0.0.0.0", "::"):  # noqa: S104 - as clients mean it
+def is_loopback(host: str) -> bool:
+    """Whether a host in the form of Address.host is this machine itself."""
+    if host in ("localhost", "localhost.localdomain", "ip6-localhost", "0.0.0.0", "::", "::1"):  # noqa: S104 - for clients
         return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.endswith(".localhost")
+    return host.endswith(".localhost") or re.fullmatch(r"127(\.\d+){3}", host) is not None
 
 
 def _usual_port(socket: str) -> int:

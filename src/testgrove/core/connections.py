@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from testgrove.core.addresses import Address, parse_permission, resolve_url, same_server
+from testgrove.core.addresses import Address, parse_permission, resolve_postgres, resolve_url, same_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 SETTING = "allow_connections"
 _OURS = "testgrove_"  # how templates and clones begin on the servers of others
+_LIBPQ = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE", "PGSERVICEFILE")
+_PASSWORDS = (
+    re.compile(r"(://[^:/@\s]*:)\S+(?=@)"),
+    re.compile(r"(\bpass(?:word|wd)?=)\S+", re.IGNORECASE),
+    re.compile(r"(\bredis-cli\b.* -a +)\S+"),
+    re.compile(r"(\b(?:mysql|mariadb)\w*\b.* -p)\S+"),
+)
 _MAINTENANCE = ("postgres", "template1")
 
 
@@ -74,13 +81,43 @@ def strangers(text: str, given: Given, environ: Mapping[str, str], service_file:
     return tuple(one for one in resolve_url(text, environ, service_file) if not given.permits(one))
 
 
+@dataclass(frozen=True)
+class Strange:
+    """A connection to what was not given. what: a variable, a driver or a process; where: what made it so, as far as it
+    can be told."""
+
+    address: Address
+    what: str
+    where: str = ""
+
+    def __str__(self) -> str:
+        where = f" ({self.where})" if self.where else ""
+        return f"{self.what} {self.address}, which this worktree was not given{where}; {how_to_permit(self.address)}"
+
+
 def how_to_permit(address: Address) -> str:
-    """The hint that belongs to an address."""
+    """What to do about an address."""
     if address.engine == "sqlite":
         return "use the file that $SQLITE_PATH names, or one in the worktree"
     if address.service:
         return f"remove the service '{address.service}', or name its server in [tool.testgrove]: {SETTING}"
-    return f'if this connection is intended, permit it in [tool.testgrove]: {SETTING} = ["{address.permission}"]'
+    return f'if it is meant, permit it in [tool.testgrove]: {SETTING} = ["{address.permission}"]'
+
+
+def shown_command(command: str) -> str:
+    """A command line without the passwords in it."""
+    for pattern in _PASSWORDS:
+        command = pattern.sub(r"\1****", command)
+    return command
+
+
+def variable_leads(name: str, environ: Mapping[str, str], service_file: str = "") -> tuple[Address, ...]:
+    """Where a variable leads, together with those that complete it; empty for one that says nothing of a database."""
+    if name == "SQLITE_PATH":
+        return (Address("sqlite", database=environ[name]),) if environ.get(name) else ()
+    if name in _LIBPQ:
+        return resolve_postgres({}, environ, service_file)
+    return resolve_url(environ.get(name, ""), environ, service_file)
 
 
 def _same_database(address: Address, given: Address) -> bool:

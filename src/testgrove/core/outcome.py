@@ -100,6 +100,14 @@ def judge_processes(ended: Sequence[str], status: Status, reason: str) -> tuple[
     return "error", "; ".join([*(f"{each} while the suite ran" for each in ended), *filter(None, [reason])])
 
 
+def judge_connections(strange: Sequence[object], status: Status, reason: str) -> tuple[Status, str]:
+    """What it makes of a status that something led to databases which were not given. It ends the attempt."""
+    if not strange:
+        return status, reason
+    ended = "" if status in ("cancelled", "passed") else reason
+    return "error", "; ".join([*map(str, strange[:3]), *filter(None, [ended])])
+
+
 def _ended_badly(ending: Ending, facts: SessionFacts) -> str:
     where = f" in {facts.running}" if facts.running else ""
     if ending.lost:

@@ -131,13 +131,13 @@ class Schedule:
                 self._end(step, end)
         return self._choose(step)
 
-    def finished(self, key: str, status: Status) -> Instructions:
-        """An attempt has ended so. Raises ValueError for a task that does not run."""
+    def finished(self, key: str, status: Status, *, again: bool = True) -> Instructions:
+        """An attempt has ended so. again: it may be tried again. Raises ValueError for a task that does not run."""
         if key not in self._claims.running:
             raise ValueError(f"{key} does not run")
         self._claims.release(key)
         step, attempt = Instructions(), self._attempts[key]
-        if status in FAILED and attempt <= self._tasks[key].retries and self._may_start(key):
+        if again and status in FAILED and attempt <= self._tasks[key].retries and self._may_start(key):
             pause = min(self._backoff * 2 ** (attempt - 1), LONGEST_PAUSE)
             self._resting[key] = Retry(key, attempt + 1, pause, status)
             step.retry.append(self._resting[key])

@@ -44,6 +44,12 @@ class Engine:
         done = run(words, env=self._environ, timeout=_TIMEOUT, check=False)
         return [self._container(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("{")]
 
+    def publishes(self, port: int, since: float) -> bool:
+        """Whether a container made since that moment publishes a port. Raises TestgroveError as ids() does."""
+        words = ("docker", "ps", "--quiet", "--no-trunc", "--filter", f"publish={port}")
+        found = self.describe(run(words, env=self._environ, timeout=_TIMEOUT).stdout.split())
+        return any(each.created is not None and each.created >= since - self.slack for each in found)
+
     def _container(self, found: Mapping[str, Any]) -> Container:
         config: Mapping[str, Any] = found.get("Config") or {}
         created = _seconds(str(found.get("Created", "")))
@@ -55,6 +61,15 @@ class Engine:
             labels={str(key): str(value) for key, value in (config.get("Labels") or {}).items()},
             mounts=tuple(Path(each["Source"]) for each in found.get("Mounts") or () if each.get("Source")),
         )
+
+
+def published_since(port: int, moment: float, environ: Mapping[str, str]) -> bool:
+    """Whether a container that was made after a moment publishes a port of this machine."""
+    try:
+        engine = find_engine(environ)
+        return engine is not None and engine.publishes(port, moment)
+    except TestgroveError:
+        return False
 
 
 def find_engine(environ: Mapping[str, str]) -> Engine | None:

@@ -216,6 +216,11 @@ class Supervisor:
 _issued: dict[Mark, int] = {}  # the pids of this process's supervisors, by their marks
 
 
+def is_supervised(pid: int) -> bool:
+    """Whether a process comes from a job of one of this process's supervisors, however it was started there."""
+    return not _issued.keys().isdisjoint(marks_of(pid))
+
+
 def become_subreaper() -> None:
     """Adopt the orphans of supervisors that die, instead of pid 1, so that they can be reaped."""
     import ctypes  # noqa: PLC0415 - 4 ms that most commands need not spend
@@ -232,7 +237,7 @@ def reap_orphans() -> int:
     reaped = 0
     supervisors = set(_issued.values())
     for pid in _children():
-        if pid not in supervisors and is_zombie(pid) and not _issued.keys().isdisjoint(marks_of(pid)):
+        if pid not in supervisors and is_zombie(pid) and is_supervised(pid):
             with suppress(ChildProcessError):  # another thread was faster
                 reaped += os.waitpid(pid, os.WNOHANG)[0] == pid
     return reaped

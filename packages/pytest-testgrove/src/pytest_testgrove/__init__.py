@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_testgrove import failures
+from pytest_testgrove import connections, failures
 from pytest_testgrove.databases import (
     Database,
     _testgrove_lessor,
@@ -48,6 +48,9 @@ __all__ = [
 SESSION_VARIABLE = "TESTGROVE_SESSION"
 
 
+_CONNECTIONS = connections.start()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare our settings."""
     declare(parser)
@@ -58,6 +61,20 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register our marker, and what was asked for."""
     register(config)
     failures.register(config)
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-env and the like, before conftests are loaded
+def pytest_load_initial_conftests() -> None:
+    """Notice which variables plugins have set."""
+    if _CONNECTIONS is not None:
+        _CONNECTIONS.look(connections.plugins_that_set_variables())
+
+
+def pytest_plugin_registered(plugin: object) -> None:
+    """Notice which variables a conftest has set."""
+    file = getattr(plugin, "__file__", None)
+    if _CONNECTIONS is not None and isinstance(file, str) and file.endswith("conftest.py"):
+        _CONNECTIONS.look(file)
 
 
 @pytest.hookimpl(optionalhook=True)  # xdist's
@@ -85,4 +102,4 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     from pytest_testgrove.recorder import start  # noqa: PLC0415 - not needed outside testgrove
 
-    start(session, told)
+    start(session, told, _CONNECTIONS)

@@ -23,13 +23,18 @@ from pytest_testgrove.session import Log, claim, finish, hide_injection
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_testgrove.connections import Connections
 
-def start(session: pytest.Session, told: dict[str, Any] | None) -> None:
-    """Register what this process has to do. told: by the controller, in an xdist worker; else None."""
+
+def start(session: pytest.Session, told: dict[str, Any] | None, connections: Connections | None) -> None:
+    """Register what this process has to do. told: by the controller, in an xdist worker; else None. connections: what
+    watches this process's."""
     config = session.config
     if told is not None:
         hide_injection()
-        config.pluginmanager.register(Worker(config, told), "testgrove-worker")
+        worker = Worker(config, told)
+        config.pluginmanager.register(worker, "testgrove-worker")
+        _watch(config, worker.log, connections)
         return
     folder = os.environ["TESTGROVE_SESSION"]
     if hasattr(config, "workerinput") or not claim(folder):
@@ -39,6 +44,13 @@ def start(session: pytest.Session, told: dict[str, Any] | None) -> None:
         hide_injection()  # xdist's workers still need it
     config.pluginmanager.register(recorder, "testgrove-recorder")
     recorder.begin(session)
+    _watch(config, recorder.log, connections)
+
+
+def _watch(config: pytest.Config, log: Log, connections: Connections | None) -> None:
+    if connections is not None:
+        connections.open(log)
+        config.pluginmanager.register(Watcher(connections), "testgrove-connections")
 
 
 def _foreign_from_environment() -> list[str]:
@@ -65,7 +77,7 @@ class Recorder:
         self._tree = os.environ.get("TESTGROVE_TREE") or str(config.rootpath)
         self._others = _foreign_from_environment()
         self._prefix = _prefix(self._tree, config.rootpath)
-        self._log = Log(folder)
+        self.log = Log(folder)
         self._started = time.perf_counter()
         self._session: pytest.Session | None = None
         self._cases: dict[str, Case] = {}
@@ -83,7 +95,7 @@ class Recorder:
     def begin(self, session: pytest.Session) -> None:
         """The session has started. (A plugin that is registered in a hook misses this hook.)"""
         self._session = session
-        self._log.write(
+        self.log.write(
             "session",
             pytest=pytest.__version__,
             python=platform.python_version(),
@@ -120,15 +132,15 @@ class Recorder:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.outcome != "passed" and report.nodeid not in self._collectors:
             self._collectors.add(report.nodeid)  # every worker finds the same
-            self._log.write("test", **collector_record(report, self._prefix))
+            self.log.write("test", **collector_record(report, self._prefix))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if not self.distributes:
-            self._log.write("collected", selected=len(session.items), deselected=self._deselected)
+            self.log.write("collected", selected=len(session.items), deselected=self._deselected)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         if nodeid not in self._cases:  # not a further try
-            self._log.write("start", nodeid=nodeid)
+            self.log.write("start", nodeid=nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         case = self._cases.get(report.nodeid)
@@ -147,21 +159,21 @@ class Recorder:
             del self._cases[nodeid]
             if case.is_judged:
                 self._ran += 1
-                self._log.write("test", **case.record(self._prefix))
+                self.log.write("test", **case.record(self._prefix))
 
     @pytest.hookimpl(tryfirst=True)  # whatever another plugin's hook raises
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         for nodeid in list(self._cases):
             self._finish_case(nodeid)
-        for module in _check(self._log, self._tree, self._others):
+        for module in _check(self.log, self._tree, self._others):
             self._foreign[module["module"], module["file"]] = module
-        if (self._foreign or self._log.error) and session.exitstatus == pytest.ExitCode.OK:
+        if (self._foreign or self.log.error) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if self._log.error:
+        if self.log.error:
             terminalreporter.section("testgrove", red=True)
-            terminalreporter.line(f"The outcomes could not be written to {self._folder}: {self._log.error}")
+            terminalreporter.line(f"The outcomes could not be written to {self._folder}: {self.log.error}")
         if not self._foreign:
             return
         terminalreporter.section("testgrove: these tests ran other code", red=True)
@@ -174,12 +186,30 @@ class Recorder:
 
     def pytest_unconfigure(self) -> None:
         if self._leftovers is not None:
-            self._leftovers.report(self._log)
+            self._leftovers.report(self.log)
         if self._session is not None:
             duration = round(time.perf_counter() - self._started, 6)
-            self._log.write("finish", exitstatus=int(self._session.exitstatus), ran=self._ran, duration=duration)
-        self._log.close()
+            self.log.write("finish", exitstatus=int(self._session.exitstatus), ran=self._ran, duration=duration)
+        self.log.close()
         finish(self._folder)
+
+
+class Watcher:
+    """The moments at which variables are looked at: once tests are collected, after each file of tests, at the end."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.nodeid.endswith(".py"):
+            self._connections.look(report.nodeid)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._connections.next_file(nodeid)
+
+    @pytest.hookimpl(trylast=True)  # after the fixtures of the session
+    def pytest_sessionfinish(self) -> None:
+        self._connections.end()
 
 
 class Worker:
@@ -188,7 +218,7 @@ class Worker:
     def __init__(self, config: pytest.Config, told: dict[str, Any]) -> None:
         self._config = config
         self._told = told
-        self._log = Log(told["session"])
+        self.log = Log(told["session"])
         self._deselected = 0
         self._leftovers = Leftovers()
 
@@ -202,18 +232,18 @@ class Worker:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if self._told["counts"]:
-            self._log.write("collected", selected=len(session.items), deselected=self._deselected)
+            self.log.write("collected", selected=len(session.items), deselected=self._deselected)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        found = _check(self._log, self._told["tree"], self._told["others"])
+        found = _check(self.log, self._told["tree"], self._told["others"])
         if found:
             output: dict[str, Any] = self._config.workeroutput  # type: ignore[attr-defined]  # xdist adds it
             output["testgrove_foreign"] = found
 
     def pytest_unconfigure(self) -> None:
-        self._leftovers.report(self._log)
-        self._log.close()
+        self._leftovers.report(self.log)
+        self.log.close()
 
 
 def _prefix(tree: str, root: Path) -> str:
