@@ -28,6 +28,7 @@ from auditor import KEEPER, Auditor, git
 from testgrove.system.locations import Locations
 
 TESTGROVE = (sys.executable, "-m", "testgrove")
+MAKE_A_TABLE = f"{sys.executable} {Path(__file__).with_name('make_a_table.py')}"
 FILES = {"README.md": "A project.\n", "src/code.py": "VALUE = 1\n", "tests/test_code.py": "def test_it(): pass\n"}
 _SPAN, _BLOCKS = 200, 150  # ports for each grove, and how many of them are for blocks
 _claims: dict[Path, list[TextIO]] = {}

@@ -16,7 +16,7 @@ import pytest
 
 import needs
 from auditor import git
-from grove import Grove, new_base, plant, said, uproot
+from grove import MAKE_A_TABLE, Grove, new_base, plant, said, uproot
 
 PASSES = "def test_it(): pass\n"
 FAILS = "def test_it(): assert 1 == 2\n"
@@ -602,7 +602,8 @@ def test_a_file_whose_name_is_no_text_is_a_leak_like_others(home):
 
 
 def test_an_sqlite_file_is_the_scenarios_own(grove):
-    home = grove(files=FILES, config="[services.sqlite]\nmigrate = 'echo made > \"$SQLITE_PATH.log\"'\n")
+    migrate = f'echo made > "$SQLITE_PATH.log"; {MAKE_A_TABLE}'
+    home = grove(files=FILES, config=f"[services.sqlite]\nmigrate = '{migrate}'\n")
     tree = add_worktree(home, "one", "feature/one")
     (tree / "db.sqlite3").write_text("the user's\n")
     use = 'test -e "$SQLITE_PATH" && ! test "$SQLITE_PATH" -ef db.sqlite3 && echo "$SQLITE_PATH" >> '

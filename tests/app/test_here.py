@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from grove import Grove, said
+from grove import MAKE_A_TABLE, Grove, said
 
 FILES = {
     "README.md": "A project.\n",
@@ -168,9 +168,9 @@ def test_it():
 @pytest.mark.slow
 @pytest.mark.postgres
 def test_a_migration_runs_here_too(grove, require_postgres):
-    config = '[services.postgres]\nmigrate = "sh -c \'test $PWD = {repo}; test -n \\"$PGPORT\\"\'"\n'
+    config = '[services.postgres]\nmigrate = "MIGRATE && sh -c \'test $PWD = {repo}; test -n \\"$PGPORT\\"\'"\n'
     suites = '[suites.db]\ncommand = "sh -c \'test -n \\"$DATABASE_URL\\"\'"\nservices = ["postgres"]\n'
-    project: Grove = grove(files=FILES, config=config + suites)
+    project: Grove = grove(files=FILES, config=config.replace("MIGRATE", MAKE_A_TABLE) + suites)
     project.env_out = {}
     make(project.repo)
     for _ in range(2):

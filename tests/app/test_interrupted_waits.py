@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from grove import MAKE_A_TABLE
 from services.cases import until
 
 
@@ -13,7 +14,7 @@ from services.cases import until
 def test_ctrl_c_ends_the_wait_for_a_template_that_another_run_builds(grove):
     project = grove()
     began, over = project.base / "began", project.base / "over"
-    migrate = f"touch {began}; until test -e {over}; do sleep 0.05; done"
+    migrate = f"touch {began}; until test -e {over}; do sleep 0.05; done; {MAKE_A_TABLE}"
     table = (project.repo / "testgrove.toml").read_text()
     suite = '[suites.a]\ncommand = "true"\nservices = ["sqlite"]\n'
     project.write({"testgrove.toml": f'{suite}[services.sqlite]\nmigrate = "{migrate}"\n{table}'}, commit="Services")

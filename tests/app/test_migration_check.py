@@ -16,6 +16,7 @@ import pytest
 
 import users_server
 from alembic_project import alembic
+from grove import MAKE_A_TABLE
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,7 @@ GOOD = {
     "sql/0003_note.down.sql": "ALTER TABLE orders DROP COLUMN note;",
 }
 SQLITE = '[services.sqlite]\nmigrate = "cat sql/*.up.sql | sqlite3 $SQLITE_PATH"\ninputs = ["sql/*.sql"]\n'
-POSTGRES = '[services.postgres]\nmigrate = "true"\ninputs = ["sql/*.sql"]\n'
+POSTGRES = f'[services.postgres]\nmigrate = "{MAKE_A_TABLE}"\ninputs = ["sql/*.sql"]\n'
 NOT_OURS = POSTGRES + 'isolation = "none"\nhost = "postgresql://x@127.0.0.1:1/x"\n'
 
 
@@ -222,7 +223,7 @@ def test_the_worktrees_own_data_is_not_touched(make, require_postgres):
 
 
 def test_in_a_worktree_with_sqlite(make):
-    made = make(SQLITE.replace("cat sql/*.up.sql | sqlite3 $SQLITE_PATH", "true"))
+    made = make(SQLITE.replace("cat sql/*.up.sql | sqlite3 $SQLITE_PATH", MAKE_A_TABLE))
     made.create("test-migration", "x")
     made.run("db", "create", "test-migration-x")
     path = Path(made.worktrees()["test-migration-x"]["path"])

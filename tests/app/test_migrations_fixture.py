@@ -13,16 +13,17 @@ import pytest
 
 import users_server
 from alembic_project import alembic
+from grove import MAKE_A_TABLE
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 
 PLUGGED = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
 CONFIG = """
 [services.postgres]
-migrate = "echo built >> {log}"
+migrate = "echo built >> {log}; {migrate}"
 inputs = ["sql/*.sql"]
 [services.sqlite]
-migrate = "echo built >> {log}"
+migrate = "echo built >> {log}; {migrate}"
 inputs = ["sql/*.sql"]
 [suites.migration]
 command = "pytest -q -n 2 tests"
@@ -122,7 +123,7 @@ def test_of_another_engine():
 def project(grove, require_postgres):
     needed = "pytest\npytest-xdist\npsycopg[binary]\n"
     made = grove(files={**SQL, "tests/test_migrations.py": TESTS, "requirements.txt": needed})
-    text = CONFIG.format(log=made.base / "built").replace("[ports]\n", "")
+    text = CONFIG.format(log=made.base / "built", migrate=MAKE_A_TABLE).replace("[ports]\n", "")
     made.write({"testgrove.toml": text + (made.repo / "testgrove.toml").read_text()}, commit="Services")
     return made
 

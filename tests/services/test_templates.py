@@ -13,8 +13,8 @@ import pytest
 from services.cases import Kit, migrate, nothing, query, run, until
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.services import templates
+from testgrove.services.migration_run import run_migration
 from testgrove.services.postgres_sql import connect
-from testgrove.services.templates import run_migration
 from testgrove.system.locks import LockFile
 
 pytestmark = pytest.mark.postgres
@@ -172,9 +172,8 @@ def test_what_a_living_builder_of_another_template_has_made_stays(kit):
 
 def test_a_failed_migration_leaves_nothing_and_tells_command_and_output(kit, tmp_path):
     def build(access):
-        run_migration(
-            "echo one; echo two >&2; exit 7", launcher=kit.launcher, cwd=tmp_path, env={"PATH": "/usr/bin:/bin"}
-        )
+        command, env = "echo one; echo two >&2; exit 7", {"PATH": "/usr/bin:/bin"}
+        run_migration(command, access, launcher=kit.launcher, cwd=tmp_path, env=env)
 
     with pytest.raises(UnavailableError, match="exit 7") as caught:
         kit.template(ONE, build)

@@ -26,7 +26,7 @@ from testgrove.errors import PreconditionError, UsageError
 from testgrove.services.binaries import find_postgres
 from testgrove.services.kept_postgres import KeptPostgres
 from testgrove.services.kept_redis import empty_instance
-from testgrove.services.templates import run_migration
+from testgrove.services.migration_run import run_migration
 from testgrove.system import environment
 from testgrove.system.process import scrubbed
 from testgrove.system.store import Row
@@ -81,7 +81,7 @@ class WorktreeDatabases:
     def _migrate_given(self, engine: str) -> None:
         services = self.project.settings.services
         if engine == "sqlite" and services.sqlite and services.sqlite.migrate:
-            self._run_migration(services.sqlite.migrate, {engine: self._accesses()[engine]})
+            self._run_migration(services.sqlite.migrate, "sqlite", {engine: self._accesses()[engine]})
         elif engine == "postgres" and services.postgres and services.postgres.isolation != "none":
             self.migrate(None)
 
@@ -118,15 +118,18 @@ class WorktreeDatabases:
             command = migration_to(service, revision)
         if command:
             self._start()
-            self._run_migration(command, self._accesses())
+            self._run_migration(command, "postgres", self._accesses())
 
-    def _run_migration(self, command: str, databases: dict[str, DatabaseAccess]) -> None:
+    def _run_migration(self, command: str, engine: str, databases: dict[str, DatabaseAccess]) -> None:
         self.say(f"migrating: {command}")
         tree = Path(self.row["path"])
         env = environment.activate(scrubbed(), tree) if (tree / ".venv").exists() else scrubbed()
         env |= values_of(self.project, self.row, databases)
         launcher = SupervisedLauncher(self.holder.supervisors, threading.Event())
-        run_migration(command, launcher=launcher, cwd=tree, env=env)
+        allowed = self.project.settings.allow_connections
+        run_migration(
+            command, databases[engine], launcher=launcher, cwd=tree, env=env, others=databases, allowed=allowed
+        )
 
     def _remake(self, lease: Lease) -> None:
         folder, _, name = lease.key.partition("#")

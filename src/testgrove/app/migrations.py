@@ -11,7 +11,7 @@ from testgrove.core.model import DatabaseAccess
 from testgrove.core.settings import Service, Sqlite
 from testgrove.services.base import Launcher
 from testgrove.services.inputs import read_inputs
-from testgrove.services.templates import run_migration
+from testgrove.services.migration_run import run_migration
 
 
 def fingerprint(
@@ -58,6 +58,7 @@ def migration(
             making.say(f"building the template: {command}")
             making.await_environment()
             environ = creation.environ_with({access.engine: access})
-            run_migration(command, launcher=launcher, cwd=creation.tree, env=environ)
+            allowed = creation.project.settings.allow_connections
+            run_migration(command, access, launcher=launcher, cwd=creation.tree, env=environ, allowed=allowed)
 
     return migrate

@@ -16,7 +16,7 @@ from testgrove.core.naming import DATABASE_VARIABLES, FIXED_VARIABLES, port_vari
 from testgrove.core.settings import Service, Sqlite
 from testgrove.core.variables import configured, variables
 from testgrove.services.inputs import read_inputs
-from testgrove.services.templates import run_migration
+from testgrove.services.migration_run import run_migration
 from testgrove.system.process import scrubbed
 
 _ANY = WorktreeId("session", "checkout")  # what the project's variables are computed for; no name of it is used
@@ -66,7 +66,8 @@ class Migration:
     def run(self, command: str, access: DatabaseAccess) -> None:
         """Bring an empty database up to date."""
         if command:
-            run_migration(command, launcher=self._means.launcher, cwd=self.tree, env=self.environ(access))
+            env, allowed = self.environ(access), self._means.project.settings.allow_connections
+            run_migration(command, access, launcher=self._means.launcher, cwd=self.tree, env=env, allowed=allowed)
 
     def environ(self, access: DatabaseAccess) -> dict[str, str]:
         """As tests in this checkout see it: their environment is active, the worktree's variables are set, but for a

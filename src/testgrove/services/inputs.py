@@ -43,7 +43,7 @@ def read_inputs(tree: Path, globs: Sequence[str] = ()) -> Iterator[tuple[str, by
                 f"the pattern '{glob}' in 'inputs' leads out of the project",
                 hint="patterns are relative to the top of the repository",
             )
-    files = sorted(_files(tree))
+    files = sorted(files_below(tree))
     chosen = _chosen(files, globs or DEFAULT_INPUTS)
     if globs and not chosen:
         raise UsageError("inputs-empty", f"no file in {tree} matches 'inputs': {', '.join(globs)}")
@@ -51,7 +51,8 @@ def read_inputs(tree: Path, globs: Sequence[str] = ()) -> Iterator[tuple[str, by
         yield file, (tree / file).read_bytes()
 
 
-def _files(tree: Path) -> Iterator[str]:
+def files_below(tree: Path) -> Iterator[str]:
+    """The files of a tree, relative to it; virtual environments and ``.git`` are left out."""
     # By hand: a Path for each of ten thousand files costs half a second.
     seen = set()
     todo = [""]

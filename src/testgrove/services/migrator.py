@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from testgrove.core.migration_tool import Command
 from testgrove.errors import PreconditionError, UnavailableError
+from testgrove.services.migration_guard import refuse_other_databases
 from testgrove.services.postgres_sql import reported
 from testgrove.services.schemas import is_untouched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from testgrove.core.migration_tool import Script, Work
@@ -25,16 +26,23 @@ _NOT_RUN = (126, 127)  # the shell's: there is no such command
 
 
 class Migrator:
-    """tree: where commands run; environ: what they see, whole, with the variables of a database."""
+    """tree: where commands run; environ: what they see, whole, with the variables of a database. allowed: the setting
+    ``allow_connections``."""
 
-    def __init__(self, launcher: Launcher, tree: Path, environ: Callable[[DatabaseAccess], Mapping[str, str]]) -> None:
-        self._launcher, self._tree, self._environ = launcher, tree, environ
+    def __init__(
+        self,
+        launcher: Launcher,
+        tree: Path,
+        environ: Callable[[DatabaseAccess], Mapping[str, str]],
+        allowed: Sequence[str] = (),
+    ) -> None:
+        self._launcher, self._tree, self._environ, self._allowed = launcher, tree, environ, allowed
 
     def do(self, work: Iterable[Work], access: DatabaseAccess) -> None:
         """Do one thing after the other.
 
         Raises UnavailableError: ``migration-failed`` where the project's own work failed, with what it said in
-        ``details["output"]``.
+        ``details["output"]``. Raises PreconditionError (``other-database``), see refuse_other_databases().
         """
         for each in work:
             if isinstance(each, Command):
@@ -54,9 +62,10 @@ class Migrator:
             return 1, str(error.details["output"])
 
     def _run(self, command: Command, access: DatabaseAccess) -> str:
-        argv = ("/bin/sh", "-c", command.text)
+        argv, env, databases = ("/bin/sh", "-c", command.text), self._environ(access), {access.engine: access}
+        refuse_other_databases(command.text, tree=self._tree, env=env, databases=databases, allowed=self._allowed)
         try:
-            return self._launcher.run(argv, cwd=self._tree, env=self._environ(access), timeout=TIMEOUT)
+            return self._launcher.run(argv, cwd=self._tree, env=env, timeout=TIMEOUT)
         except UnavailableError as error:
             if error.code != "tool-failed" or error.details.get("returncode") in _NOT_RUN:
                 raise

@@ -143,7 +143,7 @@ def read(access: DatabaseAccess) -> dict[str, str]:
 
 
 def is_untouched(access: DatabaseAccess) -> bool:
-    """Whether there is no table at all but an extension's. Raises UnavailableError."""
+    """Whether there is nothing at all but what a new database has, and extensions. Raises UnavailableError."""
     import psycopg  # noqa: PLC0415 - heavy, and an extra
 
     with reported(f"look into {access.name}"), psycopg.connect(access.url(), connect_timeout=10) as session:
@@ -154,6 +154,18 @@ _ANY = """
 SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
  WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND nspname !~ '^pg_' AND nspname <> 'information_schema'
    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                                             AND d.deptype = 'e')
+UNION ALL
+SELECT FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')
+UNION ALL
+SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
+ WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+                                             AND d.deptype = 'e')
+UNION ALL
+SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
+ WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid
                                              AND d.deptype = 'e')
 """
 

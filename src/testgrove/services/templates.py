@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testgrove.core.model import DatabaseAccess
-    from testgrove.services.base import Launcher
     from testgrove.services.binaries import PostgresBinaries
     from testgrove.services.hosts import EmbeddedHost
     from testgrove.system.locks import LockFile, OnWait
@@ -238,21 +237,6 @@ class TemplateCache:
             finally:
                 if lock:
                     lock.release()
-
-
-def run_migration(
-    command: str, *, launcher: Launcher, cwd: Path, env: Mapping[str, str], timeout: float = 900.0
-) -> None:
-    """Run a project's migration command in a checkout. env: whole, with the variables of the database.
-
-    Raises UnavailableError (``migration-failed``) with the command and the end of its output.
-    """
-    try:
-        launcher.run(("/bin/sh", "-c", command), cwd=cwd, env=env, timeout=timeout)
-    except UnavailableError as error:
-        raise UnavailableError(
-            "migration-failed", f"the migration `{command}` failed in {cwd}:\n{error.message}", hint=error.hint
-        ) from error
 
 
 def _lock(name: str) -> str:
