@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ def test_quiet(tmp_path):
     Path("junit-more.xml").write_text("<testsuite/>")
     Path("build.log").write_text("ignored")
     Path("__pycache__").mkdir(exist_ok=True)
+    Path("__pycache__/tracked.pyc").write_text("made again")  # as in a snapshot of a tree without a .gitignore
     with tempfile.TemporaryDirectory():
         pass
 
@@ -95,6 +99,7 @@ def test_each_leak_is_told_with_the_cell_that_left_it(grove):
         files={
             "README.md": "A project.\n",
             ".gitignore": "*.log\n",
+            "__pycache__/tracked.pyc": "old",
             "quiet/test_quiet.py": QUIET,
             "untidy/test_untidy.py": UNTIDY,
         },
@@ -187,6 +192,25 @@ def test_a_server_that_a_test_leaves_on_a_port_is_told_with_its_port(grove):
     assert int(leak["name"]) in project.ports
     assert "create_server" in leak["detail"]
     assert len(names(leaks_of(project, "tests"), "process")) == 2
+
+
+@pytest.mark.slow
+def test_a_strangers_server_on_a_leased_port_is_no_leak_of_the_attempt(grove, tmp_path):
+    """It comes while the suite runs, from a process that testgrove has not started."""
+    told = tmp_path / "port"
+    suite = f"echo $APP_PORT >{told}.new; mv {told}.new {told}; until [ -e {told}.taken ]; do sleep 0.02; done"
+    project = grove(config=f'[suites.tests]\ncommand = "{suite}"\nports = true\n')
+    run = project.start("test", "--fail-on-leak")
+    deadline = time.monotonic() + 60
+    while not told.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    with socket.create_server(("127.0.0.1", int(told.read_text()))):
+        Path(f"{told}.taken").touch()
+        out, err = run.communicate(timeout=60)
+    assert run.returncode == 0, out + err
+    assert leaks_of(project, "tests") == []
+    assert f"port {told.read_text().strip()} is taken by pid {os.getpid()} (" in out
 
 
 @pytest.mark.slow

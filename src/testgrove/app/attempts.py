@@ -126,7 +126,7 @@ class Attempt:
         if self.connections.strange:  # a further try would only connect again to what is somebody else's
             self.run.given_up.add(self.cell.key)
         self._finish(result, status, reason)
-        self.run.leaks.report(watched, result, self.connections.without_own(log.leftovers))
+        creation.notes += self.run.leaks.report(watched, result, self.connections.without_own(log.leftovers))
         return status, reason
 
     def _scene(self, temporary: Path, environ: dict[str, str]) -> Scene:
@@ -144,6 +144,7 @@ class Attempt:
             manifest=manifest_of(creation.row) if "manifest" in creation.row else None,
             databases=lambda: [Thing("database", name) for name in run.databases.further(self.cell)],
             environ=environ,
+            mark=self.supervisor.mark,
         )
 
     def _make_connections(self, temporary: Path, environ: dict[str, str], processes: Processes) -> AttemptConnections:

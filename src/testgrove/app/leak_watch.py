@@ -22,6 +22,7 @@ from testgrove.core.ownership import Manifest
 from testgrove.errors import TestgroveError
 from testgrove.system.files import temporary_entries
 from testgrove.system.listeners import listeners, listening_among
+from testgrove.system.marks import Mark, marks_of
 from testgrove.system.process import scrubbed
 from testgrove.system.supervision import JobResult
 
@@ -33,7 +34,7 @@ class Scene:
     """Where an attempt runs. ports: the worktree's own. temporary: its TMPDIR. checkout: lists the files that are
     there and that nobody expects, given what was there before; None where that is not looked at. manifest: what was
     there before the first attempt, where that is known. databases: lists those that its tests have made. environ: what
-    it runs in, which says what engine its containers are on."""
+    it runs in, which says what engine its containers are on. mark: which its processes carry."""
 
     cell: str
     attempt: int
@@ -44,6 +45,7 @@ class Scene:
     manifest: Manifest | None = None
     databases: Look | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
+    mark: Mark | None = None
 
 
 @dataclass
@@ -90,14 +92,19 @@ class LeakWatch:
             with self._guard:
                 del self._active[key]
 
-    def report(self, watched: Watched, result: JobResult, at_exit: Sequence[Thing]) -> None:
-        """An attempt has ended: tell what it left. at_exit: what its processes had open."""
+    def report(self, watched: Watched, result: JobResult, at_exit: Sequence[Thing]) -> list[str]:
+        """An attempt has ended: tell what it left. at_exit: what its processes had open.
+
+        Returns notes on what is not its own: listeners on its ports that it has not started.
+        """
         scene = watched.scene
         if self._checks == "off":
-            return
-        self._tell(scene, leaks((), [*_of_processes(result), *self._new_ports(watched), *at_exit, *_temporary(scene)]))
+            return []
+        ports, taken = self._new_ports(watched)
+        self._tell(scene, leaks((), [*_of_processes(result), *ports, *at_exit, *_temporary(scene)]))
         if self._checks == "all":
             self._pending[scene.tree] = self._slow.submit(self._look_slowly, watched)
+        return taken
 
     def settle(self, tree: Path) -> None:
         """Return when a checkout has been looked at, so that it may be changed."""
@@ -121,9 +128,17 @@ class LeakWatch:
             LeakFound(t=time.time(), cell=cell, attempt=attempt, kind=thing.kind, name=thing.name, detail=thing.detail)
         )
 
-    def _new_ports(self, watched: Watched) -> Iterator[Thing]:
-        for port in listening_among(watched.scene.ports) - watched.ports:
-            yield Thing("port", str(port), ", ".join(map(str, listeners(port))))
+    def _new_ports(self, watched: Watched) -> tuple[list[Thing], list[str]]:
+        """The worktree's ports on which the attempt's processes listen now, and notes on those that others have."""
+        ours, taken = [], []
+        for port in sorted(listening_among(watched.scene.ports) - watched.ports):
+            found = listeners(port)
+            who = ", ".join(map(str, found))
+            if any(each.pid is not None and watched.scene.mark in marks_of(each.pid) for each in found):
+                ours.append(Thing("port", str(port), who))
+            elif found:
+                taken.append(f"port {port} is taken by {who}, which no test has started")
+        return ours, taken
 
     def _look_slowly(self, watched: Watched) -> None:
         scene = watched.scene

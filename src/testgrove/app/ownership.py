@@ -8,7 +8,7 @@ from pathlib import Path
 
 from testgrove.app.project import Project
 from testgrove.core.leaks import Thing
-from testgrove.core.ownership import Entry, Manifest, classify
+from testgrove.core.ownership import Entry, Manifest, classify, is_made_again
 from testgrove.errors import PreconditionError
 from testgrove.system import files, git, mounts, outputs
 from testgrove.system.store import Row
@@ -89,7 +89,9 @@ def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tu
             return "a tracked file was changed"
         return "it was there before, and was changed" if name in before.entries else ""
 
-    things = [Thing("file", printable(name), detail(name)) for name, _ in found if name not in ignored]
+    # Without a .gitignore a snapshot, or a commit, has byte code in it, which each run writes again.
+    told = [name for name, _ in found if name not in ignored and not is_made_again(name)]
+    things = [Thing("file", printable(name), detail(name)) for name in told]
     return things, Manifest.of([*listing, *modified])
 
 

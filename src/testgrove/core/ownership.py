@@ -128,6 +128,11 @@ def classify(
     return Ownership(tuple(ours), tuple(outputs), tuple(theirs.items()))
 
 
+def is_made_again(path: str) -> bool:
+    """Whether tools make a file of this name again whenever they need it, such as byte code."""
+    return _MADE_AGAIN.search(path) is not None
+
+
 def _why(path: str, manifest: Manifest) -> str:
     if path.endswith("/"):
         return "a nested repository"
