@@ -62,3 +62,28 @@ def test_recycled_and_synced_environments_have_the_version_of_their_commit(grove
     for name in ("test-unit-tree", "review-a"):
         project.run("remove", name)
     project.auditor().assert_no_leftovers()
+
+
+BACKENDS = {
+    "hatch-vcs": ('["hatchling", "hatch-vcs"]', "hatchling.build", '[tool.hatch.version]\nsource = "vcs"\n'),
+    "pdm": ('["pdm-backend"]', "pdm.backend", '[tool.pdm.version]\nsource = "scm"\n'),
+    "versioningit": ('["setuptools", "versioningit"]', "setuptools.build_meta", "[tool.versioningit]\n"),
+}
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_every_backend_tells_its_version_alone(grove, name):
+    requires, backend, more = BACKENDS[name]
+    build = f'[build-system]\nrequires = {requires}\nbuild-backend = "{backend}"\n'
+    text = f'{build}[project]\nname = "shop"\ndynamic = ["version"]\n{more}'
+    files = {"pyproject.toml": text, "src/shop/__init__.py": "", ".gitignore": "*.egg-info\nbuild\n"}
+    project: Grove = grove(files=files)
+    project.git("tag", "v1.0.0")
+    project.create("review", "a", "--quiet")
+    environment = (project.tree("review-a") / ".venv").stat().st_ino
+    project.git("commit", "--quiet", "--allow-empty", "--message", "the same files")
+    project.git("tag", "v2.0.0")
+    project.run("sync", "review-a")
+    question = "import importlib.metadata; print(importlib.metadata.version('shop'))"
+    assert project.run("exec", "review-a", "--", "python", "-c", question).stdout == "2.0.0\n"
+    assert (project.tree("review-a") / ".venv").stat().st_ino == environment, "it was made anew"
