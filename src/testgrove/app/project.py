@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testgrove.errors import PreconditionError, UsageError
+from testgrove.errors import PreconditionError, TestgroveError, UsageError
 from testgrove.system import git
 from testgrove.system.locations import Locations, locate
 from testgrove.system.store import Store
@@ -80,6 +80,7 @@ class Project:
         """Register the project, finish what dead commands left, and hold the machine for one command."""
         # `list` must not load these when there is nothing to do
         from testgrove.app.holder import holding  # noqa: PLC0415
+        from testgrove.app.records import write_registry  # noqa: PLC0415
         from testgrove.app.recovery import recover  # noqa: PLC0415
 
         with holding(self.store, self.locations, command) as holder:
@@ -89,7 +90,12 @@ class Project:
                     (self.id, str(self.repository.common_dir), str(self.main)),
                 )
             recover(holder, self.render)
-            yield holder
+            try:
+                yield holder
+            except BaseException:  # a Ctrl-C between a change and its view, too
+                with suppress(TestgroveError):
+                    write_registry(self.store, holder.locks, self.id, self.main)
+                raise
 
 
 def open_project(directory: Path, render: Render, *, offline: bool = False) -> Project:

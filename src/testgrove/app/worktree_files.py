@@ -47,14 +47,18 @@ def rewrite_ports(project: Project, row: Row) -> None:
     Raises PreconditionError (``no-env-file``) where the env file cannot be read.
     """
     known = variables_of(records.to_worktree(row))
-    values = variables(
+    _write(project, row, _values_now(project, row, known) | _users_own(project, known))
+
+
+def _values_now(project: Project, row: Row, known: Mapping[str, str]) -> dict[str, str]:
+    """What the env file says of ours, when the databases are reached as the known variables say."""
+    return variables(
         WorktreeId(row["purpose"], row["identifier"]),
         ports=row["ports"],
         databases={},
         settings=project.settings,
         reached={name: value for name, value in known.items() if name in DATABASE_VARIABLES},
     )
-    _write(project, row, values | _users_own(project, known))
 
 
 def _users_own(project: Project, known: Mapping[str, str]) -> dict[str, str]:
@@ -66,11 +70,29 @@ def _users_own(project: Project, known: Mapping[str, str]) -> dict[str, str]:
 def refresh(project: Project, row: Row) -> bool:
     """Write both anew, where there is anything new; whether the env file could be: not one that its user has edited."""
     tree, manifest = Path(row["path"]), manifest_of(row)
-    if manifest is not None and manifest.holds(*entries(tree, [row["env_file"]])):
+    if manifest is not None and (manifest.holds(*entries(tree, [row["env_file"]])) or _adopt(project, row, manifest)):
         rewrite_ports(project, row)
         return True
     _write_metadata(row)
     return False
+
+
+def _adopt(project: Project, row: Row, manifest: Manifest) -> bool:
+    """Count the env file as ours if it says, to the letter, what we would write: a command was killed before it could
+    remember that it had written it."""
+    path = Path(row["path"]) / row["env_file"]
+    if not path.is_file():
+        return False
+    known = variables_of(records.to_worktree(row))
+    if _users_own(project, known) or path.read_bytes() != render(_values_now(project, row, known)).encode():
+        return False
+    _remember(project, row, manifest)
+    return True
+
+
+def _remember(project: Project, row: Row, manifest: Manifest) -> None:
+    fresh = Manifest.of(entries(Path(row["path"]), [row["env_file"]])).entries
+    records.update(project.store, row, manifest=Manifest({**manifest.entries, **fresh}).dump())
 
 
 def _write(project: Project, row: Row, values: Mapping[str, str]) -> None:
@@ -79,10 +101,9 @@ def _write(project: Project, row: Row, values: Mapping[str, str]) -> None:
     # One that its user has changed stays the user's, with the changes in it.
     was_ours = manifest is not None and manifest.holds(*entries(tree, [name]))
     _replace(tree / name, render(values).encode(), mode=0o600)
-    _write_metadata(row)
     if manifest is not None and was_ours:
-        fresh = Manifest.of(entries(tree, [name])).entries
-        records.update(project.store, row, manifest=Manifest({**manifest.entries, **fresh}).dump())
+        _remember(project, row, manifest)
+    _write_metadata(row)
 
 
 def _write_metadata(row: Row) -> None:

@@ -46,9 +46,12 @@ def explain(what: str, path: Path | str, error: OSError) -> TestgroveError:
 
 
 def is_of_the_machine(error: OSError) -> bool:
-    """Whether an OSError tells of the machine's state, which any call can meet: a full or broken disk, no memory."""
-    states = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-    return error.errno in states
+    """Whether an OSError tells of the machine's state, which any call can meet: a full, broken or read-only disk, a
+    file that may not be read, no memory, processes or descriptors left."""
+    return error.errno in {
+        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.ENOMEM,
+        errno.EAGAIN, errno.EMFILE, errno.ENFILE,
+    }  # fmt: skip
 
 
 def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:

@@ -1,0 +1,39 @@
+"""A signal between a change and what tells of it: the view and the manifest follow all the same."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+from faults.sweeping import PROGRAM
+from grove import Grove
+
+
+def stopped(one: Grove, at: str, number: int, *words: str) -> int:
+    """Run a command that gets a signal at a step (see killing.py); its exit status."""
+    log = one.base / "steps"
+    log.unlink(missing_ok=True)
+    variables = {"KILLING_LOG": str(log), "KILLING_AT": at, "KILLING_SIGNAL": str(int(number))}
+    return one.run(*words, program=PROGRAM, env=variables | {"KILLING_BASE": str(one.base)}, check=False).returncode
+
+
+def test_the_registry_follows_a_removal_that_was_interrupted(grove):
+    one = grove()
+    one.create("test-unit", "x")
+    one.create("test-unit", "y")
+    assert stopped(one, "after forget", signal.SIGINT, "remove", "x") == 130
+    assert set(one.registry()["worktrees"]) == {"test-unit-y"}
+    one.run("remove", "y")
+    one.auditor().assert_nothing()
+
+
+def test_an_environment_file_that_was_just_written_is_not_the_users(grove):
+    one = grove()
+    one.create("test-unit", "x", "--ports", "--no-env")
+    assert stopped(one, "", signal.SIGKILL, "ports", "reassign", "x") == 0
+    renamed = re.search(r"effect:(\d+) before os.rename \S*env.test.tmp", (one.base / "steps").read_text())
+    assert renamed is not None
+    assert stopped(one, f"effect:{int(renamed[1]) + 1}", signal.SIGKILL, "ports", "reassign", "x") == -9
+    one.run("sync", "x")
+    one.run("remove", "x")
+    one.auditor().assert_nothing()
