@@ -4,13 +4,14 @@ RUN = .venv/bin/
 WORKERS ?= 2
 PYTEST = $(RUN)pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help setup install demo test check lint format types layers bench docs schema clean
+.PHONY: help setup install demo test check lint format types layers chaos bench docs schema clean
 
 help:
 	@echo "make install put testgrove on your PATH, with embedded PostgreSQL and Redis, by uv"
 	@echo "make demo    run the main job on the example project, with embedded PostgreSQL and Redis"
 	@echo "make test    run the tests, all but the slow ones"
 	@echo "make check   lint, types, layers and all tests: what CI runs"
+	@echo "make chaos   random faults: RUNS=2000 of them, SEED=... to have one again"
 	@echo "make bench   measure, beside the peers"
 	@echo "make docs    build the documentation into site/"
 
@@ -52,6 +53,9 @@ types: setup
 
 layers: setup
 	$(RUN)lint-imports
+
+chaos: setup
+	cd tests && ../$(RUN)python -m chaos
 
 bench: setup
 	$(RUN)python -m benchmarks
