@@ -31,6 +31,16 @@ def mount_namespace() -> tuple[str, ...]:
     return own
 
 
+def ordinary_user() -> tuple[str, ...]:
+    """The words before a command that take root's permissions from it; its files stay this user's."""
+    words = ("unshare", "--user", "--map-user=1000", "--")
+    if os.geteuid() != 0:
+        return ()
+    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+        missing("user-namespace", "root cannot be an ordinary user here")
+    return words
+
+
 def interpreter(version: str) -> Path:
     """An interpreter of a version such as ``3.9``."""
     found = [one.path for one in _released() if _minor(one) == version]

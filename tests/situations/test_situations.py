@@ -7,19 +7,24 @@ given many worktrees at once.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 import needs
 from grove import TESTGROVE, Grove, said
-from situations import commits, files, mounts, places, projects, repositories  # noqa: F401 - they fill the table
+from situations import (  # noqa: F401 - they fill the table
+    commits,
+    databases,
+    files,
+    mounts,
+    places,
+    projects,
+    repositories,
+)
 from situations.judge import Looks, Property, looks_of, protected, record_of, state_of
 from situations.table import SITUATIONS, Place, Situation, of_batch
 
@@ -47,20 +52,12 @@ Operation = Callable[[Grove, list[str]], None]
 
 
 def run(grove: Grove, *words: str, statuses: Iterable[int] = (0, 3)) -> None:
-    program = (*ordinary_user(), *TESTGROVE)
+    program = (*needs.ordinary_user(), *TESTGROVE)
     if (grove.base / mounts.LIST).exists():
         program = mounts.program(grove, needs.mount_namespace(), TESTGROVE)
     done = grove.run(*words, check=False, program=program)
     assert done.returncode in statuses, said(done)
     assert "Traceback" not in done.stderr, said(done)
-
-
-@cache
-def ordinary_user() -> tuple[str, ...]:
-    """The words before a command that make it run without root's permissions, on files that are its own."""
-    words = ("unshare", "--user", "--map-user=1000", "--")
-    root = os.geteuid() == 0 and subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0
-    return words if root else ()
 
 
 def remove(grove: Grove, names: list[str]) -> None:
@@ -105,7 +102,7 @@ def stage(grove: Grove, batch: str, *, parked: bool) -> list[Staged]:
 
 def stage_all(grove: Grove, chosen: list[Situation], *, parked: bool) -> list[Staged]:
     names = [each.name for each in chosen]
-    grove.run("parked" if parked else "ready", *names, program=(*ordinary_user(), *STAGING))
+    grove.run("parked" if parked else "ready", *names, program=(*needs.ordinary_user(), *STAGING))
     known, staged = protected(grove.base), []
     for situation in chosen:
         tree, outside = grove.root / f"test-unit-{situation.name}", grove.base / "outside" / situation.name
