@@ -119,6 +119,20 @@ def test_a_worktree_whose_branch_fixes_the_url_later_is_not_migrated(grove, stra
     project.run("remove", "a", "--force")
 
 
+def test_a_connection_while_the_migration_runs_ends_it(grove, stranger, tools):
+    """This env.py reads the environment, but not for its URL, so nothing is refused beforehand."""
+    before = contents(stranger)
+    slow = STOCK.replace("as connection:\n", "as connection:\n        __import__('time').sleep(5)\n", 1)
+    files = fixed(stranger) | {"m/env.py": "import os\nos.environ.get('EDITOR')\n" + slow}
+    project: Grove = grove(files=files, config=CONFIG.format(tools=tools))
+    output = refused(project, "create", "--purpose=test-unit", "--identifier=a", "--branch=main")
+    assert f"connected to 127.0.0.1:{stranger.port}, which is not the database that it was given" in output
+    assert "was ended" in output
+    assert f'allow_connections = ["127.0.0.1:{stranger.port}"]' in output
+    assert contents(stranger) == before
+    assert project.worktrees() == {}
+
+
 def test_a_migration_that_leaves_its_database_empty_is_an_error_and_no_template(grove, require_postgres):
     suite = '[suites.unit]\ncommand = "true"\npurpose = "test-unit"\nservices = ["{}"]\n'
     for engine in ("postgres", "sqlite"):

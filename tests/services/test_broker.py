@@ -17,6 +17,7 @@ import pytest
 from pytest_testgrove.broker import BrokerError, BrokerLostError, Client
 from services.cases import until
 from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.core.settings import Settings
 from testgrove.errors import ExhaustedError, PreconditionError
 from testgrove.services.broker import Broker
 
@@ -384,7 +385,7 @@ def migrations(short_tmp):
         ("1_a.down.sql", b"DROP TABLE a;"),
         ("2_b.up.sql", b"what"),
     ]
-    migrator = Migrator(None, short_tmp, lambda _: {})  # SQL files need no process
+    migrator = Migrator(None, short_tmp, lambda _: {}, Settings())  # SQL files need no process
     blanks = SqliteBlanks(short_tmp)
     path = short_tmp / "broker.sock"
     broker = Broker(path, {"sqlite-migrations": lambda: MigrationShare(blanks, SqlFiles.of(files), migrator)})

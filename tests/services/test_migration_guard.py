@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.core.settings import Settings
 from testgrove.errors import PreconditionError
-from testgrove.services.migration_guard import refuse_other_databases
+from testgrove.services.migration_guard import given_for, refuse_other_databases
 
 ACCESS = DatabaseAccess("postgres", "testdb_unit_a", "127.0.0.1", 15001, "me", Secret("secret"))
 ENV = {"DATABASE_URL": ACCESS.url(), "PGHOST": "127.0.0.1", "PGPORT": "15001", "PGDATABASE": ACCESS.name}
@@ -24,7 +25,8 @@ def judged(tree, command: str, *, allowed: tuple[str, ...] = (), access: Databas
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     try:
-        refuse_other_databases(command, tree=tree, env=env, databases={access.engine: access}, allowed=allowed)
+        given = given_for({access.engine: access}, Settings(allow_connections=allowed), tree, env)
+        refuse_other_databases(command, tree=tree, env=env, given=given)
     except PreconditionError as error:
         return f"{error.details['file']}:{error.details['line']}:{error.details['key']}"
     return ""

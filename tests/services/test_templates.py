@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from services.cases import Kit, migrate, nothing, query, run, until
+from testgrove.core.settings import Settings
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.services import templates
 from testgrove.services.migration_run import run_migration
@@ -173,7 +174,7 @@ def test_what_a_living_builder_of_another_template_has_made_stays(kit):
 def test_a_failed_migration_leaves_nothing_and_tells_command_and_output(kit, tmp_path):
     def build(access):
         command, env = "echo one; echo two >&2; exit 7", {"PATH": "/usr/bin:/bin"}
-        run_migration(command, access, launcher=kit.launcher, cwd=tmp_path, env=env)
+        run_migration(command, access, launcher=kit.launcher, cwd=tmp_path, env=env, settings=Settings())
 
     with pytest.raises(UnavailableError, match="exit 7") as caught:
         kit.template(ONE, build)

@@ -126,9 +126,9 @@ class WorktreeDatabases:
         env = environment.activate(scrubbed(), tree) if (tree / ".venv").exists() else scrubbed()
         env |= values_of(self.project, self.row, databases)
         launcher = SupervisedLauncher(self.holder.supervisors, threading.Event())
-        allowed = self.project.settings.allow_connections
+        settings = self.project.settings
         run_migration(
-            command, databases[engine], launcher=launcher, cwd=tree, env=env, others=databases, allowed=allowed
+            command, databases[engine], launcher=launcher, cwd=tree, env=env, others=databases, settings=settings
         )
 
     def _remake(self, lease: Lease) -> None:

@@ -6,8 +6,10 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
+from testgrove.core.connections import Given
 from testgrove.system.supervision import Job, JobResult, Supervisor
 from testgrove.system.supervisor_pool import SupervisorPool, supervised_run
 
@@ -80,9 +82,14 @@ class SupervisedLauncher:
         env: Mapping[str, str],
         timeout: float,
         user: tuple[int, int] | None = None,
+        given: Given | None = None,
     ) -> str:
         """See services.base.Launcher."""
-        done = supervised_run(
-            self._supervisors, argv, cwd=cwd, env=env, timeout=timeout, user=user, cancel=self._cancel
-        )
-        return done.stdout
+        run = partial(supervised_run, self._supervisors, argv, cwd=cwd, env=env, timeout=timeout, user=user)
+        if given is None:
+            return run(cancel=self._cancel).stdout
+        from testgrove.app.connected_tool import ConnectedTool  # noqa: PLC0415 - for migrations alone
+
+        tool = ConnectedTool(given, env, cwd, self._cancel)
+        with tool.judged(argv):
+            return run(cancel=tool, watch=tool.watching).stdout

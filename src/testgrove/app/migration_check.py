@@ -66,7 +66,7 @@ def check_migrations(
             tool = find_tool(service.migrate, read_inputs(place.tree, service.inputs), table=table)
             blanks = blanks_of(means, service)
             try:
-                migrator = Migrator(means.launcher, place.tree, place.environ, project.settings.allow_connections)
+                migrator = Migrator(means.launcher, place.tree, place.environ, project.settings)
                 found.append(_Check(tool, blanks, migrator, name, frozenset(accepted), say).run())
             finally:
                 blanks.close()

@@ -46,8 +46,8 @@ class MigrationLender:
         tool = find_tool(self._service.migrate, read_inputs(self._tree, self._service.inputs), table=table)
         with self._guard:
             self._blanks = self._blanks or blanks_of(self._means, self._service)
-        allowed = self._means.project.settings.allow_connections
-        return MigrationShare(self._blanks, tool, Migrator(self._means.launcher, self._tree, self._environ, allowed))
+        settings = self._means.project.settings
+        return MigrationShare(self._blanks, tool, Migrator(self._means.launcher, self._tree, self._environ, settings))
 
     def close(self) -> None:
         """See lenders.Lender."""

@@ -58,7 +58,7 @@ def migration(
             making.say(f"building the template: {command}")
             making.await_environment()
             environ = creation.environ_with({access.engine: access})
-            allowed = creation.project.settings.allow_connections
-            run_migration(command, access, launcher=launcher, cwd=creation.tree, env=environ, allowed=allowed)
+            settings = creation.project.settings
+            run_migration(command, access, launcher=launcher, cwd=creation.tree, env=environ, settings=settings)
 
     return migrate

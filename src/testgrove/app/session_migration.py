@@ -66,8 +66,8 @@ class Migration:
     def run(self, command: str, access: DatabaseAccess) -> None:
         """Bring an empty database up to date."""
         if command:
-            env, allowed = self.environ(access), self._means.project.settings.allow_connections
-            run_migration(command, access, launcher=self._means.launcher, cwd=self.tree, env=env, allowed=allowed)
+            env, settings = self.environ(access), self._means.project.settings
+            run_migration(command, access, launcher=self._means.launcher, cwd=self.tree, env=env, settings=settings)
 
     def environ(self, access: DatabaseAccess) -> dict[str, str]:
         """As tests in this checkout see it: their environment is active, the worktree's variables are set, but for a

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from testgrove.core.connections import Given
     from testgrove.core.model import DatabaseAccess
 
 _ALPHABET = string.ascii_letters + string.digits
@@ -57,8 +58,13 @@ class Launcher(Protocol):
         env: Mapping[str, str],
         timeout: float,
         user: tuple[int, int] | None = None,
+        given: Given | None = None,
     ) -> str:
-        """Run a tool to its end; return its output. Raises UnavailableError with the last lines of it."""
+        """Run a tool to its end; return its output. Raises UnavailableError with the last lines of it.
+
+        given: what it may connect to, where that is watched. A connection to another database server ends it. Raises
+        PreconditionError (``other-database``) then.
+        """
 
 
 @dataclass(frozen=True)

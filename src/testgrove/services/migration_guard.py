@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testgrove.core import named_databases as named
-from testgrove.core.connections import given_to, how_to_permit
+from testgrove.core.connections import Given, given_to, how_to_permit, variable_leads
 from testgrove.errors import PreconditionError
 from testgrove.services.inputs import files_below
 from testgrove.services.schemas import is_untouched
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from testgrove.core.model import DatabaseAccess
     from testgrove.core.named_databases import Named
+    from testgrove.core.settings import Settings
 
 OTHER = "other-database"
 _DJANGO = re.compile(r"manage\.py|django")
@@ -35,16 +37,13 @@ def refuse_other_databases(
     *,
     tree: Path,
     env: Mapping[str, str],
-    databases: Mapping[str, DatabaseAccess],
-    allowed: Sequence[str],
+    given: Given,
 ) -> None:
     """See that no file that a migration command reads names another server than the one that it is given.
 
     Looked at are ``alembic.ini`` (unless env.py takes the URL from elsewhere), Django's settings and ``.env`` files.
-    databases: the ones that are given; allowed: the setting ``allow_connections``.
     Raises PreconditionError (``other-database``).
     """
-    given = given_to(databases, (tree,), allowed, env)
     for found in _Files(command, tree, env).named():
         stranger = next((address for address in found.leads_to if not given.permits(address)), None)
         if stranger is not None:
@@ -58,6 +57,13 @@ def refuse_other_databases(
                 key=found.key,
                 address=str(stranger),
             )
+
+
+def given_for(databases: Mapping[str, DatabaseAccess], settings: Settings, tree: Path, env: Mapping[str, str]) -> Given:
+    """What a migration may connect to: its databases, and what the settings name. env: its variables."""
+    given = given_to(databases, (tree, tree.resolve()), settings.allow_connections, env)
+    configured = [address for name in settings.env for address in variable_leads(name, env)]
+    return replace(given, external=(*given.external, *configured))
 
 
 def require_objects(command: str, access: DatabaseAccess) -> None:

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from testgrove.core.migration_tool import Command
 from testgrove.errors import PreconditionError, UnavailableError
-from testgrove.services.migration_guard import refuse_other_databases
+from testgrove.services.migration_guard import given_for, refuse_other_databases
 from testgrove.services.postgres_sql import reported
 from testgrove.services.schemas import is_untouched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from testgrove.core.migration_tool import Script, Work
     from testgrove.core.model import DatabaseAccess
+    from testgrove.core.settings import Settings
     from testgrove.services.base import Launcher
 
 TIMEOUT = 900.0  # seconds of one step
@@ -26,17 +27,17 @@ _NOT_RUN = (126, 127)  # the shell's: there is no such command
 
 
 class Migrator:
-    """tree: where commands run; environ: what they see, whole, with the variables of a database. allowed: the setting
-    ``allow_connections``."""
+    """tree: where commands run; environ: what they see, whole, with the variables of a database. settings: the
+    project's."""
 
     def __init__(
         self,
         launcher: Launcher,
         tree: Path,
         environ: Callable[[DatabaseAccess], Mapping[str, str]],
-        allowed: Sequence[str] = (),
+        settings: Settings,
     ) -> None:
-        self._launcher, self._tree, self._environ, self._allowed = launcher, tree, environ, allowed
+        self._launcher, self._tree, self._environ, self._settings = launcher, tree, environ, settings
 
     def do(self, work: Iterable[Work], access: DatabaseAccess) -> None:
         """Do one thing after the other.
@@ -62,10 +63,11 @@ class Migrator:
             return 1, str(error.details["output"])
 
     def _run(self, command: Command, access: DatabaseAccess) -> str:
-        argv, env, databases = ("/bin/sh", "-c", command.text), self._environ(access), {access.engine: access}
-        refuse_other_databases(command.text, tree=self._tree, env=env, databases=databases, allowed=self._allowed)
+        argv, env = ("/bin/sh", "-c", command.text), self._environ(access)
+        given = given_for({access.engine: access}, self._settings, self._tree, env)
+        refuse_other_databases(command.text, tree=self._tree, env=env, given=given)
         try:
-            return self._launcher.run(argv, cwd=self._tree, env=env, timeout=TIMEOUT)
+            return self._launcher.run(argv, cwd=self._tree, env=env, timeout=TIMEOUT, given=given)
         except UnavailableError as error:
             if error.code != "tool-failed" or error.details.get("returncode") in _NOT_RUN:
                 raise

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from testgrove.core.model import Secret
 from testgrove.errors import UnavailableError
@@ -22,7 +23,7 @@ from testgrove.system.process import (
 from testgrove.system.supervision import Job, JobResult, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from testgrove.system.process import Word
 
@@ -123,6 +124,20 @@ def _pool_closed() -> UnavailableError:
     return UnavailableError("pool-closed", "testgrove is ending and starts nothing any more")
 
 
+class CancelFlag(Protocol):
+    """What ends a tool when it is set, such as a threading.Event."""
+
+    def is_set(self) -> bool:
+        """Whether the tool is to end."""
+
+
+Watch = Callable[[Supervisor], AbstractContextManager[object]]
+
+
+def _unwatched(_supervisor: Supervisor) -> AbstractContextManager[object]:
+    return nullcontext()
+
+
 def supervised_run(
     pool: SupervisorPool,
     argv: Sequence[Word],
@@ -133,20 +148,23 @@ def supervised_run(
     log: Path | None = None,
     check: bool = True,
     user: tuple[int, int] | None = None,
-    cancel: threading.Event | None = None,
+    cancel: CancelFlag | None = None,
+    watch: Watch = _unwatched,
 ) -> Completed:
     """Run a long tool under a supervisor; stdout holds stdout and stderr as they came, stderr is empty.
 
     env: by default scrubbed(). log: a file that the output is appended to as well. user: uid and gid to run as (root
-    only). cancel: ends the tool when set. Raises PreconditionError as Supervisor.start_job() does, and
-    UnavailableError (``tool-timeout``, ``tool-cancelled``, ``tool-lost``; with check, ``tool-failed``).
+    only). cancel: ends the tool when set. watch: around the tool's work, given its supervisor.
+    Raises PreconditionError as Supervisor.start_job() does, and UnavailableError (``tool-timeout``,
+    ``tool-cancelled``, ``tool-lost``; with check, ``tool-failed``).
     """
     call = Call(argv, env)
     with _capture(log) as (path, read), pool.borrow() as supervisor:
         supervisor.start_job(
             Job(argv, Path(cwd or ".").absolute(), scrubbed() if env is None else env, path, timeout, user=user)
         )
-        result = _await(supervisor, cancel)
+        with watch(supervisor):
+            result = _await(supervisor, cancel)
         output = text_of(read())
     code = result.exit_code if result.exit_code is not None else -(result.signal or signal.SIGKILL)
     if result.lost:
@@ -160,7 +178,7 @@ def supervised_run(
     return Completed(call.shown, code, output, "")
 
 
-def _await(supervisor: Supervisor, cancel: threading.Event | None) -> JobResult:
+def _await(supervisor: Supervisor, cancel: CancelFlag | None) -> JobResult:
     told = False
     while (result := supervisor.wait(None if cancel is None or told else _CANCEL_POLL)) is None:
         if cancel is not None and cancel.is_set():
