@@ -257,7 +257,7 @@ def new_base() -> Path:
     """
     while True:
         base = Path("/tmp", f"tg-{secrets.token_hex(4)}")
-        if Locations(base / "state", base, base, base).port_start < 1 / _SPAN and not base.exists():
+        if Locations((base / "state").resolve(), base, base, base).port_start < 1 / _SPAN and not base.exists():
             base.mkdir()
             base.chmod(0o711)
             return base

@@ -145,7 +145,7 @@ class Creation:
         self._refuse_known_branch()
         require_free(project.root, FREE_BYTES)
         git.exclude(project.repository, git_excluded(project))
-        where = {"common_dir": str(project.repository.common_dir), "main": str(project.main)}
+        where = project.lease_data()
         leases = records.leases_of(project.store, self.row)
         leases.record(Lease(LeaseKind.CHECKOUT, str(self.tree), where))
         nested_root.guard(project)

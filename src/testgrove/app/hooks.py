@@ -93,13 +93,11 @@ class Hook:
 def record_teardown(project: Project, row: Row, commands: Sequence[str]) -> None:
     """Write ahead of a set-up what takes back what it does outside of the worktree; nothing where there is none."""
     leases = records.leases_of(project.store, row)
-    data = {
+    data = project.lease_data() | {
         "commands": list(commands),
         "env_file": row["env_file"],
         # Beside what a removal keeps: a run's folder may be gone by then.
         "log": str(project.artifacts / row["id"] / "teardown.log"),
-        "common_dir": str(project.repository.common_dir),
-        "main": str(project.main),
     }
     with project.store.transaction():
         leases.forget(Lease(LeaseKind.TEARDOWN, row["path"]))

@@ -23,6 +23,7 @@ from testgrove.system.locations import Locations, locate
 from testgrove.system.locks import LockFile, OnWait
 from testgrove.system.process import scrubbed, spawn_left_alone
 from testgrove.system.store import Store
+from testgrove.system.trusted_paths import make_private
 
 IDLE_VARIABLE = "TESTGROVE_KEEPER_IDLE"
 _LOG = "keeper.log"
@@ -97,9 +98,7 @@ def keeper_of(place: KeeperPlace, locks: LockFile, on_wait: OnWait) -> Iterator[
 
 def _started(place: KeeperPlace, locks: LockFile, on_wait: OnWait) -> KeeperClient:
     on_wait("starting the keeper of the project's servers")
-    for folder in (place.folder, place.run):
-        with explained("make the folder", folder):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_folders(place)
     log = place.folder / _LOG
     words = [sys.executable, "-m", "testgrove.app.keeper", place.project]
     idle = os.environ.get(IDLE_VARIABLE)
@@ -115,6 +114,15 @@ def _started(place: KeeperPlace, locks: LockFile, on_wait: OnWait) -> KeeperClie
             )
         time.sleep(_PAUSE)
     return client
+
+
+def _make_folders(place: KeeperPlace) -> None:
+    """Raises PreconditionError (``folder-unusable``) where another user could exchange what the keeper executes."""
+    make_private(place.folder.parent, 0o711)
+    make_private(place.run.parent)
+    for folder in (place.folder, place.run):
+        with explained("make the folder", folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def end_keeper(place: KeeperPlace, locks: LockFile) -> bool:
@@ -137,6 +145,7 @@ def main(project: str) -> None:
     if place is None or lock is None:
         return
     idle = float(os.environ.get(IDLE_VARIABLE) or IDLE)
+    _make_folders(place)
     with holding(store, locations, f"testgrove keeper of project {project}") as holder:
         launcher = SupervisedLauncher(holder.supervisors, threading.Event())
         keeper = Keeper(place.folder, place.socket, launcher, idle=idle)

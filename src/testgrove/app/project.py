@@ -9,12 +9,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testgrove.errors import PreconditionError, TestgroveError, UsageError
 from testgrove.system import git
 from testgrove.system.locations import Locations, locate
 from testgrove.system.store import Store
+from testgrove.system.trusted_paths import owner_of
 
 if TYPE_CHECKING:
     from testgrove.app.holder import Holder
@@ -69,6 +70,11 @@ class Project:
                 hint='choose a folder beside the repository, such as "../worktrees"',
             )
         return root
+
+    def lease_data(self) -> dict[str, Any]:
+        """What an undo needs to find the repository, and to see that no other user has put another in its place."""
+        common_dir = self.repository.common_dir
+        return {"common_dir": str(common_dir), "main": str(self.main), "owner": owner_of(common_dir)}
 
     @property
     def artifacts(self) -> Path:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from testgrove.app.holder import Holder
 from testgrove.app.hooks import run_teardown
 from testgrove.core.model import Lease, LeaseKind
-from testgrove.errors import TestgroveError
+from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import git, mounts
 from testgrove.system.deletion import delete_trash, delete_tree, move_to_trash, remove_empty, trash_place
 from testgrove.system.files import explained
 from testgrove.system.marks import Mark, end_marked
 from testgrove.system.store import StoredLeases
+from testgrove.system.trusted_paths import owner_of
 
 
 def undo(holder: Holder, leases: StoredLeases, *kinds: LeaseKind) -> None:
@@ -73,6 +75,7 @@ def _undo_one(holder: Holder, leases: StoredLeases, lease: Lease) -> None:  # no
 def _undo_setup(holder: Holder, lease: Lease) -> None:
     repository = _repository(lease)
     if repository is not None and git.is_checkout(repository, Path(lease.key)):
+        _require_same_owner(Path(lease.key), lease)
         run_teardown(holder.supervisors, lease)
 
 
@@ -124,9 +127,20 @@ def _to_trash(holder: Holder, path: Path) -> None:
 
 
 def _repository(lease: Lease) -> git.Repository | None:
-    """The lease's repository, or None when its user has deleted it."""
+    """The lease's repository, or None when its user has deleted it. Raises PreconditionError (``not-ours``)."""
     common_dir = Path(lease.data["common_dir"])
     with explained("look into", common_dir):
         if not (common_dir / "HEAD").exists():
             return None
+    _require_same_owner(common_dir, lease)
     return git.Repository(common_dir=common_dir, toplevel=Path(lease.data["main"]), main=Path(lease.data["main"]))
+
+
+def _require_same_owner(path: Path, lease: Lease) -> None:
+    """Refuse a folder that is not ours, nor of the user whose it was: git would run its hooks, a teardown its files."""
+    if (owner := owner_of(path)) not in (os.geteuid(), lease.data.get("owner")):
+        raise PreconditionError(
+            "not-ours",
+            f"{path} belongs to user {owner}: nothing is run in it",
+            hint=f"see who put it there: ls -ld {path}",
+        )

@@ -8,7 +8,6 @@ import shutil
 import signal
 import stat
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -17,6 +16,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
+from testgrove.system.trusted_paths import make_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,7 @@ ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL":
 SOCKET_PATH_LIMIT = 107  # bytes, without the closing zero of sockaddr_un.sun_path
 _PAUSE = 0.001  # seconds between two looks at a server that starts
 _TAIL = 15  # lines of a log that an error shows
+LOG = "server.log"
 _TAKEN = ("Address already in use", "Address in use")
 
 
@@ -115,7 +116,7 @@ class EmbeddedHost:
 
         Raises PreconditionError (``port-taken``), UnavailableError (``server-died``, ``server-not-ready``).
         """
-        log = directory / "server.log"
+        log = directory / LOG
         deadline = time.monotonic() + timeout
         process = self._launcher.start(
             (*self.identity.prefix, *program.argv()),
@@ -157,9 +158,14 @@ class EmbeddedHost:
             os.chown(path, *self.identity.user)
 
     def grant(self, directory: Path) -> None:
-        """Make a directory of ours usable for the server's programs. Raises PreconditionError (``unreachable``)."""
+        """Let the server's programs make files in a directory of ours. What is ours in it they cannot rename or remove.
+
+        Raises PreconditionError (``unreachable``).
+        """
         if self.identity.user is not None:
-            self.give(directory)
+            (directory / LOG).touch(mode=0o600)  # nothing else can stand in its place later
+            os.chown(directory, -1, self.identity.user[1])
+            directory.chmod(0o1731)
             self._open_parents(directory)
 
     def _open_parents(self, directory: Path) -> None:
@@ -208,15 +214,7 @@ class EmbeddedHost:
         return True
 
     def _make_copies(self) -> None:
-        with suppress(FileExistsError):
-            self._copies.mkdir(parents=True, mode=0o755)
-        found = self._copies.stat(follow_symlinks=False)
-        if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
-            raise PreconditionError(
-                "folder-unusable",
-                f"{self._copies} is not a folder of user {os.geteuid()}: programs in it cannot be trusted",
-                hint=f"see who made it: ls -ld {self._copies}",
-            )
+        make_private(self._copies, 0o755)
 
     def _copy(self, home: Path, top: Path, libraries: Path) -> None:
         temporary = home.with_name(f"{home.name}.{token_hex(4)}.tmp")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from testgrove.errors import PreconditionError
 from testgrove.system.files import atomic_write
 from testgrove.system.listeners import listeners
+from testgrove.system.trusted_paths import owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +47,10 @@ class KeptService:
 
     @classmethod
     def read(cls, folder: Path) -> KeptService:
-        """The service of a folder. Raises PreconditionError (``no-such-service``)."""
+        """The service of a folder. Raises PreconditionError (``no-such-service``; ``not-ours``)."""
+        for path in (folder, folder / SPEC):  # what stands in it is executed
+            if owner_of(path) not in (None, os.geteuid()):
+                raise PreconditionError("not-ours", f"{path} belongs to another user", hint=f"ls -ld {path}")
         try:
             values = json.loads((folder / SPEC).read_text())
         except (OSError, ValueError) as error:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
 from testgrove.errors import PreconditionError
+from testgrove.system.trusted_paths import make_private
 
 # A file lock or SQLite's WAL is not to be trusted on these.
 _NETWORK_FILE_SYSTEMS = {
@@ -27,6 +28,7 @@ _NETWORK_FILE_SYSTEMS = {
     "lustre",
 }
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+_PERSISTENT = Path("/var/tmp")  # noqa: S108 - as above
 _ROOM_IN_MEMORY = 512 * 1024**2
 
 
@@ -60,7 +62,7 @@ class Locations:
         """Like cache, but where every user can pass through: for programs that a server's own user executes."""
         if all(parent.stat().st_mode & stat.S_IXOTH for parent in self.cache.parents):
             return self.cache / "binaries"
-        return Path(f"/var/tmp/testgrove-{os.getuid()}-binaries")  # noqa: S108 - its owner is checked where it is used
+        return _PERSISTENT / f"testgrove-{os.getuid()}-binaries"  # checked where it is made
 
     @property
     def port_start(self) -> float:
@@ -77,65 +79,59 @@ class Locations:
     @property
     def open_servers(self) -> Path:
         """Like servers, but where every user can pass through."""
-        return Path(f"/var/tmp/testgrove-{os.getuid()}-servers")  # noqa: S108 - its owner is checked where it is used
+        return _PERSISTENT / f"testgrove-{os.getuid()}-servers"  # checked where it is made
 
 
 def locate(environ: Mapping[str, str]) -> Locations:
-    """Find, and make, the folders. Raises PreconditionError when one cannot be had."""
+    """Find, and make, the folders; each path has its links resolved. Raises PreconditionError (``folder-unusable``)
+    where there is none that other users cannot exchange."""
     state = _chosen(environ, "TESTGROVE_STATE_DIR", "XDG_STATE_HOME", ".local/state")
-    if "TESTGROVE_STATE_DIR" not in environ and _file_system_of(state) in _NETWORK_FILE_SYSTEMS:
-        state = Path(f"/var/tmp/testgrove-{os.getuid()}")  # noqa: S108 - checked to be ours alone by _private()
     cache = _chosen(environ, "TESTGROVE_CACHE_DIR", "XDG_CACHE_HOME", ".cache")
     # Not $TMPDIR: Unix sockets live here, and their paths end at 107 bytes.
-    scratch = Path(environ.get("TESTGROVE_SCRATCH_DIR") or f"/tmp/testgrove-{os.getuid()}")  # noqa: S108 - see _private()
-    for folder in (state, cache, scratch):
-        _private(folder)
+    scratch = make_private(Path(environ.get("TESTGROVE_SCRATCH_DIR") or f"/tmp/testgrove-{os.getuid()}"))  # noqa: S108 - checked to be ours alone
     return Locations(state, cache, scratch, _in_memory(scratch))
 
 
 def _in_memory(scratch: Path) -> Path:
     """A folder of scratch's name in memory; scratch itself where there is no room, or another user has that name."""
-    memory = _SHARED_MEMORY / scratch.name
     if not _room(_SHARED_MEMORY):
         return scratch
     try:
-        _private(memory)
+        return make_private(_SHARED_MEMORY / scratch.name)
     except PreconditionError:
         return scratch
-    return memory
 
 
 def _chosen(environ: Mapping[str, str], variable: str, xdg: str, default: str) -> Path:
+    """The folder that a variable names, else the first safe one of: $XDG_…_HOME; below $HOME; below the user's home as
+    the system knows it; in /var/tmp. A home can be another user's: `sudo` keeps $HOME, a container job mounts one."""
     if chosen := environ.get(variable):
-        return Path(chosen).absolute()
-    base = environ.get(xdg, "")
-    if not base.startswith("/"):
-        home = environ.get("HOME", "")
-        base = (
-            f"{home}/{default}"
-            if home.startswith("/")
-            else f"{Path(tempfile.gettempdir())}/testgrove-{os.getuid()}-home"
-        )
-    return Path(base) / "testgrove"
-
-
-def _private(folder: Path) -> None:
-    """Make the folder, for this user alone; refuse one that somebody else made first."""
+        return make_private(Path(chosen))
+    if (base := environ.get(xdg, "")).startswith("/"):
+        return make_private(Path(base) / "testgrove")
+    first: PreconditionError | None = None
+    for home in _homes(environ):
+        place = home / default / "testgrove"
+        if default.endswith("state") and _file_system_of(place) in _NETWORK_FILE_SYSTEMS:
+            continue
+        try:
+            return make_private(place)
+        except PreconditionError as error:
+            first = first or error
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = folder.stat(follow_symlinks=False)
-    except OSError as error:
-        raise PreconditionError(
-            "folder-unusable",
-            f"{folder} cannot be used: {error.strerror}",
-            hint="set TESTGROVE_STATE_DIR, TESTGROVE_CACHE_DIR or TESTGROVE_SCRATCH_DIR to folders you can write to",
-        ) from error
-    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
-        raise PreconditionError(
-            "folder-unusable",
-            f"{folder} is not a folder of user {os.getuid()}",
-            hint=f"see who made it: ls -ld {folder}",
-        )
+        return make_private(_PERSISTENT / f"testgrove-{os.getuid()}{'' if default.endswith('state') else '-cache'}")
+    except PreconditionError as error:
+        raise first or error from None
+
+
+def _homes(environ: Mapping[str, str]) -> Iterator[Path]:
+    home = environ.get("HOME", "")
+    if home.startswith("/"):
+        yield Path(home)
+    import pwd  # noqa: PLC0415 - only where there is no safe place below $HOME
+
+    with suppress(KeyError):
+        yield Path(pwd.getpwuid(os.geteuid()).pw_dir)
 
 
 def _room(folder: Path) -> bool:

@@ -19,6 +19,7 @@ from testgrove.core.leases import Choose
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.system.locks import exclusive
+from testgrove.system.trusted_paths import require_own_file
 
 SCHEMA_VERSION = 2
 _SCHEMA = """
@@ -172,6 +173,8 @@ class StoredLeases:
 def _open(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            require_own_file(path.with_name(path.name + suffix))
         path.touch(mode=0o600)  # what a lease needs to undo a database elsewhere can be a URL with a password
         db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
