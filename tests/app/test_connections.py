@@ -258,3 +258,25 @@ def test_what_is_the_suites_own_affair_is_no_error_and_no_leak(run, postgres, re
         f'allow_connections = ["localhost:{postgres.port}"]\n[env]\nWAREHOUSE_URL = "{stranger}"\n',
     )
     assert found == dict.fromkeys(("own", "django", "documented"), ("passed", ""))
+
+
+def test_scenarios_and_suites_in_worktrees_of_their_own_are_watched_alike(grove, drivers, redis_port):
+    hold = f"import socket, time; s = socket.create_connection(('127.0.0.1', {redis_port})); time.sleep(20)"
+    files = {
+        "README.md": "x\n",
+        "tests/conftest.py": f"import os\nos.environ['REDIS_URL'] = 'redis://localhost:{redis_port}/1'\n",
+        "tests/test_it.py": "import time\ndef test_it(): time.sleep(20)\n",
+        "hold.py": hold,
+    }
+    project = grove(files=files, config='[services.redis]\n[suites.hold]\ncommand = "python hold.py"\nretries = 1\n')
+    project.root.mkdir()
+    project.git("worktree", "add", "--quiet", "-b", "one", str(project.root / "one"))
+    it = {"name": "it", "worktree": "one", "test_file": "tests/test_it.py", "services": ["redis"], "retries": 1}
+    (project.repo / "scenarios.json").write_text(json.dumps({"scenarios": [it]}))
+    for words in (("coordinate",), ("test", "hold")):
+        assert project.run(*words, env={"VIRTUAL_ENV": str(drivers)}, check=False).returncode == 1
+        (cell,) = json.loads((project.artifacts / "latest/report.json").read_text())["cells"]
+        assert cell["status"] == "error"
+        assert f":{redis_port}" in cell["reason"]
+        assert "which this worktree was not given" in cell["reason"]
+        assert len(cell["attempts"]) == 1

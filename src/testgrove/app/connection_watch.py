@@ -108,7 +108,9 @@ class AttemptConnections:
             served = _is_served(address)
             if served or (served is None and (address.socket or not accepts(address.port))):
                 return True
-        return bool(address.port) and published_since(address.port, self._began, self._environ)
+        published = bool(address.port) and published_since(address.port, self._began, self._environ)
+        # Containers get ports of their own; what cannot be asked about is not called somebody's.
+        return published if published is not None else address.is_local and address.port not in PORTS.values()
 
     def _is_alias(self, address: Address) -> bool:
         """Whether an IP address is that of a host which was given or permitted by its name."""

@@ -63,13 +63,16 @@ class Engine:
         )
 
 
-def published_since(port: int, moment: float, environ: Mapping[str, str]) -> bool:
-    """Whether a container that was made after a moment publishes a port of this machine."""
+def published_since(port: int, moment: float, environ: Mapping[str, str]) -> bool | None:
+    """Whether a container that was made after a moment publishes a port of this machine; None where there may be an
+    engine, and it cannot be asked."""
     try:
         engine = find_engine(environ)
-        return engine is not None and engine.publishes(port, moment)
+        if engine is not None:
+            return engine.publishes(port, moment)
     except TestgroveError:
-        return False
+        return None
+    return None if _may_answer(environ) else False
 
 
 def find_engine(environ: Mapping[str, str]) -> Engine | None:
