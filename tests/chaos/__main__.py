@@ -12,6 +12,7 @@ import ctypes
 import gc
 import os
 import random
+import signal
 import sys
 import time
 
@@ -32,6 +33,7 @@ def own_mounts() -> None:
 def main() -> int:
     """Run, and report."""
     own_mounts()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # worlds are taken away
     preload()
     gc.freeze()
     seed, _, number = (os.environ.get("SEED") or str(random.SystemRandom().randrange(10**9))).partition(":")
@@ -49,16 +51,18 @@ def main() -> int:
 def attack(chaos: Chaos, seeds: list[str], seconds: float) -> int:
     """Run with each seed, for so long."""
     began, violations, done = time.monotonic(), 0, 0
-    for seed in seeds:
-        if time.monotonic() - began > seconds:
-            break
-        violation = chaos.run(seed)
-        done += 1
-        if violation:
-            violations += 1
-            say(f"VIOLATION {violation}\n  again: make chaos SEED={seed}")
-    spent = time.monotonic() - began
-    say(f"chaos: {done} runs from seed {seeds[0]} in {spent:.0f} s, {violations} violations; {chaos.summary()}")
+    try:
+        for seed in seeds:
+            if time.monotonic() - began > seconds:
+                break
+            violation = chaos.run(seed)
+            done += 1
+            if violation:
+                violations += 1
+                say(f"VIOLATION {violation}\n  again: make chaos SEED={seed}")
+    finally:
+        spent = time.monotonic() - began
+        say(f"chaos: {done} runs from seed {seeds[0]} in {spent:.0f} s, {violations} violations; {chaos.summary()}")
     return int(violations > 0)
 
 

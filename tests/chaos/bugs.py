@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from testgrove.app.ownership import Findings
@@ -112,15 +111,9 @@ def the_trash_is_not_emptied(_delete_later: Any) -> Any:
     return lambda _self, leases, lease: leases.forget(lease)
 
 
-@bug("testgrove.system.git_checkouts:git_lock")
-def git_worktree_add_runs_without_a_lock(_git_lock: Any) -> Any:
-    @contextmanager
-    def unlocked(*_: Any) -> Iterator[Any]:
-        descriptor = os.open(os.devnull, os.O_RDONLY)
-        yield SimpleNamespace(fd=descriptor)
-        os.close(descriptor)
-
-    return unlocked
+@bug("testgrove.app.undo:_undo_one")
+def ports_are_not_given_back(undo_one: Any) -> Any:
+    return lambda holder, leases, lease: None if lease.kind == LeaseKind.PORTS else undo_one(holder, leases, lease)
 
 
 @bug("testgrove.app.records:write_registry")

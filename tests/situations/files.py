@@ -157,7 +157,7 @@ def case(at: Place) -> None:
     at.write("SRC/code.py")
 
 
-@situation("A file in a tree that is deeper than a path can be long", waiting="folders that git cannot open")
+@situation("A file in a tree that is deeper than a path can be long")
 def deep(at: Place) -> None:
     folder = os.open(at.tree, os.O_RDONLY)
     for _ in range(60):
@@ -185,7 +185,7 @@ def a_socket(at: Place) -> None:
     at.write("beside.txt")
 
 
-@situation("A folder that nobody may read", waiting="folders that git cannot open")
+@situation("A folder that nobody may read")
 def closed_folder(at: Place) -> None:
     at.write("closed/precious.txt")
     (at.tree / "closed").chmod(0)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from testgrove.system.closed_folders import closed_folders
 from testgrove.system.git_call import LONGEST, call, require
 from testgrove.system.git_repository import git_dir_of
 from testgrove.system.git_submodules import checked_out_submodules
@@ -100,6 +101,8 @@ def _others(path: Path, modified: list[str]) -> tuple[list[str], list[str]]:
             (nested if name.endswith("/") else untracked).append(name)
         elif (tag.islower() or tag == "S") and os.path.lexists(path / name) and name not in modified:
             modified.append(name)
+    if answer.error:  # git has warned of what it cannot open, and lists nothing of it
+        untracked += closed_folders(path)
     return untracked, nested
 
 
