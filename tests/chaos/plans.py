@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 
 from chaos import served
-from chaos.faults import SIGNALS, Effect, Fault, choose
+from chaos.faults import AFTER, SIGNALS, Effect, Fault, choose
 from chaos.world import World
 
 OUTPUT = "<testsuites/>\n"
@@ -74,7 +74,17 @@ COMMANDS: Mapping[str, Command] = {
     "exec": Command(("exec", "test-unit-x", "--", "true"), ready),
     "test": Command(("test",), nothing, weight=1),
 }
-KINDS = {"fault": 50, "again": 20, "limit": 12, "files": 4, "clock": 4, "actors": 8, "apart": 4, "served": 4}
+KINDS = {
+    "fault": 50,
+    "again": 20,
+    "limit": 10,
+    "later": 6,
+    "files": 4,
+    "clock": 4,
+    "actors": 8,
+    "apart": 4,
+    "served": 4,
+}
 Counted = Mapping[str, Sequence[Effect]]
 
 
@@ -83,13 +93,15 @@ class Plan:
     """commands: the one that the fault is for, or actors that all run at once, each with its fault or none.
 
     again: the command that recovers, killed or failing as well. apart: each actor has a worktree of its own.
-    limit: (place, what, how much is left). files: descriptors. clock: seconds.
+    limit: (place, what, how much is left). later: it holds for the recovery, and not for the commands.
+    files: descriptors. clock: seconds.
     """
 
     commands: tuple[str, ...]
     faults: tuple[Fault | None, ...] = ()
     again: tuple[str, Fault] | None = None
     limit: tuple[str, str, int] | None = None
+    later: bool = False
     files: int = 0
     clock: float = 0.0
     apart: bool = False
@@ -114,7 +126,8 @@ class Plan:
         ]
         said = [" & ".join(words)]
         said += [f"then {self.again[0]} [{self.again[1]}]"] if self.again else []
-        said += ["{}: {}, {} left".format(*self.limit)] if self.limit else []
+        when = " for the recovery" if self.later else ""
+        said += ["{}: {}, {} left".format(*self.limit) + when] if self.limit else []
         said += ["each in a worktree of its own"] if self.apart else []
         said += [f"{self.files} descriptors"] if self.files else []
         said += [f"clock {self.clock:+g} s"] if self.clock else []
@@ -125,8 +138,12 @@ def plan(source: Random, counted: Counted, *, mounts: bool) -> Plan:
     """A random plan. counted: what each command does when nothing goes wrong; mounts: whether there are small file
     systems."""
     name = source.choices(list(COMMANDS), [each.weight for each in COMMANDS.values()])[0]
-    weights = {**KINDS, "limit": KINDS["limit"] * mounts}
+    weights = {**KINDS, "limit": KINDS["limit"] * mounts, "later": KINDS["later"] * mounts}
     kind = source.choices(tuple(weights), tuple(weights.values()))[0]
+    if kind == "later":
+        effects = [each for each in counted[name] if each.gateway == "store"]
+        killed = Fault(source.choice(effects).number, "store", AFTER, "kill") if effects else None
+        return Plan((name,), (killed,), limit=(source.choice(list(PLACES)), "read-only", 0), later=True)
     if kind == "limit":
         place = source.choices(list(PLACES), list(PLACES.values()))[0]
         what = source.choice(("space", "inodes", "read-only"))

@@ -81,13 +81,14 @@ class Chaos:
             if not world.tree.exists() and not chosen.apart:
                 prepare(world)
         limited = world.limited(*chosen.limit) if chosen.limit else contextlib.nullcontext()
-        shared = chosen.limit is not None and chosen.limit[0] == "state"
+        if chosen.later:
+            judge.documented(self._act(world, chosen))
         with limited:
-            actors = self._act(world, chosen)
+            actors = [] if chosen.later else self._act(world, chosen)
             judge.documented(actors)
             for actor in actors if chosen.apart else ():
                 assert actor.returncode == 0, actor.said()
-            if not shared:
+            if not (chosen.limit and chosen.limit[0] == "state"):
                 judge.other_goes_on(world)
         if chosen.again:
             name, fault = chosen.again
