@@ -72,5 +72,7 @@ def test_what_a_careless_suite_has_open_is_named(suite):
 
 @pytest.mark.slow
 def test_xdist_workers_tell_of_themselves(suite):
-    result = suite.run("-n2", "--basetemp", str(suite.base / "t"), test_a=CAREFUL, test_b=CARELESS)
+    # Hypothesis's plugin imports all of it at the end, for longer than xdist waits where the machine is busy.
+    options = ("-n2", "-p", "no:hypothesispytest", "--basetemp", str(suite.base / "t"))
+    result = suite.run(*options, test_a=CAREFUL, test_b=CARELESS)
     assert [found["thread"] for found in result.of("leftovers")] == [["pump (daemon)"]], result.output

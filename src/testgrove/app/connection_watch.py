@@ -159,7 +159,7 @@ class ConnectionWatch:
     """Samples the sockets of all attempts of a run that go on. Its thread ends when none does."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
+        self._guard, self._looking = threading.Lock(), threading.Lock()
         self._active: list[AttemptConnections] = []
         self._sampler = Sampler()
         self._thread: threading.Thread | None = None
@@ -175,21 +175,22 @@ class ConnectionWatch:
         try:
             yield attempt
         finally:
-            with self._guard:
+            with self._looking, self._guard:  # what was seen in its last moments is judged
                 self._active.remove(attempt)
 
     def _sample(self) -> None:
         while True:
-            with self._guard:
-                active = list(self._active)
-                if not active:
-                    self._thread = None
-                    return
             began = time.thread_time()
-            owners = {root: attempt for attempt in active for root in attempt.roots()}
-            with suppress(OSError, ValueError):  # a look that failed is followed by another one
-                for found in self._sampler.look(owners.keys()):
-                    owners[found.root].see(found)
+            with self._looking:
+                with self._guard:
+                    active = list(self._active)
+                    if not active:
+                        self._thread = None
+                        return
+                owners = {root: attempt for attempt in active for root in attempt.roots()}
+                with suppress(OSError, ValueError):  # a look that failed is followed by another one
+                    for found in self._sampler.look(owners.keys()):
+                        owners[found.root].see(found)
             time.sleep(max(_PAUSE, _SHARE * (time.thread_time() - began)))
 
 
