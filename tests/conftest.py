@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -8,10 +9,21 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
+import forked
 import needs
 from grove import new_base, plant, uproot
 from testgrove.errors import PreconditionError
 from testgrove.services.binaries import find_postgres, find_redis
+
+# Where it is set, every pytest compiles anew what it rewrites: most of the time of a small one.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it puts into the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure():
+    forked.close()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ State, cache, scratch and ports are the test's own, so that tests that run at th
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import json
 import math
@@ -19,11 +20,13 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
 import psutil
 
+import forked
 from auditor import KEEPER, Auditor, git
 from testgrove.system.locations import Locations
 
@@ -38,7 +41,7 @@ _claims: dict[Path, list[TextIO]] = {}
 class Command:
     """A command that was started here. Its pid is another process's once somebody has waited for it."""
 
-    process: subprocess.Popen[Any]
+    process: subprocess.Popen[Any] | forked.Forked
     began: float = field(default_factory=time.time)
     ended: float = math.inf
 
@@ -108,7 +111,10 @@ class Grove:
         env: Mapping[str, str] | None = None,
         output: int = subprocess.PIPE,
     ) -> subprocess.Popen[str]:
-        """Start a testgrove command in a session of its own, as a terminal would, and do not wait for it."""
+        """Start a testgrove command in a session of its own, as a terminal would, and do not wait for it.
+
+        It is a new process, whatever run() does.
+        """
         process = subprocess.Popen(
             [*program, *arguments],
             cwd=cwd or self.repo,
@@ -131,8 +137,13 @@ class Grove:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a testgrove command to its end. check: fail, with what it said, unless its exit status is 0."""
-        with self.start(*arguments, program=program, cwd=cwd, env=env) as process:
+        """Run a testgrove command to its end. check: fail, with what it said, unless its exit status is 0.
+
+        It runs in a fork of a process that has imported it (see forked.py), where that makes no difference.
+        """
+        with self._forked([*program, *arguments], cwd, env) or self.start(
+            *arguments, program=program, cwd=cwd, env=env
+        ) as process:
             try:
                 out, err = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
@@ -141,6 +152,12 @@ class Grove:
         done = subprocess.CompletedProcess(arguments, process.returncode, out, err)
         assert not check or done.returncode == 0, said(done)
         return done
+
+    def _forked(self, argv: list[str], cwd: Path | None, env: Mapping[str, str] | None) -> forked.Forked | None:
+        process = forked.start(argv, cwd=cwd or self.repo, env=self.env | dict(env or {}))
+        if process:
+            self.commands.append(Command(process))
+        return process
 
     def json(self, *arguments: str, **options: Any) -> dict[str, Any]:
         """The document that a command prints with --json."""
@@ -225,14 +242,25 @@ def plant(
     """Make a repository with one commit, on branch main. config: the text of its testgrove.toml, without ports."""
     claimed = ports or _claim_ports(base)
     grove = Grove(base, base / name, ports or claimed[:_BLOCKS], servers or claimed[_BLOCKS:])
-    grove.repo.mkdir(parents=True)
-    git(grove.repo, "init", "--quiet", "--initial-branch=main")
-    for key, value in (("user.name", "A Tester"), ("user.email", "tester@example.invalid"), ("gc.auto", "0")):
-        git(grove.repo, "config", key, value)
+    shutil.copytree(_prepared(), grove.repo)
     spans = {"range": grove.ports, "servers": grove.servers}
     table = "\n[ports]\n" + "".join(f'{key} = "{s.start}-{s.stop - 1}"\n' for key, s in spans.items())
     grove.write({**files, "testgrove.toml": config + table}, commit="A project")
     return grove
+
+
+@cache
+def _prepared() -> Path:
+    """A repository without a commit, to be copied; deleted when this process ends."""
+    folder = new_base()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    repo = folder / "prepared"
+    git(folder, "init", "--quiet", "--initial-branch=main", str(repo))
+    for key, value in (("user.name", "A Tester"), ("user.email", "tester@example.invalid"), ("gc.auto", "0")):
+        git(repo, "config", key, value)
+    for sample in (repo / ".git/hooks").glob("*.sample"):
+        sample.unlink()
+    return repo
 
 
 def _claim_ports(base: Path) -> range:

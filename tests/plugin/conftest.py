@@ -7,15 +7,19 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import forked
 from testgrove.system.plugin import injected_environment, place_plugin
 
 UV = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+
+UNUSED = [word for name in ("cacheprovider", "hypothesispytest", "valkey") for word in ("-p", f"no:{name}")]
 
 
 @dataclass
@@ -80,17 +84,26 @@ class Suite:
     def run(self, *arguments: str, **files: str) -> Result:
         """Write the files into the tree and run pytest there."""
         self.write(**files)
-        return self.command(self.python, "-m", "pytest", "-p", "no:cacheprovider", *arguments)
+        return self.command(self.python, "-m", "pytest", *UNUSED, *arguments)
 
     def command(self, *argv: str) -> Result:
         session = self.session()
-        done = subprocess.run(
-            argv, cwd=self.tree, env=self.environment(session), timeout=120, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        )  # fmt: skip
+        status, output = self._run(argv, self.environment(session))
         log = session / "tests.jsonl"
         lines = log.read_text().splitlines() if log.exists() else []
-        return Result(done.returncode, done.stdout, [json.loads(line) for line in lines])
+        return Result(status, output, [json.loads(line) for line in lines])
+
+    def _run(self, argv: Sequence[str], env: dict[str, str]) -> tuple[int, str]:
+        process = forked.start(argv, cwd=self.tree, env=env, merged=True)
+        if process:
+            with process:
+                output, _ = process.communicate(120)
+            return process.returncode, output
+        done = subprocess.run(
+            argv, cwd=self.tree, env=env, timeout=120, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        )  # fmt: skip
+        return done.returncode, done.stdout
 
 
 @pytest.fixture(scope="session")
