@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from testgrove.core.model import Lease, LeaseKind
-from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
+from testgrove.errors import ExhaustedError, PreconditionError
 from testgrove.system.ports import is_free, lease_block
 from testgrove.system.store import Store
 
@@ -95,12 +95,6 @@ def test_sixteen_processes_may_make_the_store_at_once(tmp_path):
     ]
     errors = [process.communicate()[1] for process in started]
     assert not any(process.returncode for process in started), errors
-
-
-def test_a_file_that_is_no_database_is_an_error(tmp_path):
-    (tmp_path / "s.db").write_text("not a database, and long enough to be read as one " * 40)
-    with pytest.raises(UnavailableError, match=r"s\.db"):
-        Store(tmp_path / "s.db")
 
 
 def test_a_newer_store_is_refused(tmp_path):

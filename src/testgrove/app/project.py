@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -88,6 +88,7 @@ class Project:
         from testgrove.app.holder import holding  # noqa: PLC0415
         from testgrove.app.records import write_registry  # noqa: PLC0415
         from testgrove.app.recovery import recover  # noqa: PLC0415
+        from testgrove.app.rediscovery import is_due, rediscover  # noqa: PLC0415
 
         with holding(self.store, self.locations, command) as holder:
             with self.store.transaction() as db:
@@ -95,6 +96,8 @@ class Project:
                     "INSERT OR IGNORE INTO projects (id, common_dir, main) VALUES (?, ?, ?)",
                     (self.id, str(self.repository.common_dir), str(self.main)),
                 )
+            if is_due(self):
+                rediscover(self, holder)
             recover(holder, self.render)
             try:
                 yield holder
@@ -104,8 +107,13 @@ class Project:
                 raise
 
 
-def open_project(directory: Path, render: Render, *, offline: bool = False) -> Project:
-    """The project that directory is in. render: makes a run's reports. Raises PreconditionError where there is none."""
+def open_project(
+    directory: Path, render: Render, *, offline: bool = False, on_damage: Callable[[str], object] = lambda _text: None
+) -> Project:
+    """The project that directory is in. Raises PreconditionError where there is none.
+
+    render: makes a run's reports. on_damage: is told when the store turns out to be damaged.
+    """
     repository = git.discover(directory)
     for path in (repository.common_dir, repository.main):
         if not _is_text(path):
@@ -115,7 +123,7 @@ def open_project(directory: Path, render: Render, *, offline: bool = False) -> P
                 hint="rename the folder",
             )
     locations = locate(os.environ)
-    return Project(repository, locations, Store(locations.store), render, offline)
+    return Project(repository, locations, Store(locations.store, on_damage), render, offline)
 
 
 def _is_text(path: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from testgrove.app.project import Project, open_project
-from testgrove.cli.output import FRESH_TEMPLATES, OFFLINE
+from testgrove.cli.output import FRESH_TEMPLATES, OFFLINE, warn
 
 if TYPE_CHECKING:
     from testgrove.core.result import RunResult
@@ -25,7 +25,7 @@ def project_in(directory: Path) -> Project:
 
     context = click.get_current_context(silent=True)
     asked = context.meta if context is not None else {}
-    project = open_project(directory, render, offline=asked.get(OFFLINE, False))
+    project = open_project(directory, render, offline=asked.get(OFFLINE, False), on_damage=warn)
     project.fresh_templates = asked.get(FRESH_TEMPLATES, False)
     return project
 

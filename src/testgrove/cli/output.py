@@ -146,6 +146,11 @@ def say(text: str, *, quiet: bool = False) -> None:
         click.echo(text, err=True)
 
 
+def warn(text: str) -> None:
+    """What is wrong although the command goes on: stderr, also with --quiet."""
+    click.echo(f"warning: {text}", err=True)
+
+
 def progress(*, quiet: bool) -> Callable[[str, str], None]:
     """An OnPhase that shows each phase: stderr."""
 

@@ -212,9 +212,10 @@ def servers_of(project: Project, worktree: Worktree) -> Iterator[None]:
 def current(project: Project) -> list[Worktree]:
     """The project's worktrees, after what dead commands left has been finished."""
     from testgrove.app.records import all_worktrees, dead_commands
+    from testgrove.app.rediscovery import is_due
     from testgrove.system.locks import LockFile
 
-    if dead_commands(project.store, LockFile(project.locations.locks).is_held):
+    if is_due(project) or dead_commands(project.store, LockFile(project.locations.locks).is_held):
         with project.holding("testgrove recovery"):
             pass
     return all_worktrees(project)

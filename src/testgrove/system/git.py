@@ -12,6 +12,7 @@ from testgrove.system.git_checkouts import (
 from testgrove.system.git_forward import fast_forward, head_of, is_ancestor, merge, upstream_of
 from testgrove.system.git_lfs import fetch_lfs
 from testgrove.system.git_repository import (
+    LOCK_REASON,
     CheckoutRecord,
     Repository,
     Resolved,
@@ -35,6 +36,7 @@ from testgrove.system.git_untracked import ignored_among, tracked_among, tracked
 from testgrove.system.git_version import VersionSource, version_source
 
 __all__ = [
+    "LOCK_REASON",
     "CheckoutRecord",
     "CheckoutStatus",
     "Commit",

@@ -50,7 +50,7 @@ class Locations:
     @property
     def locks(self) -> Path:
         """The file that holders lock."""
-        return self.state / "holders.lock"
+        return self.state / "holders.lock"  # the store knows this name, too
 
     @property
     def turns(self) -> Path:

@@ -13,7 +13,7 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from testgrove.errors import PreconditionError
@@ -102,6 +102,18 @@ def _waiting(
         yield lock
     finally:
         lock.release()
+
+
+def other_users(path: Path, *, but: str) -> list[int]:
+    """The other processes that have a lock file open. but: a word of the command line of those that do not count."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal() and int(process.name) != os.getpid():
+            with suppress(OSError):
+                links = (os.readlink(each) for each in (process / "fd").iterdir())  # noqa: PTH115 - it may be no path
+                if str(path) in links and but.encode() not in (process / "cmdline").read_bytes():
+                    found.append(int(process.name))
+    return found
 
 
 def try_byte(path: Path, offset: int, *, shared: bool = False) -> Lock | None:

@@ -7,55 +7,43 @@ commands never act on the same observation.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from testgrove.core.leases import Choose
 from testgrove.core.model import Lease, LeaseKind
-from testgrove.errors import PreconditionError, UnavailableError
+from testgrove.errors import ExhaustedError, PreconditionError, StoreError, TestgroveError
 from testgrove.system.locks import exclusive
+from testgrove.system.store_salvage import Identity, exchange, finish_exchange, identity_of
+from testgrove.system.store_schema import JSON_DEFAULTS, SCHEMA_VERSION, damage_of, is_damage, migrate
 from testgrove.system.trusted_paths import require_own_file
 
-SCHEMA_VERSION = 2
-_SCHEMA = """
-CREATE TABLE holders (mark TEXT PRIMARY KEY, command TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL);
-CREATE TABLE projects (id TEXT PRIMARY KEY, common_dir TEXT NOT NULL UNIQUE, main TEXT NOT NULL);
-CREATE TABLE worktrees (
-    project TEXT NOT NULL REFERENCES projects (id), id TEXT NOT NULL, purpose TEXT NOT NULL,
-    identifier TEXT NOT NULL, path TEXT NOT NULL UNIQUE, status TEXT NOT NULL, branch TEXT NOT NULL DEFAULT '',
-    commit_id TEXT NOT NULL DEFAULT '', created TEXT NOT NULL, parked REAL, holder TEXT, run TEXT,
-    python TEXT NOT NULL DEFAULT '', env_file TEXT NOT NULL DEFAULT '.env.test', ports TEXT NOT NULL DEFAULT '{}',
-    databases TEXT NOT NULL DEFAULT '{}', environment TEXT NOT NULL DEFAULT 'null', plan TEXT NOT NULL DEFAULT '[]',
-    own_commits TEXT NOT NULL DEFAULT '[]', manifest TEXT NOT NULL DEFAULT '', attempt_from REAL,
-    note TEXT NOT NULL DEFAULT '', ref TEXT NOT NULL DEFAULT '', PRIMARY KEY (project, id));
-CREATE TABLE leases (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL,
-    data TEXT NOT NULL, UNIQUE (kind, key));
-CREATE INDEX leases_owner ON leases (owner);
-CREATE TABLE runs (
-    id TEXT PRIMARY KEY, project TEXT NOT NULL REFERENCES projects (id), folder TEXT NOT NULL,
-    started REAL NOT NULL, holder TEXT NOT NULL);
-CREATE TABLE durations (
-    project TEXT NOT NULL, cell TEXT NOT NULL, seconds REAL NOT NULL, ended REAL NOT NULL,
-    PRIMARY KEY (project, cell));
-"""
-_UPGRADES = {1: "ALTER TABLE worktrees ADD COLUMN ref TEXT NOT NULL DEFAULT ''"}  # from this version to the next
-_JSON_COLUMNS = ("ports", "databases", "environment", "plan", "own_commits")
 Row = dict[str, Any]
+T = TypeVar("T")
+HOLDERS = "holders.lock"  # beside the store, from the first command on that holds anything
+_TRIES = 5  # a store is replaced by another command at the same time, at worst
 
 
 class Store:
-    """A connection that threads share; a transaction holds it for itself."""
+    """A connection that threads share; a transaction holds it for itself.
 
-    def __init__(self, path: Path) -> None:
+    A damaged store is moved aside, by whichever command meets the damage first, and a new one takes its place with what
+    can still be read. Others notice that at their next use, and open the new one. on_damage: is told of it.
+
+    Raises StoreError, and PreconditionError (``store-newer``).
+    """
+
+    def __init__(self, path: Path, on_damage: Callable[[str], object] = lambda _text: None) -> None:
         self.path = path
+        self._on_damage = on_damage
         self._mutex = threading.RLock()
-        self._db = _open(path)
+        self._db, self._identity = self._open()
 
     def close(self) -> None:
         """Close the database; the store cannot be used afterwards."""
@@ -68,21 +56,77 @@ class Store:
             if self._db.in_transaction:
                 yield self._db
                 return
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                raise _unusable(self.path, error) from error
+            self._retried(lambda db: db.execute("BEGIN IMMEDIATE"))
             try:
                 yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
+                self._db.execute("COMMIT")
+            except sqlite3.IntegrityError:
+                self._roll_back()
                 raise
-            self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._roll_back()
+                if is_damage(error):
+                    self._replace(error)
+                raise _unusable(self.path, error) from error
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            with suppress(sqlite3.Error):  # SQLite has done it itself where a disk is full
+                self._db.execute("ROLLBACK")
 
     def rows(self, sql: str, *values: object) -> list[Row]:
         """The rows of a query, JSON columns decoded."""
+
+        def read(db: sqlite3.Connection) -> list[Row]:
+            return [_decode(row) for row in db.execute(sql, values).fetchall()]
+
         with self._mutex:
-            return [_decode(row) for row in self._db.execute(sql, values).fetchall()]
+            return read(self._db) if self._db.in_transaction else self._retried(read)
+
+    def _retried(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What work returns; a store that turns out to be damaged is replaced, and work is done once more."""
+        if identity_of(self.path) not in (self._identity, None):
+            self._db.close()
+            self._db, self._identity = self._open()
+        try:
+            return work(self._db)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise _unusable(self.path, error) from error
+            self._replace(error)
+        try:
+            return work(self._db)
+        except sqlite3.Error as error:
+            raise _unusable(self.path, error) from error
+
+    def _replace(self, error: Exception) -> None:
+        self._db.close()
+        self._move_aside(self._identity, error)
+        self._db, self._identity = self._open()
+
+    def _open(self) -> tuple[sqlite3.Connection, Identity | None]:
+        for _ in range(_TRIES):
+            try:
+                return _connect(self.path)
+            except _ReplacedError:
+                continue
+            except _DamagedError as error:
+                self._move_aside(error.identity, error)
+        raise _unusable(self.path, _DamagedError("it is damaged, and so is each that takes its place", None))
+
+    def _move_aside(self, damaged: Identity | None, error: Exception) -> None:
+        try:
+            folder = exchange(self.path, damaged)
+        except (sqlite3.Error, OSError) as second:
+            raise _unusable(self.path, second) from second
+        if folder is not None:
+            self._on_damage(
+                f"the store {self.path} was damaged ({error}): it was moved to {folder}, and what could be read of it "
+                "is in a new one"
+            )
 
     def one(self, sql: str, *values: object) -> Row | None:
         """The first row of a query, or None."""
@@ -152,7 +196,7 @@ class StoredLeases:
     def all(self) -> tuple[Lease, ...]:
         """See core.leases.Leases."""
         rows = self.store.rows("SELECT kind, key, data FROM leases WHERE owner = ? ORDER BY seq", self.owner)
-        return tuple(Lease(LeaseKind(row["kind"]), row["key"], json.loads(row["data"])) for row in rows)
+        return tuple(Lease(_kind(row["kind"]), row["key"], json.loads(row["data"])) for row in rows)
 
     def _insert(self, db: sqlite3.Connection, lease: Lease) -> None:
         try:
@@ -170,49 +214,86 @@ class StoredLeases:
             ) from error
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _kind(text: str) -> LeaseKind:
+    try:
+        return LeaseKind(text)
+    except ValueError as error:
+        message = f"the store holds a lease of a kind that this version does not know: {text!r}"
+        raise PreconditionError("store-newer", message, hint="use the newer testgrove that has written it") from error
+
+
+class _DamagedError(Exception):
+    """The file is not a sound store. identity: which file it was."""
+
+    def __init__(self, problem: str, identity: Identity | None) -> None:
+        super().__init__(problem)
+        self.identity = identity
+
+
+class _ReplacedError(Exception):
+    """Another command has put another store in this one's place just now."""
+
+
+def _connect(path: Path) -> tuple[sqlite3.Connection, Identity | None]:
+    """A connection to a sound store, made where there is none, and which file it is.
+
+    Raises _DamagedError, _ReplacedError, TestgroveError.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.path.lexists(path) and not path.is_symlink() and not path.is_file():
+            raise _DamagedError("it is not a file", identity_of(path))
         for suffix in ("", "-wal", "-shm", "-journal"):
             require_own_file(path.with_name(path.name + suffix))
+        require_own_file(path.with_suffix(".new"))
+        finish_exchange(path)
         path.touch(mode=0o600)  # what a lease needs to undo a database elsewhere can be a URL with a password
+        identity = identity_of(path)
         db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
-        db.row_factory = sqlite3.Row
-        if db.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
-            # Switching to WAL does not wait for a busy database, so only one process may try.
-            with exclusive(path.with_suffix(".lock"), what=f"the store {path}", timeout=30.0):
-                _migrate(db, path)
-        db.execute("PRAGMA synchronous = NORMAL")
     except (sqlite3.Error, OSError) as error:
         raise _unusable(path, error) from error
-    return db
-
-
-def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("BEGIN IMMEDIATE")
     try:
-        found = db.execute("PRAGMA user_version").fetchone()[0]
-        if found > SCHEMA_VERSION:
-            raise PreconditionError(
-                "store-newer",
-                f"{path} was written by a newer testgrove (schema {found}, this one knows {SCHEMA_VERSION})",
-                hint="upgrade testgrove, or set TESTGROVE_STATE_DIR to another folder",
-            )
-        if found == 0:
-            for statement in _SCHEMA.split(";\n"):
-                db.execute(statement)
-        for version in range(found or SCHEMA_VERSION, SCHEMA_VERSION):
-            db.execute(_UPGRADES[version])
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        _prepare(db, path, identity)
+    except sqlite3.Error as error:
+        db.close()
+        if is_damage(error):
+            raise _DamagedError(str(error), identity) from error
+        raise _unusable(path, error) from error
     except BaseException:
-        db.execute("ROLLBACK")
+        db.close()
         raise
-    db.execute("COMMIT")
+    return db, identity
 
 
-def _unusable(path: Path, error: Exception) -> UnavailableError:
-    return UnavailableError(
+def _prepare(db: sqlite3.Connection, path: Path, identity: Identity | None) -> None:
+    _require_same(path, identity)
+    db.row_factory = sqlite3.Row
+    if db.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+        # Switching to WAL does not wait for a busy database, so only one process may try.
+        with exclusive(path.with_suffix(".lock"), what=f"the store {path}", timeout=30.0):
+            _require_same(path, identity)
+            if not path.stat().st_size and path.with_name(HOLDERS).exists():
+                raise _DamagedError("it is empty, and commands have used it", identity)
+            migrate(db, path)
+    db.execute("PRAGMA synchronous = NORMAL")
+    if damage := damage_of(db):
+        raise _DamagedError(damage, identity)
+
+
+def _require_same(path: Path, identity: Identity | None) -> None:
+    """A file that is not at the store's path any more must not be written to: SQLite's other files go by the path."""
+    if identity_of(path) != identity:
+        raise _ReplacedError
+
+
+def _unusable(path: Path, error: Exception) -> TestgroveError:
+    code = getattr(error, "sqlite_errorcode", 0) or 0
+    if code & 0xFF == sqlite3.SQLITE_FULL:
+        return ExhaustedError("disk-full", f"no space is left for the store {path}", hint=f"df -h {path.parent}")
+    if isinstance(error, sqlite3.Error) and is_damage(error):
+        message = f"the store {path} was damaged ({error}), and was replaced while this command used it"
+        return StoreError("store-damaged", message, hint="type the command again")
+    return StoreError(
         "store-unusable",
         f"the store {path} cannot be used: {error}",
         hint="check the folder's permissions and free space, or set TESTGROVE_STATE_DIR to another folder",
@@ -220,11 +301,14 @@ def _unusable(path: Path, error: Exception) -> UnavailableError:
 
 
 def _encode(values: Row) -> Sequence[object]:
-    return [json.dumps(value) if name in _JSON_COLUMNS else value for name, value in values.items()]
+    return [json.dumps(value) if name in JSON_DEFAULTS else value for name, value in values.items()]
 
 
 def _decode(row: sqlite3.Row) -> Row:
-    return {
-        name: json.loads(row[name]) if name in _JSON_COLUMNS else row[name]
-        for name in row.keys()  # noqa: SIM118 - a Row iterates over values
-    }
+    try:
+        return {
+            name: json.loads(row[name]) if name in JSON_DEFAULTS else row[name]
+            for name in row.keys()  # noqa: SIM118 - a Row iterates over values
+        }
+    except (ValueError, TypeError) as error:
+        raise sqlite3.DatabaseError(f"a column is not JSON: {error}") from error

@@ -1,0 +1,171 @@
+"""What the store does not know any more after it was damaged is learnt again: from git's records, from the metadata
+that worktrees carry, and from the folders of the project's own servers. Nothing is deleted.
+
+Done once for each damage and project, by the first command that may. Only a worktree that git records with our lock,
+whose metadata bears its folder's id, and that was made before the damage is taken for ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from testgrove.app import records
+from testgrove.core.model import Lease, LeaseKind, WorktreeId, WorktreeStatus
+from testgrove.errors import TestgroveError
+from testgrove.system import git
+from testgrove.system.locks import other_users
+from testgrove.system.ports import network_namespace
+from testgrove.system.store_salvage import FOLDERS, NOTE
+
+if TYPE_CHECKING:
+    from testgrove.app.holder import Holder
+    from testgrove.app.project import Project
+
+METADATA = ".worktree-metadata.json"
+KEEPER = "testgrove.app.keeper"
+KNOWN_AGAIN = "known again from git and its metadata, after the store was damaged"
+
+
+def is_due(project: Project) -> bool:
+    """Whether the store was damaged, and this project's worktrees have not been looked for since."""
+    return any(_pending(project))
+
+
+def rediscover(project: Project, holder: Holder) -> list[str]:
+    """Learn again what git and metadata tell; the ids that were added.
+
+    Put off while commands run of which the store knows nothing: their worktrees must not look free.
+    """
+    folders = list(_pending(project))
+    known = {row["pid"] for row in project.store.rows("SELECT pid FROM holders")}
+    if any(pid not in known for pid in other_users(project.locations.locks, but=KEEPER)):
+        return []
+    damaged_at = max(folder.stat().st_mtime for folder in folders)
+    added = []
+    for path in _checkouts(project):
+        with suppress(TestgroveError, OSError, ValueError, KeyError, TypeError, AttributeError):
+            metadata = _metadata_of(path, before=damaged_at)
+            if _learn(project, path, metadata):
+                added.append(metadata["id"])
+    if (place := _servers(project)) is not None:
+        _learn_servers(project, place)
+    for folder in folders:
+        _mark(folder, project).touch()
+    records.write_registry(project.store, holder.locks, project.id, project.main)
+    return added
+
+
+def _pending(project: Project) -> Iterator[Path]:
+    state = project.locations.state
+    return (folder for folder in state.glob(FOLDERS) if folder.is_dir() and not _mark(folder, project).exists())
+
+
+def _mark(folder: Path, project: Project) -> Path:
+    return folder / f"{project.id}.done"
+
+
+def _checkouts(project: Project) -> Iterator[Path]:
+    for record in git.checkouts(project.repository):
+        if record.locked == git.LOCK_REASON and git.is_checkout(project.repository, record.path):
+            yield record.path
+
+
+def _metadata_of(path: Path, *, before: float) -> dict[str, Any]:
+    """The metadata of a worktree that was made before a time. Raises ValueError, OSError, KeyError."""
+    metadata: dict[str, Any] = json.loads((path / METADATA).read_text(encoding="utf-8"))
+    worktree = WorktreeId(metadata["purpose"], metadata["identifier"])
+    if str(worktree) != metadata["id"] or datetime.fromisoformat(metadata["created"]).timestamp() > before:
+        raise ValueError(metadata["id"])
+    return metadata
+
+
+def _learn(project: Project, path: Path, metadata: dict[str, Any]) -> bool:
+    """Record a worktree that the store lacks, or what its record lacks; whether it was lacking."""
+    row = project.store.one("SELECT * FROM worktrees WHERE path = ?", str(path))
+    databases, ports = metadata.get("databases", {}), metadata.get("ports", {})
+    if row is None:
+        created = datetime.fromisoformat(metadata["created"]).astimezone(UTC).isoformat()
+        project.store.insert(
+            "worktrees", project=project.id, id=metadata["id"], purpose=metadata["purpose"],
+            identifier=metadata["identifier"], path=str(path), status=WorktreeStatus.READY, created=created,
+            branch=metadata["branch"], commit_id=metadata["commit"], env_file=metadata["env_file"],
+            python=metadata["python"], own_commits=[metadata["commit"]], note=KNOWN_AGAIN,
+            ports=_lease_ports(project, metadata["id"], ports), databases=databases,
+        )  # fmt: skip
+    elif row["note"] == NOTE and row["holder"] is None:
+        _lease_ports(project, metadata["id"], ports)
+        records.update(project.store, row, ports=row["ports"] or ports, databases=row["databases"] or databases,
+                       note=KNOWN_AGAIN)  # fmt: skip
+    where = {"common_dir": str(project.repository.common_dir), "main": str(project.main)}
+    _record(project, _owner(project, metadata["id"]), Lease(LeaseKind.CHECKOUT, str(path), where))
+    return row is None
+
+
+def _lease_ports(project: Project, name: str, ports: dict[str, int]) -> dict[str, int]:
+    """Those of a worktree's ports that are still, or again, its own."""
+    namespace = network_namespace()
+    return {
+        label: port
+        for label, port in ports.items()
+        if _record(
+            project, _owner(project, name), Lease(LeaseKind.PORTS, f"{namespace}:{port}", {"name": label, "port": port})
+        )
+    }
+
+
+def _owner(project: Project, name: str) -> str:
+    return f"worktree:{project.id}/{name}"
+
+
+def _record(project: Project, owner: str, lease: Lease) -> bool:
+    """Record a lease; whether it is this owner's now."""
+    leases = project.store.leases(owner)
+    with suppress(TestgroveError):
+        leases.record(lease)
+    return any((each.kind, each.key) == (lease.kind, lease.key) for each in leases.all())
+
+
+def _servers(project: Project) -> Path | None:
+    """The folder of the project's own servers, where there is one."""
+    places = (project.locations.servers / project.id, project.locations.open_servers / project.id)
+    return next((place for place in places if place.is_dir()), None)
+
+
+def _learn_servers(project: Project, folder: Path) -> None:
+    from testgrove.app.keeper import new_place, place_of, project_owner  # noqa: PLC0415 - few projects have servers
+    from testgrove.services.kept import services_in  # noqa: PLC0415 - as above
+
+    closed = folder.parent == project.locations.open_servers
+    place = place_of(project.store, project.id) or new_place(project.locations, project.id, closed=closed)
+    _record(project, project_owner(project.id), place.lease())
+    rows = records.rows_of(project)
+    for service in services_in(folder):
+        redis = [row for row in rows if service.name == f"redis-{row['id']}"]
+        owner = _owner(project, redis[0]["id"]) if redis else project_owner(project.id)
+        port = {"name": service.name, "port": service.port}
+        _record(project, owner, Lease(LeaseKind.PORTS, f"{network_namespace()}:{service.port}", port))
+        for row in redis or [row for row in rows if f":{service.port}/" in _url_of(row)]:
+            _learn_database(project, row, folder / service.name, place.data(), redis=bool(redis))
+
+
+def _url_of(row: dict[str, Any]) -> str:
+    return str(row["databases"].get("postgres", {}).get("url", ""))
+
+
+def _learn_database(project: Project, row: dict[str, Any], folder: Path, place: dict[str, str], *, redis: bool) -> None:
+    from urllib.parse import urlsplit  # noqa: PLC0415 - few projects have servers
+
+    from testgrove.app.inside import variables_of  # noqa: PLC0415 - as above
+
+    with suppress(TestgroveError, OSError):
+        values = variables_of(records.to_worktree(row))
+        password = urlsplit(values.get("REDIS_URL", "")).password if redis else values.get("PGPASSWORD")
+        data = {**place, "password": password or ""}
+        key = str(folder) if redis else f"{folder}#{row['databases']['postgres']['name']}"
+        kind = LeaseKind.SERVICE if redis else LeaseKind.KEPT_DATABASE
+        _record(project, _owner(project, row["id"]), Lease(kind, key, data))
