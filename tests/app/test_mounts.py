@@ -58,13 +58,13 @@ def test_a_worktree_with_a_mount_in_it_is_not_removed(project):
 
 def test_a_parked_worktree_with_a_mount_in_it_is_not_recycled(project):
     project.run("test")
-    place = project.root / "test-unit-tree/.mypy_cache"
+    place = project.tree("test-unit-tree") / ".mypy_cache"
     create, test = mounted(
         project, place, ("create", "--purpose", "test-unit", "--identifier", "tree", "--branch", "main"), ("test",)
     )
     assert is_refused(create, place), said(create)
     assert test.returncode == 0, said(test)
-    assert (project.root / "test-unit-tree-2").is_dir(), "another one is made"
+    assert "test-unit-tree-2" in project.worktrees(), "another one is made"
     project.run("test")
     assert not place.exists(), "once it is unmounted, the worktree is recycled"
 
