@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -40,7 +41,9 @@ def read_junit(path: Path, cell: str, attempt: int) -> Iterator[TestFinished]:
 
 
 def _seconds(text: str | None) -> float:
+    """A duration; 0 for what is none, such as ``NaN`` and ``inf``, which no report can hold."""
     try:
-        return float(text or 0)
+        seconds = float(text or 0)
     except ValueError:
         return 0.0
+    return seconds if math.isfinite(seconds) else 0.0

@@ -146,6 +146,11 @@ def say(text: str, *, quiet: bool = False) -> None:
         click.echo(text, err=True)
 
 
+def visible(text: str) -> str:
+    """Text with names of others in it, for a terminal: control characters as escapes, but line breaks and tabs."""
+    return "".join(each if each.isprintable() or each in "\n\t" else ascii(each)[1:-1] for each in text)
+
+
 def warn(text: str) -> None:
     """What is wrong although the command goes on: stderr, also with --quiet."""
     click.echo(f"warning: {text}", err=True)
@@ -171,11 +176,11 @@ def show_error(error: TestgroveError, *, as_json: bool) -> None:
     if as_json:
         print_error(error)
     click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    click.echo(error.message, err=True)
+    click.echo(visible(error.message), err=True)
     for note in getattr(error, "__notes__", []):
-        click.echo(f"  note: {note}", err=True)
+        click.echo(f"  note: {visible(note)}", err=True)
     if error.hint:
-        click.echo(f"  hint: {error.hint}", err=True)
+        click.echo(f"  hint: {visible(error.hint)}", err=True)
 
 
 def show_bug(error: Exception) -> None:
