@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.system import mounts, process
 from testgrove.system.deletion import delete_tree
-from testgrove.system.files import explained, make_folder
+from testgrove.system.files import explain, explained, make_folder
 from testgrove.system.git_call import LONGEST, Run, call, call_common, raise_if_full, require, run_long
 from testgrove.system.git_repository import LOCK_REASON, Repository, checkouts, create_branch, git_lock
 from testgrove.system.git_submodules import update_submodules
@@ -237,10 +237,16 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _first_line(path: Path) -> str:
+    """The text of one of git's small files; empty where there is none.
+
+    One that cannot be read is not taken for missing: its worktree would count as gone, and its commits as nobody's.
+    """
     try:
         return os.fsdecode(path.read_bytes()).removesuffix("\n")
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return ""
+    except OSError as error:
+        raise explain("read", path, error) from error
 
 
 def _is_empty(path: Path) -> bool:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testgrove.errors import PreconditionError
+from testgrove.system.files import explained
 
+_LIST = Path("/proc/self/mountinfo")
 _MOUNT_ID = re.compile(rb"^mnt_id:\s*(\d+)$", re.MULTILINE)
 
 
@@ -68,11 +70,9 @@ def identity(descriptor: int) -> str:
 
 
 def _all_mounts() -> list[Mount]:
-    try:
-        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    except OSError:
-        return []
-    return [_parse(line) for line in lines]
+    # Where it cannot be read (no descriptors are left), nothing may be taken for free of mounts.
+    with explained("read the mount points from", _LIST):
+        return [_parse(line) for line in _LIST.read_bytes().splitlines()]
 
 
 def _parse(line: bytes) -> Mount:
