@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -322,3 +323,15 @@ def test_a_scan_takes_milliseconds():
         marked(mark)
     scan = (time.perf_counter() - began) / 20 * 1000
     sys.stdout.write(f"a scan over {len(psutil.pids())} processes: {scan:.2f} ms\n")
+
+
+def test_without_descriptors_a_process_is_not_taken_for_gone():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open("/", os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            marks_of(os.getpid())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

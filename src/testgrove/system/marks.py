@@ -12,6 +12,7 @@ one inside the second replaces the second's mark.)
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import resource
@@ -228,10 +229,15 @@ def _ticks(value: int) -> int:
 
 
 def _read(name: str) -> bytes:
-    """A file in /proc, or nothing when its process has ended or is hidden from us."""
+    """A file in /proc, or nothing when its process has ended or is hidden from us.
+
+    Raises OSError when no descriptors are left: a process that cannot be looked at may be there.
+    """
     try:
         fd = os.open(f"/proc/{name}", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise
         return b""
     try:
         return os.read(fd, 8192)
