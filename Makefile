@@ -2,15 +2,18 @@
 PYTHON ?= python3
 RUN = .venv/bin/
 WORKERS ?= 2
-PYTEST = $(RUN)pytest -n $(WORKERS) --dist loadgroup
+MINUTES = $(or $(TESTGROVE_CHECK_MINUTES),35)
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(RUN)pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup install demo test check lint format types layers chaos bench docs schema clean
+.PHONY: help setup install demo test check check-all ordinary-user durations parts lint format types layers chaos bench docs schema clean
 
 help:
 	@echo "make install put testgrove on your PATH, with embedded PostgreSQL and Redis, by uv"
 	@echo "make demo    run the main job on the example project, with embedded PostgreSQL and Redis"
 	@echo "make test    run the tests, all but the slow ones"
-	@echo "make check   lint, types, layers and all tests: what CI runs"
+	@echo "make check   lint, types, layers, docs, the fast tests, and slow ones until $(MINUTES) minutes are used: what CI runs"
+	@echo "make check-all  the same with every slow test, however long it takes"
+	@echo "make ordinary-user  as root: a third of the fast tests as a user without rights"
 	@echo "make chaos   random faults: RUNS=2000 of them, SEED=... to have one again"
 	@echo "make bench   measure, beside the peers"
 	@echo "make docs    build the documentation into site/"
@@ -37,8 +40,19 @@ demo: setup
 test: setup
 	$(PYTEST) -m "not slow"
 
-check: setup lint types layers
-	$(PYTEST) || { status=$$?; echo $$status > .pytest_cache/exit-status; exit $$status; }
+parts: lint types layers docs
+
+check: setup parts
+	$(PYTEST) --budget $(MINUTES) || { status=$$?; echo $$status > .pytest_cache/exit-status; exit $$status; }
+
+check-all: setup parts
+	$(PYTEST) --budget inf
+
+ordinary-user:
+	.ci/ordinary-user
+
+durations: # after a check-all: what a fresh clone expects of each file of slow tests
+	$(RUN)python tests/budget.py
 
 lint: setup
 	$(RUN)ruff check .

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
+import budget
 import forked
 import needs
 from grove import new_base, plant, uproot
@@ -20,6 +21,19 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it puts into the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser):
+    budget.pytest_addoption(parser)
+
+
+def pytest_configure(config):
+    budget.pytest_configure(config)
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("third"):
+        budget.keep_a_third(config, items)
 
 
 def pytest_unconfigure():

@@ -267,7 +267,9 @@ def _claim_ports(base: Path) -> range:
     """Ports below the ephemeral ones that no other test has, in this pytest or another, until uproot()."""
     folder = Path(f"/tmp/testgrove-tests-{os.getuid()}")
     folder.mkdir(exist_ok=True)
-    for low in range(20000, 32000, _SPAN):
+    spans = range(20000, 32000, _SPAN)
+    first = os.getuid() * 7 % len(spans)  # users do not see one another's claims
+    for low in (*spans[first:], *spans[:first]):
         lock = (folder / str(low)).open("w")
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
