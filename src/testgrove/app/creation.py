@@ -199,6 +199,7 @@ class Creation:
         self.on_phase("worktree", "")
         self._refuse_tracked_names()
         nested_root.guard(self.project)
+        git.take_own_settings(self.project.repository, self.tree)
         self._fetching(git.retarget)
         commit, ref = self.target.commit, self.spec.ref or ""
         self._update(branch="", commit_id=commit, own_commits=[commit], manifest="", ref=ref)

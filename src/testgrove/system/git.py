@@ -11,6 +11,7 @@ from testgrove.system.git_checkouts import (
 )
 from testgrove.system.git_forward import fast_forward, head_of, is_ancestor, merge, upstream_of
 from testgrove.system.git_lfs import fetch_lfs
+from testgrove.system.git_own_settings import take_own_settings
 from testgrove.system.git_repository import (
     LOCK_REASON,
     CheckoutRecord,
@@ -70,6 +71,7 @@ __all__ = [
     "retarget",
     "snapshot",
     "status",
+    "take_own_settings",
     "tracked_among",
     "tracked_files",
     "tracks",

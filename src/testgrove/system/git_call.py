@@ -62,9 +62,10 @@ def call(
     stdin: bytes | None = None,
     env: Mapping[str, str] | None = None,
     timeout: float = 60.0,
+    inherit: tuple[int, ...] = (),
 ) -> Answer:
-    """Run git in a checkout. timeout: seconds."""
-    return _call(["git", "-C", str(where), *CONFIG, *arguments], None, stdin, env, timeout)
+    """Run git in a checkout. timeout: seconds. inherit: descriptors that git keeps open."""
+    return _call(["git", "-C", str(where), *CONFIG, *arguments], None, stdin, env, timeout, inherit)
 
 
 def call_common(

@@ -71,9 +71,9 @@ def _add(repository: Repository, path: Path, lock: Lock, start: str, *options: s
     settings = ("-c", "worktree.guessRemote=false", "-c", "worktree.useRelativePaths=false")
     words = ("--quiet", "--no-checkout", "--lock", "--reason", LOCK_REASON, *options)
     # git keeps the lock as well: when testgrove is killed, nobody looks before git has finished its step.
-    answer = call_common(
-        repository.common_dir, *settings, "worktree", "add", *words, "--", str(path), start, inherit=(lock.fd,)
-    )
+    # From the checkout we stand in: git copies that one's own settings (config.worktree, sparse patterns). With
+    # `extensions.worktreeConfig` and a shared `core.bare`, a checkout without them is taken for a bare repository.
+    answer = call(repository.toplevel, *settings, "worktree", "add", *words, "--", str(path), start, inherit=(lock.fd,))
     if answer.status != 0:
         raise_if_full(path)
     require(answer, f"make a checkout at {path}", code="checkout-failed")
