@@ -17,6 +17,7 @@ from testgrove.app.inside import with_environment
 from testgrove.app.ownership import take_manifest
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
+from testgrove.app.shared_git import shared_changes
 from testgrove.app.tools import Tool
 from testgrove.app.worktree_files import METADATA, values_of, write_files
 from testgrove.core.config import expand_env
@@ -230,9 +231,15 @@ class Creation:
             self.on_phase("setup", settings.setup[0] if len(settings.setup) == 1 else "")
             hook = Hook("setup", settings.setup, self.tree, self.logs / self.row["id"] / "setup.log", SETUP_TIMEOUT)
             hook.run(self.holder.supervisors, self.environ(), self.on_output)
+            self.note_shared_changes()
         if self.record is not None:
             self.record = environment_record.resealed(self.tree, self.record)
             self._update(environment=self.record.to_json())
+
+    def note_shared_changes(self) -> None:
+        """Note what in the shared git directory has come to point into this worktree."""
+        found = [str(change) for change in shared_changes(self.project, self.tree)]
+        self.notes += [note for note in found if note not in self.notes]
 
     def _build_environment(self) -> None:
         self.on_phase("environment", "")

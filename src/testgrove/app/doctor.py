@@ -16,6 +16,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.inside import require_environment, variables_of
 from testgrove.app.project import Project
 from testgrove.app.run_databases import databases_of
+from testgrove.app.shared_git import shared_changes
 from testgrove.core.config import port_range
 from testgrove.core.model import Worktree, WorktreeStatus
 from testgrove.core.settings import Settings
@@ -60,6 +61,7 @@ def examine(project: Project, holder: Holder) -> Iterator[Finding]:
     yield from _services(project, holder)
     for worktree in records.all_worktrees(project):
         yield from _worktree(project, holder, worktree)
+    yield from _shared_git(project)
     yield from _ports(project)
     yield from _registry(project, holder)
 
@@ -134,6 +136,14 @@ def _worktree(project: Project, holder: Holder, worktree: Worktree) -> Iterator[
         yield Finding("worktrees", name)
     except TestgroveError as error:
         yield _failed("worktrees", name, error)
+
+
+def _shared_git(project: Project) -> Iterator[Finding]:
+    found = shared_changes(project)
+    if not found:
+        yield Finding("git", "nothing shared points into a worktree")
+    for change in found:
+        yield Finding("git", change.subject, change.problem, change.fix, change.mend)
 
 
 def _ports(project: Project) -> Iterator[Finding]:

@@ -72,6 +72,7 @@ class Slot:
     def _put_away(self, creation: Creation, status: Status) -> None:
         run, row = self.run, creation.row
         folder = run.folder / row["id"]
+        creation.note_shared_changes()
         if not run.keep_failed or status not in ("failed", "error") or run.cancel.is_set():
             run.databases.release(self.cell)
             creation.notes += filter(None, [worktrees.park(run.project, run.holder, row, collect_into=folder)])

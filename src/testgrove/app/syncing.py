@@ -24,6 +24,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.inside import environ_of
 from testgrove.app.ownership import manifest_of
 from testgrove.app.project import Project
+from testgrove.app.shared_git import shared_changes
 from testgrove.app.tools import Tool
 from testgrove.app.worktree_files import refresh
 from testgrove.app.worktrees import publish
@@ -239,6 +240,7 @@ class Syncing:
         finally:
             self._remember(self._written_since(before))
         self.done.append("setup: run again")
+        self.notes += [str(change) for change in shared_changes(self.project, self.tree)]
         record = environment_record.EnvironmentRecord.from_json(self.row["environment"])
         if record is not None:
             self._update(environment=environment_record.resealed(self.tree, record).to_json())

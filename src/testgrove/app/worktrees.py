@@ -15,6 +15,7 @@ from testgrove.app.hooks import OnOutput, record_teardown, unseen
 from testgrove.app.isolation import isolated
 from testgrove.app.ownership import Findings, collect_outputs, examine, require_no_mounts, take_manifest
 from testgrove.app.project import Project
+from testgrove.app.shared_git import shared_changes
 from testgrove.app.undo import undo
 from testgrove.app.worktree_files import write_files
 from testgrove.core import lifecycle
@@ -275,7 +276,8 @@ def remove(project: Project, holder: Holder, name: str, *, force: bool = False) 
         raise
     records.delete(project.store, row)
     publish(project, holder)
-    return replace(records.to_worktree(row), note=note)
+    left = [str(change) for change in shared_changes(project, Path(row["path"]))]
+    return replace(records.to_worktree(row), note="\nnote: ".join(filter(None, [note, *left])))
 
 
 def _prepare(project: Project, holder: Holder, row: Row, *, force: bool) -> str:

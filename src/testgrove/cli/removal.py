@@ -77,6 +77,7 @@ def cleanup_command(*, max_age: float, merged: bool, yes: bool, directory: Path,
     touched.
     """
     from testgrove.app.cleanup import cleanup_candidates, remove_many
+    from testgrove.app.shared_git import shared_changes
 
     project = project_in(directory)
     outcome = Outcome(quiet=quiet)
@@ -88,6 +89,8 @@ def cleanup_command(*, max_age: float, merged: bool, yes: bool, directory: Path,
         chosen = [each.id for each in candidates if not each.why]
         if yes:
             remove_many(project, holder, chosen, outcome.done)
+            for change in shared_changes(project):
+                say(f"note: {change}", quiet=quiet)
     kept = [] if merged else _clean_kept(project, max_age, outcome, yes=yes)
     templates = [] if merged else _clean_server(project, max_age, outcome, yes=yes)
     if not candidates and not templates and not kept:
