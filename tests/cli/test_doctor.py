@@ -57,11 +57,27 @@ def test_worktrees_that_were_deleted_by_hand_are_mended(grove):
     assert "is gone" in found["worktrees review-a"]
     assert "does not show the worktrees" in found["registry worktrees_registry.json"]
     done = project.run("doctor", "--fix")
+    assert (project.repo / "worktrees_registry.json.before-testgrove").read_text() == "{", "it may be the user's"
     assert "mended  worktrees     review-a" in done.stdout
     assert project.worktrees() == {}
-    assert project.registry()["worktrees"] == {}
+    assert not (project.repo / "worktrees_registry.json").exists(), "there is nothing to show"
     assert project.run("doctor").returncode == 0
     project.auditor().assert_nothing()
+
+
+def test_a_registry_of_the_users_is_left_alone(grove):
+    project = grove()
+    path, own = project.repo / "worktrees_registry.json", '{"worktrees": {"mine": {}}, "allocated_ports": [8001]}'
+    path.write_text(own)
+    made = project.create("review", "a")
+    assert f"note: {path} was not written by testgrove and stays as it is" in made.stderr, said(made)
+    project.run("remove", "review-a")
+    assert path.read_text() == own
+    assert "was not written by testgrove" in wrong(project)["registry worktrees_registry.json"]
+    project.run("doctor", "--fix")
+    assert (project.repo / "worktrees_registry.json.before-testgrove").read_text() == own
+    project.create("review", "b")
+    assert list(project.registry()["worktrees"]) == ["review-b"]
 
 
 def test_what_only_the_user_can_mend_says_how(grove):

@@ -147,6 +147,26 @@ def test_reassigned_ports_are_others_in_every_file_and_the_users_own_variables_s
     assert ".env.test (changed since" in done.stderr, "it has the user's variables in it"
 
 
+def test_reassigning_and_releasing_ports_keep_what_was_edited_in_the_env_file(project):
+    path = project.root / "test-unit-a/.env.test"
+    old = env_file(project)
+    edited = path.read_text().replace("TEST_MODE=true\n", "# by hand\nTEST_MODE=no\n")
+    path.write_text(edited.replace(f"DB_PORT={old['DB_PORT']}\n", "DB_PORT=5432\n").replace("WORKTREE_ID", "#"))
+    done = project.run("ports", "reassign", "a")
+    assert "note: DB_PORT stays as it was edited in the env file" in done.stderr
+    text = path.read_text()
+    assert "# by hand\nTEST_MODE=no\n" in text
+    assert "DB_PORT=5432\n" in text
+    assert "WORKTREE_ID=" not in text
+    assert f"API_PORT={metadata(project)['ports']['api']}\n" in text
+    project.run("sync", "a")
+    assert path.read_text() == text
+    project.run("ports", "release", "a")
+    assert "TEST_MODE=no\n" in path.read_text()
+    assert "DB_PORT=5432\n" in path.read_text()
+    assert "API_PORT" not in path.read_text()
+
+
 def test_a_worktree_without_ports_gets_some_by_reassigning(project):
     project.create("test-unit", "b", "--no-env")
     new = project.json("ports", "reassign", "b")["ports"]

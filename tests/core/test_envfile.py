@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from testgrove.core.envfile import parse, render
+from testgrove.core.envfile import parse, render, revised
 from testgrove.errors import UsageError
 
 SHELLS = [shell for shell in ("bash", "sh") if shutil.which(shell)]
@@ -143,3 +143,12 @@ def test_parse_understands_small_changes_by_hand() -> None:
         "C": "1=2",
         "D": "'",
     }
+
+
+def test_what_a_person_has_edited_stays_when_a_file_is_revised():
+    written = {"API_PORT": "8001", "APP_PORT": "8002", "LEVEL": "info", "GONE": "x", "TEST_MODE": "true"}
+    text = "# mine\nexport API_PORT=8001\nLEVEL=debug\n\nAPP_PORT=9999  \nGONE=x\nEXTRA='a b'\n"
+    now = {"API_PORT": "8011", "APP_PORT": "8012", "LEVEL": "info", "TEST_MODE": "true", "NEW": "1", "EXTRA": "ours"}
+    revised_text, kept = revised(text, written, now)
+    assert revised_text == "# mine\nexport API_PORT=8011\nLEVEL=debug\n\nAPP_PORT=9999  \nEXTRA='a b'\nNEW=1\n"
+    assert kept == ["APP_PORT"], "only what would be another value now"

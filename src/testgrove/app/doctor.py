@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from testgrove.app import nested_root, ports, records, worktrees
 from testgrove.app.creation import FREE_BYTES
@@ -22,9 +23,10 @@ from testgrove.core.model import Worktree, WorktreeStatus
 from testgrove.core.settings import Settings
 from testgrove.errors import TestgroveError
 from testgrove.system import interpreters, process
-from testgrove.system.files import require_free
+from testgrove.system.files import explained, require_free
 from testgrove.system.listeners import listening_among
 from testgrove.system.locks import LockFile
+from testgrove.system.outputs import free_name
 from testgrove.system.uv import find_uv, uv_version
 
 
@@ -172,8 +174,21 @@ def _registry(project: Project, holder: Holder) -> Iterator[Finding]:
             shown = set(json.loads(path.read_text(encoding="utf-8"))["worktrees"])
     problem = "" if shown == known else f"{path} does not show the worktrees that there are"
     mend = partial(worktrees.publish, project, holder) if problem else None
+    if not records.is_our_registry(path):
+        aside = free_name(path.with_name(f"{path.name}.before-testgrove"))
+        problem = f"{path} was not written by testgrove, so it is left alone and does not show the worktrees"
+        hint = f"mv {path} {aside}"
+        yield Finding("registry", records.REGISTRY, problem, hint, partial(_replace_registry, project, holder, aside))
+        return
     yield Finding("registry", records.REGISTRY, problem, "testgrove doctor --fix" if problem else "", mend)
 
 
 def _failed(area: str, subject: str, error: TestgroveError) -> Finding:
     return Finding(area, subject, error.message, error.hint)
+
+
+def _replace_registry(project: Project, holder: Holder, aside: Path) -> None:
+    """Move the user's file aside, and write the view."""
+    with explained("move aside", path := project.main / records.REGISTRY):
+        path.rename(aside)
+    worktrees.publish(project, holder)

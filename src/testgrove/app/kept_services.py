@@ -133,14 +133,15 @@ def _start(project: Project, holder: Holder, keeper: KeeperClient, folder: Path,
             f"another process has taken the port of {folder.name}, which listens on port {port} from now on;"
             " env files that name it are written anew"
         )
-        rewrite_env_files(project, holder, folder)
+        rewrite_env_files(project, holder, folder, say)
 
 
-def rewrite_env_files(project: Project, holder: Holder, folder: Path) -> None:
-    """Write the files of the worktrees that have databases on a server anew."""
+def rewrite_env_files(project: Project, holder: Holder, folder: Path, say: Say = lambda _line: None) -> None:
+    """Write the files of the worktrees that have databases on a server anew. What their users have edited stays."""
     for row in records.rows_of(project):
         if folder.name in _names_of(project, row["id"]) and Path(row["path"]).is_dir():
-            write_files(project, row, accesses_of(project, row))
+            for name in write_files(project, row, accesses_of(project, row)):
+                say(f"{name} stays as it was edited in {row['path']}/{row['env_file']}")
     records.write_registry(project.store, holder.locks, project.id, project.main)
 
 

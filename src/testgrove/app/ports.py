@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from testgrove.app import records
 from testgrove.app.holder import Holder
@@ -107,7 +108,14 @@ def release(project: Project, holder: Holder, name: str) -> tuple[int, ...]:
     return going
 
 
-def reassign(project: Project, holder: Holder, name: str) -> dict[str, int]:
+class Reassigned(NamedTuple):
+    """A worktree's new ports, and the variables of its env file that stay as its user has edited them."""
+
+    ports: dict[str, int]
+    kept: list[str]
+
+
+def reassign(project: Project, holder: Holder, name: str) -> Reassigned:
     """Lease other ports for a worktree, write them into its env file and metadata, and let the old ones go.
 
     Raises ExhaustedError (``ports-exhausted``) when there are no others; then everything is as it was.
@@ -116,11 +124,11 @@ def reassign(project: Project, holder: Holder, name: str) -> dict[str, int]:
     try:
         names = tuple(row["ports"]) or project.settings.ports.names
         leases = records.leases_of(project.store, row)
-        _change(project, row, lease_worktree_ports(project, leases, names))
+        kept = _change(project, row, lease_worktree_ports(project, leases, names))
     finally:
         records.update(project.store, row, holder=None)
     publish(project, holder)
-    return dict(row["ports"])
+    return Reassigned(dict(row["ports"]), kept)
 
 
 def exchange_taken(project: Project, row: Row) -> bool:
@@ -138,12 +146,16 @@ def exchange_taken(project: Project, row: Row) -> bool:
     return True
 
 
-def _change(project: Project, row: Row, ports: dict[str, int]) -> None:
-    """Make these a worktree's ports: what is leased for it beside them goes when no file names it any more."""
+def _change(project: Project, row: Row, ports: dict[str, int]) -> list[str]:
+    """Make these a worktree's ports: what is leased for it beside them goes when no file names it any more.
+
+    Returns the variables that stay as the user has edited them.
+    """
     records.update(project.store, row, ports=ports)
-    rewrite_ports(project, row)
+    kept = rewrite_ports(project, row)
     leases = records.leases_of(project.store, row)
     leases.forget(*(lease for lease in leases.all() if _is_of_the_block(project, lease, ports)))
+    return kept
 
 
 def _is_of_the_block(project: Project, lease: Lease, ports: dict[str, int]) -> bool:

@@ -180,8 +180,22 @@ def now() -> str:
     return datetime.now(UTC).isoformat()
 
 
+def is_our_registry(path: Path) -> bool:
+    """Whether a file is the registry view, or would be: what testgrove has not written is its user's, and stays."""
+    try:
+        view = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return isinstance(view, dict) and {"schema", "worktrees", "allocated_ports"} <= view.keys()
+
+
 def write_registry(store: Store, locks: LockFile, project_id: str, main: Path) -> None:
-    """Replace the view of the store in the main checkout. Written under a lock, so that no older view comes last."""
+    """Replace the view of the store in the main checkout. Written under a lock, so that no older view comes last.
+
+    A file of that name that is the user's is left alone; `doctor` says so, and --fix moves it aside.
+    """
     if not os.access(main, os.X_OK):  # gone, or closed to us
         return
     with locks.hold(f"registry:{project_id}", what=f"the registry of {main}", timeout=60.0):
@@ -193,7 +207,7 @@ def write_registry(store: Store, locks: LockFile, project_id: str, main: Path) -
             "allocated_ports": allocated,
         }
         target = main / REGISTRY
-        if rows or target.exists():
+        if (rows or target.exists()) and is_our_registry(target):
             atomic_write(target, (json.dumps(view, indent=2) + "\n").encode())
 
 

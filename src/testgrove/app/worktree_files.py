@@ -11,12 +11,13 @@ from testgrove.app import records
 from testgrove.app.inside import variables_of
 from testgrove.app.ownership import manifest_of
 from testgrove.app.project import Project
-from testgrove.core.envfile import render
+from testgrove.core.envfile import parse, render, revised
 from testgrove.core.model import DatabaseAccess, WorktreeId
 from testgrove.core.naming import DATABASE_VARIABLES, FIXED_VARIABLES, port_variable
 from testgrove.core.ownership import Manifest
 from testgrove.core.variables import configured, variables
-from testgrove.system.files import atomic_write, entries
+from testgrove.system import git
+from testgrove.system.files import atomic_write, entries, explained
 from testgrove.system.store import Row
 
 METADATA = ".worktree-metadata.json"
@@ -28,26 +29,24 @@ def values_of(project: Project, row: Row, databases: Mapping[str, DatabaseAccess
     return variables(worktree, ports=row["ports"], databases=databases, settings=project.settings)
 
 
-def write_files(project: Project, row: Row, databases: Mapping[str, DatabaseAccess]) -> None:
+def write_files(project: Project, row: Row, databases: Mapping[str, DatabaseAccess]) -> list[str]:
     """Write both, as the row and the databases say, and keep in the row how the databases are reached.
 
-    Variables that the user has added to the env file stay in it.
+    What the user has edited in the env file stays; the names of such values that would be others now are returned.
     """
     shown = {engine: {"name": access.name, "url": access.url(redacted=True)} for engine, access in databases.items()}
     records.update(project.store, row, databases=shown)
-    added = {}
-    if (Path(row["path"]) / row["env_file"]).exists():
-        added = _users_own(project, variables_of(records.to_worktree(row)))
-    _write(project, row, values_of(project, row, databases) | added)
+    return _write(project, row, values_of(project, row, databases))
 
 
-def rewrite_ports(project: Project, row: Row) -> None:
-    """Write both anew for the row's ports: how databases are reached stays, and so do the user's own variables.
+def rewrite_ports(project: Project, row: Row) -> list[str]:
+    """Write both anew for the row's ports: how databases are reached stays, and so does what the user has edited.
 
-    Raises PreconditionError (``no-env-file``) where the env file cannot be read.
+    Returns what write_files() does. Raises PreconditionError (``no-env-file``) where the env file cannot be read.
     """
     known = variables_of(records.to_worktree(row))
-    _write(project, row, _values_now(project, row, known) | _users_own(project, known))
+    written = _written(row, known)
+    return _write(project, row, _values_now(project, row, known if written is None else written))
 
 
 def _values_now(project: Project, row: Row, known: Mapping[str, str]) -> dict[str, str]:
@@ -95,15 +94,55 @@ def _remember(project: Project, row: Row, manifest: Manifest) -> None:
     records.update(project.store, row, manifest=Manifest({**manifest.entries, **fresh}).dump())
 
 
-def _write(project: Project, row: Row, values: Mapping[str, str]) -> None:
+def _write(project: Project, row: Row, values: Mapping[str, str]) -> list[str]:
     tree, name = Path(row["path"]), row["env_file"]
     manifest = manifest_of(row)
     # One that its user has changed stays the user's, with the changes in it.
     was_ours = manifest is not None and manifest.holds(*entries(tree, [name]))
-    _replace(tree / name, render(values).encode(), mode=0o600)
+    text, kept = _merged(project, row, values)
+    last, begun = _copies(row)
+    _replace(begun, render(values).encode(), mode=0o600)  # ahead: a killed command's values are not the user's
+    _replace(tree / name, text.encode(), mode=0o600)
+    with explained("write", last):
+        begun.replace(last)
     if manifest is not None and was_ours:
         _remember(project, row, manifest)
     _write_metadata(row)
+    return kept
+
+
+def _merged(project: Project, row: Row, values: Mapping[str, str]) -> tuple[str, list[str]]:
+    """The env file's new text; and the names of values that stay as the user has edited them."""
+    path = Path(row["path"]) / row["env_file"]
+    if not path.exists():
+        return render(values), []
+    text = path.read_text(encoding="utf-8")
+    written = _written(row, parse(text))
+    if written is None:
+        return render({**values, **_users_own(project, parse(text))}), []
+    return (render(values), []) if text == render(written) else revised(text, written, values)
+
+
+def _written(row: Row, known: Mapping[str, str]) -> dict[str, str] | None:
+    """The values in the env file that we wrote last; None for a worktree of a version that did not keep them.
+
+    known: the file's values, which tell how far a killed command came.
+    """
+    last, begun = (_values_in(path) for path in _copies(row))
+    if last is None and begun is None:
+        return None
+    return (last or {}) | {name: value for name, value in (begun or {}).items() if known.get(name) == value}
+
+
+def _copies(row: Row) -> tuple[Path, Path]:
+    """Where the values are kept as they were written last, and as a command is just writing them: this tells what the
+    user has edited. They go with the worktree."""
+    folder = git.git_dir_of(Path(row["path"]))
+    return folder / "testgrove-env", folder / "testgrove-env.begun"
+
+
+def _values_in(path: Path) -> dict[str, str] | None:
+    return parse(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _write_metadata(row: Row) -> None:

@@ -91,6 +91,9 @@ def create(
         raise
     _hand_over(project, row, run)
     publish(project, holder)
+    registry = project.main / records.REGISTRY
+    if run is None and not records.is_our_registry(registry):
+        creation.notes.append(f"{registry} was not written by testgrove and stays as it is: see testgrove doctor")
     return creation
 
 

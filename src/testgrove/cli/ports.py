@@ -133,7 +133,9 @@ def reassign_command(*, worktree: str, directory: Path, as_json: bool, quiet: bo
 
     project = project_in(directory)
     with project.holding("testgrove ports reassign") as holder:
-        ports = reassign(project, holder, worktree)
+        ports, kept = reassign(project, holder, worktree)
+    for name in kept:
+        say(f"note: {name} stays as it was edited in the env file", quiet=quiet)
     if as_json:
         print_json(ports=ports)
         return

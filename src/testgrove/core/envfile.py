@@ -99,3 +99,25 @@ def parse(text: str) -> dict[str, str]:
             quoted = len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]
             values[name.strip()] = value[1:-1] if quoted else value
     return values
+
+
+def revised(text: str, written: Mapping[str, str], values: Mapping[str, str]) -> tuple[str, list[str]]:
+    """A file that a person has edited, brought up to date; and the names of values that stay as they were edited.
+
+    written: the values that were last rendered into it; values: those it should have now. What differs from what was
+    written is the person's and stays: other values, further variables, comments, missing lines, the order.
+    """
+    lines, kept, seen = [], [], set()
+    for line in text.splitlines():
+        for name, value in parse(line).items() or [("", "")]:
+            seen.add(name)
+            if name not in written:
+                lines.append(line)
+            elif value != written[name]:
+                lines.append(line)
+                kept += [name] if values.get(name) != written[name] else []
+            elif name in values:
+                export = "export " if line.strip().startswith("export ") else ""
+                lines.append(line if values[name] == value else export + render({name: values[name]}).rstrip("\n"))
+    added = {name: value for name, value in values.items() if name not in written and name not in seen}
+    return "".join(f"{line}\n" for line in lines) + render(added), kept

@@ -25,7 +25,7 @@ def collect(outputs: Iterable[str], tree: Path, destination: Path) -> list[Path]
             if not os.path.lexists(source):
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
-            target = _free_name(target)
+            target = free_name(target)
             _move(source, target)
         moved.append(target)
     return moved
@@ -39,13 +39,13 @@ def copy_output(source: Path, target: Path, *, since: float) -> bool:
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(target) and target.lstat().st_mtime < since:
-            target.rename(_free_name(target))
+            target.rename(free_name(target))
         _copy(source, target)
     return True
 
 
-def _free_name(target: Path) -> Path:
-    """The name, or one with a number that nothing has. Nobody else collects there: a worktree has one holder."""
+def free_name(target: Path) -> Path:
+    """The name, or one with a number that nothing has. The caller is the only one that makes such names there."""
     number, name = 0, target
     while os.path.lexists(name):
         number += 1
