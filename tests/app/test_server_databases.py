@@ -109,6 +109,27 @@ def test_one_that_a_test_made_anew_is_kept_and_said(grove, server):
     assert server.unsealed() == USERS | {"testdb_unit_tree"}
 
 
+def test_a_worktrees_database_that_tests_made_again_is_kept_and_named_until_it_is_dropped(project, server):
+    project.create("test-unit", "a", "--ports")
+    server.sql("DROP DATABASE testdb_unit_a WITH (FORCE)")
+    server.sql("CREATE DATABASE testdb_unit_a OWNER ci")
+    command = f"dropdb -h 127.0.0.1 -p {server.port} testdb_unit_a"
+    found = project.run("doctor", check=False)
+    assert (found.returncode, command in found.stdout) == (3, True), said(found)
+    removed = project.run("remove", "a")
+    assert "testdb_unit_a on postgres at 127.0.0.1" in removed.stderr, said(removed)
+    assert command in removed.stderr
+    assert server.unsealed() == USERS | {"testdb_unit_a"}
+    refused = project.create("test-unit", "a", "--ports", check=False)
+    assert (refused.returncode, command in refused.stderr) == (3, True), said(refused)
+    assert command in project.run("doctor", check=False).stdout, "it is remembered"
+    server.sql("DROP DATABASE testdb_unit_a")
+    assert project.run("doctor").returncode == 0
+    project.create("test-unit", "a", "--ports")
+    project.run("remove", "a")
+    assert server.unsealed() == USERS
+
+
 def test_two_projects_with_cells_of_the_same_name_do_not_share_a_database(project, server):
     other = project.sibling("other", files=FILES, config=POSTGRES.format(url=server.url))
     commands = [one.start("test", "unit", "hang") for one in (project, other)]

@@ -308,6 +308,7 @@ def test_the_steps_that_are_killed_at_are_all_planned_actions_and_kinds_of_lease
         seen.update(case.site.steps())
     # They need servers to be met.
     of_servers = {LeaseKind.KEEPER, LeaseKind.SERVICE, LeaseKind.KEPT_DATABASE, LeaseKind.DATABASE}
+    of_servers.add(LeaseKind.LEFT_DATABASE)
     for kind in set(LeaseKind) - of_servers:
         assert {f"{when} {what} {kind}" for when in ("before", "after") for what in ("record", "forget")} <= seen
     taken_away_otherwise = {LeaseKind.TRASH, LeaseKind.BRANCH}

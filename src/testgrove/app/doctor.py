@@ -15,6 +15,7 @@ from testgrove.app.creation import FREE_BYTES
 from testgrove.app.engine_databases import RunMeans
 from testgrove.app.holder import Holder
 from testgrove.app.inside import require_environment, variables_of
+from testgrove.app.left_databases import left_databases
 from testgrove.app.project import Project
 from testgrove.app.run_databases import databases_of
 from testgrove.app.shared_git import shared_changes
@@ -61,6 +62,7 @@ def examine(project: Project, holder: Holder) -> Iterator[Finding]:
     yield from _root(project)
     yield from _interpreters(settings)
     yield from _services(project, holder)
+    yield from _left_databases(project)
     for worktree in records.all_worktrees(project):
         yield from _worktree(project, holder, worktree)
     yield from _shared_git(project)
@@ -114,6 +116,15 @@ def _services(project: Project, holder: Holder) -> Iterator[Finding]:
             yield Finding("services", f"{engine} can be had")
         except TestgroveError as error:
             yield _failed("services", engine, error)
+
+
+def _left_databases(project: Project) -> Iterator[Finding]:
+    found: list[str] = []
+    with suppress(TestgroveError):  # a server that does not answer is named already
+        found = list(left_databases(project))
+    for sentence in found:
+        problem, _, command = sentence.partition("; to drop it: ")
+        yield Finding("services", "a database that tests made again", problem, command)
 
 
 def _worktree(project: Project, holder: Holder, worktree: Worktree) -> Iterator[Finding]:

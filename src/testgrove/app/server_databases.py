@@ -11,6 +11,7 @@ from functools import partial
 from testgrove.app.cell_databases import CellDatabases
 from testgrove.app.creation import Creation
 from testgrove.app.engine_databases import Made, Means, RunMeans
+from testgrove.app.left_databases import remember_left
 from testgrove.app.lenders import Lender
 from testgrove.app.migrations import fingerprint, migration
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
@@ -188,6 +189,8 @@ class Leased:
             note = error.message  # the end of the run, or the next command, tries again
         else:
             self._leases.forget(lease)
+            if note:
+                remember_left(self._leases.store, lease)
         if note:
             self._creation.notes.append(note)
 

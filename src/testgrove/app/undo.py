@@ -8,6 +8,7 @@ from pathlib import Path
 
 from testgrove.app.holder import Holder
 from testgrove.app.hooks import run_teardown
+from testgrove.app.left_databases import remember_left
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import git, mounts
@@ -18,23 +19,26 @@ from testgrove.system.store import StoredLeases
 from testgrove.system.trusted_paths import owner_of
 
 
-def undo(holder: Holder, leases: StoredLeases, *kinds: LeaseKind) -> None:
+def undo(holder: Holder, leases: StoredLeases, *kinds: LeaseKind) -> list[str]:
     """Undo an owner's leases, the newest first; all of them, or those of some kinds.
 
+    Returns what was kept, and why, for the user.
     A server that is not ours and does not answer holds up nothing else: its error is raised at the end.
     """
     failure: TestgroveError | None = None
+    notes: list[str] = []
     for lease in reversed(leases.all()):
         if kinds and lease.kind not in kinds:
             continue
         try:
-            _undo_one(holder, leases, lease)
+            notes += filter(None, [_undo_one(holder, leases, lease)])
         except TestgroveError as error:
             if lease.kind != LeaseKind.DATABASE:
                 raise
             failure = error
     if failure is not None:
         raise failure
+    return notes
 
 
 def undo_leases(holder: Holder, leases: StoredLeases, chosen: Sequence[Lease]) -> None:
@@ -43,7 +47,9 @@ def undo_leases(holder: Holder, leases: StoredLeases, chosen: Sequence[Lease]) -
         _undo_one(holder, leases, lease)
 
 
-def _undo_one(holder: Holder, leases: StoredLeases, lease: Lease) -> None:  # noqa: C901 - one case for each kind
+def _undo_one(holder: Holder, leases: StoredLeases, lease: Lease) -> str:  # noqa: C901 - one case for each kind
+    """Returns what was kept, and why; empty for what is gone."""
+    note = ""
     match lease.kind:
         case LeaseKind.PORTS:
             pass  # nothing of ours listens any more: processes are undone before ports
@@ -64,12 +70,22 @@ def _undo_one(holder: Holder, leases: StoredLeases, lease: Lease) -> None:  # no
         case LeaseKind.SERVICE | LeaseKind.KEPT_DATABASE:
             from testgrove.app.keeper_undo import undo_kept  # noqa: PLC0415 - most worktrees have none
 
-            return undo_kept(holder, leases.owner, lease)
+            undo_kept(holder, leases.owner, lease)
+            return ""
         case LeaseKind.DATABASE:
-            from testgrove.services.databases_by_url import drop_leased  # noqa: PLC0415 - drivers; most meet none
+            note = _undo_database(leases, lease)
+        case LeaseKind.LEFT_DATABASE:
+            pass  # the user's
+    leases.forget(lease)
+    return note
 
-            drop_leased(lease.data)
-    return leases.forget(lease)
+
+def _undo_database(leases: StoredLeases, lease: Lease) -> str:
+    from testgrove.services.databases_by_url import drop_leased  # noqa: PLC0415 - drivers; most meet none
+
+    if note := drop_leased(lease.data):
+        remember_left(leases.store, lease)
+    return note
 
 
 def _undo_setup(holder: Holder, lease: Lease) -> None:

@@ -273,14 +273,14 @@ def remove(project: Project, holder: Holder, name: str, *, force: bool = False) 
     again = row["status"] == WorktreeStatus.REMOVING  # its undo has failed before, and is tried once more
     note = _tear_down(project, holder, row, force=force) if again else _prepare(project, holder, row, force=force)
     try:
-        undo(holder, records.leases_of(project.store, row))
+        kept = undo(holder, records.leases_of(project.store, row))
     except TestgroveError as error:
         records.update(project.store, row, holder=None, note=error.message)
         raise
     records.delete(project.store, row)
     publish(project, holder)
-    left = [str(change) for change in shared_changes(project, Path(row["path"]))]
-    return replace(records.to_worktree(row), note="\nnote: ".join(filter(None, [note, *left])))
+    kept += [str(change) for change in shared_changes(project, Path(row["path"]))]
+    return replace(records.to_worktree(row), note="\nnote: ".join(filter(None, [note, *kept])))
 
 
 def _prepare(project: Project, holder: Holder, row: Row, *, force: bool) -> str:

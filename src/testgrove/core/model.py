@@ -70,6 +70,7 @@ class LeaseKind(enum.StrEnum):
     SERVICE = "service"  # key: the folder of one server under a keeper; data: as KEEPER's
     KEPT_DATABASE = "kept database"  # key: <folder of a server>#<name>; data: as KEEPER's
     DATABASE = "database"  # key: where and its name, on a server that is not ours; data: engine, url, how it is known
+    LEFT_DATABASE = "left database"  # as DATABASE; tests made it again without our mark: kept, and named by doctor
 
 
 @dataclass(frozen=True)

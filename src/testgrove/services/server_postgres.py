@@ -283,9 +283,18 @@ def drop_leased(data: Mapping[str, Any]) -> str:
     url = parse_server_url("postgres", data["url"])
     with reported(f"work on {url.place}"), server_session.connect(url, timeout=_UNDO_TIMEOUT) as session:
         gone = sql.drop(session, **_names(data))
-    if gone:
-        return ""
-    return (
-        f"{data['name']} on {url.place} was made anew by somebody else, and is kept; "
-        f"to drop it: dropdb -h {url.host} -p {url.port} {data['name']}"
-    )
+    return "" if gone else _kept(url, data["name"])
+
+
+def remade(data: Mapping[str, Any]) -> str:
+    """What should be known of the database that a lease's data name: that it was made again, without our mark; empty
+    where it was not. Raises UnavailableError when the server does not answer."""
+    url = parse_server_url("postgres", data["url"])
+    with reported(f"work on {url.place}"), server_session.connect(url, timeout=_UNDO_TIMEOUT) as session:
+        found = sql.find(session, data["name"])
+    return _kept(url, data["name"]) if found is not None and found.mark is None else ""
+
+
+def _kept(url: ServerUrl, name: str) -> str:
+    drop = f"dropdb -h {url.host} -p {url.port} {name}"
+    return f"the database {name} on {url.place} was dropped and made again, and is kept; to drop it: {drop}"
