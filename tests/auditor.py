@@ -248,6 +248,7 @@ def _held_commits(git_dir: Path) -> list[str]:
     """
     words = ("rev-list", "--all", "--reflog", "--single-worktree", "--no-commit-header", "--format=%H %s%x00%ce")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    clean["GIT_WORK_TREE"] = str(git_dir)  # a submodule's own may be missing, and git would go there
     command = ["git", "--git-dir", git_dir, *words]
     done = subprocess.run(command, check=True, capture_output=True, env=clean, cwd=git_dir)
     return done.stdout.decode(errors="replace").splitlines()

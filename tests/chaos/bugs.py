@@ -92,7 +92,7 @@ def commits_that_no_ref_holds_are_not_looked_for(_foreign_commits: Any) -> Any:
     return lambda *_positional, **_named: []
 
 
-@bug("testgrove.app.worktrees:examine", "testgrove.app.cleanup:examine")
+@bug("testgrove.app.worktrees:examine", "testgrove.app.removal:examine", "testgrove.app.cleanup:examine")
 def untracked_files_are_not_looked_for(examine: Any) -> Any:
     def examining(*arguments: Any) -> Findings:
         found = examine(*arguments)
@@ -126,7 +126,7 @@ def ports_are_given_without_a_lease(_lease_block: Any) -> Any:
     return lambda _leases, ports, names, **_: dict(zip(names, ports, strict=False))
 
 
-@bug("testgrove.app.worktrees:collect_outputs")
+@bug("testgrove.app.worktrees:collect_outputs", "testgrove.app.removal:collect_outputs")
 def outputs_are_not_kept(_collect_outputs: Any) -> Any:
     return lambda *_positional, **_named: None
 

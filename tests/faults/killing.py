@@ -26,7 +26,7 @@ CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.l
 TRASH = 0.1  # seconds by which deletions come later, as those of bigger trees do
 READING = {
     "version", "rev-parse", "for-each-ref", "ls-tree", "status", "ls-files", "rev-list", "cat-file", "check-ref-format",
-    "show-ref", "config",
+    "show-ref", "config", "diff-index", "hash-object", "log",
 }  # fmt: skip
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _numbers: Counter[str] = Counter()
@@ -73,7 +73,7 @@ def around(owner: object, name: str, kind: str, describe) -> None:
 
 def wrap_actions() -> None:
     """What a plan or a recovery is made of."""
-    from testgrove.app import attempts, creation, recovery, runs, syncing, undo, worktrees
+    from testgrove.app import attempts, creation, recovery, removal, runs, syncing, undo, worktrees
     from testgrove.system.store import StoredLeases
 
     around(creation.Creation, "perform", "action", lambda _self, action: action)
@@ -85,9 +85,11 @@ def wrap_actions() -> None:
     around(StoredLeases, "forget", "action", lambda _self, *leases: f"forget {leases[0].kind}" if leases else "")
     for name in ("_forward", "_copy", "_environment", "_set_up", "_preflight"):
         around(syncing.Syncing, name, "action", lambda *_, name=name: f"sync{name}".replace("_", " "))
-    around(worktrees, "_tear_down", "action", lambda *_, **__: "run teardown")
-    around(worktrees, "collect_outputs", "action", lambda *_, **__: "collect outputs")
-    around(worktrees, "examine", "action", lambda *_: "examine")
+    around(removal, "_tear_down", "action", lambda *_, **__: "run teardown")
+    for module in (removal, worktrees):
+        around(module, "collect_outputs", "action", lambda *_, **__: "collect outputs")
+        around(module, "examine", "action", lambda *_: "examine")
+    around(removal, "rescue", "action", lambda *_: "keep commits")
     around(worktrees, "_claim", "action", lambda *_: "claim")
     around(worktrees.git, "detach", "action", lambda *_: "detach head")
     around(worktrees.records, "set_parked", "action", lambda *_: "set parked")

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -656,14 +658,14 @@ def test_submodules_come_along_also_at_a_commit_that_nobody_pushed(top: Path, tm
     git.add_checkout(repository, path, taken.commit)
     git.populate(path, taken.commit)
     assert (path / "my lib" / "local").read_text() == "not pushed\n"
-    assert git.status(path) == git.CheckoutStatus()
+    assert git.status(path) == git.CheckoutStatus(submodules=("my lib",))
     assert run_git(path / "my lib", "config", "remote.origin.url") == f"file://{top}"
     (path / "my lib" / "__pycache__").mkdir()
     (path / "my lib" / "__pycache__" / "x.pyc").write_text("")
-    assert git.status(path) == git.CheckoutStatus(untracked=("my lib/__pycache__/x.pyc",))
+    assert git.status(path) == git.CheckoutStatus(untracked=("my lib/__pycache__/x.pyc",), submodules=("my lib",))
     git.retarget(path, head(outer))
     assert not (path / "my lib" / "local").exists()
-    assert git.status(path) == git.CheckoutStatus()
+    assert git.status(path) == git.CheckoutStatus(submodules=("my lib",))
     (path / "my lib" / "README").write_text("dirty\n")
     assert git.status(path).modified == ("my lib",)
     path.rename(tmp_path / "trash")
@@ -728,7 +730,7 @@ def test_retarget_begins_the_reflog_anew_and_only_its_own(
     logs = run_git(top, "reflog", "show", "main"), run_git(other, "reflog")
     git.retarget(path, head(top))
     assert (run_git(top, "reflog", "show", "main"), run_git(other, "reflog")) == logs
-    assert git.foreign_commits(path) == []
+    assert foreign(path) == []
 
 
 def test_retarget_takes_over_from_a_branch_without_moving_it(
@@ -895,7 +897,12 @@ def test_status_of_what_is_no_checkout_is_an_expected_error(tmp_path: Path) -> N
     with pytest.raises(TestgroveError):
         git.status(tmp_path)
     with pytest.raises(TestgroveError):
-        git.foreign_commits(tmp_path / "missing")
+        git.foreign_commits(tmp_path)
+
+
+def foreign(path: Path, own: Sequence[str] = ()) -> list[tuple[str, str, bool]]:
+    found = git.foreign_commits(git.git_dir_of(path), own)
+    return [(commit.sha, commit.subject, commit.given) for commit in found]
 
 
 def test_foreign_commits_are_those_that_only_this_checkout_holds(
@@ -906,17 +913,80 @@ def test_foreign_commits_are_those_that_only_this_checkout_holds(
     path = tmp_path / "a"
     git.add_checkout(repository, path, taken.commit)
     git.populate(path, taken.commit)
-    assert [c.sha for c in git.foreign_commits(path)] == [taken.commit]
-    assert git.foreign_commits(path, own=[taken.commit, "1" * 40]) == []
+    assert foreign(path) == []
     mine = commit_all(path, "on no branch: ünïcode")
-    assert git.foreign_commits(path, own=[taken.commit]) == [git.Commit(mine, "on no branch: ünïcode")]
+    expected = [(mine, "on no branch: ünïcode", False)]
+    assert foreign(path) == expected
     run_git(path, "checkout", "-q", "--detach", taken.commit)
-    assert git.foreign_commits(path, own=[taken.commit]) == [git.Commit(mine, "on no branch: ünïcode")]
-    assert git.foreign_commits(top) == []
-    run_git(path, "update-ref", "refs/bisect/good", mine)  # goes with the checkout
-    assert len(git.foreign_commits(path, own=[taken.commit])) == 1
+    assert foreign(path) == expected
+    run_git(path, "reflog", "expire", "--expire=all", "HEAD")
+    assert foreign(path) == []
+    for name in ("refs/bisect/good", "refs/worktree/mine", "refs/rewritten/x"):  # they go with the checkout
+        run_git(path, "update-ref", name, mine)
+        assert foreign(path) == expected, name
+        run_git(path, "update-ref", "-d", name)
+    run_git(path, "update-ref", "refs/worktree/mine", mine)
     run_git(top, "tag", "kept", mine)
-    assert git.foreign_commits(path, own=[taken.commit]) == []
+    assert foreign(path) == []
+
+
+def test_what_came_from_a_ref_is_the_users_once_no_ref_holds_it(
+    top: Path, repository: git.Repository, tmp_path: Path
+) -> None:
+    run_git(top, "switch", "-q", "-c", "feature")
+    first, second = commit_all(top, "first"), commit_all(top, "second")
+    (top / "README").write_text("changed\n")
+    taken = git.snapshot(repository)
+    run_git(top, "switch", "-q", "--force", "main")
+    path = make_checkout(repository, tmp_path / "a", taken.commit)
+    assert foreign(path, [taken.commit]) == []
+    run_git(top, "branch", "-q", "-D", "feature")
+    assert foreign(path, [taken.commit]) == [(second, "second", True), (first, "first", True)]
+    found = git.foreign_commits(git.git_dir_of(path), [taken.commit])
+    assert [commit.sha for commit in git.tips(found)] == [second]
+    assert git.not_in_reflogs(repository.common_dir, found) == []
+    run_git(top, "reflog", "expire", "--expire=all", "--all")
+    assert git.not_in_reflogs(repository.common_dir, found) == found
+
+    kept = git.rescue(repository, "test-unit-a", found)
+    assert [(each.id, each.commit) for each in kept] == [("test-unit-a", second)]
+    mine = commit_all(path, "mine")
+    assert [each.id for each in git.rescue(repository, "test-unit-a", git.foreign_commits(git.git_dir_of(path)))] == [
+        "test-unit-a-2"
+    ]
+    listed = git.rescued(repository)
+    assert [(each.id, each.commit, each.subject) for each in listed] == [
+        ("test-unit-a", second, "second"),
+        ("test-unit-a-2", mine, "mine"),
+    ]
+    assert all(each.when and abs(each.when.timestamp() - time.time()) < 60 for each in listed)
+    assert git.drop_rescued(repository, "test-unit-a") == second
+    with pytest.raises(PreconditionError, match=r"'test-unit-a' not found \(available: test-unit-a-2\)"):
+        git.drop_rescued(repository, "test-unit-a")
+
+
+@pytest.mark.parametrize("form", ["sha1", "sha256"])
+def test_the_record_of_a_missing_checkout_tells_its_commits_and_its_index(tmp_path: Path, form: str) -> None:
+    top, path = tmp_path / "top", tmp_path / "a"
+    run_git(tmp_path, "init", "-q", "-b", "main", f"--object-format={form}", str(top))
+    for name, value in (("user.name", "A"), ("user.email", "a@example.invalid")):
+        run_git(top, "config", name, value)
+    (top / "README").write_text("one\n")
+    run_git(top, "add", "README")
+    run_git(top, "commit", "-q", "-m", "one")
+    run_git(top, "worktree", "add", "-q", "-b", "gone", str(path))
+    mine = commit_all(path, "mine")
+    run_git(path, "commit", "-q", "--amend", "--allow-empty", "-m", "amended")
+    (path / "staged").write_text("only in the index\n")
+    run_git(path, "add", "staged")
+    run_git(path, "rm", "-q", "--cached", "README")
+    record = git.git_dir_of(path)
+    shutil.rmtree(path)
+    assert [commit.sha for commit in git.foreign_commits(record)] == [mine]
+    assert git.staged_files(record) == ["staged"]
+    run_git(top, "update-ref", "-d", "refs/heads/gone")  # HEAD is at a branch that is not there
+    assert {commit.subject for commit in git.foreign_commits(record)} == {"mine", "amended"}
+    assert "staged" in git.staged_files(record)
 
 
 def test_a_stash_and_a_branch_hold_their_commits(top: Path, repository: git.Repository, tmp_path: Path) -> None:
@@ -925,10 +995,10 @@ def test_a_stash_and_a_branch_hold_their_commits(top: Path, repository: git.Repo
     run_git(path, "stash")
     run_git(path, "switch", "-q", "-c", "feature")
     commit_all(path)
-    assert git.foreign_commits(path) == []
+    assert foreign(path) == []
     run_git(path, "switch", "-q", "--detach", "HEAD")
     run_git(path, "branch", "-q", "-D", "feature")
-    assert len(git.foreign_commits(path)) == 1
+    assert len(foreign(path)) == 1
 
 
 # as an ordinary user

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from testgrove.app import records
-from testgrove.app.ownership import examine
+from testgrove.app.ownership import outputs_of
 from testgrove.app.project import Project
 from testgrove.errors import PreconditionError
 from testgrove.system.outputs import copy_output
@@ -47,7 +47,7 @@ def _is_there(row: Row, *, asked: bool) -> bool:
 def _collect(project: Project, row: Row, folder: Path) -> Collected:
     tree, since = Path(row["path"]), datetime.fromisoformat(row["created"]).timestamp()
     copied = []
-    for output in examine(project, row).outputs:
+    for output in outputs_of(project, row):
         place = re.sub(r"^htmlcov(?=/|$)", "coverage", output)
         if copy_output(tree / output, folder / place, since=since):
             copied.append(place)

@@ -15,7 +15,6 @@ from testgrove.app.inside import environ_inside
 from testgrove.app.ports import exchange_taken
 from testgrove.app.processes import AppProcess, Place, Processes
 from testgrove.app.project import Project
-from testgrove.app.worktrees import publish
 from testgrove.core.model import Worktree, WorktreeStatus
 from testgrove.errors import PreconditionError, UsageError
 from testgrove.system.supervision import Job
@@ -40,7 +39,7 @@ def run_beside(
         try:
             if exchange_taken(project, row):
                 worktree = records.to_worktree(row)
-                publish(project, holder)
+                records.publish(project, holder)
                 now = " ".join(map(str, worktree.ports.values()))
                 say(f"another process listens on a port of {worktree.id}, which has {now} from now on")
             place = Place(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 from testgrove.app import records
@@ -13,7 +12,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.isolation import isolated
 from testgrove.app.ownership import examine, require_no_mounts
 from testgrove.app.project import Project
-from testgrove.app.worktrees import remove
+from testgrove.app.removal import Way, remove
 from testgrove.core.model import WorktreeStatus
 from testgrove.errors import TestgroveError
 from testgrove.system import git
@@ -68,7 +67,7 @@ def _why_kept(project: Project, row: Row) -> str:
     failures: list[TestgroveError] = []
     with isolated(f"examine {row['id']}", failures.append):
         findings = examine(project, row)
-        return findings.summary() if findings.users else ""
+        return findings.summary(rescuing=True) if findings.users else ""
     return f"cannot be examined: {failures[0].message}"
 
 
@@ -76,10 +75,13 @@ def remove_many(
     project: Project,
     holder: Holder,
     ids: Sequence[str],
-    on_done: Callable[[str, TestgroveError | None], None],
+    on_done: Callable[[str, TestgroveError | None, str], None],
 ) -> None:
-    """Remove worktrees one after another; on_done is told of each, with the error for one that stays."""
+    """Remove worktrees one after another; on_done is told of each, with the error for one that stays, and a note.
+
+    Commits that came from a ref which is gone are kept under another; the note says so.
+    """
     for name in ids:
-        with isolated(f"remove {name}", partial(on_done, name)):
-            remove(project, holder, name)
-            on_done(name, None)
+        with isolated(f"remove {name}", lambda error, name=name: on_done(name, error, "")):  # type: ignore[misc]
+            removed = remove(project, holder, name, Way(bulk=True))
+            on_done(name, None, removed.note)

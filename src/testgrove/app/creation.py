@@ -26,7 +26,7 @@ from testgrove.core.events import Phase
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, WorktreeSpec
 from testgrove.core.plan import Action
 from testgrove.errors import PreconditionError, UnavailableError
-from testgrove.system import environment, environment_record, git, preflight
+from testgrove.system import environment, environment_record, git, mounts, preflight
 from testgrove.system.files import require_free
 from testgrove.system.process import run, scrubbed
 from testgrove.system.store import Row
@@ -148,7 +148,8 @@ class Creation:
         git.exclude(project.repository, git_excluded(project))
         where = project.lease_data()
         leases = records.leases_of(project.store, self.row)
-        leases.record(Lease(LeaseKind.CHECKOUT, str(self.tree), where))
+        mount = {"mount": str(mounts.mount_point_of(self.tree))}
+        leases.record(Lease(LeaseKind.CHECKOUT, str(self.tree), where | mount))
         nested_root.guard(project)
         if spec.new_branch:
             leases.record(

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from testgrove.app import nested_root, ports, records, worktrees
+from testgrove.app import nested_root, ports, records, removal
 from testgrove.app.creation import FREE_BYTES
 from testgrove.app.engine_databases import RunMeans
 from testgrove.app.holder import Holder
 from testgrove.app.inside import require_environment, variables_of
 from testgrove.app.left_databases import left_databases
+from testgrove.app.ownership import examine_records
 from testgrove.app.project import Project
 from testgrove.app.run_databases import databases_of
 from testgrove.app.shared_git import shared_changes
@@ -133,14 +134,13 @@ def _worktree(project: Project, holder: Holder, worktree: Worktree) -> Iterator[
     if held:
         yield Finding("worktrees", f"{name} is in use")
         return
-    remove = partial(worktrees.remove, project, holder, name)
+    remove = partial(removal.remove, project, holder, name)
     if worktree.status is WorktreeStatus.REMOVING:
         hint = f"testgrove remove {name}"
         yield Finding("worktrees", name, worktree.note or "its removal was not finished", hint, remove)
         return
     if not worktree.path.is_dir():
-        problem = f"its folder {worktree.path} is gone, and what it held is still reserved"
-        yield Finding("worktrees", name, problem, f"testgrove remove {name}", remove)
+        yield _without_folder(project, worktree, remove)
         return
     try:
         if worktree.status is WorktreeStatus.READY:  # a parked one is made anew when it is used again
@@ -157,6 +157,17 @@ def _shared_git(project: Project) -> Iterator[Finding]:
         yield Finding("git", "nothing shared points into a worktree")
     for change in found:
         yield Finding("git", change.subject, change.problem, change.fix, change.mend)
+
+
+def _without_folder(project: Project, worktree: Worktree, remove: Callable[[], object]) -> Finding:
+    """Its record goes with --fix, unless something of the user's is in that, or a disk is merely not mounted."""
+    name, gone = str(worktree.id), f"its folder {worktree.path} is gone"
+    findings = examine_records(project, records.row_of(project, name))
+    if findings.lines:
+        problem = f"{gone}, and git's record of it {findings.summary()}"
+        return Finding("worktrees", name, problem, f"testgrove remove {name}")
+    problem = f"{gone}, and what it held is still reserved"
+    return Finding("worktrees", name, problem, f"testgrove remove {name}", remove)
 
 
 def _ports(project: Project) -> Iterator[Finding]:
@@ -184,7 +195,7 @@ def _registry(project: Project, holder: Holder) -> Iterator[Finding]:
         with suppress(OSError, ValueError, KeyError, TypeError):
             shown = set(json.loads(path.read_text(encoding="utf-8"))["worktrees"])
     problem = "" if shown == known else f"{path} does not show the worktrees that there are"
-    mend = partial(worktrees.publish, project, holder) if problem else None
+    mend = partial(records.publish, project, holder) if problem else None
     if not records.is_our_registry(path):
         aside = free_name(path.with_name(f"{path.name}.before-testgrove"))
         problem = f"{path} was not written by testgrove, so it is left alone and does not show the worktrees"
@@ -202,4 +213,4 @@ def _replace_registry(project: Project, holder: Holder, aside: Path) -> None:
     """Move the user's file aside, and write the view."""
     with explained("move aside", path := project.main / records.REGISTRY):
         path.rename(aside)
-    worktrees.publish(project, holder)
+    records.publish(project, holder)

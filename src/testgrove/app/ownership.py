@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from testgrove.app.project import Project
+from testgrove.app.worktree_history import described, history_of, is_anothers, unmounted
 from testgrove.core.leaks import Thing
-from testgrove.core.ownership import Entry, Manifest, classify, is_made_again
+from testgrove.core.ownership import Entry, Manifest, Ownership, classify, is_made_again
+from testgrove.core.text import printable
 from testgrove.errors import PreconditionError
 from testgrove.system import files, git, mounts, outputs
 from testgrove.system.store import Row
@@ -19,45 +21,91 @@ _KILL_GRACE_NS = 3 * 10**9  # our processes live at most so long after the run's
 
 @dataclass(frozen=True)
 class Findings:
-    """users: lines that name what is the user's. outputs: paths to be kept before the tree goes."""
+    """users: lines that name what is the user's. outputs: paths to be kept before the tree goes. unheld: commits that
+    came from a ref which is gone; they are the user's, too, but bulk removal can keep them under another ref."""
 
     users: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    unheld: tuple[git.Commit, ...] = ()
 
     @classmethod
     def nothing(cls) -> Findings:
-        """For a worktree whose checkout is gone."""
+        """For a worktree that another's is in the place of."""
         return cls()
 
-    def summary(self) -> str:
-        """The user's things in one line."""
-        more = f" and {len(self.users) - 3} more" if len(self.users) > 3 else ""
-        return f"has {'; '.join(self.users[:3])}{more}"
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All that is the user's, a line for each thing."""
+        return (*self.users, *(described(commit) for commit in self.unheld))
 
-    def require_nothing_of_the_users(self, row: Row, doing: str) -> None:
-        """Raise PreconditionError (``worktree-dirty``) unless the worktree can go without a loss."""
-        if not self.users:
+    def summary(self, *, rescuing: bool = False) -> str:
+        """The user's things in one line. rescuing: without commits that will be kept under another ref."""
+        lines = self.users if rescuing else self.lines
+        more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
+        return f"has {'; '.join(lines[:3])}{more}"
+
+    def require_nothing_of_the_users(self, row: Row, doing: str, *, rescuing: bool = False) -> None:
+        """Raise PreconditionError (``worktree-dirty``) unless the worktree can go without a loss.
+
+        rescuing: commits that came from a ref will be kept under another.
+        """
+        lines = self.users if rescuing else self.lines
+        if not lines:
             return
-        shown = "\n".join(f"    {line}" for line in self.users[:_SHOWN])
-        more = f"\n    … and {len(self.users) - _SHOWN} more" if len(self.users) > _SHOWN else ""
+        shown = "\n".join(f"    {line}" for line in lines[:_SHOWN])
+        more = f"\n    … and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         raise PreconditionError(
             "worktree-dirty",
             f"worktree {row['id']} cannot be {doing}: these are yours:\n{shown}{more}",
-            hint=f"commit to a branch or move them (cd {row['path']}), "
-            f"or lose them: testgrove remove {row['id']} --force",
+            hint=_how_to_keep(row, self.unheld),
             worktree=row["id"],
-            files=list(self.users),
+            files=list(lines),
         )
 
 
+def _how_to_keep(row: Row, unheld: Sequence[git.Commit]) -> str:
+    keep = f"commit to a branch or move them (cd {row['path']})"
+    if not Path(row["path"]).is_dir():
+        keep = f"put the folder back at {row['path']}, or keep commits: git branch NAME COMMIT"
+    elif unheld:
+        keep = f"keep them: git branch NAME {unheld[0].sha[:10]}"
+    return f"{keep}, or lose them: testgrove remove {row['id']} --force"
+
+
 def examine(project: Project, row: Row) -> Findings:
-    """Look at a worktree: git's view of it, its manifest, and the commits that only it knows."""
+    """Look at everything that would go with a worktree: its files, and what git's records hold beside them.
+
+    One of another's in its place would not go with it, so nothing of that is looked at.
+    """
     path = Path(row["path"])
-    if not git.is_checkout(project.repository, path):
-        return Findings.nothing()  # what is there instead is not ours, and is left alone
+    if not git.is_checkout(project.repository, path) or is_anothers(project.repository, row):
+        return examine_records(project, row)  # what is there instead is not ours, and is left alone
     state = git.status(path)
-    database = _database_files(row)
-    found = classify(
+    found = _files(project, row, state)
+    theirs = [f"{printable(name)} ({why})" for name, why in found.theirs]
+    theirs += unpublished_in_clones(row, state.nested)
+    beside = examine_records(project, row, state.submodules)
+    return Findings((*theirs, *beside.users), found.outputs, beside.unheld)
+
+
+def examine_records(project: Project, row: Row, submodules: Collection[str] = ()) -> Findings:
+    """Look at what git's records hold of a worktree, whether or not its folder is there.
+
+    submodules: those that are checked out.
+    """
+    if is_anothers(project.repository, row):
+        return Findings.nothing()
+    history = history_of(project.repository, row, submodules)
+    lonely = [described(commit) for commit in history.commits if not commit.given]
+    unheld = tuple(commit for commit in history.commits if commit.given)
+    away = [line] if (line := unmounted(project.store, row)) else []
+    return Findings((*away, *lonely, *history.lines), unheld=unheld)
+
+
+def _files(project: Project, row: Row, state: git.CheckoutStatus) -> Ownership:
+    """Whose each file is that git does not have as it is."""
+    path, database = Path(row["path"]), _database_files(row)
+    return classify(
         files.entries(path, [name for name in (*state.untracked, *state.nested) if name not in database]),
         modified=files.entries(path, state.modified),
         staged=state.staged,
@@ -65,14 +113,22 @@ def examine(project: Project, row: Row) -> Findings:
         manifest=manifest_of(row),
         collect=project.settings.collect,
     )
-    users = [f"{printable(name)} ({why})" for name, why in found.theirs]
-    users += [
-        f"commit {commit.sha[:10]} {printable(commit.subject)} (on no branch)"
-        for commit in git.foreign_commits(path, row["own_commits"])
-    ]
-    if state.operation:
-        users.append(f"{state.operation} that is not finished")
-    return Findings(tuple(users), found.outputs)
+
+
+def unpublished_in_clones(row: Row, nested: Iterable[str]) -> list[str]:
+    """What clones in environments (``pip install -e git+URL``) have that their remotes have not, unless set-up or an
+    attempt left it so. nested: the repositories in the checkout."""
+    path, manifest = Path(row["path"]), manifest_of(row) or Manifest()
+    lines = []
+    for name in nested:
+        environment = (path / name).parent.parent
+        if (path / name).parent.name != "src" or not (environment / "pyvenv.cfg").exists():
+            continue
+        if not all(manifest.holds(entry) for entry in files.entries(path, [name])):
+            state = git.status(path / name)
+            changed = [f"{each} (modified)" for each in (*state.modified, *state.unmerged)]
+            lines += [f"{name}: {line}" for line in (*changed, *git.unpublished(git.git_dir_of(path / name)))]
+    return [printable(line) for line in lines]
 
 
 def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tuple[list[Thing], Manifest]:
@@ -93,11 +149,6 @@ def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tu
     told = [name for name, _ in found if name not in ignored and not is_made_again(name)]
     things = [Thing("file", printable(name), detail(name)) for name in told]
     return things, Manifest.of([*listing, *modified])
-
-
-def printable(text: str) -> str:
-    """A name as one line of text: line breaks, control characters and stray bytes as escapes."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _database_files(row: Row) -> set[str]:
@@ -125,14 +176,22 @@ def require_no_mounts(row: Row, doing: str) -> None:
     mounts.require_none(Path(row["path"]), f"worktree {row['id']} cannot be {doing}")
 
 
-def collect_outputs(project: Project, row: Row, findings: Findings, *, into: Path | None = None) -> None:
+def outputs_of(project: Project, row: Row) -> tuple[str, ...]:
+    """The recognised test outputs in a worktree; none where its checkout is gone, or another's."""
+    path = Path(row["path"])
+    if not git.is_checkout(project.repository, path) or is_anothers(project.repository, row):
+        return ()
+    return _files(project, row, git.status(path)).outputs
+
+
+def collect_outputs(project: Project, row: Row, paths: Collection[str], *, into: Path | None = None) -> None:
     """Move recognised test outputs to ``test-artifacts/<id>``, or into a run's folder.
 
     Raises PreconditionError (``mounted-inside``) if they could lie behind a mount point.
     """
-    if findings.outputs:
+    if paths:
         mounts.require_none(Path(row["path"]), f"the outputs of worktree {row['id']} cannot be moved")
-        outputs.collect(findings.outputs, Path(row["path"]), into or project.artifacts / row["id"])
+        outputs.collect(paths, Path(row["path"]), into or project.artifacts / row["id"])
 
 
 def take_manifest(path: Path) -> str:

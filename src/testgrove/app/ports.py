@@ -12,7 +12,6 @@ from testgrove.app.holder import Holder
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
 from testgrove.app.worktree_files import rewrite_ports
-from testgrove.app.worktrees import publish
 from testgrove.core.model import Lease, LeaseKind, Worktree, WorktreeStatus
 from testgrove.errors import PreconditionError
 from testgrove.system.listeners import Listener, listeners, listening_among
@@ -96,7 +95,7 @@ def release(project: Project, holder: Holder, name: str) -> tuple[int, ...]:
             _change(project, row, {name: port for name, port in row["ports"].items() if port in used})
     finally:
         records.update(project.store, row, holder=None)
-    publish(project, holder)
+    records.publish(project, holder)
     for port, found in used.items():
         raise PreconditionError(
             "port-in-use",
@@ -127,7 +126,7 @@ def reassign(project: Project, holder: Holder, name: str) -> Reassigned:
         kept = _change(project, row, lease_worktree_ports(project, leases, names))
     finally:
         records.update(project.store, row, holder=None)
-    publish(project, holder)
+    records.publish(project, holder)
     return Reassigned(dict(row["ports"]), kept)
 
 

@@ -191,6 +191,11 @@ def is_our_registry(path: Path) -> bool:
     return isinstance(view, dict) and {"schema", "worktrees", "allocated_ports"} <= view.keys()
 
 
+def publish(project: Project, holder: Holder) -> None:
+    """Bring the registry view up to date."""
+    write_registry(project.store, holder.locks, project.id, project.main)
+
+
 def write_registry(store: Store, locks: LockFile, project_id: str, main: Path) -> None:
     """Replace the view of the store in the main checkout. Written under a lock, so that no older view comes last.
 

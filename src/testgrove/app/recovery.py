@@ -10,7 +10,8 @@ from testgrove.app.holder import Holder, has_let_go
 from testgrove.app.isolation import isolated
 from testgrove.app.ownership import take_manifest_of_a_dead_run
 from testgrove.app.run_reports import LOG, Render, report_killed_run
-from testgrove.app.undo import undo
+from testgrove.app.undo import repository_of, undo
+from testgrove.app.worktree_history import let_go_of_anothers, rescue_all
 from testgrove.core import lifecycle
 from testgrove.core.model import LeaseKind, WorktreeStatus
 from testgrove.core.plan import Action
@@ -83,6 +84,7 @@ def _mend_worktree(holder: Holder, row: Row) -> None:
     for action in actions:
         match action:
             case Action.UNDO_LEASES:
+                _keep_commits(holder, row)
                 undo(holder, leases)
             case Action.FORGET:
                 records.delete(store, row)
@@ -98,6 +100,15 @@ def _mend_worktree(holder: Holder, row: Row) -> None:
         records.set_parked(store, row)
     else:
         records.update(store, row, holder=None)
+
+
+def _keep_commits(holder: Holder, row: Row) -> None:
+    """Before a checkout goes: somebody may have worked in it since its command died."""
+    leases = records.leases_of(holder.store, row)
+    for lease in leases.all():
+        if lease.kind == LeaseKind.CHECKOUT and (repository := repository_of(lease)):
+            let_go_of_anothers(holder.store, repository, row)
+            rescue_all(holder.store, repository, row)
 
 
 def _last_beat_ns(store: Store, row: Row) -> int:

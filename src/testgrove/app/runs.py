@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from testgrove.app import worktrees
+from testgrove.app import removal, worktrees
 from testgrove.app.attempts import Run
 from testgrove.app.connection_watch import ConnectionWatch
 from testgrove.app.creation import FREE_BYTES, Target, git_excluded
@@ -67,10 +67,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that has ended. folder: where its reports are."""
+    """A run that has ended. folder: where its reports are. notes: what was kept of worktrees that it has removed."""
 
     result: RunResult
     folder: Path
+    notes: Sequence[str] = ()
 
 
 def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
@@ -101,6 +102,7 @@ def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
 def run_tests(project: Project, request: Request, view: View) -> Finished:
     """Run suites × refs × interpreters, each cell in a worktree of its own, and report on them as one."""
     cells = plan_cells(project, request)
+    notes: list[str] = []
     jobs = 1 if request.here else min(request.jobs or machine.default_jobs(), len(cells))
     with project.holding("testgrove test") as holder, checkout_held(project, holder) if request.here else nullcontext():
         holder.supervisors.start_ahead(
@@ -116,9 +118,9 @@ def run_tests(project: Project, request: Request, view: View) -> Finished:
             write_reports(run.folder, result, project.render)
         if not request.here:
             remember_durations(project, result)
-            worktrees.trim_kept(project, holder)
-            worktrees.trim_parked(project, holder, max(project.settings.park, len(cells)))
-    return Finished(result, run.folder)
+            notes += removal.trim_kept(project, holder)
+            notes += removal.trim_parked(project, holder, max(project.settings.park, len(cells)))
+    return Finished(result, run.folder, notes)
 
 
 def tasks_of(cells: Sequence[Cell]) -> list[Task]:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from testgrove.app import records, worktrees
+from testgrove.app import records, removal, worktrees
 from testgrove.app.creation import OnPhase, Target
 from testgrove.app.environments import build_environment, plan_environment
 from testgrove.app.here import HereEnvironment, find_environment
@@ -131,7 +131,7 @@ class ScenarioWorktrees:
                     raise PreconditionError("path-exists", found.detail)
                 gone = found.state == "gone"  # a scenario has deleted it: nothing can be lost
                 head = "" if gone else git.head_of(found.path)[0]
-                worktrees.remove(self._project, self._holder, found.row["id"], force=gone)
+                removal.remove(self._project, self._holder, found.row["id"], removal.Way(bulk=True))
                 yield name, "removed", found.path, "" if gone else self._remove_branch(name, head)
             except TestgroveError as error:
                 yield name, "kept", found.path, error.message
@@ -215,7 +215,7 @@ class ScenarioWorktrees:
         if not self._wishes.setup:
             raise unknown_worktree(found)
         if found.row is not None and found.state == "gone":  # nothing can be lost
-            worktrees.remove(project, holder, found.row["id"], force=True)
+            removal.remove(project, holder, found.row["id"], removal.Way(bulk=True))
         ref, python = wanted(self._of[found.name])
         new_branch, target = "", None
         if not ref:

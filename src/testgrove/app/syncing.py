@@ -22,12 +22,11 @@ from testgrove.app.creation import OnPhase, foreign_checkouts
 from testgrove.app.environments import build_environment, plan_environment, with_version
 from testgrove.app.holder import Holder
 from testgrove.app.inside import environ_of
-from testgrove.app.ownership import manifest_of
+from testgrove.app.ownership import manifest_of, unpublished_in_clones
 from testgrove.app.project import Project
 from testgrove.app.shared_git import shared_changes
 from testgrove.app.tools import Tool
 from testgrove.app.worktree_files import refresh
-from testgrove.app.worktrees import publish
 from testgrove.core.environment_plan import EnvironmentPlan
 from testgrove.core.model import Lease, LeaseKind, Worktree, WorktreeStatus
 from testgrove.core.ownership import Entry, Manifest
@@ -52,7 +51,7 @@ def sync(
         syncing.work()
     finally:
         records.update(project.store, row, holder=None)
-        publish(project, holder)
+        records.publish(project, holder)
     return syncing
 
 
@@ -200,6 +199,7 @@ class Syncing:
                 self._version(plan, recorded)
             return
         self.on_phase("environment", reason)
+        self._require_published()
         self._update(environment=None)  # until it is whole
         record = build_environment(self.project, self.holder, self.tree, plan)
         record = with_version(self.project, self.holder, self.tree, plan, record, commit=commit, fresh=True)
@@ -215,6 +215,15 @@ class Syncing:
         if record != recorded:
             self._update(environment=record.to_json())
             self.done.append("environment: the version was taken from git again")
+
+    def _require_published(self) -> None:
+        """An environment that is made anew loses the clones in it."""
+        if lines := unpublished_in_clones(self.row, git.environment_clones(self.tree)):
+            raise PreconditionError(
+                "worktree-dirty",
+                f"the environment of worktree {self.row['id']} is not made anew: {'; '.join(lines[:3])}",
+                hint=f"push or move it: cd {self.tree}/.venv/src",
+            )
 
     def _accepted(self, recorded: environment_record.EnvironmentRecord | None) -> bool:
         """Whether the environment was made by hand. One that is gone is made again; another Python's is an error."""

@@ -89,14 +89,14 @@ def _undo_database(leases: StoredLeases, lease: Lease) -> str:
 
 
 def _undo_setup(holder: Holder, lease: Lease) -> None:
-    repository = _repository(lease)
+    repository = repository_of(lease)
     if repository is not None and git.is_checkout(repository, Path(lease.key)):
         _require_same_owner(Path(lease.key), lease)
         run_teardown(holder.supervisors, lease)
 
 
 def _undo_branch(lease: Lease) -> None:
-    repository = _repository(lease)
+    repository = repository_of(lease)
     if repository is not None:
         git.delete_branch_if_at(repository, lease.data["branch"], lease.data["commit"])
 
@@ -113,7 +113,7 @@ def _undo_directory(path: Path) -> None:
 
 def _undo_checkout(holder: Holder, lease: Lease) -> None:
     path = Path(lease.key)
-    repository = _repository(lease)
+    repository = repository_of(lease)
     if _is_ours(path, repository):
         _to_trash(holder, path)
     if repository is not None:
@@ -142,7 +142,7 @@ def _to_trash(holder: Holder, path: Path) -> None:
     holder.delete_later(holder.leases, trash)
 
 
-def _repository(lease: Lease) -> git.Repository | None:
+def repository_of(lease: Lease) -> git.Repository | None:
     """The lease's repository, or None when its user has deleted it. Raises PreconditionError (``not-ours``)."""
     common_dir = Path(lease.data["common_dir"])
     with explained("look into", common_dir):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,28 +21,27 @@ _A_CENTURY = 876_000.0  # hours
 @click.command("remove")
 @several_worktrees
 @click.option("--force", is_flag=True, help="Remove your files and commits in it as well. They are lost.")
+@click.option("--rescued", is_flag=True, help="Drop commits that `list --rescued` names, instead of worktrees.")
 @common
-@example("testgrove remove test-integration-api")
-def remove_command(*, worktrees: tuple[str, ...], force: bool, directory: Path, as_json: bool, quiet: bool) -> int:
+@example("testgrove remove test-integration-api", "testgrove remove --rescued test-integration-api")
+def remove_command(
+    *, worktrees: tuple[str, ...], force: bool, rescued: bool, directory: Path, as_json: bool, quiet: bool
+) -> int:
     """Remove worktrees: checkout, environment, ports, databases.
 
     Refuses, and says why, while a worktree has files or commits of yours. Test outputs are kept in test-artifacts.
     """
-    from testgrove.app.worktrees import remove
-
     project = project_in(directory)
     gone: list[str] = []
     refused: dict[str, TestgroveError] = {}
-    with project.holding("testgrove remove") as holder:
+    with _dropping(project) if rescued else _removing(project, force=force) as take_away:
         for name in dict.fromkeys(worktrees):
             try:
-                removed = remove(project, holder, name, force=force)
-                gone.append(str(removed.id))
-                say(f"removed {removed.id}", quiet=quiet)
-                if removed.note:
-                    say(f"note: {removed.note}", quiet=quiet)
-                if removed.path.exists():
-                    say(f"note: {removed.path} is left: something else is there now", quiet=quiet)
+                what, notes = take_away(name)
+                gone.append(what)
+                say(f"removed {what}", quiet=quiet)
+                for note in notes:
+                    say(f"note: {note}", quiet=quiet)
             except TestgroveError as error:
                 if len(worktrees) == 1:
                     raise
@@ -49,6 +50,36 @@ def remove_command(*, worktrees: tuple[str, ...], force: bool, directory: Path, 
     if as_json:
         print_json(removed=gone, refused={name: error.message for name, error in refused.items()})
     return max((error.exit_status for error in refused.values()), default=0)
+
+
+TakeAway = Callable[[str], tuple[str, list[str]]]  # by name; what is gone, and notes on it
+
+
+@contextmanager
+def _removing(project: Project, *, force: bool) -> Iterator[TakeAway]:
+    """How a worktree is removed."""
+    from testgrove.app.removal import Way, remove
+
+    with project.holding("testgrove remove") as holder:
+
+        def take_away(name: str) -> tuple[str, list[str]]:
+            removed = remove(project, holder, name, Way(force=force))
+            left = f"{removed.path} is left: something else is there now" if removed.path.exists() else ""
+            return str(removed.id), [note for note in (removed.note, left) if note]
+
+        yield take_away
+
+
+@contextmanager
+def _dropping(project: Project) -> Iterator[TakeAway]:
+    """How a rescued commit is dropped."""
+    from testgrove.system import git
+
+    def take_away(name: str) -> tuple[str, list[str]]:
+        commit = git.drop_rescued(project.repository, name)
+        return name, [f"to get it back, as long as git has it: git branch NAME {commit}"]
+
+    yield take_away
 
 
 @click.command("cleanup")
@@ -145,11 +176,13 @@ class Outcome:
     gone: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
-    def done(self, name: str, error: TestgroveError | None) -> None:
-        """One worktree is gone, or stays because of an error."""
+    def done(self, name: str, error: TestgroveError | None, note: str = "") -> None:
+        """One worktree is gone, or stays because of an error. note: what was kept of it."""
         if error is None:
             self.gone.append(name)
             say(f"removed {name}", quiet=self.quiet)
+            if note:
+                say(f"note: {note}", quiet=self.quiet)
         else:
             self.skipped[name] = error.message
             say(f"skipped {name}: {error.message}", quiet=self.quiet)

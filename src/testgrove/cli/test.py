@@ -13,7 +13,7 @@ import click
 
 from testgrove.cli.arguments import complete_suites
 from testgrove.cli.context import project_in
-from testgrove.cli.output import common, echo, example, leak_options, no_template_cache, print_json
+from testgrove.cli.output import common, echo, example, leak_options, no_template_cache, print_json, say
 from testgrove.core.leaks import LeakChecks
 from testgrove.errors import UsageError
 
@@ -140,6 +140,8 @@ def test_command(
         print_json(folder=str(finished.folder), **report_json.report(finished.result))
     else:
         echo(summary(finished.result, folder=str(finished.folder), color=out.isatty()))
+    for note in finished.notes:
+        say(f"note: {note}", quiet=quiet)
     return finished.result.exit_status
 
 

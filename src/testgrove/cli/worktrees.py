@@ -21,13 +21,21 @@ from testgrove.core.model import Worktree, WorktreeStatus
 @click.option("--purpose", help="Only this purpose.")
 @click.option("--status", type=click.Choice([status.value for status in WorktreeStatus]), help="Only this status.")
 @click.option("--ports", is_flag=True, help="Show the leased ports.")
+@click.option("--rescued", is_flag=True, help="List commits that were kept from removed worktrees, instead.")
 @common
-@example("testgrove list", "testgrove list --status parked --json")
+@example("testgrove list", "testgrove list --status parked --json", "testgrove list --rescued")
 def list_command(
-    *, purpose: str | None, status: str | None, ports: bool, directory: Path, as_json: bool, quiet: bool
+    *, purpose: str | None, status: str | None, ports: bool, rescued: bool, directory: Path, as_json: bool, quiet: bool
 ) -> None:
-    """List this project's worktrees: id, status, branch or commit, path."""
+    """List this project's worktrees: id, status, branch or commit, path.
+
+    With --rescued: the commits that were on no branch any more when clean-up or a run removed their worktree. They are
+    kept under refs/testgrove/rescued until `remove --rescued` drops them.
+    """
     project = project_in(directory)
+    if rescued:
+        _list_rescued(project, as_json=as_json, quiet=quiet)
+        return
     found = [
         worktree
         for worktree in current(project)
@@ -47,6 +55,34 @@ def list_command(
             "no worktrees; make one: testgrove create --purpose test-unit --identifier mine --branch HEAD",
             quiet=quiet,
         )
+
+
+def _list_rescued(project: Project, *, as_json: bool, quiet: bool) -> None:
+    from testgrove.core.text import printable
+    from testgrove.system import git
+
+    found = git.rescued(project.repository)
+    if as_json:
+        times = [each.when.strftime("%Y-%m-%dT%H:%M:%SZ") if each.when else None for each in found]
+        documents = [
+            {"id": each.id, "commit": each.commit, "subject": each.subject, "when": time}
+            for each, time in zip(found, times, strict=True)
+        ]
+        print_json(rescued=documents)
+        return
+    width = max((len(each.id) for each in found), default=0)
+    for each in found:
+        when = f"{each.when.astimezone():%Y-%m-%d %H:%M}" if each.when else "unknown time"
+        echo(f"{each.id:{width}}  {each.commit[:10]}  {when}  {printable(each.subject)}")
+    if found:
+        first = found[0].id
+        say(
+            f"to get one back: git branch NAME refs/testgrove/rescued/{first}\n"
+            f"to drop one: testgrove remove --rescued {first}",
+            quiet=quiet,
+        )
+    else:
+        say("no rescued commits", quiet=quiet)
 
 
 @click.command("show")

@@ -72,12 +72,13 @@ def call_common(
     common_dir: Path,
     *arguments: str,
     stdin: bytes | None = None,
+    env: Mapping[str, str] | None = None,
     timeout: float = 60.0,
     inherit: tuple[int, ...] = (),
 ) -> Answer:
     """Run git on a repository itself, whether or not any checkout of it is there."""
     argv = ["git", "--git-dir", str(common_dir), *CONFIG, *arguments]
-    return _call(argv, common_dir, stdin, None, timeout, inherit)
+    return _call(argv, common_dir, stdin, env, timeout, inherit)
 
 
 def _call(

@@ -44,7 +44,7 @@ def add_checkout(
     with git_lock(repository, on_wait) as lock:
         if os.path.lexists(path) and not _is_empty(path):
             raise PreconditionError("path-exists", f"{path} exists already", hint=f"ls -la {path}")
-        if _records_of(repository, path):
+        if checkout_records(repository, path):
             raise PreconditionError(
                 "checkout-exists",
                 f"git has a checkout at {path} on record, and it is gone",
@@ -122,7 +122,7 @@ def retarget(path: Path, commit: str, *, run: Run = process.run) -> None:
     run_long(run, path, "clean", "clean", "-ffdxq", "-e", "/.venv")
     if (path / ".gitmodules").exists():
         each = ("submodule", "--quiet", "foreach", "--recursive")
-        run_long(run, path, "clean the submodules of", *each, "git clean -ffdxq")
+        run_long(run, path, "clean the submodules of", *each, "git clean -ffdxq && git reflog expire --expire=all HEAD")
     require(call(path, "reflog", "expire", "--expire=all", "HEAD"), f"begin the reflog of {path} anew")
 
 
@@ -159,7 +159,7 @@ def remove_checkout(repository: Repository, path: Path, on_wait: OnWait | None =
     if not repository.common_dir.is_dir():
         return
     with git_lock(repository, on_wait) as lock:
-        if not (records := _records_of(repository, path)):
+        if not (records := checkout_records(repository, path)):
             return
         if os.path.lexists(path):
             if any(_points_to(path, record) for record in records):
@@ -179,21 +179,21 @@ def is_checkout(repository: Repository, path: Path) -> bool:
 
     A clone, or any other folder, that somebody put where a checkout was is none.
     """
-    return any(_points_to(path, record) for record in _records_of(repository, path))
+    return any(_points_to(path, record) for record in checkout_records(repository, path))
 
 
 def _forget_half_made(repository: Repository, path: Path) -> None:
     """Remove what is left of a path's records: those that git itself cannot read any more."""
     with explained("remove git's record of", path):
-        for record in _records_of(repository, path):
+        for record in checkout_records(repository, path):
             delete_tree(record, within=repository.common_dir)
         records = repository.common_dir / "worktrees"
         if records.is_dir() and not any(records.iterdir()):
             records.rmdir()
 
 
-def _records_of(repository: Repository, path: Path) -> list[Path]:
-    """The folders in which git keeps a checkout's record.
+def checkout_records(repository: Repository, path: Path) -> list[Path]:
+    """The folders in which git keeps a checkout's record: HEAD, index, reflog. They are there without the checkout.
 
     `git worktree add` makes the folder, then ``locked``, then ``gitdir`` which names the checkout: one that
     was killed before that is known by its name and by being ours, or empty.
@@ -247,6 +247,11 @@ def _first_line(path: Path) -> str:
         return ""
     except OSError as error:
         raise explain("read", path, error) from error
+
+
+def lock_reason(record: Path) -> str | None:
+    """Why a checkout is locked (``git worktree lock --reason``); None where it is not."""
+    return _first_line(record / "locked") if (record / "locked").exists() else None
 
 
 def _is_empty(path: Path) -> bool:

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from testgrove.system.locks import OnWait
 
 _TRIES = 3
-_SUBJECT = "testgrove: snapshot"
+_EMAIL, _SUBJECT = "testgrove@localhost", "testgrove: snapshot"
 _IDENTITY = {
     f"GIT_{role}_{what}": value
     for role in ("AUTHOR", "COMMITTER")
-    for what, value in (("NAME", "testgrove"), ("EMAIL", "testgrove@localhost"))
+    for what, value in (("NAME", "testgrove"), ("EMAIL", _EMAIL))
 }
 
 
@@ -64,13 +64,17 @@ def snapshot(repository: Repository, on_wait: OnWait | None = None) -> Snapshot:
             index.unlink(missing_ok=True)
 
 
+def is_snapshot(committer: str, subject: str) -> bool:
+    """Whether a commit of this committer (an e-mail address) and subject was made by snapshot()."""
+    return (committer, subject) == (_EMAIL, _SUBJECT)
+
+
 def base_of(where: Path, commit: str) -> str:
     """The commit that a snapshot was taken on; of any other commit, itself."""
     words = ("rev-list", "--max-count=1", "--no-commit-header", "--format=%P%n%ce%n%s", commit)
     lines = require(call(where, *words), f"read {commit}").out.decode(errors="replace").split("\n")
     parents, email, subject = lines[:3]
-    ours = (email, subject) == (_IDENTITY["GIT_COMMITTER_EMAIL"], _SUBJECT)
-    return parents if ours and parents and " " not in parents else commit
+    return parents if is_snapshot(email, subject) and parents and " " not in parents else commit
 
 
 def _take(toplevel: Path, users: Path, index: Path) -> Snapshot:

@@ -1,4 +1,4 @@
-"""What in a checkout differs from what git has: files, and commits that nothing else holds."""
+"""What in a checkout differs from what git has: its files, those of its submodules and of nested repositories."""
 
 from __future__ import annotations
 
@@ -8,27 +8,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from testgrove.system.closed_folders import closed_folders
 from testgrove.system.git_call import LONGEST, call, require
+from testgrove.system.git_history import operation
 from testgrove.system.git_repository import git_dir_of
-from testgrove.system.git_submodules import checked_out_submodules
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-_OPERATIONS = {
-    "rebase-merge": "a rebase",
-    "rebase-apply": "a rebase",
-    "MERGE_HEAD": "a merge",
-    "CHERRY_PICK_HEAD": "a cherry-pick",
-    "REVERT_HEAD": "a revert",
-    "BISECT_LOG": "a bisection",
-}
 
 
 class CheckoutStatus(NamedTuple):
     """Paths relative to the checkout. modified: differ from the index, deleted ones included; staged: the
     index differs from HEAD; unmerged: in conflict. untracked: ignored ones included, all but the top
     ``.venv``; nested: repositories in it, ending in "/". operation: what git is in the middle of (``a
-    rebase``), or empty."""
+    rebase``), or empty. submodules: those that are checked out, at any depth."""
 
     modified: tuple[str, ...] = ()
     staged: tuple[str, ...] = ()
@@ -36,25 +27,64 @@ class CheckoutStatus(NamedTuple):
     untracked: tuple[str, ...] = ()
     nested: tuple[str, ...] = ()
     operation: str = ""
+    submodules: tuple[str, ...] = ()
 
 
-class Commit(NamedTuple):
-    sha: str
-    subject: str
+class _Listing(NamedTuple):
+    """What one repository's index and folder have. overlooked: files that git was told not to look at
+    (``update-index --assume-unchanged``, ``--skip-worktree``) and that are there. gitlinks: submodules."""
+
+    untracked: list[str]
+    nested: list[str]
+    overlooked: list[str]
+    gitlinks: list[str]
 
 
 def status(path: Path) -> CheckoutStatus:
     """Look at a checkout. Raises UnavailableError when git cannot."""
-    submodules = checked_out_submodules(path)
+    untracked, nested, overlooked, gitlinks = _listing(path)
+    submodules = _look_into(path, gitlinks, untracked, nested)
     modified, staged, unmerged = _tracked(path, submodules)
-    untracked, nested = _others(path, modified)
-    for submodule in submodules:
-        inner_files, inner_nested = _others(path / submodule, [])
-        untracked += [f"{submodule}/{name}" for name in inner_files]
-        nested += [f"{submodule}/{name}" for name in inner_nested]
+    modified += [name for name in overlooked if name not in modified]  # nobody else looks at them
+    nested += environment_clones(path)
     return CheckoutStatus(
-        tuple(modified), tuple(staged), tuple(unmerged), tuple(untracked), tuple(nested), _operation(path)
+        tuple(modified),
+        tuple(staged),
+        tuple(unmerged),
+        tuple(untracked),
+        tuple(nested),
+        operation(git_dir_of(path)),
+        tuple(submodules),
     )
+
+
+def _look_into(path: Path, gitlinks: list[str], untracked: list[str], nested: list[str]) -> list[str]:
+    """Add what lies in submodules, at any depth, to the lists; the submodules that are checked out."""
+    submodules, todo = [], list(gitlinks)
+    while todo:
+        name = todo.pop()
+        if not os.path.lexists(path / name / ".git"):
+            untracked += _files_below(path, name)  # git does not list what is in the folder of one that is not there
+            continue
+        submodules.append(name)
+        inner = _listing(path / name)
+        untracked += [f"{name}/{each}" for each in inner.untracked]
+        nested += [f"{name}/{each}" for each in inner.nested]
+        todo += [f"{name}/{each}" for each in inner.gitlinks]
+    return submodules
+
+
+def _files_below(path: Path, name: str) -> list[str]:
+    return [
+        os.path.relpath(f"{folder}/{each}", path)
+        for folder, folders, files in os.walk(path / name)
+        for each in (*files, *(inner for inner in folders if (Path(folder) / inner).is_symlink()))
+    ]
+
+
+def environment_clones(path: Path) -> list[str]:
+    """The clones that ``pip install -e git+URL`` makes in the environment; its other files can be made again."""
+    return [f"{clone.parent.relative_to(path)}/" for clone in path.glob(".venv/src/*/.git")]
 
 
 def _tracked(path: Path, submodules: Collection[str]) -> tuple[list[str], list[str], list[str]]:
@@ -85,70 +115,22 @@ def _tracked(path: Path, submodules: Collection[str]) -> tuple[list[str], list[s
     return modified, staged, unmerged
 
 
-def _others(path: Path, modified: list[str]) -> tuple[list[str], list[str]]:
-    """Untracked and ignored files, and nested repositories. Files that git was told to overlook
-    (``update-index --assume-unchanged``, ``--skip-worktree``) and that are there are added to modified:
-    nobody looks at them."""
-    words = ("ls-files", "-z", "-v", "--cached", "--others", "--exclude=/.venv")
+def _listing(path: Path) -> _Listing:
+    words = ("ls-files", "-z", "-v", "--stage", "--cached", "--others", "--exclude=/.venv")
     answer = require(call(path, *words, timeout=LONGEST), f"list the files of {path}", code="status-failed")
-    untracked: list[str] = []
-    nested: list[str] = []
+    found = _Listing([], [], [], [])
     for line in answer.out.split(b"\0"):
+        if line[2:8] == b"160000" and line[:1] != b"?":
+            found.gitlinks.append(os.fsdecode(line.partition(b"\t")[2]))
         if line[:1] in (b"H", b""):
             continue  # almost all: thousands that need not be decoded
-        tag, name = chr(line[0]), os.fsdecode(line[2:])
-        if tag == "?":
-            (nested if name.endswith("/") else untracked).append(name)
-        elif (tag.islower() or tag == "S") and os.path.lexists(path / name) and name not in modified:
-            modified.append(name)
+        if line[:1] == b"?":
+            name = os.fsdecode(line[2:])
+            (found.nested if name.endswith("/") else found.untracked).append(name)
+        elif chr(line[0]).islower() or line[:1] == b"S":
+            name = os.fsdecode(line.partition(b"\t")[2])
+            if os.path.lexists(path / name):
+                found.overlooked.append(name)
     if answer.error:  # git has warned of what it cannot open, and lists nothing of it
-        untracked += closed_folders(path)
-    return untracked, nested
-
-
-def _operation(path: Path) -> str:
-    git_dir = git_dir_of(path)
-    return next((what for name, what in _OPERATIONS.items() if (git_dir / name).exists()), "")
-
-
-def foreign_commits(path: Path, own: Collection[str] = ()) -> list[Commit]:
-    """Commits that would be lost with a checkout, the newest first.
-
-    They can be reached from its HEAD, or from where its HEAD was (its reflog), and neither from a ref nor
-    from own: the commits that testgrove itself checked out there. Raises UnavailableError when git cannot
-    tell.
-    """
-    walked = (
-        require(call(path, "rev-list", "--walk-reflogs", "HEAD"), f"read the reflog of {path}").out.decode().split()
-    )
-    if {_detached_head(path), *walked} <= {*own}:
-        return []  # as testgrove left it
-    start = dict.fromkeys(["HEAD", *walked, *(f"^{commit}" for commit in _present(path, own))])
-    words = ("rev-list", "--stdin", "--no-commit-header", "--format=%H%x00%s%x00", "--not")
-    gone = ("--exclude=refs/bisect/*", "--exclude=refs/worktree/*", "--exclude=refs/rewritten/*")  # with it
-    lines = "".join(f"{word}\n" for word in start).encode()
-    answer = require(
-        call(path, *words, *gone, "--glob=refs/*", stdin=lines, timeout=LONGEST),
-        f"read the commits of {path}",
-    )
-    fields = os.fsdecode(answer.out).split("\0")
-    return [Commit(sha.strip(), subject) for sha, subject in zip(fields[::2], fields[1::2], strict=False)]
-
-
-def _detached_head(path: Path) -> str:
-    """The commit that HEAD is at; empty when it is on a branch."""
-    try:
-        text = (git_dir_of(path) / "HEAD").read_text(errors="replace").strip()
-    except OSError:
-        return ""
-    return "" if text.startswith("ref:") else text
-
-
-def _present(path: Path, commits: Collection[str]) -> list[str]:
-    """Those that still are in the repository; rev-list would refuse the others."""
-    if not commits:
-        return []
-    question = "".join(f"{commit}^{{commit}}\n" for commit in commits).encode()
-    answer = require(call(path, "cat-file", "--batch-check", stdin=question), f"read {path}")
-    lines = zip(commits, answer.out.splitlines(), strict=False)
-    return [commit for commit, line in lines if b" commit " in line]
+        found.untracked.extend(closed_folders(path))
+    return found

@@ -50,14 +50,3 @@ def _declared(path: Path) -> list[tuple[str, str]]:
     answer = call(path, "config", "-z", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$")
     pairs = (field.partition("\n") for field in answer.fields())
     return [(key.removeprefix("submodule.").removesuffix(".path"), place) for key, _, place in pairs]
-
-
-def checked_out_submodules(path: Path) -> list[str]:
-    """The submodules that are checked out, at any depth, relative to the checkout."""
-    if not (path / ".gitmodules").exists():
-        return []
-    script = 'printf "%s/%s\\0" "$toplevel" "$sm_path"'
-    words = ("submodule", "--quiet", "foreach", "--recursive", script)
-    answer = require(call(path, *words), f"list the submodules of {path}")
-    top = os.path.realpath(path)
-    return [os.path.relpath(os.path.realpath(name), top) for name in answer.fields()]

@@ -37,6 +37,13 @@ def mounts_in(folder: Path) -> list[Mount]:
     return [mount for mount in _all_mounts() if mount.path == place or place in mount.path.parents]
 
 
+def mount_point_of(path: Path) -> Path:
+    """The mount point of the file system that a path is on; the path itself may be missing."""
+    place = path.parent.resolve() / path.name
+    around = [mount.path for mount in _all_mounts() if mount.path == place or mount.path in place.parents]
+    return max(around, key=lambda point: len(point.parts), default=Path("/"))
+
+
 def require_none(folder: Path, refused: str) -> None:
     """Raise PreconditionError (``mounted-inside``) if anything is mounted in a folder.
 
