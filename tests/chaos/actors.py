@@ -94,6 +94,7 @@ def start(actor: Actor, env: Mapping[str, str], run: Callable[[list[str]], None]
 
 
 def _become(actor: Actor, env: Mapping[str, str]) -> None:
+    atexit._clear()  # what is registered there is this process's to do
     os.setsid()
     os.chdir(actor.folder)
     os.environ.clear()

@@ -23,7 +23,7 @@ KINDS = {  # by gateway
     "files": ("kill", "kill", "interrupt", "terminate", "ENOSPC", "EACCES", "EIO", "EROFS", "EMFILE", "EDQUOT"),
     "reads": ("EACCES", "EIO", "EMFILE"),
     "processes": ("kill", "kill", "interrupt", "terminate", "child", "EAGAIN", "ENOMEM", "EMFILE"),
-    "store": ("kill", "kill", "interrupt", "hang-up"),
+    "store": ("kill", "kill", "interrupt", "hang-up", *STORE_ERRORS),
 }
 
 

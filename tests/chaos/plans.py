@@ -14,7 +14,7 @@ from chaos.world import World
 OUTPUT = "<testsuites/>\n"
 CREATE = ("create", "--purpose", "test-unit", "--identifier", "x", "--no-env")
 ACTORS = (2, 2, 16)
-PLACES = {"root": 3, "repository": 2}  # how often each is the file system that is full or read-only
+PLACES = {"state": 2, "root": 3, "repository": 2}  # how often each is the file system that is full or read-only
 NOFILE = (8, 12, 16, 24, 40, 64)
 CLOCKS = (-400 * 86400.0, -3600.0, 3600.0, 400 * 86400.0)
 
