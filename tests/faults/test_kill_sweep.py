@@ -143,9 +143,7 @@ services = ["postgres", "redis"]
 
 
 class Recycle(Run):
-    """A worktree that a run has parked, taken over by `create`."""
-
-    command = ("create", "--purpose", "test-tests", "--identifier", "tree", "--branch", "main", "--ports", "--no-env")
+    """A worktree that a run has parked, recycled by the next run."""
 
     def prepare(self) -> None:
         there = self.grove.worktrees()
@@ -156,6 +154,12 @@ class Recycle(Run):
 
     def check(self, there: dict) -> None:
         assert set(there) <= {"test-tests-tree"}
+
+
+class TakeOver(Recycle):
+    """The same by `create`, which wants it in another folder and so makes it anew."""
+
+    command = ("create", "--purpose", "test-tests", "--identifier", "tree", "--branch", "main", "--ports", "--no-env")
 
 
 SETUP = """
@@ -257,8 +261,8 @@ class RecoveryOfRun(Recovery):
 
 
 CASES = (
-    Create, FailingCreate, SetUp, Sync, Remove, RemoveTornDown, Run, Recycle, Recovery, RecoveryOfSetUp,
-    RecoveryOfRemove, RecoveryOfRun,
+    Create, FailingCreate, SetUp, Sync, Remove, RemoveTornDown, Run, Recycle, TakeOver, Recovery,
+    RecoveryOfSetUp, RecoveryOfRemove, RecoveryOfRun,
 )  # fmt: skip
 
 
