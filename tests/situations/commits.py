@@ -144,7 +144,7 @@ def bisect(at: Place) -> None:
     at.git("bisect", "start")
 
 
-@situation("A ref of the worktree's own under `refs/worktree`", waiting="B5")
+@situation("A ref of the worktree's own under `refs/worktree`")
 def worktree_ref(at: Place) -> None:
     made = at.commit("kept by a ref of the worktree's own")
     at.git("update-ref", "refs/worktree/mine", made)
@@ -152,7 +152,7 @@ def worktree_ref(at: Place) -> None:
     at.git("reflog", "expire", "--expire=all", "HEAD")
 
 
-@situation("A ref under `refs/bisect` that a bisection has left", waiting="B5")
+@situation("A ref under `refs/bisect` that a bisection has left")
 def bisect_ref(at: Place) -> None:
     made = at.commit("kept by a bisection")
     at.git("update-ref", "refs/bisect/bad", made)
@@ -160,7 +160,7 @@ def bisect_ref(at: Place) -> None:
     at.git("reflog", "expire", "--expire=all", "HEAD")
 
 
-@situation("A lock that the user put on it (`git worktree lock`)", waiting="B5")
+@situation("A lock that the user put on it (`git worktree lock`)")
 def locked(at: Place) -> None:
     at.git("worktree", "unlock", str(at.tree))
     at.git("worktree", "lock", "--reason", "mine", str(at.tree))

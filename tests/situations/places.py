@@ -14,13 +14,20 @@ batch = Batch("places")
 situation = batch.situation
 
 
-@situation("The folder was deleted; its record has a commit on no branch", waiting="B2")
+@situation("Its index is damaged", "Says that git cannot read it; keeps everything")
+def damaged_index(at: Place) -> None:
+    at.write("precious.txt")
+    (index,) = (at.grove.repo / ".git/worktrees").glob(f"{at.tree.name}/index")
+    index.write_bytes(b"not an index")
+
+
+@situation("The folder was deleted; its record has a commit on no branch")
 def folder_deleted(at: Place) -> None:
     at.commit("only in the record")
     shutil.rmtree(at.tree)
 
 
-@situation("The folder was deleted; its record has a staged file", waiting="B2")
+@situation("The folder was deleted; its record has a staged file")
 def folder_deleted_staged(at: Place) -> None:
     at.write("draft.txt", "only in the index\n")
     at.git("add", "draft.txt")
@@ -32,7 +39,7 @@ def folder_deleted_clean(at: Place) -> None:
     shutil.rmtree(at.tree)
 
 
-@situation("The folder was moved by `mv`, with a commit on no branch", waiting="B2")
+@situation("The folder was moved by `mv`, with a commit on no branch")
 def folder_moved(at: Place) -> None:
     at.commit("only here")
     append(at.tree / "README.md")
@@ -46,14 +53,14 @@ def moved_by_git(at: Place) -> None:
     at.git("worktree", "move", "-f", "-f", str(at.tree), str(at.outside / "moved"))
 
 
-@situation("A worktree of the user's stands in its place", LEFT, waiting="B5")
+@situation("A worktree of the user's stands in its place", LEFT)
 def anothers_worktree(at: Place) -> None:
     at.grove.git("worktree", "remove", "-f", "-f", str(at.tree))
     at.grove.git("worktree", "add", "--quiet", "--detach", str(at.tree))
     append(at.tree / "README.md")
 
 
-@situation("A clean worktree of the user's stands in its place", LEFT, waiting="B5")
+@situation("A clean worktree of the user's stands in its place", LEFT)
 def anothers_clean_worktree(at: Place) -> None:
     at.grove.git("worktree", "remove", "-f", "-f", str(at.tree))
     at.grove.git("worktree", "add", "--quiet", "-b", f"{at.name}-mine", str(at.tree))
@@ -89,10 +96,3 @@ def a_link(at: Place) -> None:
 def no_git_file(at: Place) -> None:
     (at.tree / ".git").unlink()
     at.write("precious.txt")
-
-
-@situation("Its index is damaged", "Says that git cannot read it; keeps everything")
-def damaged_index(at: Place) -> None:
-    at.write("precious.txt")
-    (index,) = (at.grove.repo / ".git/worktrees").glob(f"{at.tree.name}/index")
-    index.write_bytes(b"not an index")

@@ -52,7 +52,7 @@ def users_worktree_away(at: Place) -> None:
     own.rename(at.outside / "disk")
 
 
-@situation("The folder of the worktrees is on a disk that is not mounted", waiting="B2")
+@situation("The folder of the worktrees is on a disk that is not mounted")
 def root_away(at: Place) -> None:
     at.write("notes.txt")
     at.commit("only here")

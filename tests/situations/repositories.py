@@ -69,26 +69,26 @@ def submodule_commit(at: Place) -> None:
     commit_in(at.tree / "lib", "on no branch of the submodule")
 
 
-@situation("A submodule with a branch of its own, back at the pinned commit", waiting="B1")
+@situation("A submodule with a branch of its own, back at the pinned commit")
 def submodule_branch(at: Place) -> None:
     git(at.tree / "lib", "switch", "--quiet", "--create", "topic")
     commit_in(at.tree / "lib", "on a branch of the submodule")
     git(at.tree / "lib", "checkout", "--quiet", "--detach", "HEAD~1")
 
 
-@situation("A submodule with a stash", waiting="B1")
+@situation("A submodule with a stash")
 def submodule_stash(at: Place) -> None:
     at.write("lib/new.txt", "stashed\n")
     git(at.tree / "lib", *WHO, "stash", "--quiet")
 
 
-@situation("A submodule that was deinitialised, with commits", waiting="B1")
+@situation("A submodule that was deinitialised, with commits")
 def submodule_deinitialised(at: Place) -> None:
     submodule_branch(at)
     at.git("submodule", "--quiet", "deinit", "--force", "lib")
 
 
-@situation("A submodule that was deinitialised, and files in its folder", waiting="B1")
+@situation("A submodule that was deinitialised, and files in its folder")
 def submodule_files(at: Place) -> None:
     at.git("submodule", "--quiet", "deinit", "--force", "lib")
     at.write("lib/precious.txt")
@@ -104,16 +104,17 @@ def submodule_added(at: Place) -> None:
 
 def clone_in_environment(at: Place) -> Path:
     """What ``pip install --editable git+…`` makes."""
+    at.write(".venv/pyvenv.cfg", "home = /usr/bin\n")
     clone = at.tree / ".venv/src/library"
     git(at.grove.base, "clone", "--quiet", str(at.grove.base / "library"), str(clone))
     return clone
 
 
-@situation("A clone under `.venv/src` with a commit", waiting="B5")
+@situation("A clone under `.venv/src` with a commit")
 def clone_with_commit(at: Place) -> None:
     commit_in(clone_in_environment(at))
 
 
-@situation("A clone under `.venv/src` with a modified file", waiting="B5")
+@situation("A clone under `.venv/src` with a modified file")
 def clone_modified(at: Place) -> None:
     (clone_in_environment(at) / "new.txt").write_text("mine\n")

@@ -107,21 +107,24 @@ def stage_all(grove: Grove, chosen: list[Situation], *, parked: bool) -> list[St
     for situation in chosen:
         tree, outside = grove.root / f"test-unit-{situation.name}", grove.base / "outside" / situation.name
         outside.mkdir(parents=True)
-        before, state = everything(grove, tree, outside), state_of(record_of(tree, grove.repo / ".git"))
+        before = everything(grove, tree, outside, alone=len(chosen) == 1)
+        state = state_of(record_of(tree, grove.repo / ".git"))
         situation.make(Place(grove, tree, outside))
         now = state_of(record_of(tree, grove.repo / ".git"))
         kept = protected(grove.base)
         made = {name: where for name, where in kept.items() if name not in known}
-        theirs = Property.since(before, everything(grove, tree, outside), (state, now))
+        theirs = Property.since(before, everything(grove, tree, outside, alone=len(chosen) == 1), (state, now))
         assert theirs.looks or theirs.state or made or situation.name == "folder-deleted-clean", situation
         staged.append(Staged(situation, tree, theirs, made))
         known |= kept
     return staged
 
 
-def everything(grove: Grove, tree: Path, outside: Path) -> Looks:
+def everything(grove: Grove, tree: Path, outside: Path, *, alone: bool) -> Looks:
     found = looks_of(tree) | looks_of(outside) | looks_of(grove.repo) | looks_of(grove.repo / ".git/hooks")
-    found |= looks_of(grove.repo / ".git/info") | looks_of(grove.repo / ".git/config")
+    found |= looks_of(grove.repo / ".git/info")
+    if alone:  # submodules of other situations are registered there
+        found |= looks_of(grove.repo / ".git/config")
     found.pop(str(grove.repo / "worktrees_registry.json"), None)  # a view of ours
     return found
 

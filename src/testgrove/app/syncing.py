@@ -27,6 +27,7 @@ from testgrove.app.project import Project
 from testgrove.app.shared_git import shared_changes
 from testgrove.app.tools import Tool
 from testgrove.app.worktree_files import refresh
+from testgrove.app.worktree_history import is_anothers
 from testgrove.core.environment_plan import EnvironmentPlan
 from testgrove.core.model import Lease, LeaseKind, Worktree, WorktreeStatus
 from testgrove.core.ownership import Entry, Manifest
@@ -104,8 +105,9 @@ class Syncing:
             self._preflight()
 
     def _require_checkout(self) -> None:
-        if not git.is_checkout(self.project.repository, self.tree):
-            message = f"{self.tree} is not there any more, or no checkout of this repository"
+        repository = self.project.repository
+        if not git.is_checkout(repository, self.tree) or is_anothers(repository, self.row):
+            message = f"{self.tree} is not there any more, or is not the checkout that testgrove made"
             raise PreconditionError("no-checkout", message, hint=f"testgrove remove {self.row['id']}")
 
     def _update(self, **values: object) -> None:
