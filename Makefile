@@ -48,7 +48,7 @@ check: setup parts
 check-all: setup parts
 	$(PYTEST) --budget inf
 
-ordinary-user:
+ordinary-user: setup
 	.ci/ordinary-user
 
 durations: # after a check-all: what a fresh clone expects of each file of slow tests

@@ -111,6 +111,15 @@ def third(files: Iterable[str], turn: int) -> set[str]:
     return {file for number, file in enumerate(sorted(set(files))) if number % 3 == turn % 3}
 
 
+def note_left_out(left_out: dict[str, int], report: pytest.TestReport) -> bool:
+    """Count a test that was skipped because the time is used up. Returns whether it is one."""
+    if not (report.when == "setup" and report.skipped and LEFT_OUT in str(report.longrepr)):
+        return False
+    file = report.nodeid.partition("::")[0]
+    left_out[file] = left_out.get(file, 0) + 1
+    return True
+
+
 def left_out_lines(left_out: Mapping[str, int]) -> list[str]:
     """What was left out, for people."""
     if not left_out:
@@ -167,9 +176,9 @@ class BudgetPlugin:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """In the controller for all workers' tests; in a worker for its own."""
         file = report.nodeid.partition("::")[0]
-        if report.when == "setup" and report.skipped and LEFT_OUT in str(report.longrepr):
-            self.left_out[file] = self.left_out.get(file, 0) + 1
-        elif "slow" in report.keywords and (report.when == "setup" or report.nodeid in self.spent):
+        if note_left_out(self.left_out, report):
+            return
+        if "slow" in report.keywords and (report.when == "setup" or report.nodeid in self.spent):
             self.spent[report.nodeid] = self.spent.get(report.nodeid, 0.0) + report.duration
             if report.when == "teardown":
                 taken = self.spent.pop(report.nodeid)
@@ -202,22 +211,51 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The options; tests/conftest.py passes them on."""
     group = parser.getgroup("testgrove's own tests")
     group.addoption("--budget", type=float, metavar="MINUTES", help="start no slow test that would end later")
-    group.addoption("--third", action="store_true", help="of the files' fast tests a third, another one each commit")
+    group.addoption(
+        "--third", type=float, metavar="MINUTES", help="a third of the files' fast tests, while time is left"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the plugin where it is asked for."""
     if config.getoption("budget") is not None:
         config.pluginmanager.register(BudgetPlugin(config, config.getoption("budget")), "testgrove-budget")
+    if config.getoption("third") is not None:
+        config.pluginmanager.register(ThirdPlugin(config, config.getoption("third")), "testgrove-third")
 
 
-def keep_a_third(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For --third: deselect the slow tests, and two thirds of the files."""
-    chosen = third(map(_file, items), int(_turn(config.rootpath)[:8].replace("-", "") or "0", 16))
-    kept = [item for item in items if _file(item) in chosen and not item.get_closest_marker("slow")]
-    dropped = set(map(id, items)) - set(map(id, kept))
-    config.hook.pytest_deselected(items=[item for item in items if id(item) in dropped])
-    items[:] = kept
+@dataclass
+class ThirdPlugin:
+    """For --third: deselects the slow tests and two thirds of the files; skips what would begin after the deadline."""
+
+    config: pytest.Config
+    minutes: float
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        began = float(os.environ.get(STARTED) or time.time())
+        self.deadline = began + 60 * self.minutes
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        turn = _turn(self.config.rootpath)
+        chosen = third(map(_file, items), int(turn[:8].replace("-", ""), 16))
+        kept = [item for item in items if _file(item) in chosen and not item.get_closest_marker("slow")]
+        dropped = set(map(id, items)) - set(map(id, kept))
+        self.config.hook.pytest_deselected(items=[item for item in items if id(item) in dropped])
+        items[:] = sorted(kept, key=lambda item: hashlib.sha256(f"{turn} {_file(item)}".encode()).digest())
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        if time.time() > self.deadline:
+            pytest.skip(LEFT_OUT)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        note_left_out(self.left_out, report)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter) -> None:
+        for name, count in sorted(self.left_out.items()):
+            terminalreporter.write_line(f"{LEFT_OUT}: {name} ({count})")
 
 
 if (

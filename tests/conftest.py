@@ -31,11 +31,6 @@ def pytest_configure(config):
     budget.pytest_configure(config)
 
 
-def pytest_collection_modifyitems(config, items):
-    if config.getoption("third"):
-        budget.keep_a_third(config, items)
-
-
 def pytest_unconfigure():
     forked.close()
 

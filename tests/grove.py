@@ -6,13 +6,13 @@ State, cache, scratch and ports are the test's own, so that tests that run at th
 from __future__ import annotations
 
 import atexit
-import fcntl
 import json
 import math
 import os
 import re
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import psutil
 
@@ -34,7 +34,7 @@ TESTGROVE = (sys.executable, "-m", "testgrove")
 MAKE_A_TABLE = f"{sys.executable} {Path(__file__).with_name('make_a_table.py')}"
 FILES = {"README.md": "A project.\n", "src/code.py": "VALUE = 1\n", "tests/test_code.py": "def test_it(): pass\n"}
 _SPAN, _BLOCKS = 200, 150  # ports for each grove, and how many of them are for blocks
-_claims: dict[Path, list[TextIO]] = {}
+_claims: dict[Path, list[socket.socket]] = {}
 
 
 @dataclass
@@ -264,18 +264,14 @@ def _prepared() -> Path:
 
 
 def _claim_ports(base: Path) -> range:
-    """Ports below the ephemeral ones that no other test has, in this pytest or another, until uproot()."""
-    folder = Path(f"/tmp/testgrove-tests-{os.getuid()}")
-    folder.mkdir(exist_ok=True)
-    spans = range(20000, 32000, _SPAN)
-    first = os.getuid() * 7 % len(spans)  # users do not see one another's claims
-    for low in (*spans[first:], *spans[:first]):
-        lock = (folder / str(low)).open("w")
-        with suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _claims.setdefault(base, []).append(lock)
+    """Ports below the ephemeral ones that no other test of any user has, in this pytest or another, until uproot()."""
+    for low in reversed(range(20000, 32000, _SPAN)):
+        claim = socket.socket(socket.AF_UNIX)
+        with suppress(OSError):
+            claim.bind(f"\0testgrove-tests-{low}")  # its abstract name goes with the process
+            _claims.setdefault(base, []).append(claim)
             return range(low, low + _SPAN)
-        lock.close()
+        claim.close()
     raise RuntimeError("too many groves at once")
 
 
@@ -303,8 +299,8 @@ def uproot(base: Path) -> None:
         with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
             command.kill()
             command.wait(5)
-    for lock in _claims.pop(base, []):
-        lock.close()
+    for claim in _claims.pop(base, []):
+        claim.close()
     shutil.rmtree(base, ignore_errors=True)
     shutil.rmtree(Path("/dev/shm") / f"{base.name}-s", ignore_errors=True)
 

@@ -91,9 +91,6 @@ PLUGIN = """
 import budget
 from budget import pytest_addoption, pytest_configure
 budget.UNKNOWN = 0
-def pytest_collection_modifyitems(config, items):
-    if config.getoption("third"):
-        budget.keep_a_third(config, items)
 """
 SUITE = """
 import pytest
@@ -126,3 +123,15 @@ def test_a_session_runs_the_fast_tests_first_and_says_what_it_leaves_out(tmp_pat
     assert "no slow test was left out" in early
     record = json.loads((tmp_path / ".pytest_cache/v" / budget.RECORD).read_text())
     assert list(record) == ["test_a.py"]
+
+
+def test_a_third_of_the_files_runs_its_fast_tests_until_the_time_is_used(tmp_path):
+    (tmp_path / "conftest.py").write_text(PLUGIN)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
+    for name in "abc":
+        (tmp_path / f"test_{name}.py").write_text(SUITE)
+    done = session(tmp_path, "--third=8", started=budget.time.time()).stdout
+    assert "1 passed, 8 deselected in " in done.splitlines()[-1]
+    late = session(tmp_path, "--third=8", "-n2", started=budget.time.time() - 481).stdout
+    assert "1 skipped in " in late.splitlines()[-1]
+    assert f"{budget.LEFT_OUT}: test_" in late
