@@ -37,6 +37,7 @@ def completed(project: Grove, line: str, **options) -> list[str]:
     [
         ("testgrove sho", ["show"]),
         ("testgrove --ver", ["--version"]),
+        ("testgrove unin", ["uninstall"]),
         ("testgrove ports re", ["reassign", "release"]),
         ("testgrove show ", ["test-unit-a", "test-unit-b"]),
         ("testgrove show test-unit-b", ["test-unit-b"]),

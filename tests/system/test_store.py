@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from testgrove.core.model import Lease, LeaseKind
-from testgrove.errors import ExhaustedError, PreconditionError
+from testgrove.errors import ExhaustedError, PreconditionError, StoreError
 from testgrove.system.ports import is_free, lease_block
 from testgrove.system.store import Store
 
@@ -103,3 +103,24 @@ def test_a_newer_store_is_refused(tmp_path):
     db.close()
     with pytest.raises(PreconditionError, match="newer"):
         Store(tmp_path / "s.db")
+
+
+def test_a_store_that_was_deleted_under_a_command_is_not_written_to(tmp_path):
+    path = tmp_path / "state.db"
+    one, other = Store(path), Store(path)
+    one.retire(lambda: None)
+    assert list(tmp_path.iterdir()) == [tmp_path / "state.lock"]
+    with pytest.raises(StoreError, match="was replaced"):
+        other.insert("holders", mark="m", command="c", pid=1, started=0.0)
+    other.insert("holders", mark="m", command="c", pid=1, started=0.0)
+    assert [row["mark"] for row in Store(path).rows("SELECT mark FROM holders")] == ["m"]
+
+
+def test_a_check_keeps_a_store(tmp_path):
+    def refuse() -> None:
+        raise PreconditionError("x", "no")
+
+    store = Store(tmp_path / "state.db")
+    with pytest.raises(PreconditionError):
+        store.retire(refuse)
+    assert store.rows("SELECT * FROM projects") == []

@@ -42,7 +42,7 @@ def cleanup_candidates(project: Project, max_age_hours: float, *, merged: bool =
             continue
         if merged and not _is_merged(project, row, targets):
             continue
-        found.append(Candidate(row["id"], age.total_seconds() / 3600, _why_kept(project, row)))
+        found.append(Candidate(row["id"], age.total_seconds() / 3600, why_kept(project, row)))
     return found
 
 
@@ -55,7 +55,8 @@ def _is_merged(project: Project, row: Row, targets: Sequence[str]) -> bool:
     return any(git.is_ancestor(project.repository.main, commit, target) for target in targets)
 
 
-def _why_kept(project: Project, row: Row) -> str:
+def why_kept(project: Project, row: Row) -> str:
+    """Why bulk removal would leave a worktree; empty where it would remove it."""
     if row["holder"] is not None:
         return f"is {row['status']}"
     try:

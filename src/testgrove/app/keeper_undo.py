@@ -33,7 +33,7 @@ def undo_kept(holder: Holder, owner: str, lease: Lease) -> None:
             else:
                 _undo_database(holder, place, lease)
         else:
-            _undo_keeper(holder, place)
+            _undo_whole(holder, place)
         holder.store.leases(owner).forget(lease)
 
 
@@ -63,7 +63,15 @@ def _undo_database(holder: Holder, place: KeeperPlace, lease: Lease) -> None:
         server.drop(name)
 
 
-def _undo_keeper(holder: Holder, place: KeeperPlace) -> None:
+def undo_keeper(holder: Holder, place: KeeperPlace) -> None:
+    """Take away a keeper that has nothing of any worktree's, and its servers. Raises as delete_tree() does."""
+    what = "the project's servers, which somebody else is working on"
+    with holder.locks.hold(kept_lock(place.project), what=what, timeout=_TIMEOUT):
+        if not others_kept(holder.store, place.project):
+            _undo_whole(holder, place)
+
+
+def _undo_whole(holder: Holder, place: KeeperPlace) -> None:
     leases = holder.store.leases(project_owner(place.project))
     for folder in (place.run, place.folder):
         mounts.require_none(folder, f"{folder} cannot be deleted")

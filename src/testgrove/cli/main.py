@@ -41,6 +41,7 @@ COMMANDS = {
     "coordinate": ("coordinate", "Run a graph of test scenarios across worktrees, and report on it as one."),
     "broker": ("broker", "Hand out fresh databases to a test session; the pytest plugin starts it."),
     "doctor": ("doctor", "Look for what is wrong, and mend what can be mended."),
+    "uninstall": ("uninstall", "Take away what testgrove has on this machine, in all projects."),
     "completion": ("completion", "Print the script that makes bash, zsh or fish complete testgrove's words."),
 }
 

@@ -33,6 +33,7 @@ from testgrove.system.git_repository import (
     resolve,
     tracks,
     tree_of,
+    unexclude,
 )
 from testgrove.system.git_rescued import Rescued, drop_rescued, rescue, rescued
 from testgrove.system.git_snapshot import Snapshot, snapshot
@@ -92,6 +93,7 @@ __all__ = [
     "tracked_files",
     "tracks",
     "tree_of",
+    "unexclude",
     "unpublished",
     "unpublished_in_submodules",
     "untracked_files",

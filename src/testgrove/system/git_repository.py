@@ -218,7 +218,7 @@ def exclude(repository: Repository, names: Sequence[str]) -> None:
     written.
     """
     path = (repository.common_dir / "info" / "exclude").resolve()
-    lines = [os.fsencode(name if name.startswith("/") else "/" + _escaped(name)) for name in names]
+    lines = _exclude_lines(names)
     if not _missing(path, lines):
         return
     with explained("write", path), git_lock(repository):
@@ -231,6 +231,25 @@ def exclude(repository: Repository, names: Sequence[str]) -> None:
             if there and not there.endswith(b"\n"):
                 there += b"\n"
             atomic_write(path, there + b"".join(line + b"\n" for line in missing), mode)
+
+
+def unexclude(repository: Repository, names: Sequence[str]) -> bool:
+    """Take the lines that exclude() has added for these names away again; whether there were any.
+
+    Raises PreconditionError when the file cannot be written.
+    """
+    path = (repository.common_dir / "info" / "exclude").resolve()
+    lines = _exclude_lines(names)
+    with explained("write", path), git_lock(repository):
+        there = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        kept = [line for line in there if line.rstrip(b"\r\n") not in lines]
+        if kept != there:
+            atomic_write(path, b"".join(kept), path.stat().st_mode & 0o777)
+        return kept != there
+
+
+def _exclude_lines(names: Sequence[str]) -> list[bytes]:
+    return [os.fsencode(name if name.startswith("/") else "/" + _escaped(name)) for name in names]
 
 
 def _missing(path: Path, lines: list[bytes]) -> list[bytes]:

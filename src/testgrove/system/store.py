@@ -20,8 +20,8 @@ from testgrove.core.leases import Choose
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import ExhaustedError, PreconditionError, StoreError, TestgroveError
 from testgrove.system.locks import exclusive
-from testgrove.system.store_salvage import Identity, exchange, finish_exchange, identity_of
-from testgrove.system.store_schema import JSON_DEFAULTS, SCHEMA_VERSION, damage_of, is_damage, migrate
+from testgrove.system.store_salvage import Identity, exchange, files_of, finish_exchange, identity_of
+from testgrove.system.store_schema import JSON_DEFAULTS, SCHEMA_VERSION, TABLES, damage_of, is_damage, migrate
 from testgrove.system.trusted_paths import require_own_file
 
 Row = dict[str, Any]
@@ -76,6 +76,18 @@ class Store:
         if self._db.in_transaction:
             with suppress(sqlite3.Error):  # SQLite has done it itself where a disk is full
                 self._db.execute("ROLLBACK")
+
+    def retire(self, check: Callable[[], object]) -> None:
+        """Delete the store's files, unless check raises. A command that has the store open finds it damaged, and
+        opens a new one."""
+        with exclusive(self.path.with_suffix(".lock"), what=f"the store {self.path}", timeout=30.0):
+            with self.transaction() as db:
+                check()
+                for table in TABLES:
+                    db.execute(f"DROP TABLE {table}")
+            self.close()
+            for file in files_of(self.path):
+                file.unlink(missing_ok=True)
 
     def rows(self, sql: str, *values: object) -> list[Row]:
         """The rows of a query, JSON columns decoded."""

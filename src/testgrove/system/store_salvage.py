@@ -57,7 +57,7 @@ def exchange(path: Path, damaged: Identity | None) -> Path | None:
         if identity_of(path) != damaged:
             return None
         building = path.with_suffix(".building")
-        for name in _files_of(building):
+        for name in files_of(building):
             name.unlink(missing_ok=True)
         _build(path, building)
         building.rename(path.with_suffix(".new"))
@@ -75,14 +75,15 @@ def _exchange(path: Path) -> Path | None:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     folder = path.with_name(FOLDERS.replace("*", stamp))
     folder.mkdir(mode=0o700)
-    for each in _files_of(path):
+    for each in files_of(path):
         if os.path.lexists(each):
             each.rename(folder / each.name)
     new.rename(path)
     return folder
 
 
-def _files_of(path: Path) -> tuple[Path, ...]:
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The files that a store at a path has, or may have."""
     return tuple(path.with_name(path.name + end) for end in ("", "-wal", "-shm", "-journal"))
 
 

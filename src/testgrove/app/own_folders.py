@@ -1,0 +1,92 @@
+"""The folders of testgrove's own outside of projects, and what of them goes with an uninstall.
+
+A folder that a variable names (``TESTGROVE_CACHE_DIR``) can hold other things, and folders for temporary files serve
+all state folders of the user. So only what testgrove puts there by name is deleted, and a folder only once it is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from testgrove.app.isolation import isolated
+from testgrove.errors import TestgroveError
+from testgrove.system.deletion import delete_tree
+from testgrove.system.locations import Locations
+from testgrove.system.store_salvage import FOLDERS
+
+_CACHES = ("binaries", "coverage", "plugin", "reports", "sqlite", "templates")
+_LOCKS = ("holders.lock", "turns.lock", "state.lock")
+
+
+@dataclass(frozen=True)
+class Left:
+    """What stays. why: the reason. how: what takes it away."""
+
+    what: str
+    why: str
+    how: str
+
+
+def folders(locations: Locations) -> list[Path]:
+    """Those that are there."""
+    found = (
+        locations.cache,
+        locations.binaries,
+        locations.scratch,
+        locations.memory,
+        locations.open_servers,
+        locations.state,
+    )
+    return [folder for folder in dict.fromkeys(found) if folder.is_dir()]
+
+
+def delete_all_but_state(locations: Locations) -> tuple[list[str], list[Left]]:
+    """Delete caches, and folders that are empty; what is gone, and what is left.
+
+    What is in the folders for temporary files and servers was undone with what it belonged to.
+    """
+    left: list[Left] = []
+    _delete(locations.cache, [locations.cache / name for name in _CACHES], left)
+    if locations.binaries.parent != locations.cache and locations.binaries.is_dir():
+        _delete(locations.binaries.parent, [locations.binaries], left)
+    others = (locations.cache, locations.scratch, locations.memory, locations.open_servers)
+    return _remove(dict.fromkeys(others), left)
+
+
+def delete_state(locations: Locations) -> tuple[list[str], list[Left]]:
+    """Delete what is in the state folder, once the store is gone; what is gone, and what is left."""
+    left: list[Left] = []
+    state = locations.state
+    _delete(state, state.glob(FOLDERS), left)
+    for name in _LOCKS:
+        (state / name).unlink(missing_ok=True)
+    return _remove([locations.servers, state], left)
+
+
+def _delete(folder: Path, entries: Iterable[Path], left: list[Left]) -> None:
+    for entry in entries:
+        with isolated(f"delete {entry}", partial(_stays, entry, left)):
+            delete_tree(entry, within=folder)
+
+
+def _stays(entry: Path, left: list[Left], error: TestgroveError) -> None:
+    left.append(Left(str(entry), error.message, error.hint or f"rm -r {entry}"))
+
+
+def _remove(chosen: Iterable[Path], left: list[Left]) -> tuple[list[str], list[Left]]:
+    gone = []
+    for folder in chosen:
+        try:
+            folder.rmdir()
+            gone.append(str(folder))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            there = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+            why = f"testgrove does not know what {', '.join(there[:3])} in it is" if there else str(error.strerror)
+            if not any(entry.what.startswith(str(folder)) for entry in left):
+                left.append(Left(str(folder), why, f"see what is in it: ls -la {folder}"))
+    return gone, left

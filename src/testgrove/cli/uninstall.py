@@ -1,0 +1,73 @@
+"""uninstall."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from testgrove.cli.context import render_reports
+from testgrove.cli.output import common, example, print_json, say, warn
+from testgrove.errors import InterruptedByUser, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from testgrove.app.uninstall import Uninstall
+    from testgrove.core.result import RunResult
+
+
+@click.command("uninstall")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@common
+@example("testgrove uninstall", "testgrove uninstall --yes --json")
+def uninstall_command(*, yes: bool, directory: Path, as_json: bool, quiet: bool) -> int:  # noqa: ARG001 - common options
+    """Take away what testgrove has on this machine for you, in all projects, wherever it is called.
+
+    That is: worktrees, servers and their databases, ports, templates and other caches, temporary folders, the registry
+    views, testgrove's lines in .git/info/exclude, and its records. It shows all that, and asks.
+
+    What is yours stays, and is named with the command that takes it away: worktrees with files or commits of yours,
+    test-artifacts, commits that clean-up has kept, databases on your own servers. While such a worktree is there, its
+    servers and its record stay, too, and the exit status is 3. Refuses while other testgrove commands run.
+
+    The program itself goes as it came: uv tool uninstall testgrove, or pip uninstall testgrove.
+    """
+    from testgrove.app.uninstall import uninstalling
+    from testgrove.system.locations import locate
+
+    locations = locate(os.environ)
+    compiled = locations.cache / "reports"
+
+    def render(result: RunResult) -> Iterator[tuple[str, str]]:
+        compiled.mkdir(exist_ok=True, mode=0o700)
+        return render_reports(result, compiled)
+
+    with uninstalling(locations, render, warn) as work:
+        if not yes:
+            _ask(work)
+        work.perform()
+    for line in work.gone:
+        say(f"removed {line}", quiet=quiet)
+    for each in work.left:
+        say(f"left    {each.what}: {each.why}\n        to take it away: {each.how}", quiet=quiet)
+    if as_json:
+        print_json(removed=work.gone, left=[asdict(each) for each in work.left], complete=work.complete)
+    return 0 if work.complete else 3
+
+
+def _ask(work: Uninstall) -> None:
+    """Raises UsageError where nobody can answer, InterruptedByUser for a no."""
+    say("\n".join(work.plan()))
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "not-confirmed",
+            "uninstall asks before it removes anything, and standard input is not a terminal",
+            hint="testgrove uninstall --yes",
+        )
+    if not click.confirm("Remove all that?", err=True):
+        raise InterruptedByUser("not-confirmed", "nothing was removed")
