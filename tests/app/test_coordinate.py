@@ -242,8 +242,8 @@ def test_after_a_failure_nothing_more_starts_but_teardown(home, words):
         ([scenario("a")], ("--fail-fast", "--max-fail", "2"), 2, "one of the two"),
         ([scenario("a")], ("--resume", "20010101"), 3, "no run"),
         ([scenario("a")], ("--pull-from", "no-such-ref"), 3, "no-such-ref"),
-        ([scenario("a")], ("--pull-from", ""), 2, "--pull-from '' names nothing"),
-        ([scenario("a")], ("--resume", ""), 2, "--resume '' names nothing"),
+        ([scenario("a")], ("--pull-from", ""), 2, "--pull-from must not be empty"),
+        ([scenario("a")], ("--resume", ""), 2, "--resume must not be empty"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(home, scenarios, words, status, said_so):

@@ -183,7 +183,7 @@ def test_a_migration_runs_here_too(grove, require_postgres):
 def test_what_asks_for_worktrees_is_refused(project, more):
     done = here(project, *more)
     assert done.returncode == 2, said(done)
-    assert f"--here runs what is there, and {more[0]} asks for something else" in done.stderr
+    assert f"--here cannot be combined with {more[0]}" in done.stderr
     assert project.runs() == []
 
 

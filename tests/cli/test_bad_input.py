@@ -116,8 +116,8 @@ def test_usage_errors_of_a_run(project):
         (["test", "-j", "x"], "'x' is not a valid integer"),
         (["test", "--ref", ""], "--ref '' names no commit"),
         (["test", "--ref", "main", "--python", ""], "'' does not name a Python"),
-        (["create", *CREATE[1:], "--base", "main"], "--base main needs --new-branch"),
-        (["coordinate", "--timeout", "nan"], "nan is no number of seconds"),
+        (["create", *CREATE[1:], "--base", "main"], "--base main requires --new-branch"),
+        (["coordinate", "--timeout", "nan"], "nan is not a valid number of seconds"),
     ):
         assert message in refused(project, *words, status=2)
     error = refused(project, *CREATE, "--new-branch", "--base", "", status=3)

@@ -35,7 +35,7 @@ def test_a_project_in_order(grove):
     project = grove(config='pythons = ["3.11"]\n[services.sqlite]\nmigrate = "true"\n')
     project.create("review", "a", "--ports", "--no-env")
     done = project.run("doctor")
-    assert done.stderr.endswith("nothing is wrong\n")
+    assert done.stderr.endswith("no problems found\n")
     for line in (
         "tools         uv ",
         "interpreters  Python 3.11",
@@ -58,7 +58,7 @@ def test_worktrees_that_were_deleted_by_hand_are_mended(grove):
     assert "does not show the worktrees" in found["registry worktrees_registry.json"]
     done = project.run("doctor", "--fix")
     assert (project.repo / "worktrees_registry.json.before-testgrove").read_text() == "{", "it may be the user's"
-    assert "mended  worktrees     review-a" in done.stdout
+    assert "fixed   worktrees     review-a" in done.stdout
     assert project.worktrees() == {}
     assert not (project.repo / "worktrees_registry.json").exists(), "there is nothing to show"
     assert project.run("doctor").returncode == 0
@@ -136,6 +136,6 @@ def test_what_a_command_that_died_left_is_named(grove):
     command.send_signal(signal.SIGKILL)
     command.communicate()
     done = project.run("doctor")
-    assert "which died" in done.stderr
+    assert "which was killed" in done.stderr
     assert project.worktrees() == {}
     project.auditor().assert_nothing(within=3.0)

@@ -70,7 +70,7 @@ def test_scripts_come_with_a_root_of_worktrees(project):
     assert coordinator == {"coordinator.py", "run_coordinator.py"}
     assert os.access(folder / "run_parallel_tests.sh", os.X_OK)
     assert {line.removeprefix("wrote scripts/") for line in done.stderr.splitlines() if "scripts/" in line} == SCRIPTS
-    assert project.run("init", "--scripts").stderr == "everything is there already\n"
+    assert project.run("init", "--scripts").stderr == "nothing to do: everything already exists\n"
 
 
 def test_scripts_are_added_to_settings_that_are_there(project):

@@ -81,7 +81,7 @@ def test_check_names_who_listens_and_the_command_that_ends_it(project, server):
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"{app}  app  test-unit-a  pid {inside.pid} (")
     assert lines[0].endswith(f"in the worktree; to end it: kill {inside.pid}")
-    assert lines[1].endswith(f"outside of the worktree; to end it: kill {outside.pid}")
+    assert lines[1].endswith(f"outside the worktree; to end it: kill {outside.pid}")
     assert lines[2] == f"{db}  db  test-unit-a  free"
     assert done.returncode == 3
     assert project.run("ports", "check", str(db), str(app)).returncode == 0
@@ -153,7 +153,7 @@ def test_reassigning_and_releasing_ports_keep_what_was_edited_in_the_env_file(pr
     edited = path.read_text().replace("TEST_MODE=true\n", "# by hand\nTEST_MODE=no\n")
     path.write_text(edited.replace(f"DB_PORT={old['DB_PORT']}\n", "DB_PORT=5432\n").replace("WORKTREE_ID", "#"))
     done = project.run("ports", "reassign", "a")
-    assert "note: DB_PORT stays as it was edited in the env file" in done.stderr
+    assert "note: kept your edited DB_PORT in the env file" in done.stderr
     text = path.read_text()
     assert "# by hand\nTEST_MODE=no\n" in text
     assert "DB_PORT=5432\n" in text

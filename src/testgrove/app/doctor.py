@@ -73,7 +73,7 @@ def examine(project: Project, holder: Holder) -> Iterator[Finding]:
 
 def _unfinished(holder: Holder) -> Iterator[Finding]:
     for command, error in holder.unfinished:
-        yield _failed("recovery", f"what `{command}` left, which was killed", error)
+        yield _failed("recovery", f"leftovers of `{command}`, which was killed", error)
 
 
 def _tools(project: Project) -> Iterator[Finding]:

@@ -88,7 +88,7 @@ def _services(project: Project, engine: str | None) -> dict[str, Service | Sqlit
     if not found:
         raise PreconditionError(
             "no-migration",
-            f"no migration command is configured{f' for {engine}' if engine else ''}",
+            f"no migration command configured{f' for {engine}' if engine else ''}",
             hint=f'[tool.testgrove.services.{engine or "postgres"}] migrate = "alembic upgrade head"',
         )
     return found

@@ -16,7 +16,7 @@ Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 def a_number(_context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     """Refuse what is in every range."""
     if value is not None and math.isnan(value):
-        raise click.BadParameter(f"nan is no number of {str(parameter.metavar).lower()}")
+        raise click.BadParameter(f"nan is not a valid number of {str(parameter.metavar).lower()}")
     return value
 
 

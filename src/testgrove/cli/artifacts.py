@@ -16,7 +16,7 @@ from testgrove.cli.worktrees import current
 @click.group("artifacts", cls=NearMatches)
 @example("testgrove artifacts collect test-integration-api")
 def artifacts_command() -> None:
-    """What tests leave in worktrees: JUnit files, coverage, logs and what the setting `collect` names."""
+    """The outputs of tests in worktrees: JUnit files, coverage, logs and what the setting `collect` names."""
 
 
 @artifacts_command.command("collect")
@@ -29,9 +29,9 @@ def artifacts_command() -> None:
 def collect_command(
     *, worktrees: tuple[str, ...], output: Path | None, directory: Path, as_json: bool, quiet: bool
 ) -> None:
-    """Copy what tests have left in worktrees to DIR/<worktree>/: coverage/, logs/, JUnit files and the like.
+    """Copy test outputs from worktrees to DIR/<worktree>/: coverage/, logs/, JUnit files and so on.
 
-    Without a name, all worktrees are looked at. Can be repeated: copies are replaced by newer ones.
+    Default: all worktrees. Existing copies are replaced.
     """
     from testgrove.app.artifacts import collect
 
@@ -40,7 +40,9 @@ def collect_command(
     found = collect(project, list(dict.fromkeys(worktrees)), (output or project.artifacts).absolute())
     for each in found:
         number = f"{len(each.files)} file{'s' if len(each.files) != 1 else ''}"
-        say(f"{each.worktree}: {number} in {each.folder}" if each.files else f"{each.worktree}: nothing", quiet=quiet)
+        say(
+            f"{each.worktree}: {number} in {each.folder}" if each.files else f"{each.worktree}: no outputs", quiet=quiet
+        )
     if not found:
         say("no worktrees", quiet=quiet)
     if as_json:

@@ -13,15 +13,19 @@ from testgrove.cli.output import SCHEMA_VERSION, common, echo, example, no_templ
 
 
 @click.command("broker")
-@click.option("--session", type=click.IntRange(1, 2**22), required=True, help="End with this process.", metavar="PID")
+@click.option(
+    "--session", type=click.IntRange(1, 2**22), required=True, help="Stop when this process ends.", metavar="PID"
+)
 @click.option(
     "--python",
     "prefix",
     type=click.Path(path_type=Path),
-    help="The environment that migrations run in; without it, commands come from PATH.",
+    help="The environment in which migrations run. Default: commands from PATH.",
     metavar="DIR",
 )
-@click.option("--installed", default="", help="A word that changes with what is installed there.", metavar="WORD")
+@click.option(
+    "--installed", default="", help="A key that changes when the packages in that environment change.", metavar="WORD"
+)
 @no_template_cache
 @common
 @example("testgrove broker --session $$")
@@ -36,8 +40,8 @@ def broker_command(
 ) -> None:
     """Hand out a fresh, migrated database for every test of a session.
 
-    Prints where its socket is, as one line of JSON, and then works until the process PID has ended. pytest-testgrove
-    starts one by itself; docs/broker.md has the protocol for others.
+    Prints the path of its socket as one line of JSON, then serves until the process PID ends. pytest-testgrove starts
+    one itself; docs/broker.md describes the protocol for other clients.
     """
     from testgrove.app.session_broker import serve_session
     from testgrove.app.session_migration import Tests

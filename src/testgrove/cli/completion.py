@@ -17,11 +17,11 @@ from testgrove.errors import UsageError
     "testgrove completion fish > ~/.config/fish/completions/testgrove.fish",
 )
 def completion_command(*, shell: str) -> None:
-    """Print the script that makes a shell complete commands, options, ids of worktrees and names of suites."""
+    """Print a shell's completion script for commands, options, worktree ids and suite names."""
     from testgrove.cli.main import cli
 
     found = get_completion_class(shell)
     if found is None:
-        raise UsageError("no-completion", f"there is no completion for {shell}")
+        raise UsageError("no-completion", f"unsupported shell '{shell}'")
     # Not its own source(): for bash that starts one to ask for its version.
     echo(ShellComplete.source(found(cli, {}, "testgrove", "_TESTGROVE_COMPLETE")))

@@ -36,59 +36,59 @@ class CoordinateCommand(click.Command):
 @click.command("coordinate", cls=CoordinateCommand)
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--filter-tag", "tags", multiple=True, metavar="TAG", help="Only scenarios with this tag. Repeatable: any."
+    "--filter-tag", "tags", multiple=True, metavar="TAG", help="Only scenarios with this tag. Repeatable: any of them."
 )
 @click.option(
     "--filter-worktree",
     "worktrees",
     multiple=True,
     metavar="NAME",
-    help="Only those of this worktree. Repeatable: any.",
+    help="Only scenarios in this worktree. Repeatable: any of them.",
 )
 @click.option(
-    "-k", "patterns", multiple=True, metavar="PATTERN", help="Only those whose name has this in it, or fits this glob."
+    "-k",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only scenarios whose name contains PATTERN or matches it as a glob.",
 )
-@click.option("--no-deps", is_flag=True, help="Leave out what the chosen ones depend on, and say so.")
-@click.option("--only-setup", is_flag=True, help="With --setup-worktrees: set the worktrees up, and run nothing.")
-@click.option("--dry-run", is_flag=True, help="Show order, worktrees, resources, duration; run nothing.")
+@click.option("--no-deps", is_flag=True, help="Do not run the dependencies of the selected scenarios.")
+@click.option("--only-setup", is_flag=True, help="With --setup-worktrees: set up the worktrees, but run nothing.")
+@click.option("--dry-run", is_flag=True, help="Show order, worktrees, resources and duration; run nothing.")
 @click.option(
-    "-j", "--workers", "jobs", type=int, metavar="N", help="Scenarios at once. Default: what CPU and memory carry."
+    "-j", "--workers", "jobs", type=int, metavar="N", help="Scenarios at once. Default: based on CPU and memory."
 )
-@click.option("--fail-fast", is_flag=True, help="Start nothing more after the first failure, but teardown.")
-@click.option(
-    "--max-fail", type=click.IntRange(min=1), metavar="N", help="Start nothing more after N failures, but teardown."
-)
+@click.option("--fail-fast", is_flag=True, help="After the first failure, run only teardown.")
+@click.option("--max-fail", type=click.IntRange(min=1), metavar="N", help="After N failures, run only teardown.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     callback=a_number,
     metavar="SECONDS",
-    help="For the whole run; then it is ended.",
+    help="Interrupt the whole run after SECONDS.",
 )
-@click.option("--base-path", "base", type=click.Path(path_type=Path), metavar="DIR", help="Where the worktrees are.")
-@click.option("--setup-worktrees", is_flag=True, help="Create the worktrees that are missing, repair the others.")
-@click.option("--pull-coordinator", is_flag=True, help="Merge the main checkout's branch into each worktree first.")
-@click.option("--pull-from", metavar="REF", help="Merge this ref instead; a conflict leaves the worktree as it was.")
 @click.option(
-    "--cleanup", is_flag=True, help="Afterwards, remove the worktrees that this run created, and their new branches."
+    "--base-path", "base", type=click.Path(path_type=Path), metavar="DIR", help="The folder that holds the worktrees."
 )
+@click.option("--setup-worktrees", is_flag=True, help="Create missing worktrees and repair the others.")
+@click.option("--pull-coordinator", is_flag=True, help="Merge the main checkout's branch into each worktree first.")
+@click.option("--pull-from", metavar="REF", help="Merge REF instead. On a conflict, the worktree stays as it was.")
+@click.option("--cleanup", is_flag=True, help="After the run, remove the worktrees and branches that it created.")
 @leak_options
 @click.option(
-    "--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the documented JSON report there."
+    "--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the documented JSON report to FILE."
 )
 @click.option(
     "--resume",
     metavar="RUN",
     shell_complete=complete_runs,
-    help="Go on with a run that was ended: what has ended stays.",
+    help="Continue an interrupted run; finished scenarios are not run again.",
 )
-@click.option(
-    "--rerun", type=click.Choice(["failed"]), help="Go on with the newest run, or --resume's: what failed, again."
-)
+@click.option("--rerun", type=click.Choice(["failed"]), help="Run what failed in the newest run, or in --resume's.")
 @click.option(
     "--output",
     type=click.Choice(["stream"]),
-    help="Show what scenarios print as it comes, each line with its scenario.",
+    help="Show the output of scenarios live, each line with its scenario.",
 )
 @common
 @click.pass_obj
@@ -103,10 +103,10 @@ class CoordinateCommand(click.Command):
 def coordinate_command(
     again: str, *, file: Path | None, directory: Path, as_json: bool, quiet: bool, **given: Any
 ) -> int:
-    """Run the scenarios of FILE as a graph: each in its worktree, each after what it depends on.
+    """Run the scenarios of FILE as a graph: each in its worktree, after its dependencies.
 
-    FILE is by default scenarios.json here, else tests/integration/scenarios.json. A scenario whose dependency does not
-    pass is skipped, and names it. Ctrl-C ends the run with a report; a second one kills.
+    The default FILE is scenarios.json in this folder, else tests/integration/scenarios.json. A scenario whose
+    dependency does not pass is skipped. Ctrl-C stops the run and writes the report; a second Ctrl-C kills.
     """
     from testgrove.app.coordinate import coordinate, outlook
 
@@ -135,13 +135,17 @@ def _request(project: Project, directory: Path, file: Path | None, again: str, g
     for option in ("resume", "pull_from"):
         if given[option] == "":  # a variable that is not set
             name = f"--{option.replace('_', '-')}"
-            raise UsageError("empty-option", f"{name} '' names nothing", hint=f"leave {name} out")
+            raise UsageError("empty-option", f"{name} must not be empty", hint=f"set its value, or remove {name}")
     if given["resume"] or given["rerun"]:
         current(project)  # a run that was killed is closed first
         before = earlier(project, given["resume"] or "latest", failed_only=given["rerun"] == "failed")
         file = file or Path(before.source)
     if given["fail_fast"] and given["max_fail"]:
-        raise UsageError("fail-fast-alone", "--fail-fast is --max-fail 1: give one of the two")
+        raise UsageError(
+            "fail-fast-alone",
+            "--fail-fast cannot be combined with --max-fail",
+            hint="remove one of them; --fail-fast means --max-fail 1",
+        )
     pull = given["pull_from"] or (main_branch(project) if given["pull_coordinator"] else "")
     base = given["base"] or (Path(before.base) if before.base else None)
     return Request(
@@ -191,7 +195,7 @@ def _set_up(project: Project, request: Request, *, as_json: bool, quiet: bool) -
     from testgrove.app.coordinate import set_up
 
     if not request.wishes.setup:
-        raise UsageError("only-setup", "--only-setup says what to do with --setup-worktrees", hint="give both")
+        raise UsageError("only-setup", "--only-setup requires --setup-worktrees", hint="add --setup-worktrees")
     done = set_up(project, request, progress(quiet=quiet or as_json))
     if as_json:
         print_json(worktrees=done)

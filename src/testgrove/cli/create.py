@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 @click.command("create")
 @click.option("--purpose", required=True, help="What it is for: test-unit, test-integration, review, …")
-@click.option("--identifier", required=True, help="Your name for it, unique within its purpose.")
+@click.option("--identifier", required=True, help="Its name, unique within its purpose.")
 @click.option(
     "--branch",
     "ref",
     required=True,
-    help="Branch, remote branch, tag or SHA. One that is checked out elsewhere is checked out detached.",
+    help="Branch, remote branch, tag or SHA. A branch that is checked out elsewhere is checked out detached.",
 )
 @click.option("--ports", is_flag=True, help="Lease a block of ports.")
 @click.option(
-    "--python", help="Interpreter version, such as 3.12. Default for test-matrix: what --identifier ends in (py3.12)."
+    "--python", help="Python version, such as 3.12. Default for test-matrix: the end of --identifier (py3.12)."
 )
-@click.option("--deps", metavar="SET", help="Dependency set: lowest, highest, locked, or one of the settings'.")
-@click.option("--new-branch", is_flag=True, help="Make --branch, starting at --base.")
+@click.option("--deps", metavar="SET", help="Dependency set: lowest, highest, locked, or one from the settings.")
+@click.option("--new-branch", is_flag=True, help="Create the branch --branch at --base.")
 @click.option("--base", metavar="REF", help="Where a new branch starts. Default: HEAD.")
 @click.option("--migrate-to", metavar="REV", help="Migrate the database to this revision instead of the newest.")
-@click.option("--no-env", is_flag=True, help="Make no virtual environment, and no databases.")
+@click.option("--no-env", is_flag=True, help="Create no virtual environment and no databases.")
 @no_template_cache
 @common
 @example(
@@ -63,7 +63,7 @@ def create_command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Make a worktree: a checkout with its own environment, ports and env file."""
+    """Create a worktree: a checkout with its own environment, ports and env file."""
     from testgrove.app import worktrees
     from testgrove.app.hooks import unseen
     from testgrove.app.turns import CellTurn
@@ -74,10 +74,12 @@ def create_command(
     worktree_id = WorktreeId(purpose, identifier)
     if base is not None and not new_branch:
         raise UsageError(
-            "base-unused", f"--base {base} needs --new-branch", hint="add --new-branch, or leave --base out"
+            "base-unused", f"--base {base} requires --new-branch", hint="add --new-branch, or remove --base"
         )
     if deps and no_env:
-        raise UsageError("deps-unused", f"--deps {deps} needs an environment", hint="leave --no-env or --deps out")
+        raise UsageError(
+            "deps-unused", f"--deps {deps} cannot be combined with --no-env", hint="remove --no-env or --deps"
+        )
     project = project_in(directory)
     spec = WorktreeSpec(
         worktree_id,
@@ -140,7 +142,7 @@ def _require_migration(project: Project, engines: Sequence[str], revision: str) 
     if service is None or "postgres" not in engines:
         raise UsageError(
             "migrate-to-unused",
-            f"--migrate-to {revision}: this worktree gets no PostgreSQL database",
-            hint="leave --migrate-to out, or configure [tool.testgrove.services.postgres]",
+            f"--migrate-to {revision} requires a PostgreSQL database, and this worktree gets none",
+            hint="remove --migrate-to, or configure [tool.testgrove.services.postgres]",
         )
     migration_to(service, revision)

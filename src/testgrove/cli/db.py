@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ENGINE_VARIABLES = {"postgres": "DATABASE_URL", "sqlite": "SQLITE_URL", "redis": "REDIS_URL"}
 _ENGINES = "postgres, sqlite or redis"
-engine_option = click.option("--engine", help=f"Only this engine: {_ENGINES}. Default: all that are declared.")
+engine_option = click.option("--engine", help=f"Only this engine: {_ENGINES}. Default: all that are configured.")
 one_engine = click.option("--engine", help=f"{_ENGINES}. Default: postgres, else sqlite.")
 
 
@@ -37,7 +37,7 @@ db_command.add_command(check)
 @common
 @example("testgrove db list --json")
 def list_databases(*, directory: Path, as_json: bool, quiet: bool) -> None:
-    """List the databases of all worktrees, URLs without passwords, and those that were kept of failed tests."""
+    """List the databases of all worktrees and those kept from failed tests. URLs are shown without passwords."""
     from testgrove.app.failed_databases import described, failed_databases
     from testgrove.cli.worktrees import current
 
@@ -56,7 +56,7 @@ def list_databases(*, directory: Path, as_json: bool, quiet: bool) -> None:
     for entry in kept:
         echo(f"kept  {entry['engine']}  {entry['name']}  {entry['test']}  {entry['kept']}")
     if not found and not kept:
-        say("no databases: no worktree from `testgrove create` has one", quiet=quiet)
+        say("no databases: no worktree made by `testgrove create` has one", quiet=quiet)
 
 
 @db_command.command("url")
@@ -87,7 +87,7 @@ def url(*, worktree: str, engine: str | None, directory: Path, as_json: bool, qu
 def shell(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> int:  # noqa: ARG001 - common options
     """Open psql, sqlite3 or redis-cli on a worktree's database.
 
-    Or, by a name that `db list` shows, on a copy of a failed test's database, which was kept by --keep-failed.
+    With a name that `db list` shows, open a copy of a failed test's database, kept by --keep-failed.
     """
     from testgrove.app.database_commands import client_program
     from testgrove.app.failed_databases import failed_databases
@@ -103,8 +103,8 @@ def shell(*, worktree: str, engine: str | None, directory: Path, as_json: bool, 
     except PreconditionError as error:
         if error.code != "no-such-worktree" or "did you mean" in error.hint:
             raise
-        text = f"there is no worktree, and no kept database of a failed test, '{worktree}' in this project"
-        raise PreconditionError(error.code, text, hint="`testgrove db list` shows what there is") from error
+        text = f"no worktree or kept database '{worktree}' found in this project"
+        raise PreconditionError(error.code, text, hint="testgrove db list") from error
     which, address = _url(found, engine)
     program = client_program(which)
     keep_servers(project, found)
@@ -118,7 +118,7 @@ def shell(*, worktree: str, engine: str | None, directory: Path, as_json: bool, 
 @common
 @example("testgrove db create test-integration-api")
 def create(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> None:
-    """Make a worktree's databases that are declared and missing, migrated."""
+    """Create and migrate the configured databases that a worktree lacks."""
     _work(worktree, "create", engine, directory, as_json=as_json, quiet=quiet)
 
 
@@ -128,7 +128,7 @@ def create(*, worktree: str, engine: str | None, directory: Path, as_json: bool,
 @common
 @example("testgrove db drop test-integration-api --engine redis")
 def drop(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> None:
-    """Take a worktree's databases away, with all that is in them."""
+    """Drop a worktree's databases with all their data."""
     _work(worktree, "drop", engine, directory, as_json=as_json, quiet=quiet)
 
 
@@ -138,17 +138,17 @@ def drop(*, worktree: str, engine: str | None, directory: Path, as_json: bool, q
 @common
 @example("testgrove db reset test-integration-api")
 def reset(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> None:
-    """Empty a worktree's databases and migrate them again; names, passwords and ports stay."""
+    """Empty and migrate a worktree's databases; names, passwords and ports stay."""
     _work(worktree, "reset", engine, directory, as_json=as_json, quiet=quiet)
 
 
 @db_command.command("migrate")
 @one_worktree
-@click.option("--to", "revision", metavar="REV", help="A revision instead of the newest.")
+@click.option("--to", "revision", metavar="REV", help="Migrate to this revision instead of the newest.")
 @common
 @example("testgrove db migrate test-migration-x", "testgrove db migrate test-migration-x --to 0003")
 def migrate(*, worktree: str, revision: str | None, directory: Path, as_json: bool, quiet: bool) -> None:
-    """Run the project's migration on a worktree's database, with the code of that worktree."""
+    """Run the migration command on a worktree's database, with that worktree's code."""
     from testgrove.errors import PreconditionError
 
     project = project_in(directory)
@@ -156,7 +156,7 @@ def migrate(*, worktree: str, revision: str | None, directory: Path, as_json: bo
     if service is None or not service.migrate:
         raise PreconditionError(
             "no-migration",
-            "no migration command is configured",
+            "no migration command configured",
             hint='[tool.testgrove.services.postgres] migrate = "alembic upgrade head"',
         )
     with _held(project, worktree, "migrate", quiet=quiet or as_json) as databases:
@@ -187,7 +187,7 @@ def _done(*, as_json: bool, quiet: bool, worktree: str, action: str, engines: li
     if as_json:
         print_json(worktree=worktree, action=action, engines=engines)
     else:
-        say(f"{worktree}: {action}: {', '.join(engines) or 'nothing was missing'}", quiet=quiet)
+        say(f"{worktree}: {action}: {', '.join(engines) or 'nothing to do'}", quiet=quiet)
 
 
 def _url(worktree: Worktree, engine: str | None) -> tuple[str, str]:
@@ -196,9 +196,7 @@ def _url(worktree: Worktree, engine: str | None) -> tuple[str, str]:
     from testgrove.errors import PreconditionError, UsageError
 
     if engine not in {None, *ENGINE_VARIABLES}:
-        raise UsageError(
-            "unknown-engine", f"there is no engine '{engine}'", hint=f"one of {', '.join(ENGINE_VARIABLES)}"
-        )
+        raise UsageError("unknown-engine", f"invalid engine '{engine}'", hint=f"one of {', '.join(ENGINE_VARIABLES)}")
     values = variables_of(worktree)
     wanted = [engine] if engine else [each for each in ("postgres", "sqlite") if each in worktree.databases]
     for each in wanted:

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("worktree", required=False, shell_complete=complete_worktrees)
-@click.option("--engine", help="Only this engine: postgres or sqlite. Default: all that have a migration.")
+@click.option("--engine", help="Only this engine: postgres or sqlite. Default: all with a migration command.")
 @click.option(
     "--irreversible",
     "accepted",
     multiple=True,
     metavar="REV",
-    help="A migration that is known to have no way back: told, but no failure. Repeatable.",
+    help="A migration known to be irreversible: reported, but not as a failure. Repeatable.",
 )
 @common
 @example(
@@ -40,11 +40,11 @@ def check(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Prove that migrations go forward, back and forward again, in a worktree or in the current checkout.
+    """Check that migrations run forward, back and forward again, in a worktree or in the current checkout.
 
-    From an empty database forward step by step, back step by step and forward again; the schema is compared after each
-    step, the models with the newest one. One newest migration only. The databases are the check's own and gone
-    afterwards. Exit status 1 where something is wrong with the migrations.
+    Starts with an empty database and migrates one step at a time. The schema is compared after each step, and the
+    models with the newest schema. There must be only one newest migration. The check uses temporary databases. The
+    exit status is 1 if a migration fails the check.
     """
     from testgrove.app.migration_check import check_migrations
 
@@ -69,7 +69,7 @@ def _show(checked: Checked) -> None:
         echo(_text(checked.engine, problem))
     count = len(checked.steps)
     went = not any(problem.code == "forward-failed" for problem in checked.problems)
-    models = {"same": "the models fit", "differ": "the models differ", "failed": "the models could not be compared"}
+    models = {"same": "the models fit", "differ": "the models differ", "failed": "models not compared"}
     said = models.get(checked.models) or f"models not compared ({checked.reason})"
     verdict = "passed" if checked.passed else "failed"
     steps = f"{count} step{'s' if count != 1 else ''}"

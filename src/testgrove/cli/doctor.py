@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 @click.command("doctor")
-@click.option("--fix", is_flag=True, help="Mend what can be mended; the rest is for you, and says how.")
+@click.option("--fix", is_flag=True, help="Fix what can be fixed automatically.")
 @common
 @example("testgrove doctor", "testgrove doctor --fix")
 def doctor_command(*, fix: bool, directory: Path, as_json: bool, quiet: bool) -> int:
-    """Look for what is wrong: tools, settings, servers, worktrees and their environments, ports, the registry view.
+    """Check tools, settings, servers, worktrees and their environments, ports and the registry view.
 
-    Where the worktrees lie inside the repository, it names what breaks there (build backends, mypy), with the fix. What
-    commands that died have left is finished, as by every command. --fix removes the records of worktrees whose folder
-    is gone, finishes removals, and writes the registry view anew. The exit status is 3 while something is wrong.
+    If the worktrees are inside the repository, it also checks for tools that break there (build backends, mypy). Like
+    every command, it cleans up after commands that were killed. --fix removes the records of worktrees whose folder is
+    missing, finishes removals, and rewrites the registry view. The exit status is 3 while there are problems.
     """
     from testgrove.app.doctor import died, examine
 
@@ -34,7 +34,7 @@ def doctor_command(*, fix: bool, directory: Path, as_json: bool, quiet: bool) ->
         unfinished = {command for command, _ in holder.unfinished}
         for command in dead:
             if command not in unfinished:
-                say(f"mended: what `{command}` left, which died", quiet=quiet)
+                say(f"cleaned up after `{command}`, which was killed", quiet=quiet)
         for finding in examine(project, holder):
             mended = bool(fix and finding.problem and finding.mend)
             if mended and finding.mend:
@@ -46,12 +46,12 @@ def doctor_command(*, fix: bool, directory: Path, as_json: bool, quiet: bool) ->
     if as_json:
         print_json(findings=documents)
     elif not wrong:
-        say("nothing is wrong", quiet=quiet)
+        say("no problems found", quiet=quiet)
     return 3 if wrong else 0
 
 
 def _show(finding: Finding, *, mended: bool) -> None:
-    state = "mended" if mended else "wrong" if finding.problem else "ok"
+    state = "fixed" if mended else "wrong" if finding.problem else "ok"
     echo(f"{state:6}  {finding.area:12}  {finding.subject}{': ' if finding.problem else ''}{finding.problem}")
     if finding.hint and not mended:
         again = "   or: testgrove doctor --fix" if finding.mend and "--fix" not in finding.hint else ""

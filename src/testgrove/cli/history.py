@@ -14,14 +14,19 @@ from testgrove.cli.worktrees import current
 @click.command("history")
 @click.argument("patterns", nargs=-1, metavar="[NAME]...")
 @click.option(
-    "--last", type=click.IntRange(min=1), default=100, show_default=True, metavar="N", help="Only the newest N runs."
+    "--last",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Use only the newest N runs.",
 )
 @common
 @example("testgrove history", "testgrove history parse report --last 20", "testgrove history --json")
 def history_command(*, patterns: tuple[str, ...], last: int, directory: Path, as_json: bool, quiet: bool) -> None:
-    """Show how often each scenario and cell passed over the runs in test-artifacts, how steadily, and how long it took.
+    """Show pass rates, flakiness and durations of scenarios and cells over the runs in test-artifacts.
 
-    With NAMEs, only those whose name has one of them in it. What was skipped or cancelled does not count.
+    With NAMEs, only those whose name contains one of them. Skipped and cancelled ones are not counted.
     """
     from testgrove.app.past_runs import past_results
     from testgrove.core.history import history
@@ -36,4 +41,4 @@ def history_command(*, patterns: tuple[str, ...], last: int, directory: Path, as
     elif found:
         echo("\n".join(as_lines(found)))
     else:
-        say("no run says anything about that yet", quiet=quiet)
+        say("no matching runs yet", quiet=quiet)

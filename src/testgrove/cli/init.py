@@ -14,14 +14,14 @@ from testgrove.cli.output import common, echo, example, print_json, say
 @click.option(
     "--scripts",
     is_flag=True,
-    help='Set root = "worktrees", and write the documented scripts to scripts/ and tests/integration/.',
+    help='Also set root = "worktrees" and write the documented scripts to scripts/ and tests/integration/.',
 )
 @common
 @example("testgrove init", "testgrove init --scripts")
 def init_command(*, scripts: bool, directory: Path, as_json: bool, quiet: bool) -> None:
-    """Write a commented [tool.testgrove] table that fits what is found: suites, services, the migration tool.
+    """Write a commented [tool.testgrove] table for the suites, services and migration tool found in this project.
 
-    Everything works without it, too. What is there already is never overwritten.
+    testgrove also works without it. Existing files are never overwritten.
     """
     from testgrove.app.init import init
     from testgrove.cli.create import warn_of_nested_root
@@ -36,5 +36,5 @@ def init_command(*, scripts: bool, directory: Path, as_json: bool, quiet: bool) 
     for name in names if written.text else names[:-1]:
         say(f"wrote {name}", quiet=quiet)
     if not written.text and not written.scripts:
-        say("everything is there already", quiet=quiet)
+        say("nothing to do: everything already exists", quiet=quiet)
     warn_of_nested_root(project, quiet=quiet)

@@ -33,14 +33,14 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
             help="Work on the repository in this folder instead of the current one.",
             metavar="DIR",
         ),
-        click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
-        click.option("--quiet", "-q", is_flag=True, help="Only results and errors."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout."),
+        click.option("--quiet", "-q", is_flag=True, help="Print only results and errors."),
         click.option(
             "--offline",
             is_flag=True,
             expose_value=False,
             callback=_remember_offline,
-            help="Stay off the network: packages come from uv's cache.",
+            help="Do not use the network; packages come from uv's cache.",
         ),
     )
     for option in reversed(options):
@@ -68,8 +68,8 @@ no_template_cache = click.option(
     expose_value=False,
     envvar="TESTGROVE_NO_TEMPLATE_CACHE",
     callback=_remember_fresh_templates,
-    help="Build the databases' templates anew, whatever is kept of earlier ones. Also $TESTGROVE_NO_TEMPLATE_CACHE=1;"
-    " so it is where $CI is set, unless that variable is 0.",
+    help="Rebuild the database templates instead of using cached ones. Also: $TESTGROVE_NO_TEMPLATE_CACHE=1."
+    " On by default if $CI is set, unless that variable is 0.",
 )
 
 
@@ -80,9 +80,9 @@ def leak_options(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(["off", "fast", "all"]),
         default="all",
         show_default=True,
-        help="What is looked for after each attempt. fast: no files in the checkout, databases, containers.",
+        help="What to check after each attempt. fast: everything but files in the checkout, databases and containers.",
     )
-    return click.option("--fail-on-leak", is_flag=True, help="Exit status 6 where something is left behind.")(
+    return click.option("--fail-on-leak", is_flag=True, help="Exit with status 6 if a test leaves something behind.")(
         checks(function)
     )
 

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     "testgrove ports reassign test-integration-api",
 )
 def ports_command() -> None:
-    """Ports of worktrees: who holds them, who listens on them; give them back, get others."""
+    """Ports of worktrees: list, check, release, reassign."""
 
 
 @ports_command.command("list")
 @common
 @example("testgrove ports list")
 def list_command(*, directory: Path, as_json: bool, quiet: bool) -> None:
-    """List every leased port: number, name, who holds it, of which project. Ports have one holder for all projects."""
+    """List the leased ports of all projects: number, name, holder, project."""
     from testgrove.app.ports import held_ports
 
     project = project_in(directory)
@@ -45,7 +45,7 @@ def list_command(*, directory: Path, as_json: bool, quiet: bool) -> None:
     for each in found:
         echo(f"{each.port}  {each.name:6}  {each.holder:{width}}  {each.project}".rstrip())
     if not found:
-        say("no ports are leased; create a worktree with --ports", quiet=quiet)
+        say("no leased ports; to lease some: testgrove create … --ports", quiet=quiet)
 
 
 @ports_command.command("check")
@@ -53,9 +53,9 @@ def list_command(*, directory: Path, as_json: bool, quiet: bool) -> None:
 @common
 @example("testgrove ports check", "testgrove ports check test-integration-api", "testgrove ports check 8001")
 def check_command(*, names: tuple[str, ...], directory: Path, as_json: bool, quiet: bool) -> int:
-    """Say who listens on ports, and the command that ends it. By default on those of all worktrees of this project.
+    """Show which processes listen on ports, and how to end them. Default: the ports of this project's worktrees.
 
-    The exit status is 3 when somebody outside of a worktree listens on one of its ports.
+    The exit status is 3 if a process outside a worktree listens on one of its ports.
     """
     from testgrove.app.ports import check
 
@@ -83,7 +83,7 @@ def _show(checked: CheckedPort) -> None:
 def _where(checked: CheckedPort, listener: Listener) -> str:
     if checked.worktree is None:
         return "not of this project"
-    return "in the worktree" if checked.is_ours(listener) else "outside of the worktree"
+    return "in the worktree" if checked.is_ours(listener) else "outside the worktree"
 
 
 def _document(checked: CheckedPort) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _document(checked: CheckedPort) -> dict[str, Any]:
 @common
 @example("testgrove ports release test-integration-api")
 def release_command(*, worktrees: tuple[str, ...], directory: Path, as_json: bool, quiet: bool) -> None:
-    """Give ports back that nobody listens on. They leave the worktree's env file and metadata, too."""
+    """Release ports on which no process listens, and remove them from the worktree's env file and metadata."""
     from testgrove.app.ports import release
 
     project = project_in(directory)
@@ -128,16 +128,16 @@ def release_command(*, worktrees: tuple[str, ...], directory: Path, as_json: boo
 @common
 @example("testgrove ports reassign test-integration-api")
 def reassign_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) -> None:
-    """Lease other ports for a worktree, and write them into its env file and metadata."""
+    """Lease new ports for a worktree, and write them to its env file and metadata."""
     from testgrove.app.ports import reassign
 
     project = project_in(directory)
     with project.holding("testgrove ports reassign") as holder:
         ports, kept = reassign(project, holder, worktree)
     for name in kept:
-        say(f"note: {name} stays as it was edited in the env file", quiet=quiet)
+        say(f"note: kept your edited {name} in the env file", quiet=quiet)
     if as_json:
         print_json(ports=ports)
         return
     echo("\n".join(f"{name}={port}" for name, port in ports.items()))
-    say("load the env file anew where it is loaded, and start anew what listens", quiet=quiet)
+    say("reload the env file and restart the processes that listen", quiet=quiet)

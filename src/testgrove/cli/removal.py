@@ -20,8 +20,8 @@ _A_CENTURY = 876_000.0  # hours
 
 @click.command("remove")
 @several_worktrees
-@click.option("--force", is_flag=True, help="Remove your files and commits in it as well. They are lost.")
-@click.option("--rescued", is_flag=True, help="Drop commits that `list --rescued` names, instead of worktrees.")
+@click.option("--force", is_flag=True, help="Also remove your files and commits in it. They are lost.")
+@click.option("--rescued", is_flag=True, help="Drop commits from `list --rescued` instead of removing worktrees.")
 @common
 @example("testgrove remove test-integration-api", "testgrove remove --rescued test-integration-api")
 def remove_command(
@@ -29,7 +29,7 @@ def remove_command(
 ) -> int:
     """Remove worktrees: checkout, environment, ports, databases.
 
-    Refuses, and says why, while a worktree has files or commits of yours. Test outputs are kept in test-artifacts.
+    Refuses while a worktree contains your files or commits. Test outputs are kept in test-artifacts.
     """
     project = project_in(directory)
     gone: list[str] = []
@@ -64,7 +64,7 @@ def _removing(project: Project, *, force: bool) -> Iterator[TakeAway]:
 
         def take_away(name: str) -> tuple[str, list[str]]:
             removed = remove(project, holder, name, Way(force=force))
-            left = f"{removed.path} is left: something else is there now" if removed.path.exists() else ""
+            left = f"{removed.path} was not removed: it now contains something else" if removed.path.exists() else ""
             return str(removed.id), [note for note in (removed.note, left) if note]
 
         yield take_away
@@ -77,7 +77,7 @@ def _dropping(project: Project) -> Iterator[TakeAway]:
 
     def take_away(name: str) -> tuple[str, list[str]]:
         commit = git.drop_rescued(project.repository, name)
-        return name, [f"to get it back, as long as git has it: git branch NAME {commit}"]
+        return name, [f"to restore it while git still has it: git branch NAME {commit}"]
 
     yield take_away
 
@@ -92,8 +92,8 @@ def _dropping(project: Project) -> Iterator[TakeAway]:
     metavar="HOURS",
     help="Only worktrees older than this.",
 )
-@click.option("--merged", is_flag=True, help="Only those whose commit the main branch has.")
-@click.option("--yes", is_flag=True, help="Do it. Without, it is only shown what would be done.")
+@click.option("--merged", is_flag=True, help="Only worktrees whose commit is merged into the main branch.")
+@click.option("--yes", is_flag=True, help="Remove them. Without --yes, only show what would be removed.")
 @common
 @example(
     "testgrove cleanup --max-age 24",
@@ -101,11 +101,9 @@ def _dropping(project: Project) -> Iterator[TakeAway]:
     "testgrove cleanup --merged --max-age 0 --yes",
 )
 def cleanup_command(*, max_age: float, merged: bool, yes: bool, directory: Path, as_json: bool, quiet: bool) -> int:
-    """Remove old test worktrees and parked ones, databases of failed tests that were kept, and templates that no run
-    has asked for on a server given by URL.
+    """Remove old test worktrees, parked ones, kept databases of failed tests, and unused templates on external servers.
 
-    Skips, and says so, what is held and what has files or commits of yours. Worktrees of other purposes are never
-    touched.
+    Skips worktrees that are in use or contain your files or commits. Worktrees of other purposes are never touched.
     """
     from testgrove.app.cleanup import cleanup_candidates, remove_many
     from testgrove.app.shared_git import shared_changes
@@ -125,12 +123,12 @@ def cleanup_command(*, max_age: float, merged: bool, yes: bool, directory: Path,
     kept = [] if merged else _clean_kept(project, max_age, outcome, yes=yes)
     templates = [] if merged else _clean_server(project, max_age, outcome, yes=yes)
     if not candidates and not templates and not kept:
-        say(f"nothing is older than {max_age:g} hours{' and merged' if merged else ''}", quiet=quiet)
+        say(f"nothing to remove: nothing is older than {max_age:g} hours{' and merged' if merged else ''}", quiet=quiet)
     chosen += [*kept, *templates]
     if chosen and not yes:
         say("\n".join(f"would remove {name}" for name in chosen), quiet=quiet)
         words = f"cleanup {'--merged ' if merged else ''}--max-age {max_age:g}"
-        say(f"nothing was removed; to do it: testgrove {words} --yes", quiet=quiet)
+        say(f"nothing was removed; to remove: testgrove {words} --yes", quiet=quiet)
     if as_json:
         print_json(removed=outcome.gone, skipped=outcome.skipped, would_remove=[] if yes else chosen)
     return 0

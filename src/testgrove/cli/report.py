@@ -20,19 +20,19 @@ from testgrove.errors import PreconditionError
     "testgrove report show --slowest 10", "testgrove report merge 20261120-0946 20261120-1102", "testgrove report open"
 )
 def report_command() -> None:
-    """A run's report, shown again, merged with others or opened.
+    """Show, merge or open the reports of runs.
 
-    RUN is a run's id, or its beginning; by default the newest.
+    RUN is a run's id, or the beginning of one. Default: the newest run.
     """
 
 
 @report_command.command("show")
 @click.argument("run", default="latest", metavar="[RUN]", shell_complete=complete_runs)
-@click.option("--slowest", "number", type=click.IntRange(min=1), metavar="N", help="Also the N slowest tests.")
+@click.option("--slowest", "number", type=click.IntRange(min=1), metavar="N", help="Also show the N slowest tests.")
 @common
 @example("testgrove report show", "testgrove report show 20261120-0946 --slowest 10")
 def show_command(*, run: str, number: int | None, directory: Path, as_json: bool, quiet: bool) -> None:
-    """Show what a run ended with, computed anew from its log. The exit status is 0, however the run ended."""
+    """Show the summary of a run, computed from its log. The exit status is 0 even if the run failed."""
     from testgrove.app.run_reports import read_result
     from testgrove.reports import report_json
     from testgrove.reports.slowest import as_lines, slowest
@@ -57,10 +57,10 @@ def show_command(*, run: str, number: int | None, directory: Path, as_json: bool
 @common
 @example("testgrove report merge 20261120-0946 20261120-1102", "testgrove report merge shard-1 shard-2 --output merged")
 def merge_command(*, runs: tuple[str, ...], output: Path | None, directory: Path, as_json: bool, quiet: bool) -> None:
-    """Make one report of several runs: JSON, JUnit, HTML, and a log. The exit status is 0, however they ended.
+    """Merge several runs into one report: JSON, JUnit, HTML and a log. The exit status is 0 even if a run failed.
 
-    A RUN is a run's id, or its beginning, or a folder with an events.jsonl, brought from another machine for instance.
-    A key that several have gets the run's id behind it.
+    A RUN is a run's id, the beginning of one, or a folder with an events.jsonl, for example from another machine.
+    If several runs have the same key, the run's id is appended to it.
     """
     from testgrove.app.past_runs import merge_runs
     from testgrove.reports import report_json
@@ -81,13 +81,13 @@ def merge_command(*, runs: tuple[str, ...], output: Path | None, directory: Path
 @common
 @example("testgrove report open", "testgrove report open 20261120-0946")
 def open_command(*, run: str, directory: Path, as_json: bool, quiet: bool) -> None:
-    """Print the path of a run's report.html, and open it where there is a browser ($BROWSER, or a desktop)."""
+    """Print the path of a run's report.html, and open it if there is a browser ($BROWSER, or a desktop)."""
     from testgrove.system.process import open_in_browser
 
     folder = _find(directory, run, quiet=quiet)
     page = folder / "report.html"
     if not page.is_file():
-        raise PreconditionError("no-report", f"{page} is not there", hint=f"testgrove report show {folder.name}")
+        raise PreconditionError("no-report", f"{page} not found", hint=f"testgrove report show {folder.name}")
     if as_json:
         print_json(path=str(page))
         return
@@ -102,5 +102,5 @@ def _find(directory: Path, run: str, *, quiet: bool) -> Path:
     current(project)  # a run that was killed gets its report
     folder = run_folder(project, run)
     if goes_on(project, folder):
-        say("note: this run is still going on", quiet=quiet)
+        say("note: this run is still in progress", quiet=quiet)
     return folder

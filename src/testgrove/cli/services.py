@@ -18,8 +18,8 @@ _LINES = 50
 def services_command() -> None:
     """The project's own servers, which hold the databases of worktrees from `create`.
 
-    A keeper process starts a server when somebody connects to it, and stops it ten minutes after the last client has
-    left. The data stays until the last worktree that has some is removed.
+    A keeper process starts a server on the first connection, and stops it ten minutes after the last client has
+    disconnected. The data is kept until the last worktree that uses it is removed.
     """
 
 
@@ -39,7 +39,7 @@ def list_services(*, directory: Path, as_json: bool, quiet: bool) -> None:
         problem = f"  ({entry['problem']})" if entry["problem"] else ""
         echo(f"{entry['name']}  {entry['what']}  port {entry['port']}  {entry['state']}{process}{problem}")
     if not found:
-        say("no servers: no worktree from `testgrove create` has a database here", quiet=quiet)
+        say("no servers: no worktree made by `testgrove create` has a database here", quiet=quiet)
 
 
 @services_command.command("start")
@@ -47,7 +47,7 @@ def list_services(*, directory: Path, as_json: bool, quiet: bool) -> None:
 @common
 @example("testgrove services start", "testgrove services start postgres-15")
 def start(*, names: tuple[str, ...], directory: Path, as_json: bool, quiet: bool) -> None:
-    """Start servers; all of them without NAMES. One whose port somebody has taken gets another, and says so."""
+    """Start servers. Default: all. A server whose port is in use gets another one."""
     from testgrove.app import kept_services
 
     project = project_in(directory)
@@ -61,9 +61,9 @@ def start(*, names: tuple[str, ...], directory: Path, as_json: bool, quiet: bool
 @common
 @example("testgrove services stop")
 def stop(*, names: tuple[str, ...], directory: Path, as_json: bool, quiet: bool) -> None:
-    """Stop servers in good order; without NAMES all of them, and their keeper.
+    """Stop servers cleanly. Default: all, and their keeper.
 
-    A single server that is stopped starts again when somebody connects to it.
+    A stopped server starts again on the next connection while the keeper runs.
     """
     from testgrove.app import kept_services
     from testgrove.system.locks import LockFile
@@ -75,7 +75,7 @@ def stop(*, names: tuple[str, ...], directory: Path, as_json: bool, quiet: bool)
 
 @services_command.command("logs")
 @click.argument("name")
-@click.option("-n", "lines", default=_LINES, show_default=True, help="How many lines from its end.")
+@click.option("-n", "lines", default=_LINES, show_default=True, help="Number of lines to print.")
 @common
 @example("testgrove services logs postgres-15 -n 200")
 def logs(*, name: str, lines: int, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options

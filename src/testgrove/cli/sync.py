@@ -17,11 +17,11 @@ from testgrove.cli.worktrees import find, servers_of
 @common
 @example("testgrove sync test-integration-api")
 def sync_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) -> None:
-    """Bring a worktree up to date: copied files, the newest commit, the environment.
+    """Update a worktree: copied files, the newest commit, the environment.
 
-    Takes the newest commit of its branch's upstream, or of the ref that it was made from, that this repository knows
-    (fetch first), where that is a fast-forward and nothing is modified; else it says why not, and the exit status is
-    3. What you have edited stays as it is.
+    Fast-forwards to the newest commit of its branch's upstream, or of the ref that it was made from. Run `git fetch`
+    first. If it is no fast-forward or files are modified, the commit stays and the exit status is 3. Your edits are
+    kept.
     """
     from testgrove.app.hooks import unseen
     from testgrove.app.syncing import sync

@@ -44,32 +44,32 @@ class TestCommand(click.Command):
 
 @click.command("test", cls=TestCommand)
 @click.argument("suites", nargs=-1, metavar="[SUITE]... [-- PYTEST ARGS]", shell_complete=complete_suites)
-@click.option("--ref", "refs", multiple=True, help="Test this commit instead of the working tree. Repeatable.")
-@click.option("--python", "pythons", multiple=True, metavar="V", help="Interpreter version. Repeatable.")
+@click.option("--ref", "refs", multiple=True, help="Test this ref instead of the working tree. Repeatable.")
+@click.option("--python", "pythons", multiple=True, metavar="V", help="Python version. Repeatable.")
 @click.option(
     "--deps",
     "sets",
     multiple=True,
     metavar="SET",
-    help="Dependency set: lowest, highest, locked, your own. Repeatable.",
+    help="Dependency set: lowest, highest, locked, or one from the settings. Repeatable.",
 )
 @click.option(
     "--random-order",
     "seed",
     type=click.IntRange(0, 2**32 - 1),
     metavar="[=SEED]",
-    help="Shuffle the tests. The seed, which repeats the order, is in every report.",
+    help="Shuffle the tests. Every report contains the seed, which repeats the order.",
 )
-@click.option("--cov", is_flag=True, help="Measure coverage, merged over all cells.")
+@click.option("--cov", is_flag=True, help="Measure coverage, combined from all cells.")
 @click.option(
     "--keep-failed",
     is_flag=True,
     help="Keep the worktree of a cell that fails (at most 8) and the databases of tests that fail (20), for a week.",
 )
-@click.option("--here", is_flag=True, help="Run in this checkout and its environment, one suite after another.")
+@click.option("--here", is_flag=True, help="Run in this checkout and its environment, one suite after the other.")
 @leak_options
-@click.option("--verbose", "-v", is_flag=True, help="Show the suites' output as it comes, each line with its cell.")
-@click.option("-j", "--jobs", type=int, metavar="N", help="Cells at once. Default: what CPU and memory carry.")
+@click.option("--verbose", "-v", is_flag=True, help="Show the output of suites live, each line with its cell.")
+@click.option("-j", "--jobs", type=int, metavar="N", help="Cells at once. Default: based on CPU and memory.")
 @no_template_cache
 @common
 @click.pass_obj
@@ -101,11 +101,11 @@ def test_command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Run the test suites, each in a worktree of its own, side by side, and report on them as one.
+    """Run the test suites in parallel, each in its own worktree, with one report.
 
-    Without --ref the working tree is tested as it is now: changes and untracked files included, ignored ones not.
-    With --here, suites run in the current checkout as it is, with its own .venv, else with the active environment;
-    nothing is written but test-artifacts. Ctrl-C ends the run with a report; a second one kills.
+    Without --ref, the working tree is tested as it is now: with changes and untracked files, without ignored ones.
+    With --here, suites run in the current checkout, with its .venv or else the active environment; testgrove writes
+    only test-artifacts. Ctrl-C stops the run and writes the report; a second Ctrl-C kills.
     """
     from testgrove.app.runs import Request, run_tests
     from testgrove.reports import report_json
@@ -158,10 +158,8 @@ def read_from(artifacts: Path, run: str, log: str, offset: int) -> bytes:
 def _refuse_with_here(others: dict[str, object]) -> None:
     for option, value in others.items():
         if value:
-            hint = f"leave {option} out, or --here: then each cell has a worktree of its own"
-            raise UsageError(
-                "here-alone", f"--here runs what is there, and {option} asks for something else", hint=hint
-            )
+            hint = f"remove --here or {option}; without --here, each cell gets its own worktree"
+            raise UsageError("here-alone", f"--here cannot be combined with {option}", hint=hint)
 
 
 test_command.__test__ = False  # pytest would collect it by its name

