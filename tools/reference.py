@@ -280,7 +280,7 @@ def decisions_page() -> str:
     """The titles of the records."""
     records = sorted((HERE / "docs/decisions").glob("0*.md"))
     lines = [f"- [{path.read_text().splitlines()[0].removeprefix('# ')}]({path.name})" for path in records]
-    return "\n".join(["# Decisions", "", "What was chosen, what was refused, and why.", "", *lines, ""])
+    return "\n".join(["# Decisions", "", "What was decided, what was rejected, and why.", "", *lines, ""])
 
 
 def _table(rows: list[tuple[str, ...]], head: tuple[str, ...] = ("option", "meaning")) -> str:
