@@ -53,8 +53,11 @@ def test_a_detached_worktree_follows_the_ref_it_was_made_from(project):
     assert git(tree, "rev-parse", "HEAD").strip() == newest
     assert json.loads((tree / ".worktree-metadata.json").read_text())["commit"] == newest
     assert project.worktrees()["review-a"]["commit"] == newest
-    # Also when the ref is moved back later: the commit was testgrove's doing.
+    # The commit came from a ref. It is the user's once no ref holds it.
     project.git("reset", "--quiet", "--hard", "HEAD~1")
+    refused = project.run("remove", "a", check=False)
+    assert f"commit {newest[:10]} change README.md (on no branch)" in refused.stderr
+    project.git("branch", "kept", newest)
     project.run("remove", "a")
     project.auditor().assert_nothing()
 

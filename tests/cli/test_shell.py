@@ -7,6 +7,7 @@ import pty
 import select
 import shutil
 import subprocess
+import termios
 import time
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def typed(project: Grove, lines: str, **env: str) -> tuple[int, str]:
     home = project.base / "home"
     home.mkdir(exist_ok=True)
     master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 300))  # a prompt with a long name of the user's would be scrolled out of view
     process = subprocess.Popen(
         [*TESTGROVE, "shell", "a"], cwd=project.repo, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
         env=project.env | {"HOME": str(home), "PS1": "$ ", "TERM": "dumb"} | env,
