@@ -130,7 +130,7 @@ def test_usage_errors_of_a_run(project):
 CONFIGURATIONS = {
     'rooot = "x"': ("'rooot': unknown key", "did you mean root?"),
     "park = 'many'": ("'park': expected 'int', got 'str'", ""),
-    '[env]\nA = "${B}"\nB = "${A}"': ("'env.A': the references go in a circle: A -> B -> A", ""),
+    '[env]\nA = "${B}"\nB = "${A}"': ("'env.A': circular reference: A -> B -> A", ""),
     '[env]\nA = "${NOPE}"': ("'env.A': '${NOPE}' refers to nothing; there: A, API_PORT", ""),
     '[env]\nA = "two words"': ("'env.A': A: the value has white space in it", ""),
     '[suites.x]\ncomand = "true"': ("'suites.x.comand': unknown key", "did you mean command?"),

@@ -24,6 +24,7 @@ from testgrove.core.forecast import Forecast, forecast
 from testgrove.core.leaks import LeakChecks
 from testgrove.core.scenario import Filters, ScenarioPlan, resolve, select
 from testgrove.core.schedule import Schedule
+from testgrove.core.text import some
 from testgrove.errors import PreconditionError, UsageError
 from testgrove.system import git, machine
 from testgrove.system.files import explained
@@ -228,7 +229,7 @@ def _header(seen: Outlook) -> str:
     number = len(seen.worktrees)
     parts = [f"{seen.plan.source.name}: {number} worktree{'s' if number > 1 else ''} in {seen.base}"]
     if left_out := seen.plan.left_out:
-        parts.append(f"without the dependencies of {', '.join(left_out)}")
+        parts.append(f"without the dependencies of {some(left_out, whole='--dry-run')}")
     return " · ".join(parts)
 
 

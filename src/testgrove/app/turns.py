@@ -16,6 +16,7 @@ from threading import Event
 from typing import Self
 
 from testgrove.app.project import Project
+from testgrove.core.text import some
 from testgrove.errors import PreconditionError
 from testgrove.system.plugin import SESSION
 from testgrove.system.turns import Turn
@@ -63,9 +64,7 @@ class CellTurn:
                 raise PreconditionError("cancelled", "the run was interrupted")
 
     def _reason(self, own: str, *, exclusive: bool) -> str:
-        others = self._at_work(own)
-        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-        who = (", ".join(others[:_SHOWN]) or "a cell that is about to start") + more
+        who = some(self._at_work(own), _SHOWN) or "a cell that is about to start"
         return f"to run alone, for {who}" if exclusive else f"for an exclusive suite: {who}"
 
     def _at_work(self, own: str) -> list[str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from testgrove.core.tasks import Task
+from testgrove.core.text import some
 
 WaitKind = Literal["dependency", "worktree", "resource", "slot", "exclusive", "backoff"]
-_SHOWN = 3
+SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,14 @@ class Claims:
         match self.obstacle(task):
             case "exclusive":
                 alone = [key for key, other in self.running.items() if other.exclusive]
-                who = f"{alone[0]}, which runs alone" if alone else f"{some(self.running)}, to run alone"
+                who = f"{alone[0]}, which runs alone" if alone else f"{some(self.running, SHOWN)}, to run alone"
                 return Wait("exclusive", who)
             case "worktree":
                 there = [key for key, other in self.running.items() if self._in_the_way(task, other)]
-                return Wait("worktree", f"worktree {task.worktree}, held by {some(there)}")
+                return Wait("worktree", f"worktree {task.worktree}, held by {some(there, SHOWN)}")
             case "resource":
                 name = self._exhausted(task)
-                holders = some([key for key, other in self.running.items() if name in other.resources])
+                holders = some([key for key, other in self.running.items() if name in other.resources], SHOWN)
                 return Wait("resource", f"{name} ({self._used[name]} of {self._capacity(name)} held by {holders})")
         return Wait("slot", "a free slot")
 
@@ -83,10 +84,3 @@ class Claims:
         """The first of its resources of which there is not enough, or nothing."""
         wanted = Counter(task.resources).items()
         return next((name for name, count in wanted if self._used[name] + count > self._capacity(name)), "")
-
-
-def some(keys: Iterable[str]) -> str:
-    """The first few names, and how many more there are."""
-    names: Sequence[str] = list(keys)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -167,7 +167,7 @@ def expand_env(values: dict[str, str], base: dict[str, str], *, source: str, par
     def resolve(name: str, trail: tuple[str, ...]) -> str:
         if name in trail:
             cycle = " -> ".join((*trail[trail.index(name) :], name))
-            raise UsageError("config-cycle", f"{source}.{trail[0]}': the references go in a circle: {cycle}")
+            raise UsageError("config-cycle", f"{source}.{trail[0]}': circular reference: {cycle}")
         if name in done:
             return done[name]
         if name not in values:

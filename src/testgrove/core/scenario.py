@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from testgrove.core.scenario_file import Located, problem
+from testgrove.core.text import some
 from testgrove.errors import UsageError
 
 
@@ -208,8 +209,8 @@ def _in_order(by_name: Mapping[str, Located], source: Path) -> list[str]:
                 del trail[name]
             elif need in trail:
                 names = list(trail)
-                circle = " -> ".join([*names[names.index(need) :], need])
-                message = f"the dependencies go in a circle: {circle}"
+                circle = some([*names[names.index(need) :], need], between=" -> ")
+                message = f"circular dependency: {circle}"
                 raise problem(source, by_name[need].line, need, message, code="scenario-cycle")
             else:
                 trail[need] = iter(by_name[need].scenario.dependencies)
@@ -235,11 +236,11 @@ def _nothing(plan: ScenarioPlan, filters: Filters) -> UsageError:
     if not asked:
         return UsageError("empty-selection", f"{plan.source} has no scenarios", file=str(plan.source))
     tags = sorted({tag for each in plan.scenarios for tag in each.tags})
-    hint = f"tags: {', '.join(tags) or 'none'}; worktrees: {', '.join(sorted(plan.worktrees)) or 'none'}"
+    hint = f"tags: {some(tags) or 'none'}; worktrees: {some(sorted(plan.worktrees)) or 'none'}"
     message = f"{plan.source}: no scenario has {', '.join(asked)}: nothing is selected"
     return UsageError("empty-selection", message, hint=hint, file=str(plan.source))
 
 
 def _near(name: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(name, list(known), 2)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
+    return f"did you mean {' or '.join(near)}?" if near else f"available: {some(known)}"

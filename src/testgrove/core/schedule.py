@@ -16,10 +16,11 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from testgrove.core.claims import Claims, Wait, some
+from testgrove.core.claims import SHOWN, Claims, Wait
 from testgrove.core.events import Status
 from testgrove.core.priorities import expected_seconds, find_ranks
 from testgrove.core.tasks import Task, by_key, dependents_of, in_order
+from testgrove.core.text import some
 
 PASSED: tuple[Status, ...] = ("passed", "flaky")
 FAILED: tuple[Status, ...] = ("failed", "error")
@@ -223,7 +224,7 @@ class Schedule:
 
     def _stop(self) -> Iterator[Ended]:
         """Enough has failed: nothing more starts but teardown, once its needs have ended."""
-        self._stopped = f"the run stopped after {len(self._failures)} failed: {some(self._failures)}"
+        self._stopped = f"the run stopped after {len(self._failures)} failed: {some(self._failures, SHOWN)}"
         for key in self._waiting:
             if not self._tasks[key].always:
                 yield Ended(key, "cancelled", self._stopped)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from testgrove.core.text import some
 from testgrove.reports.wording import flat, number, seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from testgrove.core.forecast import Forecast
     from testgrove.core.scenario import PlannedScenario, ScenarioPlan
 
@@ -42,14 +45,15 @@ def as_lines(found: dict[str, Any]) -> list[str]:
         for place, (name, each) in enumerate(zip(names, found["order"], strict=True), 1)
     ]
     to_set_up = {name: at for name, at in found["worktrees"].items() if not at["ready"]}
-    lines.append(f"worktrees in {flat(found['base'])}: {', '.join(found['worktrees'])}")
-    lines.append(f"to set up: {'; '.join(_to_set_up(*each) for each in to_set_up.items()) or 'none'}")
+    lines.append(f"worktrees in {flat(found['base'])}: {_some(found['worktrees'])}")
+    lines.append(f"to set up: {_some((_to_set_up(*each) for each in to_set_up.items()), '; ') or 'none'}")
     if found["resources"]:
-        taken = (f"{name} ({', '.join(map(flat, users))})" for name, users in found["resources"].items())
+        taken = (f"{name} ({_some(map(flat, users))})" for name, users in found["resources"].items())
         lines.append(f"resources: {'; '.join(taken)}")
     for name, needs in found["left_out"].items():
-        lines.append(f"left out: {flat(name)} runs without {', '.join(map(flat, needs))}")
-    lines.append(f"critical path: {' -> '.join(map(flat, found['critical_path']))}{_took(found['critical_seconds'])}")
+        lines.append(f"left out: {flat(name)} runs without {_some(map(flat, needs))}")
+    critical = _some(map(flat, found["critical_path"]), " -> ")
+    lines.append(f"critical path: {critical}{_took(found['critical_seconds'])}")
     expected = found["expected"]
     lines.append(f"expected: {seconds(expected) if expected is not None else 'unknown: no run is recorded yet'}")
     return lines
@@ -60,10 +64,14 @@ def _line(place: int, scenario: dict[str, Any], what: str) -> str:
     if scenario["expected"] is not None:
         parts.append(f"about {seconds(scenario['expected'])}")
     if scenario["needs"]:
-        parts.append(f"after {', '.join(map(flat, scenario['needs']))}")
+        parts.append(f"after {_some(map(flat, scenario['needs']))}")
     if scenario["tags"]:
         parts.append(f"[{', '.join(map(flat, scenario['tags']))}]")
     return "  ".join(parts).rstrip()
+
+
+def _some(names: Iterable[str], between: str = ", ") -> str:
+    return some(names, between=between, whole="--json")
 
 
 def _to_set_up(name: str, at: dict[str, Any]) -> str:

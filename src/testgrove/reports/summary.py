@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from testgrove.core.text import some
 from testgrove.reports.figures import (
     all_skipped,
     count_cells,
@@ -163,7 +164,7 @@ def _totals(result: RunResult) -> Iterator[Line]:
     if result.interrupted:
         yield (f"interrupted: {flat(result.interrupted)}", STYLES["interrupted"])
     if left := _teardown_not_run(result):
-        yield (f"teardown that has not run: {', '.join(left)}", STYLES["interrupted"])
+        yield (f"teardown that has not run: {some(map(flat, left), whole='report.json')}", STYLES["interrupted"])
         yield (f"  hint: testgrove coordinate --resume {result.run}   goes on, teardown included", "")
     if not result.cells:
         yield ("nothing ran", STYLES["error"])
