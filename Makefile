@@ -79,10 +79,7 @@ docs: setup
 	  --no-default-groups --group docs python tools/build_docs.py
 
 schema: setup
-	$(RUN)python -c 'import json; from testgrove.core.settings import json_schema; print(json.dumps(json_schema(), indent=2))' \
-	  > src/testgrove/settings.schema.json
-	$(RUN)python -c 'import json; from testgrove.core.scenario_file import json_schema; print(json.dumps(json_schema(), indent=2))' \
-	  > src/testgrove/scenarios.schema.json
+	$(RUN)python tools/write_schemas.py
 
 clean:
 	rm -rf .venv .tools dist site .pytest_cache .mypy_cache .ruff_cache

@@ -113,7 +113,7 @@ def _escaped(text: str) -> str:
 
 SETTINGS = """
 Every key of `[tool.testgrove]` in `pyproject.toml`, or of `testgrove.toml`. What they are for:
-[configuration](../configuration.md). A JSON Schema for editors is in the package: `settings.schema.json`.
+[configuration](../configuration.md). A JSON Schema for editors is in the package: `schemas/settings.schema.json`.
 """
 
 
@@ -139,7 +139,7 @@ def settings_page() -> str:
 SCENARIOS = """
 Every field of a scenario in a scenario file: JSON (with `//` comments), `{"scenarios": [{…}, …]}`, or TOML,
 `[[scenarios]]`. What they are for: [scenarios](../scenarios.md). A JSON Schema for editors is in the package:
-`scenarios.schema.json`.
+`schemas/scenarios.schema.json`.
 """
 
 

@@ -148,7 +148,8 @@ def test_a_graph_runs_in_order_and_every_scenario_ends_once(home):
     }
     assert [each["name"] for each in written["failures"]] == ["bad"]
     assert "assert 1 == 2" in written["failures"][0]["output"]
-    assert list(written) == ["summary", "by_worktree", "failures", "resource_leaks", "timestamp"]
+    keys = ["schema_version", "summary", "by_worktree", "failures", "resource_leaks", "timestamp"]
+    assert list(written) == keys
 
 
 @pytest.mark.slow

@@ -122,6 +122,7 @@ def test_the_files_of_a_worktree(project):
     assert datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC) <= datetime.now(UTC)
     assert list(found.items()) == [
         ("schema", 1),
+        ("schema_version", 1),
         ("id", "test-integration-api_v2"),
         ("purpose", "test-integration"),
         ("identifier", "api_v2"),
@@ -155,6 +156,7 @@ def test_the_files_of_a_worktree(project):
     assert before.replace(microsecond=0) <= now <= datetime.now(UTC)
     assert registry == {
         "schema": 1,
+        "schema_version": 1,
         "worktrees": {
             "test-integration-api_v2": {
                 "purpose": "test-integration",
@@ -170,7 +172,7 @@ def test_the_files_of_a_worktree(project):
         "allocated_ports": list(ports.values()),
     }
     project.run("remove", "api_v2")
-    assert project.registry() == {"schema": 1, "worktrees": {}, "allocated_ports": []}
+    assert project.registry() == {"schema": 1, "schema_version": 1, "worktrees": {}, "allocated_ports": []}
 
 
 def test_git_sees_none_of_our_files(project):

@@ -66,7 +66,7 @@ def remove_at_once(groves: list[Grove], number: int) -> None:
     for grove in groves:
         grove.auditor().assert_nothing()
         assert not grove.root.exists()
-        assert grove.registry() == {"schema": 1, "worktrees": {}, "allocated_ports": []}
+        assert grove.registry() == {"schema": 1, "schema_version": 1, "worktrees": {}, "allocated_ports": []}
 
 
 def test_creates_and_removes_at_once(grove):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from testgrove.app.project import Project, missing_worktree
 from testgrove.core.model import Worktree, WorktreeId, WorktreeSpec, WorktreeStatus
@@ -20,6 +20,7 @@ from testgrove.system.store import Row, Store, StoredLeases
 
 if TYPE_CHECKING:
     from testgrove.app.holder import Holder  # and its threads, which `list` does without
+    from testgrove.core.documents import Registry, RegistryEntry
 
 REGISTRY = "worktrees_registry.json"
 
@@ -206,8 +207,9 @@ def write_registry(store: Store, locks: LockFile, project_id: str, main: Path) -
     with locks.hold(f"registry:{project_id}", what=f"the registry of {main}", timeout=60.0):
         rows = store.rows("SELECT * FROM worktrees WHERE project = ? ORDER BY id", project_id)
         allocated = sorted(port for row in rows for port in row["ports"].values())
-        view = {
+        view: Registry = {
             "schema": 1,
+            "schema_version": 1,
             "worktrees": {row["id"]: _entry(row) for row in rows},
             "allocated_ports": allocated,
         }
@@ -216,9 +218,9 @@ def write_registry(store: Store, locks: LockFile, project_id: str, main: Path) -
             atomic_write(target, (json.dumps(view, indent=2) + "\n").encode())
 
 
-def _entry(row: Row) -> dict[str, Any]:
+def _entry(row: Row) -> RegistryEntry:
     created = datetime.fromisoformat(row["created"])
-    entry = {
+    entry: RegistryEntry = {
         "purpose": row["purpose"],
         "identifier": row["identifier"],
         "branch": row["branch"],

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from testgrove.app import records
 from testgrove.app.inside import variables_of
@@ -19,6 +20,9 @@ from testgrove.core.variables import configured, variables
 from testgrove.system import git
 from testgrove.system.files import atomic_write, entries, explained
 from testgrove.system.store import Row
+
+if TYPE_CHECKING:
+    from testgrove.core.documents import Metadata
 
 METADATA = ".worktree-metadata.json"
 
@@ -156,21 +160,28 @@ def _replace(path: Path, content: bytes, *, mode: int) -> None:
         atomic_write(path, content, mode=mode)
 
 
-def _metadata(row: Row) -> dict[str, object]:
+def _metadata(row: Row) -> Metadata:
     created = datetime.fromisoformat(row["created"]).strftime("%Y-%m-%dT%H:%M:%SZ")
-    metadata: dict[str, object] = {
+    postgres = row["databases"].get("postgres")
+    metadata: Metadata = {
         "schema": 1,
+        "schema_version": 1,
         "id": row["id"],
         "purpose": row["purpose"],
         "identifier": row["identifier"],
         "branch": row["branch"],
         "commit": row["commit_id"],
         "created": created,
+        "ports": row["ports"],
+        "database": postgres["name"] if postgres else "",
+        "databases": row["databases"],
+        "env_file": row["env_file"],
+        "python": row["python"],
     }
-    if row["ports"]:
-        metadata["ports"] = row["ports"]
-    if row["databases"]:
-        if postgres := row["databases"].get("postgres"):
-            metadata["database"] = postgres["name"]
-        metadata["databases"] = row["databases"]
-    return metadata | {"env_file": row["env_file"], "python": row["python"]}
+    if not row["ports"]:
+        del metadata["ports"]
+    if not postgres:
+        del metadata["database"]
+    if not row["databases"]:
+        del metadata["databases"]
+    return metadata

@@ -11,11 +11,14 @@ from collections.abc import Callable
 from functools import wraps
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from testgrove.errors import TestgroveError, UnavailableError
+
+if TYPE_CHECKING:
+    from testgrove.core.documents import ErrorFields
 
 SCHEMA_VERSION = 1
 FRESH_TEMPLATES = "testgrove.fresh-templates"  # as the next one
@@ -128,16 +131,15 @@ def _as_bytes(text: str) -> bytes:
 
 def print_error(error: TestgroveError) -> None:
     """An error as the command's one document."""
-    print_json(
-        error={
-            "code": error.code,
-            "message": error.message,
-            "hint": error.hint,
-            "notes": list(getattr(error, "__notes__", [])),
-            "details": error.details,
-            "exit_status": error.exit_status,
-        }
-    )
+    fields: ErrorFields = {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "notes": list(getattr(error, "__notes__", [])),
+        "details": error.details,
+        "exit_status": error.exit_status,
+    }
+    print_json(error=fields)
 
 
 def say(text: str, *, quiet: bool = False) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -15,6 +15,9 @@ from testgrove.cli.arguments import one_worktree
 from testgrove.cli.context import project_in
 from testgrove.cli.output import common, echo, example, print_json, say
 from testgrove.core.model import Worktree, WorktreeStatus
+
+if TYPE_CHECKING:
+    from testgrove.core.documents import Database, WorktreeDocument
 
 
 @click.command("list")
@@ -265,19 +268,19 @@ def find(project: Project, name: str) -> Worktree:
     return to_worktree(row_of(project, name))
 
 
-def as_document(worktree: Worktree) -> dict[str, Any]:
+def as_document(worktree: Worktree) -> WorktreeDocument:
     """A worktree for --json."""
     return {
         "id": str(worktree.id),
         "purpose": worktree.id.purpose,
         "identifier": worktree.id.identifier,
-        "status": str(worktree.status),
+        "status": worktree.status,
         "path": str(worktree.path),
         "branch": worktree.branch,
         "commit": worktree.commit,
         "created": worktree.created.isoformat(timespec="seconds"),
         "ports": worktree.ports,
-        "databases": worktree.databases,
+        "databases": cast("dict[str, Database]", worktree.databases),
         "python": worktree.python,
         "env_file": worktree.env_file,
         "note": worktree.note,

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from testgrove.reports.figures import cell_duration, failures
 from testgrove.reports.wording import bounded
 
 if TYPE_CHECKING:
+    from testgrove.core import report_documents as documents
     from testgrove.core.result import CellResult, RunResult
 
 _PART = {"passed": "passed", "flaky": "passed", "failed": "failed", "error": "errors"}
 _LONG = 20_000  # characters of one failure's output
 
 
-def report(result: RunResult) -> dict[str, Any]:
+def report(result: RunResult) -> documents.IntegrationReport:
     """The documented report. Durations are seconds; ``timestamp``: the run's end, in local time without a zone."""
     cells = list(result.cells.values())
     parts = {"passed": 0, "failed": 0, "skipped": 0, "errors": 0}
@@ -27,9 +28,13 @@ def report(result: RunResult) -> dict[str, Any]:
         parts[_part(cell)] += 1
     rate = round(100 * parts["passed"] / len(cells), 2) if cells else 0.0
     return {
+        "schema_version": 1,
         "summary": {
             "total": len(cells),
-            **parts,
+            "passed": parts["passed"],
+            "failed": parts["failed"],
+            "skipped": parts["skipped"],
+            "errors": parts["errors"],
             "duration": round(result.duration, 3),
             "success_rate": rate,
         },
@@ -54,9 +59,9 @@ def _worktree(cell: CellResult) -> str:
     return cell.info.scenario.worktree if cell.info.scenario else cell.info.worktree
 
 
-def _by_worktree(cells: list[CellResult]) -> dict[str, dict[str, int]]:
+def _by_worktree(cells: list[CellResult]) -> dict[str, documents.WorktreeCounts]:
     """failed: errors, too; what was skipped is in the total alone."""
-    found: dict[str, dict[str, int]] = {}
+    found: dict[str, documents.WorktreeCounts] = {}
     for cell in cells:
         counts = found.setdefault(_worktree(cell), {"total": 0, "passed": 0, "failed": 0})
         counts["total"] += 1
@@ -65,7 +70,7 @@ def _by_worktree(cells: list[CellResult]) -> dict[str, dict[str, int]]:
     return found
 
 
-def _failure(cell: CellResult, result: RunResult) -> dict[str, Any]:
+def _failure(cell: CellResult, result: RunResult) -> documents.Failure:
     last = cell.last
     tests = [f"{test.nodeid}: {test.message}" for test in failures(last)]
     return {
@@ -83,7 +88,7 @@ def _failure(cell: CellResult, result: RunResult) -> dict[str, Any]:
     }
 
 
-def _leaks(cells: list[CellResult]) -> list[dict[str, Any]]:
+def _leaks(cells: list[CellResult]) -> list[documents.ResourceLeak]:
     return [
         {
             "scenario": cell.info.key,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from testgrove.core.events import Status, TestOutcome
 from testgrove.core.result import LEAKS, AttemptResult, CellResult, PhaseSpan, RunResult, TestResult
 
+if TYPE_CHECKING:
+    from testgrove.core.report_documents import RunStatus
+
 BAD: tuple[TestOutcome, ...] = ("failed", "error")
 OUTCOMES: tuple[TestOutcome, ...] = get_args(TestOutcome)
 STATUSES: tuple[Status, ...] = get_args(Status)
-
-RunStatus = Literal["passed", "failed", "error", "interrupted"]
 
 
 def noun(result: RunResult) -> str:

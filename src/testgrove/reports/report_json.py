@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from testgrove.reports.figures import (
     all_skipped,
@@ -20,6 +20,7 @@ from testgrove.reports.figures import (
 from testgrove.reports.wording import utc
 
 if TYPE_CHECKING:
+    from testgrove.core import report_documents as documents
     from testgrove.core.events import ScenarioInfo
     from testgrove.core.result import (
         AttemptResult,
@@ -31,20 +32,19 @@ if TYPE_CHECKING:
         WorktreeNote,
     )
 
-SCHEMA_VERSION = 1
 _CELLS = '\n "cells": []'  # as _dump() has it; a line's end in a string is written as \\n
 
 
-def report(result: RunResult) -> dict[str, Any]:
+def report(result: RunResult) -> documents.Report:
     """A run as plain values. Durations are seconds, moments ISO 8601 in UTC, cells in the plan's order."""
-    return _frame(result) | {"cells": [_cell(result, cell) for cell in result.cells.values()]}
+    return {**_frame(result), "cells": [_cell(result, cell) for cell in result.cells.values()]}
 
 
-def _frame(result: RunResult) -> dict[str, Any]:
+def _frame(result: RunResult) -> documents.Report:
     """The report without its cells, which are most of it."""
     cells, tests = count_cells(result), count_tests(result)
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": 1,
         "run": result.run,
         "project": result.project,
         "header": result.header,
@@ -66,8 +66,8 @@ def _frame(result: RunResult) -> dict[str, Any]:
         "coverage": None if result.coverage is None else round(result.coverage, 2),
         "coverage_note": result.coverage_note,
         "summary": {
-            "cells": {"total": len(result.cells), **cells},
-            "tests": {"total": sum(tests.values()), **tests},
+            "cells": cast("documents.CellCounts", {"total": len(result.cells), **cells}),
+            "tests": cast("documents.TestCounts", {"total": sum(tests.values()), **tests}),
         },
         "cells": [],
         "worktrees": [_worktree(note) for note in result.worktrees],
@@ -92,7 +92,7 @@ def _dump(value: object) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False)
 
 
-def _cell(result: RunResult, cell: CellResult) -> dict[str, Any]:
+def _cell(result: RunResult, cell: CellResult) -> documents.Cell:
     info = cell.info
     return {
         "key": info.key,
@@ -109,7 +109,7 @@ def _cell(result: RunResult, cell: CellResult) -> dict[str, Any]:
         "hint": cell.hint,
         "all_skipped": all_skipped(cell),
         "duration": _seconds(cell_duration(cell, result.ended)),
-        "tests": outcomes(cell.last),
+        "tests": cast("documents.Outcomes", outcomes(cell.last)),
         "flaky_tests": flaky_tests(cell),
         "phases": [_phase(result, cell, span) for span in cell.phases],
         "attempts": [_attempt(result, attempt) for attempt in cell.attempts],
@@ -121,7 +121,7 @@ def _cell(result: RunResult, cell: CellResult) -> dict[str, Any]:
     }
 
 
-def _phase(result: RunResult, cell: CellResult, span: PhaseSpan) -> dict[str, Any]:
+def _phase(result: RunResult, cell: CellResult, span: PhaseSpan) -> documents.PhaseTime:
     """One phase; offset: seconds since the run's start."""
     return {
         "phase": span.phase,
@@ -131,7 +131,7 @@ def _phase(result: RunResult, cell: CellResult, span: PhaseSpan) -> dict[str, An
     }
 
 
-def _attempt(result: RunResult, attempt: AttemptResult) -> dict[str, Any]:
+def _attempt(result: RunResult, attempt: AttemptResult) -> documents.Attempt:
     return {
         "number": attempt.number,
         "status": attempt.status,
@@ -153,7 +153,7 @@ def _attempt(result: RunResult, attempt: AttemptResult) -> dict[str, Any]:
     }
 
 
-def _scenario(info: ScenarioInfo) -> dict[str, Any]:
+def _scenario(info: ScenarioInfo) -> documents.Scenario:
     return {
         "description": info.description,
         "tags": list(info.tags),
@@ -168,11 +168,11 @@ def _scenario(info: ScenarioInfo) -> dict[str, Any]:
     }
 
 
-def _worktree(note: WorktreeNote) -> dict[str, Any]:
+def _worktree(note: WorktreeNote) -> documents.WorktreeChange:
     return {"worktree": note.worktree, "action": note.action, "path": note.path, "detail": note.detail}
 
 
-def _process(process: ProcessResult) -> dict[str, Any]:
+def _process(process: ProcessResult) -> documents.Process:
     """An application process. ready: seconds until it was; reason: how it ended, empty where testgrove ended it."""
     return {
         "name": process.name,
@@ -186,9 +186,13 @@ def _process(process: ProcessResult) -> dict[str, Any]:
     }
 
 
-def _test(test: TestResult) -> dict[str, Any]:
+def _test(test: TestResult) -> documents.Test:
     """One test. Empty fields but the first three are left out: there can be many thousands of tests."""
-    always = {"nodeid": test.nodeid, "outcome": test.outcome, "duration": round(float(test.duration), 6)}
+    always: documents.Test = {
+        "nodeid": test.nodeid,
+        "outcome": test.outcome,
+        "duration": round(float(test.duration), 6),
+    }
     more = {
         "file": test.file,
         "line": test.line,
@@ -196,7 +200,7 @@ def _test(test: TestResult) -> dict[str, Any]:
         "text": test.text,
         "output": test.output,
     }
-    return {**always, **{key: value for key, value in more.items() if value}}
+    return cast("documents.Test", {**always, **{key: value for key, value in more.items() if value}})
 
 
 def _seconds(value: float) -> float:

@@ -208,4 +208,5 @@ def _absolute(path: Path) -> str:
 
 def _empty_report() -> Report:
     counts = {"total": 0, "passed": 0, "failed": 0, "skipped": 0, "errors": 0, "duration": 0.0, "success_rate": 0.0}
-    return {"summary": counts, "by_worktree": {}, "failures": [], "resource_leaks": [], "timestamp": None}
+    lists: Report = {"by_worktree": {}, "failures": [], "resource_leaks": []}
+    return {"schema_version": 1, "summary": counts, **lists, "timestamp": None}
