@@ -16,6 +16,7 @@ from testgrove.app.engine_databases import RunMeans
 from testgrove.app.holder import Holder
 from testgrove.app.inside import require_environment, variables_of
 from testgrove.app.left_databases import left_databases
+from testgrove.app.moved_repository import adopt, former_places, why_not_adopted
 from testgrove.app.ownership import examine_records
 from testgrove.app.project import Project
 from testgrove.app.run_databases import databases_of
@@ -66,6 +67,7 @@ def examine(project: Project, holder: Holder) -> Iterator[Finding]:
     yield from _left_databases(project)
     for worktree in records.all_worktrees(project):
         yield from _worktree(project, holder, worktree)
+    yield from _moved(project, holder)
     yield from _shared_git(project)
     yield from _ports(project)
     yield from _registry(project, holder)
@@ -149,6 +151,18 @@ def _worktree(project: Project, holder: Holder, worktree: Worktree) -> Iterator[
         yield Finding("worktrees", name)
     except TestgroveError as error:
         yield _failed("worktrees", name, error)
+
+
+def _moved(project: Project, holder: Holder) -> Iterator[Finding]:
+    for former in former_places(project):
+        ids = ", ".join(row["id"] for row in former.rows)
+        problem = f"this repository was moved from {former.main}; made there, and in no list here: {ids}"
+        if why := why_not_adopted(project, former):
+            hint = f"move it back to {former.main}, and remove them there; or git worktree repair PATH…   to keep them"
+            yield Finding("worktrees", f"of {former.main}", f"{problem} ({why})", hint)
+        else:
+            mend = partial(adopt, project, holder, former)
+            yield Finding("worktrees", f"of {former.main}", problem, "testgrove doctor --fix", mend)
 
 
 def _shared_git(project: Project) -> Iterator[Finding]:

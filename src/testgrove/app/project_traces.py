@@ -16,7 +16,7 @@ from testgrove.core.ownership import METADATA
 from testgrove.core.server_url import parse_server_url
 from testgrove.errors import TestgroveError
 from testgrove.system import git
-from testgrove.system.deletion import remove_empty
+from testgrove.system.deletion import TRASH, remove_empty
 
 
 def undo_servers(project: Project, holder: Holder) -> list[str]:
@@ -39,7 +39,7 @@ def take_away_traces(project: Project) -> list[str]:
     if git.unexclude(project.repository, [name for name in _excluded(project) if not _is_there(project, name)]):
         gone.append(f"lines in {project.repository.common_dir / 'info' / 'exclude'}")
     project.repository.lock.unlink(missing_ok=True)
-    remove_empty(project.root / ".trash", project.root)
+    remove_empty(project.root / TRASH, project.root)
     for change in shared_changes(project):
         if change.mend is not None:
             change.mend()

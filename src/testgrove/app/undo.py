@@ -10,9 +10,9 @@ from testgrove.app.holder import Holder
 from testgrove.app.hooks import run_teardown
 from testgrove.app.left_databases import remember_left
 from testgrove.core.model import Lease, LeaseKind
-from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError
 from testgrove.system import git, mounts
-from testgrove.system.deletion import delete_trash, delete_tree, move_to_trash, remove_empty, trash_place
+from testgrove.system.deletion import TRASH, delete_trash, delete_tree, move_to_trash, remove_empty, trash_place
 from testgrove.system.files import explained
 from testgrove.system.marks import Mark, end_marked
 from testgrove.system.store import StoredLeases
@@ -134,11 +134,16 @@ def _is_ours(path: Path, repository: git.Repository | None) -> bool:
 
 
 def _to_trash(holder: Holder, path: Path) -> None:
-    folder = path.parent / ".trash"
-    place = trash_place(path, folder)
-    trash = Lease(LeaseKind.TRASH, str(place))
+    folder = path.parent / TRASH
+    trash = Lease(LeaseKind.TRASH, str(trash_place(path, folder)))
     holder.leases.record(trash)
-    move_to_trash(path, folder, place=place)
+    try:
+        move_to_trash(path, folder, place=Path(trash.key))
+    except ExhaustedError:  # no inode is left for the trash folder; another name beside it needs none
+        holder.leases.forget(trash)
+        trash = Lease(LeaseKind.TRASH, f"{path.parent / TRASH}.{Path(trash.key).name}")
+        holder.leases.record(trash)
+        move_to_trash(path, path.parent, place=Path(trash.key))
     holder.delete_later(holder.leases, trash)
 
 

@@ -213,7 +213,7 @@ def _report(finished: Finished, target: Path | None, *, as_json: bool, quiet: bo
     if as_json:
         print_json(folder=str(finished.folder), **report_json.report(result))
     else:
-        echo(summary(result, folder=str(finished.folder), color=color))
+        echo(summary(result, folder=str(finished.folder), color=color), styled=True)
     if target is not None:
         atomic_write(target.expanduser().absolute(), coordinator_json.render(result))
         say(f"report: {target}", quiet=quiet)

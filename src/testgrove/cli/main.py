@@ -13,7 +13,7 @@ import click
 
 from testgrove import __version__
 from testgrove.cli.groups import NearMatches
-from testgrove.cli.output import print_error, show_bug, show_error
+from testgrove.cli.output import print_error, show_bug, show_error, show_usage
 from testgrove.errors import InterruptedByUser, TestgroveError, UsageError
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _run(arguments: list[str]) -> int:
     except click.ClickException as error:
         if as_json:
             print_error(UsageError("usage", error.format_message()))
-        error.show()
+        show_usage(error)
         return 2
     except SystemExit as error:
         return 141 if error.code == 1 else cast("int", error.code)  # click's answer to a reader that went away

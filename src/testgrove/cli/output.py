@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from testgrove.core.text import visible
 from testgrove.errors import TestgroveError, UnavailableError
 
 if TYPE_CHECKING:
@@ -110,8 +112,13 @@ def print_json(**document: Any) -> None:
     echo(json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2, default=str))
 
 
-def echo(text: str, *, newline: bool = True) -> None:
-    """Results: stdout. Names that are not UTF-8 come out as the bytes they are."""
+def echo(text: str, *, newline: bool = True, styled: bool = False) -> None:
+    """Results: stdout. Names that are not UTF-8 come out as the bytes they are, except on a terminal.
+
+    styled: has colours of ours in it, and names of others were cleaned where they were put together.
+    """
+    if not styled and sys.stdout.isatty():
+        text = visible(text)
     try:
         click.echo(text if text.isascii() else _as_bytes(text), nl=newline)
     except OSError as error:
@@ -145,17 +152,12 @@ def print_error(error: TestgroveError) -> None:
 def say(text: str, *, quiet: bool = False) -> None:
     """Progress and notes: stderr."""
     if not quiet:
-        click.echo(text, err=True)
-
-
-def visible(text: str) -> str:
-    """Text with names of others in it, for a terminal: control characters as escapes, but line breaks and tabs."""
-    return "".join(each if each.isprintable() or each in "\n\t" else ascii(each)[1:-1] for each in text)
+        click.echo(visible(text), err=True)
 
 
 def warn(text: str) -> None:
     """What is wrong although the command goes on: stderr, also with --quiet."""
-    click.echo(f"warning: {text}", err=True)
+    click.echo(f"warning: {visible(text)}", err=True)
 
 
 def progress(*, quiet: bool) -> Callable[[str, str], None]:
@@ -185,7 +187,14 @@ def show_error(error: TestgroveError, *, as_json: bool) -> None:
         click.echo(f"  hint: {visible(error.hint)}", err=True)
 
 
+def show_usage(error: click.ClickException) -> None:
+    """Wrong usage, as click says it."""
+    words = io.StringIO()
+    error.show(file=words)
+    click.echo(visible(words.getvalue()), nl=False, err=True)
+
+
 def show_bug(error: Exception) -> None:
     """An unexpected error, with what a maintainer needs."""
-    traceback.print_exception(error)
+    sys.stderr.write(visible("".join(traceback.format_exception(error))))
     sys.stderr.write("\nThis is a bug in testgrove: please report it with the lines above.\n")

@@ -46,7 +46,7 @@ def show_command(*, run: str, number: int | None, directory: Path, as_json: bool
         print_json(folder=str(folder), **report_json.report(result), **extra)
         return
     echo(result.header)
-    echo(summary(result, folder=str(folder), color=sys.stdout.isatty()), newline=False)
+    echo(summary(result, folder=str(folder), color=sys.stdout.isatty()), styled=True, newline=False)
     if number:
         echo(as_lines(tests) or "no tests\n", newline=False)
 
@@ -73,7 +73,7 @@ def merge_command(*, runs: tuple[str, ...], output: Path | None, directory: Path
         print_json(folder=str(folder), **report_json.report(result))
     else:
         say(result.header, quiet=quiet)
-        echo(summary(result, folder=str(folder), color=sys.stdout.isatty()), newline=False)
+        echo(summary(result, folder=str(folder), color=sys.stdout.isatty()), styled=True, newline=False)
 
 
 @report_command.command("open")

@@ -139,7 +139,7 @@ def test_command(
     if as_json:
         print_json(folder=str(finished.folder), **report_json.report(finished.result))
     else:
-        echo(summary(finished.result, folder=str(finished.folder), color=out.isatty()))
+        echo(summary(finished.result, folder=str(finished.folder), color=out.isatty()), styled=True)
     for note in finished.notes:
         say(f"note: {note}", quiet=quiet)
     return finished.result.exit_status

@@ -53,11 +53,22 @@ def list_command(
         numbers = "  " + ",".join(f"{name}={port}" for name, port in worktree.ports.items()) if ports else ""
         note = f"  ({worktree.note})" if worktree.note else ""
         echo(f"{worktree.id!s:{width}}  {worktree.status:8}  {at}  {worktree.path}{numbers}{note}")
-    if not found:
+    if not found and not _say_moved(project, quiet=quiet):
         say(
             "no worktrees; to create one: testgrove create --purpose test-unit --identifier mine --branch HEAD",
             quiet=quiet,
         )
+
+
+def _say_moved(project: Project, *, quiet: bool) -> bool:
+    """Whether worktrees were made where this repository was before; says so."""
+    from testgrove.app.moved_repository import former_places
+
+    former = former_places(project)
+    for each in former:
+        count = f"{len(each.rows)} worktree{'s' if len(each.rows) > 1 else ''}"
+        say(f"{count} of {each.main}, where this repository was, cannot be listed: testgrove doctor", quiet=quiet)
+    return bool(former)
 
 
 def _list_rescued(project: Project, *, as_json: bool, quiet: bool) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+TRASH = ".trash"  # in the folder of the worktrees
 _TRIES = 100
 _DEEPEST = 100  # one descriptor for each level while a tree is deleted
 
@@ -75,7 +76,10 @@ def _rename_into(path: Path, target: Path) -> None:
 def delete_trash(place: Path) -> None:
     """Delete what is in the trash, then the trash and the worktrees' folder that it is in, while they are empty."""
     delete_tree(place, within=place.parent)
-    remove_empty(place.parent, place.parent.parent)
+    if place.parent.name == TRASH:
+        remove_empty(place.parent, place.parent.parent)
+    else:  # it was renamed beside the trash folder, for which no inode was left
+        remove_empty(place.parent)
 
 
 def remove_empty(*folders: Path) -> None:

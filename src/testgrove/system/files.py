@@ -33,6 +33,9 @@ def explained(what: str, path: Path | str) -> Iterator[None]:
 def explain(what: str, path: Path | str, error: OSError) -> TestgroveError:
     """An OSError as an expected error. what: see explained()."""
     message = f"cannot {what} {path}: {(error.strerror or str(error)).lower()}"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST) and (file := _file_on_the_way(error.filename or path)):
+        message = f"cannot {what} {path}: {file} is not a folder"
+        return PreconditionError("path-unusable", message, hint=f"mv {file} {file}.old", path=str(path))
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return ExhaustedError("disk-full", message, hint=f"df -h {path}", path=str(path))
@@ -43,6 +46,14 @@ def explain(what: str, path: Path | str, error: OSError) -> TestgroveError:
         case errno.ENOENT | errno.ENOTDIR | errno.EEXIST | errno.EISDIR | errno.ENAMETOOLONG | errno.ELOOP:
             return PreconditionError("path-unusable", message, hint=f"ls -ld {path}", path=str(path))
     return UnavailableError("file-system", message, hint=f"ls -ld {path}", path=str(path))
+
+
+def _file_on_the_way(path: Path | str | int) -> Path | None:
+    """What is on a path where a folder has to be."""
+    if isinstance(path, int):
+        return None
+    way = (Path(path), *Path(path).parents)
+    return next((each for each in way if os.path.lexists(each) and not each.is_dir()), None)
 
 
 def is_of_the_machine(error: OSError) -> bool:

@@ -9,6 +9,7 @@ from testgrove.system.git_checkouts import (
     lock_reason,
     populate,
     remove_checkout,
+    repair_checkouts,
     retarget,
 )
 from testgrove.system.git_forward import fast_forward, head_of, is_ancestor, merge, upstream_of
@@ -80,6 +81,7 @@ __all__ = [
     "operation",
     "populate",
     "remove_checkout",
+    "repair_checkouts",
     "rescue",
     "rescued",
     "resolve",

@@ -21,6 +21,8 @@ from testgrove.system.git_repository import LOCK_REASON, Repository, checkouts, 
 from testgrove.system.git_submodules import update_submodules
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from testgrove.system.locks import Lock, OnWait
 
 _WORKERS = ("-c", "checkout.workers=4")  # half the time of one, also on two cores
@@ -147,6 +149,13 @@ def _help_clean(path: Path) -> None:
 def detach(path: Path) -> None:
     """Take a checkout's HEAD off its branch, at the same commit; the index and the files stay as they are."""
     require(call(path, "update-ref", "--no-deref", "HEAD", "HEAD"), f"detach the HEAD of {path}")
+
+
+def repair_checkouts(repository: Repository, paths: Sequence[Path]) -> None:
+    """Have checkouts point to this repository, which was moved away from where they point. Raises UnavailableError."""
+    with git_lock(repository):
+        answer = call_common(repository.common_dir, "worktree", "repair", "--", *map(str, paths))
+    require(answer, f"repair the checkouts of {repository.main}")
 
 
 def remove_checkout(repository: Repository, path: Path, on_wait: OnWait | None = None) -> None:

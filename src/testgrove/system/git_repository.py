@@ -81,9 +81,23 @@ def discover(directory: Path) -> Repository:
         lines = [call(directory, *ask, question).out.removesuffix(b"\n") for question in questions]
     common_dir, git_dir, toplevel = (Path(os.fsdecode(line)).resolve() for line in lines)
     if call(toplevel, "rev-parse", "--verify", "--quiet", "HEAD^{commit}").status != 0:
-        raise PreconditionError("no-commit", f"{toplevel}: HEAD has no commit yet", hint="git commit")
+        raise _no_commit(toplevel, git_dir)
     main = toplevel if git_dir == common_dir else _main_checkout(common_dir, toplevel)
     return Repository(common_dir=common_dir, toplevel=toplevel, main=main)
+
+
+def _no_commit(toplevel: Path, git_dir: Path) -> PreconditionError:
+    """The error for a branch without a commit, which is checked out: it is new, or was deleted."""
+    branch = os.fsdecode(call(toplevel, "symbolic-ref", "--quiet", "HEAD").out).strip()
+    try:
+        old, new = (git_dir / "logs/HEAD").read_text(errors="replace").splitlines()[-1].split()[:2]
+    except (OSError, IndexError, ValueError):
+        return PreconditionError("no-commit", f"{toplevel}: HEAD has no commit yet", hint="git commit")
+    return PreconditionError(
+        "no-commit",
+        f"{toplevel}: the branch {branch.removeprefix('refs/heads/')}, which is checked out, has no commit",
+        hint=f"git commit; if it was deleted: git -C {toplevel} update-ref {branch} {new if new.strip('0') else old}",
+    )
 
 
 def git_dir_of(toplevel: Path) -> Path:

@@ -24,7 +24,7 @@ def collect(outputs: Iterable[str], tree: Path, destination: Path) -> list[Path]
         with explained("keep the output", source):
             if not os.path.lexists(source):
                 continue
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_parent(target)
             target = free_name(target)
             _move(source, target)
         moved.append(target)
@@ -37,11 +37,16 @@ def copy_output(source: Path, target: Path, *, since: float) -> bool:
     with explained("keep a copy of", source):
         if not os.path.lexists(source):
             return False
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_parent(target)
         if os.path.lexists(target) and target.lstat().st_mtime < since:
             target.rename(free_name(target))
         _copy(source, target)
     return True
+
+
+def _make_parent(target: Path) -> None:
+    with explained("make the folder", target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
 
 
 def free_name(target: Path) -> Path:
