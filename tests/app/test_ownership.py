@@ -384,7 +384,7 @@ def test_what_stands_where_a_worktree_was_is_not_touched(grove):
     link.symlink_to(elsewhere)
 
     done = project.run("remove", "clone", "folder", "file", "link")
-    assert f"note: {clone} is left: something else is there now" in done.stderr
+    assert f"note: {clone} was not removed: it now contains something else" in done.stderr
     assert "mine" in git(clone, "log", "--format=%s")
     assert (folder / "precious").read_text() == file.read_text() == (elsewhere / "precious").read_text() == "mine"
     assert checkouts(project.repo) == []
