@@ -20,9 +20,9 @@ import pytest
 
 STARTED = "TESTGROVE_CHECK_STARTED"  # when `.ci/run` began, in seconds since the epoch
 RECORD = "testgrove/slow"  # in pytest's cache: {file: [when it last ran, seconds of its longest test]}
-DURATIONS = Path(__file__).with_name(
-    "durations.json"
-)  # {file of slow tests: seconds of its longest}, where no record is
+# {file of slow tests: seconds of its longest test}, for a clone without a record of its own. Roughly those of a machine
+# with two cores and nothing else to do: they tell short from long, the rest is learnt on the way (Budget.slowness).
+DURATIONS = Path(__file__).with_name("durations.json")
 RESERVE = 150.0  # seconds for what is running elsewhere, the report, and failed tests that are run once more
 UNKNOWN = 60.0  # seconds that a test may take of which nothing is known
 SAFETY = 1.5  # what is expected, times this
@@ -224,25 +224,28 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(ThirdPlugin(config, config.getoption("third")), "testgrove-third")
 
 
-@dataclass
+@dataclass(eq=False)  # pluggy keeps plugins in sets
 class ThirdPlugin:
-    """For --third: deselects the slow tests and two thirds of the files; skips what would begin after the deadline."""
+    """For --third: does not collect two thirds of the files, and runs no slow test and none after the deadline."""
 
     config: pytest.Config
     minutes: float
     left_out: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        began = float(os.environ.get(STARTED) or time.time())
-        self.deadline = began + 60 * self.minutes
+        self.deadline = float(os.environ.get(STARTED) or time.time()) + 60 * self.minutes
+        self.turn = _turn(self.config.rootpath)
+        files = {str(file) for place in self.config.args for file in Path(place).absolute().rglob("test_*.py")}
+        self.others = files - third(files, int(self.turn[:8].replace("-", ""), 16))
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        return True if str(collection_path) in self.others else None
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        turn = _turn(self.config.rootpath)
-        chosen = third(map(_file, items), int(turn[:8].replace("-", ""), 16))
-        kept = [item for item in items if _file(item) in chosen and not item.get_closest_marker("slow")]
-        dropped = set(map(id, items)) - set(map(id, kept))
-        self.config.hook.pytest_deselected(items=[item for item in items if id(item) in dropped])
-        items[:] = sorted(kept, key=lambda item: hashlib.sha256(f"{turn} {_file(item)}".encode()).digest())
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        self.config.hook.pytest_deselected(items=slow)
+        kept = [item for item in items if not item.get_closest_marker("slow")]
+        items[:] = sorted(kept, key=lambda item: hashlib.sha256(f"{self.turn} {_file(item)}".encode()).digest())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
@@ -258,9 +261,7 @@ class ThirdPlugin:
             terminalreporter.write_line(f"{LEFT_OUT}: {name} ({count})")
 
 
-if (
-    __name__ == "__main__"
-):  # `make durations`: after a `make check-all`, what it recorded becomes what a fresh clone knows
+if __name__ == "__main__":  # `make durations`: what a `make check-all` has recorded becomes what a fresh clone knows
     cache = DURATIONS.parents[1] / ".pytest_cache/v" / RECORD
     found = {file: round(seconds, 1) for file, (_, seconds) in json.loads(cache.read_text(encoding="utf-8")).items()}
     known = json.loads(DURATIONS.read_text(encoding="utf-8")) | found
