@@ -25,6 +25,7 @@ RECORD = "testgrove/slow"  # in pytest's cache: {file: [when it last ran, second
 DURATIONS = Path(__file__).with_name("durations.json")
 RESERVE = 150.0  # seconds for what is running elsewhere, the report, and failed tests that are run once more
 UNKNOWN = 60.0  # seconds that a test may take of which nothing is known
+OF_LIMIT = 0.2  # or this part of the timeout that it is marked with: whoever marks it knows that it is long
 SAFETY = 1.5  # what is expected, times this
 LEFT_OUT = "left out: the time is used up"
 NAMED = 20  # how many files are named
@@ -41,9 +42,9 @@ class Budget:
     _expected: float = 0.0
     _taken: float = 0.0
 
-    def has_time_for(self, file: str) -> bool:
-        """Whether a test of this file would end before the deadline, as far as can be told."""
-        expected = self.seconds.get(file, UNKNOWN) * SAFETY * self.slowness
+    def has_time_for(self, file: str, limit: float = 0.0) -> bool:
+        """Whether a test of this file would end before the deadline, as far as can be told. limit: its own timeout."""
+        expected = self.seconds.get(file, max(UNKNOWN, limit * OF_LIMIT)) * SAFETY * self.slowness
         return self.clock() + expected + RESERVE <= self.deadline
 
     @property
@@ -170,8 +171,10 @@ class BudgetPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        if item.get_closest_marker("slow") and not self.budget.has_time_for(_file(item)):
-            pytest.skip(LEFT_OUT)
+        if item.get_closest_marker("slow"):
+            timeout = item.get_closest_marker("timeout")
+            if not self.budget.has_time_for(_file(item), timeout.args[0] if timeout else 0.0):
+                pytest.skip(LEFT_OUT)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """In the controller for all workers' tests; in a worker for its own."""

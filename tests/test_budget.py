@@ -57,6 +57,8 @@ def test_a_long_test_is_left_out_where_a_short_one_still_fits():
     clock.now = 1600.0
     assert plan.has_time_for(A)
     assert not plan.has_time_for(B)
+    assert plan.has_time_for(C), "nothing is known of it"
+    assert not plan.has_time_for(C, 900.0), "its own timeout tells that it is long"
 
 
 def test_the_durations_of_a_fresh_clone_are_those_of_files_that_exist():
