@@ -16,7 +16,7 @@ from testgrove.app.ports import exchange_taken
 from testgrove.app.processes import AppProcess, Place, Processes
 from testgrove.app.project import Project
 from testgrove.core.model import Worktree, WorktreeStatus
-from testgrove.core.text import visible
+from testgrove.core.text import printable
 from testgrove.errors import PreconditionError, UsageError
 from testgrove.system.supervision import Job
 from testgrove.system.supervisor_pool import SupervisorPool
@@ -70,7 +70,7 @@ def run_in_foreground(supervisors: SupervisorPool, job: Job) -> int:
         except PreconditionError as error:
             if error.code not in _NOT_EXECUTED:
                 raise
-            sys.stderr.write(f"testgrove exec: {visible(error.message)}\n")
+            sys.stderr.write(f"testgrove exec: {printable(error.message)}\n")
             return _NOT_EXECUTED[error.code]
         result = supervisor.wait()
         passing.to(0)

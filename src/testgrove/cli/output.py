@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from testgrove.core.text import visible
 from testgrove.errors import TestgroveError, UnavailableError
 
 if TYPE_CHECKING:
@@ -153,6 +152,11 @@ def say(text: str, *, quiet: bool = False) -> None:
     """Progress and notes: stderr."""
     if not quiet:
         click.echo(visible(text), err=True)
+
+
+def visible(text: str) -> str:
+    """Text with names of others in it, for a terminal: control characters as escapes, but line breaks and tabs."""
+    return "".join(each if each.isprintable() or each in "\n\t" else ascii(each)[1:-1] for each in text)
 
 
 def warn(text: str) -> None:

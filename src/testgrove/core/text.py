@@ -16,8 +16,3 @@ def some(names: Iterable[str], shown: int = 10, *, between: str = ", ", whole: s
     if len(given) <= shown:
         return between.join(given)
     return f"{between.join(given[:shown])} and {len(given) - shown:,} more{f' (all: {whole})' if whole else ''}"
-
-
-def visible(text: str) -> str:
-    """Text with names of others in it, for a terminal: control characters as escapes, but line breaks and tabs."""
-    return "".join(each if each.isprintable() or each in "\n\t" else ascii(each)[1:-1] for each in text)
