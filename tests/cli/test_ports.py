@@ -167,6 +167,16 @@ def test_reassigning_and_releasing_ports_keep_what_was_edited_in_the_env_file(pr
     assert "API_PORT" not in path.read_text()
 
 
+def test_an_env_file_that_is_not_utf_8_is_read_and_keeps_its_bytes(project):
+    path = project.root / "test-unit-a/.env.test"
+    path.write_bytes(path.read_bytes() + b"MINE=gr\xfc\xdfe\x0c\r\nBROKEN=a\0b\n")
+    assert project.json("doctor", check=False)["findings"]
+    assert "MINE" in project.run("exec", "a", "--", "env").stdout.encode(errors="surrogateescape").decode("latin-1")
+    project.run("ports", "reassign", "a")
+    assert b"MINE=gr\xfc\xdfe\x0c\nBROKEN=a\0b\n" in path.read_bytes()
+    project.run("sync", "a")
+
+
 def test_a_worktree_without_ports_gets_some_by_reassigning(project):
     project.create("test-unit", "b", "--no-env")
     new = project.json("ports", "reassign", "b")["ports"]

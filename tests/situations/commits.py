@@ -152,6 +152,13 @@ def worktree_ref(at: Place) -> None:
     at.git("reflog", "expire", "--expire=all", "HEAD")
 
 
+@situation("A ref of the worktree's own that names a file, not a commit")
+def worktree_ref_to_file(at: Place) -> None:
+    draft = at.write("draft.txt", "only under a ref of the worktree's own\n")
+    at.git("update-ref", "refs/worktree/draft", at.git("hash-object", "-w", "draft.txt").strip())
+    draft.unlink()
+
+
 @situation("A ref under `refs/bisect` that a bisection has left")
 def bisect_ref(at: Place) -> None:
     made = at.commit("kept by a bisection")

@@ -23,6 +23,19 @@ def modified(at: Place) -> None:
     append(at.tree / "README.md")
 
 
+@situation("A tracked file was modified, with its size and time kept, and git compares no more than that")
+def modified_unseen(at: Place) -> None:
+    at.git("config", "extensions.worktreeConfig", "true")
+    at.git("config", "--worktree", "core.checkStat", "minimal")
+    at.git("config", "--worktree", "core.trustctime", "false")
+    path = at.tree / "README.md"
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    at.git("update-index", "--refresh")
+    with path.open("r+") as file:
+        file.write("M")
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+
+
 @situation("A tracked file was deleted")
 def deleted(at: Place) -> None:
     (at.tree / "README.md").unlink()
@@ -155,6 +168,13 @@ def options_as_names(at: Place) -> None:
 def case(at: Place) -> None:
     at.write("readme.md")
     at.write("SRC/code.py")
+
+
+@situation("The same, and git is told that names with another case are the same (`core.ignoreCase`)")
+def case_ignored(at: Place) -> None:
+    at.git("config", "extensions.worktreeConfig", "true")
+    at.git("config", "--worktree", "core.ignoreCase", "true")
+    at.write("readme.md")
 
 
 @situation("A file in a tree that is deeper than a path can be long")

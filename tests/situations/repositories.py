@@ -43,6 +43,14 @@ def ignored_nested(at: Place) -> None:
     commit_in(at.tree / "build/inner")
 
 
+@situation("A nested repository in a tool's cache (`.mypy_cache`, `.tox`)")
+def nested_in_cache(at: Place) -> None:
+    for folder in (".mypy_cache/inner", ".tox/py/src/inner"):
+        (at.tree / folder).parent.mkdir(parents=True)
+        git(at.tree, "init", "--quiet", folder)
+        commit_in(at.tree / folder)
+
+
 @situation("A bare repository")
 def bare(at: Place) -> None:
     git(at.tree, "clone", "--quiet", "--bare", str(at.grove.repo), str(at.tree / "inner.git"))

@@ -15,7 +15,7 @@ from testgrove.core.shells import enter
 from testgrove.errors import PreconditionError
 from testgrove.system import environment, environment_by_hand, git
 from testgrove.system.environment_record import EnvironmentRecord
-from testgrove.system.files import atomic_write, make_folder
+from testgrove.system.files import atomic_write, explained, make_folder, read_env_file
 from testgrove.system.process import replace_process, scrubbed
 
 
@@ -23,7 +23,7 @@ def variables_of(worktree: Worktree) -> dict[str, str]:
     """The variables of a worktree's env file. Raises PreconditionError when it is gone."""
     path = worktree.path / worktree.env_file
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(read_env_file(path))
     except OSError as error:
         raise PreconditionError(
             "no-env-file",
@@ -36,7 +36,8 @@ def environ_of(tree: Path, env_file: str) -> dict[str, str]:
     """What a command in a worktree sees, as far as it was made: ours scrubbed, its variables, its environment."""
     environ = scrubbed()
     if (tree / env_file).is_file():
-        environ |= parse((tree / env_file).read_text(encoding="utf-8"))
+        with explained("read", tree / env_file):
+            environ |= parse(read_env_file(tree / env_file))
     return with_environment(environ, tree)
 
 

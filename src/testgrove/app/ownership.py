@@ -116,19 +116,27 @@ def _files(project: Project, row: Row, state: git.CheckoutStatus) -> Ownership:
 
 
 def unpublished_in_clones(row: Row, nested: Iterable[str]) -> list[str]:
-    """What clones in environments (``pip install -e git+URL``) have that their remotes have not, unless set-up or an
-    attempt left it so. nested: the repositories in the checkout."""
+    """What repositories in environments and caches have that is the user's, unless set-up or an attempt left it so.
+
+    Of a clone that ``pip install -e git+URL`` makes: what its remotes have not. Any other: that it is there.
+    nested: the repositories in the checkout; those outside environments and caches are the user's anyway.
+    """
     path, manifest = Path(row["path"]), manifest_of(row) or Manifest()
     lines = []
     for name in nested:
-        environment = (path / name).parent.parent
-        if (path / name).parent.name != "src" or not (environment / "pyvenv.cfg").exists():
+        if not is_made_again(name) or all(manifest.holds(entry) for entry in files.entries(path, [name])):
             continue
-        if not all(manifest.holds(entry) for entry in files.entries(path, [name])):
-            state = git.status(path / name)
-            changed = [f"{each} (modified)" for each in (*state.modified, *state.unmerged)]
-            lines += [f"{name}: {line}" for line in (*changed, *git.unpublished(git.git_dir_of(path / name)))]
+        if not _is_environment_clone(path / name):
+            lines.append(f"{name} (a nested repository)")
+            continue
+        state = git.status(path / name)
+        changed = [f"{each} (modified)" for each in (*state.modified, *state.unmerged)]
+        lines += [f"{name}: {line}" for line in (*changed, *git.unpublished(git.git_dir_of(path / name)))]
     return [printable(line) for line in lines]
+
+
+def _is_environment_clone(path: Path) -> bool:
+    return path.parent.name == "src" and (path.parent.parent / "pyvenv.cfg").exists()
 
 
 def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tuple[list[Thing], Manifest]:

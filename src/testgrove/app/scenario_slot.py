@@ -20,6 +20,7 @@ from testgrove.core.envfile import parse
 from testgrove.core.events import Status, WorktreeAction, WorktreeChanged
 from testgrove.core.model import DatabaseAccess, WorktreeSpec
 from testgrove.core.plan import Cell
+from testgrove.system.files import read_env_file
 from testgrove.system.store import Row
 
 
@@ -54,7 +55,7 @@ class ScenarioCreation(HereCreation):
     def own_variables(self) -> Mapping[str, str]:
         """See Creation. Of a worktree that a user has made: what its env file names is its own."""
         path = self.tree / self.row["env_file"]
-        return parse(path.read_text(encoding="utf-8")) if self.place.row is None and path.is_file() else {}
+        return parse(read_env_file(path)) if self.place.row is None and path.is_file() else {}
 
     def check(self) -> None:
         """Promise 3, once for a worktree and what a scenario adds to its environment."""

@@ -17,6 +17,7 @@ from testgrove.core.settings import Service, Sqlite
 from testgrove.core.variables import configured, variables
 from testgrove.services.inputs import read_inputs
 from testgrove.services.migration_run import run_migration
+from testgrove.system.files import read_env_file
 from testgrove.system.process import scrubbed
 
 _ANY = WorktreeId("session", "checkout")  # what the project's variables are computed for; no name of it is used
@@ -79,7 +80,7 @@ class Migration:
 
     def _env_file(self) -> dict[str, str]:
         path = self.tree / self._means.project.settings.env_file
-        return parse(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return parse(read_env_file(path)) if path.is_file() else {}
 
     def _users_own(self) -> dict[str, str]:
         """What the env file holds besides what testgrove has written: that is another in each worktree."""

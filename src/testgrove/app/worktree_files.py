@@ -18,7 +18,7 @@ from testgrove.core.naming import DATABASE_VARIABLES, FIXED_VARIABLES, port_vari
 from testgrove.core.ownership import Manifest
 from testgrove.core.variables import configured, variables
 from testgrove.system import git
-from testgrove.system.files import atomic_write, entries, explained
+from testgrove.system.files import atomic_write, entries, explained, read_env_file
 from testgrove.system.store import Row
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _write(project: Project, row: Row, values: Mapping[str, str]) -> list[str]:
     text, kept = _merged(project, row, values)
     last, begun = _copies(row)
     _replace(begun, render(values).encode(), mode=0o600)  # ahead: a killed command's values are not the user's
-    _replace(tree / name, text.encode(), mode=0o600)
+    _replace(tree / name, text.encode(errors="surrogateescape"), mode=0o600)
     with explained("write", last):
         begun.replace(last)
     if manifest is not None and was_ours:
@@ -120,7 +120,7 @@ def _merged(project: Project, row: Row, values: Mapping[str, str]) -> tuple[str,
     path = Path(row["path"]) / row["env_file"]
     if not path.exists():
         return render(values), []
-    text = path.read_text(encoding="utf-8")
+    text = read_env_file(path)
     written = _written(row, parse(text))
     if written is None:
         return render({**values, **_users_own(project, parse(text))}), []
@@ -146,7 +146,7 @@ def _copies(row: Row) -> tuple[Path, Path]:
 
 
 def _values_in(path: Path) -> dict[str, str] | None:
-    return parse(path.read_text(encoding="utf-8")) if path.exists() else None
+    return parse(read_env_file(path)) if path.exists() else None
 
 
 def _write_metadata(row: Row) -> None:

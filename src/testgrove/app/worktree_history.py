@@ -38,6 +38,7 @@ def history_of(repository: git.Repository, row: Row, submodules: Collection[str]
         if not ((record / "HEAD").exists() and (record / "commondir").exists()):
             continue  # `git worktree add` was killed before anything could be committed there
         commits += git.foreign_commits(record, own)
+        lines += git.foreign_objects(record)
         if unfinished := git.operation(record):
             lines.append(f"{unfinished} that is not finished")
         lines += git.unpublished_in_submodules(repository, record, path, submodules, own)

@@ -91,11 +91,11 @@ def _problem(value: str) -> str:
 
 def parse(text: str) -> dict[str, str]:
     """The values in a file that render() wrote; a person's small changes to it (comments, `export`) are
-    understood."""
+    understood. A line with a NUL in it, which no process can be given, is left out."""
     values = {}
     for line in text.split("\n"):
         name, equals, value = line.strip().removeprefix("export ").partition("=")
-        if equals and not name.startswith("#"):
+        if equals and not name.startswith("#") and "\0" not in line:
             quoted = len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]
             values[name.strip()] = value[1:-1] if quoted else value
     return values
@@ -108,7 +108,7 @@ def revised(text: str, written: Mapping[str, str], values: Mapping[str, str]) ->
     written is the person's and stays: other values, further variables, comments, missing lines, the order.
     """
     lines, kept, seen = [], [], set()
-    for line in text.splitlines():
+    for line in text.removesuffix("\n").split("\n") if text else ():
         for name, value in parse(line).items() or [("", "")]:
             seen.add(name)
             if name not in written:

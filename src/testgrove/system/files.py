@@ -83,6 +83,12 @@ def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
             raise
 
 
+def read_env_file(path: Path) -> str:
+    """An env file's text. Bytes that are not UTF-8 become surrogates, so that variables and a file that is written
+    again have the same bytes. Raises OSError."""
+    return path.read_text(encoding="utf-8", errors="surrogateescape")
+
+
 def entries(tree: Path, paths: Iterable[str]) -> list[Entry]:
     """Look at paths of a checkout. A folder (a nested repository, a submodule) is looked at with all it
     holds."""

@@ -13,7 +13,15 @@ from testgrove.system.git_checkouts import (
     retarget,
 )
 from testgrove.system.git_forward import fast_forward, head_of, is_ancestor, merge, upstream_of
-from testgrove.system.git_history import Commit, foreign_commits, not_in_reflogs, operation, staged_files, tips
+from testgrove.system.git_history import (
+    Commit,
+    foreign_commits,
+    foreign_objects,
+    not_in_reflogs,
+    operation,
+    staged_files,
+    tips,
+)
 from testgrove.system.git_lfs import fetch_lfs
 from testgrove.system.git_modules import unpublished, unpublished_in_submodules
 from testgrove.system.git_own_settings import take_own_settings
@@ -67,6 +75,7 @@ __all__ = [
     "fast_forward",
     "fetch_lfs",
     "foreign_commits",
+    "foreign_objects",
     "git_dir_of",
     "has_branch",
     "head_of",

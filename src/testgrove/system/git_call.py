@@ -20,9 +20,11 @@ LONGEST = 1800.0  # seconds, for what reads or writes all files
 
 # A file system monitor would be started for every checkout, and stay. Hooks are made for people's commands:
 # one that fails, or that expects to run in the main checkout, is no reason for a worktree not to exist.
+# A person may tell git to compare less than it can; a change that keeps size and mtime is still a change.
 CONFIG = (
     "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false",
     "-c", "core.splitIndex=false", "-c", "core.safecrlf=false",
+    "-c", "core.checkStat=default", "-c", "core.trustctime=true",
 )  # fmt: skip
 # LFS files are fetched only if asked; `git status` must not take a lock that a person's git may need.
 ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "GIT_OPTIONAL_LOCKS": "0"}

@@ -62,6 +62,17 @@ def foreign_commits(git_dir: Path, own: Collection[str] = ()) -> list[Commit]:
     return [commit._replace(given=commit.sha in given) for commit in found if not commit.snapshot]
 
 
+def foreign_objects(git_dir: Path) -> list[str]:
+    """A linked worktree's own refs that name no commit but a file, a folder or a tag, which may be nowhere else.
+
+    Raises UnavailableError when git cannot tell.
+    """
+    words = ("for-each-ref", "--format=%(objecttype) %(refname)", *(each.removesuffix("/*") for each in _PER_WORKTREE))
+    listed = require(ask(git_dir, *words), f"list the refs of {git_dir}").out
+    named = (os.fsdecode(line).split(" ", 1) for line in listed.splitlines())
+    return [f"{name} (a {kind} that only this worktree's ref names)" for kind, name in named if kind != "commit"]
+
+
 def unheld(git_dir: Path, start: Iterable[str], refs: Sequence[str]) -> list[Commit]:
     """The commits that start leads to and refs do not, children before parents.
 

@@ -14,6 +14,9 @@ from testgrove.system.git_repository import git_dir_of
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+# With `core.ignoreCase`, git takes an untracked file for a tracked one whose name differs in case alone.
+_ALL_NAMES = ("-c", "core.ignoreCase=false")
+
 
 class CheckoutStatus(NamedTuple):
     """Paths relative to the checkout. modified: differ from the index, deleted ones included; staged: the
@@ -89,6 +92,7 @@ def environment_clones(path: Path) -> list[str]:
 
 def _tracked(path: Path, submodules: Collection[str]) -> tuple[list[str], list[str], list[str]]:
     words = (
+        *_ALL_NAMES,
         "status",
         "--porcelain=v2",
         "-z",
@@ -116,7 +120,7 @@ def _tracked(path: Path, submodules: Collection[str]) -> tuple[list[str], list[s
 
 
 def _listing(path: Path) -> _Listing:
-    words = ("ls-files", "-z", "-v", "--stage", "--cached", "--others", "--exclude=/.venv")
+    words = (*_ALL_NAMES, "ls-files", "-z", "-v", "--stage", "--cached", "--others", "--exclude=/.venv")
     answer = require(call(path, *words, timeout=LONGEST), f"list the files of {path}", code="status-failed")
     found = _Listing([], [], [], [])
     for line in answer.out.split(b"\0"):
