@@ -124,6 +124,14 @@ def test_settings_that_cannot_be_read_are_a_finding(grove):
     assert "nonsense" in wrong(project)["settings read"]
 
 
+def test_a_check_that_fails_leaves_the_others(grove):
+    project = grove(config='root = "/"\n')
+    done = project.run("doctor", check=False)
+    assert done.returncode == 3, said(done)
+    assert "wrong   root          check: root = '/': / holds the repository itself" in done.stdout, said(done)
+    assert "ports" in done.stdout, said(done)
+
+
 @pytest.mark.slow
 def test_what_a_command_that_died_left_is_named(grove):
     project = grove(config='setup = ["touch here; sleep 60"]\n')

@@ -61,16 +61,24 @@ def examine(project: Project, holder: Holder) -> Iterator[Finding]:
     except TestgroveError as error:
         yield _failed("settings", "read", error)
         return
-    yield from _root(project)
-    yield from _interpreters(settings)
-    yield from _services(project, holder)
-    yield from _left_databases(project)
+    yield from _guarded("root", _root(project))
+    yield from _guarded("interpreters", _interpreters(settings))
+    yield from _guarded("services", _services(project, holder))
+    yield from _guarded("databases", _left_databases(project))
     for worktree in records.all_worktrees(project):
-        yield from _worktree(project, holder, worktree)
-    yield from _moved(project, holder)
-    yield from _shared_git(project)
-    yield from _ports(project)
-    yield from _registry(project, holder)
+        yield from _guarded("worktrees", _worktree(project, holder, worktree))
+    yield from _guarded("repository", _moved(project, holder))
+    yield from _guarded("git", _shared_git(project))
+    yield from _guarded("ports", _ports(project))
+    yield from _guarded("registry", _registry(project, holder))
+
+
+def _guarded(area: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """The findings of one check; where it fails, that is a finding, and the other checks go on."""
+    try:
+        yield from findings
+    except TestgroveError as error:
+        yield _failed(area, "check", error)
 
 
 def _unfinished(holder: Holder) -> Iterator[Finding]:
