@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -253,7 +254,7 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, Identity | None]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if os.path.lexists(path) and not path.is_symlink() and not path.is_file():
+        if _is_ours_but_no_file(path):
             raise _DamagedError("it is not a file", identity_of(path))
         for suffix in ("", "-wal", "-shm", "-journal"):
             require_own_file(path.with_name(path.name + suffix))
@@ -275,6 +276,16 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, Identity | None]:
         db.close()
         raise
     return db, identity
+
+
+def _is_ours_but_no_file(path: Path) -> bool:
+    """Whether a folder, pipe or socket of this user's is in the place of the store. One of another user is refused."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    odd = not stat.S_ISREG(found.st_mode) and not stat.S_ISLNK(found.st_mode)
+    return odd and found.st_uid == os.geteuid()
 
 
 def _prepare(db: sqlite3.Connection, path: Path, identity: Identity | None) -> None:
