@@ -16,8 +16,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from testgrove.core.schedule import Schedule
-from testgrove.core.tasks import Task, by_key, dependents_of, in_order
+from testgrove.core.scheduling.schedule import Schedule
+from testgrove.core.scheduling.tasks import Task, by_key, dependents_of, in_order
 
 SCENARIOS, SLOTS, SEEDS = 200, 8, 60
 

@@ -22,11 +22,11 @@ from benchmarks.results import machine
 from testgrove.app.launcher import SupervisedLauncher
 from testgrove.core.model import DatabaseAccess
 from testgrove.services.binaries import find_postgres
+from testgrove.services.engines.postgres.server import PostgresServer
+from testgrove.services.engines.postgres.template_cache import TemplateCache
 from testgrove.services.hosts import EmbeddedHost
-from testgrove.services.postgres import PostgresServer
-from testgrove.services.templates import TemplateCache
 from testgrove.system.locks import LockFile
-from testgrove.system.supervisor_pool import SupervisorPool
+from testgrove.system.processes.supervisor_pool import SupervisorPool
 
 PORT = 17390
 

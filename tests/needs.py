@@ -11,8 +11,8 @@ from typing import NoReturn
 import pytest
 
 from testgrove.errors import PreconditionError
-from testgrove.system import process
-from testgrove.system.interpreters import Interpreter, available, find
+from testgrove.system.environment.interpreters import Interpreter, available, find
+from testgrove.system.processes import process
 
 
 def missing(what: str, reason: str) -> NoReturn:

@@ -82,11 +82,11 @@ def test_without_a_record_another_file_is_first_each_time():
 def test_what_a_change_touches():
     tests = {
         "tests/app/test_runs.py": "",
-        "tests/app/test_leaks.py": "from testgrove.app import runs, leaks\n",
+        "tests/app/test_leaks.py": "from testgrove.app.runs import run as runs; from testgrove.app import leaks\n",
         "tests/app/test_here.py": "",
         "tests/cli/test_shell.py": "import testgrove.system.files\n",
     }
-    scores = touch(["src/testgrove/app/runs.py", "README.md"], tests)
+    scores = touch(["src/testgrove/app/runs/run.py", "README.md"], tests)
     assert scores == dict(zip(tests, (2, 2, 1, 0), strict=True))
     assert touch(["src/testgrove/system/files.py"], tests)["tests/cli/test_shell.py"] == 2
     assert touch(["tests/app/test_here.py"], tests) == dict(zip(tests, (0, 0, 3, 0), strict=True))

@@ -8,7 +8,7 @@ import sys
 from importlib import resources
 
 import testgrove
-from testgrove.core.schema_files import schema_files
+from testgrove.core.documents.schema_files import schema_files
 
 
 def test_every_exported_member_is_there():

@@ -12,7 +12,9 @@ import msgspec
 
 from testgrove import errors
 from testgrove.cli.main import COMMANDS, cli
-from testgrove.core import events, scenario_file, settings
+from testgrove.core.runs import events
+from testgrove.core.scenarios import file
+from testgrove.core.settings import types
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -120,13 +122,13 @@ Every key of `[tool.testgrove]` in `pyproject.toml`, or of `testgrove.toml`. Wha
 def settings_page() -> str:
     """Every key of [tool.testgrove], from the types that read it."""
     tables = {
-        "": settings.Settings,
-        "ports": settings.Ports,
-        "services.postgres`, `services.redis": settings.Service,
-        "services.sqlite": settings.Sqlite,
-        "processes.<name>": settings.Process,
-        "suites.<name>": settings.Suite,
-        "dependencies.<name>": settings.Dependencies,
+        "": types.Settings,
+        "ports": types.Ports,
+        "services.postgres`, `services.redis": types.Service,
+        "services.sqlite": types.Sqlite,
+        "processes.<name>": types.Process,
+        "suites.<name>": types.Suite,
+        "dependencies.<name>": types.Dependencies,
     }
     parts = [f"# Settings\n{SETTINGS}"]
     for name, struct in tables.items():
@@ -145,7 +147,7 @@ Every field of a scenario in a scenario file: JSON (with `//` comments), `{"scen
 
 def scenarios_page() -> str:
     """Every field of a scenario, from the type that reads it."""
-    table = _table(_keys(scenario_file.Scenario), head=("field", "type", "default", "meaning"))
+    table = _table(_keys(file.Scenario), head=("field", "type", "default", "meaning"))
     return f"# Scenario files\n{SCENARIOS}\n{table}\n"
 
 
@@ -241,7 +243,8 @@ def _event_kind(kind: Any) -> str:
     }
     if kind in named:
         return named[kind]
-    text = re.sub(r"<class '([\w.]+)'>", r"\1", str(kind)).replace("testgrove.core.events.", "").replace("msgspec.", "")
+    text = re.sub(r"<class '([\w.]+)'>", r"\1", str(kind))
+    text = text.replace("testgrove.core.runs.events.", "").replace("msgspec.", "")
     words = {"str": "text", "bool": "true or false", "int": "whole number", "float": "number", "None": "null"}
     text = text.replace("tuple[CellInfo, ...]", "list of cells").replace("tuple[str, ...]", "list of texts")
     text = text.replace("dict[str, str]", "object of texts").replace("dict[str, int]", "object of numbers")

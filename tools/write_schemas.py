@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from testgrove.core.schema_files import schema_files
+from testgrove.core.documents.schema_files import schema_files
 
 FOLDER = Path(__file__).resolve().parent.parent / "src/testgrove/schemas"
 

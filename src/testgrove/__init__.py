@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from testgrove.app.project import Project, open_project
     from testgrove.core.model import Worktree, WorktreeId, WorktreeSpec
-    from testgrove.core.result import RunResult
+    from testgrove.core.runs.result import RunResult
     from testgrove.errors import TestgroveError
 
 __all__ = [
@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 # Imported when they are asked for: `import testgrove` costs nothing.
 _HOMES = {
     "Project": "testgrove.app.project",
-    "RunResult": "testgrove.core.result",
+    "RunResult": "testgrove.core.runs.result",
     "TestgroveError": "testgrove.errors",
     "Worktree": "testgrove.core.model",
     "WorktreeId": "testgrove.core.model",

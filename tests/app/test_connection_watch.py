@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from testgrove.app.connection_watch import AttemptConnections
-from testgrove.core.addresses import Address, parse_permission
-from testgrove.core.connections import Given
-from testgrove.core.leaks import Thing
+from testgrove.app.connections.watch import AttemptConnections
+from testgrove.core.connections.addresses import Address, parse_permission
+from testgrove.core.connections.permitted import Given
+from testgrove.core.runs.leaks import Thing
 from testgrove.system.connections import Connection
-from testgrove.system.supervision import Job, Supervisor
+from testgrove.system.processes.supervision import Job, Supervisor
 
 LISTEN = "import socket, time; s = socket.create_server(('127.0.0.1', {})); time.sleep(60)"
 DOCKER = """#!/bin/sh

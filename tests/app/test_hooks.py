@@ -11,9 +11,9 @@ import pytest
 
 from auditor import checkouts
 from grove import Grove, said
-from testgrove.app.hooks import Hook
+from testgrove.app.worktrees.hooks import Hook
 from testgrove.errors import UnavailableError
-from testgrove.system.supervisor_pool import SupervisorPool
+from testgrove.system.processes.supervisor_pool import SupervisorPool
 
 FILES = {"README.md": "A project.\n", ".gitignore": "made/\n", "tests/test_it.py": "def test_it(): pass\n"}
 

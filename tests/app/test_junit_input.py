@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from testgrove.app.junit_input import read_junit
+from testgrove.app.runs.junit_input import read_junit
 
 
 @pytest.mark.parametrize("text", ["NaN", "nan", "inf", "-inf", "Infinity", "1e999", "soon", ""])

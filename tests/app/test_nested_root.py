@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from grove import Grove
-from testgrove.system.environment import find_uv
+from testgrove.system.environment.build import find_uv
 
 ROOT = 'root = "worktrees"\n'
 PYTEST = '[project]\nname = "shop"\nversion = "1"\n[tool.pytest.ini_options]\npythonpath = ["src"]\n'

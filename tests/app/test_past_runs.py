@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from testgrove.app.past_runs import run_ids
-from testgrove.core.events import RunStarted, encode
+from testgrove.app.runs.past import run_ids
+from testgrove.core.runs.events import RunStarted, encode
 
 
 def test_of_two_runs_of_one_second_the_later_one_is_the_newest(tmp_path):

@@ -538,7 +538,7 @@ def test_a_run_in_which_everything_was_skipped_says_so(grove):
 def test_cells_that_start_together_all_find_uv():
     program = """
 import sys, threading
-from testgrove.system.environment import find_uv
+from testgrove.system.environment.build import find_uv
 sys.setswitchinterval(1e-6)
 barrier = threading.Barrier(8)
 found = []

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from testgrove.app.migrations import fingerprint
-from testgrove.core.settings import Service, Settings
+from testgrove.app.databases.migration import fingerprint
+from testgrove.core.settings.types import Service, Settings
 
 CONFIG = '[services.postgres]\nmigrate = "schema-tool"\ninputs = ["schema.sql", "seeds/**"]\n[env]\nSETTING = "old"\n'
 FILES = {"schema.sql": "old", "seeds/seed.sql": "old", ".env.test": "OWN=old\n"}

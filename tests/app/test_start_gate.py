@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from testgrove.app import start_gate
-from testgrove.app.start_gate import Start, StartGate
+from testgrove.app.runs import start_gate
+from testgrove.app.runs.start_gate import Start, StartGate
 
 NEVER = threading.Event()
 

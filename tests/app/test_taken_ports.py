@@ -16,8 +16,8 @@ from cli.test_ports import env_file
 from grove import Grove, said
 from testgrove.app.port_leases import ServerPorts
 from testgrove.app.project import Project
-from testgrove.core.config import port_range
 from testgrove.core.model import LeaseKind
+from testgrove.core.settings.parse import port_range
 from testgrove.errors import ExhaustedError, PreconditionError
 from testgrove.system import git, locations
 from testgrove.system.locations import Locations

@@ -16,12 +16,13 @@ import msgspec
 import psycopg
 
 from pytest_testgrove import broker
-from testgrove.app import session_databases, session_migration
-from testgrove.app.blank_databases import own_folder
 from testgrove.app.project import open_project
-from testgrove.core import fingerprint
+from testgrove.app.providers.empty_databases import own_folder
+from testgrove.app.sessions import databases, migration
+from testgrove.core.migrations import fingerprint
 from testgrove.errors import TestgroveError
-from testgrove.services import postgres, templates
+from testgrove.services.engines.postgres import server as postgres
+from testgrove.services.engines.postgres import template_cache
 
 TOOL = """#!{python}
 import os, psycopg
@@ -61,9 +62,9 @@ def session(repo: Path, tool: Path, version: str) -> dict[str, str] | None:
     declared = project.settings.services.postgres
     assert declared
     service = msgspec.structs.replace(declared, wanted=version)
-    tests = session_migration.Tests(tool, installed(tool))  # looked at anew: a session reads it when it begins
+    tests = migration.Tests(tool, installed(tool))  # looked at anew: a session reads it when it begins
     with project.holding("two sessions") as holder, own_folder(project, holder, "two") as means:
-        server = session_databases.SessionPostgres(means, service, session_migration.Migration(means, repo, tests))
+        server = databases.SessionPostgres(means, service, migration.Migration(means, repo, tests))
         try:
             access = server.server.create_database("testdb_x", owner="a test")
             with psycopg.connect(access.url()) as database:
@@ -91,7 +92,7 @@ def leave_out(part: str) -> None:
             parts[part] = {"inputs": (), "env": {}}.get(part, "")
         return whole(**parts)
 
-    session_migration.template_fingerprint = blind
+    migration.template_fingerprint = blind
 
 
 def change(what: str, repo: Path, tool: Path) -> None:
@@ -104,7 +105,7 @@ def change(what: str, repo: Path, tool: Path) -> None:
     elif what == "tool":
         install(tool, "new")
     elif what == "locale":
-        for module in (session_databases, templates, postgres):
+        for module in (databases, template_cache, postgres):
             module.LOCALE = "C"  # type: ignore[attr-defined]
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from testgrove.app.ownership import Findings
+from testgrove.app.worktrees.ownership import Findings
 from testgrove.core.model import LeaseKind
-from testgrove.system.git_call import call_common
+from testgrove.system.git.call import call_common
 
 Replace = Callable[[Any], Any]
 
@@ -73,7 +73,7 @@ def a_checkout_is_not_written_ahead(record: Any) -> Any:
     return recording
 
 
-@bug("testgrove.app.undo:_undo_one")
+@bug("testgrove.app.worktrees.undo:_undo_one")
 def a_lease_is_forgotten_before_it_is_undone(undo_one: Any) -> Any:
     def undoing(holder: Any, leases: Any, lease: Any) -> Any:
         leases.forget(lease)
@@ -92,7 +92,11 @@ def commits_that_no_ref_holds_are_not_looked_for(_foreign_commits: Any) -> Any:
     return lambda *_positional, **_named: []
 
 
-@bug("testgrove.app.worktrees:examine", "testgrove.app.removal:examine", "testgrove.app.cleanup:examine")
+@bug(
+    "testgrove.app.worktrees.operations:examine",
+    "testgrove.app.worktrees.removal:examine",
+    "testgrove.app.worktrees.cleanup:examine",
+)
 def untracked_files_are_not_looked_for(examine: Any) -> Any:
     def examining(*arguments: Any) -> Findings:
         found = examine(*arguments)
@@ -111,12 +115,12 @@ def the_trash_is_not_emptied(_delete_later: Any) -> Any:
     return lambda _self, leases, lease: leases.forget(lease)
 
 
-@bug("testgrove.app.undo:_undo_one")
+@bug("testgrove.app.worktrees.undo:_undo_one")
 def ports_are_not_given_back(undo_one: Any) -> Any:
     return lambda holder, leases, lease: None if lease.kind == LeaseKind.PORTS else undo_one(holder, leases, lease)
 
 
-@bug("testgrove.app.records:write_registry")
+@bug("testgrove.app.worktrees.records:write_registry")
 def the_registry_is_written_after_some_changes_only(write_registry: Any) -> Any:
     return lambda store, *more: None if os.getpid() % 2 else write_registry(store, *more)
 
@@ -126,12 +130,12 @@ def ports_are_given_without_a_lease(_lease_block: Any) -> Any:
     return lambda _leases, ports, names, **_: dict(zip(names, ports, strict=False))
 
 
-@bug("testgrove.app.worktrees:collect_outputs", "testgrove.app.removal:collect_outputs")
+@bug("testgrove.app.worktrees.operations:collect_outputs", "testgrove.app.worktrees.removal:collect_outputs")
 def outputs_are_not_kept(_collect_outputs: Any) -> Any:
     return lambda *_positional, **_named: None
 
 
-@bug("testgrove.app.records:atomic_write")
+@bug("testgrove.app.worktrees.records:atomic_write")
 def temporary_files_have_names_of_their_own(_atomic_write: Any) -> Any:
     def writing(path: Path, data: bytes, mode: int = 0o644) -> None:
         temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"

@@ -34,7 +34,7 @@ class Effects:
 
     def install(self) -> None:
         """From now on, in this process and for as long as it lives."""
-        from testgrove.system import process
+        from testgrove.system.processes import process
 
         sqlite3.connect = self._connecting(sqlite3.connect)
         subprocess.Popen = self._starting(subprocess.Popen)

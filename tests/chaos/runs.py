@@ -17,7 +17,7 @@ from chaos.effects import read
 from chaos.faults import Effect
 from chaos.plans import COMMANDS, OUTPUT, Plan, folder_gone, plan
 from chaos.world import World, make
-from testgrove.app import creation
+from testgrove.app.worktrees import creation
 
 
 class Chaos:

@@ -20,8 +20,8 @@ from chaos.effects import Effects
 from chaos.faults import Fault
 from grove import Grove, new_base, plant, uproot
 from situations.judge import Looks, looks_of, protected
-from testgrove.app import records, worktrees
 from testgrove.app.project import open_project
+from testgrove.app.worktrees import operations, records
 from testgrove.cli.main import main
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 
@@ -110,10 +110,10 @@ class World:
             project = open_project(Path.cwd(), lambda *_: ())
             with project.holding("staging") as holder:
                 spec = WorktreeSpec(WorktreeId("test-unit", name), "main", environment=False)
-                worktrees.create(project, holder, spec, worktrees.target_of(project, "main"))
+                operations.create(project, holder, spec, operations.target_of(project, "main"))
                 if parked:
                     row = records.take(project, holder, records.row_of(project, str(spec.id)), WorktreeStatus.READY)
-                    worktrees.park(project, holder, row, collect_into=project.artifacts / "staging")
+                    operations.park(project, holder, row, collect_into=project.artifacts / "staging")
 
         actor = self.run("stage", name, run=stage)
         assert actor.returncode == 0, actor.said()

@@ -14,7 +14,7 @@ import pytest
 
 import needs
 from grove import TESTGROVE, Grove, said
-from testgrove.core.config import parse
+from testgrove.core.settings.parse import parse
 from testgrove.errors import UsageError
 
 CREATE = ("create", "--purpose=test-unit", "--identifier=a", "--branch=main", "--no-env")

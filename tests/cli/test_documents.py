@@ -18,8 +18,8 @@ import testgrove
 from grove import FILES, MAKE_A_TABLE, Grove, new_base, plant, said, uproot
 from reports.events_builder import Log
 from testgrove.cli.main import cli
-from testgrove.core.events import Interrupted, ProcessFinished, ProcessStarted
-from testgrove.core.schema_files import TYPES
+from testgrove.core.documents.schema_files import TYPES
+from testgrove.core.runs.events import Interrupted, ProcessFinished, ProcessStarted
 from testgrove.reports import coordinator_json, report_json
 
 pytestmark = pytest.mark.xdist_group("documents")

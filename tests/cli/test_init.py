@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from grove import Grove, said
-from testgrove.core.config import parse
+from testgrove.core.settings.parse import parse
 
 PROJECT = '[project]\nname = "shop"\nversion = "1"\ndependencies = ["psycopg"]\n'
 FILES = {"tests/unit/test_a.py": "def test_it(): pass\n", "tests/integration/test_b.py": "def test_it(): pass\n"}

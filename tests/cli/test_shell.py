@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from grove import TESTGROVE, Command, Grove, said
-from testgrove.core.shells import enter
+from testgrove.core.worktrees.shells import enter
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from testgrove.core.tasks import Task
+from testgrove.core.scheduling.tasks import Task
 
 PASSED, FAILED = ("passed", "flaky"), ("failed", "error")
 OUTCOMES = ("passed", "passed", "passed", "failed", "error", "skipped", "cancelled")

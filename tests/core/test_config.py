@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from testgrove.core.config import expand_env, parse, port_range
-from testgrove.core.settings import Settings, json_schema
+from testgrove.core.settings.parse import expand_env, parse, port_range
+from testgrove.core.settings.types import Settings, json_schema
 from testgrove.errors import UsageError
 
 SOURCE = Path("/p/pyproject.toml")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from testgrove.core.config import parse
 from testgrove.core.model import WorktreeId
 from testgrove.core.readiness import CommandReady, HttpReady, LogReady, TcpReady, base_url, parse_ready
-from testgrove.core.settings import Settings
-from testgrove.core.variables import variables
+from testgrove.core.settings.parse import parse
+from testgrove.core.settings.types import Settings
+from testgrove.core.worktrees.variables import variables
 from testgrove.errors import UsageError
 
 SOURCE = Path("/p/testgrove.toml")

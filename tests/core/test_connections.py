@@ -6,8 +6,16 @@ from pathlib import PurePath
 
 import pytest
 
-from testgrove.core.addresses import Address, parse_permission, resolve_postgres, resolve_url, same_server
-from testgrove.core.connections import Given, Strange, given_to, how_to_permit, shown_command, strangers, variable_leads
+from testgrove.core.connections.addresses import Address, parse_permission, resolve_postgres, resolve_url, same_server
+from testgrove.core.connections.permitted import (
+    Given,
+    Strange,
+    given_to,
+    how_to_permit,
+    shown_command,
+    strangers,
+    variable_leads,
+)
 from testgrove.core.model import DatabaseAccess, Secret
 
 OURS = {"PGHOST": "127.0.0.1", "PGPORT": "15003", "PGUSER": "testdb_unit_x", "DATABASE_URL": "unused"}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from testgrove.core.containers import Container, Stay, goes_by_itself, suspects, told_as
+from testgrove.core.runs.container_owner import Container, Stay, goes_by_itself, suspects, told_as
 
 A = Stay("a", 1, (Path("/w/one"), Path("/s/a")), began=100.0, ended=110.0)
 B = Stay("b", 1, (Path("/w/two"),), began=105.0)

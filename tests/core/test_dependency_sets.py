@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from testgrove.core.dependency_sets import DependencySet, find_set, lowest
-from testgrove.core.environment_plan import Contents, Wish, decide, fingerprint
-from testgrove.core.install_commands import (
+from testgrove.core.environments.dependency_sets import DependencySet, find_set, lowest
+from testgrove.core.environments.install_commands import (
     bounded_requirements,
     direct_requirements,
     exact_versions,
@@ -17,7 +16,8 @@ from testgrove.core.install_commands import (
     lower_bounds,
     lowest_arguments,
 )
-from testgrove.core.settings import Dependencies, Settings
+from testgrove.core.environments.plan import Contents, Wish, decide, fingerprint
+from testgrove.core.settings.types import Dependencies, Settings
 from testgrove.errors import PreconditionError, UsageError
 
 PYPROJECT = b"""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from testgrove.core.dynamic_version import build_system, comes_from_git
+from testgrove.core.environments.dynamic_version import build_system, comes_from_git
 
 BUILD = "[build-system]\nrequires = {}\n"
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from testgrove.core.declared import read_declared
-from testgrove.core.environment_plan import (
+from testgrove.core.environments.declared import read_declared
+from testgrove.core.environments.install_commands import install_arguments
+from testgrove.core.environments.plan import (
     Wish,
     decide,
     fingerprint,
@@ -14,7 +15,6 @@ from testgrove.core.environment_plan import (
     requirement_files,
     sources,
 )
-from testgrove.core.install_commands import install_arguments
 from testgrove.errors import PreconditionError, UsageError
 
 BUILDS = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'

@@ -1,6 +1,6 @@
 import pytest
 
-from testgrove.core.fingerprint import template_fingerprint
+from testgrove.core.migrations.fingerprint import template_fingerprint
 
 BASE = {
     "engine": "postgres (PostgreSQL) 15.18",

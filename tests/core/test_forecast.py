@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testgrove.core.forecast import critical_path, forecast
-from testgrove.core.scenario_cells import plain
-from testgrove.core.tasks import Task
+from testgrove.core.scenarios.cells import plain
+from testgrove.core.scheduling.forecast import critical_path, forecast
+from testgrove.core.scheduling.tasks import Task
 
 GRAPH = [Task("a"), Task("b", needs=("a",)), Task("c", needs=("a",)), Task("d", needs=("b", "c"))]
 SECONDS = {"a": 1.0, "b": 5.0, "c": 1.0, "d": 2.0}

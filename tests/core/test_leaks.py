@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from testgrove.core.events import CellFinished, CellInfo, LeakFound, RunFinished, RunStarted
-from testgrove.core.leaks import SHOWN, Thing, leaks
-from testgrove.core.result import fold
+from testgrove.core.runs.events import CellFinished, CellInfo, LeakFound, RunFinished, RunStarted
+from testgrove.core.runs.leaks import SHOWN, Thing, leaks
+from testgrove.core.runs.result import fold
 
 THINGS = st.lists(
     st.builds(Thing, st.sampled_from(["file", "port"]), st.sampled_from("abcde"), st.sampled_from(["", "x"]))

@@ -1,7 +1,7 @@
 import pytest
 
-from testgrove.core.migration_check import Checked, Drift, Problem, last_line, way_back_failed
-from testgrove.core.schema import difference, shown
+from testgrove.core.migrations.check import Checked, Drift, Problem, last_line, way_back_failed
+from testgrove.core.migrations.schema import difference, shown
 
 
 def test_a_difference_is_by_name_with_what_is_missing_first():

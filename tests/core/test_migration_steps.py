@@ -1,4 +1,4 @@
-from testgrove.core.migration_steps import Migration, in_order, steps
+from testgrove.core.migrations.steps import Migration, in_order, steps
 
 
 def plan(*texts, app=""):

@@ -2,12 +2,12 @@ import json
 
 import pytest
 
-from testgrove.core.alembic_tool import Alembic
-from testgrove.core.django_tool import Django
-from testgrove.core.migration_steps import steps
-from testgrove.core.migration_tool import back_through, through
-from testgrove.core.migration_tools import find_tool
-from testgrove.core.sql_files import SqlFiles
+from testgrove.core.migrations.alembic import Alembic
+from testgrove.core.migrations.django import Django
+from testgrove.core.migrations.known_tools import find_tool
+from testgrove.core.migrations.sql_files import SqlFiles
+from testgrove.core.migrations.steps import steps
+from testgrove.core.migrations.tool import back_through, through
 from testgrove.errors import PreconditionError, UsageError
 
 PAIRS = [("sql/0001_a.up.sql", b"one"), ("sql/0001_a.down.sql", b"two"), ("sql/0002_b.up.sql", b"three")]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from testgrove.core import named_databases as named
+from testgrove.core.connections import named_databases as named
 
 ENVIRON = {"DATABASE_URL": "postgresql://me@127.0.0.1:15001/ours", "PGHOST": "127.0.0.1", "PGPORT": "15001"}
 INI = "[alembic]\nscript_location = {location}\n# the database\nsqlalchemy.url = {url}\n\n[loggers]\nkeys = root\n"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from testgrove.core.nested_root import find_problems
-from testgrove.core.root_guard import configures_pytest
+from testgrove.core.worktrees.nested_root import find_problems
+from testgrove.core.worktrees.root_guard import configures_pytest
 
 SETUPTOOLS = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
 HATCHLING = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'

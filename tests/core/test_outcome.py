@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from testgrove.core.outcome import (
+from testgrove.core.runs.outcome import (
     Ending,
     SessionFacts,
     is_pytest,

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from testgrove.core.ownership import Entry, Manifest, Ownership, classify
+from testgrove.core.worktrees.ownership import Entry, Manifest, Ownership, classify
 
 
 def entry(path: str, size: int = 1, mtime_ns: int = 1000, inode: int = 7) -> Entry:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from testgrove.core import lifecycle
-from testgrove.core.events import CellInfo
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
-from testgrove.core.plan import Action, cells, select
-from testgrove.core.settings import Settings, Suite
-from testgrove.core.suites import find_suites
+from testgrove.core.runs.default_suites import find_suites
+from testgrove.core.runs.events import CellInfo
+from testgrove.core.runs.plan import Action, cells, select
+from testgrove.core.settings.types import Settings, Suite
+from testgrove.core.worktrees import lifecycle
 from testgrove.errors import UsageError
 
 UNIT = Suite(command="pytest tests/unit")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testgrove.core.scenario import Filters, ScenarioPlan, resolve, select
-from testgrove.core.scenario_file import parse
+from testgrove.core.scenarios.file import parse
+from testgrove.core.scenarios.resolve import Filters, ScenarioPlan, resolve, select
 from testgrove.errors import UsageError
 
 SOURCE = Path("/p/scenarios.json")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from testgrove.core.schedule import Ended, Instructions, Schedule
-from testgrove.core.tasks import Task
+from testgrove.core.scheduling.schedule import Ended, Instructions, Schedule
+from testgrove.core.scheduling.tasks import Task
 
 
 def started(step: Instructions) -> list[str]:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from core.schedule_world import Case, World, cases
-from testgrove.core import claims, schedule
+from testgrove.core.scheduling import claims, schedule
 
 SCHEDULE, CLAIMS = Path(schedule.__file__), Path(claims.__file__)
 # What is changed, from what to what, and what that breaks.

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from testgrove.core.config import parse
 from testgrove.core.model import DatabaseAccess, Secret
 from testgrove.core.server_url import parse_server_url, without_password
+from testgrove.core.settings.parse import parse
 from testgrove.errors import UsageError
 
 SECRET = "s3cret"

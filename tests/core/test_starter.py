@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from testgrove.core.config import parse
+from testgrove.core.settings.parse import parse
 from testgrove.core.starter import find, table, with_root
 
 UNIT_AND_MORE = ["tests/unit/test_a.py", "tests/integration/test_b.py", "tests/performance/test_c.py"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from testgrove.core.model import DatabaseAccess, Secret, WorktreeId
-from testgrove.core.settings import Settings
-from testgrove.core.variables import variables
+from testgrove.core.settings.types import Settings
+from testgrove.core.worktrees.variables import variables
 from testgrove.errors import UsageError
 
 ID = WorktreeId("test-unit", "a")

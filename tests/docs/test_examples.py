@@ -23,7 +23,7 @@ from uv import find_uv_bin
 
 import needs
 from grove import Grove
-from testgrove.core.config import parse
+from testgrove.core.settings.parse import parse
 
 HERE = Path(__file__).resolve().parents[2]
 PAGES = [HERE / "README.md", *sorted((HERE / "docs").rglob("*.md"))]

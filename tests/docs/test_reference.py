@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from testgrove.cli.main import COMMANDS, cli
-from testgrove.core import events
-from testgrove.core.result import fold
-from testgrove.core.scenario_file import Scenario
-from testgrove.core.settings import json_schema
+from testgrove.core.runs import events
+from testgrove.core.runs.result import fold
+from testgrove.core.scenarios.file import Scenario
+from testgrove.core.settings.types import json_schema
 from testgrove.reports import report_json
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

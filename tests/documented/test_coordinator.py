@@ -14,7 +14,7 @@ import pytest
 
 from documented.conftest import Shell
 from grove import new_base, plant, said, uproot
-from testgrove.core.scenario_file import parse
+from testgrove.core.scenarios.file import parse
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("coordinator")]  # six environments, made once
 

@@ -73,7 +73,9 @@ def around(owner: object, name: str, kind: str, describe) -> None:
 
 def wrap_actions() -> None:
     """What a plan or a recovery is made of."""
-    from testgrove.app import attempts, creation, recovery, removal, runs, syncing, undo, worktrees
+    from testgrove.app import recovery
+    from testgrove.app.runs import attempts, run
+    from testgrove.app.worktrees import creation, operations, removal, sync, undo
     from testgrove.system.store import StoredLeases
 
     around(creation.Creation, "perform", "action", lambda _self, action: action)
@@ -84,25 +86,26 @@ def wrap_actions() -> None:
     around(StoredLeases, "choose", "action", lambda _self, kind, _choose: f"record {kind}")
     around(StoredLeases, "forget", "action", lambda _self, *leases: f"forget {leases[0].kind}" if leases else "")
     for name in ("_forward", "_copy", "_environment", "_set_up", "_preflight"):
-        around(syncing.Syncing, name, "action", lambda *_, name=name: f"sync{name}".replace("_", " "))
+        around(sync.Syncing, name, "action", lambda *_, name=name: f"sync{name}".replace("_", " "))
     around(removal, "_tear_down", "action", lambda *_, **__: "run teardown")
-    for module in (removal, worktrees):
+    for module in (removal, operations):
         around(module, "collect_outputs", "action", lambda *_, **__: "collect outputs")
         around(module, "examine", "action", lambda *_: "examine")
     around(removal, "rescue", "action", lambda *_: "keep commits")
-    around(worktrees, "_claim", "action", lambda *_: "claim")
-    around(worktrees.git, "detach", "action", lambda *_: "detach head")
-    around(worktrees.records, "set_parked", "action", lambda *_: "set parked")
-    around(worktrees.records, "delete", "action", lambda *_: "forget")
-    around(worktrees.records, "write_registry", "action", lambda *_: "write registry")
+    around(operations, "_claim", "action", lambda *_: "claim")
+    around(operations.git, "detach", "action", lambda *_: "detach head")
+    around(operations.records, "set_parked", "action", lambda *_: "set parked")
+    around(operations.records, "delete", "action", lambda *_: "forget")
+    around(operations.records, "write_registry", "action", lambda *_: "write registry")
     around(attempts.Attempt, "work", "action", lambda *_: "attempt")
-    around(runs, "write_reports", "action", lambda *_: "write reports")
+    around(run, "write_reports", "action", lambda *_: "write reports")
 
 
 def wrap_effects() -> None:
     """Every change of the store, every process that is started, every change of files."""
     from testgrove.app import holder
-    from testgrove.system import process, store, supervision
+    from testgrove.system import store
+    from testgrove.system.processes import process, supervision
 
     around(process, "_popen", "effect", _spawned)
     around(supervision.Supervisor, "start", "effect", lambda *_: "supervisor")

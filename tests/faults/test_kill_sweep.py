@@ -15,8 +15,8 @@ import pytest
 
 from faults.sweeping import LIST, OUTPUT, Site, duration_of, random_source
 from grove import Grove
-from testgrove.core import lifecycle
 from testgrove.core.model import LeaseKind, WorktreeId, WorktreeSpec
+from testgrove.core.worktrees import lifecycle
 
 Make = Callable[..., Grove]
 ALL = "KILLING_ALL"  # set it to leave no step out

@@ -16,8 +16,8 @@ from uv import find_uv_bin
 
 from auditor import git
 from grove import TESTGROVE, Grove, new_base, said, uproot
-from testgrove.system import interpreters
-from testgrove.system.process import run
+from testgrove.system.environment import interpreters
+from testgrove.system.processes.process import run
 
 TRIES = 3  # some of these projects' tests measure time, and fail now and then on a busy machine: in both alike
 # testgrove, with byte code as everybody has it

@@ -26,8 +26,8 @@ from second_user import as_user, end, start_as, two_users
 from services.launcher import LocalLauncher
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.services.hosts import EmbeddedHost
-from testgrove.services.keeper_client import KeeperClient
-from testgrove.services.kept import KeptProgram, KeptService
+from testgrove.services.keeper.client import KeeperClient
+from testgrove.services.keeper.service import KeptProgram, KeptService
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis]
 CONFIG = """

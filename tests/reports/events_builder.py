@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testgrove.core.events import (
+from testgrove.core.runs.events import (
     AnyEvent,
     AttemptFinished,
     AttemptStarted,
@@ -18,7 +18,7 @@ from testgrove.core.events import (
     TestOutcome,
     TestsCollected,
 )
-from testgrove.core.result import Fold, RunResult, fold
+from testgrove.core.runs.result import Fold, RunResult, fold
 
 START = 1_769_852_400.0  # 2026-01-31T09:40:00Z
 

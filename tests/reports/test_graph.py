@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
-from testgrove.core import events
-from testgrove.core.result import Fold, RunResult, fold
+from testgrove.core.runs import events
+from testgrove.core.runs.result import Fold, RunResult, fold
 from testgrove.reports import html
 from testgrove.reports.figures import Tally
 from testgrove.reports.graph import graph, lanes

@@ -6,11 +6,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from testgrove.core import events
-from testgrove.core.events import Status
-from testgrove.core.history import history
-from testgrove.core.merging import merge
-from testgrove.core.result import RunResult, fold
+from testgrove.core.runs import events
+from testgrove.core.runs.events import Status
+from testgrove.core.runs.history import history
+from testgrove.core.runs.merge import merge
+from testgrove.core.runs.result import RunResult, fold
 from testgrove.reports import coordinator_json, junit, report_json
 from testgrove.reports.history import as_lines, document
 

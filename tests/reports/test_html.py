@@ -14,7 +14,7 @@ from reports.events_builder import Log
 from testgrove.reports import html
 
 if TYPE_CHECKING:
-    from testgrove.core.result import RunResult
+    from testgrove.core.runs.result import RunResult
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 HOSTILE = (

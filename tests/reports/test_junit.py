@@ -12,7 +12,7 @@ from reports.events_builder import Log
 from testgrove.reports import junit
 
 if TYPE_CHECKING:
-    from testgrove.core.result import RunResult
+    from testgrove.core.runs.result import RunResult
 
 ALL = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 

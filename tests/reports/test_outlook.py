@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from testgrove.core import scenario_file
-from testgrove.core.forecast import Forecast
-from testgrove.core.scenario import resolve
+from testgrove.core.scenarios import file
+from testgrove.core.scenarios.resolve import resolve
+from testgrove.core.scheduling.forecast import Forecast
 from testgrove.core.text import some
 from testgrove.reports.outlook import as_lines, document
 
@@ -23,7 +23,7 @@ def _long_chain() -> dict[str, Any]:
         for each in range(SIZE)
     )
     source = Path("scenarios.toml")
-    plan = resolve(scenario_file.parse(tables, source), source, capacities={"gpu": 1}, services=())
+    plan = resolve(file.parse(tables, source), source, capacities={"gpu": 1}, services=())
     ahead = Forecast(tuple(ALL), 0.0, {}, tuple(ALL), 0)
     missing = {"path": "/p", "state": "missing", "ready": False, "detail": "not found", "would": "create it"}
     worktrees = {f"w{each}": missing for each in range(SIZE)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from reports.events_builder import Log
-from testgrove.core.events import ProcessFinished, ProcessStarted, decode_log, encode
-from testgrove.core.result import fold
+from testgrove.core.runs.events import ProcessFinished, ProcessStarted, decode_log, encode
+from testgrove.core.runs.result import fold
 from testgrove.reports import report_json
 
 

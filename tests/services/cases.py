@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import psycopg
 
+from testgrove.services.engines.postgres.server import PostgresServer
+from testgrove.services.engines.postgres.template_cache import TemplateCache
 from testgrove.services.hosts import EmbeddedHost
-from testgrove.services.postgres import PostgresServer
-from testgrove.services.templates import TemplateCache
 from testgrove.system.locks import LockFile
 
 MIGRATION = """

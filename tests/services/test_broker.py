@@ -17,7 +17,7 @@ import pytest
 from pytest_testgrove.broker import BrokerError, BrokerLostError, Client
 from services.cases import until
 from testgrove.core.model import DatabaseAccess, Secret
-from testgrove.core.settings import Settings
+from testgrove.core.settings.types import Settings
 from testgrove.errors import ExhaustedError, PreconditionError
 from testgrove.services.broker import Broker
 
@@ -375,10 +375,10 @@ def test_a_client_in_perl(rooms, broker, path):
 @pytest.fixture
 def migrations(short_tmp):
     """A broker whose databases are SQLite files that their client migrates."""
-    from testgrove.app.blank_databases import SqliteBlanks
-    from testgrove.core.sql_files import SqlFiles
-    from testgrove.services.migration_share import MigrationShare
-    from testgrove.services.migrator import Migrator
+    from testgrove.app.providers.empty_databases import SqliteBlanks
+    from testgrove.core.migrations.sql_files import SqlFiles
+    from testgrove.services.migrations.migrator import Migrator
+    from testgrove.services.migrations.share import MigrationShare
 
     files = [
         ("1_a.up.sql", b"CREATE TABLE a (n INT);"),

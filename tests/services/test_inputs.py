@@ -1,7 +1,7 @@
 import pytest
 
 from testgrove.errors import UsageError
-from testgrove.services.inputs import read_inputs
+from testgrove.services.migrations.inputs import read_inputs
 
 
 def write(tree, *paths):

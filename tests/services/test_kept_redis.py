@@ -5,7 +5,7 @@ import pytest
 from services.conftest import free_port
 from testgrove.core.model import DatabaseAccess, Secret
 from testgrove.errors import UnavailableError
-from testgrove.services.kept_redis import empty_instance
+from testgrove.services.engines.redis.persistent import empty_instance
 
 
 def test_one_that_is_gone_is_said():

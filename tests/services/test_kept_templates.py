@@ -6,9 +6,9 @@ import time
 import pytest
 
 from services.cases import nothing
-from testgrove.services import kept_templates
-from testgrove.services.kept_postgres import KeptPostgres
-from testgrove.services.postgres_sql import connect
+from testgrove.services.engines.postgres import persistent_templates
+from testgrove.services.engines.postgres.persistent import KeptPostgres
+from testgrove.services.engines.postgres.sql import connect
 
 pytestmark = pytest.mark.postgres
 
@@ -25,29 +25,29 @@ def make(endpoint, letter, days=0.0):
         admin.execute(f"CREATE ROLE building_{letter * 16}")
         admin.execute(f"CREATE DATABASE {name} TEMPLATE template1 IS_TEMPLATE true ALLOW_CONNECTIONS false")
         used = time.time() - days * 86400
-        admin.execute(f"COMMENT ON DATABASE {name} IS '{kept_templates._MARK}{used:.0f}'")
+        admin.execute(f"COMMENT ON DATABASE {name} IS '{persistent_templates._MARK}{used:.0f}'")
     return name
 
 
 def test_those_that_are_old_or_too_many_are_dropped_with_their_roles(kit, monkeypatch):
-    monkeypatch.setattr(kept_templates, "KEPT", 4)
+    monkeypatch.setattr(persistent_templates, "KEPT", 4)
     with kit.server(kit.template("9" * 32, nothing)) as server:
         endpoint = server.endpoint
         (unknown,) = names(endpoint)  # it came with the data, and nobody has written down when it was used
         old, young, younger = make(endpoint, "a", 31), make(endpoint, "b", 2), make(endpoint, "c", 1)
-        assert kept_templates.trim(endpoint) == [old]
+        assert persistent_templates.trim(endpoint) == [old]
         assert names(endpoint) == {unknown, young, younger}
         make(endpoint, "d")
-        monkeypatch.setattr(kept_templates, "KEPT", 3)
-        assert kept_templates.trim(endpoint) == [unknown]
-        kept_templates.note_use(endpoint, young)
+        monkeypatch.setattr(persistent_templates, "KEPT", 3)
+        assert persistent_templates.trim(endpoint) == [unknown]
+        persistent_templates.note_use(endpoint, young)
         last = make(endpoint, "e")
-        assert kept_templates.trim(endpoint) == [younger]
+        assert persistent_templates.trim(endpoint) == [younger]
         assert names(endpoint) == {young, last, f"template_{'d' * 16}"}
         with connect(endpoint) as admin:
             roles = admin.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '^building_'").fetchall()
         assert {role[9] for (role,) in roles} == {"b", "d", "e"}
-        kept_templates.drop(endpoint, "template_0")
+        persistent_templates.drop(endpoint, "template_0")
 
 
 def test_a_folder_that_was_not_completed_holds_no_server(tmp_path):

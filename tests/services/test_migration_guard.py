@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from testgrove.core.model import DatabaseAccess, Secret
-from testgrove.core.settings import Settings
+from testgrove.core.settings.types import Settings
 from testgrove.errors import PreconditionError
-from testgrove.services.migration_guard import given_for, refuse_other_databases
+from testgrove.services.migrations.guard import given_for, refuse_other_databases
 
 ACCESS = DatabaseAccess("postgres", "testdb_unit_a", "127.0.0.1", 15001, "me", Secret("secret"))
 ENV = {"DATABASE_URL": ACCESS.url(), "PGHOST": "127.0.0.1", "PGPORT": "15001", "PGDATABASE": ACCESS.name}

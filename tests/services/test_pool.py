@@ -13,9 +13,9 @@ import pytest
 from services.cases import query, run, until
 from services.conftest import free_port
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
-from testgrove.services.pool import Pool
-from testgrove.services.pool_ground import OwnHand
-from testgrove.services.postgres_sql import connect
+from testgrove.services.engines.postgres.pool import Pool
+from testgrove.services.engines.postgres.pool_roles import OwnHand
+from testgrove.services.engines.postgres.sql import connect
 
 pytestmark = pytest.mark.postgres
 
@@ -338,7 +338,7 @@ def test_a_kept_database_stays(rich, share):
 
 
 def test_the_pool_stays_within_its_bound_and_says_when_it_is_full(rich, monkeypatch):
-    monkeypatch.setattr("testgrove.services.postgres_share._PATIENCE", 0.5)
+    monkeypatch.setattr("testgrove.services.engines.postgres.share._PATIENCE", 0.5)
     with pool_on(rich, limit=4) as pool:
         share = pool.open()
         for _ in range(12):

@@ -14,9 +14,10 @@ import pytest
 from services.cases import query, run, until
 from testgrove.core.model import Secret
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
-from testgrove.services import archive, postgres
-from testgrove.services.postgres import PostgresServer, release_shared_memory, server_settings
-from testgrove.services.postgres_sql import connect
+from testgrove.services import archive
+from testgrove.services.engines.postgres import server as postgres
+from testgrove.services.engines.postgres.server import PostgresServer, release_shared_memory, server_settings
+from testgrove.services.engines.postgres.sql import connect
 
 pytestmark = pytest.mark.postgres
 
@@ -201,7 +202,7 @@ def test_dropping_takes_everything_the_role_made(server):
 
 
 def test_dropping_ends_a_client_that_stays(server, monkeypatch):
-    monkeypatch.setattr("testgrove.services.postgres_sql._PATIENCE", 0.05)
+    monkeypatch.setattr("testgrove.services.engines.postgres.sql._PATIENCE", 0.05)
     access = server.create_database("testdb_unit_a", owner="x")
     with psycopg.connect(access.url()) as stays:
         server.drop_database("testdb_unit_a")

@@ -9,7 +9,7 @@ from redis.retry import Retry
 
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 from testgrove.services.base import generate_password
-from testgrove.services.redis import RedisServer
+from testgrove.services.engines.redis.server import RedisServer
 
 pytestmark = pytest.mark.redis
 ONCE = Retry(NoBackoff(), 0)
@@ -117,7 +117,7 @@ def test_a_long_path_is_refused(start, port):
 
 
 def test_another_process_at_the_socket_is_not_ours(start, port, require_redis):
-    from testgrove.services.redis import RedisProgram
+    from testgrove.services.engines.redis.server import RedisProgram
 
     server = start(port)
     directory = server.endpoint.socket_dir

@@ -12,8 +12,8 @@ from services.cases import until
 from services.conftest import free_port
 from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
 from testgrove.services.base import generate_password
-from testgrove.services.redis import RedisServer
-from testgrove.services.redis_share import RedisShare
+from testgrove.services.engines.redis.server import RedisServer
+from testgrove.services.engines.redis.share import RedisShare
 
 pytestmark = pytest.mark.redis
 
@@ -134,7 +134,7 @@ def test_a_share_that_is_closed_leaves_nothing(share, places):
 
 
 def test_a_kept_one_stays(share, places, monkeypatch):
-    monkeypatch.setattr("testgrove.services.redis_share._KEPT", 1)
+    monkeypatch.setattr("testgrove.services.engines.redis.share._KEPT", 1)
     access, other = share.get("reset"), share.get("reset")
     connected(access).set("a", 1)
     share.keep(access.name)
@@ -146,7 +146,7 @@ def test_a_kept_one_stays(share, places, monkeypatch):
 
 
 def test_a_place_in_which_nothing_starts_is_free_again(share, places, monkeypatch):
-    monkeypatch.setattr("testgrove.services.redis_share._STATE", ("SHUTDOWN NOSAVE",))
+    monkeypatch.setattr("testgrove.services.engines.redis.share._STATE", ("SHUTDOWN NOSAVE",))
     with pytest.raises(UnavailableError, match="does not answer"):
         share.get("reset")
     assert places[0].freed == 1

@@ -6,10 +6,10 @@ from contextlib import closing
 import pytest
 
 from services.cases import run
+from testgrove.core.migrations.schema import difference
 from testgrove.core.model import DatabaseAccess, Secret
-from testgrove.core.schema import difference
 from testgrove.errors import UnavailableError
-from testgrove.services.schemas import read_schema
+from testgrove.services.migrations.schemas import read_schema
 
 BEFORE = """
 CREATE SCHEMA shop;

@@ -15,8 +15,8 @@ from testgrove.core.model import LeaseKind
 from testgrove.core.server_url import parse_server_url
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.services.databases_by_url import drop_leased
-from testgrove.services.server_pool import GivenPool, room
-from testgrove.services.server_postgres import GivenPostgres
+from testgrove.services.engines.postgres.external import GivenPostgres
+from testgrove.services.engines.postgres.external_pool import GivenPool, room
 
 pytestmark = pytest.mark.postgres
 

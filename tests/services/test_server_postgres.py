@@ -13,9 +13,9 @@ import users_server
 from testgrove.core.model import Lease
 from testgrove.core.server_url import parse_server_url
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
-from testgrove.services import server_session, server_sql, server_templates
+from testgrove.services.engines.postgres import external_session, external_sql, external_templates
+from testgrove.services.engines.postgres.external import GivenPostgres, drop_leased
 from testgrove.services.owner_marks import Mark
-from testgrove.services.server_postgres import GivenPostgres, drop_leased
 
 pytestmark = pytest.mark.postgres
 
@@ -168,7 +168,7 @@ def test_a_database_of_the_users_that_bears_our_name_is_named_and_left_alone(ser
 
 def test_one_that_the_user_makes_at_the_last_moment_is_left_alone(server, given, leases, monkeypatch):
     """Between the look and the renaming, and with the lease already recorded."""
-    create = server_sql.create
+    create = external_sql.create
 
     def and_the_user_too(connection, name, *rest):
         create(connection, name, *rest)
@@ -176,7 +176,7 @@ def test_one_that_the_user_makes_at_the_last_moment_is_left_alone(server, given,
 
     one = given()
     template = one.ensure_template("f" * 32, migrate, leases=leases)
-    monkeypatch.setattr(server_sql, "create", and_the_user_too)
+    monkeypatch.setattr(external_sql, "create", and_the_user_too)
     with pytest.raises(PreconditionError, match="testdb_unit_b"):
         one.create_database("testdb_unit_b", template=template, owner="a test", leases=leases)
     assert server.unsealed() == USERS | {"testdb_unit_b"}
@@ -280,8 +280,8 @@ def test_what_a_killed_client_left_running_on_the_server_is_waited_for(server, g
 
     def maker():
         with (
-            server_session.connect(one.url) as session,
-            server_sql.locked(session, f"the maker {lease.data['token']}", timeout=5),
+            external_session.connect(one.url) as session,
+            external_sql.locked(session, f"the maker {lease.data['token']}", timeout=5),
         ):
             held.set()
             threading.Event().wait(0.3)
@@ -298,7 +298,7 @@ def test_what_a_killed_client_left_running_on_the_server_is_waited_for(server, g
 
 
 def test_templates_are_bounded_by_number_and_age(server, given, leases, monkeypatch):
-    monkeypatch.setattr(server_templates, "KEPT", 2)
+    monkeypatch.setattr(external_templates, "KEPT", 2)
     one = given()
     names = [one.ensure_template(letter * 32, migrate, leases=leases) for letter in "abc"]
     assert len(server.templates()) == 2

@@ -7,8 +7,8 @@ import pytest
 
 from testgrove.core.model import DatabaseAccess, Secret
 from testgrove.errors import UnavailableError
-from testgrove.services import sqlite
-from testgrove.services.sqlite import SqliteTemplates
+from testgrove.services.engines.sqlite import files
+from testgrove.services.engines.sqlite.files import SqliteTemplates
 from testgrove.system.locks import LockFile
 
 
@@ -44,7 +44,7 @@ def test_a_fresh_one_builds_anew_once_and_replaces_what_was_there(templates, tmp
 
 
 def test_files_that_are_old_or_too_many_are_removed(templates, tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite, "KEPT", 3)
+    monkeypatch.setattr(files, "KEPT", 3)
     templates().place(tmp_path / "a", "1" * 32, Build())
     old, young = tmp_path / "kept/old.sqlite3", tmp_path / "kept/young.sqlite3"
     for path, days in ((old, 31), (young, 29)):
@@ -58,11 +58,11 @@ def test_files_that_are_old_or_too_many_are_removed(templates, tmp_path, monkeyp
 
 
 def test_a_database_that_somebody_has_locked_is_not_waited_for_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite, "LOCKED", 0.1)
+    monkeypatch.setattr(files, "LOCKED", 0.1)
     Build()(DatabaseAccess("sqlite", str(tmp_path / "a"), "", 0, "", Secret("")))
     with closing(sqlite3.connect(tmp_path / "a")) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         with pytest.raises(UnavailableError, match="is locked"):
-            sqlite.copy_whole(tmp_path / "a", tmp_path / "b")
+            files.copy_whole(tmp_path / "a", tmp_path / "b")
         writer.rollback()
-        sqlite.copy_whole(tmp_path / "a", tmp_path / "b")
+        files.copy_whole(tmp_path / "a", tmp_path / "b")

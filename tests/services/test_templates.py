@@ -11,11 +11,11 @@ import psycopg
 import pytest
 
 from services.cases import Kit, migrate, nothing, query, run, until
-from testgrove.core.settings import Settings
+from testgrove.core.settings.types import Settings
 from testgrove.errors import PreconditionError, UnavailableError
-from testgrove.services import templates
-from testgrove.services.migration_run import run_migration
-from testgrove.services.postgres_sql import connect
+from testgrove.services.engines.postgres import template_cache
+from testgrove.services.engines.postgres.sql import connect
+from testgrove.services.migrations.run import run_migration
 from testgrove.system.locks import LockFile
 
 pytestmark = pytest.mark.postgres
@@ -242,7 +242,7 @@ def test_a_damaged_archive_is_built_again(kit, damage):
 
 
 def test_a_connection_that_a_migration_leaves_open_is_ended_and_said(kit, monkeypatch):
-    monkeypatch.setattr("testgrove.services.postgres_sql._PATIENCE", 0.1)
+    monkeypatch.setattr("testgrove.services.engines.postgres.sql._PATIENCE", 0.1)
     left = []
 
     def build(access):
@@ -257,7 +257,7 @@ def test_a_connection_that_a_migration_leaves_open_is_ended_and_said(kit, monkey
 
 
 def test_old_archives_and_too_many_are_removed(kit, monkeypatch):
-    monkeypatch.setattr(templates, "KEPT", 3)
+    monkeypatch.setattr(template_cache, "KEPT", 3)
     kit.template(ONE, nothing)
     old, young = kit.directory / "old.tar", kit.directory / "young.tar"
     for path, days in ((old, 31), (young, 29)):

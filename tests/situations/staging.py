@@ -5,22 +5,22 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from testgrove.app import records, worktrees
 from testgrove.app.project import open_project
+from testgrove.app.worktrees import operations, records
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 
 
 def stage(names: list[str], *, parked: bool) -> None:
     """Make a worktree ``test-unit-<name>`` for each name, and park it as a run does."""
     project = open_project(Path.cwd(), lambda *_: None)
-    target = worktrees.target_of(project, "main")
+    target = operations.target_of(project, "main")
     with project.holding("staging") as holder:
         for name in names:
             spec = WorktreeSpec(WorktreeId("test-unit", name), "main", environment=False)
-            worktrees.create(project, holder, spec, target)
+            operations.create(project, holder, spec, target)
         for name in names if parked else ():
             row = records.take(project, holder, records.row_of(project, f"test-unit-{name}"), WorktreeStatus.READY)
-            worktrees.park(project, holder, row, collect_into=project.artifacts / "staging")
+            operations.park(project, holder, row, collect_into=project.artifacts / "staging")
 
 
 if __name__ == "__main__":

@@ -16,11 +16,12 @@ import pytest
 
 import needs
 from grove import make_wheel
-from testgrove.core.dependency_sets import OWN, DependencySet
+from testgrove.core.environments.dependency_sets import OWN, DependencySet
 from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
-from testgrove.system import environment, process, supervisor_pool
-from testgrove.system.environment import EnvironmentRecord, activate, build, check, find_uv, plan, python_of
-from testgrove.system.interpreters import available, find
+from testgrove.system.environment import build as environment
+from testgrove.system.environment.build import EnvironmentRecord, activate, build, check, find_uv, plan, python_of
+from testgrove.system.environment.interpreters import available, find
+from testgrove.system.processes import process, supervisor_pool
 
 UV_BUILD = '[build-system]\nrequires = ["uv_build>=0.8"]\nbuild-backend = "uv_build"\n'  # within uv: no download
 SETUPTOOLS = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from testgrove.core.ownership import classify
+from testgrove.core.worktrees.ownership import classify
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
 from testgrove.system import deletion, files, outputs
 

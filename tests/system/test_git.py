@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
-from testgrove.system import git, process
+from testgrove.system import git
+from testgrove.system.processes import process
 
 AWKWARD = (
     "plain",

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from testgrove.errors import PreconditionError, UsageError
-from testgrove.system.interpreters import available, describe, find
-from testgrove.system.process import run
+from testgrove.system.environment.interpreters import available, describe, find
+from testgrove.system.processes.process import run
 
 
 def make(path: Path, answer: str = "", *, works: bool = True) -> Path:

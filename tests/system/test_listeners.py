@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from testgrove.system.listeners import listeners
-from testgrove.system.supervision import Job, Supervisor
+from testgrove.system.processes.supervision import Job, Supervisor
 
 LISTEN = """
 import os, socket, sys

@@ -9,13 +9,13 @@ import psutil
 import pytest
 
 from testgrove.errors import TestgroveError
-from testgrove.system import marks
-from testgrove.system.marks import RLIMIT_LOCKS, Mark, end_marked, is_zombie, mark_of, marked, marks_of
+from testgrove.system.processes import marks
+from testgrove.system.processes.marks import RLIMIT_LOCKS, Mark, end_marked, is_zombie, mark_of, marked, marks_of
 
 # A process that marks itself, shows its pid, and then becomes the command that it was given.
 MARKER = """
 import os, sys
-from testgrove.system.marks import Mark
+from testgrove.system.processes.marks import Mark
 Mark.parse(sys.argv[1]).apply()
 print(os.getpid(), flush=True)
 os.execvp(sys.argv[2], sys.argv[2:])
@@ -67,7 +67,7 @@ def test_new_marks_differ_and_descend():
 
 
 def test_processes_that_start_at_the_same_moment_make_different_marks():
-    code = "from testgrove.system.marks import Mark; print(Mark.new())"
+    code = "from testgrove.system.processes.marks import Mark; print(Mark.new())"
     processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(8)]
     assert len({process.communicate()[0] for process in processes}) == 8
 
@@ -118,9 +118,9 @@ def test_a_nested_process_is_found_by_the_outer_and_the_inner_mark():
 def test_a_nested_mark_is_lower_than_a_carried_one_whatever_the_clock_says():
     code = """if True:
         import time
-        from testgrove.system.marks import Mark
+        from testgrove.system.processes.marks import Mark
         outer = Mark.new(); outer.apply()
-        import testgrove.system.marks as marks
+        import testgrove.system.processes.marks as marks
         marks._previous = 1 << 34  # as in a new process
         time.time = lambda: 1e9
         inner = Mark.new(); inner.apply()
@@ -135,7 +135,7 @@ def test_the_two_kinds_do_not_displace_each_other():
     run, own = Mark.new(), Mark.new()
     code = f"""if True:
         import time
-        from testgrove.system.marks import Mark
+        from testgrove.system.processes.marks import Mark
         Mark.parse("{own}").apply({RLIMIT_LOCKS})
         print("ready", flush=True)
         time.sleep(60)
@@ -150,7 +150,7 @@ def test_the_two_kinds_do_not_displace_each_other():
 def test_a_hard_limit_that_is_in_the_way_is_an_error_not_a_traceback():
     code = """if True:
         import os, resource
-        from testgrove.system.marks import Mark
+        from testgrove.system.processes.marks import Mark
         from testgrove.errors import PreconditionError
         resource.setrlimit(15, (1000, 1000))
         if os.getuid() == 0:
@@ -212,7 +212,7 @@ def test_excluded_processes_and_others_are_left_alone():
 def test_the_calling_process_ends_all_but_itself():
     code = """if True:
         import subprocess
-        from testgrove.system.marks import Mark, end_marked, marked
+        from testgrove.system.processes.marks import Mark, end_marked, marked
         mark = Mark.new(); mark.apply()
         child = subprocess.Popen(["sleep", "60"])
         assert len(marked(mark)) == 2
@@ -301,7 +301,7 @@ def test_what_cannot_be_ended_is_named():
     code = f"""if True:
         import os
         from testgrove.errors import UnavailableError
-        from testgrove.system.marks import Mark, end_marked
+        from testgrove.system.processes.marks import Mark, end_marked
         os.setuid(65534)
         try:
             end_marked(Mark.parse("{mark}"), timeout=0.3)

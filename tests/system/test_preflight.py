@@ -13,7 +13,7 @@ import pytest
 
 import needs
 from testgrove.errors import PreconditionError
-from testgrove.system.preflight import InstalledRecord, PreflightResult, check, top_level_names
+from testgrove.system.preflight.check import InstalledRecord, PreflightResult, check, top_level_names
 
 UV = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
 CURRENT = InstalledRecord("a", "a")
@@ -426,7 +426,7 @@ def test_top_level_names(tmp_path: Path, files: dict[str, str], expected: tuple[
 
 def test_nothing_of_the_project_is_imported_and_little_else(world: World) -> None:
     write(world.site, {"shop.pth": f"{world.tree}/src\n"})
-    probe = Path(sys.modules["testgrove.system.preflight_probe"].__file__ or "")
+    probe = Path(sys.modules["testgrove.system.preflight.probe"].__file__ or "")
     done = run([str(world.python), "-X", "importtime", str(probe), "1", "shop", str(world.tree)],
                cwd=world.tree, env=world.env)  # fmt: skip
     assert done.returncode == 0

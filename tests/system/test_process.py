@@ -13,11 +13,11 @@ import pytest
 
 from testgrove.core.model import Secret
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
-from testgrove.system import process as module
-from testgrove.system.marks import Mark, marked
-from testgrove.system.process import Completed, run, run_bytes, scrubbed
-from testgrove.system.supervision import Job, Supervisor
-from testgrove.system.supervisor_pool import SupervisorPool, supervised_run
+from testgrove.system.processes import process as module
+from testgrove.system.processes.marks import Mark, marked
+from testgrove.system.processes.process import Completed, run, run_bytes, scrubbed
+from testgrove.system.processes.supervision import Job, Supervisor
+from testgrove.system.processes.supervisor_pool import SupervisorPool, supervised_run
 
 HERE = Path("/")
 # 32 and 33 are the C library's own: make starts its children with them ignored, and nobody can change that.
@@ -158,7 +158,7 @@ def alive(pid: int) -> bool:
 def test_an_interrupt_kills_the_command(tmp_path):
     code = f"""if True:
         import signal
-        from testgrove.system.process import run
+        from testgrove.system.processes.process import run
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell started us with &
         run(["sh", "-c", "sleep 0.2; echo $$ > {tmp_path}/pid; exec sleep 60"])
     """
@@ -432,14 +432,14 @@ def test_children_do_not_inherit_the_pipes_of_others(pool):
 
 
 def test_importing_is_cheap():
-    code = "import sys, testgrove.system.process; print(*sys.modules)"
+    code = "import sys, testgrove.system.processes.process; print(*sys.modules)"
     loaded = set(run([sys.executable, "-c", code], env=dict(os.environ)).stdout.split())
     assert loaded.isdisjoint({"msgspec", "asyncio", "ctypes", "tempfile", "logging"})
 
 
 def test_the_process_that_replaces_us_starts_with_default_signal_handlers():
     code = (
-        "from pathlib import Path; from testgrove.system.process import replace_process;"
+        "from pathlib import Path; from testgrove.system.processes.process import replace_process;"
         "replace_process(['grep', 'SigIgn', '/proc/self/status'], cwd=Path('/'), env={'PATH': '/usr/bin:/bin'})"
     )
     ignored = int(run([sys.executable, "-c", code], env=dict(os.environ)).stdout.split()[1], 16)

@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from testgrove.system import supervisor as program
-from testgrove.system.marks import end_marked, marked, marks_of
-from testgrove.system.process import scrubbed
-from testgrove.system.supervision import Job, JobResult, Supervisor
+from testgrove.system.processes import supervisor as program
+from testgrove.system.processes.marks import end_marked, marked, marks_of
+from testgrove.system.processes.process import scrubbed
+from testgrove.system.processes.supervision import Job, JobResult, Supervisor
 
 KINDS = ("plain", "group", "session", "daemon", "cleared", "deaf")
 # 32 and 33 are the C library's own: make starts its children with them ignored, and nobody can change that.
@@ -69,8 +69,8 @@ while len([name for name in os.listdir(folder) if name in kinds]) < len(kinds):
 CLIENT = """
 import sys
 from pathlib import Path
-from testgrove.system.process import scrubbed
-from testgrove.system.supervision import Job, Supervisor, become_subreaper
+from testgrove.system.processes.process import scrubbed
+from testgrove.system.processes.supervision import Job, Supervisor, become_subreaper
 
 become_subreaper()
 supervisor = Supervisor.start()

@@ -18,7 +18,7 @@ def rest():
     sysconfig._CONFIG_VARS = whole
 
 threading.Thread(target=rest).start()
-from testgrove.system.uv import find_uv
+from testgrove.system.environment.uv import find_uv
 print(find_uv())
 """
 

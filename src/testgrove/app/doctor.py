@@ -10,27 +10,28 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from testgrove.app import nested_root, ports, records, removal
-from testgrove.app.creation import FREE_BYTES
-from testgrove.app.engine_databases import RunMeans
+from testgrove.app.databases.engines import RunMeans
+from testgrove.app.databases.left import left_databases
+from testgrove.app.databases.run import databases_of
 from testgrove.app.holder import Holder
-from testgrove.app.inside import require_environment, variables_of
-from testgrove.app.left_databases import left_databases
 from testgrove.app.moved_repository import adopt, former_places, why_not_adopted
-from testgrove.app.ownership import examine_records
 from testgrove.app.project import Project
-from testgrove.app.run_databases import databases_of
-from testgrove.app.shared_git import shared_changes
-from testgrove.core.config import port_range
+from testgrove.app.worktrees import nested_root, ports, records, removal
+from testgrove.app.worktrees.creation import FREE_BYTES
+from testgrove.app.worktrees.inside import require_environment, variables_of
+from testgrove.app.worktrees.ownership import examine_records
+from testgrove.app.worktrees.shared_git import shared_changes
 from testgrove.core.model import Worktree, WorktreeStatus
-from testgrove.core.settings import Settings
+from testgrove.core.settings.parse import port_range
+from testgrove.core.settings.types import Settings
 from testgrove.errors import TestgroveError
-from testgrove.system import interpreters, process
+from testgrove.system.environment import interpreters
+from testgrove.system.environment.uv import find_uv, uv_version
 from testgrove.system.files import explained, require_free
 from testgrove.system.listeners import listening_among
 from testgrove.system.locks import LockFile
 from testgrove.system.outputs import free_name
-from testgrove.system.uv import find_uv, uv_version
+from testgrove.system.processes import process
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from testgrove.errors import TestgroveError
 from testgrove.system.deletion import delete_trash
 from testgrove.system.locations import Locations
 from testgrove.system.locks import LockFile
-from testgrove.system.marks import Mark, end_marked
+from testgrove.system.processes.marks import Mark, end_marked
+from testgrove.system.processes.supervision import become_subreaper
+from testgrove.system.processes.supervisor_pool import SupervisorPool
 from testgrove.system.store import Store, StoredLeases
-from testgrove.system.supervision import become_subreaper
-from testgrove.system.supervisor_pool import SupervisorPool
 
 
 class Holder:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from testgrove.app.project import Project
 from testgrove.core import starter
-from testgrove.core.config import parse
+from testgrove.core.settings.parse import parse
 from testgrove.errors import PreconditionError, UsageError
 from testgrove.system import git
 from testgrove.system.files import atomic_write, explained, make_folder

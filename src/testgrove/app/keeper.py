@@ -16,12 +16,12 @@ from testgrove.app.holder import holding
 from testgrove.app.launcher import SupervisedLauncher
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import UnavailableError
-from testgrove.services.keeper import IDLE, Keeper
-from testgrove.services.keeper_client import KeeperClient, stop_keeper
+from testgrove.services.keeper.client import KeeperClient, stop_keeper
+from testgrove.services.keeper.keeper import IDLE, Keeper
 from testgrove.system.files import explained
 from testgrove.system.locations import Locations, locate
 from testgrove.system.locks import LockFile, OnWait
-from testgrove.system.process import scrubbed, spawn_left_alone
+from testgrove.system.processes.process import scrubbed, spawn_left_alone
 from testgrove.system.store import Store
 from testgrove.system.trusted_paths import make_private
 

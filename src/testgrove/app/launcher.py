@@ -9,9 +9,9 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-from testgrove.core.connections import Given
-from testgrove.system.supervision import Job, JobResult, Supervisor
-from testgrove.system.supervisor_pool import SupervisorPool, supervised_run
+from testgrove.core.connections.permitted import Given
+from testgrove.system.processes.supervision import Job, JobResult, Supervisor
+from testgrove.system.processes.supervisor_pool import SupervisorPool, supervised_run
 
 _FOR_EVER = 30 * 86400.0  # seconds; a server's time is its run's
 
@@ -88,7 +88,7 @@ class SupervisedLauncher:
         run = partial(supervised_run, self._supervisors, argv, cwd=cwd, env=env, timeout=timeout, user=user)
         if given is None:
             return run(cancel=self._cancel).stdout
-        from testgrove.app.connected_tool import ConnectedTool  # noqa: PLC0415 - for migrations alone
+        from testgrove.app.connections.tool import ConnectedTool  # noqa: PLC0415 - for migrations alone
 
         tool = ConnectedTool(given, env, cwd, self._cancel)
         with tool.judged(argv):

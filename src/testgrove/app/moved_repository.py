@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testgrove.app import records
 from testgrove.app.project import Project
+from testgrove.app.worktrees import records
 from testgrove.errors import PreconditionError
 from testgrove.system import git
 from testgrove.system.store import Row

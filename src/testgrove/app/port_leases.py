@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from testgrove.app.project import Project
-from testgrove.core.config import port_range
 from testgrove.core.model import Lease, LeaseKind
+from testgrove.core.settings.parse import port_range
 from testgrove.errors import PreconditionError
 from testgrove.system.ports import lease_block
 from testgrove.system.store import StoredLeases

@@ -14,18 +14,18 @@ from pathlib import Path
 from threading import Event
 
 from testgrove.core.commands import with_references
-from testgrove.core.config import expand_env
 from testgrove.core.naming import port_variable
 from testgrove.core.readiness import CommandReady, HttpReady, LogReady, Ready, TcpReady, parse_ready
-from testgrove.core.references import references
-from testgrove.core.settings import Process
+from testgrove.core.settings.parse import expand_env
+from testgrove.core.settings.references import references
+from testgrove.core.settings.types import Process
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 from testgrove.system.files import explained, tail
 from testgrove.system.listeners import Listener, listeners
-from testgrove.system.marks import lives
 from testgrove.system.probes import why_no_answer, why_no_connection
-from testgrove.system.supervision import Job, JobResult, Supervisor
-from testgrove.system.supervisor_pool import SupervisorPool, supervised_run
+from testgrove.system.processes.marks import lives
+from testgrove.system.processes.supervision import Job, JobResult, Supervisor
+from testgrove.system.processes.supervisor_pool import SupervisorPool, supervised_run
 
 GRACE = 5.0  # seconds between TERM and KILL
 _FOR_EVER = 30 * 86400.0

@@ -19,8 +19,8 @@ from testgrove.system.trusted_paths import owner_of
 
 if TYPE_CHECKING:
     from testgrove.app.holder import Holder
-    from testgrove.app.run_reports import Render
-    from testgrove.core.settings import Settings
+    from testgrove.app.runs.log_and_reports import Render
+    from testgrove.core.settings.types import Settings
 
 
 @dataclass
@@ -86,9 +86,9 @@ class Project:
         """Register the project, finish what dead commands left, and hold the machine for one command."""
         # `list` must not load these when there is nothing to do
         from testgrove.app.holder import holding  # noqa: PLC0415
-        from testgrove.app.records import write_registry  # noqa: PLC0415
         from testgrove.app.recovery import recover  # noqa: PLC0415
         from testgrove.app.rediscovery import is_due, rediscover  # noqa: PLC0415
+        from testgrove.app.worktrees.records import write_registry  # noqa: PLC0415
 
         with holding(self.store, self.locations, command) as holder:
             with self.store.transaction() as db:
@@ -136,8 +136,8 @@ def _is_text(path: Path) -> bool:
 
 def load_settings(tree: Path) -> Settings:
     """The settings that a checkout carries: `testgrove.toml`, else the table in `pyproject.toml`, else none."""
-    from testgrove.core.config import parse  # noqa: PLC0415 - msgspec: `list` does without
-    from testgrove.core.settings import Settings  # noqa: PLC0415 - as above
+    from testgrove.core.settings.parse import parse  # noqa: PLC0415 - msgspec: `list` does without
+    from testgrove.core.settings.types import Settings  # noqa: PLC0415 - as above
 
     for name, table in (("testgrove.toml", False), ("pyproject.toml", True)):
         source = tree / name

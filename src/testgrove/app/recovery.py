@@ -5,16 +5,16 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from testgrove.app import records
 from testgrove.app.holder import Holder, has_let_go
 from testgrove.app.isolation import isolated
-from testgrove.app.ownership import take_manifest_of_a_dead_run
-from testgrove.app.run_reports import LOG, Render, report_killed_run
-from testgrove.app.undo import repository_of, undo
-from testgrove.app.worktree_history import let_go_of_anothers, rescue_all
-from testgrove.core import lifecycle
+from testgrove.app.runs.log_and_reports import LOG, Render, report_killed_run
+from testgrove.app.worktrees import records
+from testgrove.app.worktrees.history import let_go_of_anothers, rescue_all
+from testgrove.app.worktrees.ownership import take_manifest_of_a_dead_run
+from testgrove.app.worktrees.undo import repository_of, undo
 from testgrove.core.model import LeaseKind, WorktreeStatus
-from testgrove.core.plan import Action
+from testgrove.core.runs.plan import Action
+from testgrove.core.worktrees import lifecycle
 from testgrove.errors import TestgroveError
 from testgrove.system import git
 from testgrove.system.store import Row, Store

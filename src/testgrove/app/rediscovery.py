@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testgrove.app import records
+from testgrove.app.worktrees import records
 from testgrove.core.model import Lease, LeaseKind, WorktreeId, WorktreeStatus
 from testgrove.errors import TestgroveError
 from testgrove.system import git
@@ -138,7 +138,7 @@ def _servers(project: Project) -> Path | None:
 
 def _learn_servers(project: Project, folder: Path) -> None:
     from testgrove.app.keeper import new_place, place_of, project_owner  # noqa: PLC0415 - few projects have servers
-    from testgrove.services.kept import services_in  # noqa: PLC0415 - as above
+    from testgrove.services.keeper.service import services_in  # noqa: PLC0415 - as above
 
     closed = folder.parent == project.locations.open_servers
     place = place_of(project.store, project.id) or new_place(project.locations, project.id, closed=closed)
@@ -160,7 +160,7 @@ def _url_of(row: dict[str, Any]) -> str:
 def _learn_database(project: Project, row: dict[str, Any], folder: Path, place: dict[str, str], *, redis: bool) -> None:
     from urllib.parse import urlsplit  # noqa: PLC0415 - few projects have servers
 
-    from testgrove.app.inside import variables_of  # noqa: PLC0415 - as above
+    from testgrove.app.worktrees.inside import variables_of  # noqa: PLC0415 - as above
 
     with suppress(TestgroveError, OSError):
         values = variables_of(records.to_worktree(row))

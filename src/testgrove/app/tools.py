@@ -8,8 +8,8 @@ from pathlib import Path
 
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
-from testgrove.system.process import Completed
-from testgrove.system.supervisor_pool import supervised_run
+from testgrove.system.processes.process import Completed
+from testgrove.system.processes.supervisor_pool import supervised_run
 
 
 @dataclass(frozen=True)

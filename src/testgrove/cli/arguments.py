@@ -36,7 +36,7 @@ def _completing(names: Callable[[Path], Iterable[str]]) -> Complete:
 
 
 def _worktrees(directory: Path) -> list[str]:
-    from testgrove.app.records import all_worktrees
+    from testgrove.app.worktrees.records import all_worktrees
     from testgrove.cli.context import project_in
 
     return [str(worktree.id) for worktree in all_worktrees(project_in(directory))]
@@ -44,7 +44,7 @@ def _worktrees(directory: Path) -> list[str]:
 
 def _suites(directory: Path) -> list[str]:
     from testgrove.app.project import load_settings
-    from testgrove.core.suites import find_suites
+    from testgrove.core.runs.default_suites import find_suites
     from testgrove.system import git
 
     top = git.discover(directory).toplevel
@@ -53,7 +53,7 @@ def _suites(directory: Path) -> list[str]:
 
 
 def _runs(directory: Path) -> list[str]:
-    from testgrove.app.past_runs import run_ids
+    from testgrove.app.runs.past import run_ids
     from testgrove.cli.context import project_in
 
     return ["latest", *reversed(run_ids(project_in(directory)))]

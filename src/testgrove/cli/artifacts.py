@@ -33,7 +33,7 @@ def collect_command(
 
     Default: all worktrees. Existing copies are replaced.
     """
-    from testgrove.app.artifacts import collect
+    from testgrove.app.worktrees.artifacts import collect
 
     project = project_in(directory)
     current(project)

@@ -43,8 +43,8 @@ def broker_command(
     Prints the path of its socket as one line of JSON, then serves until the process PID ends. pytest-testgrove starts
     one itself; docs/broker.md describes the protocol for other clients.
     """
-    from testgrove.app.session_broker import serve_session
-    from testgrove.app.session_migration import Tests
+    from testgrove.app.sessions.broker import serve_session
+    from testgrove.app.sessions.migration import Tests
 
     def on_ready(path: Path) -> None:
         echo(json.dumps({"schema_version": SCHEMA_VERSION, "socket": str(path)}))

@@ -12,7 +12,7 @@ from testgrove.app.project import Project, open_project
 from testgrove.cli.output import FRESH_TEMPLATES, OFFLINE, warn
 
 if TYPE_CHECKING:
-    from testgrove.core.result import RunResult
+    from testgrove.core.runs.result import RunResult
 
 
 def project_in(directory: Path) -> Project:

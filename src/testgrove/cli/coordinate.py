@@ -19,9 +19,9 @@ from testgrove.cli.test import read_from
 from testgrove.errors import UsageError
 
 if TYPE_CHECKING:
-    from testgrove.app.coordinate import Outlook, Request
     from testgrove.app.project import Project
-    from testgrove.app.runs import Finished
+    from testgrove.app.runs.run import Finished
+    from testgrove.app.scenarios.coordinate import Outlook, Request
 
 
 class CoordinateCommand(click.Command):
@@ -108,7 +108,7 @@ def coordinate_command(
     The default FILE is scenarios.json in this folder, else tests/integration/scenarios.json. A scenario whose
     dependency does not pass is skipped. Ctrl-C stops the run and writes the report; a second Ctrl-C kills.
     """
-    from testgrove.app.coordinate import coordinate, outlook
+    from testgrove.app.scenarios.coordinate import coordinate, outlook
 
     project = project_in(directory)
     request = _request(project, directory, file, again, given)
@@ -125,11 +125,11 @@ def coordinate_command(
 
 
 def _request(project: Project, directory: Path, file: Path | None, again: str, given: dict[str, Any]) -> Request:
-    from testgrove.app.coordinate import Request, find_file, main_branch
-    from testgrove.app.resuming import Before, earlier
-    from testgrove.app.scenario_worktrees import Wishes
+    from testgrove.app.scenarios.coordinate import Request, find_file, main_branch
+    from testgrove.app.scenarios.resume import Before, earlier
+    from testgrove.app.scenarios.worktrees import Wishes
     from testgrove.cli.worktrees import current
-    from testgrove.core.scenario import Filters
+    from testgrove.core.scenarios.resolve import Filters
 
     before = Before()
     for option in ("resume", "pull_from"):
@@ -171,7 +171,7 @@ def _view(project: Project, out: Any, *, quiet: bool, output: str | None) -> Any
 
 
 def _show(seen: Outlook, *, as_json: bool) -> None:
-    from testgrove.app.scenario_places import would
+    from testgrove.app.scenarios.places import would
     from testgrove.reports.outlook import as_lines, document
 
     worktrees = {
@@ -192,7 +192,7 @@ def _show(seen: Outlook, *, as_json: bool) -> None:
 
 
 def _set_up(project: Project, request: Request, *, as_json: bool, quiet: bool) -> int:
-    from testgrove.app.coordinate import set_up
+    from testgrove.app.scenarios.coordinate import set_up
 
     if not request.wishes.setup:
         raise UsageError("only-setup", "--only-setup requires --setup-worktrees", hint="add --setup-worktrees")

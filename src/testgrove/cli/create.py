@@ -19,8 +19,8 @@ from testgrove.core.model import WorktreeId, WorktreeSpec
 from testgrove.errors import UsageError
 
 if TYPE_CHECKING:
-    from testgrove.app.creation import DatabasesInTheMaking
     from testgrove.app.holder import Holder
+    from testgrove.app.worktrees.creation import DatabasesInTheMaking
 
 
 @click.command("create")
@@ -64,12 +64,12 @@ def create_command(
     quiet: bool,
 ) -> None:
     """Create a worktree: a checkout with its own environment, ports and env file."""
-    from testgrove.app import worktrees
-    from testgrove.app.hooks import unseen
-    from testgrove.app.turns import CellTurn
-    from testgrove.core.dependency_sets import find_set
-    from testgrove.core.plan import named_python
-    from testgrove.core.suites import engines_for
+    from testgrove.app.runs.exclusive import CellTurn
+    from testgrove.app.worktrees import operations
+    from testgrove.app.worktrees.hooks import unseen
+    from testgrove.core.environments.dependency_sets import find_set
+    from testgrove.core.runs.default_suites import engines_for
+    from testgrove.core.runs.plan import named_python
 
     worktree_id = WorktreeId(purpose, identifier)
     if base is not None and not new_branch:
@@ -100,10 +100,10 @@ def create_command(
         CellTurn(project, Event(), partial(shown, "waiting")) as turn,
     ):
         turn.take(exclusive=False)  # an exclusive suite is not to be disturbed
-        target = worktrees.target_of(project, spec.ref)
+        target = operations.target_of(project, spec.ref)
         streamed = unseen if quiet or as_json else stream
         with _databases(project, holder, engines, purpose, migrate_to) as making:
-            creation = worktrees.create(
+            creation = operations.create(
                 project, holder, spec, target, on_phase=shown, databases=making, on_output=streamed
             )
     worktree = find(project, str(worktree_id))
@@ -121,7 +121,7 @@ def _databases(
 ) -> AbstractContextManager[DatabasesInTheMaking | None]:
     if not engines:
         return nullcontext()
-    from testgrove.app.worktree_databases import databases_in_the_making
+    from testgrove.app.databases.worktree import databases_in_the_making
 
     empty = purpose == "test-migration"
     return databases_in_the_making(project, holder, engines, revision=revision, empty=empty)
@@ -129,14 +129,14 @@ def _databases(
 
 def warn_of_nested_root(project: Project, *, quiet: bool) -> None:
     """Say what is known to break because the worktrees lie inside the repository."""
-    from testgrove.app.nested_root import problems
+    from testgrove.app.worktrees.nested_root import problems
 
     for problem in problems(project):
         say(f"warning: {problem.message}\n  fix: {problem.fix}", quiet=quiet)
 
 
 def _require_migration(project: Project, engines: Sequence[str], revision: str) -> None:
-    from testgrove.core.migration import migration_to
+    from testgrove.core.migrations.command import migration_to
 
     service = project.settings.services.postgres
     if service is None or "postgres" not in engines:

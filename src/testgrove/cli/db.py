@@ -38,7 +38,7 @@ db_command.add_command(check)
 @example("testgrove db list --json")
 def list_databases(*, directory: Path, as_json: bool, quiet: bool) -> None:
     """List the databases of all worktrees and those kept from failed tests. URLs are shown without passwords."""
-    from testgrove.app.failed_databases import described, failed_databases
+    from testgrove.app.failures.tests import described, failed_databases
     from testgrove.cli.worktrees import current
 
     project = project_in(directory)
@@ -89,10 +89,10 @@ def shell(*, worktree: str, engine: str | None, directory: Path, as_json: bool, 
 
     With a name that `db list` shows, open a copy of a failed test's database, kept by --keep-failed.
     """
-    from testgrove.app.database_commands import client_program
-    from testgrove.app.failed_databases import failed_databases
-    from testgrove.app.failed_shell import open_shell
-    from testgrove.app.inside import replace_by
+    from testgrove.app.databases.commands import client_program
+    from testgrove.app.failures.shell import open_shell
+    from testgrove.app.failures.tests import failed_databases
+    from testgrove.app.worktrees.inside import replace_by
     from testgrove.cli.worktrees import find, keep_servers
 
     project = project_in(directory)
@@ -165,7 +165,7 @@ def migrate(*, worktree: str, revision: str | None, directory: Path, as_json: bo
 
 
 def _work(worktree: str, action: str, engine: str | None, directory: Path, *, as_json: bool, quiet: bool) -> None:
-    from testgrove.app.database_commands import declared_engines
+    from testgrove.app.databases.commands import declared_engines
 
     project = project_in(directory)
     engines = declared_engines(project, engine)
@@ -178,7 +178,7 @@ def _work(worktree: str, action: str, engine: str | None, directory: Path, *, as
 
 
 def _held(project: Any, worktree: str, action: str, *, quiet: bool) -> Any:
-    from testgrove.app.database_commands import holding_databases
+    from testgrove.app.databases.commands import holding_databases
 
     return holding_databases(project, worktree, action, lambda text: say(text, quiet=quiet))
 
@@ -192,7 +192,7 @@ def _done(*, as_json: bool, quiet: bool, worktree: str, action: str, engines: li
 
 def _url(worktree: Worktree, engine: str | None) -> tuple[str, str]:
     """The engine and the URL of a worktree's database."""
-    from testgrove.app.inside import variables_of
+    from testgrove.app.worktrees.inside import variables_of
     from testgrove.errors import PreconditionError, UsageError
 
     if engine not in {None, *ENGINE_VARIABLES}:

@@ -12,7 +12,7 @@ from testgrove.cli.context import project_in
 from testgrove.cli.output import common, echo, example, print_json, say
 
 if TYPE_CHECKING:
-    from testgrove.core.migration_check import Checked, Problem
+    from testgrove.core.migrations.check import Checked, Problem
 
 
 @click.command("check")
@@ -46,7 +46,7 @@ def check(
     models with the newest schema. There must be only one newest migration. The check uses temporary databases. The
     exit status is 1 if a migration fails the check.
     """
-    from testgrove.app.migration_check import check_migrations
+    from testgrove.app.databases.migration_check import check_migrations
 
     found = check_migrations(
         project_in(directory),
@@ -79,7 +79,7 @@ def _show(checked: Checked) -> None:
 
 
 def _text(engine: str, problem: Problem) -> str:
-    from testgrove.core.schema import shown
+    from testgrove.core.migrations.schema import shown
 
     where = f" {problem.migration}:" if problem.migration else ""
     known = " (known)" if problem.accepted else ""

@@ -28,8 +28,8 @@ def history_command(*, patterns: tuple[str, ...], last: int, directory: Path, as
 
     With NAMEs, only those whose name contains one of them. Skipped and cancelled ones are not counted.
     """
-    from testgrove.app.past_runs import past_results
-    from testgrove.core.history import history
+    from testgrove.app.runs.past import past_results
+    from testgrove.core.runs.history import history
     from testgrove.reports.history import as_lines, document
 
     project = project_in(directory)

@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
             signal.signal(number, signal.default_int_handler)
     _fill_standard_streams()
     if sys.getfilesystemencoding() != "utf-8":
-        from testgrove.system.process import restart_in_utf8
+        from testgrove.system.processes.process import restart_in_utf8
 
         restart_in_utf8()
     sys.exit(_run(arguments))

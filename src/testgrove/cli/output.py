@@ -19,7 +19,7 @@ import click
 from testgrove.errors import TestgroveError, UnavailableError
 
 if TYPE_CHECKING:
-    from testgrove.core.documents import ErrorFields
+    from testgrove.core.documents.commands import ErrorFields
 
 SCHEMA_VERSION = 1
 FRESH_TEMPLATES = "testgrove.fresh-templates"  # as the next one

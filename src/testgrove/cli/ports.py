@@ -14,7 +14,7 @@ from testgrove.cli.output import common, echo, example, print_json, say
 from testgrove.cli.worktrees import current
 
 if TYPE_CHECKING:
-    from testgrove.app.ports import CheckedPort
+    from testgrove.app.worktrees.ports import CheckedPort
     from testgrove.system.listeners import Listener
 
 
@@ -33,7 +33,7 @@ def ports_command() -> None:
 @example("testgrove ports list")
 def list_command(*, directory: Path, as_json: bool, quiet: bool) -> None:
     """List the leased ports of all projects: number, name, holder, project."""
-    from testgrove.app.ports import held_ports
+    from testgrove.app.worktrees.ports import held_ports
 
     project = project_in(directory)
     current(project)
@@ -57,7 +57,7 @@ def check_command(*, names: tuple[str, ...], directory: Path, as_json: bool, qui
 
     The exit status is 3 if a process outside a worktree listens on one of its ports.
     """
-    from testgrove.app.ports import check
+    from testgrove.app.worktrees.ports import check
 
     project = project_in(directory)
     current(project)
@@ -110,7 +110,7 @@ def _document(checked: CheckedPort) -> dict[str, Any]:
 @example("testgrove ports release test-integration-api")
 def release_command(*, worktrees: tuple[str, ...], directory: Path, as_json: bool, quiet: bool) -> None:
     """Release ports on which no process listens, and remove them from the worktree's env file and metadata."""
-    from testgrove.app.ports import release
+    from testgrove.app.worktrees.ports import release
 
     project = project_in(directory)
     gone: dict[str, tuple[int, ...]] = {}
@@ -129,7 +129,7 @@ def release_command(*, worktrees: tuple[str, ...], directory: Path, as_json: boo
 @example("testgrove ports reassign test-integration-api")
 def reassign_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) -> None:
     """Lease new ports for a worktree, and write them to its env file and metadata."""
-    from testgrove.app.ports import reassign
+    from testgrove.app.worktrees.ports import reassign
 
     project = project_in(directory)
     with project.holding("testgrove ports reassign") as holder:

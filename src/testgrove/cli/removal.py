@@ -58,7 +58,7 @@ TakeAway = Callable[[str], tuple[str, list[str]]]  # by name; what is gone, and 
 @contextmanager
 def _removing(project: Project, *, force: bool) -> Iterator[TakeAway]:
     """How a worktree is removed."""
-    from testgrove.app.removal import Way, remove
+    from testgrove.app.worktrees.removal import Way, remove
 
     with project.holding("testgrove remove") as holder:
 
@@ -105,8 +105,8 @@ def cleanup_command(*, max_age: float, merged: bool, yes: bool, directory: Path,
 
     Skips worktrees that are in use or contain your files or commits. Worktrees of other purposes are never touched.
     """
-    from testgrove.app.cleanup import cleanup_candidates, remove_many
-    from testgrove.app.shared_git import shared_changes
+    from testgrove.app.worktrees.cleanup import cleanup_candidates, remove_many
+    from testgrove.app.worktrees.shared_git import shared_changes
 
     project = project_in(directory)
     outcome = Outcome(quiet=quiet)
@@ -136,7 +136,7 @@ def cleanup_command(*, max_age: float, merged: bool, yes: bool, directory: Path,
 
 def _clean_kept(project: Project, max_age: float, outcome: Outcome, *, yes: bool) -> list[str]:
     """The databases of failed tests that are, or would be, removed."""
-    from testgrove.app.failed_databases import failed_databases, remove_kept
+    from testgrove.app.failures.tests import failed_databases, remove_kept
 
     found = [each for each in failed_databases(project) if each.age.total_seconds() >= max_age * 3600]
     for each in found if yes else ():
@@ -150,7 +150,7 @@ def _clean_server(project: Project, max_age: float, outcome: Outcome, *, yes: bo
     service = project.settings.services.postgres
     if service is None or service.host == "embedded":
         return []
-    from testgrove.app.server_templates import server_with_templates, stale_templates
+    from testgrove.app.databases.external_templates import server_with_templates, stale_templates
 
     try:
         with server_with_templates(project) as server:

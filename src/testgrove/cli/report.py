@@ -33,7 +33,7 @@ def report_command() -> None:
 @example("testgrove report show", "testgrove report show 20261120-0946 --slowest 10")
 def show_command(*, run: str, number: int | None, directory: Path, as_json: bool, quiet: bool) -> None:
     """Show the summary of a run, computed from its log. The exit status is 0 even if the run failed."""
-    from testgrove.app.run_reports import read_result
+    from testgrove.app.runs.log_and_reports import read_result
     from testgrove.reports import report_json
     from testgrove.reports.slowest import as_lines, slowest
     from testgrove.reports.summary import summary
@@ -62,7 +62,7 @@ def merge_command(*, runs: tuple[str, ...], output: Path | None, directory: Path
     A RUN is a run's id, the beginning of one, or a folder with an events.jsonl, for example from another machine.
     If several runs have the same key, the run's id is appended to it.
     """
-    from testgrove.app.past_runs import merge_runs
+    from testgrove.app.runs.past import merge_runs
     from testgrove.reports import report_json
     from testgrove.reports.summary import summary
 
@@ -82,7 +82,7 @@ def merge_command(*, runs: tuple[str, ...], output: Path | None, directory: Path
 @example("testgrove report open", "testgrove report open 20261120-0946")
 def open_command(*, run: str, directory: Path, as_json: bool, quiet: bool) -> None:
     """Print the path of a run's report.html, and open it if there is a browser ($BROWSER, or a desktop)."""
-    from testgrove.system.process import open_in_browser
+    from testgrove.system.processes.process import open_in_browser
 
     folder = _find(directory, run, quiet=quiet)
     page = folder / "report.html"
@@ -96,7 +96,7 @@ def open_command(*, run: str, directory: Path, as_json: bool, quiet: bool) -> No
 
 
 def _find(directory: Path, run: str, *, quiet: bool) -> Path:
-    from testgrove.app.past_runs import goes_on, run_folder
+    from testgrove.app.runs.past import goes_on, run_folder
 
     project = project_in(directory)
     current(project)  # a run that was killed gets its report

@@ -28,9 +28,9 @@ def services_command() -> None:
 @example("testgrove services list --json")
 def list_services(*, directory: Path, as_json: bool, quiet: bool) -> None:
     """List the servers: name, version, port, state, process."""
-    from testgrove.app import kept_services
+    from testgrove.app.databases import persistent_services
 
-    found = kept_services.list_services(project_in(directory))
+    found = persistent_services.list_services(project_in(directory))
     if as_json:
         print_json(services=found)
         return
@@ -48,11 +48,11 @@ def list_services(*, directory: Path, as_json: bool, quiet: bool) -> None:
 @example("testgrove services start", "testgrove services start postgres-15")
 def start(*, names: tuple[str, ...], directory: Path, as_json: bool, quiet: bool) -> None:
     """Start servers. Default: all. A server whose port is in use gets another one."""
-    from testgrove.app import kept_services
+    from testgrove.app.databases import persistent_services
 
     project = project_in(directory)
     with project.holding("testgrove services start") as holder:
-        kept_services.start_services(project, holder, names, lambda text: say(text, quiet=quiet or as_json))
+        persistent_services.start_services(project, holder, names, lambda text: say(text, quiet=quiet or as_json))
     _show(directory, as_json=as_json, quiet=quiet)
 
 
@@ -65,11 +65,11 @@ def stop(*, names: tuple[str, ...], directory: Path, as_json: bool, quiet: bool)
 
     A stopped server starts again on the next connection while the keeper runs.
     """
-    from testgrove.app import kept_services
+    from testgrove.app.databases import persistent_services
     from testgrove.system.locks import LockFile
 
     project = project_in(directory)
-    kept_services.stop_services(project, LockFile(project.locations.locks), names)
+    persistent_services.stop_services(project, LockFile(project.locations.locks), names)
     _show(directory, as_json=as_json, quiet=quiet)
 
 
@@ -80,9 +80,9 @@ def stop(*, names: tuple[str, ...], directory: Path, as_json: bool, quiet: bool)
 @example("testgrove services logs postgres-15 -n 200")
 def logs(*, name: str, lines: int, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
     """Print the end of a server's log."""
-    from testgrove.app import kept_services
+    from testgrove.app.databases import persistent_services
 
-    path = kept_services.log_of(project_in(directory), name)
+    path = persistent_services.log_of(project_in(directory), name)
     text = path.read_text(errors="replace") if path.exists() else ""
     kept = text.splitlines()[-lines:] if lines > 0 else []
     if as_json:

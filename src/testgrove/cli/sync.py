@@ -23,8 +23,8 @@ def sync_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) 
     first. If it is no fast-forward or files are modified, the commit stays and the exit status is 3. Your edits are
     kept.
     """
-    from testgrove.app.hooks import unseen
-    from testgrove.app.syncing import sync
+    from testgrove.app.worktrees.hooks import unseen
+    from testgrove.app.worktrees.sync import sync
 
     project = project_in(directory)
     hidden = quiet or as_json

@@ -14,7 +14,7 @@ import click
 from testgrove.cli.arguments import complete_suites
 from testgrove.cli.context import project_in
 from testgrove.cli.output import common, echo, example, leak_options, no_template_cache, print_json, say
-from testgrove.core.leaks import LeakChecks
+from testgrove.core.runs.leaks import LeakChecks
 from testgrove.errors import UsageError
 
 
@@ -107,7 +107,7 @@ def test_command(
     With --here, suites run in the current checkout, with its .venv or else the active environment; testgrove writes
     only test-artifacts. Ctrl-C stops the run and writes the report; a second Ctrl-C kills.
     """
-    from testgrove.app.runs import Request, run_tests
+    from testgrove.app.runs.run import Request, run_tests
     from testgrove.reports import report_json
     from testgrove.reports.summary import summary
     from testgrove.reports.terminal import view_for

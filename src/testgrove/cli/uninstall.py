@@ -17,8 +17,8 @@ from testgrove.errors import InterruptedByUser, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from testgrove.app.uninstall import Uninstall
-    from testgrove.core.result import RunResult
+    from testgrove.app.uninstall.uninstall import Uninstall
+    from testgrove.core.runs.result import RunResult
 
 
 @click.command("uninstall")
@@ -37,7 +37,7 @@ def uninstall_command(*, yes: bool, directory: Path, as_json: bool, quiet: bool)
 
     The program itself goes as it came: uv tool uninstall testgrove, or pip uninstall testgrove.
     """
-    from testgrove.app.uninstall import uninstalling
+    from testgrove.app.uninstall.uninstall import uninstalling
     from testgrove.system.locations import locate
 
     locations = locate(os.environ)

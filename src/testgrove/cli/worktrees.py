@@ -17,7 +17,7 @@ from testgrove.cli.output import common, echo, example, print_json, say
 from testgrove.core.model import Worktree, WorktreeStatus
 
 if TYPE_CHECKING:
-    from testgrove.core.documents import Database, WorktreeDocument
+    from testgrove.core.documents.commands import Database, WorktreeDocument
 
 
 @click.command("list")
@@ -139,7 +139,7 @@ def path_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) 
 @example('eval "$(testgrove env test-integration-api --format shell)"')
 def env_command(*, worktree: str, form: str, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
     """Print a worktree's environment variables, passwords included."""
-    from testgrove.app.inside import variables_of
+    from testgrove.app.worktrees.inside import variables_of
 
     values = variables_of(find(project_in(directory), worktree))
     if as_json:
@@ -215,7 +215,7 @@ def shell_command(worktree: str, *, processes: str | None, directory: Path, as_j
     The prompt shows the worktree's id. The exit status is that of the shell. With --processes, the processes are ready
     before it starts and are stopped when it ends.
     """
-    from testgrove.app import inside
+    from testgrove.app.worktrees import inside
 
     return _inside(project_in(directory), worktree, inside.shell_command, processes, quiet=quiet or as_json)
 
@@ -224,14 +224,14 @@ def _inside(
     project: Project, name: str, command: Callable[[Worktree], Sequence[str]], processes: str | None, *, quiet: bool
 ) -> int:
     """Become a command inside a worktree; with processes, run it beside them, and return its status."""
-    from testgrove.app.inside import replace_by, require_environment
+    from testgrove.app.worktrees.inside import replace_by, require_environment
 
     worktree = find(project, name)
     require_environment(project, worktree)
     keep_servers(project, worktree)
     if processes is None:
         replace_by(worktree, command(worktree))
-    from testgrove.app.beside import run_beside
+    from testgrove.app.exec_with_processes import run_beside
 
     return run_beside(
         project, worktree, processes.split(","), command(worktree), say=lambda text: say(text, quiet=quiet)
@@ -241,7 +241,7 @@ def _inside(
 def keep_servers(project: Project, worktree: Worktree) -> None:
     """Keep the servers of a worktree's databases running while this process, or what takes its place, lives."""
     if worktree.databases:
-        from testgrove.app.kept_services import reach_servers
+        from testgrove.app.databases.persistent_services import reach_servers
 
         if keeper := reach_servers(project, str(worktree.id), say):
             keeper.hand_on()
@@ -252,7 +252,7 @@ def servers_of(project: Project, worktree: Worktree) -> Iterator[None]:
     """Keep the servers of a worktree's databases running meanwhile."""
     keeper = None
     if worktree.databases:
-        from testgrove.app.kept_services import reach_servers
+        from testgrove.app.databases.persistent_services import reach_servers
 
         keeper = reach_servers(project, str(worktree.id), say)
     with keeper or nullcontext():
@@ -261,8 +261,8 @@ def servers_of(project: Project, worktree: Worktree) -> Iterator[None]:
 
 def current(project: Project) -> list[Worktree]:
     """The project's worktrees, after what dead commands left has been finished."""
-    from testgrove.app.records import all_worktrees, dead_commands
     from testgrove.app.rediscovery import is_due
+    from testgrove.app.worktrees.records import all_worktrees, dead_commands
     from testgrove.system.locks import LockFile
 
     if is_due(project) or dead_commands(project.store, LockFile(project.locations.locks).is_held):
@@ -273,7 +273,7 @@ def current(project: Project) -> list[Worktree]:
 
 def find(project: Project, name: str) -> Worktree:
     """A worktree by id or identifier. Raises PreconditionError."""
-    from testgrove.app.records import row_of, to_worktree
+    from testgrove.app.worktrees.records import row_of, to_worktree
 
     current(project)
     return to_worktree(row_of(project, name))

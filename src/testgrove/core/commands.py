@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from testgrove.core.references import REFERENCE, references
+from testgrove.core.settings.references import REFERENCE, references
 from testgrove.errors import PreconditionError, UsageError
 
 

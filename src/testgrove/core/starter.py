@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from testgrove.core.declared import normal, parse_toml, read_declared
-from testgrove.core.settings import Settings, Suite
-from testgrove.core.suites import find_suites
+from testgrove.core.environments.declared import normal, parse_toml, read_declared
+from testgrove.core.runs.default_suites import find_suites
+from testgrove.core.settings.types import Settings, Suite
 
 # The files whose text is read; more is known by name alone.
 READ = re.compile(

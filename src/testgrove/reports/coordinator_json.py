@@ -13,8 +13,8 @@ from testgrove.reports.figures import cell_duration, failures
 from testgrove.reports.wording import bounded
 
 if TYPE_CHECKING:
-    from testgrove.core import report_documents as documents
-    from testgrove.core.result import CellResult, RunResult
+    from testgrove.core.documents import reports as documents
+    from testgrove.core.runs.result import CellResult, RunResult
 
 _PART = {"passed": "passed", "flaky": "passed", "failed": "failed", "error": "errors"}
 _LONG = 20_000  # characters of one failure's output

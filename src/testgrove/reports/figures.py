@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, get_args
 
-from testgrove.core.events import Status, TestOutcome
-from testgrove.core.result import LEAKS, AttemptResult, CellResult, PhaseSpan, RunResult, TestResult
+from testgrove.core.runs.events import Status, TestOutcome
+from testgrove.core.runs.result import LEAKS, AttemptResult, CellResult, PhaseSpan, RunResult, TestResult
 
 if TYPE_CHECKING:
-    from testgrove.core.report_documents import RunStatus
+    from testgrove.core.documents.reports import RunStatus
 
 BAD: tuple[TestOutcome, ...] = ("failed", "error")
 OUTCOMES: tuple[TestOutcome, ...] = get_args(TestOutcome)

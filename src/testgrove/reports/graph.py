@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from testgrove.core.forecast import critical_path
-from testgrove.core.tasks import Task
+from testgrove.core.scheduling.forecast import critical_path
+from testgrove.core.scheduling.tasks import Task
 from testgrove.reports.figures import attempt_duration
 from testgrove.reports.wording import flat
 
 if TYPE_CHECKING:
-    from testgrove.core.result import CellResult, RunResult
+    from testgrove.core.runs.result import CellResult, RunResult
 
 MOST = 400  # nodes; beyond, a picture tells nothing
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 168, 34, 56, 10, 6

@@ -9,7 +9,7 @@ from testgrove.reports.wording import flat, seconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from testgrove.core.history import Entry
+    from testgrove.core.runs.history import Entry
 
 HEAD = ("name", "runs", "passed", "flaky", "changes", "median", "slowest", "last")
 _SHOWN = 10

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from jinja2.bccache import Bucket
 
-    from testgrove.core.result import AttemptResult, CellResult, ProcessResult, RunResult, TestResult
+    from testgrove.core.runs.result import AttemptResult, CellResult, ProcessResult, RunResult, TestResult
 
 LONG_TEXT = 20_000  # characters shown of one traceback or one output
 LONG_TAIL = 8_000

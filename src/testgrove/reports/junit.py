@@ -15,7 +15,7 @@ from testgrove.reports.wording import clean, one_line, utc
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from testgrove.core.result import CellResult, RunResult, TestResult
+    from testgrove.core.runs.result import CellResult, RunResult, TestResult
 
 COUNTED = {
     "failures": "failure",

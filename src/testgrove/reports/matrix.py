@@ -9,8 +9,8 @@ from testgrove.reports.figures import BAD, all_skipped, outcomes
 from testgrove.reports.wording import flat
 
 if TYPE_CHECKING:
-    from testgrove.core.events import CellInfo
-    from testgrove.core.result import CellResult, RunResult
+    from testgrove.core.runs.events import CellInfo
+    from testgrove.core.runs.result import CellResult, RunResult
 
 
 @dataclass(frozen=True)

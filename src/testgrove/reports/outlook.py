@@ -10,8 +10,8 @@ from testgrove.reports.wording import flat, number, seconds
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from testgrove.core.forecast import Forecast
-    from testgrove.core.scenario import PlannedScenario, ScenarioPlan
+    from testgrove.core.scenarios.resolve import PlannedScenario, ScenarioPlan
+    from testgrove.core.scheduling.forecast import Forecast
 
 
 def document(

@@ -9,7 +9,7 @@ from testgrove.reports.figures import all_skipped, cell_duration, noun, outcomes
 from testgrove.reports.wording import counted, flat, number, seconds
 
 if TYPE_CHECKING:
-    from testgrove.core.result import CellResult, RunResult
+    from testgrove.core.runs.result import CellResult, RunResult
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from testgrove.core.result import CellResult, RunResult
+    from testgrove.core.runs.result import CellResult, RunResult
 
 
 def seconds_left(result: RunResult, now: float) -> float | None:

@@ -20,9 +20,9 @@ from testgrove.reports.figures import (
 from testgrove.reports.wording import utc
 
 if TYPE_CHECKING:
-    from testgrove.core import report_documents as documents
-    from testgrove.core.events import ScenarioInfo
-    from testgrove.core.result import (
+    from testgrove.core.documents import reports as documents
+    from testgrove.core.runs.events import ScenarioInfo
+    from testgrove.core.runs.result import (
         AttemptResult,
         CellResult,
         PhaseSpan,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from testgrove.core.result import RunResult
+from testgrove.core.runs.result import RunResult
 from testgrove.reports.wording import flat, seconds
 
 

@@ -9,7 +9,7 @@ from testgrove.reports.plain import PlainView
 from testgrove.reports.wording import flat
 
 if TYPE_CHECKING:
-    from testgrove.core.result import CellResult, RunResult
+    from testgrove.core.runs.result import CellResult, RunResult
 
 # What a file in a run's folder holds from an offset on, by the run's id and the file's path.
 Read = Callable[[str, str, int], bytes]

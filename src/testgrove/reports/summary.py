@@ -21,7 +21,7 @@ from testgrove.reports.wording import clean, counted, flat, leak_line, number, o
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from testgrove.core.result import CellResult, RunResult, WorktreeNote
+    from testgrove.core.runs.result import CellResult, RunResult, WorktreeNote
 
 SHOWN_TESTS = 10
 SHOWN_TAIL = 20

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.text import Text
 
-    from testgrove.core.result import CellResult, RunResult
+    from testgrove.core.runs.result import CellResult, RunResult
 
 __all__ = ["LiveView", "PlainView", "QuietView", "View", "summary", "view_for"]
 

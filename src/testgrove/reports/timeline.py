@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from testgrove.core.events import Phase
-from testgrove.core.result import RunResult
+from testgrove.core.runs.events import Phase
+from testgrove.core.runs.result import RunResult
 from testgrove.reports.figures import span_end
 from testgrove.reports.wording import seconds
 

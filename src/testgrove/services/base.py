@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from testgrove.core.connections import Given
+    from testgrove.core.connections.permitted import Given
     from testgrove.core.model import DatabaseAccess
 
 _ALPHABET = string.ascii_letters + string.digits

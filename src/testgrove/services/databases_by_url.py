@@ -18,14 +18,14 @@ def drop_leased(data: Mapping[str, Any]) -> str:
     Returns what should be known, or nothing. Raises UnavailableError when the server does not answer.
     """
     if data["engine"] == "redis":
-        from testgrove.services import server_redis  # noqa: PLC0415 - its driver, for those who have one
+        from testgrove.services.engines.redis import external as server_redis  # noqa: PLC0415 - its driver, for those who have one
 
         return server_redis.drop_leased(data)
     if "pool" in data:
-        from testgrove.services import server_pool  # noqa: PLC0415 - as above
+        from testgrove.services.engines.postgres import external_pool  # noqa: PLC0415 - as above
 
-        return server_pool.drop_pool(data)
-    from testgrove.services import server_postgres  # noqa: PLC0415 - as above
+        return external_pool.drop_pool(data)
+    from testgrove.services.engines.postgres import external as server_postgres  # noqa: PLC0415 - as above
 
     return server_postgres.drop_leased(data)
 
@@ -37,12 +37,12 @@ def as_given(url: ServerUrl) -> DatabaseAccess:
     """
     user, password = url.user, url.password
     if url.engine == "redis":
-        from testgrove.services import server_redis  # noqa: PLC0415 - as above
+        from testgrove.services.engines.redis import external as server_redis  # noqa: PLC0415 - as above
 
         server_redis.check_answers(url)
     else:
-        from testgrove.services import server_session  # noqa: PLC0415 - as above
+        from testgrove.services.engines.postgres import external_session  # noqa: PLC0415 - as above
 
-        with server_session.connect(url, database=url.database) as connection:
+        with external_session.connect(url, database=url.database) as connection:
             user, password = connection.info.user, Secret(connection.info.password or "")
     return DatabaseAccess(url.engine, url.database or "0", url.host, url.port, user, password, given=url.text)

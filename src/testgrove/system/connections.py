@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from testgrove.core.addresses import PORTS, is_loopback
+from testgrove.core.connections.addresses import PORTS, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -192,7 +192,7 @@ def _peer(inode: int) -> int:
 
 def _holders(roots: Iterable[int]) -> dict[int, tuple[int, int, str]]:
     """Root, pid and command of who has a socket open, by inode: all processes below the roots."""
-    from testgrove.system.supervisor import children  # noqa: PLC0415 - it imports ctypes
+    from testgrove.system.processes.supervisor import children  # noqa: PLC0415 - it imports ctypes
 
     found: dict[int, tuple[int, int, str]] = {}
     for root in roots:

@@ -10,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from testgrove.core.containers import Container
+from testgrove.core.runs.container_owner import Container
 from testgrove.errors import TestgroveError
-from testgrove.system.process import run
+from testgrove.system.processes.process import run
 
 # What says which engine `docker` speaks to.
 VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG")

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testgrove.core import root_guard
+from testgrove.core.worktrees import root_guard
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import mounts
 from testgrove.system.files import explained, make_folder

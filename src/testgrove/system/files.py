@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testgrove.core.ownership import Entry, Manifest
+from testgrove.core.worktrees.ownership import Entry, Manifest
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
 
 if TYPE_CHECKING:

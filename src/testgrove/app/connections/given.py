@@ -1,0 +1,44 @@
+"""What an attempt was given to connect to: its databases, what the settings configure, what they permit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from testgrove.app.worktrees.creation import Creation
+from testgrove.core.connections.addresses import Address
+from testgrove.core.connections.permitted import Given, given_to, variable_leads
+from testgrove.core.naming import DATABASE_VARIABLES
+from testgrove.core.runs.plan import Cell
+from testgrove.core.settings.parse import expand_env
+
+
+def given_of(creation: Creation, cell: Cell, environ: Mapping[str, str], temporary: Path) -> Given:
+    """environ: the suite's, of which counts what testgrove and the settings have set."""
+    project = creation.project
+    folders = (creation.tree, creation.tree.resolve(), temporary, temporary.resolve(), creation.database_folder)
+    given = given_to(creation.databases, folders, project.settings.allow_connections, environ)
+    own, external = list(given.own), list(given.external)
+    embedded = {name for name, service in project.settings.services.named().items() if service.host == "embedded"}
+    for name, address in _led_to(creation, cell, environ):
+        is_own = name in DATABASE_VARIABLES and address.engine in embedded and address.is_local
+        (own if is_own else external).append(address)
+    return replace(given, own=tuple(own), external=tuple(external))
+
+
+def _led_to(creation: Creation, cell: Cell, environ: Mapping[str, str]) -> Iterator[tuple[str, Address]]:
+    """Where the variables lead that testgrove and the settings have set, those of application processes included."""
+    for name in creation.given_variables():
+        for address in variable_leads(name, environ):
+            yield name, address
+    own = creation.own_variables()
+    for name in own:
+        for address in variable_leads(name, own):
+            yield "", address
+    for process in cell.settings.processes:
+        settings = creation.project.settings.processes[process]
+        values = expand_env(settings.env, dict(environ), source=f"'processes.{process}.env", partial=True)
+        for name in values:
+            for address in variable_leads(name, {**environ, **values}):
+                yield "", address

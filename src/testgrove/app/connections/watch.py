@@ -1,0 +1,209 @@
+"""Where attempts connect to: what the pytest plugin reports of them, and the sockets of all their processes.
+
+What leads to a database that was not given ends the attempt, whose outcome is then an error.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from testgrove.core import envfile
+from testgrove.core.connections.addresses import PORTS, Address, parse_permission
+from testgrove.core.connections.permitted import Given, Strange, shown_command, variable_leads
+from testgrove.core.runs.leaks import Thing
+from testgrove.system.connections import Connection, Sampler, accepts, addresses_of, listeners_at
+from testgrove.system.containers import published_since
+from testgrove.system.listeners import listeners
+from testgrove.system.processes.supervision import is_supervised
+
+_PAUSE = 0.025  # seconds between two looks at sockets: about what one short psql takes
+_SHARE = 50  # a pause is at least so many times as long as a look took: two percent of a CPU
+
+
+class AttemptConnections:
+    """The connections of one attempt. roots: the processes below which its own run, now.
+
+    given: what it may connect to. names: the variables that it was given; environ: all of them.
+    """
+
+    def __init__(
+        self,
+        given: Given,
+        names: Iterable[str],
+        environ: Mapping[str, str],
+        tree: Path,
+        roots: Callable[[], Sequence[int]],
+    ) -> None:
+        self.roots, self.strange = roots, list[Strange]()
+        self._given, self._names, self._environ, self._tree = given, set(names), dict(environ), tree
+        self._began = time.time()
+        self._told: set[tuple[str, str]] = set()
+        self._guard = threading.Lock()
+
+    def take(self, entry: Mapping[str, Any]) -> None:
+        """What the plugin reports."""
+        if entry["type"] == "values":
+            self._take_values(entry)
+        else:
+            self._take_connection(entry)
+
+    def see(self, found: Connection) -> None:
+        """What the kernel shows of a process."""
+        address = Address("", found.host, found.port, found.socket)
+        if not self.is_given(address):
+            engine = next((engine for engine, port in PORTS.items() if port == found.port), "")
+            where = Address(engine, found.host, found.port, found.socket)
+            self._add(Strange(where, f"`{shown_command(found.command)}` connected to"))
+
+    def without_own(self, things: Iterable[Thing]) -> list[Thing]:
+        """Leftovers of a pytest process, without its connections to what it was given: no leak, they end with it."""
+        return [thing for thing in things if not (thing.kind == "descriptor" and self._is_own(thing.name))]
+
+    def is_given(self, address: Address) -> bool:
+        """Whether a connection that was made leads to what was given, or to a server of the run's own."""
+        return self._given.permits(address) or self._is_runs(address) or self._is_alias(address)
+
+    def _take_values(self, entry: Mapping[str, Any]) -> None:
+        changed = {str(name): str(value) for name, value in entry["values"].items()}
+        for name in entry["gone"]:
+            self._environ.pop(name, None)
+        self._environ |= changed
+        where = str(entry["where"])
+        for name in sorted((changed.keys() | set(entry["gone"])) & self._names):
+            for address in variable_leads(name, self._environ, self._service_file):
+                if not self._given.permits(address) and not self._is_alias(address):
+                    source = " ".join(filter(None, [f"set by {where}" if where else "", self._file_of(name, address)]))
+                    self._add(Strange(address, f"${name} leads to", source))
+
+    def _take_connection(self, entry: Mapping[str, Any]) -> None:
+        engine, host, port, database = entry["engine"], str(entry["host"]), int(entry["port"]), entry["database"]
+        if port:
+            found = [Address(engine, name, port, database=database or None) for name in (host, str(entry["address"]))]
+        else:
+            found = [Address(engine, socket=host, database=database or None)]
+        known = [address for address in found if address.host or address.socket]
+        if not any(map(self.is_given, known)):
+            where = ", in ".join(filter(None, [entry["where"], entry["test"]]))
+            self._add(Strange(known[0], "a driver connected to", where))
+
+    def _add(self, strange: Strange) -> None:
+        """One of each server and database; a socket says less than a driver does."""
+        address = strange.address
+        with self._guard:
+            key = (address.permission or str(address), address.database or "")
+            if key in self._told or (not address.database and any(key[0] == told for told, _ in self._told)):
+                return
+            self._told.add(key)
+            self.strange.append(strange)
+
+    def _is_runs(self, address: Address) -> bool:
+        """Whether a server is there that this run or one of its tests has started, in a container too; or none is."""
+        if address.is_local:
+            served = _is_served(address)
+            if served or (served is None and (address.socket or not accepts(address.port))):
+                return True
+        published = bool(address.port) and published_since(address.port, self._began, self._environ)
+        # Containers get ports of their own; what cannot be asked about is not called somebody's.
+        return published if published is not None else address.is_local and address.port not in PORTS.values()
+
+    def _is_alias(self, address: Address) -> bool:
+        """Whether an IP address is that of a host which was given or permitted by its name."""
+        named = (*self._given.external, *self._given.allowed)
+        same = [one for one in named if one.port == address.port and one.host and one.host != address.host]
+        addresses = addresses_of(address.host) if same and address.host else set()
+        for one in same:
+            if addresses & addresses_of(one.host):
+                renamed = Address(address.engine, one.host, address.port, database=address.database)
+                return self._given.permits(renamed)
+        return False
+
+    def _is_own(self, name: str) -> bool:
+        """Whether a descriptor, as the plugin describes it, is a connection to what was given."""
+        words = name.split(" ")
+        if words[0] != "socket" or len(words) < 2 or words[-1] == "listening":
+            return False
+        try:
+            address = parse_permission(_bracketed(words[-1]))
+        except ValueError:
+            return False
+        return self._given.permits(address) or bool(address.is_local and _is_served(address))
+
+    def _file_of(self, name: str, address: Address) -> str:
+        """The env file that has the same value, if there is one."""
+        for path in sorted(self._tree.glob(".env*")):
+            try:
+                value = envfile.parse(path.read_text(encoding="utf-8")).get(name, "")
+            except (OSError, UnicodeError):
+                continue
+            if value and address in variable_leads(name, self._environ | {name: value}):
+                return f"as {path.name} has it"
+        return ""
+
+    @cached_property
+    def _service_file(self) -> str:
+        home = self._environ.get("HOME", "")
+        named = self._environ.get("PGSERVICEFILE") or (f"{home}/.pg_service.conf" if home else "")
+        try:
+            return Path(named).read_text(encoding="utf-8") if named else ""
+        except (OSError, UnicodeError):
+            return ""
+
+
+class ConnectionWatch:
+    """Samples the sockets of all attempts of a run that go on. Its thread ends when none does."""
+
+    def __init__(self) -> None:
+        self._guard, self._looking = threading.Lock(), threading.Lock()
+        self._active: list[AttemptConnections] = []
+        self._sampler = Sampler()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def watching(self, attempt: AttemptConnections) -> Iterator[AttemptConnections]:
+        """An attempt goes on in the block."""
+        with self._guard:
+            self._active.append(attempt)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._sample, name="connections", daemon=True)
+                self._thread.start()
+        try:
+            yield attempt
+        finally:
+            with self._looking, self._guard:  # what was seen in its last moments is judged
+                self._active.remove(attempt)
+
+    def _sample(self) -> None:
+        while True:
+            began = time.thread_time()
+            with self._looking:
+                with self._guard:
+                    active = list(self._active)
+                    if not active:
+                        self._thread = None
+                        return
+                owners = {root: attempt for attempt in active for root in attempt.roots()}
+                with suppress(OSError, ValueError):  # a look that failed is followed by another one
+                    for found in self._sampler.look(owners.keys()):
+                        owners[found.root].see(found)
+            time.sleep(max(_PAUSE, _SHARE * (time.thread_time() - began)))
+
+
+def _is_served(address: Address) -> bool | None:
+    """Whether a process of this run listens at an address of this machine; None where none listens at all."""
+    if address.socket:
+        pids = listeners_at(address.socket)
+        return None if pids is None else any(map(is_supervised, pids))
+    found = listeners(address.port)
+    return any(each.pid is not None and is_supervised(each.pid) for each in found) if found else None
+
+
+def _bracketed(text: str) -> str:
+    """An IPv6 address with its port, as a URL has it."""
+    host, _, port = text.rpartition(":")
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else text

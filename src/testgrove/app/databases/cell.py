@@ -1,0 +1,79 @@
+"""One cell's databases, made while its environment is: neither needs the other, but for a migration."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from testgrove.app.worktrees.creation import Creation
+from testgrove.core.model import DatabaseAccess
+from testgrove.errors import PreconditionError
+
+Make = Callable[[], DatabaseAccess]
+
+
+class AbandonedError(Exception):
+    """The cell has failed meanwhile: its databases are of no use any more. Nobody sees this."""
+
+
+class CellDatabases:
+    """See creation.DatabasesInTheMaking. One thread for each engine.
+
+    begin: tells what makes each engine's, which runs in the thread; it gets this, to say what it waits for. cancel: set
+    when the run is interrupted.
+    """
+
+    def __init__(
+        self,
+        engines: Sequence[str],
+        begin: Callable[[Creation, CellDatabases], Mapping[str, Make]],
+        cancel: threading.Event | None = None,
+    ) -> None:
+        self._begin, self._cancel = begin, cancel
+        self._futures: dict[str, Future[DatabaseAccess]] = {}
+        self._creation: Creation
+        self._environment = threading.Event()
+        self._abandoned = threading.Event()
+        self._shown = threading.Event()
+        self._reason = " and ".join(engines)
+
+    def begin(self, creation: Creation) -> None:
+        """The checkout is complete, and what its environment will hold is known."""
+        self._creation = creation
+        makers = self._begin(creation, self)
+        pool = ThreadPoolExecutor(len(makers), thread_name_prefix="databases")
+        self._futures = {engine: pool.submit(make) for engine, make in makers.items()}
+        pool.shutdown(wait=False)
+
+    def finish(self) -> dict[str, DatabaseAccess]:
+        """The environment is ready: wait for the databases. Raises what making them raised."""
+        self._environment.set()
+        self._shown.set()
+        self._creation.on_phase("databases", self._reason)
+        return {engine: future.result() for engine, future in self._futures.items()}
+
+    def abandon(self) -> None:
+        """Nobody will ask for them: return when nothing is being made any more."""
+        self._abandoned.set()
+        self._environment.set()
+        wait(self._futures.values())
+
+    def say(self, reason: str) -> None:
+        """What is done or waited for now. It is shown once the cell waits for nothing else."""
+        self.check()
+        before, self._reason = self._reason, reason
+        if self._shown.is_set() and reason != before:
+            self._creation.on_phase("databases", reason)
+
+    def check(self) -> None:
+        """Raise AbandonedError, or PreconditionError (``cancelled``), when there is no more use in going on."""
+        if self._abandoned.is_set():
+            raise AbandonedError
+        if self._cancel is not None and self._cancel.is_set():
+            raise PreconditionError("cancelled", "the run was interrupted")
+
+    def await_environment(self) -> None:
+        """Return when commands can run in the worktree's environment."""
+        self._environment.wait()
+        self.check()

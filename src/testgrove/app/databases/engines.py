@@ -1,0 +1,107 @@
+"""What a run needs of each engine it uses, wherever that engine's server runs."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from testgrove.app.databases.cell import CellDatabases
+from testgrove.app.holder import Holder
+from testgrove.app.launcher import SupervisedLauncher
+from testgrove.app.port_leases import ServerPorts
+from testgrove.app.project import Project
+from testgrove.app.worktrees import records
+from testgrove.app.worktrees.creation import Creation
+from testgrove.core.model import DatabaseAccess
+from testgrove.services.base import Holding
+from testgrove.services.hosts import EmbeddedHost
+from testgrove.system.store import StoredLeases
+
+if TYPE_CHECKING:
+    from testgrove.app.providers.shares import Lender
+
+Made = tuple[Holding | None, DatabaseAccess]
+
+
+class EngineDatabases(Protocol):
+    """One engine's databases for a run's cells. Safe to use from all slots. note: what its user should know."""
+
+    note: str
+
+    def find(self) -> None:
+        """Look whether they can be had, before anything is made. Raises TestgroveError where they cannot."""
+
+    def start_ahead(self) -> None:
+        """Begin with what takes time. Everything that is made from now on is recorded in the run's leases."""
+
+    def maker(self, creation: Creation, making: CellDatabases) -> Callable[[], Made]:
+        """What makes a cell's database, in a thread. What is read from the tree is read now, before something is
+        built in it. It returns who takes the database away again, None when nobody does."""
+
+    def lender(self, held: Holding | None, owner: str) -> Lender | None:
+        """What lends fresh ones to a cell's tests; None where that cannot be had.
+
+        held: what holds the cell's own database; owner: who holds them, for people who look at their marks.
+        """
+
+    def close(self) -> None:
+        """Let go of everything but what the run's leases name."""
+
+
+class Means(Protocol):
+    """What engines need of whoever asks for databases. kind: of the marks on them, see services.owner_marks."""
+
+    project: Project
+    holder: Holder
+    launcher: SupervisedLauncher
+    kind: Literal["run", "worktree"]
+
+    def leases_of(self, creation: Creation) -> StoredLeases:
+        """Where what is made for a worktree is recorded."""
+
+    def owner_of(self, creation: Creation) -> str:
+        """Whose database it is, for people who look at its mark."""
+
+
+class WorktreeMeans:
+    """See Means. For worktrees that outlive the command: what is made for one is its own."""
+
+    kind: Literal["run", "worktree"] = "worktree"
+
+    def __init__(self, project: Project, holder: Holder) -> None:
+        self.project, self.holder = project, holder
+        self.launcher = SupervisedLauncher(holder.supervisors, threading.Event())
+
+    def leases_of(self, creation: Creation) -> StoredLeases:
+        """The worktree's."""
+        return records.leases_of(self.project.store, creation.row)
+
+    def owner_of(self, creation: Creation) -> str:
+        """See Means."""
+        return f"worktree {creation.row['id']} of {self.project.main} on {socket.gethostname()}"
+
+
+class RunMeans:
+    """See Means. folder: the run's own, in memory where there is room; ports: of its servers."""
+
+    kind: Literal["run", "worktree"] = "run"
+
+    def __init__(
+        self, project: Project, holder: Holder, leases: StoredLeases, folder: Path, cancel: threading.Event
+    ) -> None:
+        self.project, self.holder, self.leases, self.folder = project, holder, leases, folder
+        self.launcher = SupervisedLauncher(holder.supervisors, cancel)
+        self.ports = ServerPorts(project, leases)
+        where = project.locations
+        self.host = EmbeddedHost(self.launcher, ours=(where.memory, where.scratch, where.cache), copies=where.binaries)
+
+    def leases_of(self, creation: Creation) -> StoredLeases:  # noqa: ARG002 - the run holds everything
+        """The run's."""
+        return self.leases
+
+    def owner_of(self, creation: Creation) -> str:
+        """See Means."""
+        return f"{self.leases.owner} {creation.row['id']} on {socket.gethostname()}"

@@ -1,0 +1,33 @@
+"""Templates of ours on a PostgreSQL server that somebody else runs, for a clean-up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from testgrove.app.project import Project
+from testgrove.core.server_url import parse_server_url
+from testgrove.services.engines.postgres.external import GivenPostgres
+
+
+@contextmanager
+def server_with_templates(project: Project) -> Iterator[GivenPostgres | None]:
+    """The server that the settings name by URL; None where it has no templates of ours.
+
+    Raises UnavailableError, PreconditionError where it cannot be used.
+    """
+    service = project.settings.services.postgres
+    if service is None or service.host == "embedded" or service.isolation == "none":
+        yield None
+        return
+    server = GivenPostgres(parse_server_url("postgres", service.host))
+    server.open()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def stale_templates(server: GivenPostgres, max_age_hours: float) -> list[str]:
+    """The names of the templates that were not asked for within so many hours."""
+    return [name for name, age in server.templates() if age >= max_age_hours]

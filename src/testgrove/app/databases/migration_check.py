@@ -1,0 +1,262 @@
+"""`db check`: migrations forward step by step, back step by step and forward again, on databases of the check's own.
+
+1. What the tool lists is put in order. Several heads end the check.
+2. Forward from an empty database; the schema is read after each step. A step that fails ends the check.
+3. The models are compared with the migrated database, where the tool can.
+4. Back, step by step: the schema must be what it was before the step. Where there is no way back, a new database is
+   taken forward to where the step began, and the check goes on from there.
+5. Forward again from where that led: the schema must be what it was the first time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from testgrove.app.holder import Holder
+from testgrove.app.project import Project
+from testgrove.app.providers.empty_databases import Blanks, blanks_of, own_folder
+from testgrove.app.runs.here import find_environment
+from testgrove.app.worktrees import records
+from testgrove.app.worktrees.files import values_of
+from testgrove.core.migrations.check import Checked, Drift, Problem, last_line, way_back_failed
+from testgrove.core.migrations.known_tools import find_tool
+from testgrove.core.migrations.schema import Schema
+from testgrove.core.migrations.steps import Step, steps
+from testgrove.core.migrations.tool import Listing, Tool, back_through, through
+from testgrove.core.model import DatabaseAccess, WorktreeId, WorktreeStatus
+from testgrove.core.naming import FIXED_VARIABLES
+from testgrove.core.settings.types import Service, Sqlite
+from testgrove.core.worktrees.variables import variables
+from testgrove.errors import PreconditionError, UnavailableError, UsageError
+from testgrove.services.migrations.inputs import read_inputs
+from testgrove.services.migrations.migrator import FAILED, Migrator, check_it_is_used
+from testgrove.services.migrations.schemas import read_schema
+from testgrove.system.environment import build
+from testgrove.system.processes.process import scrubbed
+from testgrove.system.store import Row
+
+Say = Callable[[str], object]
+_ENGINES = ("postgres", "sqlite")
+_CHECKOUT = WorktreeId("check", "checkout")  # what the project's variables are computed for; no name of it is used
+
+
+def check_migrations(
+    project: Project, worktree: str | None, engine: str | None, *, accepted: Sequence[str] = (), say: Say
+) -> list[Checked]:
+    """Check the migrations of a worktree, or of the current checkout, for one engine or for all that have some, in each
+    version that the settings name.
+
+    accepted: migrations that are known to have no way back. say: told each step. Raises UsageError, PreconditionError
+    (``no-migration``) where there is nothing to check, and what servers and tools raise.
+    """
+    services = _services(project, engine)
+    with (
+        project.holding(f"testgrove db check {worktree or ''}".strip()) as holder,
+        _place(project, holder, worktree) as place,
+        own_folder(project, holder, "check") as means,
+    ):
+        found = []
+        for name, service in services.items():
+            table = f"[tool.testgrove.services.{name.split()[0]}]"
+            tool = find_tool(service.migrate, read_inputs(place.tree, service.inputs), table=table)
+            blanks = blanks_of(means, service)
+            try:
+                migrator = Migrator(means.launcher, place.tree, place.environ, project.settings)
+                found.append(_Check(tool, blanks, migrator, name, frozenset(accepted), say).run())
+            finally:
+                blanks.close()
+        return found
+
+
+def _services(project: Project, engine: str | None) -> dict[str, Service | Sqlite]:
+    services = project.settings.services
+    if engine not in {None, *_ENGINES}:
+        raise UsageError("unknown-engine", f"'{engine}' has no migrations", hint=f"one of {', '.join(_ENGINES)}")
+    found: dict[str, Service | Sqlite] = {}
+    if services.postgres and services.postgres.migrate and engine in {None, "postgres"}:
+        versions = services.postgres.versions
+        for version in versions:
+            name = f"postgres {version}" if len(versions) > 1 else "postgres"
+            found[name] = msgspec.structs.replace(services.postgres, wanted=version)
+    if services.sqlite and services.sqlite.migrate and engine in {None, "sqlite"}:
+        found["sqlite"] = services.sqlite
+    if not found:
+        raise PreconditionError(
+            "no-migration",
+            f"no migration command configured{f' for {engine}' if engine else ''}",
+            hint=f'[tool.testgrove.services.{engine or "postgres"}] migrate = "alembic upgrade head"',
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Whose migrations they are. environ: what a command sees there with one database."""
+
+    tree: Path
+    environ: Callable[[DatabaseAccess], Mapping[str, str]]
+
+
+@contextmanager
+def _place(project: Project, holder: Holder, worktree: str | None) -> Iterator[_Place]:
+    top = project.repository.toplevel
+    row = (
+        project.store.one("SELECT * FROM worktrees WHERE path = ?", str(top))
+        if worktree is None
+        else records.row_of(project, worktree)
+    )
+    if row is None:
+        found = find_environment(project, project.repository.toplevel)
+
+        def around(access: DatabaseAccess) -> dict[str, str]:
+            values = variables(_CHECKOUT, ports={}, databases={access.engine: access}, settings=project.settings)
+            return found.environ | {name: value for name, value in values.items() if name not in FIXED_VARIABLES}
+
+        yield _Place(top, around)
+        return
+    row = records.take(project, holder, row, WorktreeStatus.READY)
+    try:
+        yield _Place(Path(row["path"]), _inside(project, row))
+    finally:
+        records.update(project.store, row, holder=None)
+
+
+def _inside(project: Project, row: Row) -> Callable[[DatabaseAccess], dict[str, str]]:
+    tree = Path(row["path"])
+
+    def environ(access: DatabaseAccess) -> dict[str, str]:
+        base = build.activate(scrubbed(), tree) if (tree / ".venv").exists() else scrubbed()
+        return base | values_of(project, row, {access.engine: access})
+
+    return environ
+
+
+@dataclass
+class _Check:
+    """One engine's."""
+
+    tool: Tool
+    blanks: Blanks
+    migrator: Migrator
+    engine: str
+    accepted: frozenset[str]
+    say: Say
+    drift: Drift = field(default_factory=Drift)
+
+    def run(self) -> Checked:
+        """See the module."""
+        self.say(f"{self.engine}: an empty database")
+        self.found = Checked(self.engine, self.tool.name)
+        self.access = self.blanks.make()
+        listing = self._list()
+        if listing is None:
+            return self.found
+        self.plan = steps(listing.migrations)
+        self.found.steps = [step.name for step in self.plan]
+        schemas = [read_schema(self.access)]
+        if self._forward(schemas):
+            self._compare_models()
+            self._back(schemas)
+            self._forward_again(schemas)
+        self.blanks.drop(self.access)
+        return self.found
+
+    def _list(self) -> Listing | None:
+        """The migrations; None where there is nothing to go through."""
+        output = ""
+        if self.tool.listing:
+            status, output = self.migrator.ask(self.tool.listing, self.access)
+            if status:
+                self._tell(Problem("cannot-be-listed", "", last_line(output), output=output))
+                return None
+        listing = self.tool.read(output)
+        if listing.conflicts:
+            self._tell(Problem("several-heads", "", f"there are several newest migrations: {listing.conflicts}"))
+            return None
+        return listing
+
+    def _forward(self, schemas: list[Schema]) -> bool:
+        for step in self.plan:
+            self.say(f"{self.engine}: forward: {step.name}")
+            if output := self._failure(step, self.access):
+                self._tell(Problem("forward-failed", step.name, last_line(output), output=output))
+                return False
+            check_it_is_used(through(self.tool, step), self.access)
+            schemas.append(read_schema(self.access))
+        return True
+
+    def _compare_models(self) -> None:
+        if self.tool.models is None:
+            self.found.models, self.found.reason = self.tool.judge(0, "")
+            return
+        self.say(f"{self.engine}: the models against the migrated schema")
+        models, reason = self.tool.judge(*self.migrator.ask(self.tool.models, self.access))
+        self.found.models, self.found.reason = models, reason
+        if models == "differ":
+            message = "the models are not what the migrations make"
+            self._tell(Problem("models-differ", "", message, tuple(reason.splitlines())))
+        elif models == "failed":
+            self.found.reason = last_line(reason)
+            self._tell(Problem("models-failed", "", f"the comparison failed: {last_line(reason)}", output=reason))
+
+    def _back(self, schemas: Sequence[Schema]) -> None:
+        for number, step in reversed(list(enumerate(self.plan))):
+            self.say(f"{self.engine}: back: {step.name}")
+            problem = self._take_back(step)
+            if problem is None:
+                if diff := self.drift.new(schemas[number], read_schema(self.access)):
+                    message = "going back does not lead to the schema that was there before"
+                    self._tell(Problem("leaves-behind", step.name, message, diff))
+                continue
+            self._tell(problem)
+            self._renew(self.plan[:number])
+
+    def _take_back(self, step: Step) -> Problem | None:
+        accepted = not self.accepted.isdisjoint(name for each in step.migrations for name in (each.name, each.shown))
+        try:
+            self.migrator.do(back_through(self.tool, step), self.access)
+        except UnavailableError as error:
+            if error.code != FAILED:
+                raise
+            return way_back_failed(step.name, str(error.details["output"]), accepted)
+        except PreconditionError as error:
+            if error.code != "irreversible":
+                raise
+            return Problem("irreversible", step.name, error.message, accepted=accepted)
+        return None
+
+    def _renew(self, plan: Sequence[Step]) -> None:
+        """Another database, taken forward through the first steps: they have been gone through once."""
+        self.blanks.drop(self.access)
+        self.access, self.drift = self.blanks.make(), Drift()
+        for step in plan:
+            self.migrator.do(through(self.tool, step), self.access)
+
+    def _forward_again(self, schemas: Sequence[Schema]) -> None:
+        for number, step in enumerate(self.plan, 1):
+            self.say(f"{self.engine}: forward again: {step.name}")
+            if output := self._failure(step, self.access):
+                message = f"after the way back it does not go forward again: {last_line(output)}"
+                self._tell(Problem("forward-again-failed", step.name, message, output=output))
+                return
+            if diff := self.drift.new(schemas[number], read_schema(self.access)):
+                message = "after the way back it makes another schema than the first time"
+                self._tell(Problem("forward-again-differs", step.name, message, diff))
+
+    def _failure(self, step: Step, access: DatabaseAccess) -> str:
+        """What a step said when it failed; empty where it did not."""
+        try:
+            self.migrator.do(through(self.tool, step), access)
+        except UnavailableError as error:
+            if error.code != FAILED:
+                raise
+            return str(error.details["output"]) or "it failed and said nothing"
+        return ""
+
+    def _tell(self, problem: Problem) -> None:
+        self.found.problems.append(problem)

@@ -1,0 +1,174 @@
+"""The project's own servers, as a user sees them: what there is, start, stop, and one whose port somebody has taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from testgrove.app.databases.persistent_ports import start_on_a_free_port
+from testgrove.app.databases.worktree_external import accesses_given, is_given
+from testgrove.app.holder import Holder
+from testgrove.app.keeper import KeeperPlace, end_keeper, keeper_of, place_of
+from testgrove.app.keeper_undo import kept_lock
+from testgrove.app.project import Project
+from testgrove.app.worktrees import records
+from testgrove.app.worktrees.files import write_files
+from testgrove.core.model import DatabaseAccess, LeaseKind, Secret
+from testgrove.errors import PreconditionError
+from testgrove.services.engines.postgres.persistent import KeptPostgres
+from testgrove.services.keeper.client import KeeperClient
+from testgrove.services.keeper.service import LOG, KeptService, services_in
+from testgrove.system.locks import LockFile
+from testgrove.system.store import Row
+
+Say = Callable[[str], None]
+_TIMEOUT = 1800.0
+
+
+def list_services(project: Project) -> list[dict[str, Any]]:
+    """The project's servers; see KeptServer.document(). Without a keeper all of them are stopped."""
+    place = place_of(project.store, project.id)
+    if place is None:
+        return []
+    client = KeeperClient.connect(place.socket)
+    if client is not None:
+        with client:
+            return client.services()
+    stopped = {"state": "stopped", "pid": None, "idle_seconds": None, "problem": "its keeper does not run"}
+    return [
+        {"name": service.name, "what": service.what, "port": service.port, **stopped}
+        for service in services_in(place.folder)
+    ]
+
+
+def log_of(project: Project, name: str) -> Path:
+    """A server's log file. Raises PreconditionError (``no-such-service``)."""
+    return _place(project, name).folder / name / LOG
+
+
+def start_services(project: Project, holder: Holder, names: Sequence[str], say: Say) -> None:
+    """Start servers, all without names. Raises PreconditionError (``no-such-service``), UnavailableError."""
+    with _working(project, holder, say) as (place, keeper):
+        for name in _chosen(place, names):
+            _start(project, holder, keeper, place.folder / name, say)
+
+
+def stop_services(project: Project, locks: LockFile, names: Sequence[str]) -> None:
+    """Stop servers in good order; without names all of them, and the keeper. Data stays."""
+    place = place_of(project.store, project.id)
+    if place is None:
+        return
+    if not names:
+        end_keeper(place, locks)
+        return
+    chosen = _chosen(place, names)
+    client = KeeperClient.connect(place.socket)
+    if client is not None:
+        with client:
+            for name in chosen:
+                client.stop(name)
+
+
+def reach_servers(project: Project, worktree: str, say: Say) -> KeeperClient | None:
+    """A connection to the keeper of a worktree's databases, which can be reached then; None where it has none.
+
+    While the connection is open, no server is stopped for being idle.
+    """
+    place = place_of(project.store, project.id)
+    if place is None or not _names_of(project, worktree):
+        return None
+    client = KeeperClient.connect(place.socket)
+    if client is not None:
+        client.hold()
+        found = {entry["name"]: entry["state"] for entry in client.services()}
+        if all(found.get(name) in ("running", "stopped") for name in _names_of(project, worktree)):
+            return client
+        client.close()
+    with project.holding("testgrove services start") as holder:
+        start_services(project, holder, _names_of(project, worktree), say)
+    client = KeeperClient.connect(place.socket)
+    if client is not None:
+        client.hold()
+    return client
+
+
+def accesses_of(project: Project, row: Row) -> dict[str, DatabaseAccess]:
+    """How a worktree's databases are reached, passwords included."""
+    found = {engine: access for engine, access in accesses_given(row).items() if is_given(project, engine)}
+    for lease in records.leases_of(project.store, row).all():
+        if lease.kind == LeaseKind.KEPT_DATABASE:
+            folder, _, name = lease.key.partition("#")
+            if server := KeptPostgres.read(Path(folder)):
+                found["postgres"] = server.access(name, Secret(lease.data["password"]))
+        elif lease.kind == LeaseKind.SERVICE:
+            port = KeptService.read(Path(lease.key)).port
+            password = Secret(lease.data["password"])
+            found["redis"] = DatabaseAccess("redis", "0", "127.0.0.1", port, "default", password)
+    return found
+
+
+@contextmanager
+def _working(project: Project, holder: Holder, say: Say) -> Iterator[tuple[KeeperPlace, KeeperClient]]:
+    place = _place(project, "")
+    what, told = "the project's servers, which somebody else is working on", set[str]()
+
+    def say_once(reason: str) -> None:
+        if reason not in told:
+            told.add(reason)
+            say(reason)
+
+    with (
+        holder.locks.hold(kept_lock(project.id), what=what, timeout=_TIMEOUT, on_wait=say_once),
+        keeper_of(place, holder.locks, say) as keeper,
+    ):
+        yield place, keeper
+
+
+def _start(project: Project, holder: Holder, keeper: KeeperClient, folder: Path, say: Say) -> None:
+    port = start_on_a_free_port(project, keeper, folder)
+    if port is not None:
+        say(
+            f"another process has taken the port of {folder.name}, which listens on port {port} from now on;"
+            " env files that name it are written anew"
+        )
+        rewrite_env_files(project, holder, folder, say)
+
+
+def rewrite_env_files(project: Project, holder: Holder, folder: Path, say: Say = lambda _line: None) -> None:
+    """Write the files of the worktrees that have databases on a server anew. What their users have edited stays."""
+    for row in records.rows_of(project):
+        if folder.name in _names_of(project, row["id"]) and Path(row["path"]).is_dir():
+            for name in write_files(project, row, accesses_of(project, row)):
+                say(f"{name} stays as it was edited in {row['path']}/{row['env_file']}")
+    records.write_registry(project.store, holder.locks, project.id, project.main)
+
+
+def _names_of(project: Project, worktree: str) -> list[str]:
+    """The servers that a worktree has databases on."""
+    leases = project.store.leases(f"worktree:{project.id}/{worktree}").all()
+    kinds = (LeaseKind.SERVICE, LeaseKind.KEPT_DATABASE)
+    return [Path(lease.key.partition("#")[0]).name for lease in leases if lease.kind in kinds]
+
+
+def _place(project: Project, name: str) -> KeeperPlace:
+    place = place_of(project.store, project.id)
+    if place is None or (name and not (place.folder / name).is_dir()):
+        there = ", ".join(service.name for service in services_in(place.folder)) if place else "none"
+        raise PreconditionError(
+            "no-such-service",
+            f"the project keeps no server{f' {name!r}' if name else ''}; there: {there}",
+            hint="worktrees from `testgrove create` have servers, where [tool.testgrove.services] declares some",
+        )
+    return place
+
+
+def _chosen(place: KeeperPlace, names: Sequence[str]) -> list[str]:
+    known = [service.name for service in services_in(place.folder)]
+    for name in names:
+        if name not in known:
+            raise PreconditionError(
+                "no-such-service", f"the project keeps no server '{name}'", hint=f"there: {', '.join(known) or 'none'}"
+            )
+    return list(names) or known

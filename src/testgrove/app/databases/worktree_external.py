@@ -1,0 +1,92 @@
+"""The databases of a worktree that no keeper holds: how they are reached, made anew, and taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from testgrove.app.holder import Holder
+from testgrove.app.project import Project
+from testgrove.app.worktrees import records
+from testgrove.app.worktrees.creation import Creation
+from testgrove.app.worktrees.inside import variables_of
+from testgrove.app.worktrees.undo import undo_leases
+from testgrove.core.model import DatabaseAccess, LeaseKind, Secret
+from testgrove.core.server_url import parse_server_url
+from testgrove.errors import PreconditionError
+from testgrove.services.engines.sqlite.files import remove_database
+from testgrove.system.store import Row
+
+_VARIABLES = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}
+
+
+def accesses_given(row: Row) -> dict[str, DatabaseAccess]:
+    """By what the env file says, of each engine that the row names; passwords included.
+
+    One whose variable is gone, or means something else, is left out.
+    """
+    found: dict[str, DatabaseAccess] = {}
+    known = variables_of(records.to_worktree(row)) if row["databases"] else {}
+    for engine, shown in row["databases"].items():
+        if engine == "sqlite":
+            found[engine] = DatabaseAccess(engine, shown["name"], "", 0, "", Secret(""))
+        elif access := _access(engine, shown["name"], known):
+            found[engine] = access
+    return found
+
+
+def _access(engine: str, name: str, known: Mapping[str, str]) -> DatabaseAccess | None:
+    try:
+        url = parse_server_url(engine, known.get(_VARIABLES[engine], ""))
+    except ValueError:
+        return None
+    user, password = url.user, url.password
+    if engine == "postgres":  # a URL that is used as it is may leave them to the environment
+        user = user or known.get("PGUSER", "")
+        password = password if password.reveal() else Secret(known.get("PGPASSWORD", ""))
+    return DatabaseAccess(engine, name, url.host, url.port, user, password, given=url.text)
+
+
+def is_given(project: Project, engine: str) -> bool:
+    """Whether an engine's databases are no keeper's: by URL, or files."""
+    service = project.settings.services.named().get(engine)
+    return service is None or service.host != "embedded"
+
+
+def create_given(
+    project: Project, holder: Holder, creation: Creation, engines: Sequence[str]
+) -> dict[str, DatabaseAccess]:
+    """Make databases, with nothing in them, for a worktree that is there already. On an error nothing is left."""
+    from testgrove.app.databases.worktree import databases_in_the_making  # noqa: PLC0415 - drivers; most need none
+
+    before = records.leases_of(project.store, creation.row).all()
+    with databases_in_the_making(project, holder, engines, empty=True) as making:
+        assert making is not None
+        making.begin(creation)
+        try:
+            return dict(making.finish())
+        except BaseException:
+            making.abandon()
+            leases = records.leases_of(project.store, creation.row)
+            undo_leases(holder, leases, [lease for lease in leases.all() if lease not in before])
+            raise
+
+
+def drop_given(project: Project, holder: Holder, row: Row, engines: Sequence[str]) -> None:
+    """Take databases of a worktree away. Raises PreconditionError (``database-shared``) for one that is everybody's."""
+    for engine in engines:
+        service = project.settings.services.named().get(engine)
+        if service is not None and service.isolation == "none":
+            raise PreconditionError(
+                "database-shared",
+                f"{engine}: the database is everybody's ([services.{engine}] isolation = 'none')",
+                hint="testgrove does not drop it",
+            )
+    leases = records.leases_of(project.store, row)
+    undo_leases(
+        holder,
+        leases,
+        [lease for lease in leases.all() if lease.kind == LeaseKind.DATABASE and lease.data["engine"] in engines],
+    )
+    if "sqlite" in engines and "sqlite" in row["databases"]:
+        remove_database(Path(row["databases"]["sqlite"]["name"]))

@@ -1,0 +1,140 @@
+"""A command of the user's beside application processes: testgrove stays its parent until all of them have ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import FrameType
+from typing import Any, Self
+
+from testgrove.app.processes import AppProcess, Place, Processes
+from testgrove.app.project import Project
+from testgrove.app.worktrees import records
+from testgrove.app.worktrees.inside import environ_inside
+from testgrove.app.worktrees.ports import exchange_taken
+from testgrove.core.model import Worktree, WorktreeStatus
+from testgrove.core.text import printable
+from testgrove.errors import PreconditionError, UsageError
+from testgrove.system.processes.supervision import Job
+from testgrove.system.processes.supervisor_pool import SupervisorPool
+
+_NOT_EXECUTED = {"command-not-found": 127, "interpreter-missing": 127, "command-not-executable": 126}
+_OF_TERMINALS = (signal.SIGINT, signal.SIGQUIT)
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def run_beside(
+    project: Project, worktree: Worktree, names: Sequence[str], command: Sequence[str], *, say: Callable[[str], None]
+) -> int:
+    """Start processes, run the command in the foreground, end them; the command's exit status.
+
+    The worktree is held meanwhile: two commands would start the same servers on the same ports. say: shows progress.
+    Raises UsageError (``unknown-process``) and what Processes.running() does.
+    """
+    _check(project, names)
+    with project.holding(f"testgrove exec {worktree.id}") as holder:
+        row = records.take(project, holder, records.row_of(project, str(worktree.id)), WorktreeStatus.READY)
+        try:
+            if exchange_taken(project, row):
+                worktree = records.to_worktree(row)
+                records.publish(project, holder)
+                now = " ".join(map(str, worktree.ports.values()))
+                say(f"another process listens on a port of {worktree.id}, which has {now} from now on")
+            place = Place(
+                tree=worktree.path,
+                environ=environ_inside(worktree),
+                ports=worktree.ports,
+                logs=project.artifacts / str(worktree.id) / "processes",
+            )
+            processes = Processes(holder.supervisors, project.settings.processes, place, on_wait=say)
+            with processes.running(names):
+                for process in processes.all:
+                    say(_introduce(process))
+                environ = {**place.environ, "TESTGROVE_PROCESSES": ",".join(names)}
+                status = run_in_foreground(holder.supervisors, Job(command, worktree.path, environ))
+                for sentence in processes.ended():
+                    say(f"note: {sentence} while the command ran")
+        finally:
+            records.update(project.store, row, holder=None)
+    return status
+
+
+def run_in_foreground(supervisors: SupervisorPool, job: Job) -> int:
+    """Run a job where this process stands, and return its status: 128 and the number for a signal, else as env(1)."""
+    with supervisors.foreground() as supervisor, PassingOn() as passing:
+        try:
+            passing.to(supervisor.start_job(job))
+        except PreconditionError as error:
+            if error.code not in _NOT_EXECUTED:
+                raise
+            sys.stderr.write(f"testgrove exec: {printable(error.message)}\n")
+            return _NOT_EXECUTED[error.code]
+        result = supervisor.wait()
+        passing.to(0)
+    assert result is not None
+    return result.exit_code if result.exit_code is not None else 128 + (result.signal or signal.SIGKILL)
+
+
+class PassingOn:
+    """In the block, signals go to a child, once it is there. A terminal gives its own to the whole group itself."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._early: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._pass_on) for number in (*_OF_TERMINALS, *_PASSED_ON)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, old in self._before.items():
+            signal.signal(number, old)
+
+    def to(self, pid: int) -> None:
+        """Pass signals on to this process, those that have come already included; 0: to nobody any more."""
+        self._pid = pid
+        while pid and self._early:
+            self._send(self._early.pop(0))
+
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        if number in _OF_TERMINALS and _in_terminals_foreground():
+            return
+        if self._pid:
+            self._send(number)
+        else:
+            self._early.append(number)
+
+    def _send(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, number)
+
+
+def _in_terminals_foreground() -> bool:
+    try:
+        fd = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _check(project: Project, names: Sequence[str]) -> None:
+    there = project.settings.processes
+    for name in names:
+        if name not in there:
+            known = ", ".join(there) or "none: [tool.testgrove.processes] declares them"
+            raise UsageError("unknown-process", f"there is no process '{name}'", hint=f"there are: {known}")
+    if len(set(names)) != len(names):
+        raise UsageError("unknown-process", f"--processes {','.join(names)} names one twice")
+
+
+def _introduce(process: AppProcess) -> str:
+    return f"process {process.name} is ready after {process.ready_after or 0.0:.1f} s; its output: {process.log}"

@@ -1,0 +1,304 @@
+"""One attempt: a suite's command in a worktree, under a supervisor, and how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event as Flag
+
+from testgrove.app.connections.given import given_of
+from testgrove.app.connections.watch import AttemptConnections, ConnectionWatch
+from testgrove.app.databases.run import RunDatabases
+from testgrove.app.holder import Holder
+from testgrove.app.processes import GRACE, AppProcess, Place, Processes
+from testgrove.app.project import Project
+from testgrove.app.runs.coverage import RunCoverage
+from testgrove.app.runs.junit_input import read_junit
+from testgrove.app.runs.leaks import LeakWatch, Scene
+from testgrove.app.runs.plugin_log import SessionLog
+from testgrove.app.runs.start_gate import Start, StartGate
+from testgrove.app.worktrees import nested_root
+from testgrove.app.worktrees.creation import Creation, Target, foreign_checkouts
+from testgrove.app.worktrees.ownership import left_in_checkout, manifest_of
+from testgrove.core.commands import shell_or_exec
+from testgrove.core.runs.events import (
+    AnyEvent,
+    AttemptFinished,
+    AttemptStarted,
+    CellPhase,
+    Phase,
+    ProcessFinished,
+    ProcessStarted,
+    Status,
+)
+from testgrove.core.runs.leaks import Thing
+from testgrove.core.runs.outcome import Ending, is_pytest, judge, judge_connections, judge_junit, judge_processes
+from testgrove.core.runs.plan import Cell
+from testgrove.errors import PreconditionError
+from testgrove.system.files import explained, tail
+from testgrove.system.plugin import injected_environment
+from testgrove.system.processes.supervision import Job, JobResult, Supervisor
+
+_LOOK = 0.1  # seconds between two looks at what an attempt has done
+_LOOK_AT_START = 0.02
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all slots of a run share. targets: what each ref means, by the ref as the user wrote it. seed: of a random
+    order of the tests. coverage: what measures it, where that is asked for. keep_failed: leave the worktrees of cells
+    that fail to people. leaks: looks at what attempts leave behind. connections: looks where they connect to. gate:
+    lets only so many start at once. given_up: cells that must not be tried again."""
+
+    project: Project
+    holder: Holder
+    id: str
+    folder: Path
+    scratch: Path
+    plugin: Path
+    inbox: SimpleQueue[AnyEvent]
+    cancel: Flag
+    databases: RunDatabases
+    leaks: LeakWatch
+    connections: ConnectionWatch
+    gate: StartGate
+    targets: dict[str, Target]
+    seed: int | None = None
+    coverage: RunCoverage | None = None
+    keep_failed: bool = False
+    given_up: set[str] = field(default_factory=set)
+
+    def emit(self, event: AnyEvent) -> None:
+        """Put an event on the run's queue."""
+        self.inbox.put(event)
+
+
+@dataclass
+class Attempt:
+    """One try at a cell. number: from 1. lane: the number of the slot it runs in, from 1."""
+
+    run: Run
+    cell: Cell
+    creation: Creation
+    supervisor: Supervisor
+    number: int
+    lane: int = 0
+    output: Path = field(init=False)
+    connections: AttemptConnections = field(init=False)
+
+    def work(self) -> tuple[Status, str]:
+        """Run the command to its end; the status and its reason. Raises PreconditionError where it cannot start."""
+        name = self.cell.folder or self.creation.row["id"]
+        folder = self.run.folder / name
+        self.output = folder / ("output.log" if self.number == 1 else f"output-{self.number}.log")
+        session, temporary = (self.run.scratch / f"{name}-{self.number}{kind}" for kind in ("", "t"))
+        with explained("make the attempt's folders in", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            session.mkdir()
+            temporary.mkdir()
+        creation = self.creation
+        log = SessionLog(session, creation.tree, self.cell.key, self.number, environment=creation.environment_elsewhere)
+        environ = self._environ(session, temporary)
+        scene = self._scene(temporary, environ)
+        processes = self._make_processes(temporary)
+        self.connections = self._make_connections(temporary, environ, processes)
+        with (
+            self.run.leaks.watching(scene) as watched,
+            self.run.connections.watching(self.connections),
+            self._running(processes),
+        ):
+            start = self.run.gate.enter(self.run.cancel)
+            try:
+                self._start(environ)
+                result = self._follow(log, start)
+            finally:
+                start.over()
+            ended = processes.ended()
+        status, reason = judge_processes(ended, *self._judge(result, log))
+        if not self.run.cancel.is_set():
+            status, reason = judge_connections(self.connections.strange, status, reason)
+        if self.connections.strange:  # a further try would only connect again to what is somebody else's
+            self.run.given_up.add(self.cell.key)
+        self._finish(result, status, reason)
+        creation.notes += self.run.leaks.report(watched, result, self.connections.without_own(log.leftovers))
+        return status, reason
+
+    def _scene(self, temporary: Path, environ: dict[str, str]) -> Scene:
+        run, creation = self.run, self.creation
+        # In the user's own checkout (--here), somebody may be at work.
+        watched = "manifest" in creation.row or self.cell.scenario is not None
+        expected = [*run.project.settings.collect, *filter(None, [self.cell.settings.junit])]
+        return Scene(
+            cell=self.cell.key,
+            attempt=self.number,
+            tree=creation.tree,
+            temporary=temporary,
+            ports=tuple(creation.row["ports"].values()),
+            checkout=partial(left_in_checkout, creation.tree, expected) if watched else None,
+            manifest=manifest_of(creation.row) if "manifest" in creation.row else None,
+            databases=lambda: [Thing("database", name) for name in run.databases.further(self.cell)],
+            environ=environ,
+            mark=self.supervisor.mark,
+        )
+
+    def _make_connections(self, temporary: Path, environ: dict[str, str], processes: Processes) -> AttemptConnections:
+        creation = self.creation
+        return AttemptConnections(
+            given_of(creation, self.cell, environ, temporary),
+            creation.given_variables(),
+            environ,
+            creation.tree,
+            roots=lambda: [self.supervisor.pid, *(process.supervisor.pid for process in list(processes.all))],
+        )
+
+    def _make_processes(self, temporary: Path) -> Processes:
+        run = self.run
+        place = Place(
+            tree=self.creation.tree,
+            environ=self.creation.environ() | {"TMPDIR": str(temporary)},
+            ports=self.creation.row["ports"],
+            logs=self.output.with_name("processes" if self.number == 1 else f"processes-{self.number}"),
+        )
+        return Processes(
+            run.holder.supervisors,
+            run.project.settings.processes,
+            place,
+            on_start=self._process_started,
+            on_wait=partial(self._phase, "processes"),
+            cancel=run.cancel,
+        )
+
+    @contextmanager
+    def _running(self, processes: Processes) -> Iterator[None]:
+        """The suite's processes are ready in the block, and gone after it; their logs stay."""
+        names = self.cell.settings.processes
+        try:
+            with processes.running(names):
+                if names:
+                    self._phase("running")
+                yield
+        finally:
+            for process in processes.all:
+                self._process_finished(process)
+
+    def _phase(self, phase: Phase, reason: str = "") -> None:
+        self.run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase=phase, reason=reason, slot=self.lane))
+
+    def _process_started(self, process: AppProcess) -> None:
+        self.run.emit(
+            ProcessStarted(
+                t=process.started,
+                cell=self.cell.key,
+                attempt=self.number,
+                process=process.name,
+                command=process.settings.command,
+                log=str(process.log.relative_to(self.run.folder)),
+            )
+        )
+
+    def _process_finished(self, process: AppProcess) -> None:
+        self.run.emit(
+            ProcessFinished(
+                t=time.time(),
+                cell=self.cell.key,
+                attempt=self.number,
+                process=process.name,
+                ready=process.ready_after,
+                reason=process.ending(),
+                tail=process.tail(),
+            )
+        )
+
+    def _start(self, environ: dict[str, str]) -> None:
+        settings, creation = self.cell.settings, self.creation
+        self.run.emit(
+            AttemptStarted(
+                t=time.time(),
+                cell=self.cell.key,
+                attempt=self.number,
+                command=settings.command,
+                worktree=creation.row["id"],
+                python=creation.row["python"],
+                log=str(self.output.relative_to(self.run.folder)),
+                commit=creation.target.commit,
+                slot=self.lane,
+            )
+        )
+        argv = shell_or_exec(settings.command)
+        self.supervisor.start_job(Job(argv, creation.tree, environ, self.output, settings.timeout, GRACE))
+
+    def _finish(self, result: JobResult, status: Status, reason: str) -> None:
+        self.run.emit(
+            AttemptFinished(
+                t=time.time(),
+                cell=self.cell.key,
+                attempt=self.number,
+                status=status,
+                reason=reason,
+                exit_code=result.exit_code,
+                duration=result.duration,
+                cpu=result.user_cpu + result.system_cpu,
+                survivors=result.survivors,
+                tail=tail(self.output) if status not in ("passed", "skipped") else "",
+            )
+        )
+
+    def _judge(self, result: JobResult, log: SessionLog) -> tuple[Status, str]:
+        settings = self.cell.settings
+        ending = Ending(
+            result.exit_code, result.signal, result.timed_out, result.cancelled, result.lost, settings.timeout or 0.0
+        )
+        status, reason = judge(ending, log.facts, pytest=is_pytest(settings.command))
+        if settings.junit and not log.facts.claimed and status != "cancelled":
+            return self._judge_junit(self.creation.tree / settings.junit, status, reason)
+        return status, reason
+
+    def _judge_junit(self, path: Path, status: Status, reason: str) -> tuple[Status, str]:
+        try:
+            events = list(read_junit(path, self.cell.key, self.number))
+        except PreconditionError as error:
+            return ("error", error.message) if status == "passed" else (status, reason)
+        for event in events:
+            self.run.emit(event)
+        return judge_junit(Counter(event.outcome for event in events), status, reason)
+
+    def _environ(self, session: Path, temporary: Path) -> dict[str, str]:
+        environ = self.creation.suite_environ()
+        environ["TESTGROVE_PORTS"] = ",".join(self.creation.row["ports"])
+        environ["TESTGROVE_PROCESSES"] = ",".join(self.cell.settings.processes)
+        environ["TMPDIR"] = str(temporary)
+        if self.run.seed is not None:
+            environ["TESTGROVE_RANDOM_SEED"] = str(self.run.seed)
+        if self.run.keep_failed:
+            environ["TESTGROVE_KEEP_FAILED"] = "1"
+        if broker := self.run.databases.broker(self.cell):
+            environ["TESTGROVE_BROKER"] = str(broker)
+        tree = self.creation.tree
+        if options := nested_root.pytest_options(self.run.project, tree):
+            environ["PYTEST_ADDOPTS"] = f"{options} {environ.get('PYTEST_ADDOPTS', '')}".strip()
+        if self.run.coverage:
+            environ = self.run.coverage.environ(self.creation, environ, session.name)
+        return injected_environment(environ, self.run.plugin, session, tree, foreign_checkouts(self.run.project, tree))
+
+    def _follow(self, log: SessionLog, start: Start) -> JobResult:
+        told = False
+        while (result := self.supervisor.wait(_LOOK_AT_START if start.going_on else _LOOK)) is None:
+            self._read(log)
+            start.look(running=log.facts.selected > 0)
+            if (self.run.cancel.is_set() or self.connections.strange) and not told:
+                self.supervisor.end(GRACE)
+                told = True
+        self._read(log)
+        return result
+
+    def _read(self, log: SessionLog) -> None:
+        for event in log.read():
+            self.run.emit(event)
+        while log.connections:
+            self.connections.take(log.connections.pop(0))

@@ -1,0 +1,101 @@
+"""Containers that attempts leave behind: of those that are new, whose they are, once nobody may still be using them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from testgrove.core.runs.container_owner import Container, Stay, goes_by_itself, suspects, told_as
+from testgrove.errors import TestgroveError
+from testgrove.system.containers import VARIABLES, Engine, find_engine
+
+Told = tuple[Stay, str, str]  # who has left it, its name, a detail
+
+
+class EngineWatch:
+    """The containers of one engine. Those that are there when it is made are nobody's leak."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known = set(engine.ids())
+        self._stays: list[Stay] = []
+        self._open: dict[str, tuple[Container, list[Stay]]] = {}  # new ones, and who may have started them
+        self._guard = threading.Lock()
+
+    def enter(self, stay: Stay) -> None:
+        """An attempt begins."""
+        with self._guard:
+            self._stays.append(stay)
+
+    def look(self) -> Iterator[Told]:
+        """What has been left behind by attempts that are over. Raises TestgroveError where the engine is silent."""
+        began = time.time()
+        there = self._engine.ids()
+        new = self._engine.describe(there - self._known - self._open.keys())
+        with self._guard:
+            stays = list(self._stays)
+            self._stays = [stay for stay in stays if stay.ended is None or stay.ended > began]
+        for container in new:
+            self._open[container.id] = (container, suspects(container, stays, self._engine.slack))
+        self._known &= there
+        self._open = {key: found for key, found in self._open.items() if key in there}
+        yield from self._told()
+
+    def _told(self) -> Iterator[Told]:
+        containers = [container for container, _ in self._open.values()]
+        for container, who in list(self._open.values()):
+            if who and (goes_by_itself(container, containers) or any(stay.ended is None for stay in who)):
+                continue
+            del self._open[container.id]
+            self._known.add(container.id)
+            if who:
+                yield (who[0], *told_as(container, who))
+
+
+class ContainerWatch:
+    """The containers of all engines that attempts speak to."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._engines: dict[str, EngineWatch] = {}  # by the engine's id
+        self._known: dict[tuple[str | None, ...], EngineWatch | None] = {}  # by what says which engine it is
+
+    def engine_of(self, environ: Mapping[str, str]) -> EngineWatch | None:
+        """The engine of an environment, looked at from now on; None where there is none that answers."""
+        key = tuple(environ.get(name) for name in VARIABLES)
+        with self._guard:
+            if key not in self._known:
+                self._known[key] = self._find(key, environ)
+            return self._known[key]
+
+    def enter(self, stay: Stay, environ: Mapping[str, str]) -> None:
+        """An attempt begins, in an environment."""
+        if (engine := self.engine_of(environ)) is not None:
+            engine.enter(stay)
+
+    def look(self) -> Iterator[Told]:
+        """What has been left behind by attempts that are over."""
+        for engine in list(self._engines.values()):
+            try:
+                yield from engine.look()
+            except TestgroveError:
+                continue  # what cannot be looked at is no leak
+
+    def _find(self, key: tuple[str | None, ...], environ: Mapping[str, str]) -> EngineWatch | None:
+        engine = find_engine(environ)
+        if engine is None:
+            return None
+        name = engine.id or repr(key)
+        if name not in self._engines:
+            try:
+                self._engines[name] = EngineWatch(engine)
+            except TestgroveError:
+                return None
+        return self._engines[name]
+
+
+def stay_of(cell: str, attempt: int, folders: tuple[Path, ...]) -> Stay:
+    """An attempt that begins now."""
+    return Stay(cell, attempt, tuple(folder.resolve() for folder in folders), time.time())

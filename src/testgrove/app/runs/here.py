@@ -1,0 +1,187 @@
+"""`test --here`: suites in the current checkout, in its own environment or the active one; nothing is parked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from testgrove.app.holder import Holder
+from testgrove.app.port_leases import lease_worktree_ports
+from testgrove.app.project import Project
+from testgrove.app.runs.attempts import Run
+from testgrove.app.runs.slots import Slot
+from testgrove.app.worktrees import records
+from testgrove.app.worktrees.creation import Creation, foreign_checkouts
+from testgrove.app.worktrees.files import values_of
+from testgrove.app.worktrees.inside import require_environment
+from testgrove.core.environments.plan import Contents, EnvironmentPlan
+from testgrove.core.model import DatabaseAccess, WorktreeId, WorktreeSpec
+from testgrove.core.runs.events import Status
+from testgrove.core.runs.plan import Cell
+from testgrove.errors import PreconditionError
+from testgrove.system.environment.record import FOLDER, seal_of
+from testgrove.system.preflight import check as preflight
+from testgrove.system.processes.process import run, scrubbed
+from testgrove.system.store import Row
+
+_QUESTION = "import sys; print('.'.join(map(str, sys.version_info[:3])), sys.executable, sys.prefix, sep='\\n')"
+
+
+@dataclass(frozen=True)
+class HereEnvironment:
+    """An environment that testgrove did not make. prefix: its folder; version: of its Python, in full."""
+
+    prefix: Path
+    python: Path
+    version: str
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What a command in it sees: ours scrubbed, its programs first."""
+        environ = scrubbed()
+        environ["PATH"] = f"{self.python.parent}{os.pathsep}{environ.get('PATH') or os.defpath}"
+        return environ | ({"VIRTUAL_ENV": str(self.prefix)} if (self.prefix / "pyvenv.cfg").is_file() else {})
+
+
+def find_environment(project: Project, tree: Path) -> HereEnvironment:
+    """A checkout's own `.venv`, else the active environment, else the Python on PATH.
+
+    Raises PreconditionError (``no-environment``; ``other-interpreter`` in a worktree of testgrove's).
+    """
+    row = project.store.one("SELECT * FROM worktrees WHERE path = ?", str(tree))
+    if row is not None:
+        require_environment(project, records.to_worktree(row))
+    own = tree / FOLDER
+    active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
+    if os.path.lexists(own):
+        return _ask(own / "bin" / "python")
+    if active:
+        return _ask(Path(active) / "bin" / "python")
+    for name in ("python", "python3"):
+        if found := shutil.which(name, path=scrubbed().get("PATH")):
+            return _ask(Path(found))
+    raise PreconditionError("no-environment", "there is no Python on PATH", hint=f"make one: uv venv {own}")
+
+
+def _ask(python: Path) -> HereEnvironment:
+    done = run([str(python), "-I", "-c", _QUESTION], timeout=60, check=False)
+    answer = done.stdout.splitlines()[-3:]
+    if done.returncode != 0 or len(answer) != 3:
+        why = (done.stderr.splitlines() or ["no answer"])[-1]
+        raise PreconditionError("no-environment", f"{python} does not run: {why}", hint=f"{python} -V")
+    return HereEnvironment(Path(answer[2]), Path(answer[1]), answer[0])
+
+
+@contextmanager
+def checkout_held(project: Project, holder: Holder) -> Iterator[None]:
+    """Be the only one who runs suites in this checkout. Raises PreconditionError (``held``, ``worktree-held``)."""
+    tree = project.repository.toplevel
+    row = project.store.one("SELECT * FROM worktrees WHERE path = ?", str(tree))
+    if row is not None and row["holder"] is not None:
+        raise records.held(project.store, row)
+    lock = holder.locks.try_acquire(f"here:{tree}")
+    if lock is None:
+        raise PreconditionError("held", f"another `testgrove test --here` runs in {tree}", hint="wait until it ends")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def here_cells(project: Project, cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """The same cells, with ids of this checkout's own."""
+    tree = project.repository.toplevel
+    name = "here" if tree == project.main else f"here-{hashlib.sha256(os.fsencode(tree)).hexdigest()[:8]}"
+    return tuple(
+        replace(cell, id=WorktreeId(cell.id.purpose, cell.id.identifier.removesuffix("tree") + name)) for cell in cells
+    )
+
+
+@dataclass
+class HereCreation(Creation):
+    """The current checkout as a cell's worktree."""
+
+    found: HereEnvironment = field(kw_only=True)
+
+    @property
+    def environment_elsewhere(self) -> Path | None:
+        """See Creation."""
+        return self.found.prefix
+
+    def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
+        """See Creation."""
+        return self.found.environ | values_of(self.project, self.row, databases)
+
+    def prepare(self, owner: str) -> None:
+        """Ports, databases, the check that the tests exercise this tree. owner: of the ports' leases."""
+        project, found = self.project, self.found
+        if self.spec.ports:
+            self.row["ports"] = lease_worktree_ports(project, project.store.leases(owner), self.spec.ports)
+        # What a migration would run with; no hash of files says what somebody has installed by hand.
+        seal = f"{found.python} {found.version} {seal_of(found.prefix)}"
+        mark = hashlib.sha256(seal.encode()).hexdigest()
+        self.plan = EnvironmentPlan(Contents("bare"), found.python, found.version, self.target.tree, mark)
+        if self.making is not None:
+            self.making.begin(self)
+        self.on_phase("preflight", "")
+        self.check()
+        if self.making is not None:
+            self.databases = self.making.finish()
+
+    def check(self) -> None:
+        """Promise 3, for an environment of which it is not known what it was made from."""
+        preflight.check(
+            tree=self.tree,
+            python=self.found.python,
+            env=self.suite_environ(),
+            foreign=foreign_checkouts(self.project, self.tree),
+            run=partial(run, check=False),
+            installed=None,
+            environment=self.found.prefix,
+        )
+
+
+class HereSlot(Slot):
+    """Runs a cell in the current checkout."""
+
+    def _prepare(self) -> Creation:
+        shared, cell = self.run, self.cell
+        self._phase("worktree")
+        found = find_environment(shared.project, shared.project.repository.toplevel)
+        creation = HereCreation(
+            shared.project,
+            shared.holder,
+            WorktreeSpec(cell.id, None, ports=shared.project.settings.ports.names if cell.settings.ports else ()),
+            shared.targets[cell.ref],
+            _row(shared, cell, found),
+            self._phase,
+            shared.folder,
+            making=shared.databases.for_cell(cell),
+            suite_env=cell.settings.env,
+            found=found,
+        )
+        try:
+            creation.prepare(f"run:{shared.id}")
+        except BaseException:
+            if creation.making is not None:
+                creation.making.abandon()
+            raise
+        return creation
+
+    def _put_away(self, creation: Creation, status: Status) -> None:  # noqa: ARG002 - nothing is made, or parked
+        self.run.databases.release(self.cell)
+
+
+def _row(shared: Run, cell: Cell, found: HereEnvironment) -> Row:
+    """What the store would say, were this a worktree: it has no such row, and updates of it reach none."""
+    return {
+        "project": "", "id": str(cell.id), "purpose": cell.id.purpose, "identifier": cell.id.identifier,
+        "path": str(shared.project.repository.toplevel), "ports": {}, "databases": {}, "python": found.version,
+        "env_file": shared.project.settings.env_file,
+    }  # fmt: skip

@@ -1,0 +1,195 @@
+"""What attempts leave behind: looked at as soon as one has ended, slowly where nobody waits.
+
+On the slot's path: surviving processes and their ports (the supervisor has named them), the worktree's own ports, what
+pytest had open at its exit, the folder for temporary files. Off it, in a thread: files in the checkout, databases,
+containers. A checkout is not used again before it has been looked at.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from testgrove.app.runs.container_leaks import ContainerWatch, stay_of
+from testgrove.core.runs.events import AnyEvent, LeakFound
+from testgrove.core.runs.leaks import LeakChecks, Thing, leaks
+from testgrove.core.worktrees.ownership import Manifest
+from testgrove.errors import TestgroveError
+from testgrove.system.files import temporary_entries
+from testgrove.system.listeners import listeners, listening_among
+from testgrove.system.processes.marks import Mark, marks_of
+from testgrove.system.processes.process import scrubbed
+from testgrove.system.processes.supervision import JobResult
+
+Look = Callable[[], Iterable[Thing]]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where an attempt runs. ports: the worktree's own. temporary: its TMPDIR. checkout: lists the files that are
+    there and that nobody expects, given what was there before; None where that is not looked at. manifest: what was
+    there before the first attempt, where that is known. databases: lists those that its tests have made. environ: what
+    it runs in, which says what engine its containers are on. mark: which its processes carry."""
+
+    cell: str
+    attempt: int
+    tree: Path
+    temporary: Path
+    ports: Sequence[int] = ()
+    checkout: Callable[[Manifest], tuple[list[Thing], Manifest]] | None = None
+    manifest: Manifest | None = None
+    databases: Look | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
+    mark: Mark | None = None
+
+
+@dataclass
+class Watched:
+    """An attempt that goes on. ports: those of its own on which somebody listened before."""
+
+    scene: Scene
+    ports: set[int]
+
+
+class LeakWatch:
+    """Watches the attempts of one run, from all slots. emit: told of each leak. checks: how much is looked at."""
+
+    def __init__(self, emit: Callable[[AnyEvent], None], checks: LeakChecks = "all") -> None:
+        self._emit, self._checks = emit, checks
+        self._guard = threading.Lock()
+        self._active: dict[tuple[str, int], Watched] = {}
+        self._manifests: dict[Path, Manifest] = {}
+        self._known: dict[Path, tuple[Thing, ...]] = {}  # databases, by worktree
+        self._looking = threading.Lock()
+        self._slow = ThreadPoolExecutor(1, thread_name_prefix="leaks")
+        self._pending: dict[Path, Future[None]] = {}
+        self._containers = ContainerWatch()
+        if checks == "all":
+            self._slow.submit(self._containers.engine_of, scrubbed())  # of most attempts, so that none waits for it
+
+    @contextmanager
+    def watching(self, scene: Scene) -> Iterator[Watched]:
+        """An attempt goes on in the block. It starts once the last look at its checkout is over."""
+        self.settle(scene.tree)
+        stay = stay_of(scene.cell, scene.attempt, (scene.tree, scene.temporary))
+        if self._checks == "all":
+            self._look_first(scene)
+            self._containers.enter(stay, scene.environ)
+        ports = listening_among(scene.ports) if self._checks != "off" else set()
+        watched = Watched(scene, ports)
+        key = (scene.cell, scene.attempt)
+        with self._guard:
+            self._active[key] = watched
+        try:
+            yield watched
+        finally:
+            stay.ended = time.time()
+            with self._guard:
+                del self._active[key]
+
+    def report(self, watched: Watched, result: JobResult, at_exit: Sequence[Thing]) -> list[str]:
+        """An attempt has ended: tell what it left. at_exit: what its processes had open.
+
+        Returns notes on what is not its own: listeners on its ports that it has not started.
+        """
+        scene = watched.scene
+        if self._checks == "off":
+            return []
+        ports, taken = self._new_ports(watched)
+        self._tell(scene, leaks((), [*_of_processes(result), *ports, *at_exit, *_temporary(scene)]))
+        if self._checks == "all":
+            self._pending[scene.tree] = self._slow.submit(self._look_slowly, watched)
+        return taken
+
+    def settle(self, tree: Path) -> None:
+        """Return when a checkout has been looked at, so that it may be changed."""
+        if pending := self._pending.get(tree):  # it stays there: several cells may share the checkout
+            pending.result()
+
+    def close(self) -> None:
+        """Return when everything has been looked at."""
+        if self._checks == "all":
+            self._slow.submit(self._look_at_containers)
+        self._slow.shutdown(wait=True)
+        for pending in self._pending.values():
+            pending.result()
+
+    def _tell(self, scene: Scene, found: Iterable[Thing]) -> None:
+        for thing in found:
+            self._say(scene.cell, scene.attempt, thing)
+
+    def _say(self, cell: str, attempt: int, thing: Thing) -> None:
+        self._emit(
+            LeakFound(t=time.time(), cell=cell, attempt=attempt, kind=thing.kind, name=thing.name, detail=thing.detail)
+        )
+
+    def _new_ports(self, watched: Watched) -> tuple[list[Thing], list[str]]:
+        """The worktree's ports on which the attempt's processes listen now, and notes on those that others have."""
+        ours, taken = [], []
+        for port in sorted(listening_among(watched.scene.ports) - watched.ports):
+            found = listeners(port)
+            who = ", ".join(map(str, found))
+            if any(each.pid is not None and watched.scene.mark in marks_of(each.pid) for each in found):
+                ours.append(Thing("port", str(port), who))
+            elif found:
+                taken.append(f"port {port} is taken by {who}, which no test has started")
+        return ours, taken
+
+    def _look_slowly(self, watched: Watched) -> None:
+        scene = watched.scene
+        for look in (self._look_at_checkout, self._look_at_databases):
+            try:
+                self._tell(scene, look(watched))
+            except (TestgroveError, OSError):
+                continue  # what cannot be looked at is no leak
+        self._look_at_containers()
+
+    def _look_first(self, scene: Scene) -> None:
+        """What is in a checkout before its first attempt."""
+        with self._looking:
+            if scene.checkout is not None and scene.tree not in self._manifests:
+                self._manifests[scene.tree] = scene.manifest or scene.checkout(Manifest())[1]
+
+    def _look_at_checkout(self, watched: Watched) -> Iterable[Thing]:
+        scene = watched.scene
+        if scene.checkout is None:
+            return ()
+        found, self._manifests[scene.tree] = scene.checkout(self._manifests[scene.tree])
+        with self._guard:
+            also = {other.scene.cell for other in self._active.values() if other.scene.tree == scene.tree}
+        detail = sorted(also - {scene.cell})
+        return [thing._replace(detail=_or_of(thing.detail, detail)) for thing in leaks((), found)]
+
+    def _look_at_databases(self, watched: Watched) -> Iterable[Thing]:
+        scene = watched.scene
+        if scene.databases is None:
+            return ()
+        now = tuple(scene.databases())
+        before, self._known[scene.tree] = self._known.get(scene.tree, ()), now
+        return leaks(before, now)
+
+    def _look_at_containers(self) -> None:
+        for who, name, detail in self._containers.look():
+            self._say(who.cell, who.attempt, Thing("container", name, detail))
+
+
+def _of_processes(result: JobResult) -> Iterator[Thing]:
+    """What outlived the command's own end; what was ended with it has left nothing."""
+    for survivor in result.survivors:
+        yield Thing("process", survivor)
+    for port, who in result.ports:
+        yield Thing("port", str(port), f"pid {who}")
+
+
+def _temporary(scene: Scene) -> Iterator[Thing]:
+    for name in temporary_entries(scene.temporary):
+        yield Thing("temporary", name)
+
+
+def _or_of(detail: str, others: Sequence[str]) -> str:
+    return "; ".join(filter(None, [detail, f"or left by {', '.join(others)}, beside it" if others else ""]))

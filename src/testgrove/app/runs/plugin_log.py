@@ -1,0 +1,100 @@
+"""What the pytest plugin writes of an attempt, read while it is written."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from testgrove.core.runs.events import AnyEvent, TestFinished, TestsCollected
+from testgrove.core.runs.leaks import LeakKind, Thing
+from testgrove.core.runs.outcome import SessionFacts
+
+
+class SessionLog:
+    """Follows ``tests.jsonl`` in an attempt's session folder. tree: the worktree that the suite runs in.
+
+    environment: where its Python may be besides.
+    """
+
+    def __init__(self, folder: Path, tree: Path, cell: str, attempt: int, *, environment: Path | None = None) -> None:
+        self.facts = SessionFacts()
+        self._tree = Path(os.path.realpath(tree))
+        self._environment = Path(os.path.realpath(environment)) if environment else self._tree
+        self._path = folder / "tests.jsonl"
+        self.leftovers: list[Thing] = []  # of its processes, at their exit
+        self.connections: list[dict[str, Any]] = []  # what leads to databases; for whoever judges it to take away
+        self._cell, self._attempt = cell, attempt
+        self._offset = 0
+
+    def read(self) -> Iterator[AnyEvent]:
+        """The events of the lines that were added since the last call. A line still being written waits."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return
+        whole = data.rpartition(b"\n")[0]
+        self._offset += len(whole) + 1 if whole else 0
+        for line in whole.split(b"\n"):
+            try:
+                entry = msgspec.json.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue  # somebody else wrote into the file: the outcome is judged by what can be read
+            if isinstance(entry, dict) and entry.get("type") in ("values", "connection"):
+                self.connections.append(entry)
+            elif isinstance(entry, dict):
+                yield from self._understand(entry)
+
+    def _understand(self, entry: dict[str, Any]) -> Iterator[AnyEvent]:
+        now, facts = time.time(), self.facts
+        match entry.get("type"):
+            case "session":
+                facts.sessions += 1
+                prefix = str(entry.get("prefix") or self._tree)
+                real = Path(os.path.realpath(prefix))
+                if not real.is_relative_to(self._tree) and real != self._environment:
+                    facts.elsewhere.append(prefix)
+            case "collected":
+                # A suite can run pytest several times, one after the other.
+                facts.selected += int(entry["selected"])
+                facts.deselected += int(entry.get("deselected", 0))
+                yield TestsCollected(
+                    t=now,
+                    cell=self._cell,
+                    attempt=self._attempt,
+                    selected=facts.selected,
+                    deselected=facts.deselected,
+                )
+            case "start":
+                facts.running = str(entry["nodeid"])
+            case "test":
+                facts.running = ""
+                facts.outcomes[entry["outcome"]] += 1
+                yield TestFinished(
+                    t=now,
+                    cell=self._cell,
+                    attempt=self._attempt,
+                    nodeid=entry["nodeid"],
+                    outcome=entry["outcome"],
+                    duration=entry["duration"],
+                    message=entry.get("message", ""),
+                    text=entry.get("text", ""),
+                    output=entry.get("output", ""),
+                    file=entry.get("file", ""),
+                    line=int(entry.get("line") or 0),
+                )
+            case "foreign":
+                facts.foreign += [f"{each['module']} from {each['checkout']}" for each in entry["modules"]]
+            case "leftovers":
+                kinds: tuple[LeakKind, ...] = ("descriptor", "thread")
+                for kind in kinds:
+                    self.leftovers += [Thing(kind, str(name)) for name in entry.get(kind, ())]
+            case "finish":
+                facts.finishes += 1
+                facts.ran += int(entry.get("ran", facts.selected))

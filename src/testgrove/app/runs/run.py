@@ -1,0 +1,226 @@
+"""Runs: the plan, what the run holds, and the end. `testgrove test` from top to bottom."""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from testgrove.app.connections.watch import ConnectionWatch
+from testgrove.app.databases.run import RunDatabases
+from testgrove.app.holder import Holder
+from testgrove.app.project import Project
+from testgrove.app.runs.attempts import Run
+from testgrove.app.runs.coverage import RunCoverage
+from testgrove.app.runs.event_loop import EventLoop, Origin, View
+from testgrove.app.runs.here import HereSlot, checkout_held, here_cells
+from testgrove.app.runs.leaks import LeakWatch
+from testgrove.app.runs.log_and_reports import write_reports
+from testgrove.app.runs.slots import Slot
+from testgrove.app.runs.start_gate import StartGate
+from testgrove.app.worktrees import operations, removal
+from testgrove.app.worktrees.creation import FREE_BYTES, Target, git_excluded
+from testgrove.app.worktrees.undo import undo
+from testgrove.core.environments.dependency_sets import find_set
+from testgrove.core.model import Lease, LeaseKind
+from testgrove.core.runs import plan
+from testgrove.core.runs.default_suites import find_suites
+from testgrove.core.runs.events import AnyEvent
+from testgrove.core.runs.leaks import LeakChecks
+from testgrove.core.runs.plan import Cell
+from testgrove.core.runs.result import RunResult
+from testgrove.core.scheduling.schedule import Schedule
+from testgrove.core.scheduling.tasks import Task
+from testgrove.errors import UsageError
+from testgrove.system import git, machine
+from testgrove.system.environment import interpreters
+from testgrove.system.files import explained, require_free
+from testgrove.system.plugin import place_plugin
+from testgrove.system.processes import process
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked `testgrove test` for. sets: names of dependency sets. jobs: how many cells run at once, None
+    for the machine's own number. seed: of a random order of the tests. again: the command that repeats the run.
+    cov: measure coverage. keep_failed: leave the worktrees of cells that fail to people. here: run in the current
+    checkout. leak_checks: how much is looked at after an attempt; fail_on_leak: a leak makes the exit status 6."""
+
+    suites: Sequence[str] = ()
+    refs: Sequence[str] = ()
+    pythons: Sequence[str] = ()
+    sets: Sequence[str] = ()
+    jobs: int | None = None
+    arguments: Sequence[str] = ()
+    seed: int | None = None
+    again: str = ""
+    cov: bool = False
+    keep_failed: bool = False
+    here: bool = False
+    fail_on_leak: bool = False
+    leak_checks: LeakChecks = "all"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has ended. folder: where its reports are. notes: what was kept of worktrees that it has removed."""
+
+    result: RunResult
+    folder: Path
+    notes: Sequence[str] = ()
+
+
+def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
+    """What would run. Raises UsageError for a suite or a dependency set that is not there or when nothing is selected,
+    PreconditionError for an interpreter that is missing."""
+    settings = project.settings
+    require_free(project.root, FREE_BYTES)
+    suites = find_suites(settings, () if settings.suites else git.listed_files(project.repository.toplevel))
+    chosen = plan.select(suites, request.suites)
+    if request.jobs is not None and request.jobs < 1:
+        raise UsageError("invalid-jobs", f"-j {request.jobs}: expected a number from 1")
+    if "" in request.refs:  # a variable that is not set: not the working tree, which an empty ref would mean below
+        raise UsageError("invalid-ref", "--ref '' names no commit", hint="leave --ref out to test the working tree")
+    if request.cov and len(set(request.refs)) > 1:
+        raise UsageError(
+            "cov-refs", "--cov reports on one tree, and several --ref are asked for", hint="run it once for each --ref"
+        )
+    for python in request.pythons:  # one that the settings name and this machine lacks fails its cell alone
+        interpreters.find(python, requires=None, pinned=None, run=process.run)
+    for name in request.sets:
+        find_set(settings, name)
+    pythons = request.pythons or (() if request.here else settings.pythons)
+    versions = {name: service.versions for name, service in settings.services.named().items()}
+    cells = plan.cells(chosen, request.refs, pythons, request.sets, versions, arguments=request.arguments)
+    return here_cells(project, cells) if request.here else cells
+
+
+def run_tests(project: Project, request: Request, view: View) -> Finished:
+    """Run suites × refs × interpreters, each cell in a worktree of its own, and report on them as one."""
+    cells = plan_cells(project, request)
+    notes: list[str] = []
+    jobs = 1 if request.here else min(request.jobs or machine.default_jobs(), len(cells))
+    with project.holding("testgrove test") as holder, checkout_held(project, holder) if request.here else nullcontext():
+        holder.supervisors.start_ahead(
+            jobs + len(_engines(cells)) + max(len(cell.settings.processes) for cell in cells)
+        )
+        find_targets = partial(_targets, project, cells)
+        with running(project, holder, cells, find_targets, request) as run:
+            schedule = Schedule(tasks_of(cells), jobs, durations(project))
+            header = "; ".join([_header(run.targets, request), *run.databases.notes])
+            slot = HereSlot if request.here else Slot
+            origin = Origin(request.again, fail_on_leak=request.fail_on_leak)
+            result = EventLoop(run, cells, schedule, jobs, header, view, origin, slot).work()
+            write_reports(run.folder, result, project.render)
+        if not request.here:
+            remember_durations(project, result)
+            notes += removal.trim_kept(project, holder)
+            notes += removal.trim_parked(project, holder, max(project.settings.park, len(cells)))
+    return Finished(result, run.folder, notes)
+
+
+def tasks_of(cells: Sequence[Cell]) -> list[Task]:
+    """The cells as tasks. A slot tries its cell again by itself, in the same worktree; an exclusive cell prepares
+    beside others and waits for its turn in its slot, because other runs are waited for as well."""
+    return [Task(cell.key, last=cell.settings.exclusive) for cell in cells]
+
+
+def _engines(cells: Sequence[Cell]) -> set[str]:
+    return {engine for cell in cells for engine in cell.settings.services}
+
+
+def _targets(project: Project, cells: Sequence[Cell]) -> dict[str, Target]:
+    found: dict[str, Target] = {}
+    for ref in dict.fromkeys(cell.ref for cell in cells):
+        target = operations.target_of(project, ref or None)
+        # Detached: a cell leaves the branch for the user, and many cells can test the same one.
+        found[ref] = Target(target.commit, target.tree, "", target.label)
+    return found
+
+
+def _header(targets: dict[str, Target], request: Request) -> str:
+    tested = ", ".join(f"{ref} ({target.commit[:10]})" if ref else target.label for ref, target in targets.items())
+    parts = ["here", tested] if request.here else [tested]
+    return " · ".join([*parts, *([] if request.seed is None else [f"random order {request.seed}"])])
+
+
+@contextmanager
+def running(
+    project: Project,
+    holder: Holder,
+    cells: Sequence[Cell],
+    find_targets: Callable[[], dict[str, Target]],
+    request: Request,
+) -> Iterator[Run]:
+    """What a run holds besides its worktrees: its record, its folders, its servers. All but the reports go."""
+    run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+    name = run_id[-11:]
+    scratch, memory = project.locations.scratch / name, project.locations.memory / f"{name}-m"
+    leases = project.store.leases(f"run:{run_id}")
+    cancel = threading.Event()
+    databases = RunDatabases(project, holder, leases, memory, cancel)
+    databases.find(cells)
+    inbox: queue.SimpleQueue[AnyEvent] = queue.SimpleQueue()
+    folder = project.artifacts / run_id
+    project.store.insert(
+        "runs", id=run_id, project=project.id, folder=str(folder), started=time.time(), holder=holder.key
+    )
+    try:
+        _make_folders(leases.record, scratch, memory)
+        databases.start_ahead()
+        targets = find_targets()
+        git.exclude(project.repository, git_excluded(project))
+        with explained("make the run's folder", folder):
+            folder.mkdir(parents=True)
+        yield Run(
+            project=project,
+            holder=holder,
+            id=run_id,
+            folder=folder,
+            scratch=scratch,
+            plugin=place_plugin(project.locations.cache),
+            inbox=inbox,
+            cancel=cancel,
+            databases=databases,
+            leaks=LeakWatch(inbox.put, request.leak_checks),
+            connections=ConnectionWatch(),
+            gate=StartGate(machine.usable_cpus()),
+            targets=targets,
+            seed=request.seed,
+            coverage=RunCoverage(project, holder, scratch) if request.cov else None,
+            keep_failed=request.keep_failed,
+        )
+    finally:
+        databases.close()
+        undo(holder, leases)
+        project.store.delete("runs", id=run_id)
+
+
+def _make_folders(record: Callable[[Lease], None], *places: Path) -> None:
+    for place in places:
+        record(Lease(LeaseKind.DIRECTORY, str(place)))
+        with explained("make the run's folder", place):
+            place.mkdir(mode=0o700)
+
+
+def durations(project: Project) -> dict[str, float]:
+    """Seconds that each cell took when it last ran to its end."""
+    rows = project.store.rows("SELECT cell, seconds FROM durations WHERE project = ?", project.id)
+    return {row["cell"]: row["seconds"] for row in rows}
+
+
+def remember_durations(project: Project, result: RunResult, prefix: str = "") -> None:
+    """Keep how long each cell took, for the next run's order. prefix: of the keys, for what is no suite."""
+    with project.store.transaction() as db:
+        for key, cell in result.cells.items():
+            if cell.status in ("passed", "failed", "flaky") and cell.finished and cell.phases:
+                work = [span for span in cell.phases if span.phase != "waiting"]
+                seconds = sum((span.end or cell.finished) - span.start for span in work)
+                row = (project.id, prefix + key, seconds, cell.finished)
+                db.execute("INSERT OR REPLACE INTO durations VALUES (?, ?, ?, ?)", row)

@@ -1,0 +1,142 @@
+"""What one slot does with one cell: its worktree, its attempts, its end."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from functools import partial
+
+from testgrove.app.failures.cells import dump_database, note_of
+from testgrove.app.runs.attempts import Attempt, Run
+from testgrove.app.runs.exclusive import CellTurn
+from testgrove.app.worktrees import operations, records
+from testgrove.app.worktrees.creation import Creation
+from testgrove.app.worktrees.ports import exchange_taken
+from testgrove.core.model import WorktreeSpec
+from testgrove.core.naming import run_folder
+from testgrove.core.runs.events import CellFinished, CellPhase, Phase, Status
+from testgrove.core.runs.plan import Cell
+from testgrove.errors import PreconditionError, TestgroveError
+
+_STAND_INS = 32
+
+
+class Slot:
+    """Runs one cell to its end; every failure becomes the cell's outcome.
+
+    attempt: which one of the schedule's this is, from 1. lane: the slot's number, from 1.
+    """
+
+    def __init__(self, run: Run, cell: Cell, attempt: int, lane: int) -> None:
+        self.run, self.cell, self.attempt, self.lane = run, cell, attempt, lane
+
+    def work(self) -> None:
+        """The whole cell. Never raises: what went wrong is in the event that ends it."""
+        status: Status = "cancelled"
+        reason, hint = "the run was interrupted", ""
+        try:
+            if not self.run.cancel.is_set():
+                status, reason = self._cell()
+        except TestgroveError as error:
+            cancelled = self.run.cancel.is_set()
+            status, hint = ("cancelled" if cancelled else "error"), error.hint
+            reason = "; ".join([error.message, *getattr(error, "__notes__", [])])
+        except Exception:  # noqa: BLE001 - a bug in one cell must not take the others' reports with it
+            status, reason = "error", "a bug in testgrove: " + traceback.format_exc()
+        self.run.emit(CellFinished(t=time.time(), cell=self.cell.key, status=status, reason=reason, hint=hint))
+
+    def _phase(self, phase: Phase, reason: str = "") -> None:
+        if self.run.cancel.is_set():
+            raise PreconditionError("cancelled", "the run was interrupted")
+        self.run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase=phase, reason=reason, slot=self.lane))
+
+    def _cell(self) -> tuple[Status, str]:
+        run = self.run
+        status: Status = "error"
+        try:
+            with CellTurn(run.project, run.cancel, partial(self._phase, "waiting")) as turn:
+                turn.take(exclusive=False)
+                creation = self._prepare()
+                try:
+                    if self.cell.settings.exclusive:
+                        turn.take(exclusive=True, worktree=creation.row["id"])
+                    status, reason = self._attempts(creation)
+                finally:
+                    run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase="collecting"))
+                    run.leaks.settle(creation.tree)
+                    self._put_away(creation, status)
+        finally:
+            run.databases.release(self.cell)
+        return status, "; ".join(filter(None, [reason, *creation.notes]))
+
+    def _put_away(self, creation: Creation, status: Status) -> None:
+        run, row = self.run, creation.row
+        folder = run.folder / row["id"]
+        creation.note_shared_changes()
+        if not run.keep_failed or status not in ("failed", "error") or run.cancel.is_set():
+            run.databases.release(self.cell)
+            creation.notes += filter(None, [operations.park(run.project, run.holder, row, collect_into=folder)])
+            return
+        note = note_of(self.cell.key, status, run.id, dump_database(creation, folder))
+        run.databases.release(self.cell)
+        left = operations.keep(run.project, run.holder, row, collect_into=folder, note=note)
+        creation.notes += filter(None, [left, f"kept in {row['path']}"])
+
+    def _prepare(self) -> Creation:
+        run, cell = self.run, self.cell
+        self._phase("worktree")
+        for number in range(1, _STAND_INS + 1):
+            wanted = cell.numbered(number)
+            spec = WorktreeSpec(
+                wanted,
+                cell.ref or None,
+                python=cell.python or None,
+                deps=cell.deps or None,
+                ports=run.project.settings.ports.names if cell.settings.ports else (),
+                place=run.project.root / run_folder(wanted),
+            )
+            try:
+                return operations.create(
+                    run.project,
+                    run.holder,
+                    spec,
+                    run.targets[cell.ref],
+                    on_phase=self._phase,
+                    run=run.id,
+                    logs=run.folder,
+                    databases=run.databases.for_cell(cell),
+                    suite_env=cell.settings.env,
+                )
+            except PreconditionError as error:
+                # Somebody else's worktree, or one with a user's files: it is left alone and a stand-in is made.
+                if error.code not in (
+                    "worktree-held",
+                    "worktree-exists",
+                    "worktree-dirty",
+                    "mounted-inside",
+                    "held",
+                    "path-exists",
+                ):
+                    raise
+        raise PreconditionError(
+            "worktrees-held",
+            f"{_STAND_INS} worktrees {cell.id} … are all held or dirty",
+            hint="testgrove list",
+        )
+
+    def _attempts(self, creation: Creation) -> tuple[Status, str]:
+        run, cell = self.run, self.cell
+        failed_before = False
+        with run.holder.supervisors.borrow() as supervisor:
+            for attempt in range(1, cell.settings.retries + 2):
+                self._phase("processes" if cell.settings.processes else "running")
+                records.update(run.project.store, creation.row, attempt_from=time.time())
+                if "manifest" in creation.row:  # the run's own: nothing of anybody's runs in it yet
+                    exchange_taken(run.project, creation.row)
+                status, reason = Attempt(run, cell, creation, supervisor, attempt, self.lane).work()
+                if status in ("passed", "skipped"):
+                    return ("flaky" if failed_before and status == "passed" else status), reason
+                if status == "cancelled" or cell.key in run.given_up or not supervisor.alive:
+                    break
+                failed_before = True
+        return status, reason

@@ -1,0 +1,102 @@
+"""What is in the places of scenarios' worktrees, and what a run's log says of them. Nothing is changed here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from testgrove.app.project import Project
+from testgrove.core.model import WorktreeStatus
+from testgrove.core.runs.events import AnyEvent, WorktreeChanged
+from testgrove.core.scenarios.resolve import PlannedScenario
+from testgrove.errors import PreconditionError
+from testgrove.system import git
+from testgrove.system.environment.record import FOLDER
+from testgrove.system.store import Row
+
+State = Literal["ours", "adopted", "parked", "gone", "missing", "broken"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A scenario's worktree as it is. detail: why it cannot be used as it is; empty where it can."""
+
+    name: str
+    path: Path
+    state: State
+    detail: str = ""
+    row: Row | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether scenarios can run in it as it is."""
+        return self.state in ("ours", "adopted") and not self.detail
+
+
+def look(project: Project, base: Path, name: str) -> Found:
+    """What is there in the place of a scenario's worktree. Nothing is changed."""
+    path = base / name
+    row = project.store.one("SELECT * FROM worktrees WHERE project = ? AND path = ?", project.id, str(path))
+    if git.is_checkout(project.repository, path):
+        return _checkout(name, path, row)
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        return Found(name, path, "broken", f"{path} is there, and is no worktree of this repository", row)
+    if row is not None:
+        return Found(name, path, "gone", f"{path} is gone", row)
+    return Found(name, path, "missing", f"{path} is not there")
+
+
+def _checkout(name: str, path: Path, row: Row | None) -> Found:
+    environment = (path / FOLDER).exists()
+    if row is None:
+        return Found(name, path, "adopted", "" if environment else "it has no .venv of its own")
+    if row["status"] == WorktreeStatus.PARKED:
+        return Found(name, path, "parked", "it is parked, for the next run to recycle", row)
+    return Found(name, path, "ours", "its .venv is gone" if row["python"] and not environment else "", row)
+
+
+def wanted(scenarios: Sequence[PlannedScenario]) -> tuple[str, str]:
+    """The ref and the interpreter that a worktree's scenarios ask for; empty where none does."""
+    refs = [each.ref for each in scenarios if each.ref]
+    pythons = [each.python for each in scenarios if each.python]
+    return (refs[0] if refs else ""), (pythons[0] if pythons else "")
+
+
+def would(found: Found, scenarios: Sequence[PlannedScenario]) -> str:
+    """What `--setup-worktrees` would do to one that is not ready."""
+    if found.state == "broken":
+        return ""
+    if found.state == "adopted":
+        return "make its environment"
+    ref, python = wanted(scenarios)
+    return (
+        f"create it at {ref}"
+        if ref
+        else f"create it on feature/test-{found.name}" + (f", Python {python}" * bool(python))
+    )
+
+
+def unknown_worktree(found: Found) -> PreconditionError:
+    """The error for a worktree that is not there, or not whole."""
+    makes = "--setup-worktrees makes it; or by hand: git worktree add " + str(found.path)
+    return PreconditionError(
+        "no-such-worktree",
+        f"worktree '{found.name}': {found.detail}",
+        hint="--setup-worktrees makes it anew" if found.state == "ours" else makes,
+        worktree=found.name,
+    )
+
+
+def created_by(events: Sequence[AnyEvent]) -> list[str]:
+    """The names of the worktrees that a run has created and not removed, from its events."""
+    there: dict[str, None] = {}
+    for event in events:
+        if isinstance(event, WorktreeChanged):
+            if event.action == "created":
+                there[event.worktree] = None
+            elif event.action == "removed":
+                there.pop(event.worktree, None)
+    return list(there)

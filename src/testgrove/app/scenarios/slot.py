@@ -1,0 +1,138 @@
+"""What one slot does with one scenario: one attempt, in the scenario's worktree as it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from testgrove.app.runs.attempts import Attempt, Run
+from testgrove.app.runs.exclusive import CellTurn
+from testgrove.app.runs.here import HereCreation
+from testgrove.app.runs.slots import Slot
+from testgrove.app.scenarios.worktrees import ScenarioWorktree, ScenarioWorktrees
+from testgrove.app.worktrees.creation import Creation
+from testgrove.app.worktrees.inside import variables_of
+from testgrove.app.worktrees.records import to_worktree
+from testgrove.core.envfile import parse
+from testgrove.core.model import DatabaseAccess, WorktreeSpec
+from testgrove.core.runs.events import Status, WorktreeAction, WorktreeChanged
+from testgrove.core.runs.plan import Cell
+from testgrove.system.files import read_env_file
+from testgrove.system.store import Row
+
+
+@dataclass
+class ScenarioCreation(HereCreation):
+    """A scenario's worktree, with the databases that this scenario gets. place: the worktree itself. own_ports: its
+    ports are those of its slot, not of the worktree. files: a folder of this attempt's own."""
+
+    place: ScenarioWorktree = field(kw_only=True)
+    own_ports: bool = field(kw_only=True)
+    files: Path = field(kw_only=True)
+
+    @property
+    def database_folder(self) -> Path:
+        """See Creation. Not the worktree: others run there, too, and it may be a user's."""
+        return self.files
+
+    def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
+        """As a command in the worktree has it; then what is this scenario's own."""
+        environ = super().environ_with(databases)
+        if self.place.row is None:
+            return environ
+        own = variables_of(to_worktree(self.place.row))
+        if databases or self.own_ports:  # the scenario's, in the place of the worktree's
+            own = {name: value for name, value in own.items() if name not in environ}
+        return environ | own | {"WORKTREE_ID": str(self.place.row["id"])}
+
+    def given_variables(self) -> set[str]:
+        """See Creation."""
+        return super().given_variables() | set(variables_of(to_worktree(self.place.row)) if self.place.row else ())
+
+    def own_variables(self) -> Mapping[str, str]:
+        """See Creation. Of a worktree that a user has made: what its env file names is its own."""
+        path = self.tree / self.row["env_file"]
+        return parse(read_env_file(path)) if self.place.row is None and path.is_file() else {}
+
+    def check(self) -> None:
+        """Promise 3, once for a worktree and what a scenario adds to its environment."""
+        key = frozenset(self.suite_env.items())
+        with self.place.guard:
+            if key not in self.place.checked:
+                super().check()
+                self.place.checked.add(key)
+
+
+class ScenarioSlot(Slot):
+    """Runs one attempt at a scenario; the schedule knows whether there is another."""
+
+    def __init__(self, worktrees: ScenarioWorktrees, run: Run, cell: Cell, attempt: int, lane: int) -> None:
+        super().__init__(run, cell, attempt, lane)
+        self._worktrees = worktrees
+
+    def _cell(self) -> tuple[Status, str]:
+        run, cell = self.run, self.cell
+        with CellTurn(run.project, run.cancel, partial(self._phase, "waiting")) as turn:
+            turn.take(exclusive=False)
+            creation = None
+            try:
+                creation = self._prepare()
+                if cell.settings.exclusive:
+                    turn.take(exclusive=True, worktree=creation.row["id"])
+                with run.holder.supervisors.borrow() as supervisor:
+                    self._phase("running")
+                    status, reason = Attempt(run, cell, creation, supervisor, self.attempt, self.lane).work()
+            finally:
+                if creation and cell.settings.services:
+                    run.leaks.settle(creation.tree)
+                run.databases.release(cell)
+        return status, "; ".join(filter(None, [reason, *creation.notes]))
+
+    def _prepare(self) -> Creation:
+        run, cell = self.run, self.cell
+        assert cell.scenario is not None
+        self._phase("worktree")
+        place = self._worktrees.ready(cell.scenario.worktree, self._phase, self._tell, run.folder)
+        # A worktree's ports are for one at a time, and a user's worktree has none.
+        own_ports = place.row is None or (cell.scenario.shareable and bool(place.row["ports"]))
+        ports = self._worktrees.ports_of_slot(self.lane, run.id) if own_ports else (place.row or {}).get("ports", {})
+        creation = ScenarioCreation(
+            run.project,
+            run.holder,
+            WorktreeSpec(cell.id, None),
+            place.target,
+            _row(run, cell, place, ports),
+            self._phase,
+            run.folder,
+            making=run.databases.for_cell(cell),
+            suite_env=cell.settings.env,
+            found=place.environment,
+            place=place,
+            own_ports=own_ports,
+            files=run.scratch / f"{cell.folder}-{self.attempt}d",
+        )
+        if creation.making is None:
+            creation.check()
+            return creation
+        try:
+            creation.prepare(f"run:{run.id}")
+        except BaseException:
+            creation.making.abandon()
+            raise
+        return creation
+
+    def _tell(self, worktree: str, action: WorktreeAction, path: Path, detail: str) -> None:
+        event = WorktreeChanged(t=time.time(), worktree=worktree, action=action, path=str(path), detail=detail)
+        self.run.emit(event)
+
+
+def _row(run: Run, cell: Cell, place: ScenarioWorktree, ports: Mapping[str, int]) -> Row:
+    """What the store would say, were this scenario's place a worktree of its own."""
+    return {
+        "project": "", "id": str(cell.id), "purpose": cell.id.purpose, "identifier": cell.id.identifier,
+        "path": str(place.path), "ports": dict(ports), "databases": {},
+        "python": place.environment.version, "env_file": run.project.settings.env_file,
+    }  # fmt: skip

@@ -1,0 +1,300 @@
+"""The worktrees of scenarios: folders under the base path. Ours, a user's own that is adopted, or missing.
+
+What is ours is held for the run, as a row of the store; what is a user's by a lock on its path. A user's worktree gets
+an environment where it lacks one and that is asked for; nothing else in it is touched, and it is never removed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from testgrove.app.holder import Holder
+from testgrove.app.port_leases import lease_worktree_ports
+from testgrove.app.project import Project
+from testgrove.app.runs.here import HereEnvironment, find_environment
+from testgrove.app.scenarios.places import Found, look, unknown_worktree, wanted
+from testgrove.app.worktrees import operations, records, removal
+from testgrove.app.worktrees.creation import OnPhase, Target
+from testgrove.app.worktrees.environment import build_environment, plan_environment
+from testgrove.app.worktrees.hooks import unseen
+from testgrove.app.worktrees.ownership import take_manifest
+from testgrove.app.worktrees.sync import Syncing
+from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
+from testgrove.core.runs.events import WorktreeAction
+from testgrove.core.scenarios.cells import PURPOSE, plain
+from testgrove.core.scenarios.resolve import PlannedScenario
+from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.system import git
+from testgrove.system.environment.record import FOLDER
+from testgrove.system.locks import Lock
+from testgrove.system.store import Row
+
+Tell = Callable[[str, WorktreeAction, Path, str], None]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is to be done to worktrees before scenarios run in them. pull: the ref whose changes they get, or empty."""
+
+    setup: bool = False
+    pull: str = ""
+    cleanup: bool = False
+
+
+@dataclass
+class ScenarioWorktree:
+    """One worktree that is held and ready. target: what is checked out. checked: what preflight has seen."""
+
+    path: Path
+    target: Target
+    environment: HereEnvironment
+    row: Row | None = None
+    checked: set[frozenset[tuple[str, str]]] = field(default_factory=set)
+    guard: threading.Lock = field(default_factory=threading.Lock)
+
+
+class ScenarioWorktrees:
+    """The worktrees of a run. Each is made ready once, by the first scenario that needs it. tell: what was done."""
+
+    def __init__(
+        self,
+        project: Project,
+        holder: Holder,
+        base: Path,
+        wishes: Wishes,
+        scenarios: Sequence[PlannedScenario],
+        pulled: Target | None,
+    ) -> None:
+        self._project, self._holder, self._base, self._wishes = project, holder, base, wishes
+        self._pulled = pulled
+        self._of: dict[str, list[PlannedScenario]] = {}
+        for each in scenarios:
+            self._of.setdefault(each.worktree, []).append(each)
+        self._guards = {name: threading.Lock() for name in self._of}
+        self._ready: dict[str, ScenarioWorktree] = {}
+        self._failed: dict[str, TestgroveError] = {}
+        self._ports: dict[int, dict[str, int]] = {}
+        self._ports_guard = threading.Lock()
+        self._locks: list[Lock] = []
+        self._taken: list[Row] = []
+        self._created: dict[str, str] = {}  # by id, the name
+        self._branches: dict[str, str] = {}  # made by this run, by the worktree's name
+
+    def ready(self, name: str, on_phase: OnPhase, tell: Tell, logs: Path) -> ScenarioWorktree:
+        """The worktree, ready. Raises TestgroveError where it cannot be, then for each of its scenarios the same."""
+        with self._guards[name]:
+            if error := self._failed.get(name):
+                raise error
+            if name not in self._ready:
+                try:
+                    self._ready[name] = self._prepare(name, on_phase, tell, logs)
+                except TestgroveError as error:
+                    if error.code != "cancelled":
+                        self._failed[name] = error
+                        tell(name, "failed", self._base / name, error.message)
+                    raise
+            return self._ready[name]
+
+    def ports_of_slot(self, lane: int, run: str) -> dict[str, int]:
+        """A block of ports that only what runs in this slot has; the run's until it ends."""
+        with self._ports_guard:
+            if lane not in self._ports:
+                leases = self._project.store.leases(f"run:{run}")
+                names = self._project.settings.ports.names
+                self._ports[lane] = lease_worktree_ports(self._project, leases, names)
+            return self._ports[lane]
+
+    def close(self) -> None:
+        """Let go of all of them."""
+        for row in self._taken:
+            with suppress(TestgroveError):
+                self._remember(row)
+            records.update(self._project.store, row, holder=None)
+        for lock in self._locks:
+            lock.release()
+        self._taken.clear()
+        self._ready.clear()
+
+    def clean_up(self, before: Sequence[str]) -> Iterator[tuple[str, WorktreeAction, Path, str]]:
+        """Remove what this run has created, and the run it goes on with: ``before``, by name. After close()."""
+        names = dict.fromkeys([*self._created.values(), *before])
+        for name in names:
+            found = look(self._project, self._base, name)
+            if found.row is None or found.row["purpose"] != PURPOSE or found.state == "parked":
+                continue
+            try:
+                if found.state == "broken":
+                    raise PreconditionError("path-exists", found.detail)
+                gone = found.state == "gone"  # a scenario has deleted it: nothing can be lost
+                head = "" if gone else git.head_of(found.path)[0]
+                removal.remove(self._project, self._holder, found.row["id"], removal.Way(bulk=True))
+                yield name, "removed", found.path, "" if gone else self._remove_branch(name, head)
+            except TestgroveError as error:
+                yield name, "kept", found.path, error.message
+
+    def _remove_branch(self, name: str, head: str) -> str:
+        """Remove the branch that this run has made, too, unless it has commits of its own; what was done, in words.
+
+        Left there, it would be what the next run makes the worktree from, however old it is by then.
+        """
+        branch, repository = self._branches.get(name, ""), self._project.repository
+        if not branch or not git.is_ancestor(self._project.main, head, git.head_of(self._project.main)[0]):
+            return ""
+        return f"with its branch {branch}" if git.delete_branch_if_at(repository, branch, head) else ""
+
+    def _remember(self, row: Row) -> None:
+        """What the run's scenarios wrote into a worktree that this run has made is ours."""
+        if row["id"] in self._created:
+            records.update(self._project.store, row, manifest=take_manifest(Path(row["path"])))
+
+    def _prepare(self, name: str, on_phase: OnPhase, tell: Tell, logs: Path) -> ScenarioWorktree:
+        found = look(self._project, self._base, name)
+        row: Row | None = None
+        if found.state == "broken":
+            raise PreconditionError("path-exists", found.detail, hint=f"ls -la {found.path}")
+        if found.state in ("missing", "parked", "gone"):
+            row = self._create(found, on_phase, tell, logs)
+            if self._pull(name, found.path, row, on_phase, tell):
+                self._verify(found, row, on_phase, tell)
+        elif found.row is not None:
+            row = self._take(found.row)
+            self._pull(name, found.path, row, on_phase, tell)
+            self._require_ref(name, found.path, row, tell)
+            self._verify(found, row, on_phase, tell)
+        else:
+            self._hold(found.path)
+            self._pull(name, found.path, None, on_phase, tell)
+            self._require_ref(name, found.path, None, tell)
+            self._adopt(found, on_phase, tell)
+        return self._as_it_is(name, found.path, row)
+
+    def _require_ref(self, name: str, path: Path, row: Row | None, tell: Tell) -> None:
+        """A worktree whose scenarios name a ref has all that it has. One of ours is moved on, if asked for."""
+        ref, _ = wanted(self._of[name])
+        if not ref:
+            return
+        commit, (head, _) = git.resolve(self._project.repository, ref).commit, git.head_of(path)
+        if git.is_ancestor(path, commit, head):
+            return
+        if row is not None and self._wishes.setup and git.is_ancestor(path, head, commit):
+            records.update(self._project.store, row, own_commits=[*row["own_commits"], commit])
+            git.fast_forward(path, commit)
+            records.update(self._project.store, row, commit_id=commit)
+            tell(name, "repaired", path, f"{head[:10]} -> {commit[:10]} ({ref})")
+            return
+        raise PreconditionError(
+            "other-commit",
+            f"worktree '{name}' is at {head[:10]}, and {ref} is at {commit[:10]}, which it has not",
+            hint=f"git -C {path} merge {ref}   or --pull-from {ref}",
+        )
+
+    def _as_it_is(self, name: str, path: Path, row: Row | None) -> ScenarioWorktree:
+        environment = find_environment(self._project, path)
+        _, python = wanted(self._of[name])
+        if python[:1].isdigit() and not f"{environment.version}.".startswith(f"{python}."):
+            raise PreconditionError(
+                "other-interpreter",
+                f"worktree '{name}' has Python {environment.version}, and its scenarios ask for {python}",
+                hint=f"rm -rf {path}/.venv   and --setup-worktrees" if row is None else f"testgrove remove {row['id']}",
+            )
+        commit, branch = git.head_of(path)
+        tree = git.tree_of(self._project.repository, commit)
+        return ScenarioWorktree(path, Target(commit, tree, branch, branch or commit[:10]), environment, row)
+
+    def _take(self, row: Row) -> Row:
+        taken = records.take(self._project, self._holder, row, WorktreeStatus.READY)
+        self._taken.append(taken)
+        return taken
+
+    def _create(self, found: Found, on_phase: OnPhase, tell: Tell, logs: Path) -> Row:
+        project, holder = self._project, self._holder
+        if not self._wishes.setup:
+            raise unknown_worktree(found)
+        if found.row is not None and found.state == "gone":  # nothing can be lost
+            removal.remove(project, holder, found.row["id"], removal.Way(bulk=True))
+        ref, python = wanted(self._of[found.name])
+        new_branch, target = "", None
+        if not ref:
+            branch = f"feature/test-{found.name}"
+            ref = branch if git.has_branch(project.repository, branch) else ""
+            if not ref:
+                new_branch = branch
+                head, _ = git.head_of(project.main)
+                target = Target(head, git.tree_of(project.repository, head), "", branch)
+        spec = WorktreeSpec(
+            self._id(found),
+            ref or new_branch,
+            ports=project.settings.ports.names,
+            python=python or None,
+            new_branch=new_branch or None,
+            place=found.path,
+        )
+        made = operations.create(
+            project, holder, spec, target or operations.target_of(project, ref), on_phase=on_phase, logs=logs
+        )
+        self._created[made.row["id"]] = found.name
+        if new_branch:
+            self._branches[found.name] = new_branch
+        tell(
+            found.name, "created", found.path, f"on {made.row['branch'] or ref}" if made.row["branch"] else f"at {ref}"
+        )
+        return self._take(made.row)
+
+    def _id(self, found: Found) -> WorktreeId:
+        if found.row is not None and found.state == "parked":
+            return WorktreeId(found.row["purpose"], found.row["identifier"])
+        return WorktreeId(PURPOSE, plain(found.name))
+
+    def _verify(self, found: Found, row: Row, on_phase: OnPhase, tell: Tell) -> None:
+        """Bring one of ours up to date where that is asked for; its commit stays where its user has it."""
+        if not self._wishes.setup:
+            return
+        syncing = Syncing(self._project, self._holder, row, on_phase, unseen)
+        syncing.repair()
+        tell(found.name, "repaired" if syncing.done else "verified", found.path, "; ".join(syncing.done))
+
+    def _hold(self, path: Path) -> None:
+        lock = self._holder.locks.try_acquire(f"here:{path}")
+        if lock is None:
+            raise PreconditionError("held", f"another testgrove command runs in {path}", hint="wait until it ends")
+        self._locks.append(lock)
+
+    def _adopt(self, found: Found, on_phase: OnPhase, tell: Tell) -> None:
+        """Give a worktree that a user has made an environment, where it lacks one and that is asked for."""
+        detail = ""
+        if self._wishes.setup and (why := self._lacks_environment(found.path)):
+            on_phase("environment", why)
+            _, python = wanted(self._of[found.name])
+            commit, _ = git.head_of(found.path)
+            tree_hash = git.tree_of(self._project.repository, commit)
+            plan = plan_environment(self._project, found.path, python=python or None, deps=None, tree_hash=tree_hash)
+            build_environment(self._project, self._holder, found.path, plan)
+            detail = f"environment: {why}"
+        tell(found.name, "repaired" if detail else "adopted", found.path, detail)
+
+    def _lacks_environment(self, path: Path) -> str:
+        """Why a user's worktree needs an environment; empty where it has one that runs."""
+        if not (path / FOLDER).exists():
+            return "there was none"
+        try:
+            find_environment(self._project, path)
+        except TestgroveError as error:
+            return error.message
+        return ""
+
+    def _pull(self, name: str, path: Path, row: Row | None, on_phase: OnPhase, tell: Tell) -> bool:
+        """Bring the changes in that are asked for; whether there were any. The environment depends on them."""
+        if self._pulled is None:
+            return False
+        on_phase("worktree", f"merging {self._pulled.label}")
+        changed = git.merge(path, self._pulled.commit, self._pulled.label)
+        if changed and row is not None:
+            head, _ = git.head_of(path)
+            own = [*row["own_commits"], head]
+            records.update(self._project.store, row, commit_id=head, own_commits=own)
+        tell(name, "pulled", path, f"{self._pulled.label}" if changed else f"{self._pulled.label}: nothing new")
+        return changed

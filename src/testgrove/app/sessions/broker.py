@@ -1,0 +1,74 @@
+"""A broker for one test session in any checkout: started by the first test that asks, gone with the session."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from testgrove.app.databases.engines import RunMeans
+from testgrove.app.holder import Holder
+from testgrove.app.project import Project
+from testgrove.app.providers.shares import LendingBroker
+from testgrove.app.sessions.databases import SessionDatabases
+from testgrove.app.sessions.migration import Migration, Tests
+from testgrove.app.worktrees.undo import undo
+from testgrove.core.model import Lease, LeaseKind
+from testgrove.errors import PreconditionError, UnavailableError, UsageError
+from testgrove.services.engines.postgres.server import require_driver
+from testgrove.system.files import explained
+
+_HINT = "[tool.testgrove.services.{}] in pyproject.toml"  # for a test that asks for another engine
+
+
+def serve_session(
+    project: Project, holder: Holder, session: int, tests: Tests, on_ready: Callable[[Path], object]
+) -> None:
+    """Hand out databases until a process has ended.
+
+    session: its pid; on_ready: told where the socket is. Raises PreconditionError where the process is gone,
+    UsageError where the project declares no database.
+    """
+    _check(project)
+    try:
+        ended = os.pidfd_open(session)
+    except ProcessLookupError as error:
+        raise PreconditionError("session-gone", f"there is no process {session}") from error
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise UnavailableError("no-pidfd", f"the kernel does not tell when process {session} ends: {why}") from error
+    name = f"broker-{secrets.token_hex(3)}"
+    scratch, memory = project.locations.scratch / name, project.locations.memory / f"{name}-m"
+    cancel = threading.Event()
+    means = RunMeans(project, holder, holder.leases, memory, cancel)
+    for place in dict.fromkeys((scratch, memory)):
+        holder.leases.record(Lease(LeaseKind.DIRECTORY, str(place)))
+        with explained("make the broker's folder", place):
+            place.mkdir(mode=0o700)
+    migration = Migration(means, project.repository.toplevel, tests)
+    databases = SessionDatabases(means, migration)
+    broker = LendingBroker(scratch / "broker.sock", databases.lenders(), _HINT, means)
+    try:
+        on_ready(broker.path)
+        select.select([ended], [], [])
+    finally:
+        cancel.set()
+        broker.close()
+        databases.stop()
+        undo(holder, holder.leases, LeaseKind.DATABASE, LeaseKind.DIRECTORY, LeaseKind.PORTS)
+        os.close(ended)
+
+
+def _check(project: Project) -> None:
+    services = project.settings.services
+    if not services.engines:
+        raise UsageError(
+            "no-services",
+            f"{project.repository.toplevel} declares no database",
+            hint="testgrove init   or, in pyproject.toml: [tool.testgrove.services.postgres]",
+        )
+    if services.postgres:
+        require_driver()

@@ -1,0 +1,81 @@
+"""What a project without worktrees still has of testgrove's: servers, files and lines in its git directory."""
+
+from __future__ import annotations
+
+import os
+
+from testgrove.app.holder import Holder
+from testgrove.app.keeper import place_of
+from testgrove.app.keeper_undo import undo_keeper
+from testgrove.app.project import Project
+from testgrove.app.uninstall.own_folders import Left
+from testgrove.app.worktrees import records
+from testgrove.app.worktrees.creation import git_excluded
+from testgrove.app.worktrees.shared_git import shared_changes
+from testgrove.core.server_url import parse_server_url
+from testgrove.core.worktrees.ownership import METADATA
+from testgrove.errors import TestgroveError
+from testgrove.system import git
+from testgrove.system.deletion import TRASH, remove_empty
+
+
+def undo_servers(project: Project, holder: Holder) -> list[str]:
+    """Take away the project's own servers, which no worktree has databases on; what is gone."""
+    place = place_of(project.store, project.id)
+    if place is None:
+        return []
+    undo_keeper(holder, place)
+    return [f"the servers of {project.main}"]
+
+
+def take_away_traces(project: Project) -> list[str]:
+    """Take away the registry view, hooks and settings that lead to worktrees which are gone, our lines in
+    ``info/exclude`` and our lock file; what is gone. A line that hides something that is there stays."""
+    gone = []
+    registry = project.main / records.REGISTRY
+    if registry.is_file() and records.is_our_registry(registry):
+        registry.unlink()
+        gone.append(str(registry))
+    if git.unexclude(project.repository, [name for name in _excluded(project) if not _is_there(project, name)]):
+        gone.append(f"lines in {project.repository.common_dir / 'info' / 'exclude'}")
+    project.repository.lock.unlink(missing_ok=True)
+    remove_empty(project.root / TRASH, project.root)
+    for change in shared_changes(project):
+        if change.mend is not None:
+            change.mend()
+            gone.append(change.subject)
+    return gone
+
+
+def _excluded(project: Project) -> tuple[str, ...]:
+    try:
+        return git_excluded(project)
+    except TestgroveError:  # the settings cannot be read: what they call the env file is not known
+        return (METADATA, records.REGISTRY, "/test-artifacts/")
+
+
+def _is_there(project: Project, name: str) -> bool:
+    return any(os.path.lexists(path / name.strip("/")) for path in git.checkout_paths(project.repository))
+
+
+def left_in(project: Project) -> list[Left]:
+    """What of testgrove's stays in a project because it is its user's, or on a server of the user's."""
+    main, found = project.main, []
+    if project.artifacts.exists():
+        found.append(Left(str(project.artifacts), "reports and outputs of your tests", f"rm -r {project.artifacts}"))
+    for each in git.rescued(project.repository):
+        ref = f"refs/testgrove/rescued/{each.id}"
+        how = f"git -C {main} update-ref -d {ref}   or keep it: git -C {main} branch NAME {ref}"
+        found.append(Left(f"commit {each.commit[:10]} {each.subject} in {main}", "no branch has it", how))
+    found += [Left(f"{change.subject} of {main}", change.problem, change.fix) for change in shared_changes(project)]
+    return found + _on_servers(project)
+
+
+def _on_servers(project: Project) -> list[Left]:
+    """Templates on a server that the settings name: whether there are any, only the server knows."""
+    service = project.settings.services.postgres
+    if service is None or service.host == "embedded" or service.isolation == "none":
+        return []
+    place = parse_server_url("postgres", service.host).place
+    how = f"testgrove cleanup --max-age 0 --yes --project {project.main}"
+    return [Left(f"templates on {place}, where there are any", "the server is yours", how)]

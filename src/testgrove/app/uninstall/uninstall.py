@@ -1,0 +1,215 @@
+"""Uninstall: all that testgrove has for this user goes, in all projects. What is the user's stays, and is named with
+the command that takes it away.
+
+The order matters, because what is left after a crash must be known to the next `uninstall`:
+
+1. Refuse while other commands run. Finish what killed ones left.
+2. Look at every project's worktrees, and change nothing before the user has agreed.
+3. In each project: worktrees, as bulk clean-up removes them; then servers, files and lines in its git directory. A
+   repository that is gone was perhaps moved: its worktrees stay.
+4. Caches and folders for temporary files; see own_folders.
+5. The store, last, and only once it knows of nothing that stays.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from testgrove.app.holder import Holder, holding
+from testgrove.app.isolation import isolated
+from testgrove.app.keeper import place_of
+from testgrove.app.project import Project
+from testgrove.app.recovery import recover
+from testgrove.app.rediscovery import KEEPER, is_due, rediscover
+from testgrove.app.runs.log_and_reports import Render
+from testgrove.app.uninstall import own_folders
+from testgrove.app.uninstall.own_folders import Left
+from testgrove.app.uninstall.project_traces import left_in, take_away_traces, undo_servers
+from testgrove.app.worktrees import records
+from testgrove.app.worktrees.cleanup import why_kept
+from testgrove.app.worktrees.history import unmounted
+from testgrove.app.worktrees.removal import Way, remove
+from testgrove.app.worktrees.undo import undo
+from testgrove.core.model import LeaseKind
+from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.system import git
+from testgrove.system.locations import Locations
+from testgrove.system.locks import other_users
+from testgrove.system.store import Row, Store
+from testgrove.system.trusted_paths import owner_of
+
+
+class Uninstall:
+    """What there is to take away. gone: what has been, as lines for people. left: what stays. complete: whether
+    nothing stays that the store must know of, so that it could go, too."""
+
+    def __init__(self, holder: Holder, locations: Locations, render: Render) -> None:
+        self.gone: list[str] = []
+        self.left: list[Left] = []
+        self.agreed = False
+        self.complete = False
+        self._holder, self._store, self._locations = holder, holder.store, locations
+        self._blocked = False
+        self._projects: list[Project] = []
+        self._missing: list[Row] = []
+        for row in self._store.rows("SELECT * FROM projects ORDER BY main"):
+            self._find(row, render)
+
+    def _find(self, row: Row, render: Render) -> None:
+        common_dir, main = Path(row["common_dir"]), Path(row["main"])
+        if not (common_dir / "HEAD").exists():
+            self._missing.append(row)
+            return
+        repository = git.Repository(common_dir=common_dir, toplevel=main, main=main)
+        project = Project(repository, self._locations, self._store, render)
+        with isolated(f"look at {main}", partial(self._stays, f"the project {main}")):
+            _require_same_owner(project)
+            if is_due(project):
+                rediscover(project, self._holder)
+            self._projects.append(project)
+
+    def _stays(self, what: str, error: TestgroveError) -> None:
+        """Note what could not be taken away, for the next uninstall to try again."""
+        self._blocked = True
+        self._note(what, error)
+
+    def _note(self, what: str, error: TestgroveError) -> None:
+        self.left.append(Left(what, error.message, error.hint or "testgrove doctor"))
+
+    def plan(self) -> list[str]:
+        """What would go and what would stay, a line each."""
+        lines = []
+        for project in self._projects:
+            for row in records.rows_of(project):
+                why = why_kept(project, row)
+                lines.append(f"{'leave ' if why else 'remove'}  {_worktree(row, project)}{f': {why}' if why else ''}")
+            if place_of(self._store, project.id):
+                lines.append(f"remove  the servers of {project.main}, with their databases")
+            lines.append(f"remove  testgrove's own files in {project.main}")
+        lines += [f"leave   worktree {row['id']} of {row['main']}, which is gone" for row in self._missing_worktrees()]
+        return lines + [f"remove  {folder}" for folder in own_folders.folders(self._locations)]
+
+    def _missing_worktrees(self) -> list[Row]:
+        sql = "SELECT worktrees.*, main FROM worktrees JOIN projects ON projects.id = project WHERE project = ?"
+        return [row for gone in self._missing for row in self._store.rows(sql, gone["id"])]
+
+    def perform(self) -> None:
+        """Take it away. What cannot be goes to left."""
+        self.agreed = True
+        for project in self._projects:
+            self._clear(project)
+        for row in self._missing_worktrees():
+            self._forget_missing(row)
+
+    def _clear(self, project: Project) -> None:
+        for row in records.rows_of(project):
+            what = _worktree(row, project)
+            with isolated(f"remove {what}", partial(self._stays, what)):
+                removed = remove(project, self._holder, row["id"], Way(bulk=True))
+                self.gone.append(f"{what}{f' ({removed.note})' if removed.note else ''}")
+        if not records.rows_of(project):
+            with isolated(f"clean up {project.main}", partial(self._stays, f"testgrove's files in {project.main}")):
+                self.gone += undo_servers(project, self._holder)
+                self.gone += take_away_traces(project)
+        with isolated(f"look at {project.main}", partial(self._note, f"the project {project.main}")):
+            self.left += left_in(project)
+
+    def _forget_missing(self, row: Row) -> None:
+        """A worktree whose repository is gone: its folder can have anything of the user's in it, and stays."""
+        what = f"worktree {row['id']} of {row['main']}"
+        if Path(row["path"]).exists():
+            why = "its repository is gone: git cannot say what in it is yours"
+            how = f"if the repository was moved: git worktree repair {row['path']}   in it; else: rm -r {row['path']}"
+            self.left.append(Left(f"{what}, in {row['path']}", why, how))
+            return
+        with isolated(f"forget {what}", partial(self._stays, what)):
+            if away := unmounted(self._store, row):
+                raise PreconditionError("not-mounted", away, hint="mount it, then: testgrove uninstall")
+            undo(self._holder, records.leases_of(self._store, row))
+            records.delete(self._store, row)
+
+    def finish(self) -> None:
+        """Delete the folders, and the store unless it knows of something that stays. No command may hold anything."""
+        gone, left = own_folders.delete_all_but_state(self._locations)
+        self.gone, self.left = self.gone + gone, self.left + left
+        for lease in self._store.leases("left databases").all():
+            drop = f'DROP DATABASE "{lease.data.get("name", "")}"'
+            self.left.append(Left(f"the database {lease.key}", "its tests have made it again, without a mark", drop))
+        if unknown := self._still_known():
+            self.left.append(
+                Left(f"{self._locations.state}", f"it knows of {unknown}", "once that is gone: testgrove uninstall")
+            )
+            return
+        with isolated("delete the store", partial(self._stays, str(self._locations.state))):
+            self._store.retire(lambda: require_alone(self._store, self._locations))
+            self.complete = True
+            gone, left = own_folders.delete_state(self._locations)
+            self.gone, self.left = self.gone + gone, self.left + left
+
+    def _still_known(self) -> str:
+        """What the store has on record that is not gone; empty where nothing is."""
+        counts = {
+            "worktrees": "SELECT count(*) AS number FROM worktrees",
+            "runs": "SELECT count(*) AS number FROM runs",
+            "leases": f"SELECT count(*) AS number FROM leases WHERE kind != '{LeaseKind.LEFT_DATABASE}'",  # noqa: S608
+        }
+        found = {name: self._store.rows(sql)[0]["number"] for name, sql in counts.items()}
+        known = ", ".join(f"{number} {name}" for name, number in found.items() if number)
+        return known or ("what is named above" if self._blocked else "")
+
+
+@contextmanager
+def uninstalling(locations: Locations, render: Render, on_damage: Callable[[str], object]) -> Iterator[Uninstall]:
+    """An uninstall that is planned, for the block to perform; it is finished when the block ends.
+
+    Raises PreconditionError (``commands-running``).
+    """
+    store = Store(locations.store, on_damage)
+    try:
+        require_alone(store, locations)
+        with holding(store, locations, "testgrove uninstall") as holder:
+            recover(holder, render)
+            work = Uninstall(holder, locations, render)
+            yield work
+        if work.agreed:
+            work.finish()
+    finally:
+        store.close()
+
+
+def _worktree(row: Row, project: Project) -> str:
+    return f"worktree {row['id']} of {project.main}"
+
+
+def require_alone(store: Store, locations: Locations) -> None:
+    """Raise PreconditionError (``commands-running``) while other commands of this user run."""
+    running = other_users(locations.locks, but=KEEPER)
+    if not running:
+        return
+    commands = {row["pid"]: row["command"] for row in store.rows("SELECT pid, command FROM holders")}
+    named = ", ".join(f"pid {pid}" + (f" (`{commands[pid]}`)" if pid in commands else "") for pid in running)
+    raise PreconditionError(
+        "commands-running",
+        f"other testgrove commands run: {named}",
+        hint="wait until they end, or end them, then: testgrove uninstall",
+        pids=running,
+    )
+
+
+def _require_same_owner(project: Project) -> None:
+    """Raise PreconditionError (``not-ours``) where another user has put a repository in the place of a project: its
+    settings have commands in them."""
+    owner = owner_of(project.repository.common_dir)
+    rows = records.rows_of(project)
+    leases = [lease for row in rows for lease in records.leases_of(project.store, row).all()]
+    known = {lease.data.get("owner") for lease in leases}
+    if owner not in {os.geteuid(), *known}:
+        raise PreconditionError(
+            "not-ours",
+            f"{project.repository.common_dir} belongs to user {owner}: nothing is done in it",
+            hint=f"ls -ld {project.repository.common_dir}",
+        )

@@ -1,0 +1,143 @@
+"""`copy`: files of the main checkout that git does not have, copied into worktrees.
+
+A copy keeps its source's mode and modification time. It is ours, as the manifest has it, until somebody edits it; the
+source has changed when its size or its time is no longer the copy's.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from testgrove.core.worktrees.ownership import METADATA, Manifest
+from testgrove.errors import PreconditionError
+from testgrove.system import git
+from testgrove.system.files import copy_file, entries
+
+TEMPORARY = ".testgrove-tmp"  # in the tree: a copy gets its name by a rename
+
+
+@dataclass
+class Sources:
+    """What `copy` names: paths relative to the main checkout and to the worktree, and where each one's content is."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Renewed:
+    """copied: paths that were copied now; ours: those that were up to date; kept: those that were not, and why."""
+
+    copied: list[str] = field(default_factory=list)
+    ours: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+
+def find_sources(main: Path, patterns: Sequence[str], ours: Collection[str]) -> Sources:
+    """Look for the files. ours: names at the top that testgrove writes, which are never copied.
+
+    Raises PreconditionError (``copy-tracked``) for a pattern that names nothing but files that git tracks.
+    """
+    found = Sources()
+    for pattern in patterns:
+        paths = git.untracked_files(main, pattern)
+        if not paths and (tracked := git.tracked_files(main, pattern)):
+            raise _tracked(tracked[0], pattern, "in the main checkout")
+        mine = [path for path in paths if path.split("/")[0] in ours]
+        if mine:
+            found.notes.append(f"copy: {mine[0]} is testgrove's own and not copied")
+        if not paths:
+            found.notes.append(f"copy: there is no {pattern} in {main} that git does not track")
+        for path in paths:
+            if path not in mine:
+                _add(found, main, path)
+    return found
+
+
+def _add(found: Sources, main: Path, path: str) -> None:
+    source = (main / path).resolve()
+    if not source.is_relative_to(main.resolve()):
+        found.notes.append(f"copy: {path} is a link out of {main} and not copied")
+    elif not source.exists():
+        found.notes.append(f"copy: {path} is a link to nothing and not copied")
+    elif not stat.S_ISREG(source.stat().st_mode):
+        found.notes.append(f"copy: {path} is no plain file and not copied")
+    else:
+        found.files[path] = source
+
+
+def copy_all(tree: Path, sources: Sources, *, snapshot: bool) -> None:
+    """Copy the files into a fresh checkout.
+
+    snapshot: it holds the untracked files already, as they are. Raises PreconditionError (``copy-tracked``,
+    ``copy-outside``).
+    """
+    tracked = git.tracked_among(tree, sources.files)
+    if tracked and not snapshot:
+        path = min(tracked)
+        raise _tracked(path, path, "at the commit that is checked out")
+    for path in sources.files.keys() - tracked:
+        copy_one(tree, path, sources.files[path])
+    remove_temporary(tree)
+
+
+def renew(tree: Path, sources: Sources, manifest: Manifest, temporary: Callable[[], None]) -> Renewed:
+    """Copy what has changed in the main checkout and not in the worktree, and what is missing there.
+
+    manifest: what in the worktree is ours. temporary: is told before the first copy that there will be TEMPORARY.
+    """
+    done = Renewed()
+    tracked = git.tracked_among(tree, sources.files)
+    for path, source in sources.files.items():
+        here, there = entries(tree, [path])[0], source.stat()
+        same = (here.size, here.mtime_ns) == (there.st_size, there.st_mtime_ns)
+        if path in tracked:
+            done.kept.append(f"{path}: git tracks it here")
+        elif same:
+            done.ours.append(path)  # also where a sync was killed before it could say so
+        elif here.size >= 0 and not manifest.holds(here):
+            done.kept.append(f"{path}: it was edited here, and is not what the main checkout has")
+        else:
+            if not done.copied:
+                temporary()
+            copy_one(tree, path, source)
+            done.copied.append(path)
+    remove_temporary(tree)
+    return done
+
+
+def copy_one(tree: Path, path: str, source: Path) -> None:
+    """Copy a file into a worktree, in the place of any that is there; never through a link out of it."""
+    target = tree / path
+    if not target.parent.resolve().is_relative_to(tree.resolve()):
+        raise PreconditionError(
+            "copy-outside",
+            f"copy: {path} would be written out of {tree}: {target.parent} leads to {target.parent.resolve()}",
+            hint=f"take it out of `copy`: ls -ld {target.parent}",
+            path=path,
+        )
+    copy_file(source, target, temporary=tree / TEMPORARY / "copy")
+
+
+def remove_temporary(tree: Path) -> None:
+    """Take the folder of copies in the making away."""
+    if (tree / TEMPORARY).is_dir():
+        os.rmdir(tree / TEMPORARY)  # noqa: PTH106 - it must be empty
+
+
+def never_copied(env_file: str) -> tuple[str, ...]:
+    """The names at the top of a checkout that are each worktree's own, or the main checkout's."""
+    return (env_file, METADATA, "worktrees_registry.json", "test-artifacts", ".venv")
+
+
+def _tracked(path: str, pattern: str, where: str) -> PreconditionError:
+    return PreconditionError(
+        "copy-tracked",
+        f"copy = ['{pattern}']: {path} is tracked by git {where}, and a copy would overwrite it",
+        hint=f"take it out of `copy`, or out of git: git rm --cached {path}",
+        path=path,
+    )

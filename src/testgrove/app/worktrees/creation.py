@@ -1,0 +1,306 @@
+"""Performing the actions that make a worktree ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from testgrove.app.holder import Holder
+from testgrove.app.port_leases import lease_worktree_ports
+from testgrove.app.project import Project
+from testgrove.app.tools import Tool
+from testgrove.app.worktrees import copies, nested_root, records
+from testgrove.app.worktrees.client_programs import link_client_programs
+from testgrove.app.worktrees.environment import build_environment, plan_environment, with_version
+from testgrove.app.worktrees.files import METADATA, values_of, write_files
+from testgrove.app.worktrees.hooks import SETUP_TIMEOUT, Hook, OnOutput, record_teardown, unseen
+from testgrove.app.worktrees.inside import with_environment
+from testgrove.app.worktrees.ownership import take_manifest
+from testgrove.app.worktrees.shared_git import shared_changes
+from testgrove.core.environments.plan import EnvironmentPlan
+from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, WorktreeSpec
+from testgrove.core.runs.events import Phase
+from testgrove.core.runs.plan import Action
+from testgrove.core.settings.parse import expand_env
+from testgrove.errors import PreconditionError, UnavailableError
+from testgrove.system import git, mounts
+from testgrove.system.environment import build
+from testgrove.system.environment import record as environment_record
+from testgrove.system.files import require_free
+from testgrove.system.preflight import check
+from testgrove.system.processes.process import run, scrubbed
+from testgrove.system.store import Row
+
+OnPhase = Callable[[Phase, str], None]
+FREE_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is checked out. branch: a local branch to be on, or empty. label: as people call it."""
+
+    commit: str
+    tree: str
+    branch: str
+    label: str
+
+
+class DatabasesInTheMaking(Protocol):
+    """A worktree's databases, which are made while its environment is."""
+
+    def begin(self, creation: Creation) -> None:
+        """The checkout is complete, and what its environment will hold is known (``plan``)."""
+
+    def finish(self) -> Mapping[str, DatabaseAccess]:
+        """The environment is ready; wait for the databases."""
+
+    def abandon(self) -> None:
+        """The creation has failed: return when nothing is being made any more."""
+
+
+@dataclass
+class Creation:
+    """One worktree in the making. The plan decides what happens; this only obeys it.
+
+    logs: the folder in which the output of its commands is kept, under its id. on_output: is given that output.
+    """
+
+    project: Project
+    holder: Holder
+    spec: WorktreeSpec
+    target: Target
+    row: Row
+    on_phase: OnPhase
+    logs: Path
+    on_output: OnOutput = unseen
+    making: DatabasesInTheMaking | None = None
+    suite_env: Mapping[str, str] = field(default_factory=dict)
+    databases: Mapping[str, DatabaseAccess] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    plan: EnvironmentPlan | None = None
+    record: environment_record.EnvironmentRecord | None = None
+
+    @property
+    def tree(self) -> Path:
+        """The checkout's folder."""
+        return Path(self.row["path"])
+
+    @property
+    def database_folder(self) -> Path:
+        """Where databases that are files lie."""
+        return self.tree
+
+    @property
+    def environment_elsewhere(self) -> Path | None:
+        """The environment, where it does not lie in the tree."""
+        return None
+
+    def perform(self, action: Action) -> None:
+        """Carry out one action of the plan."""
+        {
+            Action.LEASE_PORTS: self._lease_ports,
+            Action.ADD_CHECKOUT: self._add_checkout,
+            Action.CHECK_OUT_FILES: self._check_out_files,
+            Action.RETARGET_CHECKOUT: self._retarget_checkout,
+            Action.COPY_FILES: self._copy_files,
+            Action.BUILD_ENVIRONMENT: self._build_environment,
+            Action.MAKE_DATABASES: self._make_databases,
+            Action.WRITE_FILES: self._write_files,
+            Action.RUN_SETUP: self._run_setup,
+            Action.PREFLIGHT: self._preflight,
+            Action.TAKE_MANIFEST: self._take_manifest,
+        }[action]()
+
+    def environ(self) -> dict[str, str]:
+        """What a command in this worktree sees: ours scrubbed, its environment active, its variables set."""
+        return self.environ_with(self.databases)
+
+    def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
+        """environ(), as if these were the worktree's databases."""
+        return with_environment(scrubbed(), self.tree) | values_of(self.project, self.row, databases)
+
+    def suite_environ(self) -> dict[str, str]:
+        """environ(), with the variables of the suite that is to run."""
+        environ = self.environ()
+        return environ | expand_env(dict(self.suite_env), environ, source="the suite's 'env")
+
+    def given_variables(self) -> set[str]:
+        """The names of the variables that testgrove and the settings set for the suite."""
+        return {*values_of(self.project, self.row, self.databases), *self.suite_env}
+
+    def own_variables(self) -> Mapping[str, str]:
+        """What the place has set for itself, of which the suite's environment has nothing."""
+        return {}
+
+    def _update(self, **values: object) -> None:
+        records.update(self.project.store, self.row, **values)
+
+    def _lease_ports(self) -> None:
+        leases = records.leases_of(self.project.store, self.row)
+        self._update(ports=lease_worktree_ports(self.project, leases, self.spec.ports))
+
+    def _add_checkout(self) -> None:
+        project, spec = self.project, self.spec
+        self.on_phase("worktree", "")
+        self._refuse_tracked_names()
+        self._refuse_known_branch()
+        require_free(project.root, FREE_BYTES)
+        git.exclude(project.repository, git_excluded(project))
+        where = project.lease_data()
+        leases = records.leases_of(project.store, self.row)
+        mount = {"mount": str(mounts.mount_point_of(self.tree))}
+        leases.record(Lease(LeaseKind.CHECKOUT, str(self.tree), where | mount))
+        nested_root.guard(project)
+        if spec.new_branch:
+            leases.record(
+                Lease(
+                    LeaseKind.BRANCH,
+                    f"{project.id}:{spec.new_branch}",
+                    where | {"branch": spec.new_branch, "commit": self.target.commit},
+                )
+            )
+        detached = git.add_checkout(
+            project.repository,
+            self.tree,
+            self.target.commit,
+            branch=self.target.branch or None,
+            new_branch=spec.new_branch,
+            on_wait=partial(self.on_phase, "worktree"),
+        )
+        nested_root.guard(project)  # the last worktree's removal may have taken the folder away meanwhile
+        branch = "" if detached else spec.new_branch or self.target.branch
+        ref = spec.new_branch or spec.ref or ""
+        self._update(branch=branch, commit_id=self.target.commit, own_commits=[self.target.commit], ref=ref)
+        if detached and self.target.branch:
+            self.notes.append(f"{self.target.branch} is checked out somewhere else: detached at the same commit")
+
+    def _refuse_tracked_names(self) -> None:
+        for name, setting in ((self.project.settings.env_file, "env_file"), (METADATA, "")):
+            if git.tracks(self.project.repository, self.target.commit, name):
+                hint = f'choose another name: [tool.testgrove] {setting} = ".env.testgrove"' if setting else ""
+                raise PreconditionError(
+                    "name-tracked",
+                    f"{name} is tracked at {self.target.label}, and testgrove writes a file of that name",
+                    hint=hint or f"git rm --cached {name}",
+                )
+
+    def _refuse_known_branch(self) -> None:
+        """Before the lease: a branch that was there is never ours to undo, even at the same commit."""
+        branch = self.spec.new_branch
+        if branch and git.has_branch(self.project.repository, branch):
+            raise PreconditionError(
+                "branch-exists",
+                f"the branch '{branch}' exists already",
+                hint=f"leave --new-branch out to be on it, or choose another name: git branch --list '{branch}*'",
+            )
+
+    def _check_out_files(self) -> None:
+        self._fetching(git.populate)
+
+    def _retarget_checkout(self) -> None:
+        self.on_phase("worktree", "")
+        self._refuse_tracked_names()
+        nested_root.guard(self.project)
+        git.take_own_settings(self.project.repository, self.tree)
+        self._fetching(git.retarget)
+        commit, ref = self.target.commit, self.spec.ref or ""
+        self._update(branch="", commit_id=commit, own_commits=[commit], manifest="", ref=ref)
+
+    def _fetching(self, check_out: Callable[..., None]) -> None:
+        """Check files out, with submodules, and those of LFS where they are asked for."""
+        tool = Tool(self.project, self.holder)
+        try:
+            check_out(self.tree, self.target.commit, run=tool)
+            if self.project.settings.lfs:
+                git.fetch_lfs(self.tree, tool)
+        except UnavailableError as error:
+            if self.project.offline:
+                error.add_note("with --offline, nothing is fetched")
+            raise
+
+    def _copy_files(self) -> None:
+        settings = self.project.settings
+        ours = copies.never_copied(settings.env_file)
+        sources = copies.find_sources(self.project.main, settings.copy, ours)
+        self.notes += sources.notes
+        copies.copy_all(self.tree, sources, snapshot=self.spec.ref is None)
+
+    def _run_setup(self) -> None:
+        settings = self.project.settings
+        record_teardown(self.project, self.row, settings.teardown)
+        if settings.setup:
+            self.on_phase("setup", settings.setup[0] if len(settings.setup) == 1 else "")
+            hook = Hook("setup", settings.setup, self.tree, self.logs / self.row["id"] / "setup.log", SETUP_TIMEOUT)
+            hook.run(self.holder.supervisors, self.environ(), self.on_output)
+            self.note_shared_changes()
+        if self.record is not None:
+            self.record = environment_record.resealed(self.tree, self.record)
+            self._update(environment=self.record.to_json())
+
+    def note_shared_changes(self) -> None:
+        """Note what in the shared git directory has come to point into this worktree."""
+        found = [str(change) for change in shared_changes(self.project, self.tree)]
+        self.notes += [note for note in found if note not in self.notes]
+
+    def _build_environment(self) -> None:
+        self.on_phase("environment", "")
+        plan = plan_environment(
+            self.project, self.tree, python=self.spec.python, deps=self.spec.deps, tree_hash=self.target.tree
+        )
+        self.plan = plan
+        if self.making is not None:
+            self.making.begin(self)
+        recorded = self.row["environment"]
+        self.record = environment_record.EnvironmentRecord.from_json(recorded) if recorded else None
+        reason = environment_record.check(self.tree, plan, self.record) if self.record else "made anew"
+        if reason is not None:
+            self.on_phase("environment", reason)
+            self.record = build_environment(self.project, self.holder, self.tree, plan)
+            self._update(environment=self.record.to_json())
+        assert self.record is not None
+        before, commit = self.record, self.target.commit
+        self.record = with_version(
+            self.project, self.holder, self.tree, plan, before, commit=commit, fresh=reason is not None
+        )
+        if self.record != before:
+            self._update(environment=self.record.to_json())
+        self.notes += self.record.notes
+        self._update(python=self.record.python)
+
+    def _make_databases(self) -> None:
+        if self.making is not None:
+            self.databases = self.making.finish()
+        if "postgres" in self.databases:
+            link_client_programs(self.tree)
+
+    def _write_files(self) -> None:
+        write_files(self.project, self.row, self.databases)
+
+    def _preflight(self) -> None:
+        self.on_phase("preflight", "")
+        assert self.record is not None
+        check.check(
+            tree=self.tree,
+            python=build.python_of(self.tree),
+            env=self.suite_environ(),
+            foreign=foreign_checkouts(self.project, self.tree),
+            run=partial(run, check=False),
+            recorded_python=self.record.python,
+            installed=check.InstalledRecord(self.record.tree_hash, self.target.tree),
+        )
+
+    def _take_manifest(self) -> None:
+        self._update(manifest=take_manifest(self.tree))
+
+
+def git_excluded(project: Project) -> tuple[str, ...]:
+    """The names testgrove writes into checkouts, for ``info/exclude``."""
+    return (project.settings.env_file, METADATA, records.REGISTRY, "/test-artifacts/")
+
+
+def foreign_checkouts(project: Project, tree: Path) -> list[Path]:
+    """The other checkouts of this repository."""
+    return [path for path in git.checkout_paths(project.repository) if path != tree]

@@ -1,0 +1,118 @@
+"""A worktree's environment: what it is to hold, and making it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from testgrove.app.holder import Holder
+from testgrove.app.project import Project
+from testgrove.app.tools import Tool
+from testgrove.core.environments.declared import read_declared
+from testgrove.core.environments.dependency_sets import find_set
+from testgrove.core.environments.plan import EnvironmentPlan
+from testgrove.errors import TestgroveError
+from testgrove.system import git
+from testgrove.system.environment import build, interpreters
+from testgrove.system.environment.record import EnvironmentRecord
+from testgrove.system.processes.process import run
+
+
+def plan_environment(
+    project: Project, tree: Path, *, python: str | None, deps: str | None, tree_hash: str
+) -> EnvironmentPlan:
+    """What the environment of a checkout is to hold. python, deps: as the user asked for them, or None."""
+    settings = project.settings
+    interpreter = interpreters.find(
+        python,
+        requires=_requires_python(tree),
+        pinned=_text(tree / ".python-version"),
+        run=run,
+    )
+    return build.plan(
+        tree,
+        interpreter=interpreter,
+        extras=settings.extras,
+        groups=settings.groups,
+        tree_hash=tree_hash,
+        setup=settings.setup,
+        uv_version=build.uv_version(build.find_uv(), run),
+        deps=find_set(settings, deps),
+    )
+
+
+def build_environment(project: Project, holder: Holder, tree: Path, plan: EnvironmentPlan) -> EnvironmentRecord:
+    """Make it anew, in the place of any that is there."""
+    return build.build(
+        tree,
+        plan,
+        uv=build.find_uv(),
+        run=Tool(project, holder),
+        temporary=git.git_dir_of(tree) / "testgrove-tmp",  # goes with the worktree, whatever happens
+        offline=project.offline,
+    )
+
+
+def with_version(
+    project: Project,
+    holder: Holder,
+    tree: Path,
+    plan: EnvironmentPlan,
+    record: EnvironmentRecord,
+    *,
+    commit: str,
+    fresh: bool,
+) -> EnvironmentRecord:
+    """Bring a version that comes from git up to date; a snapshot has the version of the commit that it was taken on.
+
+    Nothing is compiled for it; where the build backend cannot tell the version alone, the environment is made anew.
+    commit: the one that is checked out. fresh: the environment has just been made.
+    """
+    if not plan.versioned:
+        return record
+    source = git.version_source(tree, commit)
+    if record.version_source == source.mark:
+        return record
+    if not fresh or source.commit != commit:
+        try:
+            return _with_version_of(project, holder, tree, plan, record, source)
+        except TestgroveError:
+            record = record if fresh else build_environment(project, holder, tree, plan)
+    if source.commit == commit:
+        return replace(record, version_source=source.mark)
+    note = "the version is that of the snapshot: the build backend does not tell that of the commit"
+    return replace(record, version_source=source.mark, notes=(*record.notes, note))
+
+
+def _with_version_of(
+    project: Project,
+    holder: Holder,
+    tree: Path,
+    plan: EnvironmentPlan,
+    record: EnvironmentRecord,
+    source: git.VersionSource,
+) -> EnvironmentRecord:
+    return build.renew_versions(
+        tree,
+        plan,
+        record,
+        source=source,
+        common_dir=project.repository.common_dir,
+        uv=build.find_uv(),
+        run=Tool(project, holder),
+        temporary=git.git_dir_of(tree) / "testgrove-tmp",
+        offline=project.offline,
+    )
+
+
+def _requires_python(tree: Path) -> str | None:
+    names = ("pyproject.toml", "setup.cfg", "setup.py")
+    texts = {name: text.encode() for name in names if (text := _text(tree / name)) is not None}
+    return read_declared(texts).requires_python
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None

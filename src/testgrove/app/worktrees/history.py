@@ -1,0 +1,123 @@
+"""What git's records hold of a worktree beside its files. It goes with the worktree, and may be all there is of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from testgrove.app.worktrees import records
+from testgrove.core.model import LeaseKind, WorktreeStatus
+from testgrove.core.text import printable
+from testgrove.core.worktrees.ownership import METADATA
+from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.system import git, mounts
+from testgrove.system.store import Row, Store
+
+
+@dataclass(frozen=True)
+class History:
+    """lines: what cannot be kept elsewhere. commits: those that no ref holds; a ref of testgrove's can keep them."""
+
+    lines: tuple[str, ...] = ()
+    commits: tuple[git.Commit, ...] = ()
+
+
+def history_of(repository: git.Repository, row: Row, submodules: Collection[str] = ()) -> History:
+    """Look at git's records of a worktree, whether or not its folder is there.
+
+    submodules: those that are checked out. Raises UnavailableError when git cannot tell.
+    """
+    path, own = Path(row["path"]), row["own_commits"]
+    there = git.is_checkout(repository, path)
+    lines: list[str] = []
+    commits: list[git.Commit] = []
+    for record in git.checkout_records(repository, path):
+        if not ((record / "HEAD").exists() and (record / "commondir").exists()):
+            continue  # `git worktree add` was killed before anything could be committed there
+        commits += git.foreign_commits(record, own)
+        lines += git.foreign_objects(record)
+        if unfinished := git.operation(record):
+            lines.append(f"{unfinished} that is not finished")
+        lines += git.unpublished_in_submodules(repository, record, path, submodules, own)
+        if not there:
+            lines += [f"{name} (staged; the folder is missing)" for name in git.staged_files(record)]
+        if (reason := git.lock_reason(record)) not in (None, git.LOCK_REASON):
+            lines.append(f"a lock: {reason or 'without a reason'} (git worktree unlock {path})")
+    return History(tuple(printable(line) for line in lines), tuple(commits))
+
+
+def unmounted(store: Store, row: Row) -> str:
+    """The mount point that a worktree was on and that is not mounted now; empty where its folder is not missing."""
+    path = Path(row["path"])
+    leases = [lease for lease in records.leases_of(store, row).all() if lease.kind == LeaseKind.CHECKOUT]
+    recorded = leases[0].data.get("mount", "") if leases else ""
+    if not recorded or path.is_dir() or Path(recorded) in (mounts.mount_point_of(path), Path("/")):
+        return ""
+    return f"{recorded} is not mounted, and the worktree's folder is on it"
+
+
+def described(commit: git.Commit) -> str:
+    """A commit in a line for people."""
+    return f"commit {commit.sha[:10]} {printable(commit.subject)} (on no branch)"
+
+
+def is_anothers(repository: git.Repository, row: Row) -> bool:
+    """Whether the checkout in a worktree's place is not the one that testgrove made: it was replaced by hand.
+
+    The metadata in it say so, and where there are none, the lock that testgrove puts on each of its checkouts.
+    """
+    path = Path(row["path"])
+    if not git.is_checkout(repository, path):
+        return False
+    created = datetime.fromisoformat(row["created"]).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        document = json.loads((path / METADATA).read_bytes())
+        named = (document["id"], document["created"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return all(git.lock_reason(record) != git.LOCK_REASON for record in git.checkout_records(repository, path))
+    return row["status"] != WorktreeStatus.CREATING and named != (row["id"], created)
+
+
+def let_go_of_anothers(store: Store, repository: git.Repository, row: Row) -> None:
+    """Hold a checkout no longer that somebody else has put in a worktree's place: it is left alone, with its record."""
+    if is_anothers(repository, row):
+        leases = records.leases_of(store, row)
+        leases.forget(*(lease for lease in leases.all() if lease.kind == LeaseKind.CHECKOUT))
+
+
+def rescue(repository: git.Repository, row: Row, commits: Sequence[git.Commit]) -> list[str]:
+    """Keep commits that no ref holds under refs of testgrove's; a line for each ref. Raises UnavailableError."""
+    return [
+        f"commit {kept.commit[:10]} {printable(kept.subject)} is on no branch: kept as {kept.id}; "
+        f"testgrove list --rescued"
+        for kept in git.rescue(repository, row["id"], commits)
+    ]
+
+
+def rescue_all(store: Store, repository: git.Repository, row: Row) -> list[str]:
+    """Keep every commit that would go with a worktree which is about to be undone, and whose user cannot be asked.
+
+    Raises PreconditionError (``worktree-dirty``) for what cannot be kept, except where the removal was decided before,
+    and (``not-mounted``).
+    """
+    if is_anothers(repository, row):
+        return []
+    if away := unmounted(store, row):
+        raise PreconditionError("not-mounted", away, hint=f"mount it, or: testgrove remove {row['id']} --force")
+    decided = row["status"] == WorktreeStatus.REMOVING
+    try:
+        history = history_of(repository, row)
+    except TestgroveError:
+        if decided:
+            return []
+        raise
+    if history.lines and not decided:
+        raise PreconditionError(
+            "worktree-dirty",
+            f"worktree {row['id']} has {'; '.join(history.lines[:3])}",
+            hint=f"testgrove remove {row['id']}",
+        )
+    return rescue(repository, row, history.commits)

@@ -1,0 +1,95 @@
+"""Being inside a worktree: its variables, and a command that takes this process's place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from testgrove.app.project import Project
+from testgrove.app.worktrees.records import row_of
+from testgrove.core.envfile import parse
+from testgrove.core.model import Worktree
+from testgrove.core.worktrees.shells import enter
+from testgrove.errors import PreconditionError
+from testgrove.system import git
+from testgrove.system.environment import build, by_hand
+from testgrove.system.environment.record import EnvironmentRecord
+from testgrove.system.files import atomic_write, explained, make_folder, read_env_file
+from testgrove.system.processes.process import replace_process, scrubbed
+
+
+def variables_of(worktree: Worktree) -> dict[str, str]:
+    """The variables of a worktree's env file. Raises PreconditionError when it is gone."""
+    path = worktree.path / worktree.env_file
+    try:
+        return parse(read_env_file(path))
+    except OSError as error:
+        raise PreconditionError(
+            "no-env-file",
+            f"{path} cannot be read: {error.strerror}",
+            hint=f"testgrove remove {worktree.id}   and create it again",
+        ) from error
+
+
+def environ_of(tree: Path, env_file: str) -> dict[str, str]:
+    """What a command in a worktree sees, as far as it was made: ours scrubbed, its variables, its environment."""
+    environ = scrubbed()
+    if (tree / env_file).is_file():
+        with explained("read", tree / env_file):
+            environ |= parse(read_env_file(tree / env_file))
+    return with_environment(environ, tree)
+
+
+def with_environment(environ: dict[str, str], tree: Path) -> dict[str, str]:
+    """Activate a worktree's environment; where it has none, keep pip from installing into anybody else's."""
+    if (tree / ".venv").exists():
+        return build.activate(environ, tree)
+    return environ | {"PIP_REQUIRE_VIRTUALENV": "1"}
+
+
+def environ_inside(worktree: Worktree) -> dict[str, str]:
+    """What a command of the user's sees in a worktree. Raises PreconditionError when its env file is gone."""
+    return with_environment(scrubbed() | variables_of(worktree), worktree.path)
+
+
+def require_environment(project: Project, worktree: Worktree) -> bool:
+    """Whether the worktree's environment was made by hand. Raises PreconditionError for one that is gone, or another.
+
+    Without one of its own, a command would run the machine's Python, and with it anybody's code.
+    """
+    if not worktree.python:
+        return False  # made without one
+    row = row_of(project, str(worktree.id))
+    again = f"testgrove sync {worktree.id}"
+    return by_hand.require_environment(
+        worktree.path,
+        EnvironmentRecord.from_json(row["environment"]),
+        worktree.python,
+        mend=(again, f"rm -rf {worktree.path}/.venv; {again}"),
+    )
+
+
+def replace_by(worktree: Worktree, command: Sequence[str]) -> NoReturn:
+    """Become the command, inside the worktree. Exits 126 or 127 as env(1) does where it cannot be executed."""
+    replace_process(command, cwd=worktree.path, env=environ_inside(worktree))
+
+
+def shell_command(worktree: Worktree) -> list[str]:
+    """The command that is the user's shell, for inside the worktree, with its id in the prompt."""
+    environ = environ_inside(worktree)
+    active = {"VIRTUAL_ENV": environ["VIRTUAL_ENV"]} if "VIRTUAL_ENV" in environ else {}
+    entry = enter(
+        os.environ.get("SHELL") or "/bin/sh",
+        str(worktree.id),
+        folder=git.git_dir_of(worktree.path) / "testgrove-shell",
+        variables=variables_of(worktree) | active,
+        programs=f"{worktree.path}/.venv/bin" if active else "",
+        home=environ.get("HOME", ""),
+        zdotdir=environ.get("ZDOTDIR", ""),
+    )
+    for path, text in entry.files.items():
+        make_folder(path.parent, 0o700)
+        atomic_write(path, text, mode=0o600)
+    return ["env", *(f"{name}={value}" for name, value in entry.environ.items()), *entry.command]

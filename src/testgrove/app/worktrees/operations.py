@@ -1,0 +1,250 @@
+"""Worktrees: create, recycle, park, keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from testgrove.app.holder import Holder
+from testgrove.app.project import Project
+from testgrove.app.worktrees import records
+from testgrove.app.worktrees.creation import Creation, DatabasesInTheMaking, OnPhase, Target
+from testgrove.app.worktrees.files import write_files
+from testgrove.app.worktrees.history import is_anothers, let_go_of_anothers, rescue, rescue_all
+from testgrove.app.worktrees.hooks import OnOutput, unseen
+from testgrove.app.worktrees.ownership import collect_outputs, examine, outputs_of, require_no_mounts, take_manifest
+from testgrove.app.worktrees.removal import Way, remove
+from testgrove.app.worktrees.undo import undo
+from testgrove.core.model import LeaseKind, WorktreeSpec, WorktreeStatus
+from testgrove.core.runs.plan import Action
+from testgrove.core.worktrees import lifecycle
+from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.system import git
+from testgrove.system.store import Row
+
+
+def silent(_phase: str, _reason: str) -> None:
+    """An OnPhase for callers that show nothing."""
+
+
+def target_of(project: Project, ref: str | None) -> Target:
+    """What a ref, or the working tree, means now. Raises PreconditionError for an unknown ref."""
+    if ref is None:
+        snapshot = git.snapshot(project.repository)
+        return Target(snapshot.commit, snapshot.tree, "", describe(snapshot))
+    resolved = git.resolve(project.repository, ref)
+    return Target(resolved.commit, git.tree_of(project.repository, resolved.commit), resolved.branch or "", ref)
+
+
+def describe(snapshot: git.Snapshot) -> str:
+    """A snapshot in words: what differs from the commit that is checked out."""
+    counts = ((snapshot.modified, "modified"), (snapshot.untracked, "untracked"))
+    changes = ", ".join(f"{number} {what}" for number, what in counts if number) or "no changes"
+    left_out = f", without the nested repositories {', '.join(snapshot.nested)}" if snapshot.nested else ""
+    return f"working tree: {changes}{left_out}"
+
+
+def create(
+    project: Project,
+    holder: Holder,
+    spec: WorktreeSpec,
+    target: Target,
+    *,
+    on_phase: OnPhase = silent,
+    databases: DatabasesInTheMaking | None = None,
+    suite_env: Mapping[str, str] | None = None,
+    run: str | None = None,
+    logs: Path | None = None,
+    on_output: OnOutput = unseen,
+) -> Creation:
+    """Make a worktree ready, from nothing or from a parked one of the same id.
+
+    With run, the worktree goes to that run (status ``running``, still held); else it is ``ready`` and nobody's.
+    logs: where the output of its set-up is kept, under its id, by default in test-artifacts; on_output: is given it.
+    Whatever fails, nothing is left but the error and that output.
+    """
+    row, recycled, notes = _claim(project, holder, spec, run)
+    creation = Creation(
+        project,
+        holder,
+        spec,
+        target,
+        row,
+        on_phase,
+        logs or project.artifacts,
+        on_output=on_output,
+        making=databases,
+        suite_env=suite_env or {},
+        notes=[*notes],
+    )
+    try:
+        for action in _plan(project, spec, recycled=recycled, databases=databases is not None):
+            creation.perform(action)
+    except BaseException as error:
+        if databases is not None:
+            databases.abandon()
+        _undo_creation(project, holder, row, error)
+        raise
+    _hand_over(project, row, run)
+    records.publish(project, holder)
+    registry = project.main / records.REGISTRY
+    if run is None and not records.is_our_registry(registry):
+        creation.notes.append(f"{registry} was not written by testgrove and stays as it is: see testgrove doctor")
+    return creation
+
+
+def _plan(project: Project, spec: WorktreeSpec, *, recycled: bool, databases: bool = False) -> tuple[Action, ...]:
+    settings = project.settings
+    return lifecycle.create(
+        spec,
+        recycled=recycled,
+        databases=databases,
+        copy=bool(settings.copy),
+        setup=bool(settings.setup or settings.teardown),
+    )
+
+
+def _hand_over(project: Project, row: Row, run: str | None) -> None:
+    """Make a worktree that is complete its user's, or its run's. From now on its branch is the user's."""
+    leases = records.leases_of(project.store, row)
+    with project.store.transaction():
+        leases.forget(*(lease for lease in leases.all() if lease.kind == LeaseKind.BRANCH))
+        if run is None:
+            records.update(project.store, row, status=WorktreeStatus.READY, holder=None)
+        else:
+            records.update(project.store, row, status=WorktreeStatus.RUNNING)
+
+
+class _Claimed(NamedTuple):
+    """A worktree's row, ours now. recycled: it is a parked one that is taken over."""
+
+    row: Row
+    recycled: bool = False
+    notes: Sequence[str] = ()
+
+
+def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None) -> _Claimed:
+    """The worktree's row, ours now: a new one, or a parked worktree's."""
+    known = project.store.one("SELECT * FROM worktrees WHERE project = ? AND id = ?", project.id, str(spec.id))
+    if known is None:
+        return _begin(project, holder, spec, run)
+    if known["holder"] is not None:
+        raise records.held(project.store, known)
+    if known["status"] != WorktreeStatus.PARKED:
+        raise PreconditionError(
+            "worktree-exists",
+            f"worktree {spec.id} exists ({known['status']}, {known['path']})",
+            hint=f"testgrove remove {spec.id}   or choose another --identifier",
+        )
+    if Path(known["path"]) != records.place_of(project, spec):
+        # A run's, wanted under its id now; or a version before made it. An environment cannot be moved: begin anew.
+        removed = remove(project, holder, known["id"], Way(bulk=True))
+        return _begin(project, holder, spec, run, [removed.note] if removed.note else [])
+    row = records.take(project, holder, known, WorktreeStatus.PARKED)
+    try:
+        require_no_mounts(row, "recycled")
+        notes = _empty(project, row)
+    except BaseException:
+        records.update(project.store, row, holder=None)
+        raise
+    if not git.is_checkout(project.repository, Path(row["path"])) or is_anothers(project.repository, row):
+        # Somebody deleted or replaced it by hand: begin anew.
+        let_go_of_anothers(project.store, project.repository, row)
+        undo(holder, records.leases_of(project.store, row))
+        records.delete(project.store, row)
+        return _begin(project, holder, spec, run, notes)
+    # From here on the tree is overwritten: a crash may only end in the whole worktree being undone.
+    records.update(
+        project.store,
+        row,
+        status=WorktreeStatus.CREATING,
+        plan=list(_plan(project, spec, recycled=True)),
+        run=run,
+        created=records.now(),
+        parked=None,
+        databases={},
+        ports={},
+    )
+    return _Claimed(row, recycled=True, notes=notes)
+
+
+def _begin(
+    project: Project, holder: Holder, spec: WorktreeSpec, run: str | None, notes: Sequence[str] = ()
+) -> _Claimed:
+    """A new worktree's row."""
+    row = records.insert(project, holder, spec, run=run, plan=_plan(project, spec, recycled=False))
+    return _Claimed(row, notes=notes)
+
+
+def _empty(project: Project, row: Row) -> list[str]:
+    """Make certain that a parked worktree may be overwritten, and keep what is kept of it; notes of that.
+
+    A commit that the main checkout's reflog holds is not kept by a ref: its user has amended it there, and git keeps it
+    as long as any other.
+    """
+    findings = examine(project, row)
+    findings.require_nothing_of_the_users(row, "recycled", rescuing=True)
+    collect_outputs(project, row, findings.outputs)
+    return rescue(project.repository, row, git.not_in_reflogs(project.repository.common_dir, findings.unheld))
+
+
+def _undo_creation(project: Project, holder: Holder, row: Row, error: BaseException) -> None:
+    try:
+        for line in rescue_all(project.store, project.repository, row):  # of set-up's, or of a user who was quick
+            error.add_note(line)
+        undo(holder, records.leases_of(project.store, row))
+        records.delete(project.store, row)
+        records.publish(project, holder)
+    except TestgroveError as second:
+        error.add_note(f"while undoing it: {second.message}")
+        if second.code == "pool-closed":
+            return  # a second Ctrl-C; the next command finishes it
+        note = f"could not be undone: {second.message.splitlines()[0]}"
+        records.update(project.store, row, status=WorktreeStatus.REMOVING, holder=None, note=note)
+
+
+def park(project: Project, holder: Holder, row: Row, *, collect_into: Path) -> str:
+    """Put away a worktree that a run is done with: HEAD detached, ports and databases released, the rest kept.
+
+    Returns why its outputs stay in it; empty if they were moved.
+    """
+    left: list[str] = []
+    perform: dict[Action, Callable[[], object]] = {
+        Action.COLLECT_OUTPUTS: lambda: left.append(_move_outputs(project, row, collect_into)),
+        Action.TAKE_MANIFEST: lambda: records.update(project.store, row, manifest=take_manifest(Path(row["path"]))),
+        Action.DETACH_HEAD: lambda: git.detach(Path(row["path"])),
+        Action.RELEASE_PORTS: lambda: undo(holder, records.leases_of(project.store, row), LeaseKind.PORTS),
+    }
+    for action in lifecycle.park():
+        perform[action]()
+    records.set_parked(project.store, row)
+    records.publish(project, holder)
+    return "".join(left)
+
+
+def _move_outputs(project: Project, row: Row, folder: Path) -> str:
+    """Move a worktree's outputs to a folder; if something is mounted in the worktree, they stay, and that is said."""
+    try:
+        collect_outputs(project, row, outputs_of(project, row), into=folder)
+    except PreconditionError as error:
+        if error.code != "mounted-inside":
+            raise
+        return error.message
+    return ""
+
+
+def keep(project: Project, holder: Holder, row: Row, *, collect_into: Path, note: str) -> str:
+    """Leave a worktree that a run is done with as it is, for people: `ready`, its ports leased. Its databases go with
+    the run's servers, so its env file names them no more. Returns what park() returns."""
+    left: list[str] = []
+    perform: dict[Action, Callable[[], object]] = {
+        Action.COLLECT_OUTPUTS: lambda: left.append(_move_outputs(project, row, collect_into)),
+        Action.WRITE_FILES: lambda: write_files(project, row, {}),
+        Action.TAKE_MANIFEST: lambda: records.update(project.store, row, manifest=take_manifest(Path(row["path"]))),
+    }
+    for action in lifecycle.keep():
+        perform[action]()
+    records.set_kept(project.store, row, note)
+    records.publish(project, holder)
+    return "".join(left)

@@ -1,0 +1,227 @@
+"""Promise 2 on a real worktree: what in it is the user's, what is ours, what are outputs to be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from testgrove.app.project import Project
+from testgrove.app.worktrees.history import described, history_of, is_anothers, unmounted
+from testgrove.core.runs.leaks import Thing
+from testgrove.core.text import printable
+from testgrove.core.worktrees.ownership import Entry, Manifest, Ownership, classify, is_made_again
+from testgrove.errors import PreconditionError
+from testgrove.system import files, git, mounts, outputs
+from testgrove.system.store import Row
+
+_SHOWN = 10
+_KILL_GRACE_NS = 3 * 10**9  # our processes live at most so long after the run's last heartbeat
+
+
+@dataclass(frozen=True)
+class Findings:
+    """users: lines that name what is the user's. outputs: paths to be kept before the tree goes. unheld: commits that
+    came from a ref which is gone; they are the user's, too, but bulk removal can keep them under another ref."""
+
+    users: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    unheld: tuple[git.Commit, ...] = ()
+
+    @classmethod
+    def nothing(cls) -> Findings:
+        """For a worktree that another's is in the place of."""
+        return cls()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All that is the user's, a line for each thing."""
+        return (*self.users, *(described(commit) for commit in self.unheld))
+
+    def summary(self, *, rescuing: bool = False) -> str:
+        """The user's things in one line. rescuing: without commits that will be kept under another ref."""
+        lines = self.users if rescuing else self.lines
+        more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
+        return f"has {'; '.join(lines[:3])}{more}"
+
+    def require_nothing_of_the_users(self, row: Row, doing: str, *, rescuing: bool = False) -> None:
+        """Raise PreconditionError (``worktree-dirty``) unless the worktree can go without a loss.
+
+        rescuing: commits that came from a ref will be kept under another.
+        """
+        lines = self.users if rescuing else self.lines
+        if not lines:
+            return
+        shown = "\n".join(f"    {line}" for line in lines[:_SHOWN])
+        more = f"\n    … and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        raise PreconditionError(
+            "worktree-dirty",
+            f"worktree {row['id']} cannot be {doing}: these are yours:\n{shown}{more}",
+            hint=_how_to_keep(row, self.unheld),
+            worktree=row["id"],
+            files=list(lines),
+        )
+
+
+def _how_to_keep(row: Row, unheld: Sequence[git.Commit]) -> str:
+    keep = f"commit to a branch or move them (cd {row['path']})"
+    if not Path(row["path"]).is_dir():
+        keep = f"put the folder back at {row['path']}, or keep commits: git branch NAME COMMIT"
+    elif unheld:
+        keep = f"keep them: git branch NAME {unheld[0].sha[:10]}"
+    return f"{keep}, or lose them: testgrove remove {row['id']} --force"
+
+
+def examine(project: Project, row: Row) -> Findings:
+    """Look at everything that would go with a worktree: its files, and what git's records hold beside them.
+
+    One of another's in its place would not go with it, so nothing of that is looked at.
+    """
+    path = Path(row["path"])
+    if not git.is_checkout(project.repository, path) or is_anothers(project.repository, row):
+        return examine_records(project, row)  # what is there instead is not ours, and is left alone
+    state = git.status(path)
+    found = _files(project, row, state)
+    theirs = [f"{printable(name)} ({why})" for name, why in found.theirs]
+    theirs += unpublished_in_clones(row, state.nested)
+    beside = examine_records(project, row, state.submodules)
+    return Findings((*theirs, *beside.users), found.outputs, beside.unheld)
+
+
+def examine_records(project: Project, row: Row, submodules: Collection[str] = ()) -> Findings:
+    """Look at what git's records hold of a worktree, whether or not its folder is there.
+
+    submodules: those that are checked out.
+    """
+    if is_anothers(project.repository, row):
+        return Findings.nothing()
+    history = history_of(project.repository, row, submodules)
+    lonely = [described(commit) for commit in history.commits if not commit.given]
+    unheld = tuple(commit for commit in history.commits if commit.given)
+    away = [line] if (line := unmounted(project.store, row)) else []
+    return Findings((*away, *lonely, *history.lines), unheld=unheld)
+
+
+def _files(project: Project, row: Row, state: git.CheckoutStatus) -> Ownership:
+    """Whose each file is that git does not have as it is."""
+    path, database = Path(row["path"]), _database_files(row)
+    return classify(
+        files.entries(path, [name for name in (*state.untracked, *state.nested) if name not in database]),
+        modified=files.entries(path, state.modified),
+        staged=state.staged,
+        unmerged=state.unmerged,
+        manifest=manifest_of(row),
+        collect=project.settings.collect,
+    )
+
+
+def unpublished_in_clones(row: Row, nested: Iterable[str]) -> list[str]:
+    """What repositories in environments and caches have that is the user's, unless set-up or an attempt left it so.
+
+    Of a clone that ``pip install -e git+URL`` makes: what its remotes have not. Any other: that it is there.
+    nested: the repositories in the checkout; those outside environments and caches are the user's anyway.
+    """
+    path, manifest = Path(row["path"]), manifest_of(row) or Manifest()
+    lines = []
+    for name in nested:
+        if not is_made_again(name) or all(manifest.holds(entry) for entry in files.entries(path, [name])):
+            continue
+        if not _is_environment_clone(path / name):
+            lines.append(f"{name} (a nested repository)")
+            continue
+        state = git.status(path / name)
+        changed = [f"{each} (modified)" for each in (*state.modified, *state.unmerged)]
+        lines += [f"{name}: {line}" for line in (*changed, *git.unpublished(git.git_dir_of(path / name)))]
+    return [printable(line) for line in lines]
+
+
+def _is_environment_clone(path: Path) -> bool:
+    return path.parent.name == "src" and (path.parent.parent / "pyvenv.cfg").exists()
+
+
+def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tuple[list[Thing], Manifest]:
+    """What is in a checkout that was not there before or was changed, and that nobody expects there: no output, no
+    cache, nothing that git is told to ignore. And all that is there now."""
+    state = git.status(tree)
+    listing, modified = files.entries(tree, [*state.untracked, *state.nested]), files.entries(tree, state.modified)
+    found = classify(listing, modified=modified, manifest=before, collect=collect).theirs
+    ignored = git.ignored_among(tree, [name for name, _ in found])
+    changed = {entry.path for entry in modified}
+
+    def detail(name: str) -> str:
+        if name in changed:
+            return "a tracked file was changed"
+        return "it was there before, and was changed" if name in before.entries else ""
+
+    # Without a .gitignore a snapshot, or a commit, has byte code in it, which each run writes again.
+    told = [name for name, _ in found if name not in ignored and not is_made_again(name)]
+    things = [Thing("file", printable(name), detail(name)) for name in told]
+    return things, Manifest.of([*listing, *modified])
+
+
+def _database_files(row: Row) -> set[str]:
+    """The SQLite database that we made for the worktree: like one on a server, it goes with it."""
+    sqlite = row["databases"].get("sqlite")
+    if sqlite is None:
+        return set()
+    name = Path(sqlite["name"]).relative_to(row["path"])
+    return {f"{name}{end}" for end in ("", "-wal", "-shm", "-journal")}
+
+
+def manifest_of(row: Row) -> Manifest | None:
+    """What set-up and attempts wrote; None where that is not known."""
+    try:
+        return Manifest.load(row["manifest"]) if row["manifest"] else None
+    except ValueError:
+        return None  # then nothing counts as ours
+
+
+def require_no_mounts(row: Row, doing: str) -> None:
+    """Raise PreconditionError (``mounted-inside``) if something is mounted in a worktree's folder, or over it.
+
+    What is behind a mount point is never moved or deleted, not even with --force; what a mount hides is not judged.
+    """
+    mounts.require_none(Path(row["path"]), f"worktree {row['id']} cannot be {doing}")
+
+
+def outputs_of(project: Project, row: Row) -> tuple[str, ...]:
+    """The recognised test outputs in a worktree; none where its checkout is gone, or another's."""
+    path = Path(row["path"])
+    if not git.is_checkout(project.repository, path) or is_anothers(project.repository, row):
+        return ()
+    return _files(project, row, git.status(path)).outputs
+
+
+def collect_outputs(project: Project, row: Row, paths: Collection[str], *, into: Path | None = None) -> None:
+    """Move recognised test outputs to ``test-artifacts/<id>``, or into a run's folder.
+
+    Raises PreconditionError (``mounted-inside``) if they could lie behind a mount point.
+    """
+    if paths:
+        mounts.require_none(Path(row["path"]), f"the outputs of worktree {row['id']} cannot be moved")
+        outputs.collect(paths, Path(row["path"]), into or project.artifacts / row["id"])
+
+
+def take_manifest(path: Path) -> str:
+    """What is in the tree now that git does not track, or that differs from git: written by us, as of now."""
+    state = git.status(path)
+    return files.take_manifest(path, [*state.untracked, *state.nested, *state.modified]).dump()
+
+
+def take_manifest_of_a_dead_run(row: Row, last_beat_ns: int) -> str:
+    """The manifest of a worktree whose run was killed while an attempt may have been writing.
+
+    What was changed after the run's last sign of life, and a moment for its processes to die, is the user's.
+    """
+    path = Path(row["path"])
+    state = git.status(path)
+    before = manifest_of(row) or Manifest()
+    since = int((row["attempt_from"] or 0) * 10**9)
+    until = last_beat_ns + _KILL_GRACE_NS
+
+    def ours(entry: Entry) -> bool:
+        written = row["attempt_from"] is not None and since <= entry.mtime_ns <= until
+        return written or before.holds(entry)
+
+    found = files.entries(path, [*state.untracked, *state.nested, *state.modified])
+    return Manifest.of(entry for entry in found if ours(entry)).dump()

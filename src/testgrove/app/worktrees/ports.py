@@ -1,0 +1,163 @@
+"""The ports of worktrees: who holds them, who listens on them, giving them back, getting others."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from testgrove.app.holder import Holder
+from testgrove.app.port_leases import lease_worktree_ports
+from testgrove.app.project import Project
+from testgrove.app.worktrees import records
+from testgrove.app.worktrees.files import rewrite_ports
+from testgrove.core.model import Lease, LeaseKind, Worktree, WorktreeStatus
+from testgrove.errors import PreconditionError
+from testgrove.system.listeners import Listener, listeners, listening_among
+from testgrove.system.ports import network_namespace
+from testgrove.system.store import Row
+
+
+@dataclass(frozen=True)
+class HeldPort:
+    """A leased port. name: of its block, or of the server. holder: a worktree's id, a run or a command. project: the
+    holder's main checkout, where it is known."""
+
+    port: int
+    name: str
+    holder: str
+    project: str
+
+
+@dataclass(frozen=True)
+class CheckedPort:
+    """A port and who listens on it. worktree: None for a port that no worktree of the project has."""
+
+    port: int
+    name: str
+    worktree: Worktree | None
+    listeners: tuple[Listener, ...]
+
+    def is_ours(self, listener: Listener) -> bool:
+        """Whether a listener runs in the worktree that the port belongs to."""
+        return self.worktree is not None and listener.works_in(self.worktree.path)
+
+    @property
+    def strangers(self) -> tuple[Listener, ...]:
+        """The listeners that do not."""
+        return tuple(each for each in self.listeners if not self.is_ours(each))
+
+
+def held_ports(project: Project) -> list[HeldPort]:
+    """Every leased port of this machine and user, by number."""
+    mains = {row["id"]: row["main"] for row in project.store.rows("SELECT id, main FROM projects")}
+    namespace = network_namespace()
+    found = []
+    for lease in project.store.rows("SELECT owner, key, data FROM leases WHERE kind = ?", LeaseKind.PORTS):
+        where, _, port = lease["key"].partition(":")
+        if where != namespace:
+            continue
+        kind, _, name = lease["owner"].partition(":")
+        project_id, _, worktree = name.partition("/")
+        holder = worktree if kind == "worktree" else kind
+        found.append(HeldPort(int(port), json.loads(lease["data"])["name"], holder, mains.get(project_id, "")))
+    return sorted(found, key=lambda each: each.port)
+
+
+def check(project: Project, names: tuple[str, ...]) -> list[CheckedPort]:
+    """Who listens on the ports of these worktrees, or on ports given by number; by default on all of the project's.
+
+    Raises PreconditionError for a name that no worktree has.
+    """
+    worktrees = records.all_worktrees(project)
+    known = {port: (name, worktree) for worktree in worktrees for name, port in worktree.ports.items()}
+    wanted: list[int] = [] if names else sorted(known)
+    for name in names:
+        if name.isdecimal():
+            wanted.append(int(name))
+        else:
+            wanted += records.row_of(project, name)["ports"].values()
+    nobodys: tuple[str, Worktree | None] = ("", None)
+    return [CheckedPort(port, *known.get(port, nobodys), tuple(listeners(port))) for port in dict.fromkeys(wanted)]
+
+
+def release(project: Project, holder: Holder, name: str) -> tuple[int, ...]:
+    """Give back a worktree's ports that nobody listens on; they leave its env file, too. The ports that went.
+
+    Raises PreconditionError (``port-in-use``) when others stay, after those went.
+    """
+    row = records.take(project, holder, records.row_of(project, name), WorktreeStatus.READY)
+    try:
+        used = {port: found for port in row["ports"].values() if (found := listeners(port))}
+        going = tuple(port for port in row["ports"].values() if port not in used)
+        if going:
+            _change(project, row, {name: port for name, port in row["ports"].items() if port in used})
+    finally:
+        records.update(project.store, row, holder=None)
+    records.publish(project, holder)
+    for port, found in used.items():
+        raise PreconditionError(
+            "port-in-use",
+            f"port {port} of {row['id']} stays: {found[0]} listens on it",
+            hint=f"{found[0].ending}   then testgrove ports release {row['id']}",
+            released=list(going),
+            kept=list(used),
+        )
+    return going
+
+
+class Reassigned(NamedTuple):
+    """A worktree's new ports, and the variables of its env file that stay as its user has edited them."""
+
+    ports: dict[str, int]
+    kept: list[str]
+
+
+def reassign(project: Project, holder: Holder, name: str) -> Reassigned:
+    """Lease other ports for a worktree, write them into its env file and metadata, and let the old ones go.
+
+    Raises ExhaustedError (``ports-exhausted``) when there are no others; then everything is as it was.
+    """
+    row = records.take(project, holder, records.row_of(project, name), WorktreeStatus.READY)
+    try:
+        names = tuple(row["ports"]) or project.settings.ports.names
+        leases = records.leases_of(project.store, row)
+        kept = _change(project, row, lease_worktree_ports(project, leases, names))
+    finally:
+        records.update(project.store, row, holder=None)
+    records.publish(project, holder)
+    return Reassigned(dict(row["ports"]), kept)
+
+
+def exchange_taken(project: Project, row: Row) -> bool:
+    """Lease other ports for a worktree that we hold where a process from outside of it listens on one of them; whether
+    there was one. A server that somebody has left in the worktree stays, and is named when its port is needed.
+
+    Raises ExhaustedError (``ports-exhausted``) when there are no others; then everything is as it was.
+    """
+    tree = Path(row["path"])
+    used = [each for port in listening_among(row["ports"].values()) for each in listeners(port)]
+    if not used or any(each.works_in(tree) for each in used):
+        return False
+    names = tuple(row["ports"])
+    _change(project, row, lease_worktree_ports(project, records.leases_of(project.store, row), names))
+    return True
+
+
+def _change(project: Project, row: Row, ports: dict[str, int]) -> list[str]:
+    """Make these a worktree's ports: what is leased for it beside them goes when no file names it any more.
+
+    Returns the variables that stay as the user has edited them.
+    """
+    records.update(project.store, row, ports=ports)
+    kept = rewrite_ports(project, row)
+    leases = records.leases_of(project.store, row)
+    leases.forget(*(lease for lease in leases.all() if _is_of_the_block(project, lease, ports)))
+    return kept
+
+
+def _is_of_the_block(project: Project, lease: Lease, ports: dict[str, int]) -> bool:
+    """Whether a lease is one of a block's, and of none of these ports: a server of the worktree's has another name."""
+    names = {*project.settings.ports.names, *ports}
+    return lease.kind == LeaseKind.PORTS and lease.data["name"] in names and lease.data["port"] not in ports.values()

@@ -1,0 +1,169 @@
+"""Removal of worktrees, one by name or several in bulk.
+
+The order matters, because every step may be the last before a crash, and nothing of the user's may go with it:
+
+1. Take the worktree, so that no other command uses it.
+2. Examine it. Nothing is changed while something is the user's: a single removal refuses. Bulk removal goes on where
+   only commits are in the way that came from a ref which is gone.
+3. Run the teardown commands, which are leased: a crash runs them again. One that fails keeps the worktree.
+4. Where there were some, examine it again: they may have written outputs, and the user may have committed meanwhile.
+5. Move outputs to the artifacts.
+6. Bulk removal: keep those commits under ``refs/testgrove/rescued``. Only then may their last holder go.
+7. Record that it is being removed. A crash from here on ends in the removal being finished.
+8. Undo the leases, the newest first: processes, databases, ports; the checkout goes to the trash before git's record of
+   it goes, for a record without a folder is seen and a folder without a record is not. A checkout that somebody else
+   has put in its place is left alone, with its record.
+9. Forget the row, and bring the registry up to date.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from testgrove.app.holder import Holder
+from testgrove.app.isolation import isolated
+from testgrove.app.project import Project
+from testgrove.app.worktrees import records
+from testgrove.app.worktrees.history import let_go_of_anothers, rescue
+from testgrove.app.worktrees.hooks import record_teardown
+from testgrove.app.worktrees.ownership import Findings, collect_outputs, examine, examine_records, require_no_mounts
+from testgrove.app.worktrees.shared_git import shared_changes
+from testgrove.app.worktrees.undo import undo
+from testgrove.core.model import LeaseKind, Worktree, WorktreeStatus
+from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.system.store import Row
+
+KEPT, KEPT_DAYS = 8, 7  # how many worktrees with failures are kept, and how long
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a worktree is removed. force: what is the user's in it is lost. bulk: commits that came from a ref which is
+    gone are kept under another, instead of stopping the removal."""
+
+    force: bool = False
+    bulk: bool = False
+
+
+def remove(project: Project, holder: Holder, name: str, way: Way = Way()) -> Worktree:
+    """Take a worktree away; its note says what went wrong or was kept.
+
+    Raises PreconditionError while something of the user's is in it, unless forced.
+    """
+    row = records.row_of(project, name)
+    _require_outside(Path(row["path"]))
+    require_no_mounts(row, "removed")
+    row = records.take(project, holder, row, WorktreeStatus.READY, WorktreeStatus.PARKED, WorktreeStatus.REMOVING)
+    notes = _prepare(project, holder, row, way)
+    try:
+        notes += undo(holder, records.leases_of(project.store, row))
+    except TestgroveError as error:
+        records.update(project.store, row, holder=None, note=error.message)
+        raise
+    records.delete(project.store, row)
+    records.publish(project, holder)
+    notes += [str(change) for change in shared_changes(project, Path(row["path"]))]
+    return replace(records.to_worktree(row), note="\nnote: ".join(notes))
+
+
+def _prepare(project: Project, holder: Holder, row: Row, way: Way) -> list[str]:
+    """Steps 2 to 7: all that may still keep the worktree, and what is kept of it; notes of what was done."""
+    try:
+        findings = _examined(project, row, way)
+        failed = _tear_down(project, holder, row, force=way.force)
+        if project.settings.teardown:
+            findings = _examined_again(project, row, way)
+        collect_outputs(project, row, findings.outputs)
+        kept = [] if way.force else rescue(project.repository, row, findings.unheld)
+        let_go_of_anothers(project.store, project.repository, row)
+    except BaseException:
+        records.update(project.store, row, holder=None)
+        raise
+    records.update(project.store, row, status=WorktreeStatus.REMOVING)
+    return [*([failed] if failed else []), *kept]
+
+
+def _examined(project: Project, row: Row, way: Way) -> Findings:
+    """What is in the worktree, once it is certain that it may go."""
+    # Where a removal has begun before, files have been judged, and half of them may be gone.
+    again = row["status"] == WorktreeStatus.REMOVING
+    findings = _looked_at(project, row, way, examine_records if again else examine)
+    if not way.force:
+        findings.require_nothing_of_the_users(row, "removed", rescuing=way.bulk)
+    return findings
+
+
+def _examined_again(project: Project, row: Row, way: Way) -> Findings:
+    """The same after teardown, which may write files as it likes."""
+    if not way.force:
+        examine_records(project, row).require_nothing_of_the_users(row, "removed", rescuing=way.bulk)
+    return _looked_at(project, row, way, examine)
+
+
+def _looked_at(project: Project, row: Row, way: Way, look: Callable[[Project, Row], Findings]) -> Findings:
+    try:
+        return look(project, row)
+    except TestgroveError:
+        if way.force:
+            return Findings.nothing()  # git cannot read it any more, and the user has said to lose it
+        raise
+
+
+def _tear_down(project: Project, holder: Holder, row: Row, *, force: bool) -> str:
+    """Run the teardown commands: those that are configured now, or those that an undo has not got through.
+
+    One that fails keeps the worktree, and its note says so; with force, what failed is returned.
+    """
+    leases, commands = records.leases_of(project.store, row), project.settings.teardown
+    known = [lease for lease in leases.all() if lease.kind == LeaseKind.TEARDOWN]
+    if row["status"] != WorktreeStatus.REMOVING and (known or commands):
+        record_teardown(project, row, commands)
+    try:
+        undo(holder, leases, LeaseKind.TEARDOWN)
+    except TestgroveError as error:
+        if force:
+            leases.forget(*(lease for lease in leases.all() if lease.kind == LeaseKind.TEARDOWN))
+            return error.message
+        error.hint += f"; to remove it all the same: testgrove remove {row['id']} --force"
+        records.update(project.store, row, holder=None, note=error.message.splitlines()[0])
+        raise
+    return ""
+
+
+def _require_outside(tree: Path) -> None:
+    """What is imported later must still be there: this program may not be a part of what it removes."""
+    if Path(sys.prefix).is_relative_to(tree):
+        raise PreconditionError(
+            "own-environment",
+            f"this testgrove is installed in {tree}/.venv, the environment of the worktree that it is to remove",
+            hint="use one that is installed elsewhere: deactivate",
+        )
+
+
+def trim_kept(project: Project, holder: Holder) -> list[str]:
+    """Remove the kept worktrees over KEPT in number, and those older than KEPT_DAYS; notes on them."""
+    kept = [row for row in records.rows_of(project) if records.is_kept(row)]
+    kept.sort(key=lambda row: row["parked"], reverse=True)
+    oldest = time.time() - KEPT_DAYS * 86400
+    return _remove_quietly(project, holder, [r for n, r in enumerate(kept) if n >= KEPT or r["parked"] < oldest])
+
+
+def trim_parked(project: Project, holder: Holder, keep: int) -> list[str]:
+    """Remove the parked worktrees over a number, the oldest first; notes on them."""
+    parked = [row for row in records.rows_of(project) if row["status"] == WorktreeStatus.PARKED]
+    parked.sort(key=lambda row: row["parked"] or 0.0, reverse=True)
+    return _remove_quietly(project, holder, parked[keep:])
+
+
+def _remove_quietly(project: Project, holder: Holder, rows: Sequence[Row]) -> list[str]:
+    notes = []
+    for row in rows:
+        # The user's files, a failed teardown, or somebody took it over: it stays, and `list` shows it.
+        with isolated(f"remove {row['id']}", lambda _error: None):
+            removed = remove(project, holder, row["id"], Way(bulk=True))
+            notes += [f"removed {removed.id}: {removed.note}"] if removed.note else []
+    return notes

@@ -1,0 +1,89 @@
+"""What set-up or tests have written into the git directory that all checkouts share, and that breaks with a worktree.
+
+A tool that installs a hook or a filter from a worktree (``pre-commit install``, ``nbstripout --install``) writes into
+the repository of the main checkout, with paths into the worktree: without it, the user's own commits fail. The user
+works in the same repository meanwhile, so this is judged by what is written there, not by when: by paths into our
+folders.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from testgrove.app.project import Project
+from testgrove.app.worktrees import records
+from testgrove.system.git import shared as git_shared
+from testgrove.system.git.shared import SharedPath
+
+
+@dataclass(frozen=True)
+class SharedChange:
+    """A part of the shared git directory that names a path of ours. tree: the worktree, or a temporary folder, that the
+    path lies in. fix: what to type. mend: what ``doctor --fix`` does; None where only the user can decide."""
+
+    subject: str
+    path: str
+    tree: Path
+    fix: str
+    mend: Callable[[], object] | None = None
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with it."""
+        goes = "is gone" if not os.path.lexists(self.path) else f"goes with {self.tree}"
+        return f"is shared by all checkouts and points to {self.path}, which {goes}"
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.problem}; to fix it: {self.fix}"
+
+
+def shared_changes(project: Project, tree: Path | None = None) -> list[SharedChange]:
+    """What the shared git directory says of our worktrees and temporary folders, or of one worktree."""
+    ours = {Path(row["path"]) for row in records.rows_of(project)} | ({tree} if tree else set())
+    temporary = {project.locations.scratch, project.locations.memory}
+    roots = {project.root, *(path.parent for path in ours)}
+    found = []
+    for shared in git_shared.shared_paths(project.repository, _spellings(roots | temporary)):
+        place = _place_of(shared.path, roots, temporary, ours)
+        if place is not None and (tree is None or place == tree):
+            found.append(_change(project, shared, place))
+    return found
+
+
+def _spellings(folders: set[Path]) -> list[str]:
+    return sorted({str(each) for folder in folders for each in (folder, folder.resolve())})
+
+
+def _place_of(path: str, roots: set[Path], temporary: set[Path], ours: set[Path]) -> Path | None:
+    """The folder of ours that a path lies in. A folder beside our worktrees that we did not make is its user's."""
+    resolved = Path(path).resolve()
+    for root in roots:
+        if resolved.is_relative_to(base := root.resolve()):
+            place = root / resolved.relative_to(base).parts[0]
+            if place in ours or not os.path.lexists(place):
+                return place
+    return next((folder for folder in temporary if resolved.is_relative_to(folder.resolve())), None)
+
+
+def _change(project: Project, shared: SharedPath, tree: Path) -> SharedChange:
+    """What to do about it. While the worktree is there, or the path is, that is the user's to decide."""
+    gone = not os.path.lexists(shared.path) and not (tree.is_dir() and (tree / ".git").exists())
+    if shared.key:
+        section = shared.key.rpartition(".")[0]
+        if section.startswith("filter."):  # with `required`, git refuses files whose filter is not complete
+            fix = f"git -C {project.main} config --remove-section {section}"
+            return SharedChange(f"{shared.key} in {shared.file}", shared.path, tree, fix)
+        fix = f"git -C {project.main} config --unset-all {shared.key}"
+        mend: Callable[[], object] | None = (
+            partial(git_shared.unset_shared, project.repository, shared) if gone else None
+        )
+        return SharedChange(f"{shared.key} in {shared.file}", shared.path, tree, fix, mend)
+    if shared.is_hook:
+        fix = f"install it again (cd {project.main}), or: mv {shared.file} {shared.file}.off"
+        put_away = partial(git_shared.put_hook_away, shared.file)
+        return SharedChange(f"the hook {shared.file}", shared.path, tree, fix, put_away if gone else None)
+    return SharedChange(str(shared.file), shared.path, tree, f"edit {shared.file}")

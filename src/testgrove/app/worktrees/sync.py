@@ -1,0 +1,292 @@
+"""`sync`: a worktree that somebody lives in, brought up to date; what is the user's stays as it is.
+
+1. The ref's newest commit that this repository knows, where it is a fast-forward and nothing is modified.
+2. `copy`: files whose source changed and that were not edited here.
+3. The environment, when it is gone or its dependencies have changed; one that was made by hand stays otherwise.
+4. `setup`, after 1 or 3 have changed something.
+5. The env file and the metadata; then the check that tests would exercise this tree.
+
+What each step writes is remembered as ours at once. What a killed sync has left, the next one takes up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+
+from testgrove.app.holder import Holder
+from testgrove.app.project import Project
+from testgrove.app.tools import Tool
+from testgrove.app.worktrees import copies, hooks, records
+from testgrove.app.worktrees.client_programs import link_client_programs
+from testgrove.app.worktrees.creation import OnPhase, foreign_checkouts
+from testgrove.app.worktrees.environment import build_environment, plan_environment, with_version
+from testgrove.app.worktrees.files import refresh
+from testgrove.app.worktrees.history import is_anothers
+from testgrove.app.worktrees.inside import environ_of
+from testgrove.app.worktrees.ownership import manifest_of, unpublished_in_clones
+from testgrove.app.worktrees.shared_git import shared_changes
+from testgrove.core.environments.plan import EnvironmentPlan
+from testgrove.core.model import Lease, LeaseKind, Worktree, WorktreeStatus
+from testgrove.core.worktrees.ownership import Entry, Manifest
+from testgrove.errors import PreconditionError
+from testgrove.system import files, git
+from testgrove.system.environment import build
+from testgrove.system.environment import by_hand as environment_by_hand
+from testgrove.system.environment import record as environment_record
+from testgrove.system.preflight import check
+from testgrove.system.processes.process import run
+from testgrove.system.store import Row
+
+
+def sync(
+    project: Project, holder: Holder, name: str, *, on_phase: OnPhase, on_output: hooks.OnOutput = hooks.unseen
+) -> Syncing:
+    """Bring a worktree up to date. Raises PreconditionError where its ref's newest commit cannot be taken, after
+    everything else is done."""
+    row = records.row_of(project, name)
+    if row["status"] == WorktreeStatus.PARKED:
+        message = f"worktree {row['id']} is parked: the next run or `create` of that id brings it up to date"
+        raise PreconditionError("worktree-parked", message, hint="testgrove list")
+    row = records.take(project, holder, row, WorktreeStatus.READY)
+    syncing = Syncing(project, holder, row, on_phase, on_output)
+    try:
+        syncing.work()
+    finally:
+        records.update(project.store, row, holder=None)
+        records.publish(project, holder)
+    return syncing
+
+
+@dataclass
+class Syncing:
+    """One worktree being brought up to date. done: what was changed; notes: what was not, and why."""
+
+    project: Project
+    holder: Holder
+    row: Row
+    on_phase: OnPhase
+    on_output: hooks.OnOutput
+    done: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def worktree(self) -> Worktree:
+        """The worktree as it is now."""
+        return records.to_worktree(self.row)
+
+    @cached_property
+    def tree(self) -> Path:
+        """The checkout's folder."""
+        return Path(self.row["path"])
+
+    def work(self) -> None:
+        """All steps, in order."""
+        self._require_checkout()
+        refusal = self._forward()
+        self.repair()
+        if refusal:
+            refusal.add_note("everything else was brought up to date")
+            raise refusal
+
+    def repair(self) -> None:
+        """All steps but the first: the commit stays as it is."""
+        self._require_checkout()
+        head, branch = git.head_of(self.tree)
+        self._update(note="", branch=branch, commit_id=head)
+        self._copy()
+        if self.row["python"]:
+            self._environment()
+            if "postgres" in self.row["databases"]:
+                link_client_programs(self.tree)
+        if self.done:
+            self._set_up()
+        if not refresh(self.project, self.row):
+            self.notes.append(f"kept: {self.row['env_file']}: it was edited here")
+        if self.row["python"]:
+            self._preflight()
+
+    def _require_checkout(self) -> None:
+        repository = self.project.repository
+        if not git.is_checkout(repository, self.tree) or is_anothers(repository, self.row):
+            message = f"{self.tree} is not there any more, or is not the checkout that testgrove made"
+            raise PreconditionError("no-checkout", message, hint=f"testgrove remove {self.row['id']}")
+
+    def _update(self, **values: object) -> None:
+        records.update(self.project.store, self.row, **values)
+
+    @property
+    def _manifest(self) -> Manifest:
+        return manifest_of(self.row) or Manifest()
+
+    def _remember(self, paths: Iterable[str]) -> None:
+        """These are ours, as they are now."""
+        fresh = Manifest.of(files.entries(self.tree, paths)).entries
+        self._update(manifest=Manifest({**self._manifest.entries, **fresh}).dump())
+
+    def _forward(self) -> PreconditionError | None:
+        """Take the newest commit; the reason where that is refused."""
+        self.on_phase("worktree", "")
+        head, branch = git.head_of(self.tree)
+        label, commit = git.upstream_of(self.tree, branch) if branch else self._resolved()
+        self._update(branch=branch, commit_id=head)
+        if not commit or git.is_ancestor(self.tree, commit, head):
+            return None
+        try:
+            self._require_forward(label, head, commit)
+            self._update(own_commits=[*self.row["own_commits"], commit])
+            git.fast_forward(self.tree, commit)
+        except PreconditionError as refusal:
+            return refusal
+        tool = Tool(self.project, self.holder)
+        git.update_submodules(self.tree, tool)
+        if self.project.settings.lfs:
+            git.fetch_lfs(self.tree, tool)
+        self._update(commit_id=commit)
+        self.done.append(f"commit: {head[:10]} -> {commit[:10]} ({label})")
+        return None
+
+    def _resolved(self) -> tuple[str, str]:
+        """What the ref that the worktree was made from means now."""
+        ref = self.row["ref"]
+        try:
+            return ref, git.resolve(self.project.repository, ref).commit if ref else ""
+        except PreconditionError:
+            self.notes.append(f"commit: {ref} is not there any more")
+            return ref, ""
+
+    def _require_forward(self, label: str, head: str, commit: str) -> None:
+        newest = f"worktree {self.row['id']} is not moved to the newest commit of {label}, {commit[:10]}"
+        state = git.status(self.tree)
+        changed = [*state.unmerged, *state.staged, *state.modified]
+        if state.operation or changed:
+            why = f"{state.operation} is not finished" if state.operation else f"{changed[0]} is modified"
+            raise PreconditionError("worktree-dirty", f"{newest}: {why}", hint=f"git -C {self.tree} status")
+        if not git.is_ancestor(self.tree, head, commit):
+            raise PreconditionError(
+                "not-fast-forward",
+                f"{newest}: it has commits of its own",
+                hint=f"git -C {self.tree} merge {label}   or rebase onto it",
+            )
+
+    def _copy(self) -> None:
+        settings = self.project.settings
+        if not settings.copy:
+            return
+        sources = copies.find_sources(self.project.main, settings.copy, copies.never_copied(self.row["env_file"]))
+        renewed = copies.renew(self.tree, sources, self._manifest, self._lease_temporary)
+        self._remember([*renewed.copied, *renewed.ours])
+        self.done += [f"copied: {path}" for path in renewed.copied]
+        self.notes += [*sources.notes, *(f"kept: {each}" for each in renewed.kept)]
+
+    def _lease_temporary(self) -> None:
+        self.holder.leases.record(Lease(LeaseKind.DIRECTORY, str(self.tree / copies.TEMPORARY)))
+
+    def _environment(self) -> None:
+        self.on_phase("environment", "")
+        recorded = environment_record.EnvironmentRecord.from_json(self.row["environment"])
+        by_hand = self._accepted(recorded)
+        python = recorded.interpreter if recorded and Path(recorded.interpreter).exists() else self.row["python"]
+        commit = self.row["commit_id"]
+        plan = plan_environment(
+            self.project,
+            self.tree,
+            python=python,
+            deps=recorded.deps or None if recorded else None,
+            tree_hash=git.tree_of(self.project.repository, commit),
+        )
+        reason = environment_record.outdated(self.tree, plan, recorded) if recorded else "made anew"
+        if reason is None:
+            if by_hand:
+                self.notes.append(f"environment: made by hand with Python {self.row['python']}, and left as it is")
+            elif recorded is not None:
+                self._version(plan, recorded)
+            return
+        self.on_phase("environment", reason)
+        self._require_published()
+        self._update(environment=None)  # until it is whole
+        record = build_environment(self.project, self.holder, self.tree, plan)
+        record = with_version(self.project, self.holder, self.tree, plan, record, commit=commit, fresh=True)
+        self._update(environment=record.to_json(), python=record.python)
+        self._remember(record.built)
+        self.done.append(f"environment: made anew: {reason}")
+        self.notes += record.notes
+
+    def _version(self, plan: EnvironmentPlan, recorded: environment_record.EnvironmentRecord) -> None:
+        """Bring a version that comes from git up to date; packages that the user has installed stay."""
+        commit = self.row["commit_id"]
+        record = with_version(self.project, self.holder, self.tree, plan, recorded, commit=commit, fresh=False)
+        if record != recorded:
+            self._update(environment=record.to_json())
+            self.done.append("environment: the version was taken from git again")
+
+    def _require_published(self) -> None:
+        """An environment that is made anew loses the clones in it."""
+        if lines := unpublished_in_clones(self.row, git.environment_clones(self.tree)):
+            raise PreconditionError(
+                "worktree-dirty",
+                f"the environment of worktree {self.row['id']} is not made anew: {'; '.join(lines[:3])}",
+                hint=f"push or move it: cd {self.tree}/.venv/src",
+            )
+
+    def _accepted(self, recorded: environment_record.EnvironmentRecord | None) -> bool:
+        """Whether the environment was made by hand. One that is gone is made again; another Python's is an error."""
+        again = f"rm -rf {self.tree}/.venv; testgrove sync {self.row['id']}"
+        try:
+            return environment_by_hand.require_environment(self.tree, recorded, self.row["python"], mend=(again, again))
+        except PreconditionError as error:
+            if error.code == "no-environment" and not (self.tree / ".venv").is_symlink():
+                return False
+            raise
+
+    def _set_up(self) -> None:
+        commands = self.project.settings.setup
+        if not commands or not any(line.startswith(("commit:", "environment:")) for line in self.done):
+            return
+        before = self._entries()
+        self.on_phase("setup", "")
+        hooks.record_teardown(self.project, self.row, self.project.settings.teardown)
+        log = self.project.artifacts / self.row["id"] / "setup.log"
+        try:
+            hook = hooks.Hook("setup", commands, self.tree, log, hooks.SETUP_TIMEOUT)
+            hook.run(self.holder.supervisors, environ_of(self.tree, self.row["env_file"]), self.on_output)
+        finally:
+            self._remember(self._written_since(before))
+        self.done.append("setup: run again")
+        self.notes += [str(change) for change in shared_changes(self.project, self.tree)]
+        record = environment_record.EnvironmentRecord.from_json(self.row["environment"])
+        if record is not None:
+            self._update(environment=environment_record.resealed(self.tree, record).to_json())
+
+    def _entries(self) -> dict[str, Entry]:
+        state = git.status(self.tree)
+        found = files.entries(self.tree, [*state.untracked, *state.nested, *state.modified])
+        return {entry.path: entry for entry in found}
+
+    def _written_since(self, before: dict[str, Entry]) -> list[str]:
+        """What set-up wrote, as far as that is certain: somebody may be at work here meanwhile.
+
+        Files that were ours, and new ones that git ignores.
+        """
+        changed = [path for path, entry in self._entries().items() if before.get(path) != entry]
+        new = [path for path in changed if path not in before]
+        manifest, ignored = self._manifest, git.ignored_among(self.tree, new)
+        return [path for path in changed if path in ignored or (path in before and manifest.holds(before[path]))]
+
+    def _preflight(self) -> None:
+        self.on_phase("preflight", "")
+        record = environment_record.EnvironmentRecord.from_json(self.row["environment"])
+        assert record is not None
+        as_made = environment_record.is_as_made(self.tree, record)
+        current = git.tree_of(self.project.repository, self.row["commit_id"])
+        check.check(
+            tree=self.tree,
+            python=build.python_of(self.tree),
+            env=environ_of(self.tree, self.row["env_file"]),
+            foreign=foreign_checkouts(self.project, self.tree),
+            run=partial(run, check=False),
+            recorded_python=self.row["python"] if as_made else ".".join(self.row["python"].split(".")[:2]),
+            installed=check.InstalledRecord(record.tree_hash, current) if as_made else None,
+        )

@@ -1,0 +1,167 @@
+"""Undo: what a lease names is taken away, then the lease. Idempotent, in reverse order, only things that are ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from testgrove.app.databases.left import remember_left
+from testgrove.app.holder import Holder
+from testgrove.app.worktrees.hooks import run_teardown
+from testgrove.core.model import Lease, LeaseKind
+from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError
+from testgrove.system import git, mounts
+from testgrove.system.deletion import TRASH, delete_trash, delete_tree, move_to_trash, remove_empty, trash_place
+from testgrove.system.files import explained
+from testgrove.system.processes.marks import Mark, end_marked
+from testgrove.system.store import StoredLeases
+from testgrove.system.trusted_paths import owner_of
+
+
+def undo(holder: Holder, leases: StoredLeases, *kinds: LeaseKind) -> list[str]:
+    """Undo an owner's leases, the newest first; all of them, or those of some kinds.
+
+    Returns what was kept, and why, for the user.
+    A server that is not ours and does not answer holds up nothing else: its error is raised at the end.
+    """
+    failure: TestgroveError | None = None
+    notes: list[str] = []
+    for lease in reversed(leases.all()):
+        if kinds and lease.kind not in kinds:
+            continue
+        try:
+            notes += filter(None, [_undo_one(holder, leases, lease)])
+        except TestgroveError as error:
+            if lease.kind != LeaseKind.DATABASE:
+                raise
+            failure = error
+    if failure is not None:
+        raise failure
+    return notes
+
+
+def undo_leases(holder: Holder, leases: StoredLeases, chosen: Sequence[Lease]) -> None:
+    """Undo some of an owner's leases, the newest first."""
+    for lease in reversed(chosen):
+        _undo_one(holder, leases, lease)
+
+
+def _undo_one(holder: Holder, leases: StoredLeases, lease: Lease) -> str:  # noqa: C901 - one case for each kind
+    """Returns what was kept, and why; empty for what is gone."""
+    note = ""
+    match lease.kind:
+        case LeaseKind.PORTS:
+            pass  # nothing of ours listens any more: processes are undone before ports
+        case LeaseKind.PROCESSES:
+            end_marked(Mark.parse(lease.key))
+        case LeaseKind.TEARDOWN:
+            _undo_setup(holder, lease)
+        case LeaseKind.BRANCH:
+            _undo_branch(lease)
+        case LeaseKind.CHECKOUT:
+            _undo_checkout(holder, lease)
+        case LeaseKind.DIRECTORY:
+            _undo_directory(Path(lease.key))
+        case LeaseKind.TRASH:
+            delete_trash(Path(lease.key))
+        case LeaseKind.KEEPER:
+            pass  # it goes with the last thing it holds
+        case LeaseKind.SERVICE | LeaseKind.KEPT_DATABASE:
+            from testgrove.app.keeper_undo import undo_kept  # noqa: PLC0415 - most worktrees have none
+
+            undo_kept(holder, leases.owner, lease)
+            return ""
+        case LeaseKind.DATABASE:
+            note = _undo_database(leases, lease)
+        case LeaseKind.LEFT_DATABASE:
+            pass  # the user's
+    leases.forget(lease)
+    return note
+
+
+def _undo_database(leases: StoredLeases, lease: Lease) -> str:
+    from testgrove.services.databases_by_url import drop_leased  # noqa: PLC0415 - drivers; most meet none
+
+    if note := drop_leased(lease.data):
+        remember_left(leases.store, lease)
+    return note
+
+
+def _undo_setup(holder: Holder, lease: Lease) -> None:
+    repository = repository_of(lease)
+    if repository is not None and git.is_checkout(repository, Path(lease.key)):
+        _require_same_owner(Path(lease.key), lease)
+        run_teardown(holder.supervisors, lease)
+
+
+def _undo_branch(lease: Lease) -> None:
+    repository = repository_of(lease)
+    if repository is not None:
+        git.delete_branch_if_at(repository, lease.data["branch"], lease.data["commit"])
+
+
+def _undo_directory(path: Path) -> None:
+    mounts.require_none(path, f"{path} cannot be deleted")
+    for data in path.glob("*/data"):
+        # A server that was killed has left a segment in the kernel, which its data directory alone can name.
+        from testgrove.services.engines.postgres.server import release_shared_memory  # noqa: PLC0415 - most commands meet none
+
+        release_shared_memory(data)
+    delete_tree(path, within=path.parent)
+
+
+def _undo_checkout(holder: Holder, lease: Lease) -> None:
+    path = Path(lease.key)
+    repository = repository_of(lease)
+    if _is_ours(path, repository):
+        _to_trash(holder, path)
+    if repository is not None:
+        git.remove_checkout(repository, path)
+    remove_empty(path.parent)
+
+
+def _is_ours(path: Path, repository: git.Repository | None) -> bool:
+    """Whether the folder is a checkout of ours, perhaps half made; a folder that somebody put there is not."""
+    with explained("look into", path):
+        if not path.is_dir() or path.is_symlink():
+            return False
+        pointer = (path / ".git").is_file()
+        entries = {entry.name for entry in path.iterdir()}
+    if not entries or (pointer and entries == {".git"}):
+        return True  # `git worktree add` was killed; nobody has put anything there yet
+    return pointer if repository is None else git.is_checkout(repository, path)
+
+
+def _to_trash(holder: Holder, path: Path) -> None:
+    folder = path.parent / TRASH
+    trash = Lease(LeaseKind.TRASH, str(trash_place(path, folder)))
+    holder.leases.record(trash)
+    try:
+        move_to_trash(path, folder, place=Path(trash.key))
+    except ExhaustedError:  # no inode is left for the trash folder; another name beside it needs none
+        holder.leases.forget(trash)
+        trash = Lease(LeaseKind.TRASH, f"{path.parent / TRASH}.{Path(trash.key).name}")
+        holder.leases.record(trash)
+        move_to_trash(path, path.parent, place=Path(trash.key))
+    holder.delete_later(holder.leases, trash)
+
+
+def repository_of(lease: Lease) -> git.Repository | None:
+    """The lease's repository, or None when its user has deleted it. Raises PreconditionError (``not-ours``)."""
+    common_dir = Path(lease.data["common_dir"])
+    with explained("look into", common_dir):
+        if not (common_dir / "HEAD").exists():
+            return None
+    _require_same_owner(common_dir, lease)
+    return git.Repository(common_dir=common_dir, toplevel=Path(lease.data["main"]), main=Path(lease.data["main"]))
+
+
+def _require_same_owner(path: Path, lease: Lease) -> None:
+    """Refuse a folder that is not ours, nor of the user whose it was: git would run its hooks, a teardown its files."""
+    if (owner := owner_of(path)) not in (os.geteuid(), lease.data.get("owner")):
+        raise PreconditionError(
+            "not-ours",
+            f"{path} belongs to user {owner}: nothing is run in it",
+            hint=f"see who put it there: ls -ld {path}",
+        )

@@ -1,0 +1,143 @@
+"""Whether a connection leads to what a worktree was given, or to somebody else's server or database."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from testgrove.core.connections.addresses import Address, parse_permission, resolve_postgres, resolve_url, same_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from testgrove.core.model import DatabaseAccess
+
+SETTING = "allow_connections"
+_OURS = "testgrove_"  # how templates and clones begin on the servers of others
+_LIBPQ = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE", "PGSERVICEFILE")
+_PASSWORDS = (
+    re.compile(r"(://[^:/@\s]*:)\S+(?=@)"),
+    re.compile(r"(\bpass(?:word|wd)?=)\S+", re.IGNORECASE),
+    re.compile(r"(\bredis-cli\b.* -a +)\S+"),
+    re.compile(r"(\b(?:mysql|mariadb)\w*\b.* -p)\S+"),
+)
+_MAINTENANCE = ("postgres", "template1")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a worktree may connect to.
+
+    own: servers of testgrove's, whatever the database. external: databases on servers of others. allowed: what the
+    settings permit besides. folders: those in which any SQLite file is its own.
+    """
+
+    own: tuple[Address, ...] = ()
+    external: tuple[Address, ...] = ()
+    allowed: tuple[Address, ...] = ()
+    folders: tuple[PurePath, ...] = ()
+
+    def permits(self, address: Address) -> bool:
+        """Whether a connection to the address is the worktree's own affair."""
+        if address.engine == "sqlite":
+            given = any(one.database == address.database for one in self.external if one.engine == "sqlite")
+            return given or _is_inside(address.database or ":memory:", self.folders)
+        if address.service:
+            return False
+        if any(same_server(address, one) for one in (*self.own, *self.allowed)):
+            return True
+        return any(same_server(address, one) and _same_database(address, one) for one in self.external)
+
+
+def given_to(
+    databases: Mapping[str, DatabaseAccess],
+    folders: Iterable[PurePath],
+    allowed: Iterable[str],
+    environ: Mapping[str, str] | None = None,
+) -> Given:
+    """What a worktree with these databases may connect to.
+
+    folders: its own, see Given. allowed: the setting. environ: the variables that a URL of somebody's own server leaves
+    something to.
+    """
+    own: list[Address] = []
+    external: list[Address] = []
+    for engine, access in databases.items():
+        if access.given is not None:
+            external += resolve_url(access.given.reveal(), environ or {})
+        elif engine == "sqlite":
+            external.append(Address("sqlite", database=access.name))
+        else:
+            own.append(Address(engine, access.host, access.port))
+            if access.socket_dir and engine == "postgres":
+                own.append(Address(engine, socket=f"{access.socket_dir}/.s.PGSQL.{access.port}"))
+    return Given(tuple(own), tuple(external), tuple(map(parse_permission, allowed)), tuple(folders))
+
+
+def strangers(text: str, given: Given, environ: Mapping[str, str], service_file: str = "") -> tuple[Address, ...]:
+    """Where a URL or DSN leads that was not given; empty for what is no database's URL. See resolve_url()."""
+    return tuple(one for one in resolve_url(text, environ, service_file) if not given.permits(one))
+
+
+@dataclass(frozen=True)
+class Strange:
+    """A connection to what was not given. what: a variable, a driver or a process; where: what made it so, as far as it
+    can be told."""
+
+    address: Address
+    what: str
+    where: str = ""
+
+    def __str__(self) -> str:
+        where = f" ({self.where})" if self.where else ""
+        return f"{self.what} {self.address}, which this worktree was not given{where}; {how_to_permit(self.address)}"
+
+
+def how_to_permit(address: Address) -> str:
+    """What to do about an address."""
+    if address.engine == "sqlite":
+        return "use the file that $SQLITE_PATH names, or one in the worktree"
+    if address.service:
+        return f"remove the service '{address.service}', or name its server in [tool.testgrove]: {SETTING}"
+    return f'if it is meant, permit it in [tool.testgrove]: {SETTING} = ["{address.permission}"]'
+
+
+def shown_command(command: str) -> str:
+    """A command line without the passwords in it."""
+    for pattern in _PASSWORDS:
+        command = pattern.sub(r"\1****", command)
+    return command
+
+
+def variable_leads(name: str, environ: Mapping[str, str], service_file: str = "") -> tuple[Address, ...]:
+    """Where a variable leads, together with those that complete it; empty for one that says nothing of a database."""
+    if name == "SQLITE_PATH":
+        return (Address("sqlite", database=environ[name]),) if environ.get(name) else ()
+    if name in _LIBPQ:
+        return resolve_postgres({}, environ, service_file)
+    return resolve_url(environ.get(name, ""), environ, service_file)
+
+
+def _same_database(address: Address, given: Address) -> bool:
+    """Whether an address on a server of somebody else's is the database that was given, or was made from it.
+
+    Test runners make databases beside it: ``test_<name>``, ``<name>_gw0``.
+    """
+    name, ours = address.database, given.database
+    if name is None or ours is None or name == ours:
+        return True
+    if address.engine == "redis" or given.engine == "redis":
+        return False
+    if name in _MAINTENANCE and "postgres" in (address.engine, given.engine):
+        return True
+    return name.startswith(_OURS) or re.search(rf"(^|_){re.escape(ours)}(_|$)", name) is not None
+
+
+def _is_inside(file: str, folders: Iterable[PurePath]) -> bool:
+    """Whether an SQLite file is in memory, or in one of the folders. A relative path is: tests run there."""
+    if file in ("", ":memory:") or file.startswith("file::memory:") or "mode=memory" in file:
+        return True
+    path = PurePath(file.removeprefix("file:").partition("?")[0])
+    return ".." not in path.parts and (not path.is_absolute() or any(map(path.is_relative_to, folders)))

@@ -1,0 +1,101 @@
+"""Dependency sets: named choices of what an environment holds instead of the project's own choice."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from testgrove.core.environments.declared import normal
+from testgrove.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from testgrove.core.settings.types import Settings
+
+_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*([^;#]*)")
+_LOWER_BOUND = re.compile(r"[>=~]=|>|@")
+
+
+@dataclass(frozen=True)
+class DependencySet:
+    """What to install. name: empty for the project's own choice.
+
+    resolution: which versions uv chooses, as it calls them; empty keeps the lock, where there is one.
+    requirements: further ones, beside the project's. file: a requirements file, in the place of the lock and of
+    the project's own requirement files. locked: only the lock will do.
+    """
+
+    name: str = ""
+    resolution: str = ""
+    requirements: tuple[str, ...] = ()
+    file: str = ""
+    locked: bool = False
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is what the project chooses by itself."""
+        return not (self.resolution or self.requirements or self.file)
+
+    @property
+    def leaves_the_lock(self) -> bool:
+        """Whether the lock file counts for nothing."""
+        return bool(self.resolution or self.file)
+
+    @property
+    def is_lowest(self) -> bool:
+        """Whether old versions are wanted."""
+        return self.resolution.startswith("lowest")
+
+
+OWN = DependencySet()
+_BUILT_IN = (
+    DependencySet("locked", locked=True),
+    DependencySet("lowest", "lowest-direct"),
+    DependencySet("highest", "highest"),
+)
+
+
+def find_set(settings: Settings, name: str | None) -> DependencySet:
+    """The set of a name; None is the project's own choice. The settings' sets come before those that are built in.
+
+    Raises UsageError (``unknown-dependencies``) for a name that is not there.
+    """
+    if name is None:
+        return OWN
+    sets = {one.name: one for one in _BUILT_IN}
+    for key, table in settings.dependencies.items():
+        sets[key] = DependencySet(key, table.resolution or "", table.with_, table.file)
+    if name not in sets:
+        raise UsageError(
+            "unknown-dependencies",
+            f"there is no dependency set '{name}'",
+            hint=f"there are: {', '.join(sets)}; others are made under [tool.testgrove.dependencies]",
+            name=name,
+        )
+    return sets[name]
+
+
+@dataclass(frozen=True)
+class Lowest:
+    """What old versions are looked for of. unbounded: names of which no direct requirement gives a lower bound, so
+    that they have no lowest version that anybody means; bounded: the other direct ones; tests: requirements, with a
+    bound, of the extras and groups."""
+
+    unbounded: tuple[str, ...]
+    bounded: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+def lowest(own: Iterable[str], tests: Iterable[str]) -> Lowest:
+    """own: direct requirements of the project and the set; tests: those of extras and groups."""
+    tests = tuple(tests)
+    bounds: dict[str, bool] = {}
+    for requirement in (*own, *tests):
+        if match := _REQUIREMENT.match(requirement):
+            bounds[normal(match[1])] = bounds.get(normal(match[1]), False) or bool(_LOWER_BOUND.search(match[2]))
+    bounded = tuple(name for name, is_bounded in bounds.items() if is_bounded)
+    named = [(match, text) for text in tests if (match := _REQUIREMENT.match(text))]
+    kept = tuple(text for match, text in named if normal(match[1]) in bounded)
+    return Lowest(tuple(name for name in bounds if name not in bounded), bounded, kept)

@@ -1,0 +1,106 @@
+"""What a check of migrations finds, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from testgrove.core.migrations.schema import Schema, difference
+from testgrove.core.migrations.tool import Models
+
+Code = Literal[
+    "several-heads",  # nobody can say which migration is the newest
+    "cannot-be-listed",
+    "forward-failed",
+    "leaves-behind",  # going back does not lead to the schema that was there before
+    "irreversible",  # going back is not possible, and that is meant
+    "back-failed",
+    "forward-again-failed",
+    "forward-again-differs",
+    "models-differ",
+    "models-failed",
+]
+_MEANT = ("NotImplementedError", "IrreversibleError", "Irreversible")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with a migration. diff: lines that begin with ``-`` or ``+``; output: what was said.
+    accepted: its user knows."""
+
+    code: Code
+    migration: str
+    message: str
+    diff: tuple[str, ...] = ()
+    output: str = ""
+    accepted: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "code": self.code, "migration": self.migration, "message": self.message, "diff": list(self.diff),
+            "output": self.output, "accepted": self.accepted,
+        }  # fmt: skip
+
+
+@dataclass
+class Checked:
+    """One engine's migrations. steps: their names, in order; reason: why the models were not compared."""
+
+    engine: str
+    tool: str
+    steps: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    models: Models = "not compared"
+    reason: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong that its user does not know."""
+        return all(problem.accepted for problem in self.problems)
+
+    def document(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "engine": self.engine, "tool": self.tool, "passed": self.passed, "steps": self.steps,
+            "models": {"result": self.models, "reason": self.reason},
+            "problems": [problem.document() for problem in self.problems],
+        }  # fmt: skip
+
+
+class Drift:
+    """How far a database is from the schema it should have. What was told once is not told again further on."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def new(self, wanted: Schema, found: Schema) -> tuple[str, ...]:
+        """What differs now and did not before."""
+        diff = difference(wanted, found)
+        fresh = tuple(line for line in diff if line not in self._known)
+        self._known = set(diff)
+        return fresh
+
+
+def way_back_failed(migration: str, output: str, accepted: bool) -> Problem:
+    """Why a migration could not be taken back: because it says so, or by a mistake."""
+    last = last_line(output)
+    if is_meant(output):
+        return Problem("irreversible", migration, f"it cannot be taken back: {last}", output=output, accepted=accepted)
+    return Problem("back-failed", migration, f"going back failed: {last}", output=output, accepted=accepted)
+
+
+def is_meant(output: str) -> bool:
+    """Whether a way back that failed was never meant to be one."""
+    return any(word in output for word in _MEANT)
+
+
+def last_line(output: str) -> str:
+    """The line that most often says what was wrong."""
+    lines = [
+        line
+        for line in output.splitlines()
+        if line.strip() and not line.startswith(("LINE ", "[SQL", "(Background", " "))
+    ]
+    errors = [line for line in lines if "Error" in line or "ERROR" in line or "FAILED" in line]
+    return (errors or lines or ["it said nothing"])[-1].strip()

@@ -1,0 +1,91 @@
+"""What is asked of a migration tool, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from testgrove.core.migrations.steps import Migration, Step
+
+Models = Literal["same", "differ", "not compared", "failed"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something to do: a shell command in the project's environment."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Script:
+    """Something to do: SQL, as it stands in a file of the project's. leads_to: the revision a database is at then."""
+
+    file: str
+    sql: str
+    leads_to: str
+
+
+Work = Command | Script
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a tool knows. conflicts: what it says of several heads, with their names; empty where there is one."""
+
+    migrations: tuple[Migration, ...]
+    conflicts: str = ""
+
+
+class Tool(Protocol):
+    """What knows a project's migrations."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def listing(self) -> Command | None:
+        """What lists the migrations; None where that is known already."""
+
+    @property
+    def models(self) -> Command | None:
+        """What compares the models with a migrated database; None where there are none."""
+
+    def read(self, output: str) -> Listing:
+        """The listing's output. Raises PreconditionError (``no-migrations``)."""
+
+    def forward(self, revision: str, at: str) -> tuple[Work, ...]:
+        """What brings a database up to a revision. at: the revision it is at, ``base`` for nothing. Raises UsageError
+        (``unknown-revision``)."""
+
+    def back(self, revision: str, at: str) -> tuple[Work, ...]:
+        """What brings it down to a revision, ``base`` for nothing at all. Raises as above, and PreconditionError
+        (``irreversible``) where that is known beforehand."""
+
+    def judge(self, status: int, output: str) -> tuple[Models, str]:
+        """What the models' comparison has found, with the reason or the difference."""
+
+
+def through(tool: Tool, step: Step) -> tuple[Work, ...]:
+    """What brings a database through a step."""
+    before = dict(step.before)
+    return tuple(
+        work for app, name in step.after for work in tool.forward(_revision(app, name), _revision(app, before[app]))
+    )
+
+
+def back_through(tool: Tool, step: Step) -> tuple[Work, ...]:
+    """What brings it back through a step. Raises PreconditionError (``irreversible``)."""
+    after = dict(step.after)
+    return tuple(
+        work
+        for app, name in reversed(step.before)
+        for work in tool.back(_revision(app, name), _revision(app, after[app]))
+    )
+
+
+def _revision(app: str, name: str) -> str:
+    if app:
+        return f"{app}.{name or 'zero'}"
+    return name or "base"

@@ -1,0 +1,160 @@
+"""How an attempt ended: from what was observed to a status and the reason that people read."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from testgrove.core.runs.events import Status
+
+# pytest's own exit statuses, https://docs.pytest.org/en/stable/reference/exit-codes.html
+_PYTEST_EXITS = {
+    2: "pytest was interrupted",
+    3: "pytest had an internal error",
+    4: "pytest was called wrongly",
+}
+_NOTHING_COLLECTED = 5
+_SHELL_EXITS = {126: "a command could not be executed", 127: "a command was not found"}
+_PYTEST_COMMAND = re.compile(r"(^|[\s/;&|(])(pytest|py\.test)([\s;&|)]|$)|-m\s+pytest\b|-mpytest\b")
+
+
+@dataclass
+class SessionFacts:
+    """What the plugin reported of an attempt's pytest sessions.
+
+    ran: how many of the selected tests came to an outcome. running: the test that has not ended. elsewhere: the
+    environments outside of the worktree in which pytest ran.
+    """
+
+    sessions: int = 0
+    finishes: int = 0
+    selected: int = 0
+    ran: int = 0
+    deselected: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    foreign: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    running: str = ""
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a pytest process of the suite itself reported."""
+        return self.sessions > 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether every session that began came to its end."""
+        return self.sessions == self.finishes
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the command itself ended, as its supervisor saw it. timeout: seconds it was allowed."""
+
+    exit_code: int | None
+    signal: int | None = None
+    timed_out: bool = False
+    cancelled: bool = False
+    lost: bool = False
+    timeout: float = 0.0
+
+
+def is_pytest(command: str) -> bool:
+    """Whether a suite's command runs pytest, as far as its text says."""
+    return bool(_PYTEST_COMMAND.search(command))
+
+
+def judge(ending: Ending, facts: SessionFacts, *, pytest: bool) -> tuple[Status, str]:
+    """The status of an attempt and its reason (empty for one that simply passed)."""
+    if ending.cancelled:
+        return "cancelled", "the run was interrupted"
+    if ended_badly := _ended_badly(ending, facts):
+        return "error", ended_badly
+    if facts.foreign:
+        return "error", "ran other code: " + "; ".join(list(dict.fromkeys(facts.foreign))[:3])
+    if facts.elsewhere:
+        return "error", f"pytest ran in {facts.elsewhere[0]}, not in this worktree's environment (.venv)"
+    if not facts.claimed:
+        return _judge_unreported(ending, pytest=pytest)
+    return _judge_session(ending, facts)
+
+
+def judge_junit(counts: Counter[str], status: Status, reason: str) -> tuple[Status, str]:
+    """What the tests in a JUnit file make of a status that its command alone gave."""
+    bad, total = counts["failed"] + counts["error"], counts.total()
+    if status == "passed" and bad:
+        return "failed", f"{bad} tests failed, yet the exit status was 0"
+    if status == "passed" and not total:
+        return "error", "nothing was selected: no test ran"
+    if status == "passed" and counts["skipped"] == total:
+        return "skipped", f"all {total} tests were skipped"
+    return status, reason
+
+
+def judge_processes(ended: Sequence[str], status: Status, reason: str) -> tuple[Status, str]:
+    """What it makes of a status that application processes ended while the suite ran."""
+    if not ended or status == "cancelled":
+        return status, reason
+    return "error", "; ".join([*(f"{each} while the suite ran" for each in ended), *filter(None, [reason])])
+
+
+def judge_connections(strange: Sequence[object], status: Status, reason: str) -> tuple[Status, str]:
+    """What it makes of a status that something led to databases which were not given. It ends the attempt."""
+    if not strange:
+        return status, reason
+    ended = "" if status in ("cancelled", "passed") else reason
+    return "error", "; ".join([*map(str, strange[:3]), *filter(None, [ended])])
+
+
+def _ended_badly(ending: Ending, facts: SessionFacts) -> str:
+    where = f" in {facts.running}" if facts.running else ""
+    if ending.lost:
+        return f"the process that supervised it was killed{where}"
+    if ending.timed_out:
+        return f"timed out after {ending.timeout:g} s{where}"
+    if ending.signal is not None:
+        return f"killed by signal {ending.signal}{where}"
+    return ""
+
+
+def _judge_unreported(ending: Ending, *, pytest: bool) -> tuple[Status, str]:
+    if ending.exit_code in _SHELL_EXITS:
+        return "error", f"{_SHELL_EXITS[ending.exit_code]} (exit status {ending.exit_code})"
+    if pytest and ending.exit_code == 0:
+        return "error", (
+            "pytest did not run, or ran without testgrove's plugin (python -I, or an environment that drops "
+            "PYTHONPATH?), so which code it tested is not verified"
+        )
+    if pytest:
+        return "error", (
+            f"pytest ended with exit status {ending.exit_code} before testgrove's plugin could report "
+            "(python -I or -E? a PYTHONPATH that the command sets belongs in the suite's `env`)"
+        )
+    if ending.exit_code == 0:
+        return "passed", "not verified: not a pytest suite"
+    return "failed", f"exit status {ending.exit_code}"
+
+
+def _judge_session(ending: Ending, facts: SessionFacts) -> tuple[Status, str]:
+    counts, code = facts.outcomes, ending.exit_code
+    bad = counts["failed"] + counts["error"]
+    if not facts.finished and code == 0:
+        where = f": it left in {facts.running}" if facts.running else ""
+        return "error", f"pytest ended without finishing its session{where}"
+    if code == _NOTHING_COLLECTED or (code == 0 and not sum(counts.values())):
+        return "error", "nothing was selected: no test ran"
+    if code in _PYTEST_EXITS:
+        return ("failed" if code == 2 and bad else "error"), _PYTEST_EXITS[code]
+    if code in _SHELL_EXITS and not bad:
+        return "error", f"{_SHELL_EXITS[code]} (exit status {code})"
+    if code != 0:
+        return "failed", "" if bad else f"pytest ended with exit status {code} though no test failed"
+    if bad:
+        return "failed", f"{bad} tests failed, yet pytest's exit status was 0"
+    if facts.ran < facts.selected:
+        return "error", f"pytest was ended early: {facts.ran} of {facts.selected} selected tests ran"
+    if counts["skipped"] == sum(counts.values()):
+        return "skipped", f"all {counts['skipped']} tests were skipped"
+    return "passed", ""

@@ -1,0 +1,59 @@
+"""What must happen to a worktree: (what is asked, what is observed) → actions. Pure; execution only obeys."""
+
+from __future__ import annotations
+
+from testgrove.core.model import WorktreeSpec, WorktreeStatus
+from testgrove.core.runs.plan import Action
+
+
+def create(
+    spec: WorktreeSpec, *, recycled: bool, databases: bool = False, copy: bool = False, setup: bool = False
+) -> tuple[Action, ...]:
+    """The actions that make a worktree ready, from nothing or from a parked one of the same id.
+
+    databases, copy, setup: there are some to be made, copied, run.
+    """
+    actions = [Action.LEASE_PORTS] if spec.ports else []
+    actions += [Action.RETARGET_CHECKOUT] if recycled else [Action.ADD_CHECKOUT, Action.CHECK_OUT_FILES]
+    actions += [Action.COPY_FILES] * copy
+    preflight = [Action.PREFLIGHT] * spec.environment
+    actions += [Action.BUILD_ENVIRONMENT] * spec.environment
+    if not setup:
+        actions += preflight  # while the databases are made
+    if databases:
+        actions.append(Action.MAKE_DATABASES)  # begun with the environment; here they are waited for
+    actions.append(Action.WRITE_FILES)
+    if setup:
+        actions += [Action.RUN_SETUP, *preflight]  # it may install what is checked
+    return (*actions, Action.TAKE_MANIFEST)
+
+
+def park() -> tuple[Action, ...]:
+    """The actions that turn a worktree a run is done with into one that waits to be recycled."""
+    return (Action.COLLECT_OUTPUTS, Action.TAKE_MANIFEST, Action.DETACH_HEAD, Action.RELEASE_PORTS)
+
+
+def keep() -> tuple[Action, ...]:
+    """The actions that leave a worktree in which a suite has failed to people, as evidence."""
+    return (Action.COLLECT_OUTPUTS, Action.WRITE_FILES, Action.TAKE_MANIFEST)
+
+
+def remove() -> tuple[Action, ...]:
+    """The actions that take a worktree away, once it is certain that nothing of the user's is lost."""
+    return (Action.RUN_TEARDOWN, Action.COLLECT_OUTPUTS, Action.UNDO_LEASES, Action.FORGET)
+
+
+def recover(status: WorktreeStatus, *, whole: bool) -> tuple[Action, ...]:
+    """The actions for a worktree whose holder died.
+
+    whole: its set-up had finished. What was half made or half removed goes; what was whole stays.
+    """
+    match status:
+        case WorktreeStatus.CREATING | WorktreeStatus.REMOVING:
+            return (Action.UNDO_LEASES, Action.FORGET)
+        case WorktreeStatus.RUNNING if whole:
+            return (Action.TAKE_MANIFEST, Action.DETACH_HEAD, Action.RELEASE_PORTS)
+        case WorktreeStatus.RUNNING:
+            return (Action.UNDO_LEASES, Action.FORGET)
+        case _:
+            return ()

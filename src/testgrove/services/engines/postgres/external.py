@@ -1,0 +1,300 @@
+"""PostgreSQL on somebody else's server, by its URL: what is made there, and how it is taken away.
+
+Roles are the whole server's, so none is made: every database is the URL's own role's.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, Secret
+from testgrove.core.server_url import ServerUrl, parse_server_url
+from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.services.base import Endpoint
+from testgrove.services.engines.postgres import external_session
+from testgrove.services.engines.postgres import external_sql as sql
+from testgrove.services.engines.postgres import external_templates as templates
+from testgrove.services.engines.postgres.sql import NAME_LIMIT, copy_settings, reported
+from testgrove.services.failures import Failures
+from testgrove.services.owner_marks import Kind, Mark, now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from psycopg import Connection
+
+    from testgrove.core.leases import Leases
+
+_FRESH_DAYS = 5 / 1440
+_UNDO_TIMEOUT = 5  # seconds; a server that is gone must not hold up every command for long
+
+
+class GivenPostgres:
+    """A server of somebody else's, as one command uses it. Safe to use from several threads.
+
+    open() before anything else, close() at the end: what was made with ``kind`` run goes with this owner then, by
+    whoever finds it.
+    """
+
+    def __init__(self, url: ServerUrl, *, version: str = "", extensions: tuple[str, ...] = ()) -> None:
+        self.url = url
+        self._wanted, self._extensions = version, extensions
+        self._lock = secrets.randbits(62)
+        self._owner: Connection[Any]
+        self._guard = threading.Lock()
+        self._failures = Failures()
+
+    def open(self) -> None:
+        """Connect, see whether the server will do, become a living owner.
+
+        Raises UnavailableError (``server-unreachable``), PreconditionError (``no-createdb``, ``server-too-old``,
+        ``missing-extension``, ``other-version``).
+        """
+        owner = external_session.connect(self.url)
+        try:
+            with reported(f"use {self.url.place}"):
+                external_session.check_server(owner, self.url)
+                version = external_session.full_version(owner)
+                self._check_wishes(version, external_session.missing_extensions(owner, self._extensions))
+                external_session.take_lock(owner, self._lock)
+                self.strategy = external_session.strategy(owner)
+                self._base = external_session.base(owner)
+        except BaseException:
+            owner.close()
+            raise
+        self._owner = owner
+        password = Secret(owner.info.password or "")  # wherever it was found: the URL, PGPASSWORD, ~/.pgpass
+        self.endpoint = Endpoint("postgres", version, self.url.host, self.url.port, owner.info.user, password)
+
+    def _check_wishes(self, version: str, missing: list[str]) -> None:
+        if self._wanted and not f"{version}.".startswith(f"{self._wanted}."):
+            raise PreconditionError(
+                "other-version",
+                f"{self.url.place} is PostgreSQL {version}, and version = '{self._wanted}' is asked for",
+            )
+        if missing:
+            raise PreconditionError(
+                "missing-extension",
+                f"{self.url.place} lacks the extension {', '.join(missing)}",
+                hint="whoever runs the server can install it",
+            )
+
+    @property
+    def identity(self) -> str:
+        """What about the server decides what a migration makes, for a fingerprint."""
+        return f"postgres {self.endpoint.version} by URL, {self._base}, role {self.endpoint.user}"
+
+    def sweep(self) -> list[str]:
+        """Drop what runs that are gone have left here, also those of other machines; the names."""
+        with self._session() as session:
+            return sql.sweep(session)
+
+    def close(self) -> None:
+        """Let go: this owner is gone. A second call does nothing."""
+        self._owner.close()
+
+    @contextmanager
+    def _session(self) -> Iterator[Connection[Any]]:
+        """A connection for one piece of work, while the owner's lives."""
+        self.keep_alive()
+        with reported(f"work on {self.url.place}"), external_session.connect(self.url) as session:
+            yield session
+
+    def keep_alive(self) -> None:
+        """Our lock went with its connection when the server was restarted, and we were dead for others."""
+        from psycopg import Error  # noqa: PLC0415 - heavy, and an extra
+
+        with self._guard:
+            try:
+                self._owner.execute("SELECT 1")
+            except Error:
+                self._owner.close()
+                self._owner = external_session.connect(self.url)
+                external_session.take_lock(self._owner, self._lock)
+
+    def ensure_template(
+        self,
+        fingerprint: str,
+        build: Callable[[DatabaseAccess], object],
+        *,
+        leases: Leases,
+        on_wait: Callable[[str], object] | None = None,
+        on_note: Callable[[str], object] | None = None,
+        timeout: float = 1800.0,
+    ) -> str:
+        """The name of the template with this fingerprint, built if it is not there.
+
+        build: brings the empty database it is given up to date, and leaves. on_wait: told the reason again and again
+        while somebody else, on whatever machine, builds it; may raise. What build raises comes through, and goes to
+        those who waited for this build as well; nothing is left of it then.
+        """
+        name, began = f"testgrove_template_{fingerprint[:24]}", time.monotonic()
+
+        def wait() -> None:
+            if on_wait is not None:
+                on_wait("the database template, which somebody else is building")
+
+        with self._session() as session, sql.locked(session, f"the template {name}", timeout=timeout, on_wait=wait):
+            if self._is_there(session, name):
+                return name
+            with self._failures.remembered(name, began):
+                note = self._build(session, name, build, leases)
+            if note and on_note is not None:
+                on_note(note)
+            templates.trim(session)
+        return name
+
+    def _is_there(self, session: Connection[Any], name: str) -> bool:
+        found = sql.find(session, name)
+        if found is None:
+            return False
+        sql.refuse_unmarked(found, self.url)
+        if found.mark is not None and found.mark.age_days() > _FRESH_DAYS:  # it waits for those who are cloning it
+            sql.set_mark(session, name, replace(found.mark, used=now()))
+        return True
+
+    def _build(
+        self, session: Connection[Any], name: str, build: Callable[[DatabaseAccess], object], leases: Leases
+    ) -> str:
+        token = secrets.token_hex(8)
+        temporary = f"testgrove_building_{token}"
+        lease = self._lease(temporary, temporary, token)
+        leases.record(lease)
+        with self._or_nothing(session, lease, leases):
+            with sql.locked(session, f"the maker {token}", timeout=60.0):
+                mark = self.mark("building", token, f"building {name}")
+                sql.create(session, temporary, "template1", "", mark)
+            templates.add_extensions(self.access(temporary), self._extensions)
+            build(self.access(temporary))
+            with sql.locked(session, f"the maker {token}", timeout=60.0):
+                sealed = replace(mark, kind="template", owner="a template")
+                note = templates.seal(session, self.access(temporary), name, sealed)
+            leases.forget(lease)
+        return note
+
+    def create_database(
+        self, name: str, *, template: str, owner: str, leases: Leases, kind: Kind = "run"
+    ) -> DatabaseAccess:
+        """A clone of a template, or of template1 where that is empty, under this name.
+
+        While somebody else of us has the name, on whatever machine, a few letters are added to it. The lease that is
+        recorded before anything is made is the caller's to undo (drop_leased) and forget. owner: for people who look
+        at the mark. kind: ``worktree`` for one that outlives this command.
+
+        Raises PreconditionError (``database-exists``) for a database of that name that is not testgrove's.
+        """
+        token = secrets.token_hex(8)
+        with self._session() as session:
+            for candidate in (name, f"{name[: NAME_LIMIT - 9]}_{token[:8]}"):
+                lease = self._lease(candidate, f"testgrove_new_{token}", token)
+                if candidate == name and not self._may_have(session, lease, leases):
+                    continue
+                if candidate != name:
+                    leases.record(lease)
+                if self._make(session, lease, template or "template1", self.mark(kind, token, owner), leases):
+                    return self.access(candidate)
+        raise PreconditionError("database-exists", f"the database {name} is held, on {self.url.place}")
+
+    def _may_have(self, session: Connection[Any], lease: Lease, leases: Leases) -> bool:
+        """Whether nobody of ours has the name, on this machine and elsewhere; then its lease is recorded."""
+        found = sql.find(session, lease.data["name"])
+        if found is not None and sql.refuse_unmarked(found, self.url) and not found.is_leftover:
+            return False
+        try:
+            leases.record(lease)
+        except PreconditionError as error:
+            if error.code != "held":
+                raise
+            return False
+        return True
+
+    def _make(self, session: Connection[Any], lease: Lease, template: str, mark: Mark, leases: Leases) -> bool:
+        temporary, name = lease.data["temporary"], lease.data["name"]
+        with self._or_nothing(session, lease, leases):
+            with sql.locked(session, f"the maker {mark.token}", timeout=60.0):
+                sql.create(session, temporary, template, self.strategy, mark)
+                with reported(f"copy the settings of {template}"):
+                    copy_settings(session, template, temporary)
+                made = sql.rename(session, temporary, name, self.url)
+            if not made:
+                sql.drop(session, **_names(lease.data))
+                leases.forget(lease)
+        return made
+
+    @contextmanager
+    def _or_nothing(self, session: Connection[Any], lease: Lease, leases: Leases) -> Iterator[None]:
+        """What the lease names is gone, and so is the lease, when the block raises."""
+        try:
+            yield
+        except BaseException as error:
+            try:
+                if session.closed:
+                    drop_leased(lease.data)
+                else:
+                    sql.drop(session, **_names(lease.data))
+                leases.forget(lease)
+            except TestgroveError as second:  # the lease stays, and is undone later
+                error.add_note(f"and taking it back failed: {second}")
+            raise
+
+    def _lease(self, name: str, temporary: str, token: str) -> Lease:
+        data = {"engine": "postgres", "url": self.url.text.reveal()}
+        data |= {"name": name, "temporary": temporary, "token": token}
+        return Lease(LeaseKind.DATABASE, f"{self.url.place} {name}", data)
+
+    def mark(self, kind: Kind, token: str, owner: str) -> Mark:
+        """A mark of this owner's. owner: for people."""
+        return Mark(kind, token, self._lock, owner, now())
+
+    def access(self, name: str) -> DatabaseAccess:
+        """How a database of that name is reached."""
+        at = self.endpoint
+        given = self.url.with_database(name, at.user, at.password)
+        return DatabaseAccess("postgres", name, at.host, at.port, at.user, at.password, given=given)
+
+    def templates(self) -> list[tuple[str, float]]:
+        """Our templates on the server, and how many hours ago each was last asked for; the newest first."""
+        with self._session() as session:
+            return [(found.name, found.mark.age_days() * 24) for found in templates.all_of(session) if found.mark]
+
+    def drop_template(self, name: str) -> None:
+        """Take a template away. Nothing happens when it is not there, or not ours."""
+        with self._session() as session:
+            found = sql.find(session, name)
+            if found and found.mark and found.mark.kind == "template":
+                sql.drop(session, temporary="", name=name, token=found.mark.token)
+
+
+def _names(data: Mapping[str, Any]) -> dict[str, str]:
+    return {key: data[key] for key in ("temporary", "name", "token")}
+
+
+def drop_leased(data: Mapping[str, Any]) -> str:
+    """Take away the database that a lease's data name; nothing happens when it is gone. Idempotent.
+
+    Returns what should be known: that a database of that name is there which is not the one that was leased.
+    Raises UnavailableError when the server does not answer.
+    """
+    url = parse_server_url("postgres", data["url"])
+    with reported(f"work on {url.place}"), external_session.connect(url, timeout=_UNDO_TIMEOUT) as session:
+        gone = sql.drop(session, **_names(data))
+    return "" if gone else _kept(url, data["name"])
+
+
+def remade(data: Mapping[str, Any]) -> str:
+    """What should be known of the database that a lease's data name: that it was made again, without our mark; empty
+    where it was not. Raises UnavailableError when the server does not answer."""
+    url = parse_server_url("postgres", data["url"])
+    with reported(f"work on {url.place}"), external_session.connect(url, timeout=_UNDO_TIMEOUT) as session:
+        found = sql.find(session, data["name"])
+    return _kept(url, data["name"]) if found is not None and found.mark is None else ""
+
+
+def _kept(url: ServerUrl, name: str) -> str:
+    drop = f"dropdb -h {url.host} -p {url.port} {name}"
+    return f"the database {name} on {url.place} was dropped and made again, and is kept; to drop it: {drop}"

@@ -1,0 +1,147 @@
+"""A pool of clones on somebody else's PostgreSQL: every one marked, all of them gone when the pool is.
+
+No roles are made there, so a client has no ground of its own: its clones are the template's. Their names begin with
+a word that nobody else can know, and one lease names that word: so what a killed pool leaves is found, marked or not
+yet. Each connection of the pool holds an advisory lock together with the others; whoever cleans up waits until the
+last is gone, because the server goes on with what a killed client has asked for.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from testgrove.core.model import Lease, LeaseKind
+from testgrove.core.server_url import parse_server_url
+from testgrove.services.engines.postgres import external_session
+from testgrove.services.engines.postgres import external_sql as sql
+from testgrove.services.engines.postgres.pool import ClonePool
+from testgrove.services.engines.postgres.pool_roles import Ground, Hand, drop_database
+from testgrove.services.engines.postgres.sql import copy_settings, reported
+from testgrove.services.owner_marks import lock_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from psycopg import Connection
+
+    from testgrove.core.leases import Leases
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.services.engines.postgres.external import GivenPostgres
+    from testgrove.services.engines.postgres.reset import Resetter
+    from testgrove.services.owner_marks import Mark
+
+_LEFT_BEHIND = 120.0  # seconds that a killed client's last statement may go on on the server
+
+
+class GivenPool(ClonePool):
+    """See ClonePool. Clones of a template of ours on somebody else's server.
+
+    owner: for people who look at the marks. leases: where what is made is recorded before.
+    """
+
+    resets = False  # that takes a superuser
+
+    def __init__(self, server: GivenPostgres, template: str, *, owner: str, leases: Leases, limit: int) -> None:
+        self._server, self._template, self._leases = server, template, leases
+        token = secrets.token_hex(8)
+        self._name, self._mark = f"testgrove_pool_{token}", server.mark("run", token, owner)
+        data = {"engine": "postgres", "url": server.url.text.reveal(), "pool": self._name}
+        self._lease = Lease(LeaseKind.DATABASE, f"{server.url.place} {self._name}", data)
+        leases.record(self._lease)
+        super().__init__(limit=limit)
+
+    def hand(self) -> Hand:
+        """See ClonePool."""
+        return GivenHand(self._server, self._template, self._name, self._mark)
+
+    def resetter(self, database: str) -> Resetter:
+        """See ClonePool."""
+        raise NotImplementedError(database)
+
+    def close(self) -> None:
+        """Drop everything, also what was to be kept. Raises UnavailableError; the lease stays then."""
+        super().close()
+        drop_pool(self._lease.data)
+        self._leases.forget(self._lease)
+
+
+class GivenHand:
+    """See pool_ground.Hand. name: what all names of the pool begin with; mark: for every database."""
+
+    def __init__(self, server: GivenPostgres, template: str, name: str, mark: Mark) -> None:
+        self._server, self._template, self._name, self._mark = server, template, name, mark
+        self._connection: Connection[Any] | None = None
+
+    def make_ground(self, name: str) -> Ground:
+        """See Hand. Nothing is made."""
+        return Ground(self._server.access(f"{self._name}_{name}"), None, settings=True, strategy=self._server.strategy)
+
+    def access(self, ground: Ground, number: int) -> DatabaseAccess:
+        """See Hand."""
+        return self._server.access(f"{ground.access.name}_{number}")
+
+    def make_clone(self, access: DatabaseAccess, ground: Ground) -> None:
+        """See Hand."""
+        self._server.keep_alive()  # else whoever sweeps takes what is made ahead for a dead one's
+        with self._session(f"clone the database {access.name}") as session:
+            sql.create(session, access.name, self._template, ground.strategy, self._mark)
+            copy_settings(session, self._template, access.name)
+
+    def warm(self, access: DatabaseAccess) -> None:
+        """See Hand. Not here: of how many connections a user's server takes, the tests are to have the most."""
+
+    def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:  # noqa: ARG002 - a role of somebody else's is not mended
+        """See Hand."""
+        return False
+
+    def drop_clone(self, name: str, lingering: float) -> None:
+        """See Hand."""
+        with self._session(f"drop the database {name}") as session:
+            drop_database(session, name, lingering)
+
+    def drop_ground(self, ground: Ground) -> bool:  # noqa: ARG002 - nothing was made
+        """See Hand."""
+        return True
+
+    def close(self) -> None:
+        """See Hand."""
+        if self._connection is not None:
+            self._connection.close()
+
+    @contextmanager
+    def _session(self, what: str) -> Iterator[Connection[Any]]:
+        if self._connection is None or self._connection.closed:
+            connection = external_session.connect(self._server.url)
+            connection.execute("SELECT pg_advisory_lock_shared(%s)", (lock_key(f"the pool {self._name}"),))
+            self._connection = connection
+        with reported(what):
+            yield self._connection
+
+
+def drop_pool(data: Mapping[str, Any]) -> str:
+    """Take away every database of the pool that a lease's data name. Idempotent.
+
+    Raises UnavailableError when the server does not answer, or somebody else's role is connected to one.
+    """
+    url, name = parse_server_url("postgres", data["url"]), str(data["pool"])
+    with (
+        reported(f"work on {url.place}"),
+        external_session.connect(url) as session,
+        sql.locked(session, f"the pool {name}", timeout=_LEFT_BEHIND),
+    ):
+        for found in sql.find_all(session):
+            if found.name.startswith(f"{name}_"):
+                drop_database(session, found.name, 0.0)
+    return ""
+
+
+def room(server: GivenPostgres, *, least: int, most: int) -> int:
+    """How many databases a pool may have at once: half as many as there are connections left on the server."""
+    with reported(f"work on {server.url.place}"), external_session.connect(server.url) as session:
+        row = session.execute(
+            "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+            " - (SELECT count(*) FROM pg_stat_activity)"
+        ).fetchone()
+    return max(least, min(most, (row[0] if row else 0) // 2))

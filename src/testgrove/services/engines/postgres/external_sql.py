@@ -1,0 +1,204 @@
+"""What testgrove says to somebody else's PostgreSQL. It needs CREATEDB there, and touches marked databases only.
+
+Whoever makes a database makes it under a name that nobody else can know, marks it, and gives it its name last. So a
+lease with both names suffices to take it away, whenever its maker was killed, and a database that somebody else gave
+that name is never met. What is decided by a look (whose is it? does its owner live?) is done under an advisory lock.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.services.engines.postgres.sql import reported, run, wait_until_left
+from testgrove.services.owner_marks import Mark, lock_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from psycopg import Connection
+
+    from testgrove.core.server_url import ServerUrl
+
+HALF_MADE = ("testgrove_new_", "testgrove_building_")  # and a token
+_PATIENCE = 2.0  # seconds for clients that are about to leave
+_PAUSE = 0.02
+_LEFT_BEHIND = 120.0  # seconds that a killed client's last statement may go on on the server
+
+
+@dataclass(frozen=True)
+class Found:
+    """A database that is there, whoever's it is."""
+
+    name: str
+    mark: Mark | None
+    alive: bool  # a living owner holds the mark's lock
+
+    @property
+    def is_leftover(self) -> bool:
+        """Whether it is ours, its owner is gone, and it was to go with its owner: half made ones always are."""
+        mortal = self.mark is not None and (self.mark.mortal or self.name.startswith(HALF_MADE))
+        return mortal and not self.alive
+
+
+@contextmanager
+def locked(
+    connection: Connection[Any],
+    what: str,
+    *,
+    timeout: float,
+    on_wait: Callable[[], object] | None = None,
+) -> Iterator[None]:
+    """Hold the advisory lock of a name. on_wait: called while somebody else has it; may raise.
+
+    Raises PreconditionError (``lock-timeout``).
+    """
+    key, deadline = lock_key(what), time.monotonic() + timeout
+    while not _true(connection, "SELECT pg_try_advisory_lock(%s)", key):
+        if on_wait is not None:
+            on_wait()
+        if time.monotonic() > deadline:
+            raise PreconditionError(
+                "lock-timeout",
+                f"{what} was not released within {timeout:g} s",
+                hint="another testgrove holds it: SELECT * FROM pg_stat_activity WHERE application_name = 'testgrove'",
+            )
+        time.sleep(_PAUSE)
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            with suppress(TestgroveError), reported("let go of a lock"):
+                connection.execute("SELECT pg_advisory_unlock(%s)", (key,))
+
+
+def _true(connection: Connection[Any], statement: str, *values: object) -> bool:
+    row = connection.execute(statement.encode(), values).fetchone()
+    return bool(row and row[0])
+
+
+def find_all(connection: Connection[Any]) -> list[Found]:
+    """Every database that our role owns."""
+    rows = connection.execute(
+        "SELECT d.datname, shobj_description(d.oid, 'pg_database') FROM pg_database d"
+        " WHERE d.datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user) ORDER BY 1"
+    ).fetchall()
+    return _judged(connection, rows)
+
+
+def find(connection: Connection[Any], name: str) -> Found | None:
+    """A database by its name, whoever owns it."""
+    statement = "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
+    found = _judged(connection, connection.execute(statement, (name,)).fetchall())
+    return found[0] if found else None
+
+
+def _judged(connection: Connection[Any], rows: list[tuple[str, str | None]]) -> list[Found]:
+    # After the comments: an owner takes its lock before it makes anything.
+    held = connection.execute(
+        "SELECT ((classid::bigint << 32) | objid::bigint) FROM pg_locks"
+        " WHERE locktype = 'advisory' AND objsubid = 1 AND granted"
+    ).fetchall()
+    alive = {key for (key,) in held}
+    marks = [(name, Mark.load(comment)) for name, comment in rows]
+    return [Found(name, mark, mark is not None and mark.lock in alive) for name, mark in marks]
+
+
+def create(connection: Connection[Any], name: str, template: str, how: str, mark: Mark) -> None:
+    """Make a database, ours alone, and mark it."""
+    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
+
+    with reported(f"create the database {name}"):
+        run(connection, "CREATE DATABASE {} TEMPLATE {}{}", name, template, sql.SQL(how))
+        set_mark(connection, name, mark)
+        run(connection, "REVOKE ALL ON DATABASE {} FROM PUBLIC", name)
+
+
+def set_mark(connection: Connection[Any], name: str, mark: Mark) -> None:
+    """Write the mark on a database of ours."""
+    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
+
+    run(connection, "COMMENT ON DATABASE {} IS {}", name, sql.Literal(mark.dump()))
+
+
+def rename(connection: Connection[Any], temporary: str, name: str, url: ServerUrl) -> bool:
+    """Give a database its name, last; whether it has it. One of a dead run that has the name goes first.
+
+    False while somebody of us who lives has the name. Raises PreconditionError (``database-exists``) when it is
+    another's, which is left alone.
+    """
+    with locked(connection, f"the name {name}", timeout=60.0):
+        found = find(connection, name)
+        if found is not None and not (refuse_unmarked(found, url) and _drop_dead(connection, found)):
+            return False
+        with reported(f"name the database {name}"):
+            run(connection, "ALTER DATABASE {} RENAME TO {}", temporary, name)
+        return True
+
+
+def refuse_unmarked(found: Found, url: ServerUrl) -> bool:
+    """True; or PreconditionError for a database that has a name of ours and is not ours."""
+    if found.mark is None:
+        raise PreconditionError(
+            "database-exists",
+            f"the database {found.name} is there already on {url.place}, and it is not testgrove's",
+            hint=f"rename it, or, when nobody needs it: dropdb -h {url.host} -p {url.port} {found.name}",
+            database=found.name,
+        )
+    return True
+
+
+def _drop_dead(connection: Connection[Any], found: Found) -> bool:
+    """Drop a database whose owner is gone, unless somebody is connected to it; whether it is gone."""
+    from psycopg import errors  # noqa: PLC0415 - heavy, and an extra
+
+    if not found.is_leftover or not wait_until_left(connection, found.name, 0.0):
+        return False
+    try:
+        run(connection, "DROP DATABASE IF EXISTS {}", found.name)
+    except (errors.ObjectInUse, errors.InsufficientPrivilege):
+        return False
+    return True
+
+
+def sweep(connection: Connection[Any]) -> list[str]:
+    """Drop the databases of dead runs; their names."""
+    gone = []
+    for found in find_all(connection):
+        if not found.is_leftover:
+            continue
+        with locked(connection, f"the name {found.name}", timeout=60.0):
+            now = find(connection, found.name)
+            if now == found and _drop_dead(connection, now):
+                gone.append(found.name)
+    return gone
+
+
+def drop(connection: Connection[Any], *, temporary: str, name: str, token: str) -> bool:
+    """Take away the database that a lease names; False when one of that name is there that is not the lease's.
+
+    A maker that was killed may still be making it, on the server: that is waited for.
+    """
+    with reported(f"drop the database {name}"):
+        with locked(connection, f"the maker {token}", timeout=_LEFT_BEHIND):
+            _drop_with_clients(connection, temporary)
+        with locked(connection, f"the name {name}", timeout=60.0):
+            found = find(connection, name)
+            if found is None or (found.mark is not None and found.mark.token != token):
+                return True
+            if found.mark is None:
+                return False
+            _drop_with_clients(connection, name)
+    return True
+
+
+def _drop_with_clients(connection: Connection[Any], name: str) -> None:
+    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
+
+    if find(connection, name) is not None:
+        # DROP waits in steps of 100 ms for a client that is just leaving; this does not.
+        force = sql.SQL("" if wait_until_left(connection, name, _PATIENCE) else " WITH (FORCE)")
+        run(connection, "DROP DATABASE IF EXISTS {}{}", name, force)

@@ -1,0 +1,180 @@
+"""What a pool does on its server: a role and a base for each client, clones of it, and taking them away."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, LiteralString, Protocol
+
+from testgrove.services.engines.postgres import sql
+from testgrove.services.engines.postgres.external_session import strategy
+from testgrove.services.engines.postgres.reset import APPLICATION
+from testgrove.system.machine import lower_priority
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from psycopg import Connection
+
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.services.engines.postgres.server import PostgresServer
+
+_NICE = 10
+
+# Everything about a role that a test can change for the tests after it, and the databases that it has made.
+_ROLE = """
+SELECT (SELECT jsonb_agg(line ORDER BY line::text) FROM (
+           SELECT to_jsonb(r) AS line
+           UNION ALL SELECT to_jsonb(m) FROM pg_auth_members m WHERE r.oid IN (m.roleid, m.member)
+           UNION ALL SELECT to_jsonb(s) FROM pg_db_role_setting s WHERE s.setrole = r.oid AND s.setdatabase = 0) lines),
+       (SELECT coalesce(array_agg(datname::text), '{}') FROM pg_database WHERE datdba = r.oid AND datname !~ %s)
+FROM pg_authid r WHERE r.rolname = %s
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What a client's clones are made of. access: of the base, whose name is the role's too. role: its state; settings:
+    whether the base has settings, which are not cloned along; strategy: what clones fastest on this server."""
+
+    access: DatabaseAccess
+    role: object
+    settings: bool
+    strategy: LiteralString
+
+
+class Hand(Protocol):
+    """One connection to a pool's server, for one thread at a time; made when it is needed."""
+
+    def make_ground(self, name: str) -> Ground:
+        """What a client's clones are made of. Raises UnavailableError, ExhaustedError."""
+
+    def access(self, ground: Ground, number: int) -> DatabaseAccess:
+        """How a clone of that number is to be reached, once it is made."""
+
+    def make_clone(self, access: DatabaseAccess, ground: Ground) -> None:
+        """Make it. Raises UnavailableError, ExhaustedError."""
+
+    def warm(self, access: DatabaseAccess) -> None:
+        """Connect to a clone once, so that its catalogs are in memory. Raises UnavailableError, ExhaustedError."""
+
+    def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:
+        """Whether a test has left something that the next clone of this ground would meet.
+
+        alone: the client holds no other clone of it, whose that could be.
+        """
+
+    def drop_clone(self, name: str, lingering: float) -> None:
+        """Drop a database. lingering: seconds for clients that are about to leave; the others are ended."""
+
+    def drop_ground(self, ground: Ground) -> bool:
+        """Take away what clones were made of; False while there are some."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+class OwnHand:
+    """See Hand. One connection to a pool's server, for one thread at a time; made when it is needed.
+
+    name: what all names of the pool begin with. owner: written on every database as its mark. Its process on
+    the server is niced, for tests that connect meanwhile.
+    """
+
+    def __init__(self, server: PostgresServer, name: str, owner: str) -> None:
+        self._server = server
+        self._name = name
+        self._owner = owner
+        self._connection: Connection[Any] | None = None
+
+    def make_ground(self, name: str) -> Ground:
+        """A role, and a base that is wholly its own. Raises UnavailableError, ExhaustedError."""
+        access = self._server.create_database(f"{self._name}_{name}", owner=self._owner)
+        with self._admin(f"make the base {access.name}") as admin:
+            # Whoever is connected to what is cloned makes CREATE DATABASE wait for five seconds.
+            sql.wait_until_left(admin, access.name, 2.0)
+            sql.run(admin, "ALTER DATABASE {} ALLOW_CONNECTIONS false", access.name)
+            found = admin.execute(
+                "SELECT EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase = oid) FROM pg_database"
+                " WHERE datname = %s",
+                (access.name,),
+            ).fetchone()
+            return Ground(access, self._look(admin, access.name)[0], bool(found and found[0]), strategy(admin))
+
+    def access(self, ground: Ground, number: int) -> DatabaseAccess:
+        """See Hand."""
+        return replace(ground.access, name=f"{ground.access.name}_{number}")
+
+    def make_clone(self, access: DatabaseAccess, ground: Ground) -> None:
+        """A clone of the base, the role's. Raises UnavailableError, ExhaustedError."""
+        from psycopg import sql as parts  # noqa: PLC0415 - heavy, and an extra
+
+        name, base = access.name, ground.access.name
+        with self._admin(f"clone the database {name}") as admin:
+            how = parts.SQL(ground.strategy)
+            sql.run(admin, "CREATE DATABASE {} OWNER {} TEMPLATE {}{}", name, access.user, base, how)
+            mark = parts.Literal(f"testgrove: {self._owner}")
+            sql.run(admin, "REVOKE ALL ON DATABASE {0} FROM PUBLIC; COMMENT ON DATABASE {0} IS {1}", name, mark)
+            if ground.settings:
+                sql.copy_settings(admin, base, name, role=access.user, to_role=access.user)
+
+    def warm(self, access: DatabaseAccess) -> None:
+        """See Hand."""
+        sql.connect(self._server.endpoint, access.name).close()
+        with self._admin(f"look who is connected to {access.name}") as admin:
+            sql.wait_until_left(admin, access.name, 2.0)  # a test that looks who else is there is to find nobody
+
+    def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:
+        """Whether a test has changed its role, or made databases beside its own.
+
+        alone: nobody holds another clone of it, whose databases they could be.
+        """
+        with self._admin("look what a test has left behind") as admin:
+            role, beside = self._look(admin, ground.access.name)
+        return role != ground.role or (alone and bool(beside))
+
+    def drop_clone(self, name: str, lingering: float) -> None:
+        """Drop a database. lingering: seconds for clients that are about to leave; the others are ended."""
+        with self._admin(f"drop the database {name}") as admin:
+            drop_database(admin, name, lingering)
+
+    def drop_ground(self, ground: Ground) -> bool:
+        """Drop a role with its base and all that tests have made beside their databases; False while it has clones."""
+        name = ground.access.name
+        with self._admin(f"drop the role {name}") as admin:
+            _, beside = self._look(admin, name)
+            clones = admin.execute("SELECT 1 FROM pg_database WHERE datname ~ %s LIMIT 1", (f"^{name}_[0-9]+$",))
+            if clones.fetchone():
+                return False
+            for database in (*beside, name):
+                drop_database(admin, database, 0.0)
+            sql.run(admin, "DROP ROLE IF EXISTS {}", name)
+        return True
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _look(self, admin: Connection[Any], role: str) -> tuple[object, list[str]]:
+        row = admin.execute(_ROLE, (f"^{role}(_[0-9]+)?$", role)).fetchone()
+        return row or (None, [])
+
+    @contextmanager
+    def _admin(self, what: str) -> Iterator[Connection[Any]]:
+        """The connection. what: completes "cannot …"."""
+        if self._connection is None or self._connection.closed:
+            self._connection = sql.connect(self._server.endpoint, application=APPLICATION)
+            lower_priority(self._connection.info.backend_pid, _NICE)
+        with sql.reported(what):
+            yield self._connection
+
+
+def drop_database(admin: Connection[Any], name: str, lingering: float) -> None:
+    """Drop a database if it is there. lingering: seconds for clients that are about to leave."""
+    from psycopg import sql as parts  # noqa: PLC0415 - heavy, and an extra
+
+    if not sql.wait_until_left(admin, name, lingering):
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        sql.wait_until_left(admin, name, 2.0)
+    sql.run(admin, "DROP DATABASE IF EXISTS {}{}", name, parts.SQL(" WITH (FORCE)"))

@@ -1,0 +1,293 @@
+"""PostgreSQL, embedded: a server that a run owns, and the databases on it."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import re
+import signal
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.errors import PreconditionError, UsageError
+from testgrove.services.archive import unpack
+from testgrove.services.base import Endpoint, generate_password
+from testgrove.services.engines.postgres import sql
+from testgrove.services.hosts import check_socket
+from testgrove.system.deletion import delete_tree
+from testgrove.system.files import explained
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from testgrove.services.base import RunningProcess
+    from testgrove.services.binaries import PostgresBinaries
+    from testgrove.services.hosts import EmbeddedHost
+
+ENCODING = "UTF8"
+LOCALE = "C.UTF-8"
+SUPERUSER = "postgres"
+_LOOPBACK = "127.0.0.1"
+_SETTINGS = {
+    # Nothing is to survive a crash.
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "wal_init_zero": "off",
+    "max_wal_size": "256MB",
+    "min_wal_size": "32MB",
+    # Many databases at once, each with a suite's connections and tables.
+    "max_connections": "300",
+    "max_locks_per_transaction": "256",
+    "shared_buffers": "128MB",
+    # Templates are ANALYZEd; a worker that comes by would only change plans in the middle of a suite.
+    "autovacuum": "off",
+    # In files of the data directory: what lies in /dev/shm outlives a server that is killed.
+    "dynamic_shared_memory_type": "mmap",
+    "lc_messages": "C",
+}
+_OURS = frozenset(("port", "listen_addresses", "unix_socket_directories", "data_directory", "hba_file", "ident_file"))
+
+
+@dataclass(frozen=True)
+class Template:
+    """A packed data directory with a database to clone. role: who owns what is in it, if anybody does; password:
+    the superuser's; last: folders of databases that a start does not need yet; note: what went on while it was
+    built and somebody should know."""
+
+    path: Path
+    database: str
+    role: str
+    password: Secret
+    last: tuple[str, ...] = ()
+    note: str = ""
+
+
+def server_settings(overrides: Mapping[str, str]) -> dict[str, str]:
+    """Our settings, changed by a project's. Raises UsageError (``invalid-setting``)."""
+    for name in overrides:
+        if name in _OURS or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", name):
+            why = "testgrove sets it itself" if name in _OURS else "it is not a setting's name"
+            raise UsageError("invalid-setting", f"the PostgreSQL setting '{name}' cannot be given: {why}")
+    settings = _SETTINGS | dict(overrides)
+    if settings["wal_level"] != "minimal" and "max_wal_senders" not in overrides:
+        del settings["max_wal_senders"]  # whoever wants logical decoding wants senders too
+    return settings
+
+
+def require_driver() -> None:
+    """Raise PreconditionError (``no-driver``) where psycopg is not installed."""
+    if importlib.util.find_spec("psycopg") is None:
+        raise PreconditionError(
+            "no-driver",
+            "PostgreSQL needs the driver psycopg, which is not installed",
+            hint=sql.DRIVER_HINT,
+        )
+
+
+def init_cluster(binaries: PostgresBinaries, host: EmbeddedHost, directory: Path) -> tuple[Path, Secret]:
+    """initdb into ``directory/data``; return that and the superuser's password."""
+    host.grant(directory)
+    data, password, file = directory / "data", generate_password(), directory / "password"
+    file.touch(mode=0o600)
+    file.write_text(password.reveal())
+    host.give(file)
+    options = {"pgdata": data, "username": SUPERUSER, "pwfile": file, "encoding": ENCODING, "locale": LOCALE}
+    host.tool(
+        (
+            str(host.reachable(binaries) / "initdb"),
+            *(f"--{name}={value}" for name, value in options.items()),
+            "--auth=password",
+            "--no-sync",
+            "--wal-segsize=1",
+        ),
+        directory=directory,
+    )
+    file.unlink()
+    return data, password
+
+
+@dataclass(frozen=True)
+class PostgresProgram:
+    """The program ``postgres`` on a data directory."""
+
+    bindir: Path
+    data: Path
+    endpoint: Endpoint
+    settings: Mapping[str, str]
+    unpacked: Future[None] | None = None  # until then nobody can connect
+
+    @property
+    def what(self) -> str:
+        """Its name in messages."""
+        return f"PostgreSQL {self.endpoint.version}"
+
+    @property
+    def port(self) -> int:
+        """The TCP port it is to listen on."""
+        return self.endpoint.port
+
+    def argv(self) -> Sequence[str]:
+        """The command line; a project's settings cannot change what is ours."""
+        ours = {
+            "listen_addresses": self.endpoint.host,
+            "port": str(self.port),
+            "unix_socket_directories": self.endpoint.socket_dir,
+            "unix_socket_permissions": "0700",
+        }
+        options = (part for name, value in {**self.settings, **ours}.items() for part in ("-c", f"{name}={value}"))
+        return (str(self.bindir / "postgres"), "-D", str(self.data), *options)
+
+    def is_ready(self, pid: int) -> bool:
+        """Whether the server that pid is accepts our password.
+
+        It writes "ready" after it has bound its port, and ends when it could not: so the listener is this
+        process.
+        """
+        sql.load_driver()  # takes as long as the server does, and runs beside it
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        if len(lines) < 8 or lines[0] != str(pid) or lines[7].strip() != "ready":
+            return False
+        if self.unpacked:
+            with explained("unpack the template into", self.data):
+                self.unpacked.result()
+        sql.connect(self.endpoint).close()
+        return True
+
+
+class PostgresServer:
+    """A running PostgreSQL that a run owns, and the template that its databases are cloned from.
+
+    Safe to use from several threads: each call has connections of its own.
+    """
+
+    def __init__(self, endpoint: Endpoint, template: Template, process: RunningProcess) -> None:
+        self.endpoint = endpoint
+        self.template = template
+        self._process: RunningProcess | None = process
+
+    @classmethod
+    def start(
+        cls,
+        template: Template,
+        *,
+        binaries: PostgresBinaries,
+        host: EmbeddedHost,
+        directory: Path,
+        socket_dir: Path,
+        port: int,
+        settings: Mapping[str, str] | None = None,
+    ) -> PostgresServer:
+        """Unpack a template and start a server on it. Where it does not start, no data is left.
+
+        directory: without ``data``, ours, in memory if it is to be fast; socket_dir: with a short path, may be the
+        same; port: leased, on loopback. Raises PreconditionError (``port-taken``, ``socket-path-too-long``,
+        ``no-driver``), UnavailableError (``server-died``, ``server-not-ready``).
+        """
+        require_driver()
+        check_socket(socket_dir / f".s.PGSQL.{port}")
+        wanted = server_settings(settings or {})
+        data = directory / "data"
+        endpoint = Endpoint(
+            "postgres", binaries.version, _LOOPBACK, port, SUPERUSER, template.password, str(socket_dir)
+        )
+        host.grant(directory)
+        if socket_dir != directory:
+            host.grant(socket_dir)
+        with explained("unpack the template into", directory):
+            rest = unpack(template.path, data, host.identity.user, last=template.last)
+        pool = ThreadPoolExecutor(1, "unpack")  # beside the start, which does not look at them
+        unpacked = pool.submit(rest)
+        pool.shutdown(wait=False)
+        program = PostgresProgram(host.reachable(binaries), data, endpoint, wanted, unpacked)
+        try:
+            return cls(endpoint, template, host.start(program, directory=directory))
+        except BaseException:
+            wait((unpacked,))
+            release_shared_memory(data)
+            delete_tree(data, within=directory)
+            raise
+
+    def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
+        """Clone the template for a role of its own, which bears the database's name and owns all that is in it.
+
+        Raises PreconditionError (``database-exists``), UnavailableError or ExhaustedError for what the server
+        says.
+        """
+        access = DatabaseAccess(
+            "postgres",
+            name,
+            self.endpoint.host,
+            self.endpoint.port,
+            name,
+            generate_password(),
+            self.endpoint.socket_dir,
+        )
+        with sql.connect(self.endpoint) as admin:
+            sql.create_database(admin, self.endpoint, access, self.template, owner)
+        return access
+
+    def drop_database(self, name: str) -> None:
+        """Drop the role of that name and every database it owns; wait for clients that are about to leave."""
+        with sql.connect(self.endpoint) as admin:
+            sql.drop_role_and_databases(admin, name)
+
+    def further_databases(self, name: str) -> list[str]:
+        """What the role of that database has made besides, by itself. Raises UnavailableError."""
+        with sql.connect(self.endpoint) as admin:
+            return sql.further_databases(admin, name)
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there, and no zombie: its supervisor looks at what it left before it says so."""
+        return self._process is not None and self._process.poll() is None and not _is_over(self._process.pid)
+
+    def outlives(self, seconds: float) -> bool:
+        """Whether it is alive after that time. One that was killed answers nobody, and is there until its memory is
+        freed."""
+        deadline = time.monotonic() + seconds
+        while self.alive and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return self.alive
+
+    def stop(self, *, clean: bool = False) -> None:
+        """End the server. clean: with a checkpoint, for data that is kept."""
+        if self._process is None:
+            return
+        self._process.stop(signal=signal.SIGINT if clean else signal.SIGQUIT, timeout=30 if clean else 5)
+        self._process = None
+
+
+def _is_over(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]
+    except OSError:
+        return True
+    return state in (b"Z", b"X")
+
+
+def release_shared_memory(data: Path) -> None:
+    """Give back what a server that was killed left in the kernel: one System V segment of a few bytes.
+
+    data: its data directory. Nothing happens while anybody uses the segment, or when it is not that server's.
+    """
+    try:
+        lines = (data / "postmaster.pid").read_text().splitlines()
+        segments = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    except OSError:
+        return
+    if len(lines) < 7 or len(lines[6].split()) != 2:
+        return
+    for segment in segments:
+        key, number, _, _, creator, _, users, *_ = segment.split()
+        if [key, number] == lines[6].split() and creator == lines[0] and users == "0":
+            ctypes.CDLL(None).shmctl(int(number), 0, None)  # IPC_RMID

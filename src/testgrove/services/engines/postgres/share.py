@@ -1,0 +1,292 @@
+"""One client's share of a pool of databases: those that are ready for it, those that it holds, and those it gave back.
+
+A client's databases stand on two grounds: roles, each with a base of its own. While it is looked whether a test has
+done something to its role, the next test gets a database of the other one, and need not wait.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
+
+if TYPE_CHECKING:
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.services.engines.postgres.pool import ClonePool
+    from testgrove.services.engines.postgres.pool_roles import Ground
+    from testgrove.services.engines.postgres.reset import Resetter
+
+Isolation = Literal["clone", "reset", "transaction"]
+READY = 2  # databases made ahead for each client
+CONNECTING = 0.006  # seconds after a hand-out in which its client connects: two CPUs are soon shared by three
+_GROUNDS = 2
+_TIMEOUT = 120.0  # seconds that a client waits for a database at most
+_PATIENCE = 5.0  # seconds for others to give back what they have, where the pool is full
+_PAUSE = 0.05
+
+
+@dataclass(eq=False)
+class Clone:
+    """A database of a share. resetter: there once it was handed out to be reset."""
+
+    access: DatabaseAccess
+    ground: Ground
+    resetter: Resetter | None = None
+    isolation: Isolation = "clone"
+
+
+class PostgresShare:
+    """One client's part of a pool. The client has it to itself; close() when it has left."""
+
+    def __init__(self, pool: ClonePool, number: int) -> None:
+        self._pool = pool
+        self._hand = pool.hand()
+        self._number = number
+        self._made = 0
+        self._grounds_made = 0
+        self._grounds: list[Ground] = []
+        self._ready: deque[Clone] = deque()
+        self._given_back: deque[Clone] = deque()  # and what their tests did to their roles is not known yet
+        self._written: deque[Clone] = deque()  # to be reset
+        self._leased: dict[str, Clone] = {}
+        self._wanted: Isolation = "clone"
+        self._waiting = False
+        self._quiet_until = 0.0
+        self._asked = 0  # how often somebody has begun to wait
+        self._problem: TestgroveError | None = None
+        self._full_since = 0.0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name=f"pool-{number}", daemon=True)
+        self._thread.start()
+
+    @property
+    def lost(self) -> bool:
+        """See broker.Mortal."""
+        return self._pool.lost
+
+    def get(self, isolation: Isolation) -> DatabaseAccess:
+        """A database as the migration left it. Raises ExhaustedError, UnavailableError."""
+        isolation = isolation if self._pool.resets else "clone"
+        clone = self._wait(isolation)
+        clone.isolation = isolation
+        try:
+            if isolation != "clone" and clone.resetter is None:
+                clone.resetter = self._pool.resetter(clone.access.name)
+        except BaseException:
+            self._pool.discard(self._take_back(clone.access.name))
+            raise
+        return clone.access
+
+    def put(self, name: str) -> None:
+        """The client needs a database no more. Raises PreconditionError (``not-leased``)."""
+        with self._changed:
+            self._given_back.append(self._take_back(name))
+            self._quiet_until = time.monotonic() + CONNECTING  # most often another test begins
+            self._changed.notify_all()
+
+    def keep(self, name: str) -> None:
+        """Leave a database as it is until the server goes. Raises PreconditionError, ExhaustedError."""
+        if name in self._leased:
+            self._pool.keep()
+        clone = self._take_back(name)
+        if clone.resetter:
+            clone.resetter.close()
+
+    def close(self) -> None:
+        """Take back everything; whoever waits for a database is told so. A second call does nothing."""
+        with self._changed:
+            closed, self._closed = self._closed, True
+            self._changed.notify_all()
+        if closed:
+            return
+        self._thread.join()
+        for clone in (*self._leased.values(), *self._given_back, *self._written, *self._ready):
+            self._pool.discard(clone)
+        for ground in self._grounds:
+            self._pool.discard(ground)
+        self._hand.close()
+
+    def _take_back(self, name: str) -> Clone:
+        with self._changed:
+            clone = self._leased.pop(name, None)
+        if clone is None:
+            raise PreconditionError("not-leased", f"this client holds no database '{name}'")
+        return clone
+
+    def _wait(self, isolation: Isolation) -> Clone:
+        deadline = time.monotonic() + _TIMEOUT
+        with self._changed:
+            self._wanted, self._waiting, self._problem = isolation, True, None
+            self._asked += 1
+            self._changed.notify_all()
+            try:
+                while (clone := self._pick()) is None:
+                    if self._problem is not None:
+                        raise self._problem
+                    if self._closed:
+                        raise UnavailableError("broker-closed", "the broker has closed")
+                    if not self._changed.wait(max(0.0, deadline - time.monotonic())):
+                        raise UnavailableError("pool-slow", f"no database was made within {_TIMEOUT:g} s")
+            finally:
+                self._waiting = False
+            self._quiet_until = time.monotonic() + CONNECTING
+            self._changed.notify_all()  # there is room for another
+        return clone
+
+    def _pick(self) -> Clone | None:
+        """One that is ready: for clones one that nobody has used, else one that somebody has, first."""
+        sure = self._sure()
+        fits = [clone for clone in sure if clone.resetter is None]
+        if self._wanted != "clone":
+            fits = [clone for clone in sure if clone.resetter is not None] or fits
+        if not fits:
+            return None
+        self._ready.remove(fits[0])
+        self._leased[fits[0].access.name] = fits[0]
+        return fits[0]
+
+    def _sure(self) -> list[Clone]:
+        """Those that can be handed out: no test may have done something to their role."""
+        unsure = [clone.ground for clone in self._given_back]
+        return [clone for clone in self._ready if clone.ground not in unsure]
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._given_back or self._written or self._lacks())
+                self._let_connect()
+                if self._closed:
+                    return
+                given_back = self._given_back[0] if self._given_back else None
+                written = self._written.popleft() if self._written and not given_back else None
+            if given_back:
+                self._look_after(given_back)
+            elif written:
+                self._recycle(written)
+            else:
+                self._add()
+
+    def _look_after(self, clone: Clone) -> None:
+        """A test is over: nobody else is to meet what it has done to its role, or made beside its database."""
+        ground, spoiled = clone.ground, True
+        with self._changed:
+            alone = all(leased.ground is not ground for leased in self._leased.values())
+        with suppress(TestgroveError):  # whoever asks next is told
+            spoiled = self._hand.is_spoiled(ground, alone=alone)
+        with self._changed:
+            self._given_back.remove(clone)
+            if spoiled and ground in self._grounds:
+                self._leave(ground)
+            if spoiled or clone.isolation == "clone":
+                self._pool.discard(clone)
+            else:
+                self._written.append(clone)
+            self._changed.notify_all()
+
+    def _leave(self, ground: Ground) -> None:
+        for clone in [clone for clone in self._ready if clone.ground is ground]:
+            self._ready.remove(clone)
+            self._pool.discard(clone)
+        self._grounds.remove(ground)
+        self._pool.discard(ground)
+
+    def _let_connect(self) -> None:
+        """Stay off the CPU while the client connects to what it was given, as long as there is another one for it."""
+        while self._sure() and not self._closed:
+            if (left := self._quiet_until - time.monotonic()) <= 0:
+                return
+            self._changed.wait(left)
+
+    def _lacks(self) -> bool:
+        """Whether a database is to be made."""
+        if self._problem is not None:
+            return False  # whoever asks next has it tried again
+        clones = self._wanted == "clone"
+        return sum(clone.resetter is None or not clones for clone in self._ready) < READY
+
+    def _recycle(self, clone: Clone) -> None:
+        ready = False
+        with suppress(TestgroveError):  # it was dropped by its test, or its server is gone: the next clone will tell
+            ready = clone.resetter is not None and clone.resetter.reset()
+        with self._changed:
+            if ready and clone.ground in self._grounds:
+                self._ready.append(clone)
+                self._changed.notify_all()
+                return
+        self._pool.discard(clone)
+
+    def _add(self) -> None:
+        asked = self._asked
+        try:
+            clone = self._make()
+        except TestgroveError as error:
+            with self._changed:
+                if asked == self._asked:  # else somebody asks now: what went wrong before may go by now
+                    self._problem = error
+                self._changed.notify_all()
+            return
+        with self._changed:
+            if clone is not None and clone.ground in self._grounds:
+                self._ready.append(clone)
+                self._changed.notify_all()
+                return
+        if clone is not None:
+            self._pool.discard(clone)
+
+    def _make(self) -> Clone | None:
+        if not self._pool.reserve():
+            self._make_room()
+            return None
+        self._full_since = 0.0
+        try:
+            ground = self._ground_to_clone()
+            if ground is None:
+                self._grounds_made += 1
+                ground = self._hand.make_ground(f"{self._number}_{self._grounds_made}")
+                with self._changed:
+                    self._grounds.append(ground)
+                return None
+            self._made += 1
+            access = self._hand.access(ground, self._made)
+            self._hand.make_clone(access, ground)
+            if not self._waiting:
+                with suppress(TestgroveError):  # it is only slower
+                    self._hand.warm(access)
+            return Clone(access, ground)
+        except BaseException:
+            self._pool.give_back()
+            raise
+
+    def _ground_to_clone(self) -> Ground | None:
+        """The one with the fewest clones that are ready; None where another one is to be made."""
+        with self._changed:
+            few = 1 if not self._ready or not self._pool.is_roomy else _GROUNDS
+            if len(self._grounds) < few:
+                return None
+            ready = [clone.ground for clone in self._ready]
+            return min(self._grounds, key=ready.count)
+
+    def _make_room(self) -> None:
+        """The pool is full: what this share has too much of goes; then wait a little for others."""
+        with self._changed:
+            spare = [clone for clone in self._ready if self._wanted == "clone" and clone.resetter is not None]
+            for clone in spare:
+                self._ready.remove(clone)
+            waiting = self._waiting
+        for clone in spare:
+            self._pool.discard(clone)
+        self._full_since = self._full_since or time.monotonic()
+        # Not longer: meanwhile this client may give something back.
+        if not self._pool.wait_for_room(_PAUSE) and waiting and time.monotonic() - self._full_since > _PATIENCE:
+            self._full_since = 0.0
+            raise ExhaustedError(
+                "pool-full",
+                f"{self._pool.limit} databases are in use at once, and there is no room for more",
+                hint="fewer workers, or more room where the server's data lies: df -h /dev/shm",
+            )

@@ -1,0 +1,284 @@
+"""What testgrove says to a PostgreSQL server: roles, databases, templates. Nothing here knows where it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import time
+from base64 import b64encode
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError, UsageError
+from testgrove.services.owner_marks import lock_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from psycopg import Connection
+    from psycopg.sql import Composable
+
+    from testgrove.core.model import DatabaseAccess, Secret
+    from testgrove.services.base import Endpoint
+    from testgrove.services.engines.postgres.server import Template
+
+MAINTENANCE = "postgres"  # the database that administration connects to, like psql -l and createdb
+DRIVER_HINT = "pip install 'testgrove[postgres]'"
+NAME_LIMIT = 63  # bytes
+_PATIENCE = 2.0  # seconds for clients that are about to leave
+_PAUSE = 0.0003
+# The driver tells a refused connection's reason in words alone.
+_FULL = ("too many clients already", "remaining connection slots are reserved", "too many connections for")
+_CLOSE = "fewer workers, tests that close theirs, or max_connections in the service's settings"
+
+
+def load_driver() -> None:
+    """Import psycopg, for whoever can do so while something else goes on. Raises PreconditionError (``no-driver``)."""
+    try:
+        import psycopg  # noqa: F401, PLC0415 - 0.1 to 0.2 s
+    except ImportError as error:  # psycopg without its binary part and without libpq, too
+        raise PreconditionError(
+            "no-driver", f"PostgreSQL needs the driver psycopg, which cannot be used: {error}", hint=DRIVER_HINT
+        ) from error
+
+
+def connect(endpoint: Endpoint, database: str = MAINTENANCE, application: str = "") -> Connection[Any]:
+    """A connection in autocommit, through the socket. application: the name it is seen under. Raises
+    UnavailableError."""
+    import psycopg  # noqa: PLC0415 - heavy, and an extra
+
+    with reported(f"connect to the database {database}"):
+        return psycopg.connect(
+            host=endpoint.socket_dir or endpoint.host,
+            port=endpoint.port,
+            user=endpoint.user,
+            password=endpoint.password.reveal(),
+            dbname=database,
+            autocommit=True,
+            connect_timeout=10,
+            application_name=application,
+        )
+
+
+@contextmanager
+def reported(what: str) -> Iterator[None]:
+    """Turn what the driver raises into expected errors. what: completes "cannot …"."""
+    from psycopg import Error, errors  # noqa: PLC0415 - heavy, and an extra
+
+    try:
+        yield
+    except errors.DiskFull as error:
+        raise ExhaustedError("disk-full", f"cannot {what}: {_first_line(error)}", hint="df -h") from error
+    except Error as error:
+        why = _first_line(error)
+        if any(words in why for words in _FULL):
+            raise ExhaustedError("connections-used-up", f"cannot {what}: {why}", hint=_CLOSE) from error
+        raise UnavailableError("postgres-failed", f"cannot {what}: {why}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def create_database(
+    admin: Connection[Any], endpoint: Endpoint, access: DatabaseAccess, template: Template, owner: str
+) -> None:
+    """Make access true: a role and a clone of the template that is wholly the role's, or nothing.
+
+    owner: written on the database as its mark.
+    """
+    from psycopg import errors, sql  # noqa: PLC0415 - heavy, and an extra
+
+    if len(access.name.encode()) > NAME_LIMIT:
+        raise UsageError("database-name-too-long", f"'{access.name}' is longer than {NAME_LIMIT} bytes")
+    with reported(f"create the database {access.name}"):
+        _take_turn(admin, access.user)
+        try:
+            verifier = sql.Literal(scram_verifier(access.password))
+            run(admin, "CREATE ROLE {} LOGIN CREATEDB PASSWORD {}", access.user, verifier)
+        except errors.DuplicateObject as error:
+            raise PreconditionError("database-exists", f"the database {access.name} is there already") from error
+        try:
+            _clone(admin, access, template.database, owner)
+            _hand_over(endpoint, access, template.role)
+            copy_settings(admin, template.database, access.name, role=template.role, to_role=access.user)
+        except BaseException as error:
+            try:
+                drop_role_and_databases(admin, access.user)
+            except TestgroveError as second:
+                error.add_note(f"and cleaning up failed: {second}")
+            raise
+
+
+def _take_turn(admin: Connection[Any], role: str) -> None:
+    """Until this connection ends, nobody else makes or drops that role's databases. The server goes on with what a
+    killed client has asked for; whoever drops it waits until it is there, or never will be."""
+    key = lock_key(f"the role {role}")
+    admin.execute(f"SET lock_timeout = '2min'; SELECT pg_advisory_lock({key})".encode(), prepare=False)
+
+
+def _clone(admin: Connection[Any], access: DatabaseAccess, template: str, owner: str) -> None:
+    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
+
+    # FILE_COPY: 20 ms where WAL_LOG takes 100, with durability off and the data in memory.
+    strategy = sql.SQL(" STRATEGY FILE_COPY" if admin.info.server_version >= 150000 else "")
+    run(admin, "CREATE DATABASE {} OWNER {} TEMPLATE {}{}", access.name, access.user, template, strategy)
+    run(admin, "REVOKE ALL ON DATABASE {} FROM PUBLIC", access.name)
+    run(admin, "COMMENT ON DATABASE {} IS {}", access.name, sql.Literal(f"testgrove: {owner}"))
+
+
+def _hand_over(endpoint: Endpoint, access: DatabaseAccess, role: str) -> None:
+    """Make the clone's objects the new role's.
+
+    Membership in the template's role would cost nothing, but then a migration that a test runs meets two owners:
+    a replaced view cannot read a new table, a sequence cannot be OWNED BY another's column.
+    """
+    if role:
+        with connect(endpoint, access.name) as clone:
+            run(clone, "REASSIGN OWNED BY {} TO {}", role, access.user)
+
+
+def copy_settings(admin: Connection[Any], database: str, clone: str, *, role: str = "", to_role: str = "") -> None:
+    """ALTER DATABASE … SET and ALTER ROLE … SET are not cloned; a migration may have done either."""
+    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
+
+    if not admin.execute("SELECT 1 FROM pg_db_role_setting LIMIT 1").fetchone():
+        return  # the question below takes a fresh connection 3 ms
+    found = admin.execute(
+        "SELECT d.oid IS NOT NULL, r.oid IS NOT NULL, unnest(s.setconfig) FROM pg_db_role_setting s"
+        " LEFT JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole"
+        " WHERE (d.datname = %s OR s.setdatabase = 0) AND (r.rolname = %s OR s.setrole = 0)"
+        " AND NOT (s.setdatabase = 0 AND s.setrole = 0)",
+        (database, role),
+    ).fetchall()
+    for of_database, of_role, setting in found:
+        text, _, value = setting.partition("=")
+        name = sql.Identifier(*text.split("."))
+        admin.execute("SELECT set_config(%s, %s, false)", (text, value))
+        # FROM CURRENT: only the server knows which settings are lists.
+        if of_role and of_database:
+            run(admin, "ALTER ROLE {} IN DATABASE {} SET {} FROM CURRENT", to_role, clone, name)
+        elif of_role:
+            run(admin, "ALTER ROLE {} SET {} FROM CURRENT", to_role, name)
+        else:
+            run(admin, "ALTER DATABASE {} SET {} FROM CURRENT", clone, name)
+        run(admin, "RESET {}", name)
+
+
+def drop_role_and_databases(admin: Connection[Any], role: str) -> None:
+    """Drop every database a role owns, and the role. Nothing to do when there is no such role."""
+    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
+
+    with reported(f"drop the database {role}"):
+        _take_turn(admin, role)
+        if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
+            return
+        owned = admin.execute(
+            "SELECT datname, datistemplate FROM pg_database JOIN pg_roles r ON r.oid = datdba WHERE rolname = %s",
+            (role,),
+        ).fetchall()
+        for name, is_template in owned:
+            if is_template:
+                run(admin, "ALTER DATABASE {} IS_TEMPLATE false", name)
+            # DROP waits in steps of 100 ms for a client that is just leaving; this does not.
+            force = sql.SQL("" if wait_until_left(admin, name, _PATIENCE) else " WITH (FORCE)")
+            run(admin, "DROP DATABASE IF EXISTS {}{}", name, force)
+        run(admin, "DROP OWNED BY {}", role)
+        run(admin, "DROP ROLE {}", role)
+
+
+def further_databases(admin: Connection[Any], role: str) -> list[str]:
+    """The databases that a role owns besides the one of its name, and that carry no mark of testgrove's."""
+    with reported(f"list the databases of {role}"):
+        found = admin.execute(
+            "SELECT d.datname FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE rolname = %(role)s"
+            " AND d.datname <> %(role)s"
+            " AND NOT starts_with(coalesce(shobj_description(d.oid, 'pg_database'), ''), 'testgrove') ORDER BY 1",
+            {"role": role},
+        ).fetchall()
+    return [name for (name,) in found]
+
+
+def wait_until_left(admin: Connection[Any], database: str, timeout: float) -> bool:
+    """Wait until nobody is connected to a database; whether that came true within timeout seconds."""
+    deadline = time.monotonic() + timeout
+    while admin.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s LIMIT 1", (database,)).fetchone():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_PAUSE)
+    return True
+
+
+def add_extensions(endpoint: Endpoint, names: tuple[str, ...]) -> None:
+    """Into template1, so that a database that a test drops and creates again has them too."""
+    if names:
+        with reported(f"create the extensions {', '.join(names)}"), connect(endpoint, "template1") as template1:
+            for name in names:
+                run(template1, "CREATE EXTENSION IF NOT EXISTS {} CASCADE", name)
+
+
+def lower_password_cost(endpoint: Endpoint) -> None:
+    """Make our own connections as cheap as a worktree's."""
+    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
+
+    with reported("set the superuser's password"), connect(endpoint) as admin:
+        run(admin, "ALTER ROLE {} PASSWORD {}", endpoint.user, sql.Literal(scram_verifier(endpoint.password)))
+
+
+def own_public_schema(endpoint: Endpoint, access: DatabaseAccess) -> None:
+    """Up to version 14 the schema public is the superuser's; from 15 on it is the database's owner's."""
+    with connect(endpoint, access.name) as admin:
+        if admin.info.server_version < 150000:
+            run(admin, "ALTER SCHEMA public OWNER TO {}", access.user)
+
+
+def seal(endpoint: Endpoint, access: DatabaseAccess, name: str) -> str:
+    """Make a database that has been migrated into a template with its final name; return what should be known."""
+    note = ""
+    with reported(f"seal the template {name}"), connect(endpoint) as admin:
+        if not wait_until_left(admin, access.name, _PATIENCE):
+            note = end_clients(admin, access.name)
+        with connect(endpoint, access.name) as database:
+            database.execute("ANALYZE")
+        run(admin, "ALTER DATABASE {} ALLOW_CONNECTIONS false IS_TEMPLATE true", access.name)
+        run(admin, "ALTER DATABASE {} OWNER TO {}", access.name, endpoint.user)
+        run(admin, "ALTER ROLE {} NOLOGIN PASSWORD NULL", access.user)
+        if not wait_until_left(admin, access.name, _PATIENCE):
+            end_clients(admin, access.name)
+        run(admin, "ALTER DATABASE {} RENAME TO {}", access.name, name)
+    return note
+
+
+def end_clients(admin: Connection[Any], database: str) -> str:
+    ended = admin.execute(
+        "SELECT pg_terminate_backend(pid), coalesce(nullif(application_name, ''), 'a client'), state"
+        " FROM pg_stat_activity WHERE datname = %s",
+        (database,),
+    ).fetchall()
+    if not wait_until_left(admin, database, _PATIENCE):
+        raise UnavailableError("template-in-use", f"clients of {database} do not end although they were told to")
+    who = ", ".join(f"{name} ({state or 'starting'})" for _, name, state in ended)
+    return f"the migration left {len(ended)} connections open, which were ended: {who}"
+
+
+def scram_verifier(password: Secret) -> str:
+    """What the server stores of a password, from a single iteration.
+
+    Many iterations protect a password that people choose against being guessed from its verifier. Ours are
+    random, and each connection that a test makes would pay for them: 5 ms where this takes 2.
+    """
+    salt = os.urandom(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.reveal().encode(), salt, 1)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    encoded = [b64encode(part).decode() for part in (salt, stored, server)]
+    return f"SCRAM-SHA-256$1:{encoded[0]}${encoded[1]}:{encoded[2]}"
+
+
+def run(connection: Connection[Any], statement: LiteralString, *parts: str | Composable) -> None:
+    """Execute a statement whose ``{}`` are names, or what else is given."""
+    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
+
+    composed = sql.SQL(statement).format(*(sql.Identifier(p) if isinstance(p, str) else p for p in parts))
+    connection.execute(composed)

@@ -1,0 +1,259 @@
+"""Templates: what a migration makes, built once and kept as a packed data directory.
+
+How one is made, and why it can be trusted:
+
+1. Its fingerprint names it. Whoever wants it first holds its lock; the others wait, and find it there.
+2. A server is started on a base cluster in a folder with a temporary name, the migration runs as a role that is no
+   superuser, clients are waited out, the database is sealed and gets its final name last.
+3. The server is stopped with a checkpoint, the data directory packed under a temporary name, renamed last.
+4. An archive without its last member, or with another checksum, is not there. Temporary names whose lock is free
+   belong to builders that were killed, and are removed by the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from hashlib import blake2b
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from testgrove.core.model import Secret
+from testgrove.errors import UnavailableError
+from testgrove.services.archive import pack, read_manifest
+from testgrove.services.engines.postgres import sql
+from testgrove.services.engines.postgres.server import (
+    ENCODING,
+    LOCALE,
+    PostgresServer,
+    Template,
+    init_cluster,
+    release_shared_memory,
+    require_driver,
+)
+from testgrove.services.failures import Failures
+from testgrove.services.trimming import trim
+from testgrove.system.deletion import delete_tree
+from testgrove.system.files import explained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.services.binaries import PostgresBinaries
+    from testgrove.services.hosts import EmbeddedHost
+    from testgrove.system.locks import LockFile, OnWait
+
+    OnPort = Callable[[Callable[[int], PostgresServer]], PostgresServer]
+
+KEPT = 20  # archives
+KEPT_DAYS = 30
+_BASE = "base-"
+_KEY = 16  # characters of a name that temporary names and locks carry
+
+
+class TemplateCache:
+    """Packed data directories, shared by all runs of a user.
+
+    directory: where they are kept; locks: for builders; work: a folder of ours with a short path, in memory if
+    it is to be fast. Both are among the host's own folders. extensions and settings: the project's; the
+    fingerprint that ensure() is given covers them. fresh: what others have built is not used, but replaced.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        locks: LockFile,
+        *,
+        binaries: PostgresBinaries,
+        host: EmbeddedHost,
+        work: Path,
+        extensions: tuple[str, ...] = (),
+        settings: Mapping[str, str] | None = None,
+        fresh: bool = False,
+    ) -> None:
+        self._directory = directory
+        self._locks = locks
+        self._binaries = binaries
+        self._host = host
+        self._work = work
+        self._extensions = extensions
+        self._settings = dict(settings or {})
+        self._failures = Failures()
+        self._fresh = fresh
+        self._built: set[str] = set()  # by ourselves
+
+    def ensure(
+        self,
+        fingerprint: str,
+        build: Callable[[DatabaseAccess], object],
+        *,
+        on_port: OnPort,
+        on_wait: OnWait | None = None,
+        timeout: float = 1800.0,
+    ) -> Template:
+        """The template with this fingerprint, built if it is not there.
+
+        build: brings the empty database it is given up to date, and leaves. on_port: starts the build's server on a
+        leased port.
+        on_wait: told the reason again and again while another builder is waited for, at most timeout seconds; may
+        raise. What build raises comes through, and goes to those who waited for this build as well; nothing is left of
+        it then.
+        """
+        require_driver()
+
+        def make(work: Path) -> tuple[Path, Template]:
+            return self._migrate(fingerprint, build, work, on_port)
+
+        return self._get(fingerprint, make, on_wait, timeout)
+
+    def find(self, fingerprint: str) -> Template | None:
+        """The template with this fingerprint, if it is there."""
+        return self._cached(fingerprint)
+
+    def _get(
+        self,
+        name: str,
+        make: Callable[[Path], tuple[Path, Template]],
+        on_wait: OnWait | None,
+        timeout: float,
+    ) -> Template:
+        if template := self._cached(name):
+            return template
+        with explained("make the folder", self._directory):
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        began = time.monotonic()
+        what = f"the database template {name[:_KEY]}, which somebody else is building"
+        with self._locks.hold(_lock(name), what=what, timeout=timeout, on_wait=on_wait):
+            if template := self._cached(name):
+                return template
+            with self._failures.remembered(name, began):
+                self._remove_leftovers(name)
+                return self._make(name, make)
+
+    def _cached(self, name: str) -> Template | None:
+        if self._fresh and name not in self._built and not name.startswith(_BASE):
+            return None
+        path = self._archive(name)
+        manifest = read_manifest(path)
+        if manifest is None:
+            return None
+        with suppress(FileNotFoundError):
+            os.utime(path)  # the time of its last use
+        return Template(
+            path, manifest["database"], manifest["role"], Secret(manifest["password"]), tuple(manifest["last"])
+        )
+
+    def _make(self, name: str, make: Callable[[Path], tuple[Path, Template]]) -> Template:
+        temporary = self._directory / f"{name}.{token_hex(4)}.tmp"
+        try:
+            with self._workplace(name) as work:
+                data, template = make(work)
+                manifest = {
+                    "database": template.database,
+                    "role": template.role,
+                    "password": template.password.reveal(),
+                }
+                with explained("keep the database template in", self._directory):
+                    _trim(data)
+                    template = replace(template, last=_databases(data))
+                    pack(data, temporary, manifest, last=template.last)
+                    temporary.rename(template.path)
+                self._built.add(name)
+        finally:
+            temporary.unlink(missing_ok=True)
+        trim(self._directory, "*.tar", most=KEPT, days=KEPT_DAYS)
+        return template
+
+    def _migrate(
+        self, fingerprint: str, build: Callable[[DatabaseAccess], object], work: Path, on_port: OnPort
+    ) -> tuple[Path, Template]:
+        base = self.base()
+        server = on_port(lambda port: self._start(base, work, port))
+        try:
+            sql.add_extensions(server.endpoint, self._extensions)
+            sql.lower_password_cost(server.endpoint)
+            access = server.create_database(f"building_{fingerprint[:_KEY]}", owner="a template that is being built")
+            sql.own_public_schema(server.endpoint, access)
+            build(access)
+            name = f"template_{fingerprint[:_KEY]}"
+            note = sql.seal(server.endpoint, access, name)
+            server.stop(clean=True)
+        finally:
+            server.stop()
+        _check_closed(work / "data")
+        path = self._archive(fingerprint)
+        return work / "data", Template(path, name, access.user, base.password, note=note)
+
+    def _start(self, base: Template, work: Path, port: int) -> PostgresServer:
+        return PostgresServer.start(
+            base,
+            binaries=self._binaries,
+            host=self._host,
+            directory=work,
+            socket_dir=work,
+            port=port,
+            settings=self._settings | {"wal_recycle": "off"},  # old segments would only make the archive larger
+        )
+
+    def base(self) -> Template:
+        """The cluster that initdb makes, which templates are built on."""
+        mark = f"{self._binaries.build}\n{ENCODING}\n{LOCALE}"
+        name = f"{_BASE}{blake2b(mark.encode(), digest_size=8).hexdigest()}"
+
+        def make(work: Path) -> tuple[Path, Template]:
+            data, password = init_cluster(self._binaries, self._host, work)
+            return data, Template(self._archive(name), "template1", "", password)
+
+        return self._get(name, make, None, 120)
+
+    @contextmanager
+    def _workplace(self, name: str) -> Iterator[Path]:
+        work = self._work / f"build-{name[:_KEY]}-{token_hex(4)}"
+        with explained("use", work):
+            work.mkdir(mode=0o700, parents=True)
+        try:
+            yield work
+        finally:
+            delete_tree(work, within=self._work)
+
+    def _archive(self, name: str) -> Path:
+        return self._directory / f"{name}.tar"
+
+    def _remove_leftovers(self, name: str) -> None:
+        """Remove what builders that were killed have left. Our own lock is held, so what bears it is stale too."""
+        left = [(path.name[:_KEY], path) for path in self._directory.glob("*.tmp")]
+        left += [(path.name.removeprefix("build-")[:_KEY], path) for path in self._work.glob("build-*")]
+        for key, path in left:
+            lock = None
+            if key != name[:_KEY] and (lock := self._locks.try_acquire(_lock(key))) is None:
+                continue
+            try:
+                release_shared_memory(path / "data")
+                delete_tree(path, within=path.parent)
+            finally:
+                if lock:
+                    lock.release()
+
+
+def _lock(name: str) -> str:
+    return f"template {name[:_KEY]}"
+
+
+def _trim(data: Path) -> None:
+    """Remove what a start would remove; it is not to come back when it is unpacked after the start."""
+    for path in data.rglob("pg_internal.init"):
+        path.unlink()
+
+
+def _databases(data: Path) -> tuple[str, ...]:
+    """The folders that a server does not look at until somebody connects."""
+    return tuple(sorted(str(path.relative_to(data)) for path in (data / "base").iterdir()))
+
+
+def _check_closed(data: Path) -> None:
+    if (data / "postmaster.pid").exists():
+        raise UnavailableError("template-not-closed", "the server did not close the template that was built on it")

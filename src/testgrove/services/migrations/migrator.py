@@ -1,0 +1,125 @@
+"""Doing what a migration tool says, on one database: commands in the project's environment, or SQL by ourselves."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from testgrove.core.migrations.tool import Command
+from testgrove.errors import PreconditionError, UnavailableError
+from testgrove.services.engines.postgres.sql import reported
+from testgrove.services.migrations.guard import given_for, refuse_other_databases
+from testgrove.services.migrations.schemas import is_untouched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from testgrove.core.migrations.tool import Script, Work
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.core.settings.types import Settings
+    from testgrove.services.base import Launcher
+
+TIMEOUT = 900.0  # seconds of one step
+FAILED = "migration-failed"
+_NOT_RUN = (126, 127)  # the shell's: there is no such command
+
+
+class Migrator:
+    """tree: where commands run; environ: what they see, whole, with the variables of a database. settings: the
+    project's."""
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        tree: Path,
+        environ: Callable[[DatabaseAccess], Mapping[str, str]],
+        settings: Settings,
+    ) -> None:
+        self._launcher, self._tree, self._environ, self._settings = launcher, tree, environ, settings
+
+    def do(self, work: Iterable[Work], access: DatabaseAccess) -> None:
+        """Do one thing after the other.
+
+        Raises UnavailableError: ``migration-failed`` where the project's own work failed, with what it said in
+        ``details["output"]``. Raises PreconditionError (``other-database``), see refuse_other_databases().
+        """
+        for each in work:
+            if isinstance(each, Command):
+                self._run(each, access)
+            elif access.engine == "sqlite":
+                _execute_in_sqlite(each, access)
+            else:
+                _execute_in_postgres(each, access)
+
+    def ask(self, command: Command, access: DatabaseAccess) -> tuple[int, str]:
+        """A command's status and output. Raises UnavailableError where it could not run."""
+        try:
+            return 0, self._run(command, access)
+        except UnavailableError as error:
+            if error.code != FAILED:
+                raise
+            return 1, str(error.details["output"])
+
+    def _run(self, command: Command, access: DatabaseAccess) -> str:
+        argv, env = ("/bin/sh", "-c", command.text), self._environ(access)
+        given = given_for({access.engine: access}, self._settings, self._tree, env)
+        refuse_other_databases(command.text, tree=self._tree, env=env, given=given)
+        try:
+            return self._launcher.run(argv, cwd=self._tree, env=env, timeout=TIMEOUT, given=given)
+        except UnavailableError as error:
+            if error.code != "tool-failed" or error.details.get("returncode") in _NOT_RUN:
+                raise
+            output = str(error.details.get("stderr", ""))
+            raise UnavailableError(
+                FAILED, f"`{_short(command.text)}` failed in {self._tree}:\n{error.message}", output=output
+            ) from error
+
+
+def check_it_is_used(work: Iterable[Work], access: DatabaseAccess) -> None:
+    """See that commands which have migrated a database, or are about to take it back, use that one and no other.
+
+    A tool whose configuration names a database by itself would take somebody's own one back to nothing. Raises
+    PreconditionError (``other-database``).
+    """
+    commands = [each for each in work if isinstance(each, Command)]
+    if not commands or not is_untouched(access):
+        return
+    variable = "SQLITE_PATH or DATABASE_URL" if access.engine == "sqlite" else "DATABASE_URL or PG*"
+    raise PreconditionError(
+        "other-database",
+        f"`{_short(commands[0].text)}`: there is nothing in the database that it was given, so it uses another one,"
+        " or commits nothing; no migration is taken back there",
+        hint=f"have the migration tool's configuration read {variable} from the environment",
+    )
+
+
+def _short(command: str) -> str:
+    first, *more = command.strip().splitlines()
+    return first + (" …" if more else "")
+
+
+def _execute_in_postgres(script: Script, access: DatabaseAccess) -> None:
+    import psycopg  # noqa: PLC0415 - heavy, and an extra
+
+    with reported(f"connect to {access.name}"):
+        session = psycopg.connect(access.url(), autocommit=True, connect_timeout=10)
+    with session:
+        session.execute("SELECT set_config('statement_timeout', %s, false)", (f"{TIMEOUT:.0f}s",))
+        try:
+            session.execute(script.sql.encode(errors="surrogateescape"))
+        except psycopg.Error as error:
+            raise _failed(script, error) from error
+
+
+def _execute_in_sqlite(script: Script, access: DatabaseAccess) -> None:
+    with closing(sqlite3.connect(access.name)) as database:
+        try:
+            database.executescript(script.sql)
+        except (sqlite3.Error, UnicodeEncodeError) as error:  # the file need not be UTF-8
+            raise _failed(script, error) from error
+
+
+def _failed(script: Script, error: Exception) -> UnavailableError:
+    return UnavailableError(FAILED, f"{script.file} failed: {error}", output=str(error).strip())

@@ -1,0 +1,45 @@
+"""Running a project's migration command on the database that it is given, and on no other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from testgrove.errors import UnavailableError
+from testgrove.services.migrations.guard import given_for, refuse_other_databases, require_objects
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.core.settings.types import Settings
+    from testgrove.services.base import Launcher
+
+
+def run_migration(
+    command: str,
+    access: DatabaseAccess,
+    *,
+    launcher: Launcher,
+    cwd: Path,
+    env: Mapping[str, str],
+    settings: Settings,
+    others: Mapping[str, DatabaseAccess] | None = None,
+    timeout: float = 900.0,
+) -> None:
+    """Run a project's migration command in a checkout, for one database.
+
+    env: whole, with the variables of the database, and of others that the command is given. settings: the project's.
+    Raises UnavailableError (``migration-failed``) with the command and the end of its output; PreconditionError
+    (``other-database``) where it would use, or has used, another database.
+    """
+    databases = {**(others or {}), access.engine: access}
+    given = given_for(databases, settings, cwd, env)
+    refuse_other_databases(command, tree=cwd, env=env, given=given)
+    try:
+        launcher.run(("/bin/sh", "-c", command), cwd=cwd, env=env, timeout=timeout, given=given)
+    except UnavailableError as error:
+        raise UnavailableError(
+            "migration-failed", f"the migration `{command}` failed in {cwd}:\n{error.message}", hint=error.hint
+        ) from error
+    require_objects(command, access)

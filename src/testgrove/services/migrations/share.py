@@ -1,0 +1,120 @@
+"""Databases for tests of migrations: empty at first, taken forward and back as the test asks, their schemas read."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from testgrove.core.migrations.check import is_meant
+from testgrove.core.migrations.tool import Script
+from testgrove.errors import PreconditionError, TestgroveError, UnavailableError, UsageError
+from testgrove.services.migrations.migrator import FAILED, check_it_is_used
+from testgrove.services.migrations.schemas import delete_rows, read_schema
+
+if TYPE_CHECKING:
+    from testgrove.core.migrations.tool import Tool, Work
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.services.migrations.migrator import Migrator
+
+
+class Blanks(Protocol):
+    """Where empty databases come from."""
+
+    def make(self) -> DatabaseAccess:
+        """One that nobody has used."""
+
+    def drop(self, access: DatabaseAccess) -> None:
+        """Take it away."""
+
+
+class MigrationShare:
+    """See broker.Share and broker.Migrating: one client's databases."""
+
+    def __init__(self, blanks: Blanks, tool: Tool, migrator: Migrator) -> None:
+        self._blanks, self._tool, self._migrator = blanks, tool, migrator
+        self._held: dict[str, DatabaseAccess] = {}
+        self._at: dict[str, str] = {}  # the revision of each, where the tool keeps none in the database
+        self._closed = False
+        self._guard = threading.Lock()
+
+    def get(self, isolation: str) -> DatabaseAccess:  # noqa: ARG002 - there is one
+        """A database with nothing in it. Raises TestgroveError."""
+        access = self._blanks.make()
+        with self._guard:
+            if not self._closed:
+                self._held[access.name], self._at[access.name] = access, "base"
+                return access
+        self._blanks.drop(access)
+        raise UnavailableError("broker-closed", "the broker has closed")
+
+    def put(self, name: str) -> None:
+        """The client needs it no more. Raises PreconditionError (``not-leased``)."""
+        self._blanks.drop(self._take(name))
+
+    def keep(self, name: str) -> None:
+        """Leave it as it is until the broker ends. Raises PreconditionError (``not-leased``)."""
+        self._take(name)
+
+    def close(self) -> None:
+        """Take back everything. A second call does nothing."""
+        with self._guard:
+            self._closed = True
+            held, self._held = self._held, {}
+        for access in held.values():
+            with suppress(TestgroveError):  # it goes with its server, or its lease is undone later
+                self._blanks.drop(access)
+
+    def migrate(self, name: str, way: str, revision: str, *, keep_data: bool) -> None:
+        """Take a database forward or back to a revision. way: ``up`` or ``down``.
+
+        Raises UnavailableError (``migration-failed``), PreconditionError (``irreversible``), UsageError.
+        """
+        access = self._access(name)
+        if way not in {"up", "down"}:
+            raise UsageError("bad-request", f"a database goes 'up' or 'down', not {way!r}")
+        choose = self._tool.forward if way == "up" else self._tool.back
+        work = choose(revision, self._at[name])
+        if way == "down":
+            check_it_is_used(work, access)
+        if not keep_data:
+            delete_rows(access)
+        for each in work:
+            self._do(each, access, back=way == "down")
+            if isinstance(each, Script):
+                self._at[name] = each.leads_to
+
+    def _do(self, work: Work, access: DatabaseAccess, *, back: bool) -> None:
+        try:
+            self._migrator.do((work,), access)
+        except UnavailableError as error:
+            if back and error.code == FAILED and is_meant(str(error.details["output"])):
+                raise PreconditionError("irreversible", error.message) from error
+            raise
+
+    def schema(self, name: str) -> dict[str, str]:
+        """What there is in a database."""
+        return dict(read_schema(self._access(name)))
+
+    def revisions(self, name: str) -> dict[str, Any]:
+        """All migrations in order, and what is said of several newest ones."""
+        status, output = 0, ""
+        if self._tool.listing:
+            status, output = self._migrator.ask(self._tool.listing, self._access(name))
+        if status:
+            raise UnavailableError(FAILED, f"the migrations cannot be listed:\n{output.strip()}")
+        listing = self._tool.read(output)
+        ours = [migration.shown for migration in listing.migrations if migration.ours]
+        return {"revisions": ours, "conflicts": listing.conflicts}
+
+    def _access(self, name: str) -> DatabaseAccess:
+        with self._guard:
+            if name not in self._held:
+                raise PreconditionError("not-leased", f"this client holds no database '{name}'")
+            return self._held[name]
+
+    def _take(self, name: str) -> DatabaseAccess:
+        access = self._access(name)
+        with self._guard:
+            del self._held[name]
+        return access

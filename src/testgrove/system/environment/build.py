@@ -1,0 +1,265 @@
+"""Environments: the virtual environment of a worktree, made with uv."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testgrove.core.environments.dependency_sets import OWN, DependencySet, Lowest
+from testgrove.core.environments.dynamic_version import comes_from_git
+from testgrove.core.environments.install_commands import (
+    bounded_requirements,
+    direct_requirements,
+    exact_versions,
+    highest_arguments,
+    install_arguments,
+    lower_bounds,
+    lowest_arguments,
+)
+from testgrove.core.environments.plan import (
+    Contents,
+    EnvironmentPlan,
+    Wish,
+    decide,
+    fingerprint,
+    local_folders,
+    mentioned,
+    sources,
+)
+from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.system import mounts
+from testgrove.system.deletion import delete_tree
+from testgrove.system.environment.record import FOLDER, EnvironmentRecord, check, has_distribution, observe
+from testgrove.system.environment.uv import ToolRun, Uv, find_uv, uv_version
+from testgrove.system.files import explained
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from testgrove.system.environment.interpreters import Interpreter
+    from testgrove.system.git.version import VersionSource
+
+__all__ = [
+    "EnvironmentRecord",
+    "ToolRun",
+    "activate",
+    "build",
+    "check",
+    "find_uv",
+    "plan",
+    "python_of",
+    "renew_versions",
+    "uv_version",
+]
+
+_DECIDING = re.compile(r"UV_((DEFAULT_|EXTRA_|NO_)?INDEX(_URL)?|FIND_LINKS|EXCLUDE_NEWER|TORCH_BACKEND)")
+_NO_PACKAGES = frozenset({
+    "benchmarks", "build", "dist", "doc", "docs", "examples", "htmlcov", "node_modules", "test", "tests",
+})  # fmt: skip
+
+
+def python_of(tree: Path) -> Path:
+    """The Python of a tree's environment."""
+    return tree / FOLDER / "bin" / "python"
+
+
+def activate(env: Mapping[str, str], tree: Path) -> dict[str, str]:
+    """A copy of env in which programs of the tree's environment come first."""
+    folder = tree / FOLDER
+    path = env.get("PATH") or os.defpath
+    kept = {name: value for name, value in env.items() if name not in {"PYTHONHOME", "VIRTUAL_ENV_PROMPT"}}
+    return {**kept, "VIRTUAL_ENV": str(folder), "PATH": f"{folder / 'bin'}{os.pathsep}{path}"}
+
+
+def plan(
+    tree: Path,
+    *,
+    interpreter: Interpreter,
+    extras: tuple[str, ...] | None,
+    groups: tuple[str, ...] | None,
+    tree_hash: str,
+    uv_version: str,
+    pytest: bool = True,
+    deps: DependencySet = OWN,
+    setup: tuple[str, ...] = (),
+) -> EnvironmentPlan:
+    """What the tree's environment will hold. The checkout is clean: build products are not told from code.
+
+    extras, groups: None leaves the choice to the project. pytest: the suite needs it. deps: the dependency set.
+    setup: the project's commands, which may install more.
+    Raises UsageError (``unknown-extra``, ``unknown-group``), PreconditionError (``environment-failed``, ``no-lock``,
+    ``no-requirements-file``).
+    """
+    wish = Wish(extras, groups, pytest, deps)
+    with explained("read the dependencies in", tree):
+        files = _read(tree, deps.file)
+        contents = decide(files, wish)
+        folders = () if contents.names == () else local_folders(files)
+        facts = {
+            "python": (interpreter.version, str(interpreter.path), interpreter.implementation),
+            "platform": (os.uname().sysname, os.uname().machine),
+            "uv": uv_version,
+            "wish": asdict(wish),
+            "settings": sorted(pair for pair in os.environ.items() if _DECIDING.fullmatch(pair[0])),
+            **({"setup": setup} if setup else {}),
+            "packages": [sorted(_packages(tree / folder)) for folder in folders],
+            "day": _today() if deps.resolution == "highest" else "",  # what is new is looked for once a day
+        }
+    mark = fingerprint(files, facts)
+    versioned = tuple(folder for folder in folders if comes_from_git(files, folder))
+    return EnvironmentPlan(contents, interpreter.path, interpreter.version, tree_hash, mark, deps.name, versioned)
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _read(tree: Path, further: str) -> dict[str, bytes]:
+    """The files that decide, and those that they refer to, by their paths in the tree. further: one more, or empty."""
+    names = [entry.name for entry in os.scandir(tree)]
+    if "requirements" in names and (tree / "requirements").is_dir():
+        names += [f"requirements/{entry.name}" for entry in os.scandir(tree / "requirements")]
+    todo = [*sources(names), *filter(None, [further])]
+    files: dict[str, bytes] = {}
+    while todo:
+        path = os.path.normpath(todo.pop())
+        if path not in files and (tree / path).is_file():
+            files[path] = (tree / path).read_bytes()
+            todo += mentioned(path, files[path])
+    return files
+
+
+def _packages(folder: Path) -> Iterator[str]:
+    """The packages and modules at the top of a project: some editable installations know them by name."""
+    for top in (folder, folder / "src"):
+        if top.is_dir():
+            yield from (entry.name for entry in os.scandir(top) if entry.name.endswith(".py"))
+            yield from _below(top, depth=2)
+
+
+def _below(folder: Path, depth: int) -> Iterator[str]:
+    for entry in os.scandir(folder):
+        if entry.name.isidentifier() and entry.name not in _NO_PACKAGES and entry.is_dir(follow_symlinks=False):
+            if Path(entry.path, "__init__.py").exists():
+                yield entry.path.removeprefix(f"{folder}/")
+            elif depth:  # perhaps a namespace
+                yield from (f"{entry.name}/{name}" for name in _below(Path(entry.path), depth - 1))
+
+
+def build(
+    tree: Path,
+    plan: EnvironmentPlan,
+    *,
+    uv: Path,
+    run: ToolRun,
+    temporary: Path,
+    offline: bool = False,
+    log: Path | None = None,
+) -> EnvironmentRecord:
+    """Make the tree's environment anew, in the place of any that is there.
+
+    temporary: a folder for uv's temporary files, made and removed here (uv leaves a lock behind for each environment).
+    Raises PreconditionError (``environment-failed``: what is asked for cannot be installed), UnavailableError
+    (``environment-failed``: it cannot be fetched) and ExhaustedError (``disk-full``).
+    """
+    folder = tree.absolute() / FOLDER
+    tool = Uv(uv, run, tree.absolute(), temporary, offline, log)
+    _make_room(folder)
+    with _temporary(temporary):
+        notes = _fill(tool, tree, plan)
+    with explained("look at", folder):
+        return observe(tree, plan, notes)
+
+
+def renew_versions(
+    tree: Path,
+    plan: EnvironmentPlan,
+    record: EnvironmentRecord,
+    *,
+    source: VersionSource,
+    common_dir: Path,
+    uv: Path,
+    run: ToolRun,
+    temporary: Path,
+    offline: bool = False,
+) -> EnvironmentRecord:
+    """See version_from_git.renew_versions(); the other parameters are those of build()."""
+    from testgrove.system.environment import version_from_git  # noqa: PLC0415 - for few projects
+
+    with _temporary(temporary):
+        tool = Uv(uv, run, tree.absolute(), temporary, offline, None)
+        return version_from_git.renew_versions(
+            tool, tree, plan, record, source=source, common_dir=common_dir, temporary=temporary
+        )
+
+
+def _fill(tool: Uv, tree: Path, plan: EnvironmentPlan) -> tuple[str, ...]:
+    """Make the environment and install what the plan names; return what the user is told about it."""
+    base, contents = str(plan.python), plan.contents
+    # What is there already is preferred by uv: what a set is to choose must not come with the seeds.
+    seeded = not plan.deps
+    tool.make(tree.absolute() / FOLDER, base, seed=seeded)
+    notes = contents.notes
+    _install(tool, base if contents.kind == "uv-lock" else str(python_of(tree)), contents)
+    if contents.then is not None:
+        _install(tool, str(python_of(tree)), contents.then)
+    if contents.pytest and not has_distribution(tree, "pytest"):
+        tool("pip", "install", "pytest", "--python", str(python_of(tree)))
+        if contents.kind != "bare":
+            notes += ("pytest is not among the project's dependencies: its newest version is installed too",)
+    if not seeded:
+        tool.seed(python_of(tree), plan.python_version)
+    return notes
+
+
+def _install(tool: Uv, python: str, contents: Contents) -> None:
+    arguments = install_arguments(contents)
+    if contents.lowest is not None:
+        _install_lowest(tool, ("--python", python), contents, contents.lowest)
+    elif arguments:
+        tool(*arguments, "--python", python)
+
+
+def _install_lowest(tool: Uv, python: tuple[str, ...], contents: Contents, lowest: Lowest) -> None:
+    """Install the lowest versions of what has a lower bound, and beside them the newest that fit of what has none."""
+    highest = ""
+    if lowest.unbounded:
+        direct = tool.write("direct.in", direct_requirements(contents))
+        highest = tool(*highest_arguments(contents, direct), *python)
+    bounds = tool.write("bounds.txt", lower_bounds(lowest, highest))
+    if contents.resolution == "lowest-direct" and lowest.unbounded:
+        bounded = tool.write("bounded.in", bounded_requirements(contents, lowest))
+        answer = tool(*lowest_arguments(contents, bounded, bounds), *python)
+        exact = tool.write("exact.txt", exact_versions(lowest, answer))
+        newest = install_arguments(replace(contents, resolution="highest"))
+        with suppress(PreconditionError):  # no version of the tests' tools fits the lowest ones: they give way
+            tool(*newest, "--constraints", str(exact), *python)
+            return
+    tool(*install_arguments(contents), "--constraints", str(bounds), *python)
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[None]:
+    with explained("make", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(TestgroveError):
+            delete_tree(folder, within=folder.parent)
+
+
+def _make_room(folder: Path) -> None:
+    """Remove what uv would refuse to clear, or would clear somewhere else. Raises PreconditionError
+    (``mounted-inside``)."""
+    mounts.require_none(folder, f"{folder} cannot be replaced")
+    with explained("remove", folder):
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink()
+        elif folder.is_dir() and not (folder / "pyvenv.cfg").exists():
+            delete_tree(folder, within=folder.parent)

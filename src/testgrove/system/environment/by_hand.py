@@ -1,0 +1,68 @@
+"""Environments that their users deleted, made again or replaced: noticed, and accepted where the Python is right.
+
+What is installed in one is its user's business: it may lack pip, and hold more or less than the project asks for.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testgrove.errors import PreconditionError, UnavailableError
+from testgrove.system.environment.record import FOLDER, EnvironmentRecord, is_as_made
+from testgrove.system.processes.process import run, scrubbed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_QUESTION = "import sys; print('.'.join(map(str, sys.version_info[:3])), sys.prefix)"
+
+
+def require_environment(tree: Path, record: EnvironmentRecord | None, python: str, *, mend: Sequence[str]) -> bool:
+    """Whether a worktree's environment was made by hand since; nothing is run where it was not.
+
+    record: None where testgrove's own was never finished. python: the version that the worktree was made with. mend:
+    the commands that make the environment anew, with and without one in the way.
+    Raises PreconditionError (``no-environment``, ``other-interpreter``).
+    """
+    folder = tree / FOLDER
+    if folder.is_symlink():
+        raise _lost(f"{folder} is a link to {folder.resolve()}, and not this worktree's own", mend[1])
+    if not (folder / "pyvenv.cfg").is_file():
+        there = folder.exists()
+        what = "is no environment" if there else "is gone"
+        raise _lost(f"{tree} has no environment any more: {folder} {what}", mend[1 if there else 0])
+    if record is None:
+        raise _lost(f"{folder} is not whole: the command that made it was interrupted", mend[0])
+    if is_as_made(tree, record):
+        return False
+    version = _version(folder)
+    if version.split(".")[:2] != python.split(".")[:2]:
+        raise PreconditionError(
+            "other-interpreter",
+            f"{folder} is Python {version}; the worktree was made with {python}",
+            hint=mend[1],
+            found=version,
+            recorded=python,
+        )
+    return True
+
+
+def _version(folder: Path) -> str:
+    """What the environment's Python says of itself: its settings may name another one (``python3.9 -m venv`` over an
+    environment of 3.12 writes 3.9 there, and stays 3.12)."""
+    python = folder / "bin/python"
+    try:
+        done = run([str(python), "-I", "-c", _QUESTION], env=scrubbed(), timeout=30, check=False)
+    except (PreconditionError, UnavailableError) as error:
+        raise _lost(f"{python} does not run: {error.message}", f"rm -rf {folder}") from error
+    last = (done.stdout.splitlines() or [""])[-1]  # before it, whatever start-up files of its packages print
+    version, _, prefix = last.partition(" ")
+    if done.returncode != 0 or os.path.realpath(prefix) != os.path.realpath(folder):
+        raise _lost(f"{python} does not run as the Python of {folder}", f"rm -rf {folder}")
+    return version
+
+
+def _lost(message: str, hint: str) -> PreconditionError:
+    return PreconditionError("no-environment", message, hint=hint)

@@ -1,0 +1,228 @@
+"""What an environment was when it was made, and whether it still is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from testgrove.core.environments.declared import normal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from testgrove.core.environments.plan import EnvironmentPlan
+
+FOLDER = ".venv"
+# All that installing a pure editable distribution writes beside its metadata: a .pth, a finder, scripts.
+_POINTERS = re.compile(r"[^/]+\.pth|[^/]*editable[^/]*\.py|(\.\./){3}bin/[^/]+|(.*/)?__pycache__/.*")
+
+
+@dataclass(frozen=True)
+class EnvironmentRecord:
+    """An environment as it was made. JSON-able.
+
+    python: its full version. interpreter: the executable behind it. prefix: where it stands. settings: its
+    pyvenv.cfg. distributions: those built from the tree. editable: nothing was built into the tree (built:
+    those files) or copied out of it, so the tree's code is what runs. seal: a signature of what is installed.
+    notes: for the user. deps: the name of the dependency set, empty for the project's own choice.
+    version_source: the mark of the commit and tags that a version from git was taken from; empty for another version.
+    """
+
+    fingerprint: str
+    tree_hash: str
+    python: str
+    interpreter: str
+    prefix: str
+    settings: str
+    distributions: tuple[str, ...]
+    editable: bool
+    built: tuple[str, ...]
+    seal: str
+    notes: tuple[str, ...] = ()
+    deps: str = ""
+    version_source: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """For json.dumps, and from_json()."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: object) -> EnvironmentRecord | None:
+        """The record; None for what is none, such as another version's: the environment is then made anew."""
+        if not isinstance(data, dict):
+            return None
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        try:
+            return cls(**values)
+        except TypeError:
+            return None
+
+
+def check(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> str | None:
+    """None when the tree's environment can be used as it is, else the reason why it must be built anew.
+
+    Takes a few ms and runs nothing.
+    """
+    return next(_problems(tree, plan, record), None)
+
+
+def outdated(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> str | None:
+    """None when the environment of a tree that somebody lives in may stay as it is, else why it must be built anew.
+
+    Another one of the same Python, or other packages, are its user's wish.
+    """
+    if not (tree / FOLDER / "pyvenv.cfg").is_file() or not os.access(tree / FOLDER / "bin/python", os.X_OK):
+        return "it was gone"
+    if record.fingerprint != plan.fingerprint:
+        return "the dependencies, the interpreter or the settings have changed"
+    if not record.editable and record.tree_hash != plan.tree_hash and is_as_made(tree, record):
+        return "the project in it was built from another tree"
+    return None
+
+
+def is_as_made(tree: Path, record: EnvironmentRecord) -> bool:
+    """Whether the tree's environment is the one that the record is of; packages may have come and gone."""
+    folder = tree / FOLDER
+    return (
+        record.prefix == os.path.realpath(folder)
+        and os.access(folder / "bin/python", os.X_OK)
+        and os.path.realpath(folder / "bin/python") == record.interpreter
+        and _settings(tree) == record.settings
+    )
+
+
+def _problems(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> Iterator[str]:
+    """In this order: each question may be asked only where those before it found nothing."""
+    folder = tree / FOLDER
+    if folder.is_symlink() or not (folder / "pyvenv.cfg").is_file():
+        yield "there is no environment"
+    if record.prefix != os.path.realpath(folder):
+        yield f"it was made at {record.prefix}"
+    if not os.access(folder / "bin/python", os.X_OK):
+        yield f"its Python, {record.interpreter}, is gone"
+    if os.path.realpath(folder / "bin/python") != record.interpreter or _settings(tree) != record.settings:
+        yield "another one was made in its place"
+    if record.fingerprint != plan.fingerprint:
+        yield "the dependencies, the interpreter or the settings have changed"
+    if seal(tree) != record.seal:
+        yield "its packages were changed since it was made"
+    if any(not os.path.lexists(tree / path) for path in record.built):
+        yield "what was built into the tree is gone"
+    if not record.editable and record.tree_hash != plan.tree_hash:
+        yield "the project in it was built from another tree"
+
+
+def observe(tree: Path, plan: EnvironmentPlan, notes: tuple[str, ...]) -> EnvironmentRecord:
+    """The record of an environment that has just been made."""
+    local = list(local_distributions(tree))
+    built = tuple(sorted(_written(tree))) if local else ()
+    return EnvironmentRecord(
+        fingerprint=plan.fingerprint,
+        tree_hash=plan.tree_hash,
+        python=plan.python_version,
+        interpreter=os.path.realpath(tree / FOLDER / "bin/python"),
+        prefix=os.path.realpath(tree / FOLDER),
+        settings=_settings(tree),
+        distributions=tuple(sorted(normal(each.info.name.split("-")[0]) for each in local)),
+        editable=not built and all(each.points for each in local),
+        built=built,
+        seal=seal(tree),
+        notes=notes,
+        deps=plan.deps,
+    )
+
+
+def resealed(tree: Path, record: EnvironmentRecord) -> EnvironmentRecord:
+    """The record after set-up commands, which may have installed more or made the environment anew."""
+    folder = tree / FOLDER
+    if not (folder / "pyvenv.cfg").is_file():
+        return record  # preflight says so
+    interpreter = os.path.realpath(folder / "bin/python")
+    return replace(record, seal=seal(tree), settings=_settings(tree), interpreter=interpreter)
+
+
+def has_distribution(tree: Path, name: str) -> bool:
+    """Whether a distribution is installed, in whatever way."""
+    found = (path.name.split("-")[0] for site in _site_packages(tree) for path in site.glob("*.dist-info"))
+    return normal(name) in map(normal, found)
+
+
+def seal(tree: Path) -> str:
+    """A signature of what is installed in a tree's environment; see seal_of()."""
+    return seal_of(tree / FOLDER)
+
+
+def seal_of(prefix: Path) -> str:
+    """A signature of what is installed, which changes when a package is added, removed or replaced.
+
+    A package's own folder tells nothing: its time changes when its first __pycache__ is written.
+    """
+    lines = []
+    for site in sorted(prefix.glob("lib/*/*-packages")):
+        for entry in sorted(os.scandir(site), key=lambda entry: entry.name):
+            if entry.name == "__pycache__":
+                continue
+            status = entry.stat(follow_symlinks=False)
+            line = entry.name
+            if not entry.is_dir() or entry.name.endswith((".dist-info", ".egg-info")):
+                line += f" {status.st_mtime_ns}"
+            if entry.name.endswith((".pth", ".egg-link")):
+                line += f" {Path(entry.path).read_bytes()!r}"
+            lines.append(line)
+    return hashlib.blake2b("\n".join(lines).encode(errors="surrogateescape"), digest_size=16).hexdigest()
+
+
+def _site_packages(tree: Path) -> list[Path]:
+    return sorted((tree / FOLDER / "lib").glob("*/site-packages"))
+
+
+def _settings(tree: Path) -> str:
+    return (tree / FOLDER / "pyvenv.cfg").read_text(errors="replace")
+
+
+class LocalDistribution(NamedTuple):
+    """What was installed from a folder of the tree. info: its metadata. points: it merely points at the folder."""
+
+    info: Path
+    folder: str
+    points: bool
+
+
+def local_distributions(tree: Path) -> Iterator[LocalDistribution]:
+    """What is installed from folders of the tree."""
+    root = os.path.realpath(tree)
+    for site in _site_packages(tree):
+        for info in site.glob("*.dist-info"):
+            try:
+                origin = json.loads((info / "direct_url.json").read_bytes())
+                record = (info / "RECORD").read_text(errors="replace")
+            except FileNotFoundError:  # from an index
+                continue
+            folder = os.path.realpath(unquote(urlsplit(origin.get("url", "")).path))
+            if "dir_info" in origin and (folder == root or folder.startswith(f"{root}/")):
+                paths = [line.rsplit(",", 2)[0].strip('"') for line in record.splitlines()]
+                others = [path for path in paths if not path.startswith(f"{info.name}/")]
+                points = all(_POINTERS.fullmatch(path) for path in others)
+                yield LocalDistribution(info, folder, points and bool(origin["dir_info"].get("editable")))
+
+
+def _written(tree: Path) -> Iterator[str]:
+    """The files, relative to the tree, that appeared or changed since its environment was begun.
+
+    Both times come from the same file system's clock. Metadata of setuptools and byte code do not count.
+    """
+    begun = (tree / FOLDER / "pyvenv.cfg").stat().st_ctime_ns
+    todo = [str(tree)]
+    while todo:
+        for entry in os.scandir(todo.pop()):
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name not in {".git", FOLDER, "__pycache__"} and not entry.name.endswith(".egg-info"):
+                    todo.append(entry.path)
+            elif entry.name != ".git" and entry.stat(follow_symlinks=False).st_ctime_ns > begun:
+                yield os.path.relpath(entry.path, tree)

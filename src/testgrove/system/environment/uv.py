@@ -1,0 +1,207 @@
+"""uv: where it is, and how it is called."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
+from testgrove.system.environment.record import FOLDER
+from testgrove.system.files import explained
+from testgrove.system.processes.process import scrubbed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from testgrove.system.environment.interpreters import Finished, Run
+
+_one_at_a_time = threading.Lock()
+_STARTING = 10.0  # seconds that sysconfig may take at most
+_TIMEOUT = 3600.0  # seconds for one command of uv: a large download, a long compilation
+# The user's settings about where packages come from; all else of uv's is ours to say.
+_KEPT = re.compile(
+    r"UV_(CACHE_DIR|CONFIG_FILE|(DEFAULT_|EXTRA_|NO_)?INDEX\w*|FIND_LINKS|EXCLUDE_NEWER|TORCH_BACKEND"
+    r"|LINK_MODE|KEYRING_PROVIDER|CREDENTIALS_DIR|OFFLINE|CONCURRENT_\w+|HTTP_\w+|REQUEST_TIMEOUT|NATIVE_TLS|SYSTEM_CERTS"
+    r"|INSECURE_HOST|PYPY_INSTALL_MIRROR|S3_\w+|LOCK_TIMEOUT)"
+)
+
+
+class ToolRun(Protocol):
+    """Runs a long tool to its end. env: the whole environment; timeout: seconds; log: a file to append to."""
+
+    def __call__(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        timeout: float,
+        log: Path | None,
+        check: bool,
+    ) -> Finished: ...
+
+
+def find_uv() -> Path:
+    """The uv that came with testgrove, else the one on PATH. Raises PreconditionError (``uv-missing``)."""
+    try:
+        from uv import find_uv_bin  # noqa: PLC0415 - only creating an environment needs it
+
+        with _one_at_a_time:
+            _await_sysconfig()
+            return Path(find_uv_bin())
+    except (ImportError, FileNotFoundError):
+        if found := shutil.which("uv"):
+            return Path(found)
+    raise PreconditionError("uv-missing", "uv was not found", hint="pip install uv")
+
+
+def _await_sysconfig() -> None:
+    """uv asks sysconfig, which before Python 3.12 answers None to one thread while another one, which imports a driver,
+    has it start up."""
+    import sysconfig  # noqa: PLC0415 - most commands do without
+
+    deadline = time.monotonic() + _STARTING
+    while sysconfig.get_config_var("EXE") is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def uv_version(uv: Path, run: Run) -> str:
+    """The version of uv, such as ``0.8.3``. Raises UnavailableError (``uv-failed``)."""
+    if installed := _installed_version(uv):
+        return installed
+    answer = run([str(uv), "--version"], timeout=30, check=False)
+    words = answer.stdout.split()
+    if answer.returncode != 0 or len(words) < 2:
+        raise UnavailableError("uv-failed", f"'{uv} --version' failed: {answer.stderr.strip()[:200]}")
+    return words[1]
+
+
+def _installed_version(uv: Path) -> str:
+    """The version of a uv that was installed beside testgrove, from its metadata; empty for any other one."""
+    found = list((uv.parent.parent / "lib").glob("python*/site-packages/uv-*.dist-info/RECORD"))
+    if len(found) != 1:
+        return ""
+    info = found[0].parent
+    recorded = f"../../../bin/{uv.name}," in found[0].read_text(errors="replace")
+    return info.name.removeprefix("uv-").removesuffix(".dist-info") if recorded else ""
+
+
+class Uv:
+    """uv, at work on one tree. temporary: a folder for its temporary files, which exists when it is called."""
+
+    def __init__(self, uv: Path, run: ToolRun, tree: Path, temporary: Path, offline: bool, log: Path | None) -> None:
+        self._uv, self._run, self._tree, self._log = uv, run, tree, log
+        self._temporary = temporary
+        self._options = ["--no-progress", "--color", "never", *(["--offline"] if offline else [])]
+        theirs = scrubbed(os.environ).items()
+        kept = {name: value for name, value in theirs if name[:3] != "UV_" or _KEPT.fullmatch(name)}
+        self._env = {
+            **kept,
+            "TMPDIR": str(temporary),
+            "UV_PROJECT_ENVIRONMENT": str(tree / FOLDER),
+            "UV_PYTHON_DOWNLOADS": "never",
+            "UV_NO_WRAP": "1",  # its words are looked for in its output
+            # With a preference for its own Pythons, uv sync would replace an environment of another one.
+            "UV_PYTHON_PREFERENCE": "system",
+        }
+        if "UV_LINK_MODE" not in kept and _device(_cache(kept)) != _device(tree):
+            self._env["UV_LINK_MODE"] = "copy"
+
+    def make(self, folder: Path, base: str, *, seed: bool) -> None:
+        """Make an environment that is empty, or holds a pip of its own."""
+        self._from_cache(
+            "venv", "--no-project", *(["--seed"] if seed else []), "--clear", "--python", base, str(folder)
+        )
+
+    def seed(self, python: Path, version: str) -> None:
+        """Add what an environment that was made empty lacks beside others: pip, and what old Pythons had by custom."""
+        by_custom = ["setuptools"] if tuple(map(int, version.split(".")[:2])) < (3, 12) else []
+        self._from_cache("pip", "install", "pip", *by_custom, "--python", str(python))
+
+    def _from_cache(self, *arguments: str) -> None:
+        """Run uv with what is in its cache: asking an index for a newer pip takes as long as everything else."""
+        if "--offline" not in self._options:
+            with suppress(UnavailableError):
+                self(*arguments, "--offline")
+                return
+        self(*arguments)
+
+    def write(self, name: str, text: str) -> Path:
+        """A file that uv is to read."""
+        path = self._temporary / name
+        with explained("write", path):
+            path.write_text(text)
+        return path
+
+    def __call__(self, *arguments: str) -> str:
+        """Run uv; what it printed. Raises what _explain() makes of a failure."""
+        argv = [str(self._uv), *arguments, *self._options]
+        done = self._run(argv, cwd=self._tree, env=self._env, timeout=_TIMEOUT, log=self._log, check=False)
+        if done.returncode != 0:
+            raise _explain(done.stdout + done.stderr, self._tree, arguments)
+        return done.stdout
+
+
+def _cache(env: Mapping[str, str]) -> Path:
+    home = Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME") or Path.home(), ".cache"))
+    return Path(env.get("UV_CACHE_DIR") or home / "uv")
+
+
+def _device(path: Path) -> int:
+    """The file system that a path is on, or will be on."""
+    try:
+        return path.stat().st_dev
+    except OSError:
+        return 0 if path == path.parent else _device(path.parent)
+
+
+def _explain(output: str, tree: Path, arguments: Sequence[str]) -> TestgroveError:
+    code, what = "environment-failed", f"uv could not make the environment of {tree}"
+    message = "\n  ".join([f"{what}:", *_essence(output)])
+    command = " ".join(("uv", *arguments))
+    for pattern, error, hint in _FAILURES:
+        if re.search(pattern, output):
+            code = "disk-full" if error is ExhaustedError else code
+            return error(code, message, hint=hint.format(tree=tree), tree=str(tree), command=command)
+    return PreconditionError(code, message, hint=f"cd {tree} && {command}", tree=str(tree), command=command)
+
+
+# What uv's output tells, the first that fits: pattern, error, hint.
+_FAILURES: tuple[tuple[str, type[TestgroveError], str], ...] = (
+    (r"No space left on device|os error 28\b|os error 122\b|quota exceeded", ExhaustedError, "df -h {tree}"),
+    (
+        r"network was disabled|connectivity is disabled|not found in the cache",
+        UnavailableError,
+        "run it once without --offline to fill uv's cache",
+    ),
+    (
+        r"error sending request|dns error|Failed to (fetch|download)|[Cc]onnection (refused|reset)|timed out",
+        UnavailableError,
+        "check the network and the index settings; with a warm cache, --offline needs neither",
+    ),
+    (
+        r"Python requirement|does not satisfy Python|requires-python",
+        PreconditionError,
+        "choose another interpreter with --python",
+    ),
+    (
+        r"Multiple top-level (packages|modules) discovered",
+        PreconditionError,
+        "name its packages under [tool.setuptools], or write `package = false` under [tool.uv]",
+    ),
+    (r"No solution found", PreconditionError, "change the requirements that contradict one another"),
+)
+
+
+def _essence(output: str) -> list[str]:
+    """The last error that uv reported; the middle of a long one is left out."""
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
+    errors = [number for number, line in enumerate(lines) if re.match(r"error:|\s+× ", line)]
+    lines = lines[errors[-1] :] if errors else lines[-12:]
+    return lines if len(lines) <= 24 else [*lines[:8], "…", *lines[-15:]]

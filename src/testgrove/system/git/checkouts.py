@@ -1,0 +1,268 @@
+"""Checkouts of our own: made, filled, moved to another commit, taken away.
+
+git's worktree commands fail when several run at once, so they run under one lock, for about 10 ms; files
+are checked out after it is released.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testgrove.errors import PreconditionError, UnavailableError
+from testgrove.system import mounts
+from testgrove.system.deletion import delete_tree
+from testgrove.system.files import explain, explained, make_folder
+from testgrove.system.git.call import LONGEST, Run, call, call_common, raise_if_full, require, run_long
+from testgrove.system.git.repository import LOCK_REASON, Repository, checkouts, create_branch, git_lock
+from testgrove.system.git.submodules import update_submodules
+from testgrove.system.processes import process
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from testgrove.system.locks import Lock, OnWait
+
+_WORKERS = ("-c", "checkout.workers=4")  # half the time of one, also on two cores
+
+
+def add_checkout(
+    repository: Repository,
+    path: Path,
+    commit: str,
+    *,
+    branch: str | None = None,
+    new_branch: str | None = None,
+    on_wait: OnWait | None = None,
+) -> bool:
+    """Make an empty checkout at an absolute path, for populate() to fill; whether its HEAD is detached.
+
+    branch: be on this local branch, unless it is checked out somewhere else or no longer at commit.
+    new_branch: make this one at commit, and be on it. Raises PreconditionError (``path-exists``,
+    ``checkout-exists``, ``branch-exists``, ``invalid-branch``) and UnavailableError.
+    """
+    with git_lock(repository, on_wait) as lock:
+        if os.path.lexists(path) and not _is_empty(path):
+            raise PreconditionError("path-exists", f"{path} exists already", hint=f"ls -la {path}")
+        if checkout_records(repository, path):
+            raise PreconditionError(
+                "checkout-exists",
+                f"git has a checkout at {path} on record, and it is gone",
+                hint=f"git worktree remove -f -f {path}",
+            )
+        if new_branch:
+            create_branch(repository, new_branch, commit)
+            _add(repository, path, lock, new_branch)
+            return False
+        if branch and _is_free(repository, branch, commit):
+            try:
+                _add(repository, path, lock, branch)
+            except UnavailableError:  # being rebased or bisected somewhere, which git's list does not tell
+                _forget_half_made(repository, path)
+            else:
+                return False
+        _add(repository, path, lock, commit, "--detach")
+        return True
+
+
+def _add(repository: Repository, path: Path, lock: Lock, start: str, *options: str) -> None:
+    with explained("make the folder", path):
+        make_folder(path)
+    settings = ("-c", "worktree.guessRemote=false", "-c", "worktree.useRelativePaths=false")
+    words = ("--quiet", "--no-checkout", "--lock", "--reason", LOCK_REASON, *options)
+    # git keeps the lock as well: when testgrove is killed, nobody looks before git has finished its step.
+    # From the checkout we stand in: git copies that one's own settings (config.worktree, sparse patterns). With
+    # `extensions.worktreeConfig` and a shared `core.bare`, a checkout without them is taken for a bare repository.
+    answer = call(repository.toplevel, *settings, "worktree", "add", *words, "--", str(path), start, inherit=(lock.fd,))
+    if answer.status != 0:
+        raise_if_full(path)
+    require(answer, f"make a checkout at {path}", code="checkout-failed")
+
+
+def _is_free(repository: Repository, branch: str, commit: str) -> bool:
+    if any(record.branch == branch for record in checkouts(repository)):
+        return False
+    answer = call_common(repository.common_dir, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}^{{commit}}")
+    return answer.out.strip().decode() == commit
+
+
+def populate(path: Path, commit: str, *, run: Run = process.run) -> None:
+    """Fill a checkout with a commit's files, submodules included; HEAD and its branch stay where they are.
+
+    Raises UnavailableError (``checkout-failed``, ``submodules-failed``) and ExhaustedError (``disk-full``).
+    """
+    words = ("read-tree", "--reset", "-u", commit)
+    try:
+        run_long(run, path, "check out the files of", *_WORKERS, *words)
+    except UnavailableError:
+        raise_if_full(path, _size_of(path, commit))  # git has deleted the file that did not fit
+        raise
+    update_submodules(path, run)
+
+
+def _size_of(path: Path, commit: str) -> int:
+    """The bytes of all files of a commit."""
+    answer = call(path, "ls-tree", "-r", "--format=%(objectsize)", commit, timeout=LONGEST)
+    return sum(int(size) for size in answer.out.split() if size.isdigit())
+
+
+def retarget(path: Path, commit: str, *, run: Run = process.run) -> None:
+    """Move a checkout to another commit, detached, as if it were new: only its ``.venv`` stays.
+
+    HEAD's reflog begins anew, so that what was checked out before does not count as the user's. The caller
+    has made sure that nothing there is the user's. Raises as populate() does, and PreconditionError
+    (``mounted-inside``): git would delete what is mounted in the checkout.
+    """
+    mounts.require_none(path, f"{path} cannot be recycled")
+    words = ("checkout", "--quiet", "--force", "--no-recurse-submodules", "--detach", commit)
+    run_long(run, path, "check out another commit in", *_WORKERS, *words)
+    update_submodules(path, run)
+    mounts.require_none(path, f"{path} cannot be cleaned")
+    _help_clean(path)
+    run_long(run, path, "clean", "clean", "-ffdxq", "-e", "/.venv")
+    if (path / ".gitmodules").exists():
+        each = ("submodule", "--quiet", "foreach", "--recursive")
+        run_long(run, path, "clean the submodules of", *each, "git clean -ffdxq && git reflog expire --expire=all HEAD")
+    require(call(path, "reflog", "expire", "--expire=all", "HEAD"), f"begin the reflog of {path} anew")
+
+
+def _help_clean(path: Path) -> None:
+    """Do what ``git clean`` does not: remove pipes and sockets, and open folders that tests made read-only."""
+    todo, environment = [str(path)], f"{path}/.venv"
+    with explained("clean", path):
+        while todo:
+            folder = todo.pop()
+            if os.stat(folder).st_mode & stat.S_IRWXU != stat.S_IRWXU:  # noqa: PTH116 - str all along: thousands
+                os.chmod(folder, stat.S_IRWXU)  # noqa: PTH101 - as above
+            for entry in os.scandir(folder):
+                if entry.is_file(follow_symlinks=False):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name != ".git" and entry.path != environment:
+                        todo.append(entry.path)
+                elif not entry.is_symlink():
+                    os.unlink(entry.path)  # noqa: PTH108 - as above
+
+
+def detach(path: Path) -> None:
+    """Take a checkout's HEAD off its branch, at the same commit; the index and the files stay as they are."""
+    require(call(path, "update-ref", "--no-deref", "HEAD", "HEAD"), f"detach the HEAD of {path}")
+
+
+def repair_checkouts(repository: Repository, paths: Sequence[Path]) -> None:
+    """Have checkouts point to this repository, which was moved away from where they point. Raises UnavailableError."""
+    with git_lock(repository):
+        answer = call_common(repository.common_dir, "worktree", "repair", "--", *map(str, paths))
+    require(answer, f"repair the checkouts of {repository.main}")
+
+
+def remove_checkout(repository: Repository, path: Path, on_wait: OnWait | None = None) -> None:
+    """Take git's record of a checkout away, whole or half made; the caller has moved its folder away.
+
+    Nothing to do where the record, or the repository, is gone. Another record is never touched, as ``git
+    worktree prune`` would. Raises PreconditionError (``checkout-in-place``) while the checkout is still
+    there.
+    """
+    if not repository.common_dir.is_dir():
+        return
+    with git_lock(repository, on_wait) as lock:
+        if not (records := checkout_records(repository, path)):
+            return
+        if os.path.lexists(path):
+            if any(_points_to(path, record) for record in records):
+                raise PreconditionError(
+                    "checkout-in-place", f"{path} is still there", hint=f"git worktree remove {path}"
+                )
+            if _is_empty(path):
+                path.rmdir()
+        if not os.path.lexists(path):  # else git would look at what somebody else put there
+            words = ("worktree", "remove", "-f", "-f", "--", str(path))
+            call_common(repository.common_dir, *words, timeout=LONGEST, inherit=(lock.fd,))
+        _forget_half_made(repository, path)
+
+
+def is_checkout(repository: Repository, path: Path) -> bool:
+    """Whether the folder at path is this repository's checkout: its ``.git`` file and git's record name each other.
+
+    A clone, or any other folder, that somebody put where a checkout was is none.
+    """
+    return any(_points_to(path, record) for record in checkout_records(repository, path))
+
+
+def _forget_half_made(repository: Repository, path: Path) -> None:
+    """Remove what is left of a path's records: those that git itself cannot read any more."""
+    with explained("remove git's record of", path):
+        for record in checkout_records(repository, path):
+            delete_tree(record, within=repository.common_dir)
+        records = repository.common_dir / "worktrees"
+        if records.is_dir() and not any(records.iterdir()):
+            records.rmdir()
+
+
+def checkout_records(repository: Repository, path: Path) -> list[Path]:
+    """The folders in which git keeps a checkout's record: HEAD, index, reflog. They are there without the checkout.
+
+    `git worktree add` makes the folder, then ``locked``, then ``gitdir`` which names the checkout: one that
+    was killed before that is known by its name and by being ours, or empty.
+    """
+    records = repository.common_dir / "worktrees"
+    if not records.is_dir():
+        return []
+    named = re.compile(re.escape(re.sub(r"[^A-Za-z0-9._-]", "-", path.name)) + r"\d*")
+    found = []
+    for record in records.iterdir():
+        gitdir = _first_line(record / "gitdir")
+        if gitdir:
+            if _same(Path(os.path.abspath(record / gitdir)).parent, path):  # noqa: PTH100 - the path itself may be gone
+                found.append(record)
+        elif named.fullmatch(record.name) and _is_half_made(record):
+            found.append(record)
+    return found
+
+
+def checkout_paths(repository: Repository) -> list[Path]:
+    """The folders of all checkouts, the main one first, as git's records have them: nothing is run."""
+    records = repository.common_dir / "worktrees"
+    found = sorted(records.iterdir()) if records.is_dir() else []
+    lines = [(record, gitdir) for record in found if (gitdir := _first_line(record / "gitdir"))]
+    return [repository.main, *(Path(os.path.abspath(record / gitdir)).parent for record, gitdir in lines)]  # noqa: PTH100 - links stay
+
+
+def _is_half_made(record: Path) -> bool:
+    """Whether a record without a path is ours: its lock says so, or would if more of it had been written."""
+    reason = _first_line(record / "locked")
+    barely = {file.name for file in record.iterdir()} <= {"locked", "gitdir"}
+    return reason == LOCK_REASON or (barely and LOCK_REASON.startswith(reason))
+
+
+def _points_to(path: Path, record: Path) -> bool:
+    return _same(path / (_first_line(path / ".git").removeprefix("gitdir: ") or "/"), record)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.parent.resolve() / one.name == other.parent.resolve() / other.name
+
+
+def _first_line(path: Path) -> str:
+    """The text of one of git's small files; empty where there is none.
+
+    One that cannot be read is not taken for missing: its worktree would count as gone, and its commits as nobody's.
+    """
+    try:
+        return os.fsdecode(path.read_bytes()).removesuffix("\n")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return ""
+    except OSError as error:
+        raise explain("read", path, error) from error
+
+
+def lock_reason(record: Path) -> str | None:
+    """Why a checkout is locked (``git worktree lock --reason``); None where it is not."""
+    return _first_line(record / "locked") if (record / "locked").exists() else None
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())

@@ -1,0 +1,77 @@
+"""Moving a checkout on to a newer commit, where nothing can be lost by it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from testgrove.errors import PreconditionError
+from testgrove.system.git.call import LONGEST, call, require
+from testgrove.system.git.status import status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def head_of(path: Path) -> tuple[str, str]:
+    """A checkout's commit, and the branch that it is on; empty when its HEAD is detached."""
+    commit = require(call(path, "rev-parse", "--verify", "HEAD^{commit}"), f"read the HEAD of {path}")
+    branch = call(path, "symbolic-ref", "--quiet", "--short", "HEAD").out.decode().strip()
+    return commit.out.decode().strip(), branch
+
+
+def upstream_of(path: Path, branch: str) -> tuple[str, str]:
+    """The name and the commit of a branch's upstream, as this repository knows it; empty where there is none."""
+    name = call(path, "rev-parse", "--abbrev-ref", f"{branch}@{{upstream}}")
+    commit = call(path, "rev-parse", "--verify", "--quiet", f"{branch}@{{upstream}}^{{commit}}")
+    if name.status != 0 or commit.status != 0:
+        return "", ""
+    return name.out.decode().strip(), commit.out.decode().strip()
+
+
+def is_ancestor(path: Path, older: str, newer: str) -> bool:
+    """Whether one commit leads to another."""
+    return call(path, "merge-base", "--is-ancestor", older, newer).status == 0
+
+
+def fast_forward(path: Path, commit: str) -> None:
+    """Move HEAD, and the branch it is on, to a descendant; untracked files in the way make git refuse.
+
+    Not under a supervisor: git goes on to its end when testgrove is killed, for half a move is nobody's state. Raises
+    PreconditionError (``not-fast-forward``).
+    """
+    answer = call(path, "merge", "--ff-only", "--quiet", "--no-autostash", commit, timeout=LONGEST)
+    if answer.status != 0:
+        raise PreconditionError(
+            "not-fast-forward",
+            f"{path} cannot be moved to {commit[:10]}: {answer.last_line}",
+            hint=f"cd {path} && git merge --ff-only {commit[:10]}",
+        )
+
+
+def merge(path: Path, commit: str, label: str) -> bool:
+    """Bring a commit's changes into a checkout; whether there were any. Where that cannot be, it is left as it was.
+
+    Raises PreconditionError (``worktree-dirty``, ``merge-conflict``, ``merge-refused``).
+    """
+    head, _ = head_of(path)
+    if is_ancestor(path, commit, head):
+        return False
+    state = status(path)
+    changed = [*state.unmerged, *state.staged, *state.modified]
+    if state.operation or changed:
+        why = f"{state.operation} is not finished" if state.operation else f"{changed[0]} is modified"
+        hint = f"git -C {path} status"
+        raise PreconditionError("worktree-dirty", f"{label} is not merged into {path}: {why}", hint=hint)
+    words = ("--quiet", "--no-edit", "--no-autostash", "--no-verify", "-m", f"Merge {label}", commit)
+    answer = call(path, "merge", *words, timeout=LONGEST)
+    if answer.status == 0:
+        return True
+    conflicts = status(path).unmerged
+    if call(path, "rev-parse", "--verify", "--quiet", "MERGE_HEAD").status == 0:
+        require(call(path, "merge", "--abort", timeout=LONGEST), f"take the merge in {path} back")
+    hint = f"git -C {path} merge {label}"
+    if conflicts:
+        names = ", ".join(conflicts[:3]) + (f" and {len(conflicts) - 3} more" if len(conflicts) > 3 else "")
+        message = f"{label} conflicts with {path} in {names}; the worktree was left as it was"
+        raise PreconditionError("merge-conflict", message, hint=hint, files=list(conflicts))
+    raise PreconditionError("merge-refused", f"{label} cannot be merged into {path}: {answer.last_line}", hint=hint)

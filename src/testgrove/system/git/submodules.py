@@ -1,0 +1,52 @@
+"""Submodules of a checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from testgrove.system.git.call import CONFIG, LONGEST, Run, call, environment, require, run_long
+from testgrove.system.locks import exclusive
+
+
+def update_submodules(path: Path, run: Run) -> None:
+    """Check out a checkout's submodules, at any depth; nothing to do where it has none.
+
+    What the main checkout has is taken from there: that needs no network, and finds commits that nobody
+    pushed. Raises UnavailableError (``submodules-failed``) and ExhaustedError (``disk-full``).
+    """
+    if not (path / ".gitmodules").exists():
+        return
+    question = ("rev-parse", "--path-format=absolute", "--git-common-dir")
+    answer = require(call(path, *question), f"read {path}").out
+    common_dir = Path(os.fsdecode(answer.removesuffix(b"\n")))
+    # It writes to the repository's one configuration file, and fails when somebody else does so at the same
+    # time.
+    with exclusive(common_dir / "testgrove.lock", what=f"the git lock of {common_dir.parent}"):
+        require(
+            call(path, "submodule", "--quiet", "init"),
+            f"read .gitmodules in {path}",
+            code="submodules-failed",
+        )
+    for name, place in _declared(path):
+        store = common_dir / "modules" / name
+        if (store / "HEAD").exists():
+            _take_from(store, name, place, path, run)
+    words = ("submodule", "--quiet", "update", "--init", "--recursive", "--force")
+    run_long(run, path, "check out the submodules of", *words, code="submodules-failed")
+
+
+def _take_from(store: Path, name: str, place: str, path: Path, run: Run) -> None:
+    """Take one submodule, or its new commits, from the main checkout's copy. Where that fails, its own URL is next."""
+    url = os.fsdecode(call(path, "config", "-z", f"submodule.{name}.url").out.rstrip(b"\0"))
+    if url:
+        settings = ("-c", "protocol.file.allow=always", "-c", f"url.{store}.insteadOf={url}")
+        words = (*settings, "submodule", "--quiet", "update", "--force", "--", place)
+        run(["git", *CONFIG, *words], cwd=path, env=environment(), timeout=LONGEST, check=False)
+
+
+def _declared(path: Path) -> list[tuple[str, str]]:
+    """The names and paths in .gitmodules."""
+    answer = call(path, "config", "-z", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$")
+    pairs = (field.partition("\n") for field in answer.fields())
+    return [(key.removeprefix("submodule.").removesuffix(".path"), place) for key, _, place in pairs]

@@ -1,0 +1,147 @@
+"""Promise 3, before a suite: would the tests import this tree?
+
+Each of the project's names is resolved by the interpreter that will run the suite, in its environment;
+nothing is imported. What a name may resolve to:
+
+1. a file in the tree (and not in an old build that lies there);
+2. a file in the worktree's environment that was installed from this tree, editable or still current;
+3. nothing, when pytest itself will find it in the tree (by its ``pythonpath``, at the root or in ``src``).
+
+Anything else is other code. The same holds for each portion of a namespace package, but that other
+distributions may add theirs in the environment.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from testgrove.errors import PreconditionError
+from testgrove.system.preflight import probe
+from testgrove.system.preflight.judge import InstalledRecord, Judge, ResolvedName
+from testgrove.system.preflight.names import Name, find_names, import_folders, top_level_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+__all__ = ["InstalledRecord", "PreflightResult", "ResolvedName", "check", "top_level_names"]
+
+_TIMEOUT = 60.0  # seconds; a start takes some 20 ms, but sitecustomize may do anything
+
+
+class Completed(Protocol):
+    """A process that has ended."""
+
+    @property
+    def returncode(self) -> int: ...
+    @property
+    def stdout(self) -> str: ...
+    @property
+    def stderr(self) -> str: ...
+
+
+class Run(Protocol):
+    """Runs a command to its end. timeout: seconds."""
+
+    def __call__(self, argv: Sequence[str], /, *, cwd: Path, env: Mapping[str, str], timeout: float) -> Completed: ...
+
+
+@dataclass(frozen=True)
+class PreflightResult:
+    """What was verified. python: the full version. names: empty for a project without code of its own."""
+
+    python: str
+    names: tuple[ResolvedName, ...]
+
+
+def check(
+    *,
+    tree: Path,
+    python: Path,
+    env: Mapping[str, str],
+    foreign: Sequence[Path],
+    run: Run,
+    installed: InstalledRecord | None,
+    recorded_python: str = "",
+    environment: Path | None = None,
+) -> PreflightResult:
+    """Verify that a suite in this worktree will import this tree's code.
+
+    python: the worktree's interpreter. env: the suite's environment. foreign: the other checkouts of the
+    repository. installed: None when it is not known what the environment was made from. recorded_python: the
+    version that the worktree was made with (``3.12`` or ``3.12.1``), if it is known. environment: the interpreter's,
+    where it need not be the tree's own.
+
+    Raises PreconditionError: ``other-code``, ``no-environment``, ``other-interpreter``, ``preflight-failed``.
+    """
+    if environment is None:
+        _require_environment(tree, python)
+    names = find_names(tree)
+    answer = _ask(python, tree, env, names, run)
+    place = environment or tree / ".venv"
+    _require_interpreter(answer, tree, place.resolve(), recorded_python)
+    judge = Judge(
+        tree=tree, python=python, env=env, foreign=foreign, installed=installed, answer=answer, environment=place
+    )
+    resolved = tuple(found for name in judge.in_order(names) for found in judge.resolve(name))
+    return PreflightResult(answer["version"], resolved)
+
+
+def _require_environment(tree: Path, python: Path) -> None:
+    environment = tree / ".venv"
+    if not (environment / "pyvenv.cfg").is_file():
+        why = f"{tree} has no environment of its own: {environment} is missing"
+    elif environment.resolve() != tree.resolve() / ".venv":
+        why = f"{environment} is a link to {environment.resolve()}, which is not this worktree's own"
+    elif environment.resolve() not in (python.parent.resolve() / python.name).parents:
+        why = f"{python} is not the interpreter of {environment}"
+    elif not python.is_file():
+        why = f"{python} is missing, or what it links to is"
+    else:
+        return
+    raise PreconditionError(
+        "no-environment",
+        why,
+        hint=f"uv venv --clear {environment}, and install the project there again",
+        tree=str(tree),
+        python=str(python),
+    )
+
+
+def _require_interpreter(answer: Mapping[str, Any], tree: Path, environment: Path, recorded: str) -> None:
+    if not environment.samefile(answer["prefix"]):
+        raise PreconditionError(
+            "no-environment",
+            f"the interpreter of {environment} works in {answer['prefix']}",
+            hint=f"uv venv --clear {environment}, and install the project there again",
+            tree=str(tree),
+        )
+    version = answer["version"]
+    if recorded and version.split(".")[: recorded.count(".") + 1] != recorded.split("."):
+        raise PreconditionError(
+            "other-interpreter",
+            f"{environment} is Python {version}; the worktree was made with {recorded}",
+            hint=f"uv venv --clear --python {recorded} {environment}, and install the project there again",
+            found=version,
+            recorded=recorded,
+        )
+
+
+def _ask(python: Path, tree: Path, env: Mapping[str, str], names: Sequence[Name], run: Run) -> dict[str, Any]:
+    leaves = [leaf for name in names for leaf in name.leaves]
+    folders = [str(folder) for folder in import_folders(tree)]
+    script = probe.__file__
+    done = run([str(python), script, str(len(leaves)), *leaves, *folders], cwd=tree, env=env, timeout=_TIMEOUT)
+    _, mark, answer = done.stdout.rpartition(probe.MARK)
+    if done.returncode != 0 or not mark:
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise PreconditionError(
+            "preflight-failed",
+            f"{python} could not say where the project's names come from: {last}",
+            hint=f"{python} -c 'import sys; print(sys.path)'",
+            stderr=done.stderr,
+        )
+    found: dict[str, Any] = ast.literal_eval(answer.splitlines()[0])
+    return found
