@@ -78,7 +78,7 @@ def touch(changed: Sequence[str], tests: Mapping[str, str]) -> dict[str, int]:
     for path in map(Path, changed):
         dotted = re.escape(".".join(path.with_suffix("").parts[-2:])) if path.suffix == ".py" else "$."
         names = re.compile(
-            rf"\b{dotted}\b|from {re.escape('.'.join(path.parts[-3:-1]))} import .*\b{re.escape(path.stem)}\b"
+            rf"\b{dotted}\b|from {re.escape('.'.join(path.parts[1:-1]))} import .*\b{re.escape(path.stem)}\b"
         )
         for file, text in tests.items():
             own = Path(file)
@@ -89,7 +89,7 @@ def touch(changed: Sequence[str], tests: Mapping[str, str]) -> dict[str, int]:
             elif own.stem.removeprefix("test_") == path.stem or names.search(text):
                 score = 2
             else:
-                score = int(len(path.parts) > 2 and own.parent.name == path.parent.name)
+                score = int(own.parts[1:2] == path.parts[2:3])  # tests/app/… and src/testgrove/app/…
             found[file] = max(found.get(file, 0), score)
     return found
 

@@ -81,8 +81,8 @@ def test_without_a_record_another_file_is_first_each_time():
 
 def test_what_a_change_touches():
     tests = {
-        "tests/app/test_runs.py": "",
-        "tests/app/test_leaks.py": "from testgrove.app.runs import run as runs; from testgrove.app import leaks\n",
+        "tests/app/runs/test_run.py": "",
+        "tests/app/test_leaks.py": "from testgrove.app.runs import leaks, run\n",
         "tests/app/test_here.py": "",
         "tests/cli/test_shell.py": "import testgrove.system.files\n",
     }
