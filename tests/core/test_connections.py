@@ -16,7 +16,8 @@ from testgrove.core.connections.permitted import (
     strangers,
     variable_leads,
 )
-from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.core.model import DatabaseAccess
+from testgrove.core.secret import Secret
 
 OURS = {"PGHOST": "127.0.0.1", "PGPORT": "15003", "PGUSER": "testdb_unit_x", "DATABASE_URL": "unused"}
 TREE = PurePath("/work/tree")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.core.model import DatabaseAccess
+from testgrove.core.secret import Secret
 from testgrove.core.server_url import parse_server_url, without_password
 from testgrove.core.settings.parse import parse
 from testgrove.errors import UsageError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from testgrove.core.model import DatabaseAccess, Secret, WorktreeId
+from testgrove.core.model import DatabaseAccess, WorktreeId
+from testgrove.core.secret import Secret
 from testgrove.core.settings.types import Settings
 from testgrove.core.worktrees.variables import variables
 from testgrove.errors import UsageError

@@ -16,7 +16,8 @@ import pytest
 
 from pytest_testgrove.broker import BrokerError, BrokerLostError, Client
 from services.cases import until
-from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.core.model import DatabaseAccess
+from testgrove.core.secret import Secret
 from testgrove.core.settings.types import Settings
 from testgrove.errors import ExhaustedError, PreconditionError
 from testgrove.services.broker import Broker

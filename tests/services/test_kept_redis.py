@@ -3,7 +3,8 @@
 import pytest
 
 from services.conftest import free_port
-from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.core.model import DatabaseAccess
+from testgrove.core.secret import Secret
 from testgrove.errors import UnavailableError
 from testgrove.services.engines.redis.persistent import empty_instance
 

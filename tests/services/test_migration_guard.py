@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.core.model import DatabaseAccess
+from testgrove.core.secret import Secret
 from testgrove.core.settings.types import Settings
 from testgrove.errors import PreconditionError
 from testgrove.services.migrations.guard import given_for, refuse_other_databases

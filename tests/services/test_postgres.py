@@ -12,12 +12,13 @@ import psycopg
 import pytest
 
 from services.cases import query, run, until
-from testgrove.core.model import Secret
+from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 from testgrove.services import archive
 from testgrove.services.engines.postgres import server as postgres
-from testgrove.services.engines.postgres.server import PostgresServer, release_shared_memory, server_settings
+from testgrove.services.engines.postgres.server import PostgresServer, server_settings
 from testgrove.services.engines.postgres.sql import connect
+from testgrove.services.shared_memory import release_shared_memory
 
 pytestmark = pytest.mark.postgres
 

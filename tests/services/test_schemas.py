@@ -7,7 +7,8 @@ import pytest
 
 from services.cases import run
 from testgrove.core.migrations.schema import difference
-from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.core.model import DatabaseAccess
+from testgrove.core.secret import Secret
 from testgrove.errors import UnavailableError
 from testgrove.services.migrations.schemas import read_schema
 

@@ -5,7 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.core.model import DatabaseAccess
+from testgrove.core.secret import Secret
 from testgrove.errors import UnavailableError
 from testgrove.services.engines.sqlite import files
 from testgrove.services.engines.sqlite.files import SqliteTemplates

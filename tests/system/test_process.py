@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from testgrove.core.model import Secret
+from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 from testgrove.system.processes import process as module
 from testgrove.system.processes.marks import Mark, marked

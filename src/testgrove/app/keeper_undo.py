@@ -8,8 +8,8 @@ from testgrove.app.holder import Holder
 from testgrove.app.keeper import KeeperPlace, end_keeper, keeper_of, project_owner
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.services.engines.postgres.persistent import KeptPostgres
-from testgrove.services.engines.postgres.server import release_shared_memory
 from testgrove.services.keeper.client import KeeperClient
+from testgrove.services.shared_memory import release_shared_memory
 from testgrove.system import mounts
 from testgrove.system.deletion import delete_tree
 from testgrove.system.store import Store

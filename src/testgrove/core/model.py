@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from testgrove.core.secret import Secret
 from testgrove.errors import UsageError
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}")
@@ -80,22 +81,6 @@ class Lease:
     kind: LeaseKind
     key: str
     data: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Secret:
-    """A value that is never shown: str() and repr() are redacted, reveal() is not."""
-
-    value: str
-
-    def __str__(self) -> str:
-        return "********"
-
-    __repr__ = __str__
-
-    def reveal(self) -> str:
-        """The value itself, for an environment file or a connection."""
-        return self.value
 
 
 @dataclass(frozen=True)

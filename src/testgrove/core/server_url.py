@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from testgrove.core.model import Secret
+from testgrove.core.secret import Secret
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult

@@ -12,7 +12,7 @@ import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from testgrove.core.model import Secret
+from testgrove.core.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

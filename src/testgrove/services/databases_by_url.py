@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.core.model import DatabaseAccess
+from testgrove.core.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

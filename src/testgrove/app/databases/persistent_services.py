@@ -15,7 +15,8 @@ from testgrove.app.keeper_undo import kept_lock
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.files import write_files
-from testgrove.core.model import DatabaseAccess, LeaseKind, Secret
+from testgrove.core.model import DatabaseAccess, LeaseKind
+from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError
 from testgrove.services.engines.postgres.persistent import KeptPostgres
 from testgrove.services.keeper.client import KeeperClient

@@ -11,7 +11,8 @@ from testgrove.app.worktrees import records
 from testgrove.app.worktrees.creation import Creation
 from testgrove.app.worktrees.inside import variables_of
 from testgrove.app.worktrees.undo import undo_leases
-from testgrove.core.model import DatabaseAccess, LeaseKind, Secret
+from testgrove.core.model import DatabaseAccess, LeaseKind
+from testgrove.core.secret import Secret
 from testgrove.core.server_url import parse_server_url
 from testgrove.errors import PreconditionError
 from testgrove.services.engines.sqlite.files import remove_database

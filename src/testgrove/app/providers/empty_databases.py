@@ -15,7 +15,8 @@ from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.providers.embedded_server import start_server
 from testgrove.app.worktrees.undo import undo
-from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, Secret
+from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
+from testgrove.core.secret import Secret
 from testgrove.core.server_url import parse_server_url
 from testgrove.core.settings.types import Service, Sqlite
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError

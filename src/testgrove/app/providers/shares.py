@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from testgrove.app.databases.engines import RunMeans
-from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.core.model import DatabaseAccess
+from testgrove.core.secret import Secret
 from testgrove.core.settings.types import Service
 from testgrove.services.base import generate_password
 from testgrove.services.binaries import RedisBinary, find_redis

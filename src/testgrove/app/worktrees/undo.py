@@ -105,7 +105,7 @@ def _undo_directory(path: Path) -> None:
     mounts.require_none(path, f"{path} cannot be deleted")
     for data in path.glob("*/data"):
         # A server that was killed has left a segment in the kernel, which its data directory alone can name.
-        from testgrove.services.engines.postgres.server import release_shared_memory  # noqa: PLC0415 - most commands meet none
+        from testgrove.services.shared_memory import release_shared_memory  # noqa: PLC0415 - most commands meet none
 
         release_shared_memory(data)
     delete_tree(path, within=path.parent)

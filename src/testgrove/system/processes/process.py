@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from testgrove.core.model import Secret
+from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testgrove.core.model import Secret
+from testgrove.core.secret import Secret
 from testgrove.errors import UnavailableError
 from testgrove.system.processes.marks import Mark, end_marked, is_zombie, marks_of
 from testgrove.system.processes.process import Call, not_executed, spawn_supervisor

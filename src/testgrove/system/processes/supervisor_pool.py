@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from testgrove.core.model import Secret
+from testgrove.core.secret import Secret
 from testgrove.errors import UnavailableError
 from testgrove.system.processes.marks import Mark
 from testgrove.system.processes.process import Call, Completed, ending_of, scrubbed, text_of

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, Secret
+from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
+from testgrove.core.secret import Secret
 from testgrove.core.server_url import ServerUrl, parse_server_url
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.services.base import Endpoint

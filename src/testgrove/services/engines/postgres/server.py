@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import re
 import signal
@@ -12,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.core.model import DatabaseAccess
+from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError, UsageError
 from testgrove.services.archive import unpack
 from testgrove.services.base import Endpoint, generate_password
 from testgrove.services.engines.postgres import sql
 from testgrove.services.hosts import check_socket
+from testgrove.services.shared_memory import release_shared_memory
 from testgrove.system.deletion import delete_tree
 from testgrove.system.files import explained
 
@@ -273,21 +274,3 @@ def _is_over(pid: int) -> bool:
     except OSError:
         return True
     return state in (b"Z", b"X")
-
-
-def release_shared_memory(data: Path) -> None:
-    """Give back what a server that was killed left in the kernel: one System V segment of a few bytes.
-
-    data: its data directory. Nothing happens while anybody uses the segment, or when it is not that server's.
-    """
-    try:
-        lines = (data / "postmaster.pid").read_text().splitlines()
-        segments = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
-    except OSError:
-        return
-    if len(lines) < 7 or len(lines[6].split()) != 2:
-        return
-    for segment in segments:
-        key, number, _, _, creator, _, users, *_ = segment.split()
-        if [key, number] == lines[6].split() and creator == lines[0] and users == "0":
-            ctypes.CDLL(None).shmctl(int(number), 0, None)  # IPC_RMID

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.sql import Composable
 
-    from testgrove.core.model import DatabaseAccess, Secret
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.core.secret import Secret
     from testgrove.services.base import Endpoint
     from testgrove.services.engines.postgres.server import Template
 

@@ -20,7 +20,7 @@ from hashlib import blake2b
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from testgrove.core.model import Secret
+from testgrove.core.secret import Secret
 from testgrove.errors import UnavailableError
 from testgrove.services.archive import pack, read_manifest
 from testgrove.services.engines.postgres import sql
@@ -30,10 +30,10 @@ from testgrove.services.engines.postgres.server import (
     PostgresServer,
     Template,
     init_cluster,
-    release_shared_memory,
     require_driver,
 )
 from testgrove.services.failures import Failures
+from testgrove.services.shared_memory import release_shared_memory
 from testgrove.services.trimming import trim
 from testgrove.system.deletion import delete_tree
 from testgrove.system.files import explained

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from testgrove.core.model import Secret
+    from testgrove.core.secret import Secret
     from testgrove.services.binaries import RedisBinary
 
 # After a kill -9 at most the last second is lost; after an orderly stop, nothing.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from testgrove.core.model import Secret
+    from testgrove.core.secret import Secret
     from testgrove.services.base import Launcher, RunningProcess
     from testgrove.services.binaries import RedisBinary
 

@@ -10,7 +10,8 @@ from contextlib import closing
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from testgrove.core.model import DatabaseAccess, Secret
+from testgrove.core.model import DatabaseAccess
+from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 from testgrove.services.failures import Failures
 from testgrove.services.trimming import trim
