@@ -333,6 +333,35 @@ def test_leases_are_undone_in_reverse(grove):
     case.judge(0)
 
 
+def test_an_undo_that_is_killed_is_finished(grove):
+    """By a recovery, by the failing create itself, and of a worktree that was being recycled."""
+    site = Site(grove(config='setup = ["test ! -e ../../fail"]'))
+    (site.grove.base / "fail").touch()
+    assert site.kill_at("before spawn git worktree remove", *CREATE, "--no-env")
+    assert site.judge() == {}
+    (site.grove.base / "fail").unlink()
+    assert site.kill_at("after take manifest", *CREATE, "--no-env")
+    assert site.kill_at("before spawn git worktree remove", *LIST)
+    assert site.judge() == {}
+    site.grove.run("test")
+    assert site.kill_at("before retarget checkout", "test")
+    assert site.kill_at("before undo checkout", *LIST)
+    assert site.judge() == {}
+
+
+def test_a_commit_made_between_two_recoveries_is_kept(grove):
+    site = Site(grove())
+    assert site.kill_at("after take manifest", *CREATE, "--no-env")
+    assert site.kill_at("before undo checkout", *LIST)
+    tree = site.grove.root / "test-unit-x"
+    site.grove.git("-C", str(tree), "commit", "--quiet", "--allow-empty", "-m", "made meanwhile")
+    site.grove.git("-C", str(tree), "checkout", "--quiet", "--detach")
+    made = site.grove.git("-C", str(tree), "rev-parse", "HEAD").strip()
+    site.grove.git("branch", "-D", "fresh")
+    assert site.judge() == {}
+    assert site.grove.git("for-each-ref", "--format=%(objectname)", "refs/testgrove/rescued").split() == [made]
+
+
 @pytest.mark.parametrize(
     ("case", "stride"),
     [(Create, 3), (Remove, 3), (Run, 8)],

@@ -9,7 +9,7 @@ from testgrove.app.holder import Holder, has_let_go
 from testgrove.app.isolation import isolated
 from testgrove.app.runs.log_and_reports import LOG, Render, report_killed_run
 from testgrove.app.worktrees import records
-from testgrove.app.worktrees.history import let_go_of_anothers, rescue_all
+from testgrove.app.worktrees.history import decide_removal
 from testgrove.app.worktrees.ownership import take_manifest_of_a_dead_run
 from testgrove.app.worktrees.undo import repository_of, undo
 from testgrove.core.model import LeaseKind, WorktreeStatus
@@ -107,8 +107,7 @@ def _keep_commits(holder: Holder, row: Row) -> None:
     leases = records.leases_of(holder.store, row)
     for lease in leases.all():
         if lease.kind == LeaseKind.CHECKOUT and (repository := repository_of(lease)):
-            let_go_of_anothers(holder.store, repository, row)
-            rescue_all(holder.store, repository, row)
+            decide_removal(holder.store, repository, row)
 
 
 def _last_beat_ns(store: Store, row: Row) -> int:

@@ -207,7 +207,9 @@ class Creation:
         git.take_own_settings(self.project.repository, self.tree)
         self._fetching(git.retarget)
         commit, ref = self.target.commit, self.spec.ref or ""
-        self._update(branch="", commit_id=commit, own_commits=[commit], manifest="", ref=ref)
+        # Not before the metadata of its last life are gone: two times that differ are another's checkout.
+        created = records.now()
+        self._update(branch="", commit_id=commit, own_commits=[commit], manifest="", ref=ref, created=created)
 
     def _fetching(self, check_out: Callable[..., None]) -> None:
         """Check files out, with submodules, and those of LFS where they are asked for."""

@@ -78,7 +78,7 @@ def is_anothers(repository: git.Repository, row: Row) -> bool:
         named = (document["id"], document["created"])
     except (OSError, ValueError, LookupError, TypeError):
         return all(git.lock_reason(record) != git.LOCK_REASON for record in git.checkout_records(repository, path))
-    return row["status"] != WorktreeStatus.CREATING and named != (row["id"], created)
+    return named != (row["id"], created)
 
 
 def let_go_of_anothers(store: Store, repository: git.Repository, row: Row) -> None:
@@ -97,14 +97,20 @@ def rescue(repository: git.Repository, row: Row, commits: Sequence[git.Commit]) 
     ]
 
 
-def rescue_all(store: Store, repository: git.Repository, row: Row) -> list[str]:
+def decide_removal(store: Store, repository: git.Repository, row: Row) -> list[str]:
     """Keep every commit that would go with a worktree which is about to be undone, and whose user cannot be asked.
 
-    Raises PreconditionError (``worktree-dirty``) for what cannot be kept, except where the removal was decided before,
-    and (``not-mounted``).
+    Returns a line for each ref that keeps some. Then the worktree is recorded as being removed: after a crash, what
+    the undo has already taken away must not look like the user's changes. Raises PreconditionError
+    (``worktree-dirty``) for what cannot be kept, except where the removal was decided before, and (``not-mounted``).
     """
-    if is_anothers(repository, row):
-        return []
+    let_go_of_anothers(store, repository, row)
+    kept = [] if is_anothers(repository, row) else _rescue_all(store, repository, row)
+    records.update(store, row, status=WorktreeStatus.REMOVING)
+    return kept
+
+
+def _rescue_all(store: Store, repository: git.Repository, row: Row) -> list[str]:
     if away := unmounted(store, row):
         raise PreconditionError("not-mounted", away, hint=f"mount it, or: testgrove remove {row['id']} --force")
     decided = row["status"] == WorktreeStatus.REMOVING

@@ -11,7 +11,7 @@ from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.creation import Creation, DatabasesInTheMaking, OnPhase, Target
 from testgrove.app.worktrees.files import write_files
-from testgrove.app.worktrees.history import is_anothers, let_go_of_anothers, rescue, rescue_all
+from testgrove.app.worktrees.history import decide_removal, is_anothers, let_go_of_anothers, rescue
 from testgrove.app.worktrees.hooks import OnOutput, unseen
 from testgrove.app.worktrees.ownership import collect_outputs, examine, outputs_of, require_no_mounts, take_manifest
 from testgrove.app.worktrees.removal import Way, remove
@@ -161,7 +161,6 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
         status=WorktreeStatus.CREATING,
         plan=list(_plan(project, spec, recycled=True)),
         run=run,
-        created=records.now(),
         parked=None,
         databases={},
         ports={},
@@ -191,7 +190,7 @@ def _empty(project: Project, row: Row) -> list[str]:
 
 def _undo_creation(project: Project, holder: Holder, row: Row, error: BaseException) -> None:
     try:
-        for line in rescue_all(project.store, project.repository, row):  # of set-up's, or of a user who was quick
+        for line in decide_removal(project.store, project.repository, row):  # of set-up's, or of a user who was quick
             error.add_note(line)
         undo(holder, records.leases_of(project.store, row))
         records.delete(project.store, row)
