@@ -51,6 +51,11 @@ class Site:
         """What the last command did, step by step."""
         return [line.partition(" ")[2] for line in (self.grove.base / "steps").read_text().splitlines()]
 
+    def last_number(self, kind: str) -> int:
+        """How many steps of a kind the last command had."""
+        words = [line.partition(" ")[0].partition(":") for line in (self.grove.base / "steps").read_text().splitlines()]
+        return max(int(number) for name, _, number in words if name == kind)
+
     def kill_after(self, delay: float, *command: str) -> bool:
         """Kill a command from outside after so many seconds; whether it still ran."""
         process = self.grove.start(*command, output=subprocess.DEVNULL)

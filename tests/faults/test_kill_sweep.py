@@ -271,24 +271,30 @@ def begin(grove: Make, kind: type[Case]) -> Case:
     return kind(Site(grove(config=kind.config)))
 
 
-def sweep(case: Case, kind: str, first: int = 1, stride: int = 1) -> int:
+def kill_and_judge(case: Case, kind: str, number: int) -> bool:
+    """Kill at a step, and judge what the next command leaves; whether the command came that far."""
+    case.prepare()
+    killed = case.site.kill_at(f"{kind}:{number}", *case.command)
+    case.judge(number)
+    return killed
+
+
+def sweep(case: Case, kind: str) -> int:
     """Kill at one step after the other until the command gets through; the number of kills."""
-    for kills, number in enumerate(itertools.count(first, stride)):
-        case.prepare()
-        killed = case.site.kill_at(f"{kind}:{number}", *case.command)
-        case.judge(number)
-        if not killed:
-            return kills
-    raise AssertionError("unreachable")
+    return next(kills for kills in itertools.count() if not kill_and_judge(case, kind, kills + 1))
 
 
-def sweep_some(case: Case, kind: str, stride: int) -> int:
-    """Every stride-th step, beginning at a random one: many calls meet them all."""
+def sweep_some(case: Case, kind: str, kills: int) -> int:
+    """Kill at so many steps, chosen at random: many calls meet them all. Returns the number of kills."""
     if os.environ.get(ALL):
         return sweep(case, kind)
     source, words = random_source(type(case), kind)
+    case.prepare()
+    case.site.kill_at("", *case.command)
+    numbers = range(1, case.site.last_number(kind) + 1)
+    case.judge(0)
     try:
-        return sweep(case, kind, source.randint(1, stride), stride)
+        return sum(kill_and_judge(case, kind, number) for number in sorted(source.sample(numbers, kills)))
     except AssertionError as error:
         error.add_note(words)
         raise
@@ -363,12 +369,12 @@ def test_a_commit_made_between_two_recoveries_is_kept(grove):
 
 
 @pytest.mark.parametrize(
-    ("case", "stride"),
-    [(Create, 3), (Remove, 3), (Run, 8)],
+    ("case", "kills"),
+    [(Create, 7), (Remove, 5), (Run, 5)],
     ids=str,
 )
-def test_killed_before_and_after_some_actions(grove, case, stride):
-    assert sweep_some(begin(grove, case), "action", stride) >= 3
+def test_killed_before_and_after_some_actions(grove, case, kills):
+    assert sweep_some(begin(grove, case), "action", kills) >= 3
 
 
 @pytest.mark.slow
@@ -382,7 +388,7 @@ def test_killed_before_and_after_every_action(grove, case):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_killed_between_changes_of_the_store_files_and_processes(grove, case):
-    assert sweep_some(begin(grove, case), "effect", 3) >= 6
+    assert sweep_some(begin(grove, case), "effect", 12) >= 6
 
 
 def random_kills(grove: Make, kind: type[Case], kills: int, part: int) -> None:
