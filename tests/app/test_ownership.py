@@ -396,6 +396,23 @@ def test_what_stands_where_a_worktree_was_is_not_touched(grove):
     assert (folder / "precious").read_text() == "mine"
 
 
+def test_the_place_of_another_projects_worktree_is_named_as_such(grove):
+    project: Grove = grove()
+    other = project.sibling("other", config=f'root = "{project.root}"\n')
+    project.create("test-unit", "same", "--no-env")
+    done = other.create("test-unit", "same", "--no-env", check=False)
+    assert done.returncode == 3
+    place = project.root / "test-unit-same"
+    assert f"{place} is worktree test-unit-same of another project, {project.repo}" in done.stderr
+
+
+def test_a_root_where_no_file_can_be_is_named(grove):
+    project: Grove = grove(config='root = "/proc/x"\n')
+    done = project.create("test-unit", "a", "--no-env", check=False)
+    assert done.returncode == 3
+    assert "cannot create worktrees in /proc/x" in done.stderr
+
+
 def test_a_checkout_that_git_cannot_read_is_skipped_and_goes_by_force(grove):
     project: Grove = grove(files=BASE)
     for name in ("broken", "fine"):
@@ -477,4 +494,4 @@ def test_other_purposes_survive_a_cleanup(grove):
     assert document["removed"] == ["test-unit-old"]
     assert list(project.worktrees()) == ["feature-login"]
     again = project.run("cleanup", "--max-age", "1", "--yes")
-    assert again.stderr == "nothing to remove: nothing is older than 1 hours\n"
+    assert again.stderr == "nothing to remove: no worktrees older than 1 hour\n"

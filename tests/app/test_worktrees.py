@@ -52,7 +52,7 @@ def test_refs_of_every_kind(project):
         assert git(tree, "rev-parse", "HEAD").strip() == commit, ref
         assert git(tree, "branch", "--show-current").strip() == branch, ref
         assert (metadata(tree)["branch"], metadata(tree)["commit"]) == (branch, commit)
-        said_so = "note: main is checked out somewhere else: detached at the same commit" in done.stderr
+        said_so = f"note: main is checked out in {project.repo}: detached at the same commit" in done.stderr
         assert said_so == (ref == "main"), said(done)
         assert git(tree, "status", "--porcelain") == ""
     listed = project.worktrees()
@@ -64,7 +64,7 @@ def test_a_branch_that_another_worktree_is_on_is_checked_out_detached(project):
     project.git("branch", "topic")
     project.create("review", "one", branch="topic")
     done = project.create("review", "two", branch="topic")
-    assert "note: topic is checked out somewhere else: detached" in done.stderr
+    assert f"note: topic is checked out in {project.root / 'review-one'}: detached" in done.stderr
     assert metadata(project.root / "review-one")["branch"] == "topic"
     assert metadata(project.root / "review-two")["branch"] == ""
     project.run("remove", "one", "two")

@@ -305,7 +305,7 @@ def test_cleanup_shows_first_and_removes_when_told(made):
         "would remove test-unit-a",
         "nothing was removed; to remove: testgrove cleanup --max-age 0 --yes",
     ]
-    assert made.run("cleanup").stderr == "nothing to remove: nothing is older than 24 hours\n"
+    assert made.run("cleanup").stderr == "nothing to remove: no worktrees older than 24 hours\n"
     assert list(made.worktrees()) == ["test-unit-a"]
     assert made.run("cleanup", "--max-age", "0", "--yes").stderr == "removed test-unit-a\n"
     made.auditor().assert_nothing()
@@ -326,7 +326,7 @@ def test_cleanup_of_what_is_merged(made):
         tree = str(made.root / f"test-unit-{identifier}")
         made.git("-C", tree, "commit", "--quiet", "--allow-empty", "-m", identifier)  # else both are one commit
     made.create("review", "r")
-    assert made.run("cleanup", "--merged").stderr == "nothing to remove: nothing is older than 24 hours and merged\n"
+    assert made.run("cleanup", "--merged").stderr == "nothing to remove: no worktrees older than 24 hours and merged\n"
     assert made.json("cleanup", "--merged", "--max-age", "0")["would_remove"] == ["test-unit-a"]
     made.git("merge", "--quiet", "topic")
     done = made.run("cleanup", "--merged", "--max-age", "0")

@@ -13,7 +13,7 @@ from pathlib import Path
 from testgrove.app.databases.engines import RunMeans
 from testgrove.app.databases.left import left_databases
 from testgrove.app.databases.run import databases_of
-from testgrove.app.holder import Holder
+from testgrove.app.holder import Holder, left_only_trash
 from testgrove.app.moved_repository import adopt, former_places, why_not_adopted
 from testgrove.app.project import Project
 from testgrove.app.worktrees import nested_root, ports, records, removal
@@ -32,6 +32,7 @@ from testgrove.system.listeners import listening_among
 from testgrove.system.locks import LockFile
 from testgrove.system.outputs import free_name
 from testgrove.system.processes import process
+from testgrove.system.undeletable import CODE as UNDELETABLE
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,17 @@ class Finding:
     mend: Callable[[], object] | None = None
 
 
-def died(project: Project) -> list[str]:
-    """The commands that died and left something, which the next command finishes."""
-    is_held = LockFile(project.locations.locks).is_held
-    return [row["command"] for row in records.dead_commands(project.store, is_held)]
+def died(project: Project) -> dict[str, str]:
+    """The commands that left something, which the next command finishes; and what is to be said once it is.
+
+    One that could not empty its trash need not have been killed.
+    """
+    is_held, said = LockFile(project.locations.locks).is_held, {}
+    for row in records.dead_commands(project.store, is_held):
+        command, trash = row["command"], left_only_trash(project.store, row["mark"])
+        killed = f"cleaned up after `{command}`, which was killed"
+        said[command] = f"emptied the trash of `{command}`" if trash else killed
+    return said
 
 
 def examine(project: Project, holder: Holder) -> Iterator[Finding]:
@@ -84,6 +92,9 @@ def _guarded(area: str, findings: Iterator[Finding]) -> Iterator[Finding]:
 
 def _unfinished(holder: Holder) -> Iterator[Finding]:
     for command, error in holder.unfinished:
+        if error.code == UNDELETABLE:
+            yield _failed("trash", f"of `{command}`", error)
+            continue
         yield _failed("recovery", f"leftovers of `{command}`, which was killed", error)
 
 

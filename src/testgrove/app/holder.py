@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from testgrove.app.isolation import isolated, told
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import TestgroveError
 from testgrove.system.deletion import delete_trash
@@ -18,6 +19,8 @@ from testgrove.system.processes.marks import Mark, end_marked
 from testgrove.system.processes.supervision import become_subreaper
 from testgrove.system.processes.supervisor_pool import SupervisorPool
 from testgrove.system.store import Store, StoredLeases
+
+_HELD = "SELECT 1 FROM worktrees WHERE holder = ?1 UNION ALL SELECT 1 FROM runs WHERE holder = ?1"
 
 
 class Holder:
@@ -60,6 +63,18 @@ class Holder:
         self._forgiven += self._deletions
         self._deletions = []
 
+    def failed_deletions(self) -> list[TestgroveError]:
+        """Wait for the deletions so far; return the errors of those that failed. close() does not raise them again.
+
+        Their leases stay, and the next command tries again.
+        """
+        failed: list[TestgroveError] = []
+        deletions, self._deletions = self._deletions, []
+        for deletion in deletions:
+            with isolated("empty the trash", failed.append):
+                deletion.result()
+        return failed
+
     def close(self) -> None:
         """End every process of this command, empty the trash, and let go.
 
@@ -71,14 +86,19 @@ class Holder:
                 end_marked(Mark.parse(lease.key), exclude=(os.getpid(),))
                 self.leases.forget(lease)
         self._bin.shutdown(wait=True)
-        for deletion in self._deletions:
-            deletion.result()
+        if failed := self.failed_deletions():
+            raise failed[0]
 
 
 def has_let_go(store: Store, mark: str) -> bool:
     """Whether nothing in the store refers to a command any more."""
-    held = "SELECT 1 FROM worktrees WHERE holder = ?1 UNION ALL SELECT 1 FROM runs WHERE holder = ?1"
-    return not store.leases(f"command:{mark}").all() and store.one(held, mark) is None
+    return not store.leases(f"command:{mark}").all() and store.one(_HELD, mark) is None
+
+
+def left_only_trash(store: Store, mark: str) -> bool:
+    """Whether all that a command has left is trash to be deleted."""
+    kinds = {lease.kind for lease in store.leases(f"command:{mark}").all()}
+    return kinds == {LeaseKind.TRASH} and store.one(_HELD, mark) is None
 
 
 @contextmanager
@@ -93,7 +113,12 @@ def holding(store: Store, locations: Locations, command: str) -> Iterator[Holder
     store.insert("holders", mark=str(mark), command=command[:500], pid=os.getpid(), started=time.time())
     holder = Holder(store, locks, mark)
     try:
-        yield holder
+        try:
+            yield holder
+        except BaseException as error:  # the first error is the one the user sees
+            for failed in holder.failed_deletions():
+                error.add_note(told(failed))
+            raise
     finally:
         try:
             holder.close()

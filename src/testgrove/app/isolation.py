@@ -26,6 +26,11 @@ def isolated(what: str, on_failure: Callable[[TestgroveError], object]) -> Itera
         on_failure(as_expected(what, error))
 
 
+def told(error: TestgroveError) -> str:
+    """An error as a note, with what helps."""
+    return f"{error.message}; to fix it: {error.hint}" if error.hint else error.message
+
+
 def as_expected(what: str, error: Exception) -> TestgroveError:
     """Any exception as an error that names what failed."""
     if isinstance(error, OSError):

@@ -214,6 +214,8 @@ def _report(finished: Finished, target: Path | None, *, as_json: bool, quiet: bo
         print_json(folder=str(finished.folder), **report_json.report(result))
     else:
         echo(summary(result, folder=str(finished.folder), color=color), styled=True)
+    for note in finished.notes:
+        say(f"note: {note}", quiet=quiet)
     if target is not None:
         atomic_write(target.expanduser().absolute(), coordinator_json.render(result))
         say(f"report: {target}", quiet=quiet)

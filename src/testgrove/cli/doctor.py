@@ -32,9 +32,9 @@ def doctor_command(*, fix: bool, directory: Path, as_json: bool, quiet: bool) ->
     wrong, documents = 0, []
     with project.holding("testgrove doctor") as holder:
         unfinished = {command for command, _ in holder.unfinished}
-        for command in dead:
+        for command, done in dead.items():
             if command not in unfinished:
-                say(f"cleaned up after `{command}`, which was killed", quiet=quiet)
+                say(done, quiet=quiet)
         for finding in examine(project, holder):
             mended = bool(fix and finding.problem and finding.mend)
             if mended and finding.mend:

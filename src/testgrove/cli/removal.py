@@ -123,7 +123,8 @@ def cleanup_command(*, max_age: float, merged: bool, yes: bool, directory: Path,
     kept = [] if merged else _clean_kept(project, max_age, outcome, yes=yes)
     templates = [] if merged else _clean_server(project, max_age, outcome, yes=yes)
     if not candidates and not templates and not kept:
-        say(f"nothing to remove: nothing is older than {max_age:g} hours{' and merged' if merged else ''}", quiet=quiet)
+        older = f"older than {max_age:g} {'hour' if max_age == 1 else 'hours'}{' and merged' if merged else ''}"
+        say(f"nothing to remove: no worktrees {older}", quiet=quiet)
     chosen += [*kept, *templates]
     if chosen and not yes:
         say("\n".join(f"would remove {name}" for name in chosen), quiet=quiet)

@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,10 @@ from testgrove.core.worktrees import root_guard
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import mounts
 from testgrove.system.files import explained, make_folder
+from testgrove.system.undeletable import explain_deletion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 TRASH = ".trash"  # in the folder of the worktrees
@@ -126,7 +127,8 @@ def delete_tree(path: Path, *, within: Path | None = None) -> None:
 
     within: the folder it must lie in; anything else is refused (PreconditionError ``outside``), as is a tree with
     something mounted in it (``mounted-inside``), a relative path, a folder at the top, and the user's home.
-    Links are removed, never followed; read-only folders and files that appear meanwhile are dealt with.
+    Links are removed, never followed; read-only folders and files that appear meanwhile are dealt with. What this
+    user cannot delete is named (``undeletable``); what was deleted before it is gone.
     """
     place = path.parent.resolve() / path.name
     inside = within is None or within.resolve() in place.parents
@@ -140,8 +142,11 @@ def delete_tree(path: Path, *, within: Path | None = None) -> None:
             parent = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             return
+        deletion = _Deletion(parent)
         try:
-            _Deletion(parent).remove(place.name)
+            deletion.remove(place.name)
+        except OSError as error:
+            raise explain_deletion(deletion.at or place, place, error) from error
         finally:
             os.close(parent)
 
@@ -156,6 +161,7 @@ class _Deletion:
         self._parent = parent
         self._mount = mounts.identity(parent)
         self._waiting: list[str] = []
+        self.at: Path | None = None  # what could not be deleted
 
     def remove(self, name: str) -> None:
         self._waiting.append(name)
@@ -163,13 +169,24 @@ class _Deletion:
             self._remove(self._waiting.pop(), self._parent, 0)
 
     def _remove(self, name: str, parent: int, depth: int) -> None:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), self._noting(name, parent):
             if not stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
                 os.unlink(name, dir_fd=parent)
             elif depth >= _DEEPEST:
                 self._lift(name, parent)
             else:
                 self._remove_folder(name, parent, depth)
+
+    @contextmanager
+    def _noting(self, name: str, parent: int) -> Iterator[None]:
+        """Remember the innermost file that an error is about: by then, its folder is still open."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError:
+            self.at = self.at or Path(f"/proc/self/fd/{parent}").readlink() / name
+            raise
 
     def _remove_folder(self, name: str, parent: int, depth: int) -> None:
         folder = self._open(name, parent)

@@ -161,8 +161,14 @@ def free_bytes(path: Path) -> int:
 
 
 def require_free(path: Path, amount: int) -> None:
-    """Raise ExhaustedError (``disk-full``) when fewer than amount bytes can be written at path."""
+    """Raise ExhaustedError (``disk-full``) when fewer than amount bytes can be written at path.
+
+    Raises PreconditionError (``path-unusable``) where no file can be: in /proc, /sys.
+    """
     free = free_bytes(path)
+    if path.is_relative_to("/proc") or path.is_relative_to("/sys"):
+        message = f"cannot create worktrees in {path}: it is not on a disk"
+        raise PreconditionError("path-unusable", message, hint="change `root` in [tool.testgrove]", path=str(path))
     if free < amount:
         raise ExhaustedError(
             "disk-full",

@@ -15,6 +15,7 @@ from pathlib import Path
 from testgrove.app.connections.watch import ConnectionWatch
 from testgrove.app.databases.run import RunDatabases
 from testgrove.app.holder import Holder
+from testgrove.app.isolation import told
 from testgrove.app.project import Project
 from testgrove.app.runs.attempts import Run
 from testgrove.app.runs.coverage import RunCoverage
@@ -69,7 +70,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that has ended. folder: where its reports are. notes: what was kept of worktrees that it has removed."""
+    """A run that has ended. folder: where its reports are. notes: what was kept of worktrees that it has removed,
+    and what could not be deleted."""
 
     result: RunResult
     folder: Path
@@ -122,6 +124,7 @@ def run_tests(project: Project, request: Request, view: View) -> Finished:
             remember_durations(project, result)
             notes += removal.trim_kept(project, holder)
             notes += removal.trim_parked(project, holder, max(project.settings.park, len(cells)))
+        notes += map(told, holder.failed_deletions())
     return Finished(result, run.folder, notes)
 
 

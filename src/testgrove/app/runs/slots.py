@@ -7,6 +7,7 @@ import traceback
 from functools import partial
 
 from testgrove.app.failures.cells import dump_database, note_of
+from testgrove.app.isolation import told
 from testgrove.app.runs.attempts import Attempt, Run
 from testgrove.app.runs.exclusive import CellTurn
 from testgrove.app.worktrees import operations, records
@@ -17,6 +18,7 @@ from testgrove.core.naming import run_folder
 from testgrove.core.runs.events import CellFinished, CellPhase, Phase, Status
 from testgrove.core.runs.plan import Cell
 from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.system.undeletable import CODE as UNDELETABLE
 
 _STAND_INS = 32
 
@@ -85,6 +87,7 @@ class Slot:
     def _prepare(self) -> Creation:
         run, cell = self.run, self.cell
         self._phase("worktree")
+        aside: list[str] = []
         for number in range(1, _STAND_INS + 1):
             wanted = cell.numbered(number)
             spec = WorktreeSpec(
@@ -96,7 +99,7 @@ class Slot:
                 place=run.project.root / run_folder(wanted),
             )
             try:
-                return operations.create(
+                creation = operations.create(
                     run.project,
                     run.holder,
                     spec,
@@ -116,8 +119,13 @@ class Slot:
                     "mounted-inside",
                     "held",
                     "path-exists",
+                    UNDELETABLE,
                 ):
                     raise
+                aside += [f"set aside: {told(error)}"] if error.code == UNDELETABLE else []
+            else:
+                creation.notes += aside
+                return creation
         raise PreconditionError(
             "worktrees-held",
             f"{_STAND_INS} worktrees {cell.id} … are all held or dirty",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from testgrove.app.isolation import told
 from testgrove.app.project import Project
 from testgrove.app.runs import run as runs
 from testgrove.app.runs.event_loop import EventLoop, Origin, View
@@ -163,7 +164,8 @@ def coordinate(project: Project, request: Request, view: View) -> runs.Finished:
                 held.close()
             write_reports(run.folder, result, project.render)
         runs.remember_durations(project, result, _PREFIX)
-    return runs.Finished(result, run.folder)
+        notes = [told(error) for error in holder.failed_deletions()]
+    return runs.Finished(result, run.folder, notes)
 
 
 def set_up(project: Project, request: Request, on_phase: OnPhase) -> dict[str, dict[str, str]]:

@@ -17,6 +17,7 @@ from testgrove.core.model import WorktreeStatus
 from testgrove.errors import TestgroveError
 from testgrove.system import git
 from testgrove.system.store import Row
+from testgrove.system.undeletable import require_deletable
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def why_kept(project: Project, row: Row) -> str:
         return f"is {row['status']}"
     try:
         require_no_mounts(row, "removed")
+        require_deletable(Path(row["path"]), f"worktree {row['id']} cannot be removed")
     except TestgroveError as error:
         return error.message
     if row["status"] == WorktreeStatus.REMOVING:

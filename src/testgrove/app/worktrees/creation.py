@@ -25,7 +25,7 @@ from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, WorktreeSpec
 from testgrove.core.runs.events import Phase
 from testgrove.core.runs.plan import Action
 from testgrove.core.settings.parse import expand_env
-from testgrove.errors import PreconditionError, UnavailableError
+from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 from testgrove.system import git, mounts
 from testgrove.system.environment import build
 from testgrove.system.environment import record as environment_record
@@ -33,6 +33,7 @@ from testgrove.system.files import require_free
 from testgrove.system.preflight import check
 from testgrove.system.processes.process import run, scrubbed
 from testgrove.system.store import Row
+from testgrove.system.undeletable import require_deletable
 
 OnPhase = Callable[[Phase, str], None]
 FREE_BYTES = 64 * 1024**2
@@ -175,7 +176,14 @@ class Creation:
         ref = spec.new_branch or spec.ref or ""
         self._update(branch=branch, commit_id=self.target.commit, own_commits=[self.target.commit], ref=ref)
         if detached and self.target.branch:
-            self.notes.append(f"{self.target.branch} is checked out somewhere else: detached at the same commit")
+            self.notes.append(f"{self._why_detached()}: detached at the same commit")
+
+    def _why_detached(self) -> str:
+        branch = self.target.branch
+        paths = [each.path for each in git.checkouts(self.project.repository) if each.branch == branch]
+        return (
+            f"{branch} is checked out in {paths[0]}" if paths else f"{branch} is being rebased or bisected, or moved on"
+        )
 
     def _refuse_tracked_names(self) -> None:
         for name, setting in ((self.project.settings.env_file, "env_file"), (METADATA, "")):
@@ -205,11 +213,23 @@ class Creation:
         self._refuse_tracked_names()
         nested_root.guard(self.project)
         git.take_own_settings(self.project.repository, self.tree)
-        self._fetching(git.retarget)
+        try:
+            self._fetching(git.retarget)
+        except TestgroveError as error:
+            self._name_undeletable(error)
+            raise
         commit, ref = self.target.commit, self.spec.ref or ""
         # Not before the metadata of its last life are gone: two times that differ are another's checkout.
         created = records.now()
         self._update(branch="", commit_id=commit, own_commits=[commit], manifest="", ref=ref, created=created)
+
+    def _name_undeletable(self, error: TestgroveError) -> None:
+        """Raise another error if git failed at a file that cannot be deleted; the undo moves it to the trash."""
+        try:
+            require_deletable(self.tree, f"worktree {self.row['id']} cannot be recycled", flags=True)
+        except PreconditionError as reason:
+            reason.hint = "testgrove doctor   names what is left of it in the trash"
+            raise reason from error
 
     def _fetching(self, check_out: Callable[..., None]) -> None:
         """Check files out, with submodules, and those of LFS where they are asked for."""

@@ -22,6 +22,7 @@ from testgrove.core.worktrees import lifecycle
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import git
 from testgrove.system.store import Row
+from testgrove.system.undeletable import require_deletable
 
 
 def silent(_phase: str, _reason: str) -> None:
@@ -144,6 +145,7 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
     row = records.take(project, holder, known, WorktreeStatus.PARKED)
     try:
         require_no_mounts(row, "recycled")
+        require_deletable(Path(row["path"]), f"worktree {row['id']} cannot be recycled", skip=(".venv",))
         notes = _empty(project, row)
     except BaseException:
         records.update(project.store, row, holder=None)
@@ -223,11 +225,12 @@ def park(project: Project, holder: Holder, row: Row, *, collect_into: Path) -> s
 
 
 def _move_outputs(project: Project, row: Row, folder: Path) -> str:
-    """Move a worktree's outputs to a folder; if something is mounted in the worktree, they stay, and that is said."""
+    """Move a worktree's outputs to a folder. If something is mounted in the worktree, or an output belongs to another
+    user, they stay, and that is said."""
     try:
         collect_outputs(project, row, outputs_of(project, row), into=folder)
     except PreconditionError as error:
-        if error.code != "mounted-inside":
+        if error.code not in ("mounted-inside", "not-permitted"):
             raise
         return error.message
     return ""

@@ -84,11 +84,7 @@ def insert(project: Project, holder: Holder, spec: WorktreeSpec, *, run: str | N
     """Record a worktree that is about to be made. Raises PreconditionError when its id or place is taken."""
     path = place_of(project, spec)
     if path.is_symlink() or (path.exists() and any(path.iterdir() if path.is_dir() else [path])):
-        raise PreconditionError(
-            "path-exists",
-            f"{path} exists and is not a worktree of testgrove's",
-            hint=f"move it away, or choose another identifier: ls -la {path}",
-        )
+        raise _path_exists(project, path)
     try:
         project.store.insert(
             "worktrees",
@@ -107,10 +103,24 @@ def insert(project: Project, holder: Holder, spec: WorktreeSpec, *, run: str | N
     except sqlite3.IntegrityError as error:
         raise PreconditionError(
             "held",
-            f"worktree {spec.id} is being made by somebody else, or {path} belongs to another project",
+            _others(project, path) or f"worktree {spec.id} is being made by another command",
             hint="`testgrove list` shows the worktrees there are",
         ) from error
     return row_of(project, str(spec.id))
+
+
+def _path_exists(project: Project, path: Path) -> PreconditionError:
+    hint = f"move it away, or choose another identifier: ls -la {path}"
+    if others := _others(project, path):
+        hint = f"choose another identifier, or another `root` in [tool.testgrove]: ls -la {path}"
+    return PreconditionError("path-exists", others or f"{path} exists and is not a worktree of testgrove's", hint=hint)
+
+
+def _others(project: Project, path: Path) -> str:
+    """Which other project's worktree is in a place, as a sentence; empty where none is. Two may have the same root."""
+    known = "SELECT main, w.id FROM worktrees AS w JOIN projects ON projects.id = project"
+    found = project.store.one(f"{known} WHERE path = ? AND project != ?", str(path), project.id)
+    return f"{path} is worktree {found['id']} of another project, {found['main']}" if found else ""
 
 
 def take(project: Project, holder: Holder, row: Row, *statuses: WorktreeStatus) -> Row:

@@ -36,6 +36,7 @@ from testgrove.app.worktrees.undo import undo
 from testgrove.core.model import LeaseKind, Worktree, WorktreeStatus
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system.store import Row
+from testgrove.system.undeletable import require_deletable
 
 KEPT, KEPT_DAYS = 8, 7  # how many worktrees with failures are kept, and how long
 
@@ -52,11 +53,13 @@ class Way:
 def remove(project: Project, holder: Holder, name: str, way: Way = Way()) -> Worktree:
     """Take a worktree away; its note says what went wrong or was kept.
 
-    Raises PreconditionError while something of the user's is in it, unless forced.
+    Raises PreconditionError while something of the user's is in it, unless forced; and, before anything is changed, if
+    something in it cannot be deleted (``undeletable``).
     """
     row = records.row_of(project, name)
     _require_outside(Path(row["path"]))
     require_no_mounts(row, "removed")
+    require_deletable(Path(row["path"]), f"worktree {row['id']} cannot be removed")
     row = records.take(project, holder, row, WorktreeStatus.READY, WorktreeStatus.PARKED, WorktreeStatus.REMOVING)
     notes = _prepare(project, holder, row, way)
     try:

@@ -23,7 +23,8 @@ def undo(holder: Holder, leases: StoredLeases, *kinds: LeaseKind) -> list[str]:
     """Undo an owner's leases, the newest first; all of them, or those of some kinds.
 
     Returns what was kept, and why, for the user.
-    A server that is not ours and does not answer holds up nothing else: its error is raised at the end.
+    A server that is not ours and does not answer, and trash that cannot be deleted, hold up nothing else: the error is
+    raised at the end.
     """
     failure: TestgroveError | None = None
     notes: list[str] = []
@@ -33,7 +34,7 @@ def undo(holder: Holder, leases: StoredLeases, *kinds: LeaseKind) -> list[str]:
         try:
             notes += filter(None, [_undo_one(holder, leases, lease)])
         except TestgroveError as error:
-            if lease.kind != LeaseKind.DATABASE:
+            if lease.kind not in (LeaseKind.DATABASE, LeaseKind.TRASH):
                 raise
             failure = error
     if failure is not None:
