@@ -375,7 +375,8 @@ def test_teardown_does_not_run_after_ctrl_c_and_runs_again_after_what_runs_again
 def test_a_report_that_cannot_be_written_is_said_before_anything_runs(home):
     write(home, scenario("passes", command="true"))
     known = home.runs()
-    for place, why in ((home.base, "is a directory"), (home.repo / "README.md/report.json", "not a directory")):
+    file = home.repo / "README.md"
+    for place, why in ((home.base, "is a directory"), (file / "report.json", f"{file} is not a folder")):
         done = coordinate(home, "--report", str(place), status=3)
         assert f"cannot write the report {place}: {why}" in done.stderr
     assert home.runs() == known
