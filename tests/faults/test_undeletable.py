@@ -12,6 +12,7 @@ import pytest
 import needs
 from grove import TESTGROVE, Grove, said
 
+pytestmark = pytest.mark.slow  # runs, each with environments
 FIX_OUTPUT = "mkdir -p logs && touch logs/a.log && chattr +i logs/a.log"
 CONFIG = '[suites.unit]\ncommand = "true"\n[suites.other]\ncommand = "true"\n'
 
