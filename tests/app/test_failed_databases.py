@@ -90,7 +90,7 @@ def test_plain_pytest_keeps_the_databases_of_failed_tests(project, arguments):
     if shutil.which("sqlite3"):
         assert "42" in ask(project, found["test_file"], "SELECT n FROM t;")
     project.auditor().assert_nothing(within=2.0)
-    assert project.git("status", "--porcelain") == ""
+    assert project.git("status", "--porcelain", "--", ".", ":(exclude,glob)**/__pycache__/**") == ""  # pytest's own
     listed = project.run("db", "list").stdout
     assert re.search(
         rf"^kept  postgres  {re.escape(found['test_fails[clone]'])}  tests/test_db.py::", listed, re.MULTILINE
