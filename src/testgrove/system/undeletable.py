@@ -32,7 +32,9 @@ def require_deletable(tree: Path, failed: str, *, skip: tuple[str, ...] = (), fl
                 entries = [entry for entry in found if folder != str(tree) or entry.name not in skip]
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                continue  # too deep for a path; deletion goes by descriptors, and names what it cannot delete
             entries = []
             if not _is_own(folder):
                 raise _error(failed, folder, tree) from None
