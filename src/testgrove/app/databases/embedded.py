@@ -171,7 +171,7 @@ class EmbeddedRedis:
         return partial(self._make, creation)
 
     def _make(self, creation: Creation) -> Made:
-        directory = self._means.folder / f"redis-{creation.row['id']}"[:60]
+        directory = self._means.folder / f"redis-{creation.spec.id}"[:60]
         directory.mkdir(mode=0o700, exist_ok=True)
 
         def start(port: int) -> RedisServer:

@@ -77,11 +77,11 @@ class WorktreeMeans:
 
     def leases_of(self, creation: Creation) -> StoredLeases:
         """The worktree's."""
-        return records.leases_of(self.project.store, creation.row)
+        return records.worktree_leases(self.project, creation.spec.id)
 
     def owner_of(self, creation: Creation) -> str:
         """See Means."""
-        return f"worktree {creation.row['id']} of {self.project.main} on {socket.gethostname()}"
+        return f"worktree {creation.spec.id} of {self.project.main} on {socket.gethostname()}"
 
 
 class RunMeans:
@@ -104,4 +104,4 @@ class RunMeans:
 
     def owner_of(self, creation: Creation) -> str:
         """See Means."""
-        return f"{self.leases.owner} {creation.row['id']} on {socket.gethostname()}"
+        return f"{self.leases.owner} {creation.spec.id} on {socket.gethostname()}"

@@ -92,7 +92,7 @@ class KeptDatabases:
     ) -> DatabaseAccess:
         service = self._service("postgres")
         name, password = database_name(creation.spec.id), generate_password()
-        owner = f"worktree {creation.row['id']} of {self._project.main}"
+        owner = f"worktree {creation.spec.id} of {self._project.main}"
         with self._keeper(making) as (place, keeper):
             server = self._server(place, keeper, binaries, wanted)
             template = None
@@ -102,7 +102,7 @@ class KeptDatabases:
                 creation.notes += [note] if note else []
             data = place.data() | {"password": password.reveal()}
             lease = Lease(LeaseKind.KEPT_DATABASE, f"{server.folder}#{name}", data)
-            records.leases_of(self._project.store, creation.row).record(lease)
+            records.worktree_leases(self._project, creation.spec.id).record(lease)
             making.check()
             if template:
                 return server.clone(template, name, owner=owner, password=password)
@@ -114,9 +114,9 @@ class KeptDatabases:
     def _redis(self, creation: Creation, making: CellDatabases) -> DatabaseAccess:
         service = self._service("redis")
         binary = find_redis(self._launcher, service.version)
-        leases = records.leases_of(self._project.store, creation.row)
+        leases = records.worktree_leases(self._project, creation.spec.id)
         with self._keeper(making) as (place, keeper):
-            folder = place.folder / f"redis-{creation.row['id']}"
+            folder = place.folder / f"redis-{creation.spec.id}"
             port = self._lease_port(leases, folder.name)
             password = generate_password()
             leases.record(Lease(LeaseKind.SERVICE, str(folder), place.data() | {"password": password.reveal()}))

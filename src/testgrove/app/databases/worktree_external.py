@@ -60,7 +60,7 @@ def create_given(
     """Make databases, with nothing in them, for a worktree that is there already. On an error nothing is left."""
     from testgrove.app.databases.worktree import databases_in_the_making  # noqa: PLC0415 - drivers; most need none
 
-    before = records.leases_of(project.store, creation.row).all()
+    before = records.worktree_leases(project, creation.spec.id).all()
     with databases_in_the_making(project, holder, engines, empty=True) as making:
         assert making is not None
         making.begin(creation)
@@ -68,7 +68,7 @@ def create_given(
             return dict(making.finish())
         except BaseException:
             making.abandon()
-            leases = records.leases_of(project.store, creation.row)
+            leases = records.worktree_leases(project, creation.spec.id)
             undo_leases(holder, leases, [lease for lease in leases.all() if lease not in before])
             raise
 

@@ -72,7 +72,16 @@ def dead_commands(store: Store, is_held: Callable[[str], bool]) -> list[Row]:
 
 def leases_of(store: Store, row: Row) -> StoredLeases:
     """The leases of a worktree."""
-    return store.leases(f"worktree:{row['project']}/{row['id']}")
+    return store.leases(_owner(row["project"], row["id"]))
+
+
+def worktree_leases(project: Project, worktree: WorktreeId) -> StoredLeases:
+    """The leases of one of the project's worktrees."""
+    return project.store.leases(_owner(project.id, str(worktree)))
+
+
+def _owner(project_id: str, worktree: str) -> str:
+    return f"worktree:{project_id}/{worktree}"
 
 
 def place_of(project: Project, spec: WorktreeSpec) -> Path:
