@@ -39,10 +39,8 @@ def candidates(work: Path, grove: Grove, seconds: float) -> dict[str, Callable[[
     argv = [grove.program, "test", "-j", "2"]
     # The first run makes the worktrees; nothing is to be learnt from how long it takes.
     timed([*argv, "--", "-k", "10"], cwd=project, env=grove.env)
-    trees = sorted((work / "cost-worktrees").glob("test-*"))
-    script = "".join(f'(cd "{tree}" && .venv/bin/pytest -q tests/{tree.name.split("-")[1]}) &\n' for tree in trees)
-    lines = script.splitlines()
-    assert len(lines) == CELLS, trees
+    trees = grove.worktrees(project)
+    lines = [f'(cd "{trees[f"test-{name}-tree"]}" && .venv/bin/pytest -q tests/{name}) &' for name in names]
     by_hand = "".join(f"{one}\n{other}\nwait\n" for one, other in zip(lines[::2], lines[1::2], strict=True))
     bare = environment(PATH=os.environ["PATH"])
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,12 @@ class Grove:
     def scratch_of(work: Path) -> Path:
         """Its scratch folder. Its memory-backed files lie in a folder of that name in /dev/shm."""
         return work / f"{work.name}-s"
+
+    def worktrees(self, project: Path) -> dict[str, str]:
+        """The paths of a project's worktrees, by their ids."""
+        argv = (self.program, "list", "--json")
+        done = subprocess.run(argv, cwd=project, check=True, capture_output=True, env=self.env)
+        return {one["id"]: one["path"] for one in json.loads(done.stdout)["worktrees"]}
 
     def clean_up(self, project: Path) -> None:
         """Remove every parked worktree."""

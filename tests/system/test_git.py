@@ -830,6 +830,32 @@ def test_a_checkout_whose_making_was_killed_is_removed(
     make_checkout(repository, path)
 
 
+def test_a_record_that_git_is_writing_at_that_moment_is_waited_for(
+    top: Path, repository: git.Repository, tmp_path: Path
+) -> None:
+    run_git(top, "worktree", "add", "-q", "--detach", str(tmp_path / "users"))
+    written = top / ".git/worktrees/users/commondir"
+    content = written.read_bytes()
+    written.write_bytes(b"")
+    later = threading.Timer(0.05, written.write_bytes, [content])
+    later.start()
+    assert tmp_path / "users" in [record.path for record in git.checkouts(repository)]
+    later.join()
+
+
+def test_a_record_without_a_commondir_is_barely_made_only_where_nothing_was_committed(
+    top: Path, tmp_path: Path
+) -> None:
+    run_git(top, "worktree", "add", "-q", "--detach", str(tmp_path / "users"))
+    record = top / ".git/worktrees/users"
+    assert not git.is_barely_made(record)
+    (record / "commondir").write_bytes(b"")
+    assert not git.is_barely_made(record)
+    (record / "index").unlink()
+    shutil.rmtree(record / "logs")
+    assert git.is_barely_made(record)
+
+
 def test_worktree_add_killed_at_any_moment_is_removed(top: Path, repository: git.Repository, tmp_path: Path) -> None:
     words = ["git", "worktree", "add", "-q", "--no-checkout", "--detach", "--lock", "--reason", "testgrove"]
     path = tmp_path / "a"

@@ -35,8 +35,8 @@ def history_of(repository: git.Repository, row: Row, submodules: Collection[str]
     lines: list[str] = []
     commits: list[git.Commit] = []
     for record in git.checkout_records(repository, path):
-        if not ((record / "HEAD").exists() and (record / "commondir").exists()):
-            continue  # `git worktree add` was killed before anything could be committed there
+        if git.is_barely_made(record):
+            continue
         commits += git.foreign_commits(record, own)
         lines += git.foreign_objects(record)
         if unfinished := git.operation(record):

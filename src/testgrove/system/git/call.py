@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from functools import cache
+from time import sleep
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 OLDEST = (2, 38)
 LONGEST = 1800.0  # seconds, for what reads or writes all files
+_FATAL = 128  # git's exit status when it gives up
+_ATTEMPTS = 10
 
 # A file system monitor would be started for every checkout, and stay. Hooks are made for people's commands:
 # one that fails, or that expects to run in the main checkout, is no reason for a worktree not to exist.
@@ -92,7 +95,13 @@ def _call(
     inherit: tuple[int, ...] = (),
 ) -> Answer:
     environ = environment(env)
-    done = process.run_bytes(argv, cwd=cwd, env=environ, input=stdin, timeout=timeout, check=False, inherit=inherit)
+    for attempt in range(_ATTEMPTS):
+        done = process.run_bytes(argv, cwd=cwd, env=environ, input=stdin, timeout=timeout, check=False, inherit=inherit)
+        # Most commands read the record of every checkout, and give up on one that `git worktree add` is writing at
+        # that moment: its `commondir` is there, and still empty. They have done nothing then.
+        if done.returncode != _FATAL or "/commondir: " not in done.stderr:
+            break
+        sleep(0.01 * attempt)
     return Answer(done.returncode, done.stdout, done.stderr)
 
 

@@ -231,6 +231,13 @@ def checkout_paths(repository: Repository) -> list[Path]:
     return [repository.main, *(Path(os.path.abspath(record / gitdir)).parent for record, gitdir in lines)]  # noqa: PTH100 - links stay
 
 
+def is_barely_made(record: Path) -> bool:
+    """Whether `git worktree add` was killed before anything could be committed or staged in this record's checkout."""
+    if (record / "logs").exists() or (record / "index").exists():
+        return False
+    return not ((record / "HEAD").exists() and _first_line(record / "commondir"))
+
+
 def _is_half_made(record: Path) -> bool:
     """Whether a record without a path is ours: its lock says so, or would if more of it had been written."""
     reason = _first_line(record / "locked")
