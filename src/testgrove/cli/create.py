@@ -20,7 +20,7 @@ from testgrove.errors import UsageError
 
 if TYPE_CHECKING:
     from testgrove.app.holder import Holder
-    from testgrove.app.worktrees.creation import DatabasesInTheMaking
+    from testgrove.app.worktrees.workspace import DatabasesInTheMaking
 
 
 @click.command("create")

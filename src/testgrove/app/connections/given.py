@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from testgrove.app.worktrees.creation import Creation
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.connections.addresses import Address
 from testgrove.core.connections.permitted import Given, given_to, variable_leads
 from testgrove.core.naming import DATABASE_VARIABLES
@@ -14,7 +14,7 @@ from testgrove.core.runs.plan import Cell
 from testgrove.core.settings.parse import expand_env
 
 
-def given_of(creation: Creation, cell: Cell, environ: Mapping[str, str], temporary: Path) -> Given:
+def given_of(creation: Workspace, cell: Cell, environ: Mapping[str, str], temporary: Path) -> Given:
     """environ: the suite's, of which counts what testgrove and the settings have set."""
     project = creation.project
     folders = (creation.tree, creation.tree.resolve(), temporary, temporary.resolve(), creation.database_folder)
@@ -27,7 +27,7 @@ def given_of(creation: Creation, cell: Cell, environ: Mapping[str, str], tempora
     return replace(given, own=tuple(own), external=tuple(external))
 
 
-def _led_to(creation: Creation, cell: Cell, environ: Mapping[str, str]) -> Iterator[tuple[str, Address]]:
+def _led_to(creation: Workspace, cell: Cell, environ: Mapping[str, str]) -> Iterator[tuple[str, Address]]:
     """Where the variables lead that testgrove and the settings have set, those of application processes included."""
     for name in creation.given_variables():
         for address in variable_leads(name, environ):

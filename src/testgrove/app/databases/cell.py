@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from testgrove.app.worktrees.creation import Creation
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.model import DatabaseAccess
 from testgrove.errors import PreconditionError
 
@@ -18,7 +18,7 @@ class AbandonedError(Exception):
 
 
 class CellDatabases:
-    """See creation.DatabasesInTheMaking. One thread for each engine.
+    """See workspace.DatabasesInTheMaking. One thread for each engine.
 
     begin: tells what makes each engine's, which runs in the thread; it gets this, to say what it waits for. cancel: set
     when the run is interrupted.
@@ -27,21 +27,21 @@ class CellDatabases:
     def __init__(
         self,
         engines: Sequence[str],
-        begin: Callable[[Creation, CellDatabases], Mapping[str, Make]],
+        begin: Callable[[Workspace, CellDatabases], Mapping[str, Make]],
         cancel: threading.Event | None = None,
     ) -> None:
         self._begin, self._cancel = begin, cancel
         self._futures: dict[str, Future[DatabaseAccess]] = {}
-        self._creation: Creation
+        self._workspace: Workspace
         self._environment = threading.Event()
         self._abandoned = threading.Event()
         self._shown = threading.Event()
         self._reason = " and ".join(engines)
 
-    def begin(self, creation: Creation) -> None:
+    def begin(self, workspace: Workspace) -> None:
         """The checkout is complete, and what its environment will hold is known."""
-        self._creation = creation
-        makers = self._begin(creation, self)
+        self._workspace = workspace
+        makers = self._begin(workspace, self)
         pool = ThreadPoolExecutor(len(makers), thread_name_prefix="databases")
         self._futures = {engine: pool.submit(make) for engine, make in makers.items()}
         pool.shutdown(wait=False)
@@ -50,7 +50,7 @@ class CellDatabases:
         """The environment is ready: wait for the databases. Raises what making them raised."""
         self._environment.set()
         self._shown.set()
-        self._creation.on_phase("databases", self._reason)
+        self._workspace.on_phase("databases", self._reason)
         return {engine: future.result() for engine, future in self._futures.items()}
 
     def abandon(self) -> None:
@@ -64,7 +64,7 @@ class CellDatabases:
         self.check()
         before, self._reason = self._reason, reason
         if self._shown.is_set() and reason != before:
-            self._creation.on_phase("databases", reason)
+            self._workspace.on_phase("databases", reason)
 
     def check(self) -> None:
         """Raise AbandonedError, or PreconditionError (``cancelled``), when there is no more use in going on."""

@@ -16,9 +16,10 @@ from testgrove.app.holder import Holder
 from testgrove.app.launcher import SupervisedLauncher
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
-from testgrove.app.worktrees.creation import Creation, Target
+from testgrove.app.worktrees.creation import Creation
 from testgrove.app.worktrees.files import values_of, write_files
 from testgrove.app.worktrees.undo import undo_leases
+from testgrove.app.worktrees.workspace import Target
 from testgrove.core.migrations.command import migration_to
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, WorktreeId, WorktreeSpec, WorktreeStatus
 from testgrove.core.settings.types import Service
@@ -124,7 +125,9 @@ class WorktreeDatabases:
         self.say(f"migrating: {command}")
         tree = Path(self.row["path"])
         env = build.activate(scrubbed(), tree) if (tree / ".venv").exists() else scrubbed()
-        env |= values_of(self.project, self.row, databases)
+        env |= values_of(
+            self.project, WorktreeId(self.row["purpose"], self.row["identifier"]), self.row["ports"], databases
+        )
         launcher = SupervisedLauncher(self.holder.supervisors, threading.Event())
         settings = self.project.settings
         run_migration(
@@ -184,7 +187,7 @@ class WorktreeDatabases:
             self.holder,
             spec,
             target,
-            row,
+            row=row,
             logs=self.project.artifacts,
             on_phase=lambda _phase, reason: self.say(reason),
         )

@@ -12,7 +12,7 @@ from testgrove.app.databases.engines import Made, RunMeans
 from testgrove.app.databases.migration import fingerprint, migration
 from testgrove.app.providers.embedded_server import start_server
 from testgrove.app.providers.shares import Lender, RedisInstances
-from testgrove.app.worktrees.creation import Creation
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.naming import database_name
 from testgrove.core.settings.types import Service
 from testgrove.errors import TestgroveError
@@ -73,7 +73,7 @@ class EmbeddedPostgres:
                     if likely not in self._servers:
                         self._servers[likely] = self._serve(template)
 
-    def maker(self, creation: Creation, making: CellDatabases) -> Callable[[], Made]:
+    def maker(self, creation: Workspace, making: CellDatabases) -> Callable[[], Made]:
         """See engine_databases.EngineDatabases."""
         service = self._service
         wanted = fingerprint(
@@ -87,7 +87,7 @@ class EmbeddedPostgres:
         )
         return partial(self._make, wanted, creation, making)
 
-    def _make(self, wanted: str, creation: Creation, making: CellDatabases) -> Made:
+    def _make(self, wanted: str, creation: Workspace, making: CellDatabases) -> Made:
         lock = self._lock(wanted)
         while not lock.acquire(timeout=_PATIENCE):
             making.say("its server, which is being started")
@@ -107,7 +107,7 @@ class EmbeddedPostgres:
         with self._guard:
             return self._locks.setdefault(wanted, threading.Lock())
 
-    def _start(self, wanted: str, creation: Creation, making: CellDatabases) -> PostgresServer:
+    def _start(self, wanted: str, creation: Workspace, making: CellDatabases) -> PostgresServer:
         template = self._cache.ensure(
             wanted,
             migration(self._service.migrate, self._means.launcher, creation, making),
@@ -166,11 +166,11 @@ class EmbeddedRedis:
     def start_ahead(self) -> None:
         """Nothing: an instance starts in 16 ms."""
 
-    def maker(self, creation: Creation, making: CellDatabases) -> Callable[[], Made]:  # noqa: ARG002 - nothing to wait for
+    def maker(self, creation: Workspace, making: CellDatabases) -> Callable[[], Made]:  # noqa: ARG002 - nothing to wait for
         """See engine_databases.EngineDatabases."""
         return partial(self._make, creation)
 
-    def _make(self, creation: Creation) -> Made:
+    def _make(self, creation: Workspace) -> Made:
         directory = self._means.folder / f"redis-{creation.spec.id}"[:60]
         directory.mkdir(mode=0o700, exist_ok=True)
 

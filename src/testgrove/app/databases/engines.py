@@ -14,7 +14,7 @@ from testgrove.app.launcher import SupervisedLauncher
 from testgrove.app.port_leases import ServerPorts
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
-from testgrove.app.worktrees.creation import Creation
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.model import DatabaseAccess
 from testgrove.services.base import Holding
 from testgrove.services.hosts import EmbeddedHost
@@ -37,7 +37,7 @@ class EngineDatabases(Protocol):
     def start_ahead(self) -> None:
         """Begin with what takes time. Everything that is made from now on is recorded in the run's leases."""
 
-    def maker(self, creation: Creation, making: CellDatabases) -> Callable[[], Made]:
+    def maker(self, creation: Workspace, making: CellDatabases) -> Callable[[], Made]:
         """What makes a cell's database, in a thread. What is read from the tree is read now, before something is
         built in it. It returns who takes the database away again, None when nobody does."""
 
@@ -59,10 +59,10 @@ class Means(Protocol):
     launcher: SupervisedLauncher
     kind: Literal["run", "worktree"]
 
-    def leases_of(self, creation: Creation) -> StoredLeases:
+    def leases_of(self, creation: Workspace) -> StoredLeases:
         """Where what is made for a worktree is recorded."""
 
-    def owner_of(self, creation: Creation) -> str:
+    def owner_of(self, creation: Workspace) -> str:
         """Whose database it is, for people who look at its mark."""
 
 
@@ -75,11 +75,11 @@ class WorktreeMeans:
         self.project, self.holder = project, holder
         self.launcher = SupervisedLauncher(holder.supervisors, threading.Event())
 
-    def leases_of(self, creation: Creation) -> StoredLeases:
+    def leases_of(self, creation: Workspace) -> StoredLeases:
         """The worktree's."""
         return records.worktree_leases(self.project, creation.spec.id)
 
-    def owner_of(self, creation: Creation) -> str:
+    def owner_of(self, creation: Workspace) -> str:
         """See Means."""
         return f"worktree {creation.spec.id} of {self.project.main} on {socket.gethostname()}"
 
@@ -98,10 +98,10 @@ class RunMeans:
         where = project.locations
         self.host = EmbeddedHost(self.launcher, ours=(where.memory, where.scratch, where.cache), copies=where.binaries)
 
-    def leases_of(self, creation: Creation) -> StoredLeases:  # noqa: ARG002 - the run holds everything
+    def leases_of(self, creation: Workspace) -> StoredLeases:  # noqa: ARG002 - the run holds everything
         """The run's."""
         return self.leases
 
-    def owner_of(self, creation: Creation) -> str:
+    def owner_of(self, creation: Workspace) -> str:
         """See Means."""
         return f"{self.leases.owner} {creation.spec.id} on {socket.gethostname()}"

@@ -13,7 +13,7 @@ from testgrove.app.databases.engines import Made, Means, RunMeans
 from testgrove.app.databases.left import remember_left
 from testgrove.app.databases.migration import fingerprint, migration
 from testgrove.app.providers.shares import Lender
-from testgrove.app.worktrees.creation import Creation
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
 from testgrove.core.naming import database_name
 from testgrove.core.server_url import ServerUrl, parse_server_url
@@ -52,7 +52,7 @@ class ServerPostgres:
         with suppress(TestgroveError):  # it is nobody's; the next run tries again
             self._server.sweep()
 
-    def maker(self, creation: Creation, making: CellDatabases) -> Callable[[], Made]:
+    def maker(self, creation: Workspace, making: CellDatabases) -> Callable[[], Made]:
         """See engine_databases.EngineDatabases."""
         wanted = fingerprint(
             self._service,
@@ -65,7 +65,7 @@ class ServerPostgres:
             wanted = hashlib.sha256(f"{wanted} {self._token}".encode()).hexdigest()[:32]
         return partial(self._make, wanted, creation, making)
 
-    def _make(self, wanted: str, creation: Creation, making: CellDatabases) -> Made:
+    def _make(self, wanted: str, creation: Workspace, making: CellDatabases) -> Made:
         leases = self._means.leases_of(creation)
         template = self._server.ensure_template(
             wanted,
@@ -116,11 +116,11 @@ class ServerRedis:
         with suppress(TestgroveError):  # it is nobody's; the next run tries again
             self._server.sweep()
 
-    def maker(self, creation: Creation, making: CellDatabases) -> Callable[[], Made]:  # noqa: ARG002 - nothing to wait for
+    def maker(self, creation: Workspace, making: CellDatabases) -> Callable[[], Made]:  # noqa: ARG002 - nothing to wait for
         """See engine_databases.EngineDatabases."""
         return partial(self._make, creation)
 
-    def _make(self, creation: Creation) -> Made:
+    def _make(self, creation: Workspace) -> Made:
         owner, leases = self._means.owner_of(creation), self._means.leases_of(creation)
         access = self._server.create_database(owner=owner, leases=leases, kind=self._means.kind)
         drop = partial(release_number, alive=True)
@@ -148,7 +148,7 @@ class AsGiven:
     def start_ahead(self) -> None:
         """Nothing."""
 
-    def maker(self, creation: Creation, making: CellDatabases) -> Callable[[], Made]:  # noqa: ARG002 - nothing is made
+    def maker(self, creation: Workspace, making: CellDatabases) -> Callable[[], Made]:  # noqa: ARG002 - nothing is made
         """See engine_databases.EngineDatabases."""
         return lambda: (None, self._access)
 
@@ -168,7 +168,7 @@ class Leased:
         url: ServerUrl,
         access: DatabaseAccess,
         drop: Callable[[dict[str, object]], str],
-        creation: Creation,
+        creation: Workspace,
         *,
         template: str = "",
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from testgrove.app.databases.cell import CellDatabases
-from testgrove.app.worktrees.creation import Creation
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.migrations.fingerprint import template_fingerprint
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.settings.types import Service, Sqlite
@@ -16,7 +16,7 @@ from testgrove.services.migrations.run import run_migration
 
 def fingerprint(
     service: Service | Sqlite,
-    creation: Creation,
+    creation: Workspace,
     *,
     engine: str,
     encoding: str = "",
@@ -46,7 +46,7 @@ def fingerprint(
 
 
 def migration(
-    command: str, launcher: Launcher, creation: Creation, making: CellDatabases
+    command: str, launcher: Launcher, creation: Workspace, making: CellDatabases
 ) -> Callable[[DatabaseAccess], None]:
     """What brings an empty database up to date: the command, once the environment it needs is there.
 

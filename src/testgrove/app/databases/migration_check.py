@@ -131,7 +131,9 @@ def _inside(project: Project, row: Row) -> Callable[[DatabaseAccess], dict[str, 
 
     def environ(access: DatabaseAccess) -> dict[str, str]:
         base = build.activate(scrubbed(), tree) if (tree / ".venv").exists() else scrubbed()
-        return base | values_of(project, row, {access.engine: access})
+        return base | values_of(
+            project, WorktreeId(row["purpose"], row["identifier"]), row["ports"], {access.engine: access}
+        )
 
     return environ
 

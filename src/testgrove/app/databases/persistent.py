@@ -21,7 +21,7 @@ from testgrove.app.launcher import SupervisedLauncher
 from testgrove.app.port_leases import lease_server_port
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
-from testgrove.app.worktrees.creation import Creation
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.migrations.command import migration_to
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
 from testgrove.core.naming import database_name
@@ -64,7 +64,7 @@ class KeptDatabases:
         """What makes the databases of some engines; None where there are none."""
         return CellDatabases(engines, partial(self._begin, engines)) if engines else None
 
-    def _begin(self, engines: tuple[str, ...], creation: Creation, making: CellDatabases) -> dict[str, Make]:
+    def _begin(self, engines: tuple[str, ...], creation: Workspace, making: CellDatabases) -> dict[str, Make]:
         makers: dict[str, Callable[[], DatabaseAccess]] = {}
         if "postgres" in engines:
             require_driver()
@@ -88,7 +88,7 @@ class KeptDatabases:
         return makers
 
     def _postgres(
-        self, creation: Creation, making: CellDatabases, binaries: PostgresBinaries, wanted: str
+        self, creation: Workspace, making: CellDatabases, binaries: PostgresBinaries, wanted: str
     ) -> DatabaseAccess:
         service = self._service("postgres")
         name, password = database_name(creation.spec.id), generate_password()
@@ -111,7 +111,7 @@ class KeptDatabases:
             migration(migration_to(service, self._revision), self._launcher, creation, making)(access)
         return access
 
-    def _redis(self, creation: Creation, making: CellDatabases) -> DatabaseAccess:
+    def _redis(self, creation: Workspace, making: CellDatabases) -> DatabaseAccess:
         service = self._service("redis")
         binary = find_redis(self._launcher, service.version)
         leases = records.worktree_leases(self._project, creation.spec.id)

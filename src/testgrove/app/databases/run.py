@@ -13,7 +13,7 @@ from testgrove.app.databases.engines import EngineDatabases, Made, RunMeans
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.providers.shares import Lender, LendingBroker
-from testgrove.app.worktrees.creation import Creation
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.runs.plan import Cell
 from testgrove.core.server_url import parse_server_url
@@ -47,7 +47,7 @@ class RunDatabases:
         self._of_cells: dict[str, dict[str, tuple[Holding, str]]] = {}  # by engine
         self._number = 0
         self._brokers: dict[str, LendingBroker | None] = {}
-        self._creations: dict[str, Creation] = {}
+        self._creations: dict[str, Workspace] = {}
 
     def find(self, cells: Sequence[Cell]) -> None:
         """Look whether what the cells ask for can be had, before anything is made.
@@ -152,7 +152,7 @@ class RunDatabases:
         for engine in self._engines.values():
             engine.close()
 
-    def _begin(self, cell: Cell, creation: Creation, making: CellDatabases) -> dict[str, Make]:
+    def _begin(self, cell: Cell, creation: Workspace, making: CellDatabases) -> dict[str, Make]:
         self._creations[cell.key] = creation
         makers = {engine: self._of(engine, cell).maker(creation, making) for engine in cell.settings.services}
         return {engine: partial(self._make, cell, engine, maker) for engine, maker in makers.items()}

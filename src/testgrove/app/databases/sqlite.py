@@ -12,7 +12,7 @@ from testgrove.app.databases.cell import CellDatabases
 from testgrove.app.databases.engines import Made, Means, RunMeans
 from testgrove.app.databases.migration import fingerprint, migration
 from testgrove.app.providers.shares import Lender, SqliteCopies
-from testgrove.app.worktrees.creation import Creation
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.settings.types import Sqlite
 from testgrove.services.base import Holding
@@ -38,12 +38,12 @@ class SqliteFiles:
     def start_ahead(self) -> None:
         """Nothing."""
 
-    def maker(self, creation: Creation, making: CellDatabases) -> Callable[[], Made]:
+    def maker(self, creation: Workspace, making: CellDatabases) -> Callable[[], Made]:
         """See engine_databases.EngineDatabases."""
         wanted = fingerprint(self._service, creation, engine=f"sqlite {sqlite3.sqlite_version}", migrate=self._migrate)
         return partial(self._make, wanted, creation, making)
 
-    def _make(self, wanted: str, creation: Creation, making: CellDatabases) -> Made:
+    def _make(self, wanted: str, creation: Workspace, making: CellDatabases) -> Made:
         migrate = migration(self._migrate, self._means.launcher, creation, making)
         place = partial(self._templates.place, fingerprint=wanted, build=migrate)
         return SqliteHeld(place), place(creation.database_folder / self._service.path, on_wait=making.say)

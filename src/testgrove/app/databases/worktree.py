@@ -13,7 +13,7 @@ from testgrove.app.databases.migration import migration
 from testgrove.app.databases.sqlite import SqliteFiles
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
-from testgrove.app.worktrees.creation import Creation, DatabasesInTheMaking
+from testgrove.app.worktrees.workspace import DatabasesInTheMaking, Workspace
 from testgrove.core.migrations.command import migration_to
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.server_url import parse_server_url
@@ -78,7 +78,7 @@ def _begin(
     means: WorktreeMeans,
     engines: Mapping[str, EngineDatabases],
     after: str,
-    creation: Creation,
+    creation: Workspace,
     making: CellDatabases,
 ) -> dict[str, Make]:
     makers: dict[str, Make] = {}
@@ -97,21 +97,21 @@ def _make(maker: Callable[[], Made], further: Callable[[DatabaseAccess], None]) 
 
 
 class Several:
-    """See creation.DatabasesInTheMaking. Those of several makers, side by side."""
+    """See workspace.DatabasesInTheMaking. Those of several makers, side by side."""
 
     def __init__(self, parts: Sequence[DatabasesInTheMaking]) -> None:
         self._parts = parts
 
-    def begin(self, creation: Creation) -> None:
-        """See creation.DatabasesInTheMaking."""
+    def begin(self, workspace: Workspace) -> None:
+        """See workspace.DatabasesInTheMaking."""
         for part in self._parts:
-            part.begin(creation)
+            part.begin(workspace)
 
     def finish(self) -> dict[str, DatabaseAccess]:
-        """See creation.DatabasesInTheMaking."""
+        """See workspace.DatabasesInTheMaking."""
         return {engine: access for part in self._parts for engine, access in part.finish().items()}
 
     def abandon(self) -> None:
-        """See creation.DatabasesInTheMaking."""
+        """See workspace.DatabasesInTheMaking."""
         for part in self._parts:
             part.abandon()

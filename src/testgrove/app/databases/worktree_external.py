@@ -8,9 +8,9 @@ from pathlib import Path
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
-from testgrove.app.worktrees.creation import Creation
 from testgrove.app.worktrees.inside import variables_of
 from testgrove.app.worktrees.undo import undo_leases
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.model import DatabaseAccess, LeaseKind
 from testgrove.core.secret import Secret
 from testgrove.core.server_url import parse_server_url
@@ -55,7 +55,7 @@ def is_given(project: Project, engine: str) -> bool:
 
 
 def create_given(
-    project: Project, holder: Holder, creation: Creation, engines: Sequence[str]
+    project: Project, holder: Holder, creation: Workspace, engines: Sequence[str]
 ) -> dict[str, DatabaseAccess]:
     """Make databases, with nothing in them, for a worktree that is there already. On an error nothing is left."""
     from testgrove.app.databases.worktree import databases_in_the_making  # noqa: PLC0415 - drivers; most need none

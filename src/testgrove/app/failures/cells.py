@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from testgrove.app.project import Project
-from testgrove.app.worktrees.creation import Creation
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.runs.events import Status
 from testgrove.errors import TestgroveError
 from testgrove.services.binaries import find_postgres
@@ -22,7 +22,7 @@ def note_of(cell: str, status: Status, run: str, dumped: str) -> str:
     return f"kept: {cell} {status} in run {run}" + (f"; {dumped}" if dumped else "")
 
 
-def dump_database(creation: Creation, folder: Path) -> str:
+def dump_database(creation: Workspace, folder: Path) -> str:
     """Dump a cell's PostgreSQL database into its folder of the run; what came of it, or nothing where it has none."""
     if "postgres" not in creation.databases:
         return ""

@@ -24,8 +24,9 @@ from testgrove.app.runs.leaks import LeakWatch, Scene
 from testgrove.app.runs.plugin_log import SessionLog
 from testgrove.app.runs.start_gate import Start, StartGate
 from testgrove.app.worktrees import nested_root
-from testgrove.app.worktrees.creation import Creation, Target, foreign_checkouts
-from testgrove.app.worktrees.ownership import left_in_checkout, manifest_of
+from testgrove.app.worktrees.creation import Creation, foreign_checkouts
+from testgrove.app.worktrees.ownership import left_in_checkout
+from testgrove.app.worktrees.workspace import Target, Workspace
 from testgrove.core.commands import shell_or_exec
 from testgrove.core.runs.events import (
     AnyEvent,
@@ -85,7 +86,7 @@ class Attempt:
 
     run: Run
     cell: Cell
-    creation: Creation
+    workspace: Workspace
     supervisor: Supervisor
     number: int
     lane: int = 0
@@ -94,7 +95,7 @@ class Attempt:
 
     def work(self) -> tuple[Status, str]:
         """Run the command to its end; the status and its reason. Raises PreconditionError where it cannot start."""
-        name = self.cell.folder or self.creation.row["id"]
+        name = self.cell.folder or str(self.workspace.spec.id)
         folder = self.run.folder / name
         self.output = folder / ("output.log" if self.number == 1 else f"output-{self.number}.log")
         session, temporary = (self.run.scratch / f"{name}-{self.number}{kind}" for kind in ("", "t"))
@@ -102,8 +103,10 @@ class Attempt:
             folder.mkdir(parents=True, exist_ok=True)
             session.mkdir()
             temporary.mkdir()
-        creation = self.creation
-        log = SessionLog(session, creation.tree, self.cell.key, self.number, environment=creation.environment_elsewhere)
+        workspace = self.workspace
+        log = SessionLog(
+            session, workspace.tree, self.cell.key, self.number, environment=workspace.environment_elsewhere
+        )
         environ = self._environ(session, temporary)
         scene = self._scene(temporary, environ)
         processes = self._make_processes(temporary)
@@ -126,43 +129,43 @@ class Attempt:
         if self.connections.strange:  # a further try would only connect again to what is somebody else's
             self.run.given_up.add(self.cell.key)
         self._finish(result, status, reason)
-        creation.notes += self.run.leaks.report(watched, result, self.connections.without_own(log.leftovers))
+        workspace.notes += self.run.leaks.report(watched, result, self.connections.without_own(log.leftovers))
         return status, reason
 
     def _scene(self, temporary: Path, environ: dict[str, str]) -> Scene:
-        run, creation = self.run, self.creation
+        run, workspace = self.run, self.workspace
         # In the user's own checkout (--here), somebody may be at work.
-        watched = "manifest" in creation.row or self.cell.scenario is not None
+        watched = isinstance(workspace, Creation) or self.cell.scenario is not None
         expected = [*run.project.settings.collect, *filter(None, [self.cell.settings.junit])]
         return Scene(
             cell=self.cell.key,
             attempt=self.number,
-            tree=creation.tree,
+            tree=workspace.tree,
             temporary=temporary,
-            ports=tuple(creation.row["ports"].values()),
-            checkout=partial(left_in_checkout, creation.tree, expected) if watched else None,
-            manifest=manifest_of(creation.row) if "manifest" in creation.row else None,
+            ports=tuple(workspace.ports.values()),
+            checkout=partial(left_in_checkout, workspace.tree, expected) if watched else None,
+            manifest=workspace.manifest,
             databases=lambda: [Thing("database", name) for name in run.databases.further(self.cell)],
             environ=environ,
             mark=self.supervisor.mark,
         )
 
     def _make_connections(self, temporary: Path, environ: dict[str, str], processes: Processes) -> AttemptConnections:
-        creation = self.creation
+        workspace = self.workspace
         return AttemptConnections(
-            given_of(creation, self.cell, environ, temporary),
-            creation.given_variables(),
+            given_of(workspace, self.cell, environ, temporary),
+            workspace.given_variables(),
             environ,
-            creation.tree,
+            workspace.tree,
             roots=lambda: [self.supervisor.pid, *(process.supervisor.pid for process in list(processes.all))],
         )
 
     def _make_processes(self, temporary: Path) -> Processes:
         run = self.run
         place = Place(
-            tree=self.creation.tree,
-            environ=self.creation.environ() | {"TMPDIR": str(temporary)},
-            ports=self.creation.row["ports"],
+            tree=self.workspace.tree,
+            environ=self.workspace.environ() | {"TMPDIR": str(temporary)},
+            ports=dict(self.workspace.ports),
             logs=self.output.with_name("processes" if self.number == 1 else f"processes-{self.number}"),
         )
         return Processes(
@@ -216,22 +219,22 @@ class Attempt:
         )
 
     def _start(self, environ: dict[str, str]) -> None:
-        settings, creation = self.cell.settings, self.creation
+        settings, workspace = self.cell.settings, self.workspace
         self.run.emit(
             AttemptStarted(
                 t=time.time(),
                 cell=self.cell.key,
                 attempt=self.number,
                 command=settings.command,
-                worktree=creation.row["id"],
-                python=creation.row["python"],
+                worktree=str(workspace.spec.id),
+                python=workspace.python,
                 log=str(self.output.relative_to(self.run.folder)),
-                commit=creation.target.commit,
+                commit=workspace.target.commit,
                 slot=self.lane,
             )
         )
         argv = shell_or_exec(settings.command)
-        self.supervisor.start_job(Job(argv, creation.tree, environ, self.output, settings.timeout, GRACE))
+        self.supervisor.start_job(Job(argv, workspace.tree, environ, self.output, settings.timeout, GRACE))
 
     def _finish(self, result: JobResult, status: Status, reason: str) -> None:
         self.run.emit(
@@ -256,7 +259,7 @@ class Attempt:
         )
         status, reason = judge(ending, log.facts, pytest=is_pytest(settings.command))
         if settings.junit and not log.facts.claimed and status != "cancelled":
-            return self._judge_junit(self.creation.tree / settings.junit, status, reason)
+            return self._judge_junit(self.workspace.tree / settings.junit, status, reason)
         return status, reason
 
     def _judge_junit(self, path: Path, status: Status, reason: str) -> tuple[Status, str]:
@@ -269,8 +272,8 @@ class Attempt:
         return judge_junit(Counter(event.outcome for event in events), status, reason)
 
     def _environ(self, session: Path, temporary: Path) -> dict[str, str]:
-        environ = self.creation.suite_environ()
-        environ["TESTGROVE_PORTS"] = ",".join(self.creation.row["ports"])
+        environ = self.workspace.suite_environ()
+        environ["TESTGROVE_PORTS"] = ",".join(self.workspace.ports)
         environ["TESTGROVE_PROCESSES"] = ",".join(self.cell.settings.processes)
         environ["TMPDIR"] = str(temporary)
         if self.run.seed is not None:
@@ -279,11 +282,11 @@ class Attempt:
             environ["TESTGROVE_KEEP_FAILED"] = "1"
         if broker := self.run.databases.broker(self.cell):
             environ["TESTGROVE_BROKER"] = str(broker)
-        tree = self.creation.tree
+        tree = self.workspace.tree
         if options := nested_root.pytest_options(self.run.project, tree):
             environ["PYTEST_ADDOPTS"] = f"{options} {environ.get('PYTEST_ADDOPTS', '')}".strip()
         if self.run.coverage:
-            environ = self.run.coverage.environ(self.creation, environ, session.name)
+            environ = self.run.coverage.environ(self.workspace, environ, session.name)
         return injected_environment(environ, self.run.plugin, session, tree, foreign_checkouts(self.run.project, tree))
 
     def _follow(self, log: SessionLog, start: Start) -> JobResult:

@@ -11,7 +11,7 @@ from pathlib import Path
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.tools import Tool
-from testgrove.app.worktrees.creation import Creation
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.runs.events import CoverageMerged
 from testgrove.errors import TestgroveError
 from testgrove.system.coverage.overlay import Measured, measured_environment, merge, overlay_for, place_start
@@ -29,12 +29,12 @@ class RunCoverage:
         self._guard = threading.Lock()
         self._measured: list[Measured] = []
 
-    def environ(self, creation: Creation, environ: Mapping[str, str], name: str) -> dict[str, str]:
+    def environ(self, creation: Workspace, environ: Mapping[str, str], name: str) -> dict[str, str]:
         """An attempt's environment with coverage in it. name: of its own in the run. Raises what uv's failures are."""
         data = self._scratch / f"{name}c"
         overlay = overlay_for(
             creation.tree,
-            creation.row["python"],
+            creation.python,
             cache=self._project.locations.cache,
             run=Tool(self._project, self._holder),
             temporary=self._scratch / f"{name}u",
@@ -42,7 +42,7 @@ class RunCoverage:
             on_wait=lambda reason: creation.on_phase("environment", reason),
         )
         with self._guard:
-            self._measured.append(Measured(data, creation.tree, creation.row["python"], overlay))
+            self._measured.append(Measured(data, creation.tree, creation.python, overlay))
         return measured_environment(environ, start=self._start, data=data, tree=creation.tree, overlay=overlay)
 
     def merge(self, folder: Path) -> CoverageMerged:

@@ -18,7 +18,7 @@ import msgspec
 from testgrove import __version__
 from testgrove.app.runs.attempts import Run
 from testgrove.app.runs.log_and_reports import EventLog
-from testgrove.app.runs.slots import Slot
+from testgrove.app.runs.slots import WorktreeSlot
 from testgrove.core.runs.events import (
     AnyEvent,
     CellFinished,
@@ -48,10 +48,16 @@ class View(Protocol):
     def stop(self, result: RunResult) -> None: ...
 
 
-class MakeSlot(Protocol):
-    """What runs an attempt at a cell; see Slot."""
+class Work(Protocol):
+    """See slots.Slot."""
 
-    def __call__(self, run: Run, cell: Cell, attempt: int, lane: int) -> Slot: ...
+    def work(self) -> None: ...
+
+
+class MakeSlot(Protocol):
+    """What runs an attempt at a cell; see slots.Slot."""
+
+    def __call__(self, run: Run, cell: Cell, attempt: int, lane: int) -> Work: ...
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class EventLoop:
     header: str
     view: View
     origin: Origin = Origin()
-    slot: MakeSlot = Slot
+    slot: MakeSlot = WorktreeSlot
     timeout: float | None = None
     closing: Callable[[], Sequence[AnyEvent]] = tuple
 

@@ -14,12 +14,11 @@ from pathlib import Path
 from testgrove.app.holder import Holder
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
-from testgrove.app.runs.attempts import Run
 from testgrove.app.runs.slots import Slot
 from testgrove.app.worktrees import records
-from testgrove.app.worktrees.creation import Creation, foreign_checkouts
-from testgrove.app.worktrees.files import values_of
+from testgrove.app.worktrees.creation import foreign_checkouts
 from testgrove.app.worktrees.inside import require_environment
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.environments.plan import Contents, EnvironmentPlan
 from testgrove.core.model import DatabaseAccess, WorktreeId, WorktreeSpec
 from testgrove.core.runs.events import Status
@@ -28,7 +27,6 @@ from testgrove.errors import PreconditionError
 from testgrove.system.environment.record import FOLDER, seal_of
 from testgrove.system.preflight import check as preflight
 from testgrove.system.processes.process import run, scrubbed
-from testgrove.system.store import Row
 
 _QUESTION = "import sys; print('.'.join(map(str, sys.version_info[:3])), sys.executable, sys.prefix, sep='\\n')"
 
@@ -104,25 +102,41 @@ def here_cells(project: Project, cells: Sequence[Cell]) -> tuple[Cell, ...]:
 
 
 @dataclass
-class HereCreation(Creation):
-    """The current checkout as a cell's worktree."""
+class CheckoutInPlace(Workspace):
+    """A checkout that is used as it is: testgrove has not made it, and the store knows nothing of it."""
 
     found: HereEnvironment = field(kw_only=True)
+    leased: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def tree(self) -> Path:
+        """See Workspace."""
+        return self.project.repository.toplevel
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """See Workspace."""
+        return self.leased
+
+    @property
+    def python(self) -> str:
+        """See Workspace."""
+        return self.found.version
 
     @property
     def environment_elsewhere(self) -> Path | None:
-        """See Creation."""
+        """See Workspace."""
         return self.found.prefix
 
     def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
-        """See Creation."""
-        return self.found.environ | values_of(self.project, self.row, databases)
+        """See Workspace."""
+        return self.found.environ | self.values(databases)
 
     def prepare(self, owner: str) -> None:
         """Ports, databases, the check that the tests exercise this tree. owner: of the ports' leases."""
         project, found = self.project, self.found
         if self.spec.ports:
-            self.row["ports"] = lease_worktree_ports(project, project.store.leases(owner), self.spec.ports)
+            self.leased = lease_worktree_ports(project, project.store.leases(owner), self.spec.ports)
         # What a migration would run with; no hash of files says what somebody has installed by hand.
         seal = f"{found.python} {found.version} {seal_of(found.prefix)}"
         mark = hashlib.sha256(seal.encode()).hexdigest()
@@ -147,41 +161,30 @@ class HereCreation(Creation):
         )
 
 
-class HereSlot(Slot):
+class HereSlot(Slot[CheckoutInPlace]):
     """Runs a cell in the current checkout."""
 
-    def _prepare(self) -> Creation:
+    def _prepare(self) -> CheckoutInPlace:
         shared, cell = self.run, self.cell
         self._phase("worktree")
-        found = find_environment(shared.project, shared.project.repository.toplevel)
-        creation = HereCreation(
+        workspace = CheckoutInPlace(
             shared.project,
             shared.holder,
             WorktreeSpec(cell.id, None, ports=shared.project.settings.ports.names if cell.settings.ports else ()),
             shared.targets[cell.ref],
-            _row(shared, cell, found),
             self._phase,
             shared.folder,
             making=shared.databases.for_cell(cell),
             suite_env=cell.settings.env,
-            found=found,
+            found=find_environment(shared.project, shared.project.repository.toplevel),
         )
         try:
-            creation.prepare(f"run:{shared.id}")
+            workspace.prepare(f"run:{shared.id}")
         except BaseException:
-            if creation.making is not None:
-                creation.making.abandon()
+            if workspace.making is not None:
+                workspace.making.abandon()
             raise
-        return creation
+        return workspace
 
-    def _put_away(self, creation: Creation, status: Status) -> None:  # noqa: ARG002 - nothing is made, or parked
+    def _put_away(self, workspace: CheckoutInPlace, status: Status) -> None:  # noqa: ARG002 - nothing is made, or parked
         self.run.databases.release(self.cell)
-
-
-def _row(shared: Run, cell: Cell, found: HereEnvironment) -> Row:
-    """What the store would say, were this a worktree: it has no such row, and updates of it reach none."""
-    return {
-        "project": "", "id": str(cell.id), "purpose": cell.id.purpose, "identifier": cell.id.identifier,
-        "path": str(shared.project.repository.toplevel), "ports": {}, "databases": {}, "python": found.version,
-        "env_file": shared.project.settings.env_file,
-    }  # fmt: skip

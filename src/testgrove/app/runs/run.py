@@ -23,11 +23,12 @@ from testgrove.app.runs.event_loop import EventLoop, Origin, View
 from testgrove.app.runs.here import HereSlot, checkout_held, here_cells
 from testgrove.app.runs.leaks import LeakWatch
 from testgrove.app.runs.log_and_reports import write_reports
-from testgrove.app.runs.slots import Slot
+from testgrove.app.runs.slots import WorktreeSlot
 from testgrove.app.runs.start_gate import StartGate
 from testgrove.app.worktrees import operations, removal
-from testgrove.app.worktrees.creation import FREE_BYTES, Target, git_excluded
+from testgrove.app.worktrees.creation import FREE_BYTES, git_excluded
 from testgrove.app.worktrees.undo import undo
+from testgrove.app.worktrees.workspace import Target
 from testgrove.core.environments.dependency_sets import find_set
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.core.runs import plan
@@ -116,7 +117,7 @@ def run_tests(project: Project, request: Request, view: View) -> Finished:
         with running(project, holder, cells, find_targets, request) as run:
             schedule = Schedule(tasks_of(cells), jobs, durations(project))
             header = "; ".join([_header(run.targets, request), *run.databases.notes])
-            slot = HereSlot if request.here else Slot
+            slot = HereSlot if request.here else WorktreeSlot
             origin = Origin(request.again, fail_on_leak=request.fail_on_leak)
             result = EventLoop(run, cells, schedule, jobs, header, view, origin, slot).work()
             write_reports(run.folder, result, project.render)

@@ -1,10 +1,12 @@
-"""What one slot does with one cell: its worktree, its attempts, its end."""
+"""What one slot does with one cell: its workspace, its attempts, its end."""
 
 from __future__ import annotations
 
 import time
 import traceback
+from abc import ABC, abstractmethod
 from functools import partial
+from typing import Generic, TypeVar
 
 from testgrove.app.failures.cells import dump_database, note_of
 from testgrove.app.isolation import told
@@ -13,6 +15,7 @@ from testgrove.app.runs.exclusive import CellTurn
 from testgrove.app.worktrees import operations, records
 from testgrove.app.worktrees.creation import Creation
 from testgrove.app.worktrees.ports import exchange_taken
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.model import WorktreeSpec
 from testgrove.core.naming import run_folder
 from testgrove.core.runs.events import CellFinished, CellPhase, Phase, Status
@@ -21,9 +24,10 @@ from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system.undeletable import CODE as UNDELETABLE
 
 _STAND_INS = 32
+W = TypeVar("W", bound=Workspace)
 
 
-class Slot:
+class Slot(ABC, Generic[W]):
     """Runs one cell to its end; every failure becomes the cell's outcome.
 
     attempt: which one of the schedule's this is, from 1. lane: the slot's number, from 1.
@@ -58,31 +62,61 @@ class Slot:
         try:
             with CellTurn(run.project, run.cancel, partial(self._phase, "waiting")) as turn:
                 turn.take(exclusive=False)
-                creation = self._prepare()
+                workspace = self._prepare()
                 try:
                     if self.cell.settings.exclusive:
-                        turn.take(exclusive=True, worktree=creation.row["id"])
-                    status, reason = self._attempts(creation)
+                        turn.take(exclusive=True, worktree=str(workspace.spec.id))
+                    status, reason = self._attempts(workspace)
                 finally:
                     run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase="collecting"))
-                    run.leaks.settle(creation.tree)
-                    self._put_away(creation, status)
+                    run.leaks.settle(workspace.tree)
+                    self._put_away(workspace, status)
         finally:
             run.databases.release(self.cell)
-        return status, "; ".join(filter(None, [reason, *creation.notes]))
+        return status, "; ".join(filter(None, [reason, *workspace.notes]))
 
-    def _put_away(self, creation: Creation, status: Status) -> None:
-        run, row = self.run, creation.row
-        folder = run.folder / row["id"]
-        creation.note_shared_changes()
+    @abstractmethod
+    def _prepare(self) -> W:
+        """The workspace, ready. Raises TestgroveError where it cannot be."""
+
+    @abstractmethod
+    def _put_away(self, workspace: W, status: Status) -> None:
+        """Let the workspace go, with its databases. status: how the cell ended."""
+
+    def _begin_attempt(self, workspace: W) -> None:
+        """What is done before each try; by default nothing."""
+
+    def _attempts(self, workspace: W) -> tuple[Status, str]:
+        run, cell = self.run, self.cell
+        failed_before = False
+        with run.holder.supervisors.borrow() as supervisor:
+            for attempt in range(1, cell.settings.retries + 2):
+                self._phase("processes" if cell.settings.processes else "running")
+                self._begin_attempt(workspace)
+                status, reason = Attempt(run, cell, workspace, supervisor, attempt, self.lane).work()
+                if status in ("passed", "skipped"):
+                    return ("flaky" if failed_before and status == "passed" else status), reason
+                if status == "cancelled" or cell.key in run.given_up or not supervisor.alive:
+                    break
+                failed_before = True
+        return status, reason
+
+
+class WorktreeSlot(Slot[Creation]):
+    """Runs a cell in a worktree of the run's own, which is parked or kept afterwards."""
+
+    def _put_away(self, workspace: Creation, status: Status) -> None:
+        run, row = self.run, workspace.row
+        folder = run.folder / str(workspace.spec.id)
+        workspace.note_shared_changes()
         if not run.keep_failed or status not in ("failed", "error") or run.cancel.is_set():
             run.databases.release(self.cell)
-            creation.notes += filter(None, [operations.park(run.project, run.holder, row, collect_into=folder)])
+            workspace.notes += filter(None, [operations.park(run.project, run.holder, row, collect_into=folder)])
             return
-        note = note_of(self.cell.key, status, run.id, dump_database(creation, folder))
+        note = note_of(self.cell.key, status, run.id, dump_database(workspace, folder))
         run.databases.release(self.cell)
         left = operations.keep(run.project, run.holder, row, collect_into=folder, note=note)
-        creation.notes += filter(None, [left, f"kept in {row['path']}"])
+        workspace.notes += filter(None, [left, f"kept in {workspace.tree}"])
 
     def _prepare(self) -> Creation:
         run, cell = self.run, self.cell
@@ -132,19 +166,6 @@ class Slot:
             hint="testgrove list",
         )
 
-    def _attempts(self, creation: Creation) -> tuple[Status, str]:
-        run, cell = self.run, self.cell
-        failed_before = False
-        with run.holder.supervisors.borrow() as supervisor:
-            for attempt in range(1, cell.settings.retries + 2):
-                self._phase("processes" if cell.settings.processes else "running")
-                records.update(run.project.store, creation.row, attempt_from=time.time())
-                if "manifest" in creation.row:  # the run's own: nothing of anybody's runs in it yet
-                    exchange_taken(run.project, creation.row)
-                status, reason = Attempt(run, cell, creation, supervisor, attempt, self.lane).work()
-                if status in ("passed", "skipped"):
-                    return ("flaky" if failed_before and status == "passed" else status), reason
-                if status == "cancelled" or cell.key in run.given_up or not supervisor.alive:
-                    break
-                failed_before = True
-        return status, reason
+    def _begin_attempt(self, workspace: Creation) -> None:
+        records.update(self.run.project.store, workspace.row, attempt_from=time.time())
+        exchange_taken(self.run.project, workspace.row)  # nothing of anybody's runs in it yet

@@ -17,8 +17,9 @@ from testgrove.app.scenarios.places import Found, look, unknown_worktree
 from testgrove.app.scenarios.resume import Before
 from testgrove.app.scenarios.slot import ScenarioSlot
 from testgrove.app.scenarios.worktrees import ScenarioWorktrees, Wishes
-from testgrove.app.worktrees.creation import OnPhase, git_excluded
+from testgrove.app.worktrees.creation import git_excluded
 from testgrove.app.worktrees.operations import target_of
+from testgrove.app.worktrees.workspace import OnPhase
 from testgrove.core.runs.events import AnyEvent, WorktreeAction, WorktreeChanged
 from testgrove.core.runs.leaks import LeakChecks
 from testgrove.core.scenarios import cells as scenario_cells

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from testgrove.app.runs.attempts import Attempt, Run
 from testgrove.app.runs.exclusive import CellTurn
-from testgrove.app.runs.here import HereCreation
+from testgrove.app.runs.here import CheckoutInPlace
 from testgrove.app.runs.slots import Slot
 from testgrove.app.scenarios.worktrees import ScenarioWorktree, ScenarioWorktrees
-from testgrove.app.worktrees.creation import Creation
 from testgrove.app.worktrees.inside import variables_of
 from testgrove.app.worktrees.records import to_worktree
 from testgrove.core.envfile import parse
@@ -21,11 +20,10 @@ from testgrove.core.model import DatabaseAccess, WorktreeSpec
 from testgrove.core.runs.events import Status, WorktreeAction, WorktreeChanged
 from testgrove.core.runs.plan import Cell
 from testgrove.system.files import read_env_file
-from testgrove.system.store import Row
 
 
 @dataclass
-class ScenarioCreation(HereCreation):
+class ScenarioLocation(CheckoutInPlace):
     """A scenario's worktree, with the databases that this scenario gets. place: the worktree itself. own_ports: its
     ports are those of its slot, not of the worktree. files: a folder of this attempt's own."""
 
@@ -34,8 +32,13 @@ class ScenarioCreation(HereCreation):
     files: Path = field(kw_only=True)
 
     @property
+    def tree(self) -> Path:
+        """See Workspace."""
+        return self.place.path
+
+    @property
     def database_folder(self) -> Path:
-        """See Creation. Not the worktree: others run there, too, and it may be a user's."""
+        """See Workspace. Not the worktree: others run there, too, and it may be a user's."""
         return self.files
 
     def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
@@ -49,12 +52,12 @@ class ScenarioCreation(HereCreation):
         return environ | own | {"WORKTREE_ID": str(self.place.row["id"])}
 
     def given_variables(self) -> set[str]:
-        """See Creation."""
+        """See Workspace."""
         return super().given_variables() | set(variables_of(to_worktree(self.place.row)) if self.place.row else ())
 
     def own_variables(self) -> Mapping[str, str]:
-        """See Creation. Of a worktree that a user has made: what its env file names is its own."""
-        path = self.tree / self.row["env_file"]
+        """See Workspace. Of a worktree that a user has made: what its env file names is its own."""
+        path = self.tree / self.project.settings.env_file
         return parse(read_env_file(path)) if self.place.row is None and path.is_file() else {}
 
     def check(self) -> None:
@@ -66,7 +69,7 @@ class ScenarioCreation(HereCreation):
                 self.place.checked.add(key)
 
 
-class ScenarioSlot(Slot):
+class ScenarioSlot(Slot[ScenarioLocation]):
     """Runs one attempt at a scenario; the schedule knows whether there is another."""
 
     def __init__(self, worktrees: ScenarioWorktrees, run: Run, cell: Cell, attempt: int, lane: int) -> None:
@@ -77,62 +80,57 @@ class ScenarioSlot(Slot):
         run, cell = self.run, self.cell
         with CellTurn(run.project, run.cancel, partial(self._phase, "waiting")) as turn:
             turn.take(exclusive=False)
-            creation = None
+            location = None
             try:
-                creation = self._prepare()
+                location = self._prepare()
                 if cell.settings.exclusive:
-                    turn.take(exclusive=True, worktree=creation.row["id"])
+                    turn.take(exclusive=True, worktree=str(cell.id))
                 with run.holder.supervisors.borrow() as supervisor:
                     self._phase("running")
-                    status, reason = Attempt(run, cell, creation, supervisor, self.attempt, self.lane).work()
+                    status, reason = Attempt(run, cell, location, supervisor, self.attempt, self.lane).work()
             finally:
-                if creation and cell.settings.services:
-                    run.leaks.settle(creation.tree)
+                if location and cell.settings.services:
+                    run.leaks.settle(location.tree)
                 run.databases.release(cell)
-        return status, "; ".join(filter(None, [reason, *creation.notes]))
+        return status, "; ".join(filter(None, [reason, *location.notes]))
 
-    def _prepare(self) -> Creation:
+    def _prepare(self) -> ScenarioLocation:
         run, cell = self.run, self.cell
         assert cell.scenario is not None
         self._phase("worktree")
         place = self._worktrees.ready(cell.scenario.worktree, self._phase, self._tell, run.folder)
         # A worktree's ports are for one at a time, and a user's worktree has none.
         own_ports = place.row is None or (cell.scenario.shareable and bool(place.row["ports"]))
-        ports = self._worktrees.ports_of_slot(self.lane, run.id) if own_ports else (place.row or {}).get("ports", {})
-        creation = ScenarioCreation(
+        of_worktree = place.row["ports"] if place.row else {}
+        ports = self._worktrees.ports_of_slot(self.lane, run.id) if own_ports else of_worktree
+        location = ScenarioLocation(
             run.project,
             run.holder,
             WorktreeSpec(cell.id, None),
             place.target,
-            _row(run, cell, place, ports),
             self._phase,
             run.folder,
             making=run.databases.for_cell(cell),
             suite_env=cell.settings.env,
             found=place.environment,
+            leased=ports,
             place=place,
             own_ports=own_ports,
             files=run.scratch / f"{cell.folder}-{self.attempt}d",
         )
-        if creation.making is None:
-            creation.check()
-            return creation
+        if location.making is None:
+            location.check()
+            return location
         try:
-            creation.prepare(f"run:{run.id}")
+            location.prepare(f"run:{run.id}")
         except BaseException:
-            creation.making.abandon()
+            location.making.abandon()
             raise
-        return creation
+        return location
+
+    def _put_away(self, workspace: ScenarioLocation, status: Status) -> None:
+        """Nothing: the worktree is the run's, or a user's, and other scenarios run in it."""
 
     def _tell(self, worktree: str, action: WorktreeAction, path: Path, detail: str) -> None:
         event = WorktreeChanged(t=time.time(), worktree=worktree, action=action, path=str(path), detail=detail)
         self.run.emit(event)
-
-
-def _row(run: Run, cell: Cell, place: ScenarioWorktree, ports: Mapping[str, int]) -> Row:
-    """What the store would say, were this scenario's place a worktree of its own."""
-    return {
-        "project": "", "id": str(cell.id), "purpose": cell.id.purpose, "identifier": cell.id.identifier,
-        "path": str(place.path), "ports": dict(ports), "databases": {},
-        "python": place.environment.version, "env_file": run.project.settings.env_file,
-    }  # fmt: skip

@@ -18,11 +18,11 @@ from testgrove.app.project import Project
 from testgrove.app.runs.here import HereEnvironment, find_environment
 from testgrove.app.scenarios.places import Found, look, unknown_worktree, wanted
 from testgrove.app.worktrees import operations, records, removal
-from testgrove.app.worktrees.creation import OnPhase, Target
 from testgrove.app.worktrees.environment import build_environment, plan_environment
 from testgrove.app.worktrees.hooks import unseen
 from testgrove.app.worktrees.ownership import take_manifest
 from testgrove.app.worktrees.sync import Syncing
+from testgrove.app.worktrees.workspace import OnPhase, Target
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 from testgrove.core.runs.events import WorktreeAction
 from testgrove.core.scenarios.cells import PURPOSE, plain

@@ -6,98 +6,60 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-from testgrove.app.holder import Holder
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
 from testgrove.app.tools import Tool
 from testgrove.app.worktrees import copies, nested_root, records
 from testgrove.app.worktrees.client_programs import link_client_programs
 from testgrove.app.worktrees.environment import build_environment, plan_environment, with_version
-from testgrove.app.worktrees.files import METADATA, values_of, write_files
-from testgrove.app.worktrees.hooks import SETUP_TIMEOUT, Hook, OnOutput, record_teardown, unseen
-from testgrove.app.worktrees.inside import with_environment
-from testgrove.app.worktrees.ownership import take_manifest
+from testgrove.app.worktrees.files import METADATA, write_files
+from testgrove.app.worktrees.hooks import SETUP_TIMEOUT, Hook, record_teardown
+from testgrove.app.worktrees.ownership import manifest_of, take_manifest
 from testgrove.app.worktrees.shared_git import shared_changes
-from testgrove.core.environments.plan import EnvironmentPlan
-from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, WorktreeSpec
-from testgrove.core.runs.events import Phase
+from testgrove.app.worktrees.workspace import Workspace
+from testgrove.core.model import Lease, LeaseKind
 from testgrove.core.runs.plan import Action
-from testgrove.core.settings.parse import expand_env
+from testgrove.core.worktrees.ownership import Manifest
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 from testgrove.system import git, mounts
 from testgrove.system.environment import build
 from testgrove.system.environment import record as environment_record
 from testgrove.system.files import require_free
 from testgrove.system.preflight import check
-from testgrove.system.processes.process import run, scrubbed
+from testgrove.system.processes.process import run
 from testgrove.system.store import Row
 from testgrove.system.undeletable import require_deletable
 
-OnPhase = Callable[[Phase, str], None]
 FREE_BYTES = 64 * 1024**2
 
 
-@dataclass(frozen=True)
-class Target:
-    """What is checked out. branch: a local branch to be on, or empty. label: as people call it."""
-
-    commit: str
-    tree: str
-    branch: str
-    label: str
-
-
-class DatabasesInTheMaking(Protocol):
-    """A worktree's databases, which are made while its environment is."""
-
-    def begin(self, creation: Creation) -> None:
-        """The checkout is complete, and what its environment will hold is known (``plan``)."""
-
-    def finish(self) -> Mapping[str, DatabaseAccess]:
-        """The environment is ready; wait for the databases."""
-
-    def abandon(self) -> None:
-        """The creation has failed: return when nothing is being made any more."""
-
-
 @dataclass
-class Creation:
-    """One worktree in the making. The plan decides what happens; this only obeys it.
+class Creation(Workspace):
+    """One worktree in the making. The plan decides what happens; this only obeys it."""
 
-    logs: the folder in which the output of its commands is kept, under its id. on_output: is given that output.
-    """
-
-    project: Project
-    holder: Holder
-    spec: WorktreeSpec
-    target: Target
-    row: Row
-    on_phase: OnPhase
-    logs: Path
-    on_output: OnOutput = unseen
-    making: DatabasesInTheMaking | None = None
-    suite_env: Mapping[str, str] = field(default_factory=dict)
-    databases: Mapping[str, DatabaseAccess] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    plan: EnvironmentPlan | None = None
+    row: Row = field(kw_only=True)
     record: environment_record.EnvironmentRecord | None = None
 
     @property
     def tree(self) -> Path:
-        """The checkout's folder."""
+        """See Workspace."""
         return Path(self.row["path"])
 
     @property
-    def database_folder(self) -> Path:
-        """Where databases that are files lie."""
-        return self.tree
+    def ports(self) -> Mapping[str, int]:
+        """See Workspace."""
+        return dict(self.row["ports"])
 
     @property
-    def environment_elsewhere(self) -> Path | None:
-        """The environment, where it does not lie in the tree."""
-        return None
+    def python(self) -> str:
+        """See Workspace."""
+        return str(self.row["python"])
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """See Workspace."""
+        return manifest_of(self.row)
 
     def perform(self, action: Action) -> None:
         """Carry out one action of the plan."""
@@ -114,27 +76,6 @@ class Creation:
             Action.PREFLIGHT: self._preflight,
             Action.TAKE_MANIFEST: self._take_manifest,
         }[action]()
-
-    def environ(self) -> dict[str, str]:
-        """What a command in this worktree sees: ours scrubbed, its environment active, its variables set."""
-        return self.environ_with(self.databases)
-
-    def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
-        """environ(), as if these were the worktree's databases."""
-        return with_environment(scrubbed(), self.tree) | values_of(self.project, self.row, databases)
-
-    def suite_environ(self) -> dict[str, str]:
-        """environ(), with the variables of the suite that is to run."""
-        environ = self.environ()
-        return environ | expand_env(dict(self.suite_env), environ, source="the suite's 'env")
-
-    def given_variables(self) -> set[str]:
-        """The names of the variables that testgrove and the settings set for the suite."""
-        return {*values_of(self.project, self.row, self.databases), *self.suite_env}
-
-    def own_variables(self) -> Mapping[str, str]:
-        """What the place has set for itself, of which the suite's environment has nothing."""
-        return {}
 
     def _update(self, **values: object) -> None:
         records.update(self.project.store, self.row, **values)

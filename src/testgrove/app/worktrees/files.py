@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 METADATA = ".worktree-metadata.json"
 
 
-def values_of(project: Project, row: Row, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
+def values_of(
+    project: Project, worktree: WorktreeId, ports: Mapping[str, int], databases: Mapping[str, DatabaseAccess]
+) -> dict[str, str]:
     """The variables of a worktree's env file."""
-    worktree = WorktreeId(row["purpose"], row["identifier"])
-    return variables(worktree, ports=row["ports"], databases=databases, settings=project.settings)
+    return variables(worktree, ports=ports, databases=databases, settings=project.settings)
 
 
 def write_files(project: Project, row: Row, databases: Mapping[str, DatabaseAccess]) -> list[str]:
@@ -40,7 +41,8 @@ def write_files(project: Project, row: Row, databases: Mapping[str, DatabaseAcce
     """
     shown = {engine: {"name": access.name, "url": access.url(redacted=True)} for engine, access in databases.items()}
     records.update(project.store, row, databases=shown)
-    return _write(project, row, values_of(project, row, databases))
+    worktree = WorktreeId(row["purpose"], row["identifier"])
+    return _write(project, row, values_of(project, worktree, row["ports"], databases))
 
 
 def rewrite_ports(project: Project, row: Row) -> list[str]:

@@ -9,13 +9,14 @@ from typing import NamedTuple
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
-from testgrove.app.worktrees.creation import Creation, DatabasesInTheMaking, OnPhase, Target
+from testgrove.app.worktrees.creation import Creation
 from testgrove.app.worktrees.files import write_files
 from testgrove.app.worktrees.history import decide_removal, is_anothers, let_go_of_anothers, rescue
 from testgrove.app.worktrees.hooks import OnOutput, unseen
 from testgrove.app.worktrees.ownership import collect_outputs, examine, outputs_of, require_no_mounts, take_manifest
 from testgrove.app.worktrees.removal import Way, remove
 from testgrove.app.worktrees.undo import undo
+from testgrove.app.worktrees.workspace import DatabasesInTheMaking, OnPhase, Target
 from testgrove.core.model import LeaseKind, WorktreeSpec, WorktreeStatus
 from testgrove.core.runs.plan import Action
 from testgrove.core.worktrees import lifecycle
@@ -71,9 +72,9 @@ def create(
         holder,
         spec,
         target,
-        row,
         on_phase,
         logs or project.artifacts,
+        row=row,
         on_output=on_output,
         making=databases,
         suite_env=suite_env or {},

@@ -21,13 +21,14 @@ from testgrove.app.project import Project
 from testgrove.app.tools import Tool
 from testgrove.app.worktrees import copies, hooks, records
 from testgrove.app.worktrees.client_programs import link_client_programs
-from testgrove.app.worktrees.creation import OnPhase, foreign_checkouts
+from testgrove.app.worktrees.creation import foreign_checkouts
 from testgrove.app.worktrees.environment import build_environment, plan_environment, with_version
 from testgrove.app.worktrees.files import refresh
 from testgrove.app.worktrees.history import is_anothers
 from testgrove.app.worktrees.inside import environ_of
 from testgrove.app.worktrees.ownership import manifest_of, unpublished_in_clones
 from testgrove.app.worktrees.shared_git import shared_changes
+from testgrove.app.worktrees.workspace import OnPhase
 from testgrove.core.environments.plan import EnvironmentPlan
 from testgrove.core.model import Lease, LeaseKind, Worktree, WorktreeStatus
 from testgrove.core.worktrees.ownership import Entry, Manifest

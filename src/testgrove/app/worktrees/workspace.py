@@ -1,0 +1,126 @@
+"""Where a cell runs: a folder, with the variables and databases that commands in it get.
+
+A worktree of testgrove's is one (creation.Creation); a checkout that is used in place and a scenario's location are
+others. What they have in common is here: making databases, attempts and reports need no more.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from testgrove.app.holder import Holder
+from testgrove.app.project import Project
+from testgrove.app.worktrees.files import values_of
+from testgrove.app.worktrees.hooks import OnOutput, unseen
+from testgrove.app.worktrees.inside import with_environment
+from testgrove.core.environments.plan import EnvironmentPlan
+from testgrove.core.model import DatabaseAccess, WorktreeSpec
+from testgrove.core.runs.events import Phase
+from testgrove.core.settings.parse import expand_env
+from testgrove.core.worktrees.ownership import Manifest
+from testgrove.system.processes.process import scrubbed
+
+OnPhase = Callable[[Phase, str], None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is checked out. branch: a local branch to be on, or empty. label: as people call it."""
+
+    commit: str
+    tree: str
+    branch: str
+    label: str
+
+
+class DatabasesInTheMaking(Protocol):
+    """A workspace's databases, which are made while its environment is."""
+
+    def begin(self, workspace: Workspace) -> None:
+        """The checkout is complete, and what its environment will hold is known (``plan``)."""
+
+    def finish(self) -> Mapping[str, DatabaseAccess]:
+        """The environment is ready; wait for the databases."""
+
+    def abandon(self) -> None:
+        """The set-up has failed: return when nothing is being made any more."""
+
+
+@dataclass
+class Workspace(ABC):
+    """One place where commands run.
+
+    logs: the folder in which the output of its set-up is kept, under its id. on_output: is given that output.
+    """
+
+    project: Project
+    holder: Holder
+    spec: WorktreeSpec
+    target: Target
+    on_phase: OnPhase
+    logs: Path
+    on_output: OnOutput = unseen
+    making: DatabasesInTheMaking | None = None
+    suite_env: Mapping[str, str] = field(default_factory=dict)
+    databases: Mapping[str, DatabaseAccess] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    plan: EnvironmentPlan | None = None
+
+    @property
+    @abstractmethod
+    def tree(self) -> Path:
+        """The checkout's folder."""
+
+    @property
+    @abstractmethod
+    def ports(self) -> Mapping[str, int]:
+        """Its ports, by name."""
+
+    @property
+    @abstractmethod
+    def python(self) -> str:
+        """The version of its Python, in full; empty where it has no environment."""
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What set-up and earlier attempts wrote; None where that is not known."""
+        return None
+
+    @property
+    def database_folder(self) -> Path:
+        """Where databases that are files lie."""
+        return self.tree
+
+    @property
+    def environment_elsewhere(self) -> Path | None:
+        """The environment, where it does not lie in the tree."""
+        return None
+
+    def environ(self) -> dict[str, str]:
+        """What a command here sees: ours scrubbed, the environment active, the variables set."""
+        return self.environ_with(self.databases)
+
+    def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
+        """environ(), as if these were the workspace's databases."""
+        return with_environment(scrubbed(), self.tree) | self.values(databases)
+
+    def suite_environ(self) -> dict[str, str]:
+        """environ(), with the variables of the suite that is to run."""
+        environ = self.environ()
+        return environ | expand_env(dict(self.suite_env), environ, source="the suite's 'env")
+
+    def given_variables(self) -> set[str]:
+        """The names of the variables that testgrove and the settings set for the suite."""
+        return {*self.values(self.databases), *self.suite_env}
+
+    def own_variables(self) -> Mapping[str, str]:
+        """What the location has set for itself, of which the suite's environment has nothing."""
+        return {}
+
+    def values(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
+        """The variables that testgrove sets."""
+        return values_of(self.project, self.spec.id, self.ports, databases)
