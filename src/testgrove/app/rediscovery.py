@@ -20,7 +20,7 @@ from testgrove.errors import TestgroveError
 from testgrove.system import git
 from testgrove.system.locks import other_users
 from testgrove.system.ports import network_namespace
-from testgrove.system.store_salvage import FOLDERS, NOTE
+from testgrove.system.store.salvage import FOLDERS, NOTE
 
 if TYPE_CHECKING:
     from testgrove.app.holder import Holder

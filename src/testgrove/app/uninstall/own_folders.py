@@ -15,7 +15,7 @@ from testgrove.app.isolation import isolated
 from testgrove.errors import TestgroveError
 from testgrove.system.deletion import delete_tree
 from testgrove.system.locations import Locations
-from testgrove.system.store_salvage import FOLDERS
+from testgrove.system.store.salvage import FOLDERS
 
 _CACHES = ("binaries", "coverage", "plugin", "reports", "sqlite", "templates")
 _LOCKS = ("holders.lock", "turns.lock", "state.lock")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from testgrove.core.model import LeaseKind
 from testgrove.system.locks import exclusive
-from testgrove.system.store_schema import JSON_DEFAULTS, SOUND, TABLES, migrate
+from testgrove.system.store.schema import JSON_DEFAULTS, SOUND, TABLES, migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

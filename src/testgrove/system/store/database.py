@@ -21,8 +21,8 @@ from testgrove.core.leases import Choose
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import ExhaustedError, PreconditionError, StoreError, TestgroveError
 from testgrove.system.locks import exclusive
-from testgrove.system.store_salvage import Identity, exchange, files_of, finish_exchange, identity_of
-from testgrove.system.store_schema import JSON_DEFAULTS, SCHEMA_VERSION, TABLES, damage_of, is_damage, migrate
+from testgrove.system.store.salvage import Identity, exchange, files_of, finish_exchange, identity_of
+from testgrove.system.store.schema import JSON_DEFAULTS, SCHEMA_VERSION, TABLES, damage_of, is_damage, migrate
 from testgrove.system.trusted_paths import require_own_file
 
 Row = dict[str, Any]
