@@ -129,7 +129,7 @@ print(Kit(find_postgres(sys.argv[5]), folder, LocalLauncher(), port).template("1
 
 
 def builder(kit, pause):
-    tests = Path(__file__).parent.parent
+    tests = Path(__file__).parents[3]
     argv = [sys.executable, "-c", BUILDER, tests, kit.folder, kit.port, pause, kit.binaries.version]
     return subprocess.Popen([str(part) for part in argv], stdout=subprocess.PIPE, text=True, start_new_session=True)
 

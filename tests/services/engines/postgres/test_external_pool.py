@@ -10,7 +10,7 @@ import pytest
 
 import users_server
 from services.cases import until
-from services.test_server_postgres import Leases, migrate, names_in
+from services.engines.postgres.test_external import Leases, migrate, names_in
 from testgrove.core.model import LeaseKind
 from testgrove.core.server_url import parse_server_url
 from testgrove.errors import PreconditionError, UnavailableError
