@@ -45,13 +45,18 @@ def step(kind: str, what: str, *, changes: bool = False) -> None:
         here = f"{kind}:{_numbers[kind]}" if _changed[kind] else "same"
         _changed[kind] = False
         if changes:
-            _changed.update(action=True, effect=True)
+            changed()
         log = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(log, f"{here} {what}\n".encode())
         os.close(log)
         if AT in (here, what) and not _numbers["killed"]:
             _numbers["killed"] += 1
             os.kill(os.getpid(), SIGNAL)
+
+
+def changed() -> None:
+    """Give the next step of each kind a number."""
+    _changed.update(action=True, effect=True)
 
 
 def around(owner: object, name: str, kind: str, describe) -> None:
@@ -115,10 +120,16 @@ def wrap_effects() -> None:
 
     @contextmanager
     def stepping(self):
-        step("effect", "before transaction", changes=True)  # to die in it, before the COMMIT, is the same
-        with transaction(self) as database:
-            yield database
-        step("effect", "after transaction")
+        with self._mutex:
+            if self._db.in_transaction:  # it joins the outer one, whose COMMIT is what counts
+                with transaction(self) as database:
+                    yield database
+                return
+            step("effect", "before transaction")  # to die in it, before the COMMIT, is the same
+            with transaction(self) as database:
+                yield database
+            changed()
+            step("effect", "after transaction")
 
     store.Store.transaction = stepping
     around(holder, "delete_trash", "effect", lambda _place: time.sleep(TRASH) or "delete trash")
