@@ -52,7 +52,7 @@ def verdict(world: World, *, failing: bool = False, gone: bool = False) -> dict[
         world.run("doctor", "--fix")
         there = worktrees(world)
     assert set(USERS) <= set(there), f"a worktree of the user's is gone: {sorted(there)}"
-    assert {each["status"] for each in there.values()} <= {"ready", "parked", "removing"}, there
+    assert {each["status"] for each in there.values()} <= {"ready", "parked", "broken"}, there
     with suppress(OSError):
         if failing:
             (world.grove.root / ".trash").rmdir()  # it goes with the next thing in it, and may have been unreadable

@@ -37,7 +37,7 @@ def test_a_remove_that_fails_can_be_tried_again(one):
     one.run(*CREATE)
     failed = one.run("remove", "test-unit-x", check=False)
     assert failed.returncode == 3
-    assert_kept_until_it_can_go(one, "removing")
+    assert_kept_until_it_can_go(one, "broken")
 
 
 def test_a_create_whose_undo_fails_says_both(one):
@@ -48,7 +48,7 @@ def test_a_create_whose_undo_fails_says_both(one):
     assert failed.returncode == 5
     assert "while undoing it" in failed.stderr
     one.git("config", "filter.broken.required", "false")
-    assert_kept_until_it_can_go(one, "removing", "could not be undone")
+    assert_kept_until_it_can_go(one, "broken", "could not be undone")
 
 
 def test_a_recovery_that_fails_is_noted_and_other_commands_go_on(one):
@@ -58,7 +58,7 @@ def test_a_recovery_that_fails_is_noted_and_other_commands_go_on(one):
     other = one.sibling("other")
     other.create("test-unit", "mine")
     other.run("remove", "test-unit-mine")
-    assert_kept_until_it_can_go(one, "removing", "its command died")
+    assert_kept_until_it_can_go(one, "broken", "its command died")
 
 
 def test_what_a_dead_command_left_of_a_deleted_repository_is_no_hindrance(grove):

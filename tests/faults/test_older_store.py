@@ -144,6 +144,21 @@ def test_what_is_the_users_in_its_worktrees_stays(one):
     assert all((one.root / name / "README.md").read_text() == "changed" for name in METADATA)
 
 
+def test_what_it_has_given_up_is_examined_before_it_goes(one):
+    """That version recorded such a worktree as being removed, whether or not that had been decided."""
+    with closing(sqlite3.connect(one.state / "state.db")) as db, db:
+        db.execute("UPDATE worktrees SET status = 'removing', note = 'its command died' WHERE id = 'review-a'")
+    there = one.worktrees()["review-a"]
+    assert (there["status"], there["note"]) == ("broken", "its command died")
+    (one.root / "review-a/notes.txt").write_text("mine")
+    refused = one.run("remove", "review-a", check=False)
+    assert refused.returncode == 3, said(refused)
+    assert "notes.txt" in refused.stderr
+    (one.root / "review-a/notes.txt").unlink()
+    one.run("remove", "review-a", "test-unit-tree")
+    one.auditor().assert_nothing()
+
+
 def test_while_an_older_command_runs_its_worktree_is_refused_and_the_rest_shared(one):
     with old_command(one) as running:
         refused = one.run("remove", "review-a", "--force", check=False)

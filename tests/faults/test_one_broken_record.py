@@ -77,7 +77,7 @@ def test_what_is_noted_is_tried_again(one):
     break_lock(one)
     other.create("test-unit", "mine")
     there = one.worktrees()["test-unit-x"]
-    assert there["status"] == "removing"
+    assert there["status"] == "broken"
     assert "testgrove.lock" in there["note"]
     assert "testgrove.lock" in one.run("remove", "test-unit-x", check=False).stderr
     (one.repo / ".git" / "testgrove.lock").rmdir()

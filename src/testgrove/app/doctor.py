@@ -157,7 +157,7 @@ def _worktree(project: Project, holder: Holder, worktree: Worktree) -> Iterator[
         yield Finding("worktrees", f"{name} is in use")
         return
     remove = partial(removal.remove, project, holder, name)
-    if worktree.status is WorktreeStatus.REMOVING:
+    if worktree.status is WorktreeStatus.BROKEN:
         hint = f"testgrove remove {name}"
         yield Finding("worktrees", name, worktree.note or "its removal was not finished", hint, remove)
         return

@@ -9,6 +9,7 @@ from testgrove.app.holder import Holder, has_let_go
 from testgrove.app.isolation import isolated
 from testgrove.app.runs.log_and_reports import LOG, Render, report_killed_run
 from testgrove.app.worktrees import records
+from testgrove.app.worktrees.broken import set_broken
 from testgrove.app.worktrees.history import decide_removal
 from testgrove.app.worktrees.ownership import take_manifest_of_a_dead_run
 from testgrove.app.worktrees.undo import repository_of, undo
@@ -52,7 +53,7 @@ def _recover_one(holder: Holder, dead: Row, render: Render) -> list[str]:
     undo(holder, commands, LeaseKind.PROCESSES)
     mended = []
     for row in store.rows("SELECT * FROM worktrees WHERE holder = ?", mark):
-        with isolated(f"recover worktree {row['id']}", partial(_give_up, holder, row)):
+        with isolated(f"recover worktree {row['id']}", partial(_give_up, holder, row, WorktreeStatus(row["status"]))):
             _mend_worktree(holder, row)
         mended.append(row["id"])
     for run in store.rows("SELECT * FROM runs WHERE holder = ?", mark):
@@ -68,11 +69,14 @@ def _recover_one(holder: Holder, dead: Row, render: Render) -> list[str]:
     return mended
 
 
-def _give_up(holder: Holder, row: Row, error: TestgroveError) -> None:
-    """A worktree that cannot be recovered is nobody's, and its note says why; `remove` tries again."""
+def _give_up(holder: Holder, row: Row, before: WorktreeStatus, error: TestgroveError) -> None:
+    """A worktree that cannot be recovered is nobody's, and its note says why. before: its status at first."""
+    note = f"its command died, and it could not be recovered: {error.message.splitlines()[0]}"
+    if row["status"] in (WorktreeStatus.CREATING, WorktreeStatus.REMOVING):
+        set_broken(holder.store, row, note, half_made=before == WorktreeStatus.CREATING)
+        return
     running = row["status"] == WorktreeStatus.RUNNING
-    status = WorktreeStatus.PARKED if running else WorktreeStatus.REMOVING
-    note = f"its command died, and it could not be mended: {error.message.splitlines()[0]}"
+    status = WorktreeStatus.PARKED if running else row["status"]
     records.update(holder.store, row, status=status, holder=None, note=note)
 
 

@@ -48,13 +48,15 @@ class WorktreeId:
 
 
 class WorktreeStatus(enum.StrEnum):
-    """Where a worktree stands in its life. The first three belong to a living holder."""
+    """Where a worktree stands in its life. The first three belong to a holder; once that is dead, recovery finishes
+    them. A broken worktree could be neither finished nor taken away: nothing is decided about it."""
 
     CREATING = "creating"
     RUNNING = "running"
     REMOVING = "removing"
     READY = "ready"
     PARKED = "parked"
+    BROKEN = "broken"
 
 
 class LeaseKind(enum.StrEnum):

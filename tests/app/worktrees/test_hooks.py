@@ -216,7 +216,7 @@ def test_an_undo_whose_teardown_fails_keeps_the_record(grove):
     assert done.returncode == 5
     assert "note: while undoing it: teardown failed" in done.stderr
     entry = project.worktrees()["review-a"]
-    assert entry["status"] == "removing"
+    assert entry["status"] == "broken"
     assert "teardown failed" in entry["note"]
     assert "\n" not in entry["note"]
     assert project.run("remove", "a", check=False).returncode == 5

@@ -65,8 +65,6 @@ def why_kept(project: Project, row: Row) -> str:
         require_deletable(Path(row["path"]), f"worktree {row['id']} cannot be removed")
     except TestgroveError as error:
         return error.message
-    if row["status"] == WorktreeStatus.REMOVING:
-        return ""
     failures: list[TestgroveError] = []
     with isolated(f"examine {row['id']}", failures.append):
         findings = examine(project, row)

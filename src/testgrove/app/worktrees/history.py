@@ -100,8 +100,8 @@ def rescue(repository: git.Repository, row: Row, commits: Sequence[git.Commit]) 
 def decide_removal(store: Store, repository: git.Repository, row: Row) -> list[str]:
     """Keep every commit that would go with a worktree which is about to be undone, and whose user cannot be asked.
 
-    Returns a line for each ref that keeps some. Then the worktree is recorded as being removed: after a crash, what
-    the undo has already taken away must not look like the user's changes. Raises PreconditionError
+    Returns a line for each ref that keeps some. Then the removal is recorded as decided: after a crash, what the undo
+    has already taken away must not look like the user's changes. Raises PreconditionError
     (``worktree-dirty``) for what cannot be kept, except where the removal was decided before, and (``not-mounted``).
     """
     let_go_of_anothers(store, repository, row)

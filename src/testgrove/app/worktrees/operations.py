@@ -9,6 +9,7 @@ from typing import NamedTuple
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
+from testgrove.app.worktrees.broken import set_broken
 from testgrove.app.worktrees.creation import Creation
 from testgrove.app.worktrees.files import write_files
 from testgrove.app.worktrees.history import decide_removal, is_anothers, let_go_of_anothers, rescue
@@ -202,8 +203,7 @@ def _undo_creation(project: Project, holder: Holder, row: Row, error: BaseExcept
         error.add_note(f"while undoing it: {second.message}")
         if second.code == "pool-closed":
             return  # a second Ctrl-C; the next command finishes it
-        note = f"could not be undone: {second.message.splitlines()[0]}"
-        records.update(project.store, row, status=WorktreeStatus.REMOVING, holder=None, note=note)
+        set_broken(project.store, row, f"could not be undone: {second.message.splitlines()[0]}", half_made=True)
 
 
 def park(project: Project, holder: Holder, row: Row, *, collect_into: Path) -> str:

@@ -144,8 +144,21 @@ def take(project: Project, holder: Holder, row: Row, *statuses: WorktreeStatus) 
     return fresh | {"holder": holder.key}
 
 
+def take_to_remove(project: Project, holder: Holder, row: Row) -> Row:
+    """take() for a worktree that may go. It is not `removing` before that is decided: a recovery would finish it."""
+    resting = (WorktreeStatus.READY, WorktreeStatus.PARKED, WorktreeStatus.BROKEN)
+    with project.store.transaction():
+        taken = take(project, holder, row, *resting, WorktreeStatus.REMOVING)
+        if taken["status"] == WorktreeStatus.REMOVING:  # a command of an older version has given it up
+            update(project.store, taken, status=WorktreeStatus.BROKEN)
+    return taken
+
+
 def held(store: Store, row: Row) -> PreconditionError:
-    """The error for a worktree that somebody holds."""
+    """The error for a worktree that another command holds, or that is broken."""
+    if row["status"] == WorktreeStatus.BROKEN and row["holder"] is None:
+        message = f"worktree {row['id']} is broken: {row['note']}"
+        return PreconditionError("worktree-held", message, hint=f"testgrove remove {row['id']}", worktree=row["id"])
     who = store.one("SELECT * FROM holders WHERE mark = ?", row["holder"]) if row["holder"] else None
     by = f" by `{who['command']}` (pid {who['pid']})" if who else ""
     return PreconditionError(

@@ -2,7 +2,7 @@
 
 The order matters, because every step may be the last before a crash, and nothing of the user's may go with it:
 
-1. Take the worktree, so that no other command uses it.
+1. Take the worktree, so that no other command uses it. It keeps its status: a crash up to step 7 leaves it as it was.
 2. Examine it. Nothing is changed while something is the user's: a single removal refuses. Bulk removal goes on where
    only commits are in the way that came from a ref which is gone.
 3. Run the teardown commands, which are leased: a crash runs them again. One that fails keeps the worktree.
@@ -12,7 +12,8 @@ The order matters, because every step may be the last before a crash, and nothin
 7. Record that it is being removed. A crash from here on ends in the removal being finished.
 8. Undo the leases, the newest first: processes, databases, ports; the checkout goes to the trash before git's record of
    it goes, for a record without a folder is seen and a folder without a record is not. A checkout that somebody else
-   has put in its place is left alone, with its record.
+   has put in its place is left alone, with its record. If that fails, nothing is decided any more (`broken`): whoever
+   tries again begins with step 1.
 9. Forget the row, and bring the registry up to date.
 """
 
@@ -28,6 +29,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.isolation import isolated
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
+from testgrove.app.worktrees.broken import set_broken
 from testgrove.app.worktrees.history import let_go_of_anothers, rescue
 from testgrove.app.worktrees.hooks import record_teardown
 from testgrove.app.worktrees.ownership import Findings, collect_outputs, examine, examine_records, require_no_mounts
@@ -60,12 +62,12 @@ def remove(project: Project, holder: Holder, name: str, way: Way = Way()) -> Wor
     _require_outside(Path(row["path"]))
     require_no_mounts(row, "removed")
     require_deletable(Path(row["path"]), f"worktree {row['id']} cannot be removed")
-    row = records.take(project, holder, row, WorktreeStatus.READY, WorktreeStatus.PARKED, WorktreeStatus.REMOVING)
+    row = records.take_to_remove(project, holder, row)
     notes = _prepare(project, holder, row, way)
     try:
         notes += undo(holder, records.leases_of(project.store, row))
     except TestgroveError as error:
-        records.update(project.store, row, holder=None, note=error.message)
+        set_broken(project.store, row, error.message)
         raise
     records.delete(project.store, row)
     records.publish(project, holder)
@@ -92,9 +94,7 @@ def _prepare(project: Project, holder: Holder, row: Row, way: Way) -> list[str]:
 
 def _examined(project: Project, row: Row, way: Way) -> Findings:
     """What is in the worktree, once it is certain that it may go."""
-    # Where a removal has begun before, files have been judged, and half of them may be gone.
-    again = row["status"] == WorktreeStatus.REMOVING
-    findings = _looked_at(project, row, way, examine_records if again else examine)
+    findings = _looked_at(project, row, way, examine)
     if not way.force:
         findings.require_nothing_of_the_users(row, "removed", rescuing=way.bulk)
     return findings
@@ -123,7 +123,7 @@ def _tear_down(project: Project, holder: Holder, row: Row, *, force: bool) -> st
     """
     leases, commands = records.leases_of(project.store, row), project.settings.teardown
     known = [lease for lease in leases.all() if lease.kind == LeaseKind.TEARDOWN]
-    if row["status"] != WorktreeStatus.REMOVING and (known or commands):
+    if row["status"] != WorktreeStatus.BROKEN and (known or commands):
         record_teardown(project, row, commands)
     try:
         undo(holder, leases, LeaseKind.TEARDOWN)

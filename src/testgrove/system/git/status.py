@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from testgrove.system.closed_folders import closed_folders
+from testgrove.system.files import explained
 from testgrove.system.git.call import LONGEST, call, require
 from testgrove.system.git.history import operation
 from testgrove.system.git.repository import git_dir_of
@@ -20,9 +21,9 @@ _ALL_NAMES = ("-c", "core.ignoreCase=false")
 
 class CheckoutStatus(NamedTuple):
     """Paths relative to the checkout. modified: differ from the index, deleted ones included; staged: the
-    index differs from HEAD; unmerged: in conflict. untracked: ignored ones included, all but the top
-    ``.venv``; nested: repositories in it, ending in "/". operation: what git is in the middle of (``a
-    rebase``), or empty. submodules: those that are checked out, at any depth."""
+    index differs from HEAD, nothing where there is no index yet; unmerged: in conflict. untracked: ignored
+    ones included, all but the top ``.venv``; nested: repositories in it, ending in "/". operation: what git
+    is in the middle of (``a rebase``), or empty. submodules: those that are checked out, at any depth."""
 
     modified: tuple[str, ...] = ()
     staged: tuple[str, ...] = ()
@@ -48,6 +49,9 @@ def status(path: Path) -> CheckoutStatus:
     untracked, nested, overlooked, gitlinks = _listing(path)
     submodules = _look_into(path, gitlinks, untracked, nested)
     modified, staged, unmerged = _tracked(path, submodules)
+    git_dir = git_dir_of(path)
+    if not _has_index(git_dir):
+        staged = []  # a half-made checkout: nobody has staged that every file is deleted
     modified += [name for name in overlooked if name not in modified]  # nobody else looks at them
     nested += environment_clones(path)
     return CheckoutStatus(
@@ -56,9 +60,19 @@ def status(path: Path) -> CheckoutStatus:
         tuple(unmerged),
         tuple(untracked),
         tuple(nested),
-        operation(git_dir_of(path)),
+        operation(git_dir),
         tuple(submodules),
     )
+
+
+def _has_index(git_dir: Path) -> bool:
+    """Whether a checkout has an index. One that cannot be looked at is an error, not a missing one."""
+    with explained("look at the index in", git_dir):
+        try:
+            (git_dir / "index").lstat()
+        except FileNotFoundError:
+            return False
+    return True
 
 
 def _look_into(path: Path, gitlinks: list[str], untracked: list[str], nested: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from testgrove.errors import PreconditionError
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE holders (mark TEXT PRIMARY KEY, command TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL);
 CREATE TABLE projects (id TEXT PRIMARY KEY, common_dir TEXT NOT NULL UNIQUE, main TEXT NOT NULL);
@@ -38,7 +38,10 @@ CREATE TABLE durations (
     project TEXT NOT NULL, cell TEXT NOT NULL, seconds REAL NOT NULL, ended REAL NOT NULL,
     PRIMARY KEY (project, cell));
 """
-_UPGRADES = {1: "ALTER TABLE worktrees ADD COLUMN ref TEXT NOT NULL DEFAULT ''"}  # from this version to the next
+_UPGRADES = {  # from this version to the next
+    1: "ALTER TABLE worktrees ADD COLUMN ref TEXT NOT NULL DEFAULT ''",
+    2: "UPDATE worktrees SET status = 'broken' WHERE status = 'removing' AND holder IS NULL",
+}
 JSON_DEFAULTS = {"ports": "{}", "databases": "{}", "environment": "null", "plan": "[]", "own_commits": "[]"}
 _STATUSES = ", ".join(f"'{status}'" for status in WorktreeStatus)
 TABLES = ("holders", "projects", "worktrees", "leases", "runs", "durations")
