@@ -97,6 +97,16 @@ def entries(tree: Path, paths: Iterable[str]) -> list[Entry]:
         return [Entry(path, *_look(top + path)) for path in paths]
 
 
+def children(folder: Path) -> list[Path]:
+    """What is in a folder, in the order of names; nothing where it is gone. Raises TestgroveError where it cannot be
+    read."""
+    with explained("read", folder):
+        try:
+            return sorted(folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+
 def _look(path: str) -> tuple[int, int, int]:
     try:
         found = os.lstat(path.rstrip("/"))

@@ -66,7 +66,12 @@ def is_fixed(path: str) -> bool:
 
 
 def _is_own(path: str) -> bool:
-    return os.lstat(path).st_uid == os.geteuid()
+    try:
+        return os.lstat(path).st_uid == os.geteuid()
+    except FileNotFoundError:
+        return True  # another command has deleted it meanwhile
+    except OSError as error:
+        raise explain("read", Path(path), error) from error
 
 
 def _can_empty(folder: str) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.system import mounts
 from testgrove.system.deletion import delete_tree
-from testgrove.system.files import explain, explained, make_folder
+from testgrove.system.files import children, explain, explained, make_folder
 from testgrove.system.git.call import LONGEST, Run, call, call_common, raise_if_full, require, run_long
 from testgrove.system.git.repository import LOCK_REASON, Repository, checkouts, create_branch, git_lock
 from testgrove.system.git.submodules import update_submodules
@@ -198,7 +198,7 @@ def _forget_half_made(repository: Repository, path: Path) -> None:
         for record in checkout_records(repository, path):
             delete_tree(record, within=repository.common_dir)
         records = repository.common_dir / "worktrees"
-        if records.is_dir() and not any(records.iterdir()):
+        if records.is_dir() and not children(records):
             records.rmdir()
 
 
@@ -208,12 +208,9 @@ def checkout_records(repository: Repository, path: Path) -> list[Path]:
     `git worktree add` makes the folder, then ``locked``, then ``gitdir`` which names the checkout: one that
     was killed before that is known by its name and by being ours, or empty.
     """
-    records = repository.common_dir / "worktrees"
-    if not records.is_dir():
-        return []
     named = re.compile(re.escape(re.sub(r"[^A-Za-z0-9._-]", "-", path.name)) + r"\d*")
     found = []
-    for record in records.iterdir():
+    for record in children(repository.common_dir / "worktrees"):
         gitdir = _first_line(record / "gitdir")
         if gitdir:
             if _same(Path(os.path.abspath(record / gitdir)).parent, path):  # noqa: PTH100 - the path itself may be gone
@@ -225,8 +222,7 @@ def checkout_records(repository: Repository, path: Path) -> list[Path]:
 
 def checkout_paths(repository: Repository) -> list[Path]:
     """The folders of all checkouts, the main one first, as git's records have them: nothing is run."""
-    records = repository.common_dir / "worktrees"
-    found = sorted(records.iterdir()) if records.is_dir() else []
+    found = children(repository.common_dir / "worktrees")
     lines = [(record, gitdir) for record in found if (gitdir := _first_line(record / "gitdir"))]
     return [repository.main, *(Path(os.path.abspath(record / gitdir)).parent for record, gitdir in lines)]  # noqa: PTH100 - links stay
 
@@ -241,7 +237,7 @@ def is_barely_made(record: Path) -> bool:
 def _is_half_made(record: Path) -> bool:
     """Whether a record without a path is ours: its lock says so, or would if more of it had been written."""
     reason = _first_line(record / "locked")
-    barely = {file.name for file in record.iterdir()} <= {"locked", "gitdir"}
+    barely = {file.name for file in children(record)} <= {"locked", "gitdir"}
     return reason == LOCK_REASON or (barely and LOCK_REASON.startswith(reason))
 
 
@@ -272,4 +268,4 @@ def lock_reason(record: Path) -> str | None:
 
 
 def _is_empty(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+    return path.is_dir() and not path.is_symlink() and not children(path)

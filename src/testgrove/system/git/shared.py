@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from testgrove.core.path_mentions import mentions
-from testgrove.system.files import explained
+from testgrove.system.files import children, explained
 from testgrove.system.git.call import call_common, require
 from testgrove.system.git.repository import Repository
 
@@ -41,8 +41,7 @@ def shared_paths(repository: Repository, folders: Collection[str]) -> list[Share
 
 
 def _hooks(common: Path) -> Iterator[Path]:
-    folder = common / "hooks"
-    for hook in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for hook in children(common / "hooks"):
         if not hook.name.endswith((".sample", _PUT_AWAY)) and (hook.is_symlink() or hook.is_file()):
             yield hook
 

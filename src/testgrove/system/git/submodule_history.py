@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from testgrove.system.files import children
 from testgrove.system.git.call import require
 from testgrove.system.git.history import Commit, ask, operation, staged_files, unheld
 from testgrove.system.git.repository import git_dir_of
@@ -95,7 +96,7 @@ def _stored_copy(repository: Repository, record: Path, git_dir: Path) -> tuple[P
 
 def _absorbed(folder: Path) -> Iterator[Path]:
     """The git directories below a ``modules`` folder, at any depth; a submodule's name can have slashes."""
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for path in children(folder):
         if (path / "HEAD").exists() and (path / "objects").is_dir():
             yield path
             yield from _absorbed(path / "modules")
