@@ -1,5 +1,6 @@
 """What the store does not know any more after it was damaged is learnt again: from git's records, from the metadata
-that worktrees carry, and from the folders of the project's own servers. Nothing is deleted.
+that worktrees carry, and from the folders of the project's own servers. Nothing is deleted. Databases on servers by URL
+are leased again by what the metadata say; their owner marks decide when they are dropped.
 
 Done once for each damage and project, by the first command that may. Only a worktree that git records with our lock,
 whose metadata bears its folder's id, and that was made before the damage is taken for ours.
@@ -103,7 +104,23 @@ def _learn(project: Project, path: Path, metadata: dict[str, Any]) -> bool:
                        note=KNOWN_AGAIN)  # fmt: skip
     where = {"common_dir": str(project.repository.common_dir), "main": str(project.main)}
     _record(project, _owner(project, metadata["id"]), Lease(LeaseKind.CHECKOUT, str(path), where))
+    if databases:
+        _learn_given(project, metadata["id"], databases)
     return row is None
+
+
+def _learn_given(project: Project, name: str, databases: dict[str, dict[str, str]]) -> None:
+    """A worktree's databases on servers by URL. Their marks say whether they are its own, once they are to go."""
+    from testgrove.app.databases.engines import worktree_owner  # noqa: PLC0415 - few worktrees have any
+    from testgrove.core.server_url import parse_server_url  # noqa: PLC0415 - as above
+    from testgrove.services.databases_by_url import lease_by_mark  # noqa: PLC0415 - as above
+
+    for engine, service in project.settings.services.named().items():
+        if engine not in databases or service.host == "embedded" or service.isolation == "none":
+            continue
+        url, shown = parse_server_url(engine, service.host), databases[engine]
+        if parse_server_url(engine, shown["url"]).place == url.place:
+            _record(project, _owner(project, name), lease_by_mark(url, shown["name"], worktree_owner(project, name)))
 
 
 def _lease_ports(project: Project, name: str, ports: dict[str, int]) -> dict[str, int]:

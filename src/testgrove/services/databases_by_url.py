@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from testgrove.core.model import DatabaseAccess
+from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
 from testgrove.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -29,6 +29,16 @@ def drop_leased(data: Mapping[str, Any]) -> str:
     from testgrove.services.engines.postgres import external as server_postgres  # noqa: PLC0415 - as above
 
     return server_postgres.drop_leased(data)
+
+
+def lease_by_mark(url: ServerUrl, name: str, owner: str) -> Lease:
+    """A lease for a worktree's database on a server by URL, after its own lease was lost.
+
+    The database is dropped only if its mark names the owner; that is looked at when the lease is undone.
+    """
+    data: dict[str, Any] = {"engine": url.engine, "url": url.text.reveal(), "token": "", "owner": owner}
+    data |= {"number": int(name), "marks": None} if url.engine == "redis" else {"name": name, "temporary": ""}
+    return Lease(LeaseKind.DATABASE, f"{url.place} {name}", data)
 
 
 def as_given(url: ServerUrl) -> DatabaseAccess:

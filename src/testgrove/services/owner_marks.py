@@ -10,7 +10,10 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _PREFIX = "testgrove "
 Kind = Literal["run", "worktree", "template", "building"]
@@ -53,6 +56,17 @@ class Mark:
             return (datetime.now(UTC) - datetime.fromisoformat(self.used)).total_seconds() / 86400
         except (ValueError, TypeError):
             return float("inf")
+
+
+def token_of(lease: Mapping[str, Any], mark: Mark | None) -> str:
+    """The token of the database that a lease's data name. mark: what is on the database of that name.
+
+    A lease that was learnt again after the store was lost has none. Then the mark's counts, if it names the worktree.
+    """
+    known: str = lease["token"]
+    if known or mark is None or (mark.kind, mark.owner) != ("worktree", lease["owner"]):
+        return known
+    return mark.token
 
 
 def now() -> str:

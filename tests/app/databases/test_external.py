@@ -15,6 +15,7 @@ import redis
 
 import users_server
 from faults.killing import __file__ as killing
+from faults.test_lost_records import destroy
 from grove import said
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
@@ -107,6 +108,18 @@ def test_one_that_a_test_made_anew_is_kept_and_said(grove, server):
     done = here.run("test", "unit")
     assert "testdb_unit_tree on postgres at 127.0.0.1" in done.stdout
     assert server.unsealed() == USERS | {"testdb_unit_tree"}
+
+
+def test_a_worktrees_database_is_known_again_after_the_store_was_lost(project, server):
+    for name in ("a", "b"):
+        project.create("test-unit", name, "--ports")
+    mark = server.sql("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'testdb_unit_b'")
+    another = mark[0][0].replace("test-unit-b of", "test-unit-b of /another")
+    server.sql(f"COMMENT ON DATABASE testdb_unit_b IS '{another}'")
+    destroy(project)
+    assert set(project.worktrees()) == {"test-unit-a", "test-unit-b"}
+    project.run("remove", "--force", "a", "b")
+    assert server.unsealed() == USERS | {"testdb_unit_b"}
 
 
 def test_a_worktrees_database_that_tests_made_again_is_kept_and_named_until_it_is_dropped(project, server):
@@ -385,6 +398,17 @@ def test_cells_have_numbered_databases_of_their_own_which_are_empty_again(redis_
     assert len(numbers) == 2
     assert numbers & {"/0", "/2"} == set()
     assert "share pub/sub, scripts and FLUSHALL" in done.stdout
+    assert used(users_redis) == {"db0", "db2"}
+
+
+def test_a_worktrees_number_is_known_again_after_the_store_was_lost(redis_project, users_redis):
+    redis_project.create("test-unit", "a", "--ports")
+    metadata = json.loads((redis_project.tree("test-unit-a") / ".worktree-metadata.json").read_text())
+    number = metadata["databases"]["redis"]["name"]
+    with users_redis(number) as connection:
+        connection.set("key", "of a test")
+    destroy(redis_project)
+    redis_project.run("remove", "--force", "test-unit-a")
     assert used(users_redis) == {"db0", "db2"}
 
 

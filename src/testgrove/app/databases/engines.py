@@ -81,7 +81,12 @@ class WorktreeMeans:
 
     def owner_of(self, creation: Workspace) -> str:
         """See Means."""
-        return f"worktree {creation.spec.id} of {self.project.main} on {socket.gethostname()}"
+        return worktree_owner(self.project, str(creation.spec.id))
+
+
+def worktree_owner(project: Project, name: str) -> str:
+    """Whose the databases of a worktree are, in their marks on a server by URL."""
+    return f"worktree {name} of {project.main} on {socket.gethostname()}"
 
 
 class RunMeans:

@@ -22,7 +22,7 @@ from testgrove.services.engines.postgres import external_sql as sql
 from testgrove.services.engines.postgres import external_templates as templates
 from testgrove.services.engines.postgres.sql import NAME_LIMIT, copy_settings, reported
 from testgrove.services.failures import Failures
-from testgrove.services.owner_marks import Kind, Mark, now
+from testgrove.services.owner_marks import Kind, Mark, now, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -283,7 +283,9 @@ def drop_leased(data: Mapping[str, Any]) -> str:
     """
     url = parse_server_url("postgres", data["url"])
     with reported(f"work on {url.place}"), external_session.connect(url, timeout=_UNDO_TIMEOUT) as session:
-        gone = sql.drop(session, **_names(data))
+        found = None if data["token"] else sql.find(session, data["name"])
+        token = token_of(data, found.mark if found else None)
+        gone = sql.drop(session, **_names(data) | {"token": token})
     return "" if gone else _kept(url, data["name"])
 
 

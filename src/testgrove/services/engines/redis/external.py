@@ -17,7 +17,7 @@ from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
 from testgrove.core.server_url import ServerUrl, parse_server_url
 from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
 from testgrove.services.base import Endpoint
-from testgrove.services.owner_marks import Kind, Mark, now
+from testgrove.services.owner_marks import Kind, Mark, now, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -114,10 +114,9 @@ class GivenRedis:
 
     def _place_of_marks(self) -> int:
         used = _used(self._owner)
-        for number in sorted(used, reverse=True):
-            with _connect(self.url, number) as there:
-                if there.type(MARKS) == "hash" and there.dbsize() == 1:
-                    return number
+        known = _known_place_of_marks(self.url, used)
+        if known is not None:
+            return known
         free = [number for number in range(self._count) if number not in used]
         if not free:
             raise self._used_up()
@@ -234,6 +233,15 @@ def _count(connection: Redis) -> int:
         return _DEFAULT_COUNT
 
 
+def _known_place_of_marks(url: ServerUrl, used: set[int]) -> int | None:
+    """The numbered database that has nothing but the marks in it; None where there are no marks."""
+    for number in sorted(used, reverse=True):
+        with _connect(url, number) as there:
+            if there.type(MARKS) == "hash" and there.dbsize() == 1:
+                return number
+    return None
+
+
 def _used(connection: Redis) -> set[int]:
     """The numbers of the databases that hold a key."""
     return {int(name.removeprefix("db")) for name in connection.info("keyspace")}
@@ -246,9 +254,9 @@ def drop_leased(data: Mapping[str, Any], *, alive: bool = False) -> str:
     known. Raises UnavailableError when the server does not answer.
     """
     url, number = parse_server_url("redis", data["url"]), data["number"]
-    with _reported(url), _connect(url, data["marks"]) as marks, _connect(url, number) as database:
+    with _reported(url), _connect(url, number) as database, _connect(url, _marks_of(data, url, database)) as marks:
         mark = Mark.load(marks.hget(MARKS, str(number)))
-        ours = mark is not None and mark.token == data["token"]
+        ours = mark is not None and mark.token == token_of(data, mark)
         if ours or (mark is None and alive):
             database.flushdb()
         elif mark is None and database.dbsize():
@@ -256,3 +264,9 @@ def drop_leased(data: Mapping[str, Any], *, alive: bool = False) -> str:
         if ours:
             marks.hdel(MARKS, str(number))
     return ""
+
+
+def _marks_of(data: Mapping[str, Any], url: ServerUrl, connection: Redis) -> int:
+    """Where the mark of a lease stands. One that was learnt again after the store was lost does not say."""
+    known: int | None = data["marks"]
+    return known if known is not None else _known_place_of_marks(url, _used(connection)) or 0
