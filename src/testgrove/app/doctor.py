@@ -53,8 +53,8 @@ def died(project: Project) -> dict[str, str]:
     One that could not empty its trash need not have been killed.
     """
     is_held, said = LockFile(project.locations.locks).is_held, {}
-    for row in records.dead_commands(project.store, is_held):
-        command, trash = row["command"], left_only_trash(project.store, row["mark"])
+    for dead in records.dead_commands(project.store, is_held):
+        command, trash = dead.command, left_only_trash(project.store, dead.mark)
         killed = f"cleaned up after `{command}`, which was killed"
         said[command] = f"emptied the trash of `{command}`" if trash else killed
     return said

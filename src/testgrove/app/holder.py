@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,8 +18,7 @@ from testgrove.system.processes.marks import Mark, end_marked
 from testgrove.system.processes.supervision import become_subreaper
 from testgrove.system.processes.supervisor_pool import SupervisorPool
 from testgrove.system.store import Store, StoredLeases
-
-_HELD = "SELECT 1 FROM worktrees WHERE holder = ?1 UNION ALL SELECT 1 FROM runs WHERE holder = ?1"
+from testgrove.system.store.commands import CommandRecord
 
 
 class Holder:
@@ -92,13 +90,13 @@ class Holder:
 
 def has_let_go(store: Store, mark: str) -> bool:
     """Whether nothing in the store refers to a command any more."""
-    return not store.leases(f"command:{mark}").all() and store.one(_HELD, mark) is None
+    return not store.leases(f"command:{mark}").all() and not store.commands.holds_any(mark)
 
 
 def left_only_trash(store: Store, mark: str) -> bool:
     """Whether all that a command has left is trash to be deleted."""
     kinds = {lease.kind for lease in store.leases(f"command:{mark}").all()}
-    return kinds == {LeaseKind.TRASH} and store.one(_HELD, mark) is None
+    return kinds == {LeaseKind.TRASH} and not store.commands.holds_any(mark)
 
 
 @contextmanager
@@ -110,7 +108,7 @@ def holding(store: Store, locations: Locations, command: str) -> Iterator[Holder
     lock = locks.try_acquire(str(mark))
     if lock is None:
         raise RuntimeError(f"mark {mark} is in use")
-    store.insert("holders", mark=str(mark), command=command[:500], pid=os.getpid(), started=time.time())
+    store.commands.add(CommandRecord(str(mark), command[:500], os.getpid()))
     holder = Holder(store, locks, mark)
     try:
         try:
@@ -124,6 +122,6 @@ def holding(store: Store, locations: Locations, command: str) -> Iterator[Holder
             holder.close()
             # Else the next command finishes what this one could not.
             if has_let_go(store, str(mark)):
-                store.delete("holders", mark=str(mark))
+                store.commands.delete(str(mark))
         finally:
             lock.release()

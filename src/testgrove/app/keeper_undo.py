@@ -40,8 +40,8 @@ def undo_kept(holder: Holder, owner: str, lease: Lease) -> None:
 def others_kept(store: Store, project: str, but: Lease | None = None) -> bool:
     """Whether a project's keeper holds anything of any worktree, but for one lease."""
     kinds = (LeaseKind.SERVICE, LeaseKind.KEPT_DATABASE)
-    rows = store.rows("SELECT kind, key FROM leases WHERE kind IN (?, ?) AND data ->> 'project' = ?", *kinds, project)
-    return any(but is None or (row["kind"], row["key"]) != (but.kind, but.key) for row in rows)
+    leases = [each.lease for each in store.leases_of_kinds(*kinds) if each.lease.data.get("project") == project]
+    return any(but is None or (lease.kind, lease.key) != (but.kind, but.key) for lease in leases)
 
 
 def _undo_service(place: KeeperPlace, folder: Path) -> None:

@@ -7,13 +7,13 @@ worktree repair``), then the store names this project for them.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
+from testgrove.core.model import Lease
 from testgrove.errors import PreconditionError
 from testgrove.system import git
 from testgrove.system.store import Row
@@ -33,19 +33,15 @@ class Former:
 
 def former_places(project: Project) -> list[Former]:
     """Where this repository was when worktrees of it were made; empty where it was not moved."""
-    gone = [
-        row
-        for row in project.store.rows("SELECT * FROM projects WHERE id != ?", project.id)
-        if not Path(row["common_dir"]).exists()
-    ]
+    gone = [each for each in project.store.projects.all() if each.id != project.id and not each.common_dir.exists()]
     if not gone:
         return []
     paths = {str(path) for path in git.checkout_paths(project.repository)}
     found = []
     for each in gone:
-        rows = project.store.rows("SELECT * FROM worktrees WHERE project = ? ORDER BY id", each["id"])
+        rows = project.store.rows("SELECT * FROM worktrees WHERE project = ? ORDER BY id", each.id)
         if any(row["path"] in paths for row in rows):
-            found.append(Former(each["id"], Path(each["main"]), tuple(rows)))
+            found.append(Former(each.id, each.main, tuple(rows)))
     return found
 
 
@@ -75,20 +71,14 @@ def adopt(project: Project, holder: Holder, former: Former) -> None:
                 "UPDATE worktrees SET project = ? WHERE project = ? AND id = ?", (project.id, former.id, row["id"])
             )
             _adopt_leases(project, former, row)
-        db.execute("UPDATE OR IGNORE durations SET project = ? WHERE project = ?", (project.id, former.id))
-        db.execute("DELETE FROM projects WHERE id = ?", (former.id,))
+        project.store.projects.replace(former.id, project.id)
     records.publish(project, holder)
 
 
 def _adopt_leases(project: Project, former: Former, row: Row) -> None:
-    owner = f"worktree:{former.id}/{row['id']}"
-    for lease in project.store.leases(owner).all():
+    leases = project.store.leases(f"worktree:{former.id}/{row['id']}")
+    for lease in leases.all():
         data: dict[str, Any] = dict(lease.data)
         if "common_dir" in data:
             data |= project.lease_data()
-        project.store.update(
-            "leases",
-            {"owner": owner, "kind": lease.kind, "key": lease.key},
-            owner=f"worktree:{project.id}/{row['id']}",
-            data=json.dumps(data),
-        )
+        leases.hand_over(Lease(lease.kind, lease.key, data), f"worktree:{project.id}/{row['id']}")

@@ -15,6 +15,7 @@ from testgrove.errors import PreconditionError, TestgroveError, UsageError
 from testgrove.system import git
 from testgrove.system.locations import Locations, locate
 from testgrove.system.store import Store
+from testgrove.system.store.projects import ProjectRecord
 from testgrove.system.trusted_paths import owner_of
 
 if TYPE_CHECKING:
@@ -91,11 +92,7 @@ class Project:
         from testgrove.app.worktrees.records import write_registry  # noqa: PLC0415
 
         with holding(self.store, self.locations, command) as holder:
-            with self.store.transaction() as db:
-                db.execute(
-                    "INSERT OR IGNORE INTO projects (id, common_dir, main) VALUES (?, ?, ?)",
-                    (self.id, str(self.repository.common_dir), str(self.main)),
-                )
+            self.store.projects.add(ProjectRecord(self.id, self.repository.common_dir, self.main))
             if is_due(self):
                 rediscover(self, holder)
             recover(holder, self.render)

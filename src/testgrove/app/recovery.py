@@ -19,6 +19,8 @@ from testgrove.core.worktrees import lifecycle
 from testgrove.errors import TestgroveError
 from testgrove.system import git
 from testgrove.system.store import Row, Store
+from testgrove.system.store.commands import CommandRecord
+from testgrove.system.store.runs import RunRecord
 
 
 def recover(holder: Holder, render: Render) -> list[str]:
@@ -31,12 +33,12 @@ def recover(holder: Holder, render: Render) -> list[str]:
     """
     mended: list[str] = []
     for dead in records.dead_commands(holder.store, holder.locks.is_held):
-        lock = holder.locks.try_acquire(dead["mark"])
+        lock = holder.locks.try_acquire(dead.mark)
         if lock is None:
             continue
-        note = partial(holder.note_unfinished, dead["command"])
+        note = partial(holder.note_unfinished, dead.command)
         try:
-            with isolated(f"end the processes of `{dead['command']}`", note):
+            with isolated(f"end the processes of `{dead.command}`", note):
                 mended += _recover_one(holder, dead, render)
         finally:
             lock.release()
@@ -44,10 +46,10 @@ def recover(holder: Holder, render: Render) -> list[str]:
     return mended
 
 
-def _recover_one(holder: Holder, dead: Row, render: Render) -> list[str]:
+def _recover_one(holder: Holder, dead: CommandRecord, render: Render) -> list[str]:
     """Finish what one command left. Each record by itself: one that is broken stays, is noted, and is tried again."""
-    store, mark = holder.store, dead["mark"]
-    note = partial(holder.note_unfinished, dead["command"])
+    store, mark = holder.store, dead.mark
+    note = partial(holder.note_unfinished, dead.command)
     commands = store.leases(f"command:{mark}")
     # Processes first: nothing may write into what is about to be undone.
     undo(holder, commands, LeaseKind.PROCESSES)
@@ -56,16 +58,16 @@ def _recover_one(holder: Holder, dead: Row, render: Render) -> list[str]:
         with isolated(f"recover worktree {row['id']}", partial(_give_up, holder, row, WorktreeStatus(row["status"]))):
             _mend_worktree(holder, row)
         mended.append(row["id"])
-    for run in store.rows("SELECT * FROM runs WHERE holder = ?", mark):
-        with isolated(f"finish run {run['id']}", note):
+    for run in store.runs.held_by(mark):
+        with isolated(f"finish run {run.id}", note):
             _finish_run(holder, run, render)
     with isolated("clean up", note):
         undo(holder, commands)
     if has_let_go(store, mark):
-        store.delete("holders", mark=mark)
-    for project in store.rows("SELECT * FROM projects"):
-        with isolated(f"write the registry of {project['main']}", note):
-            records.write_registry(store, holder.locks, project["id"], Path(project["main"]))
+        store.commands.delete(mark)
+    for project in store.projects.all():
+        with isolated(f"write the registry of {project.main}", note):
+            records.write_registry(store, holder.locks, project.id, project.main)
     return mended
 
 
@@ -116,16 +118,16 @@ def _keep_commits(holder: Holder, row: Row) -> None:
 
 def _last_beat_ns(store: Store, row: Row) -> int:
     """When the worktree's run last showed that it lived: the modification time of its log, in nanoseconds."""
-    run = store.one("SELECT folder FROM runs WHERE id = ?", row["run"])
+    run = store.runs.find(row["run"]) if row["run"] else None
     try:
-        return (Path(run["folder"]) / LOG).stat().st_mtime_ns if run else 0
+        return (run.folder / LOG).stat().st_mtime_ns if run else 0
     except OSError:
         return 0  # the log is gone: then nothing that the attempt wrote can be told from the user's files
 
 
-def _finish_run(holder: Holder, run: Row, render: Render) -> None:
+def _finish_run(holder: Holder, run: RunRecord, render: Render) -> None:
     try:
-        undo(holder, holder.store.leases(f"run:{run['id']}"))
+        undo(holder, holder.store.leases(f"run:{run.id}"))
     finally:  # a server that does not answer keeps the run's record, not its report
-        report_killed_run(Path(run["folder"]), render)
-    holder.store.delete("runs", id=run["id"])
+        report_killed_run(run.folder, render)
+    holder.store.runs.delete(run.id)

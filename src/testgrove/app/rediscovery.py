@@ -43,7 +43,7 @@ def rediscover(project: Project, holder: Holder) -> list[str]:
     Put off while commands run of which the store knows nothing: their worktrees must not look free.
     """
     folders = list(_pending(project))
-    known = {row["pid"] for row in project.store.rows("SELECT pid FROM holders")}
+    known = {command.pid for command in project.store.commands.all()}
     if any(pid not in known for pid in other_users(project.locations.locks, but=KEEPER)):
         return []
     damaged_at = max(folder.stat().st_mtime for folder in folders)

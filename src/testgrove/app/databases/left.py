@@ -43,12 +43,9 @@ def left_databases(project: Project) -> Iterator[str]:
 
 
 def _of_worktrees(project: Project) -> list[tuple[StoredLeases, tuple[Lease, ...]]]:
-    owners = project.store.rows(
-        "SELECT DISTINCT owner FROM leases WHERE kind = ? AND owner LIKE ?",
-        LeaseKind.DATABASE,
-        f"worktree:{project.id}/%",
-    )
-    found = [project.store.leases(row["owner"]) for row in owners]
+    owned = project.store.leases_of_kinds(LeaseKind.DATABASE)
+    owners = dict.fromkeys(each.owner for each in owned if each.owner.startswith(f"worktree:{project.id}/"))
+    found = [project.store.leases(owner) for owner in owners]
     return [(leases, leases.all()) for leases in found]
 
 

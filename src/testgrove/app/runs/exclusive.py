@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from threading import Event
 from typing import Self
 
@@ -69,13 +68,8 @@ class CellTurn:
 
     def _at_work(self, own: str) -> list[str]:
         """The cells that work now, or stand before their exclusive turn; whose they are."""
-        rows = self._project.store.rows(
-            "SELECT worktrees.id, worktrees.project, projects.main, holders.pid FROM worktrees"
-            " JOIN projects ON projects.id = worktrees.project JOIN holders ON holders.mark = worktrees.holder"
-            " WHERE worktrees.run IS NOT NULL AND worktrees.parked IS NULL ORDER BY holders.started, worktrees.id"
-        )
         return [
-            f"{row['id']} of {Path(row['main']).name} (pid {row['pid']})"
-            for row in rows
-            if (row["id"], row["project"]) != (own, self._project.id)
+            f"{each.id} of {each.main.name} (pid {each.pid})"
+            for each in self._project.store.worktrees.at_work()
+            if (each.id, each.project) != (own, self._project.id)
         ]

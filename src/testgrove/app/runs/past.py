@@ -90,4 +90,4 @@ def merge_runs(project: Project, names: Sequence[str], output: Path | None, rend
 
 def goes_on(project: Project, folder: Path) -> bool:
     """Whether a run has not ended yet. (One that was killed has been closed by recovery.)"""
-    return project.store.one("SELECT 1 FROM runs WHERE folder = ?", str(folder)) is not None
+    return project.store.runs.at(folder) is not None

@@ -45,6 +45,7 @@ from testgrove.system.environment import interpreters
 from testgrove.system.files import explained, require_free
 from testgrove.system.plugin import place_plugin
 from testgrove.system.processes import process
+from testgrove.system.store.runs import RunRecord
 
 
 @dataclass(frozen=True)
@@ -172,9 +173,7 @@ def running(
     databases.find(cells)
     inbox: queue.SimpleQueue[AnyEvent] = queue.SimpleQueue()
     folder = project.artifacts / run_id
-    project.store.insert(
-        "runs", id=run_id, project=project.id, folder=str(folder), started=time.time(), holder=holder.key
-    )
+    project.store.runs.add(RunRecord(run_id, project.id, folder, holder.key))
     try:
         _make_folders(leases.record, scratch, memory)
         databases.start_ahead()
@@ -203,7 +202,7 @@ def running(
     finally:
         databases.close()
         undo(holder, leases)
-        project.store.delete("runs", id=run_id)
+        project.store.runs.delete(run_id)
 
 
 def _make_folders(record: Callable[[Lease], None], *places: Path) -> None:
@@ -215,16 +214,15 @@ def _make_folders(record: Callable[[Lease], None], *places: Path) -> None:
 
 def durations(project: Project) -> dict[str, float]:
     """Seconds that each cell took when it last ran to its end."""
-    rows = project.store.rows("SELECT cell, seconds FROM durations WHERE project = ?", project.id)
-    return {row["cell"]: row["seconds"] for row in rows}
+    return project.store.runs.durations(project.id)
 
 
 def remember_durations(project: Project, result: RunResult, prefix: str = "") -> None:
     """Keep how long each cell took, for the next run's order. prefix: of the keys, for what is no suite."""
-    with project.store.transaction() as db:
-        for key, cell in result.cells.items():
-            if cell.status in ("passed", "failed", "flaky") and cell.finished and cell.phases:
-                work = [span for span in cell.phases if span.phase != "waiting"]
-                seconds = sum((span.end or cell.finished) - span.start for span in work)
-                row = (project.id, prefix + key, seconds, cell.finished)
-                db.execute("INSERT OR REPLACE INTO durations VALUES (?, ?, ?, ?)", row)
+    ended = []
+    for key, cell in result.cells.items():
+        if cell.status in ("passed", "failed", "flaky") and cell.finished and cell.phases:
+            work = [span for span in cell.phases if span.phase != "waiting"]
+            seconds = sum((span.end or cell.finished) - span.start for span in work)
+            ended.append((prefix + key, seconds, cell.finished))
+    project.store.runs.remember_durations(project.id, ended)

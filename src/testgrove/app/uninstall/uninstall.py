@@ -34,12 +34,12 @@ from testgrove.app.worktrees.cleanup import why_kept
 from testgrove.app.worktrees.history import unmounted
 from testgrove.app.worktrees.removal import Way, remove
 from testgrove.app.worktrees.undo import undo
-from testgrove.core.model import LeaseKind
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import git
 from testgrove.system.locations import Locations
 from testgrove.system.locks import other_users
 from testgrove.system.store import Row, Store
+from testgrove.system.store.projects import ProjectRecord
 from testgrove.system.trusted_paths import owner_of
 
 
@@ -55,14 +55,14 @@ class Uninstall:
         self._holder, self._store, self._locations = holder, holder.store, locations
         self._blocked = False
         self._projects: list[Project] = []
-        self._missing: list[Row] = []
-        for row in self._store.rows("SELECT * FROM projects ORDER BY main"):
-            self._find(row, render)
+        self._missing: list[ProjectRecord] = []
+        for record in self._store.projects.all():
+            self._find(record, render)
 
-    def _find(self, row: Row, render: Render) -> None:
-        common_dir, main = Path(row["common_dir"]), Path(row["main"])
+    def _find(self, record: ProjectRecord, render: Render) -> None:
+        common_dir, main = record.common_dir, record.main
         if not (common_dir / "HEAD").exists():
-            self._missing.append(row)
+            self._missing.append(record)
             return
         repository = git.Repository(common_dir=common_dir, toplevel=main, main=main)
         project = Project(repository, self._locations, self._store, render)
@@ -95,7 +95,7 @@ class Uninstall:
 
     def _missing_worktrees(self) -> list[Row]:
         sql = "SELECT worktrees.*, main FROM worktrees JOIN projects ON projects.id = project WHERE project = ?"
-        return [row for gone in self._missing for row in self._store.rows(sql, gone["id"])]
+        return [row for gone in self._missing for row in self._store.rows(sql, gone.id)]
 
     def perform(self) -> None:
         """Take it away. What cannot be goes to left."""
@@ -152,13 +152,7 @@ class Uninstall:
 
     def _still_known(self) -> str:
         """What the store has on record that is not gone; empty where nothing is."""
-        counts = {
-            "worktrees": "SELECT count(*) AS number FROM worktrees",
-            "runs": "SELECT count(*) AS number FROM runs",
-            "leases": f"SELECT count(*) AS number FROM leases WHERE kind != '{LeaseKind.LEFT_DATABASE}'",  # noqa: S608
-        }
-        found = {name: self._store.rows(sql)[0]["number"] for name, sql in counts.items()}
-        known = ", ".join(f"{number} {name}" for name, number in found.items() if number)
+        known = ", ".join(f"{number} {name}" for name, number in self._store.counts().items() if number)
         return known or ("what is named above" if self._blocked else "")
 
 
@@ -190,7 +184,7 @@ def require_alone(store: Store, locations: Locations) -> None:
     running = other_users(locations.locks, but=KEEPER)
     if not running:
         return
-    commands = {row["pid"]: row["command"] for row in store.rows("SELECT pid, command FROM holders")}
+    commands = {each.pid: each.command for each in store.commands.all()}
     named = ", ".join(f"pid {pid}" + (f" (`{commands[pid]}`)" if pid in commands else "") for pid in running)
     raise PreconditionError(
         "commands-running",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -51,17 +50,17 @@ class CheckedPort:
 
 def held_ports(project: Project) -> list[HeldPort]:
     """Every leased port of this machine and user, by number."""
-    mains = {row["id"]: row["main"] for row in project.store.rows("SELECT id, main FROM projects")}
+    mains = {each.id: str(each.main) for each in project.store.projects.all()}
     namespace = network_namespace()
     found = []
-    for lease in project.store.rows("SELECT owner, key, data FROM leases WHERE kind = ?", LeaseKind.PORTS):
-        where, _, port = lease["key"].partition(":")
+    for each in project.store.leases_of_kinds(LeaseKind.PORTS):
+        where, _, port = each.lease.key.partition(":")
         if where != namespace:
             continue
-        kind, _, name = lease["owner"].partition(":")
+        kind, _, name = each.owner.partition(":")
         project_id, _, worktree = name.partition("/")
         holder = worktree if kind == "worktree" else kind
-        found.append(HeldPort(int(port), json.loads(lease["data"])["name"], holder, mains.get(project_id, "")))
+        found.append(HeldPort(int(port), each.lease.data["name"], holder, mains.get(project_id, "")))
     return sorted(found, key=lambda each: each.port)
 
 

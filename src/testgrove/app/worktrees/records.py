@@ -17,6 +17,7 @@ from testgrove.errors import PreconditionError
 from testgrove.system.files import atomic_write
 from testgrove.system.locks import LockFile
 from testgrove.system.store import Row, Store, StoredLeases
+from testgrove.system.store.commands import CommandRecord
 
 if TYPE_CHECKING:
     from testgrove.app.holder import Holder  # and its threads, which `list` does without
@@ -65,9 +66,9 @@ def row_of(project: Project, text: str) -> Row:
     return found[0]
 
 
-def dead_commands(store: Store, is_held: Callable[[str], bool]) -> list[Row]:
-    """The rows of commands that ended without letting go."""
-    return [row for row in store.rows("SELECT mark, command FROM holders") if not is_held(row["mark"])]
+def dead_commands(store: Store, is_held: Callable[[str], bool]) -> list[CommandRecord]:
+    """The commands that ended without letting go."""
+    return [command for command in store.commands.all() if not is_held(command.mark)]
 
 
 def leases_of(store: Store, row: Row) -> StoredLeases:
@@ -159,8 +160,8 @@ def held(store: Store, row: Row) -> PreconditionError:
     if row["status"] == WorktreeStatus.BROKEN and row["holder"] is None:
         message = f"worktree {row['id']} is broken: {row['note']}"
         return PreconditionError("worktree-held", message, hint=f"testgrove remove {row['id']}", worktree=row["id"])
-    who = store.one("SELECT * FROM holders WHERE mark = ?", row["holder"]) if row["holder"] else None
-    by = f" by `{who['command']}` (pid {who['pid']})" if who else ""
+    who = store.commands.find(row["holder"]) if row["holder"] else None
+    by = f" by `{who.command}` (pid {who.pid})" if who else ""
     return PreconditionError(
         "worktree-held",
         f"worktree {row['id']} is {row['status']}, held{by}",

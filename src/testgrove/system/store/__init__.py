@@ -1,5 +1,7 @@
 """The store: one SQLite database for the user, all projects in it. SQL stands in this package only."""
 
-from testgrove.system.store.database import Row, Store, StoredLeases
+from testgrove.system.store.database import Row
+from testgrove.system.store.leases import StoredLeases
+from testgrove.system.store.store import Store
 
 __all__ = ["Row", "Store", "StoredLeases"]

@@ -13,13 +13,10 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from testgrove.core.leases import Choose
-from testgrove.core.model import Lease, LeaseKind
-from testgrove.errors import ExhaustedError, PreconditionError, StoreError, TestgroveError
+from testgrove.errors import ExhaustedError, StoreError, TestgroveError
 from testgrove.system.locks import exclusive
 from testgrove.system.store.salvage import Identity, exchange, files_of, finish_exchange, identity_of
 from testgrove.system.store.schema import JSON_DEFAULTS, SCHEMA_VERSION, TABLES, damage_of, is_damage, migrate
@@ -31,7 +28,7 @@ HOLDERS = "holders.lock"  # beside the store, from the first command on that hol
 _TRIES = 5  # a store is replaced by another command at the same time, at worst
 
 
-class Store:
+class Database:
     """A connection that threads share; a transaction holds it for itself.
 
     A damaged store is moved aside, by whichever command meets the damage first, and a new one takes its place with what
@@ -169,70 +166,6 @@ class Store:
         condition = " AND ".join(f"{name} IS ?" for name in where)
         with self.transaction() as db:
             db.execute(f"DELETE FROM {table} WHERE {condition}", list(where.values()))  # noqa: S608 - our own names
-
-    def leases(self, owner: str) -> StoredLeases:
-        """The leases of one owner: ``worktree:<project>/<id>``, ``run:<id>`` or ``command:<mark>``."""
-        return StoredLeases(self, owner)
-
-
-@dataclass(frozen=True)
-class StoredLeases:
-    """core.leases.Leases over the store."""
-
-    store: Store
-    owner: str
-
-    def record(self, *leases: Lease) -> None:
-        """See core.leases.Leases."""
-        with self.store.transaction() as db:
-            for lease in leases:
-                self._insert(db, lease)
-
-    def choose(self, kind: LeaseKind, choose: Choose) -> tuple[Lease, ...]:
-        """See core.leases.Leases."""
-        with self.store.transaction() as db:
-            taken = frozenset(row[0] for row in db.execute("SELECT key FROM leases WHERE kind = ?", (kind,)))
-            chosen = tuple(choose(taken))
-            for lease in chosen:
-                self._insert(db, lease)
-        return chosen
-
-    def forget(self, *leases: Lease) -> None:
-        """See core.leases.Leases."""
-        with self.store.transaction() as db:
-            for lease in leases:
-                db.execute(
-                    "DELETE FROM leases WHERE owner = ? AND kind = ? AND key = ?",
-                    (self.owner, lease.kind, lease.key),
-                )
-
-    def all(self) -> tuple[Lease, ...]:
-        """See core.leases.Leases."""
-        rows = self.store.rows("SELECT kind, key, data FROM leases WHERE owner = ? ORDER BY seq", self.owner)
-        return tuple(Lease(_kind(row["kind"]), row["key"], json.loads(row["data"])) for row in rows)
-
-    def _insert(self, db: sqlite3.Connection, lease: Lease) -> None:
-        try:
-            db.execute(
-                "INSERT INTO leases (owner, kind, key, data) VALUES (?, ?, ?, ?)",
-                (self.owner, lease.kind, lease.key, json.dumps(lease.data)),
-            )
-        except sqlite3.IntegrityError as error:
-            row = db.execute("SELECT owner FROM leases WHERE kind = ? AND key = ?", (lease.kind, lease.key)).fetchone()
-            raise PreconditionError(
-                "held",
-                f"{lease.kind} {lease.key} is held by {row['owner'] if row else 'somebody else'}",
-                hint="`testgrove list` shows the worktrees there are",
-                key=lease.key,
-            ) from error
-
-
-def _kind(text: str) -> LeaseKind:
-    try:
-        return LeaseKind(text)
-    except ValueError as error:
-        message = f"the store holds a lease of a kind that this version does not know: {text!r}"
-        raise PreconditionError("store-newer", message, hint="use the newer testgrove that has written it") from error
 
 
 class _DamagedError(Exception):

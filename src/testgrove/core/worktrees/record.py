@@ -1,0 +1,53 @@
+"""A worktree as it is on record: what its user sees of it, and what testgrove must know to undo and recycle it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypedDict
+
+from testgrove.core.model import Worktree, WorktreeStatus
+
+
+@dataclass(frozen=True)
+class WorktreeRecord(Worktree):
+    """A worktree as the store has it, at one moment; it is made by the store only, and changed by it only.
+
+    project: its project's id. run: the run that it is made for or was left by. ref: what it was made from. parked: when
+    a run was done with it. environment: an environment record as JSON. plan: the actions of its creation. own_commits:
+    commits that testgrove checked out in it. manifest: what set-up and attempts wrote. attempt_from: when the attempt
+    began that may be writing in it.
+    """
+
+    project: str = ""
+    run: str | None = None
+    ref: str = ""
+    parked: float | None = None
+    environment: Any = field(default=None, repr=False)
+    plan: tuple[str, ...] = ()
+    own_commits: tuple[str, ...] = ()
+    manifest: str = field(default="", repr=False)
+    attempt_from: float | None = None
+
+
+class Changes(TypedDict, total=False):
+    """What of a worktree's record can change. Its id and its folder cannot."""
+
+    status: WorktreeStatus
+    branch: str
+    commit: str
+    created: datetime
+    ports: dict[str, int]
+    databases: dict[str, dict[str, Any]]
+    python: str
+    holder: str | None
+    note: str
+    project: str
+    run: str | None
+    ref: str
+    parked: float | None
+    environment: Any
+    plan: tuple[str, ...]
+    own_commits: tuple[str, ...]
+    manifest: str
+    attempt_from: float | None

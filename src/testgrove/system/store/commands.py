@@ -1,0 +1,52 @@
+"""The commands that hold something, or held it when they died."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from testgrove.system.store.database import Database
+
+
+@dataclass(frozen=True)
+class CommandRecord:
+    """A command on record. mark: its own, under which everything refers to it. command: as its user typed it."""
+
+    mark: str
+    command: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The table of commands."""
+
+    database: Database
+
+    def all(self) -> list[CommandRecord]:
+        """Every command on record, whether or not it still runs."""
+        return self._read("")
+
+    def find(self, mark: str) -> CommandRecord | None:
+        """The command of a mark."""
+        found = self._read("WHERE mark = ?", mark)
+        return found[0] if found else None
+
+    def add(self, record: CommandRecord) -> None:
+        """Record a command that begins now."""
+        self.database.insert("holders", mark=record.mark, command=record.command, pid=record.pid, started=time.time())
+
+    def delete(self, mark: str) -> None:
+        """Forget a command that holds nothing any more."""
+        self.database.delete("holders", mark=mark)
+
+    def holds_any(self, mark: str) -> bool:
+        """Whether a worktree or a run refers to a command. Its leases are another matter."""
+        sql = "SELECT 1 FROM worktrees WHERE holder = ?1 UNION ALL SELECT 1 FROM runs WHERE holder = ?1"
+        return self.database.one(sql, mark) is not None
+
+    def _read(self, condition: str, *values: object) -> list[CommandRecord]:
+        rows = self.database.rows(f"SELECT mark, command, pid FROM holders {condition}", *values)  # noqa: S608 - ours
+        return [CommandRecord(row["mark"], row["command"], row["pid"]) for row in rows]

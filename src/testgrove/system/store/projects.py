@@ -1,0 +1,45 @@
+"""The projects on record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from testgrove.system.store.database import Database
+
+
+@dataclass(frozen=True)
+class ProjectRecord:
+    """A project on record. common_dir: its git directory, which its id is made from. main: its main checkout."""
+
+    id: str
+    common_dir: Path
+    main: Path
+
+
+@dataclass(frozen=True)
+class Projects:
+    """The table of projects."""
+
+    database: Database
+
+    def all(self) -> list[ProjectRecord]:
+        """Every project of the user's, by its main checkout."""
+        rows = self.database.rows("SELECT * FROM projects ORDER BY main")
+        return [ProjectRecord(row["id"], Path(row["common_dir"]), Path(row["main"])) for row in rows]
+
+    def add(self, record: ProjectRecord) -> None:
+        """Record a project; nothing where it is known."""
+        with self.database.transaction() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO projects (id, common_dir, main) VALUES (?, ?, ?)",
+                (record.id, str(record.common_dir), str(record.main)),
+            )
+
+    def replace(self, former: str, project: str) -> None:
+        """Give what cells of a former project took to another, and forget the former. Nothing may refer to it."""
+        with self.database.transaction() as db:
+            db.execute("UPDATE OR IGNORE durations SET project = ? WHERE project = ?", (project, former))
+            db.execute("DELETE FROM projects WHERE id = ?", (former,))

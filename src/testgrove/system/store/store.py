@@ -1,0 +1,51 @@
+"""The store's tables, each with what may be read and written of it."""
+
+from __future__ import annotations
+
+from testgrove.core.model import LeaseKind
+from testgrove.system.store.commands import Commands
+from testgrove.system.store.database import Database
+from testgrove.system.store.leases import OwnedLease, StoredLeases, leases_of_kinds
+from testgrove.system.store.projects import Projects
+from testgrove.system.store.runs import Runs
+from testgrove.system.store.worktrees import Worktrees
+
+
+class Store(Database):
+    """See Database. Every read and every change goes through one of its tables."""
+
+    @property
+    def commands(self) -> Commands:
+        """The commands that hold something."""
+        return Commands(self)
+
+    @property
+    def projects(self) -> Projects:
+        """The projects of the user."""
+        return Projects(self)
+
+    @property
+    def runs(self) -> Runs:
+        """The runs that go on, and how long cells took before."""
+        return Runs(self)
+
+    @property
+    def worktrees(self) -> Worktrees:
+        """The worktrees of all projects."""
+        return Worktrees(self)
+
+    def leases(self, owner: str) -> StoredLeases:
+        """The leases of one owner: ``worktree:<project>/<id>``, ``run:<id>`` or ``command:<mark>``."""
+        return StoredLeases(self, owner)
+
+    def leases_of_kinds(self, *kinds: LeaseKind) -> list[OwnedLease]:
+        """All leases of some kinds, whoever has them, in the order in which they were recorded."""
+        return leases_of_kinds(self, kinds)
+
+    def counts(self) -> dict[str, int]:
+        """How many worktrees, runs and leases are on record; a database that a user's tests made is nobody's."""
+        tables = {"worktrees": "TRUE", "runs": "TRUE", "leases": f"kind != '{LeaseKind.LEFT_DATABASE}'"}
+        return {
+            name: self.rows(f"SELECT count(*) AS number FROM {name} WHERE {which}")[0]["number"]  # noqa: S608 - ours
+            for name, which in tables.items()
+        }
