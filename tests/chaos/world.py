@@ -112,8 +112,8 @@ class World:
                 spec = WorktreeSpec(WorktreeId("test-unit", name), "main", environment=False)
                 operations.create(project, holder, spec, operations.target_of(project, "main"))
                 if parked:
-                    row = records.take(project, holder, records.row_of(project, str(spec.id)), WorktreeStatus.READY)
-                    operations.park(project, holder, row, collect_into=project.artifacts / "staging")
+                    worktree = records.take(project, holder, records.named(project, str(spec.id)), WorktreeStatus.READY)
+                    operations.park(project, holder, worktree, collect_into=project.artifacts / "staging")
 
         actor = self.run("stage", name, run=stage)
         assert actor.returncode == 0, actor.said()

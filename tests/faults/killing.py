@@ -85,7 +85,7 @@ def wrap_actions() -> None:
 
     around(creation.Creation, "perform", "action", lambda _self, action: action)
     around(undo, "_undo_one", "action", lambda _holder, _leases, lease: f"undo {lease.kind}")
-    around(recovery, "_mend_worktree", "action", lambda _holder, row: f"mend {row['status']}")
+    around(recovery, "_mend_worktree", "action", lambda _holder, worktree: f"mend {worktree.status}")
     around(recovery, "_finish_run", "action", lambda *_: "finish run")
     around(StoredLeases, "record", "action", lambda _self, *leases: f"record {leases[0].kind}")
     around(StoredLeases, "choose", "action", lambda _self, kind, _choose: f"record {kind}")

@@ -19,8 +19,8 @@ def stage(names: list[str], *, parked: bool) -> None:
             spec = WorktreeSpec(WorktreeId("test-unit", name), "main", environment=False)
             operations.create(project, holder, spec, target)
         for name in names if parked else ():
-            row = records.take(project, holder, records.row_of(project, f"test-unit-{name}"), WorktreeStatus.READY)
-            operations.park(project, holder, row, collect_into=project.artifacts / "staging")
+            worktree = records.take(project, holder, records.named(project, f"test-unit-{name}"), WorktreeStatus.READY)
+            operations.park(project, holder, worktree, collect_into=project.artifacts / "staging")
 
 
 if __name__ == "__main__":

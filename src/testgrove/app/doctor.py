@@ -24,6 +24,7 @@ from testgrove.app.worktrees.shared_git import shared_changes
 from testgrove.core.model import Worktree, WorktreeStatus
 from testgrove.core.settings.parse import port_range
 from testgrove.core.settings.types import Settings
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import TestgroveError
 from testgrove.system.environment import interpreters
 from testgrove.system.environment.uv import find_uv, uv_version
@@ -74,7 +75,7 @@ def examine(project: Project, holder: Holder) -> Iterator[Finding]:
     yield from _guarded("interpreters", _interpreters(settings))
     yield from _guarded("services", _services(project, holder))
     yield from _guarded("databases", _left_databases(project))
-    for worktree in records.all_worktrees(project):
+    for worktree in records.all_of(project):
         yield from _guarded("worktrees", _worktree(project, holder, worktree))
     yield from _guarded("repository", _moved(project, holder))
     yield from _guarded("git", _shared_git(project))
@@ -150,7 +151,7 @@ def _left_databases(project: Project) -> Iterator[Finding]:
         yield Finding("services", "a database that tests made again", problem, command)
 
 
-def _worktree(project: Project, holder: Holder, worktree: Worktree) -> Iterator[Finding]:
+def _worktree(project: Project, holder: Holder, worktree: WorktreeRecord) -> Iterator[Finding]:
     name = str(worktree.id)
     held = worktree.holder is not None
     if held:
@@ -166,7 +167,7 @@ def _worktree(project: Project, holder: Holder, worktree: Worktree) -> Iterator[
         return
     try:
         if worktree.status is WorktreeStatus.READY:  # a parked one is made anew when it is used again
-            require_environment(project, worktree)
+            require_environment(worktree)
             variables_of(worktree)
         yield Finding("worktrees", name)
     except TestgroveError as error:
@@ -175,7 +176,7 @@ def _worktree(project: Project, holder: Holder, worktree: Worktree) -> Iterator[
 
 def _moved(project: Project, holder: Holder) -> Iterator[Finding]:
     for former in former_places(project):
-        ids = ", ".join(row["id"] for row in former.rows)
+        ids = ", ".join(str(worktree.id) for worktree in former.worktrees)
         problem = f"this repository was moved from {former.main}; made there, and in no list here: {ids}"
         if why := why_not_adopted(project, former):
             hint = f"move it back to {former.main}, and remove them there; or git worktree repair PATH…   to keep them"
@@ -196,7 +197,7 @@ def _shared_git(project: Project) -> Iterator[Finding]:
 def _without_folder(project: Project, worktree: Worktree, remove: Callable[[], object]) -> Finding:
     """Its record goes with --fix, unless something of the user's is in that, or a disk is merely not mounted."""
     name, gone = str(worktree.id), f"its folder {worktree.path} is gone"
-    findings = examine_records(project, records.row_of(project, name))
+    findings = examine_records(project, records.named(project, name))
     if findings.lines:
         problem = f"{gone}, and git's record of it {findings.summary()}"
         return Finding("worktrees", name, problem, f"testgrove remove {name}")
@@ -223,7 +224,7 @@ def _owner(checked: ports.CheckedPort) -> str:
 
 
 def _registry(project: Project, holder: Holder) -> Iterator[Finding]:
-    path, known = project.main / records.REGISTRY, {str(each.id) for each in records.all_worktrees(project)}
+    path, known = project.main / records.REGISTRY, {str(each.id) for each in records.all_of(project)}
     shown: set[str] | None = None if path.exists() else set()
     if path.exists():
         with suppress(OSError, ValueError, KeyError, TypeError):

@@ -36,10 +36,10 @@ def run_beside(
     """
     _check(project, names)
     with project.holding(f"testgrove exec {worktree.id}") as holder:
-        row = records.take(project, holder, records.row_of(project, str(worktree.id)), WorktreeStatus.READY)
+        held = records.take(project, holder, records.named(project, str(worktree.id)), WorktreeStatus.READY)
         try:
-            if exchange_taken(project, row):
-                worktree = records.to_worktree(row)
+            if exchanged := exchange_taken(project, held):
+                worktree = exchanged
                 records.publish(project, holder)
                 now = " ".join(map(str, worktree.ports.values()))
                 say(f"another process listens on a port of {worktree.id}, which has {now} from now on")
@@ -58,7 +58,7 @@ def run_beside(
                 for sentence in processes.ended():
                     say(f"note: {sentence} while the command ran")
         finally:
-            records.update(project.store, row, holder=None)
+            records.update(project.store, held, holder=None)
     return status
 
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.core.model import Lease
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError
 from testgrove.system import git
-from testgrove.system.store import Row
 
 if TYPE_CHECKING:
     from testgrove.app.holder import Holder
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Former:
-    """A place where this repository was. rows: the worktrees that are recorded for it."""
+    """A place where this repository was. worktrees: the worktrees that are recorded for it."""
 
     id: str
     main: Path
-    rows: tuple[Row, ...]
+    worktrees: tuple[WorktreeRecord, ...]
 
 
 def former_places(project: Project) -> list[Former]:
@@ -36,25 +36,25 @@ def former_places(project: Project) -> list[Former]:
     gone = [each for each in project.store.projects.all() if each.id != project.id and not each.common_dir.exists()]
     if not gone:
         return []
-    paths = {str(path) for path in git.checkout_paths(project.repository)}
+    paths = set(git.checkout_paths(project.repository))
     found = []
     for each in gone:
-        rows = project.store.rows("SELECT * FROM worktrees WHERE project = ? ORDER BY id", each.id)
-        if any(row["path"] in paths for row in rows):
-            found.append(Former(each.id, each.main, tuple(rows)))
+        worktrees = project.store.worktrees.of_project(each.id)
+        if any(worktree.path in paths for worktree in worktrees):
+            found.append(Former(each.id, each.main, tuple(worktrees)))
     return found
 
 
 def why_not_adopted(project: Project, former: Former) -> str:
     """Why the worktrees cannot be adopted; empty where they can."""
-    known = {row["id"] for row in records.rows_of(project)}
-    for row in former.rows:
-        if row["holder"] is not None:
-            return f"{row['id']} is {row['status']}"
-        if not Path(row["path"], ".git").is_file():
-            return f"{row['path']} is gone or was moved, too"
-        if row["id"] in known:
-            return f"there is another {row['id']} by now"
+    known = {worktree.id for worktree in records.all_of(project)}
+    for worktree in former.worktrees:
+        if worktree.holder is not None:
+            return f"{worktree.id} is {worktree.status}"
+        if not (worktree.path / ".git").is_file():
+            return f"{worktree.path} is gone or was moved, too"
+        if worktree.id in known:
+            return f"there is another {worktree.id} by now"
     if project.store.leases(f"project:{former.id}").all():
         return "they have databases on servers of their own, which are bound to the former place"
     return ""
@@ -64,21 +64,19 @@ def adopt(project: Project, holder: Holder, former: Former) -> None:
     """Make the worktrees of a former place this project's. Raises PreconditionError (``not-adopted``)."""
     if why := why_not_adopted(project, former):
         raise PreconditionError("not-adopted", f"the worktrees of {former.main} stay as they are: {why}")
-    git.repair_checkouts(project.repository, [Path(row["path"]) for row in former.rows])
-    with project.store.transaction() as db:
-        for row in former.rows:
-            db.execute(
-                "UPDATE worktrees SET project = ? WHERE project = ? AND id = ?", (project.id, former.id, row["id"])
-            )
-            _adopt_leases(project, former, row)
+    git.repair_checkouts(project.repository, [worktree.path for worktree in former.worktrees])
+    with project.store.transaction():
+        for worktree in former.worktrees:
+            records.update(project.store, worktree, project=project.id)
+            _adopt_leases(project, former, worktree)
         project.store.projects.replace(former.id, project.id)
     records.publish(project, holder)
 
 
-def _adopt_leases(project: Project, former: Former, row: Row) -> None:
-    leases = project.store.leases(f"worktree:{former.id}/{row['id']}")
+def _adopt_leases(project: Project, former: Former, worktree: WorktreeRecord) -> None:
+    leases = project.store.leases(f"worktree:{former.id}/{worktree.id}")
     for lease in leases.all():
         data: dict[str, Any] = dict(lease.data)
         if "common_dir" in data:
             data |= project.lease_data()
-        leases.hand_over(Lease(lease.kind, lease.key, data), f"worktree:{project.id}/{row['id']}")
+        leases.hand_over(Lease(lease.kind, lease.key, data), f"worktree:{project.id}/{worktree.id}")

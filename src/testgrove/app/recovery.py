@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 from testgrove.app.holder import Holder, has_let_go
 from testgrove.app.isolation import isolated
@@ -16,9 +15,10 @@ from testgrove.app.worktrees.undo import repository_of, undo
 from testgrove.core.model import LeaseKind, WorktreeStatus
 from testgrove.core.runs.plan import Action
 from testgrove.core.worktrees import lifecycle
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import TestgroveError
 from testgrove.system import git
-from testgrove.system.store import Row, Store
+from testgrove.system.store import Store
 from testgrove.system.store.commands import CommandRecord
 from testgrove.system.store.runs import RunRecord
 
@@ -54,10 +54,10 @@ def _recover_one(holder: Holder, dead: CommandRecord, render: Render) -> list[st
     # Processes first: nothing may write into what is about to be undone.
     undo(holder, commands, LeaseKind.PROCESSES)
     mended = []
-    for row in store.rows("SELECT * FROM worktrees WHERE holder = ?", mark):
-        with isolated(f"recover worktree {row['id']}", partial(_give_up, holder, row, WorktreeStatus(row["status"]))):
-            _mend_worktree(holder, row)
-        mended.append(row["id"])
+    for worktree in store.worktrees.held_by(mark):
+        with isolated(f"recover worktree {worktree.id}", partial(_give_up, holder, worktree)):
+            _mend_worktree(holder, worktree)
+        mended.append(str(worktree.id))
     for run in store.runs.held_by(mark):
         with isolated(f"finish run {run.id}", note):
             _finish_run(holder, run, render)
@@ -71,54 +71,54 @@ def _recover_one(holder: Holder, dead: CommandRecord, render: Render) -> list[st
     return mended
 
 
-def _give_up(holder: Holder, row: Row, before: WorktreeStatus, error: TestgroveError) -> None:
-    """A worktree that cannot be recovered is nobody's, and its note says why. before: its status at first."""
+def _give_up(holder: Holder, before: WorktreeRecord, error: TestgroveError) -> None:
+    """A worktree that cannot be recovered is nobody's, and its note says why. before: its record at first."""
     note = f"its command died, and it could not be recovered: {error.message.splitlines()[0]}"
-    if row["status"] in (WorktreeStatus.CREATING, WorktreeStatus.REMOVING):
-        set_broken(holder.store, row, note, half_made=before == WorktreeStatus.CREATING)
+    now = holder.store.worktrees.find(before.project, before.id) or before
+    if now.status in (WorktreeStatus.CREATING, WorktreeStatus.REMOVING):
+        set_broken(holder.store, now, note, half_made=before.status == WorktreeStatus.CREATING)
         return
-    running = row["status"] == WorktreeStatus.RUNNING
-    status = WorktreeStatus.PARKED if running else row["status"]
-    records.update(holder.store, row, status=status, holder=None, note=note)
+    status = WorktreeStatus.PARKED if now.status == WorktreeStatus.RUNNING else now.status
+    records.update(holder.store, now, status=status, holder=None, note=note)
 
 
-def _mend_worktree(holder: Holder, row: Row) -> None:
-    store, path = holder.store, Path(row["path"])
-    leases = records.leases_of(store, row)
-    whole = bool(row["manifest"]) and path.is_dir()
-    actions = lifecycle.recover(WorktreeStatus(row["status"]), whole=whole)
+def _mend_worktree(holder: Holder, worktree: WorktreeRecord) -> None:
+    store, path = holder.store, worktree.path
+    leases = records.leases_of(store, worktree)
+    whole = bool(worktree.manifest) and path.is_dir()
+    actions = lifecycle.recover(worktree.status, whole=whole)
     for action in actions:
         match action:
             case Action.UNDO_LEASES:
-                _keep_commits(holder, row)
+                _keep_commits(holder, worktree)
                 undo(holder, leases)
             case Action.FORGET:
-                records.delete(store, row)
+                records.delete(store, worktree)
                 return
             case Action.TAKE_MANIFEST:
-                manifest = take_manifest_of_a_dead_run(row, _last_beat_ns(store, row))
-                records.update(store, row, manifest=manifest)
+                manifest = take_manifest_of_a_dead_run(worktree, _last_beat_ns(store, worktree))
+                records.update(store, worktree, manifest=manifest)
             case Action.DETACH_HEAD:
                 git.detach(path)
             case Action.RELEASE_PORTS:
                 undo(holder, leases, LeaseKind.PORTS)
     if actions:
-        records.set_parked(store, row)
+        records.set_parked(store, worktree)
     else:
-        records.update(store, row, holder=None)
+        records.update(store, worktree, holder=None)
 
 
-def _keep_commits(holder: Holder, row: Row) -> None:
+def _keep_commits(holder: Holder, worktree: WorktreeRecord) -> None:
     """Before a checkout goes: somebody may have worked in it since its command died."""
-    leases = records.leases_of(holder.store, row)
+    leases = records.leases_of(holder.store, worktree)
     for lease in leases.all():
         if lease.kind == LeaseKind.CHECKOUT and (repository := repository_of(lease)):
-            decide_removal(holder.store, repository, row)
+            decide_removal(holder.store, repository, worktree)
 
 
-def _last_beat_ns(store: Store, row: Row) -> int:
+def _last_beat_ns(store: Store, worktree: WorktreeRecord) -> int:
     """When the worktree's run last showed that it lived: the modification time of its log, in nanoseconds."""
-    run = store.runs.find(row["run"]) if row["run"] else None
+    run = store.runs.find(worktree.run) if worktree.run else None
     try:
         return (run.folder / LOG).stat().st_mtime_ns if run else 0
     except OSError:

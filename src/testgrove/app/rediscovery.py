@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from testgrove.app.worktrees import records
 from testgrove.core.model import Lease, LeaseKind, WorktreeId, WorktreeStatus
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import TestgroveError
 from testgrove.system import git
 from testgrove.system.locks import other_users
@@ -87,26 +88,40 @@ def _metadata_of(path: Path, *, before: float) -> dict[str, Any]:
 
 def _learn(project: Project, path: Path, metadata: dict[str, Any]) -> bool:
     """Record a worktree that the store lacks, or what its record lacks; whether it was lacking."""
-    row = project.store.one("SELECT * FROM worktrees WHERE path = ?", str(path))
+    worktree = project.store.worktrees.at(path)
     databases, ports = metadata.get("databases", {}), metadata.get("ports", {})
-    if row is None:
-        created = datetime.fromisoformat(metadata["created"]).astimezone(UTC).isoformat()
-        project.store.insert(
-            "worktrees", project=project.id, id=metadata["id"], purpose=metadata["purpose"],
-            identifier=metadata["identifier"], path=str(path), status=WorktreeStatus.READY, created=created,
-            branch=metadata["branch"], commit_id=metadata["commit"], env_file=metadata["env_file"],
-            python=metadata["python"], own_commits=[metadata["commit"]], note=KNOWN_AGAIN,
-            ports=_lease_ports(project, metadata["id"], ports), databases=databases,
-        )  # fmt: skip
-    elif row["note"] == NOTE and row["holder"] is None:
+    if worktree is None:
+        record = WorktreeRecord(
+            id=WorktreeId(metadata["purpose"], metadata["identifier"]),
+            path=path,
+            status=WorktreeStatus.READY,
+            branch=metadata["branch"],
+            commit=metadata["commit"],
+            created=datetime.fromisoformat(metadata["created"]).astimezone(UTC),
+            ports=_lease_ports(project, metadata["id"], ports),
+            databases=databases,
+            python=metadata["python"],
+            env_file=metadata["env_file"],
+            note=KNOWN_AGAIN,
+            project=project.id,
+            own_commits=(metadata["commit"],),
+        )
+        if not project.store.worktrees.add(record):
+            raise ValueError(metadata["id"])
+    elif worktree.note == NOTE and worktree.holder is None:
         _lease_ports(project, metadata["id"], ports)
-        records.update(project.store, row, ports=row["ports"] or ports, databases=row["databases"] or databases,
-                       note=KNOWN_AGAIN)  # fmt: skip
+        records.update(
+            project.store,
+            worktree,
+            ports=worktree.ports or ports,
+            databases=worktree.databases or databases,
+            note=KNOWN_AGAIN,
+        )
     where = {"common_dir": str(project.repository.common_dir), "main": str(project.main)}
     _record(project, _owner(project, metadata["id"]), Lease(LeaseKind.CHECKOUT, str(path), where))
     if databases:
         _learn_given(project, metadata["id"], databases)
-    return row is None
+    return worktree is None
 
 
 def _learn_given(project: Project, name: str, databases: dict[str, dict[str, str]]) -> None:
@@ -160,29 +175,31 @@ def _learn_servers(project: Project, folder: Path) -> None:
     closed = folder.parent == project.locations.open_servers
     place = place_of(project.store, project.id) or new_place(project.locations, project.id, closed=closed)
     _record(project, project_owner(project.id), place.lease())
-    rows = records.rows_of(project)
+    known = records.all_of(project)
     for service in services_in(folder):
-        redis = [row for row in rows if service.name == f"redis-{row['id']}"]
-        owner = _owner(project, redis[0]["id"]) if redis else project_owner(project.id)
+        redis = [worktree for worktree in known if service.name == f"redis-{worktree.id}"]
+        owner = _owner(project, str(redis[0].id)) if redis else project_owner(project.id)
         port = {"name": service.name, "port": service.port}
         _record(project, owner, Lease(LeaseKind.PORTS, f"{network_namespace()}:{service.port}", port))
-        for row in redis or [row for row in rows if f":{service.port}/" in _url_of(row)]:
-            _learn_database(project, row, folder / service.name, place.data(), redis=bool(redis))
+        for worktree in redis or [each for each in known if f":{service.port}/" in _url_of(each)]:
+            _learn_database(project, worktree, folder / service.name, place.data(), redis=bool(redis))
 
 
-def _url_of(row: dict[str, Any]) -> str:
-    return str(row["databases"].get("postgres", {}).get("url", ""))
+def _url_of(worktree: WorktreeRecord) -> str:
+    return str(worktree.databases.get("postgres", {}).get("url", ""))
 
 
-def _learn_database(project: Project, row: dict[str, Any], folder: Path, place: dict[str, str], *, redis: bool) -> None:
+def _learn_database(
+    project: Project, worktree: WorktreeRecord, folder: Path, place: dict[str, str], *, redis: bool
+) -> None:
     from urllib.parse import urlsplit  # noqa: PLC0415 - few projects have servers
 
     from testgrove.app.worktrees.inside import variables_of  # noqa: PLC0415 - as above
 
     with suppress(TestgroveError, OSError):
-        values = variables_of(records.to_worktree(row))
+        values = variables_of(worktree)
         password = urlsplit(values.get("REDIS_URL", "")).password if redis else values.get("PGPASSWORD")
         data = {**place, "password": password or ""}
-        key = str(folder) if redis else f"{folder}#{row['databases']['postgres']['name']}"
+        key = str(folder) if redis else f"{folder}#{worktree.databases['postgres']['name']}"
         kind = LeaseKind.SERVICE if redis else LeaseKind.KEPT_DATABASE
-        _record(project, _owner(project, row["id"]), Lease(kind, key, data))
+        _record(project, _owner(project, str(worktree.id)), Lease(kind, key, data))

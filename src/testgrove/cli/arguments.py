@@ -36,10 +36,10 @@ def _completing(names: Callable[[Path], Iterable[str]]) -> Complete:
 
 
 def _worktrees(directory: Path) -> list[str]:
-    from testgrove.app.worktrees.records import all_worktrees
+    from testgrove.app.worktrees.records import all_of
     from testgrove.cli.context import project_in
 
-    return [str(worktree.id) for worktree in all_worktrees(project_in(directory))]
+    return [str(worktree.id) for worktree in all_of(project_in(directory))]
 
 
 def _suites(directory: Path) -> list[str]:

@@ -15,6 +15,7 @@ from testgrove.cli.arguments import one_worktree
 from testgrove.cli.context import project_in
 from testgrove.cli.output import common, echo, example, print_json, say
 from testgrove.core.model import Worktree, WorktreeStatus
+from testgrove.core.worktrees.record import WorktreeRecord
 
 if TYPE_CHECKING:
     from testgrove.core.documents.commands import Database, WorktreeDocument
@@ -66,7 +67,7 @@ def _say_moved(project: Project, *, quiet: bool) -> bool:
 
     former = former_places(project)
     for each in former:
-        count = f"{len(each.rows)} worktree{'s' if len(each.rows) > 1 else ''}"
+        count = f"{len(each.worktrees)} worktree{'s' if len(each.worktrees) > 1 else ''}"
         say(f"{count} of {each.main}, where this repository was, cannot be listed: testgrove doctor", quiet=quiet)
     return bool(former)
 
@@ -227,7 +228,7 @@ def _inside(
     from testgrove.app.worktrees.inside import replace_by, require_environment
 
     worktree = find(project, name)
-    require_environment(project, worktree)
+    require_environment(worktree)
     keep_servers(project, worktree)
     if processes is None:
         replace_by(worktree, command(worktree))
@@ -259,24 +260,24 @@ def servers_of(project: Project, worktree: Worktree) -> Iterator[None]:
         yield
 
 
-def current(project: Project) -> list[Worktree]:
+def current(project: Project) -> list[WorktreeRecord]:
     """The project's worktrees, after what dead commands left has been finished."""
     from testgrove.app.rediscovery import is_due
-    from testgrove.app.worktrees.records import all_worktrees, dead_commands
+    from testgrove.app.worktrees.records import all_of, dead_commands
     from testgrove.system.locks import LockFile
 
     if is_due(project) or dead_commands(project.store, LockFile(project.locations.locks).is_held):
         with project.holding("testgrove recovery"):
             pass
-    return all_worktrees(project)
+    return all_of(project)
 
 
-def find(project: Project, name: str) -> Worktree:
+def find(project: Project, name: str) -> WorktreeRecord:
     """A worktree by id or identifier. Raises PreconditionError."""
-    from testgrove.app.worktrees.records import row_of, to_worktree
+    from testgrove.app.worktrees.records import named
 
     current(project)
-    return to_worktree(row_of(project, name))
+    return named(project, name)
 
 
 def as_document(worktree: Worktree) -> WorktreeDocument:

@@ -21,8 +21,9 @@ from testgrove.app.worktrees.files import values_of, write_files
 from testgrove.app.worktrees.undo import undo_leases
 from testgrove.app.worktrees.workspace import Target
 from testgrove.core.migrations.command import migration_to
-from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, WorktreeId, WorktreeSpec, WorktreeStatus
+from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, WorktreeSpec, WorktreeStatus
 from testgrove.core.settings.types import Service
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError, UsageError
 from testgrove.services.binaries import find_postgres
 from testgrove.services.engines.postgres.persistent import KeptPostgres
@@ -30,7 +31,6 @@ from testgrove.services.engines.redis.persistent import empty_instance
 from testgrove.services.migrations.run import run_migration
 from testgrove.system.environment import build
 from testgrove.system.processes.process import scrubbed
-from testgrove.system.store import Row
 
 Say = Callable[[str], None]
 _ENGINE_OF = {LeaseKind.KEPT_DATABASE: "postgres", LeaseKind.SERVICE: "redis"}
@@ -42,12 +42,12 @@ class WorktreeDatabases:
 
     project: Project
     holder: Holder
-    row: Row
+    worktree: WorktreeRecord
     say: Say
 
     def create(self, engines: Sequence[str]) -> list[str]:
         """Make the databases that are declared and missing, migrated; return their engines."""
-        given = [one for one in engines if is_given(self.project, one) and one not in self.row["databases"]]
+        given = [one for one in engines if is_given(self.project, one) and one not in self.worktree.databases]
         self._create_given(given)
         leased = {_ENGINE_OF[lease.kind] for lease in self._leases()}
         missing = [one for one in engines if not is_given(self.project, one) and one not in leased]
@@ -60,7 +60,7 @@ class WorktreeDatabases:
                 making.finish()
             except BaseException:
                 making.abandon()
-                undo_leases(self.holder, records.leases_of(self.project.store, self.row), self._leases(missing))
+                undo_leases(self.holder, records.leases_of(self.project.store, self.worktree), self._leases(missing))
                 raise
             self._write()
         lost = [lease for lease in self._leases(engines) if self._is_lost(lease)]
@@ -74,7 +74,7 @@ class WorktreeDatabases:
         if not engines:
             return
         made = create_given(self.project, self.holder, self._creation(), engines)
-        write_files(self.project, self.row, self._accesses() | made)
+        self.worktree = write_files(self.project, self.worktree, self._accesses() | made).worktree
         self._write()
         for engine in engines:
             self._migrate_given(engine)
@@ -89,10 +89,10 @@ class WorktreeDatabases:
     def drop(self, engines: Sequence[str]) -> None:
         """Take databases away; the env file does not name them any more."""
         given = [engine for engine in engines if is_given(self.project, engine)]
-        drop_given(self.project, self.holder, self.row, given)
-        left = {engine: shown for engine, shown in self.row["databases"].items() if engine not in given}
-        records.update(self.project.store, self.row, databases=left)
-        undo_leases(self.holder, records.leases_of(self.project.store, self.row), self._leases(engines))
+        drop_given(self.project, self.holder, self.worktree, given)
+        left = {engine: shown for engine, shown in self.worktree.databases.items() if engine not in given}
+        self.worktree = records.update(self.project.store, self.worktree, databases=left)
+        undo_leases(self.holder, records.leases_of(self.project.store, self.worktree), self._leases(engines))
         self._write()
 
     def reset(self, engines: Sequence[str]) -> None:
@@ -123,11 +123,9 @@ class WorktreeDatabases:
 
     def _run_migration(self, command: str, engine: str, databases: dict[str, DatabaseAccess]) -> None:
         self.say(f"migrating: {command}")
-        tree = Path(self.row["path"])
+        tree = self.worktree.path
         env = build.activate(scrubbed(), tree) if (tree / ".venv").exists() else scrubbed()
-        env |= values_of(
-            self.project, WorktreeId(self.row["purpose"], self.row["identifier"]), self.row["ports"], databases
-        )
+        env |= values_of(self.project, self.worktree.id, self.worktree.ports, databases)
         launcher = SupervisedLauncher(self.holder.supervisors, threading.Event())
         settings = self.project.settings
         run_migration(
@@ -141,7 +139,7 @@ class WorktreeDatabases:
         service = self.project.settings.services.postgres or Service()
         password = self._accesses()["postgres"].password
         server.drop(name)
-        owner = f"worktree {self.row['id']} of {self.project.main}"
+        owner = f"worktree {self.worktree.id} of {self.project.main}"
         server.create_empty(name, owner=owner, extensions=service.extensions, password=password)
 
     def _is_lost(self, lease: Lease) -> bool:
@@ -158,7 +156,7 @@ class WorktreeDatabases:
             start_services(self.project, self.holder, names, self.say)
 
     def _leases(self, engines: Sequence[str] = ("postgres", "redis")) -> list[Lease]:
-        leases = records.leases_of(self.project.store, self.row).all()
+        leases = records.leases_of(self.project.store, self.worktree).all()
         return [lease for lease in leases if _ENGINE_OF.get(lease.kind) in engines]
 
     def _require(self, engines: Sequence[str]) -> list[Lease]:
@@ -166,28 +164,27 @@ class WorktreeDatabases:
         if not found:
             raise PreconditionError(
                 "no-database",
-                f"worktree {self.row['id']} has no database of {' or '.join(engines)}",
-                hint=f"testgrove db create {self.row['id']}",
+                f"worktree {self.worktree.id} has no database of {' or '.join(engines)}",
+                hint=f"testgrove db create {self.worktree.id}",
             )
         return found
 
     def _accesses(self) -> dict[str, DatabaseAccess]:
-        return accesses_of(self.project, self.row)
+        return accesses_of(self.project, self.worktree)
 
     def _write(self) -> None:
-        write_files(self.project, self.row, self._accesses())
+        self.worktree = write_files(self.project, self.worktree, self._accesses()).worktree
         records.write_registry(self.project.store, self.holder.locks, self.project.id, self.project.main)
 
     def _creation(self) -> Creation:
-        row = self.row
-        spec = WorktreeSpec(WorktreeId(row["purpose"], row["identifier"]), None)
-        target = Target(row["commit_id"], "", row["branch"], row["branch"])
+        worktree = self.worktree
+        target = Target(worktree.commit, "", worktree.branch, worktree.branch)
         return Creation(
             self.project,
             self.holder,
-            spec,
+            WorktreeSpec(worktree.id, None),
             target,
-            row=row,
+            worktree=worktree,
             logs=self.project.artifacts,
             on_phase=lambda _phase, reason: self.say(reason),
         )
@@ -197,11 +194,11 @@ class WorktreeDatabases:
 def holding_databases(project: Project, worktree: str, command: str, say: Say) -> Iterator[WorktreeDatabases]:
     """Hold a worktree, to work on its databases. Raises PreconditionError (``worktree-held``)."""
     with project.holding(f"testgrove db {command} {worktree}") as holder:
-        row = records.take(project, holder, records.row_of(project, worktree), WorktreeStatus.READY)
+        held = records.take(project, holder, records.named(project, worktree), WorktreeStatus.READY)
         try:
-            yield WorktreeDatabases(project, holder, row, say)
+            yield WorktreeDatabases(project, holder, held, say)
         finally:
-            records.update(project.store, row, holder=None)
+            records.update(project.store, held, holder=None)
 
 
 def declared_engines(project: Project, engine: str | None) -> list[str]:

@@ -31,6 +31,7 @@ from testgrove.core.migrations.tool import Listing, Tool, back_through, through
 from testgrove.core.model import DatabaseAccess, WorktreeId, WorktreeStatus
 from testgrove.core.naming import FIXED_VARIABLES
 from testgrove.core.settings.types import Service, Sqlite
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.core.worktrees.variables import variables
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 from testgrove.services.migrations.inputs import read_inputs
@@ -38,7 +39,6 @@ from testgrove.services.migrations.migrator import FAILED, Migrator, check_it_is
 from testgrove.services.migrations.schemas import read_schema
 from testgrove.system.environment import build
 from testgrove.system.processes.process import scrubbed
-from testgrove.system.store import Row
 
 Say = Callable[[str], object]
 _ENGINES = ("postgres", "sqlite")
@@ -105,35 +105,29 @@ class _Place:
 @contextmanager
 def _place(project: Project, holder: Holder, worktree: str | None) -> Iterator[_Place]:
     top = project.repository.toplevel
-    row = (
-        project.store.one("SELECT * FROM worktrees WHERE path = ?", str(top))
-        if worktree is None
-        else records.row_of(project, worktree)
-    )
-    if row is None:
-        found = find_environment(project, project.repository.toplevel)
+    found = project.store.worktrees.at(top) if worktree is None else records.named(project, worktree)
+    if found is None:
+        here = find_environment(project, project.repository.toplevel)
 
         def around(access: DatabaseAccess) -> dict[str, str]:
             values = variables(_CHECKOUT, ports={}, databases={access.engine: access}, settings=project.settings)
-            return found.environ | {name: value for name, value in values.items() if name not in FIXED_VARIABLES}
+            return here.environ | {name: value for name, value in values.items() if name not in FIXED_VARIABLES}
 
         yield _Place(top, around)
         return
-    row = records.take(project, holder, row, WorktreeStatus.READY)
+    held = records.take(project, holder, found, WorktreeStatus.READY)
     try:
-        yield _Place(Path(row["path"]), _inside(project, row))
+        yield _Place(held.path, _inside(project, held))
     finally:
-        records.update(project.store, row, holder=None)
+        records.update(project.store, held, holder=None)
 
 
-def _inside(project: Project, row: Row) -> Callable[[DatabaseAccess], dict[str, str]]:
-    tree = Path(row["path"])
+def _inside(project: Project, worktree: WorktreeRecord) -> Callable[[DatabaseAccess], dict[str, str]]:
+    tree = worktree.path
 
     def environ(access: DatabaseAccess) -> dict[str, str]:
         base = build.activate(scrubbed(), tree) if (tree / ".venv").exists() else scrubbed()
-        return base | values_of(
-            project, WorktreeId(row["purpose"], row["identifier"]), row["ports"], {access.engine: access}
-        )
+        return base | values_of(project, worktree.id, worktree.ports, {access.engine: access})
 
     return environ
 

@@ -52,7 +52,7 @@ def _move(project: Project, folder: Path) -> tuple[StoredLeases, Lease]:
 
 def _port_lease(project: Project, folder: Path) -> tuple[StoredLeases, Lease]:
     port = KeptService.read(folder).port
-    owners = [records.leases_of(project.store, row) for row in records.rows_of(project)]
+    owners = [records.leases_of(project.store, worktree) for worktree in records.all_of(project)]
     for leases in (project.store.leases(project_owner(project.id)), *owners):
         for lease in leases.all():
             if lease.kind == LeaseKind.PORTS and (lease.data["name"], lease.data["port"]) == (folder.name, port):

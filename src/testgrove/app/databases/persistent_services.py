@@ -17,12 +17,12 @@ from testgrove.app.worktrees import records
 from testgrove.app.worktrees.files import write_files
 from testgrove.core.model import DatabaseAccess, LeaseKind
 from testgrove.core.secret import Secret
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError
 from testgrove.services.engines.postgres.persistent import KeptPostgres
 from testgrove.services.keeper.client import KeeperClient
 from testgrove.services.keeper.service import LOG, KeptService, services_in
 from testgrove.system.locks import LockFile
-from testgrove.system.store import Row
 
 Say = Callable[[str], None]
 _TIMEOUT = 1800.0
@@ -95,10 +95,10 @@ def reach_servers(project: Project, worktree: str, say: Say) -> KeeperClient | N
     return client
 
 
-def accesses_of(project: Project, row: Row) -> dict[str, DatabaseAccess]:
+def accesses_of(project: Project, worktree: WorktreeRecord) -> dict[str, DatabaseAccess]:
     """How a worktree's databases are reached, passwords included."""
-    found = {engine: access for engine, access in accesses_given(row).items() if is_given(project, engine)}
-    for lease in records.leases_of(project.store, row).all():
+    found = {engine: access for engine, access in accesses_given(worktree).items() if is_given(project, engine)}
+    for lease in records.leases_of(project.store, worktree).all():
         if lease.kind == LeaseKind.KEPT_DATABASE:
             folder, _, name = lease.key.partition("#")
             if server := KeptPostgres.read(Path(folder)):
@@ -139,10 +139,10 @@ def _start(project: Project, holder: Holder, keeper: KeeperClient, folder: Path,
 
 def rewrite_env_files(project: Project, holder: Holder, folder: Path, say: Say = lambda _line: None) -> None:
     """Write the files of the worktrees that have databases on a server anew. What their users have edited stays."""
-    for row in records.rows_of(project):
-        if folder.name in _names_of(project, row["id"]) and Path(row["path"]).is_dir():
-            for name in write_files(project, row, accesses_of(project, row)):
-                say(f"{name} stays as it was edited in {row['path']}/{row['env_file']}")
+    for worktree in records.all_of(project):
+        if folder.name in _names_of(project, str(worktree.id)) and worktree.path.is_dir():
+            for name in write_files(project, worktree, accesses_of(project, worktree)).kept:
+                say(f"{name} stays as it was edited in {worktree.path}/{worktree.env_file}")
     records.write_registry(project.store, holder.locks, project.id, project.main)
 
 

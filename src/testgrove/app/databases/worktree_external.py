@@ -14,21 +14,21 @@ from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.model import DatabaseAccess, LeaseKind
 from testgrove.core.secret import Secret
 from testgrove.core.server_url import parse_server_url
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError
 from testgrove.services.engines.sqlite.files import remove_database
-from testgrove.system.store import Row
 
 _VARIABLES = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}
 
 
-def accesses_given(row: Row) -> dict[str, DatabaseAccess]:
-    """By what the env file says, of each engine that the row names; passwords included.
+def accesses_given(worktree: WorktreeRecord) -> dict[str, DatabaseAccess]:
+    """By what the env file says, of each engine that the worktree names; passwords included.
 
     One whose variable is gone, or means something else, is left out.
     """
     found: dict[str, DatabaseAccess] = {}
-    known = variables_of(records.to_worktree(row)) if row["databases"] else {}
-    for engine, shown in row["databases"].items():
+    known = variables_of(worktree) if worktree.databases else {}
+    for engine, shown in worktree.databases.items():
         if engine == "sqlite":
             found[engine] = DatabaseAccess(engine, shown["name"], "", 0, "", Secret(""))
         elif access := _access(engine, shown["name"], known):
@@ -73,7 +73,7 @@ def create_given(
             raise
 
 
-def drop_given(project: Project, holder: Holder, row: Row, engines: Sequence[str]) -> None:
+def drop_given(project: Project, holder: Holder, worktree: WorktreeRecord, engines: Sequence[str]) -> None:
     """Take databases of a worktree away. Raises PreconditionError (``database-shared``) for one that is everybody's."""
     for engine in engines:
         service = project.settings.services.named().get(engine)
@@ -83,11 +83,11 @@ def drop_given(project: Project, holder: Holder, row: Row, engines: Sequence[str
                 f"{engine}: the database is everybody's ([services.{engine}] isolation = 'none')",
                 hint="testgrove does not drop it",
             )
-    leases = records.leases_of(project.store, row)
+    leases = records.leases_of(project.store, worktree)
     undo_leases(
         holder,
         leases,
         [lease for lease in leases.all() if lease.kind == LeaseKind.DATABASE and lease.data["engine"] in engines],
     )
-    if "sqlite" in engines and "sqlite" in row["databases"]:
-        remove_database(Path(row["databases"]["sqlite"]["name"]))
+    if "sqlite" in engines and "sqlite" in worktree.databases:
+        remove_database(Path(worktree.databases["sqlite"]["name"]))

@@ -52,9 +52,9 @@ def find_environment(project: Project, tree: Path) -> HereEnvironment:
 
     Raises PreconditionError (``no-environment``; ``other-interpreter`` in a worktree of testgrove's).
     """
-    row = project.store.one("SELECT * FROM worktrees WHERE path = ?", str(tree))
-    if row is not None:
-        require_environment(project, records.to_worktree(row))
+    worktree = project.store.worktrees.at(tree)
+    if worktree is not None:
+        require_environment(worktree)
     own = tree / FOLDER
     active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
     if os.path.lexists(own):
@@ -80,9 +80,9 @@ def _ask(python: Path) -> HereEnvironment:
 def checkout_held(project: Project, holder: Holder) -> Iterator[None]:
     """Be the only one who runs suites in this checkout. Raises PreconditionError (``held``, ``worktree-held``)."""
     tree = project.repository.toplevel
-    row = project.store.one("SELECT * FROM worktrees WHERE path = ?", str(tree))
-    if row is not None and row["holder"] is not None:
-        raise records.held(project.store, row)
+    worktree = project.store.worktrees.at(tree)
+    if worktree is not None and worktree.holder is not None:
+        raise records.held(project.store, worktree)
     lock = holder.locks.try_acquire(f"here:{tree}")
     if lock is None:
         raise PreconditionError("held", f"another `testgrove test --here` runs in {tree}", hint="wait until it ends")

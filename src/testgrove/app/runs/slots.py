@@ -12,7 +12,7 @@ from testgrove.app.failures.cells import dump_database, note_of
 from testgrove.app.isolation import told
 from testgrove.app.runs.attempts import Attempt, Run
 from testgrove.app.runs.exclusive import CellTurn
-from testgrove.app.worktrees import operations, records
+from testgrove.app.worktrees import operations
 from testgrove.app.worktrees.creation import Creation
 from testgrove.app.worktrees.ports import exchange_taken
 from testgrove.app.worktrees.workspace import Workspace
@@ -106,16 +106,16 @@ class WorktreeSlot(Slot[Creation]):
     """Runs a cell in a worktree of the run's own, which is parked or kept afterwards."""
 
     def _put_away(self, workspace: Creation, status: Status) -> None:
-        run, row = self.run, workspace.row
+        run, worktree = self.run, workspace.worktree
         folder = run.folder / str(workspace.spec.id)
         workspace.note_shared_changes()
         if not run.keep_failed or status not in ("failed", "error") or run.cancel.is_set():
             run.databases.release(self.cell)
-            workspace.notes += filter(None, [operations.park(run.project, run.holder, row, collect_into=folder)])
+            workspace.notes += filter(None, [operations.park(run.project, run.holder, worktree, collect_into=folder)])
             return
         note = note_of(self.cell.key, status, run.id, dump_database(workspace, folder))
         run.databases.release(self.cell)
-        left = operations.keep(run.project, run.holder, row, collect_into=folder, note=note)
+        left = operations.keep(run.project, run.holder, worktree, collect_into=folder, note=note)
         workspace.notes += filter(None, [left, f"kept in {workspace.tree}"])
 
     def _prepare(self) -> Creation:
@@ -167,5 +167,6 @@ class WorktreeSlot(Slot[Creation]):
         )
 
     def _begin_attempt(self, workspace: Creation) -> None:
-        records.update(self.run.project.store, workspace.row, attempt_from=time.time())
-        exchange_taken(self.run.project, workspace.row)  # nothing of anybody's runs in it yet
+        workspace.update(attempt_from=time.time())
+        # Nothing of anybody's runs in it yet.
+        workspace.worktree = exchange_taken(self.run.project, workspace.worktree) or workspace.worktree

@@ -12,10 +12,10 @@ from testgrove.app.project import Project
 from testgrove.core.model import WorktreeStatus
 from testgrove.core.runs.events import AnyEvent, WorktreeChanged
 from testgrove.core.scenarios.resolve import PlannedScenario
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError
 from testgrove.system import git
 from testgrove.system.environment.record import FOLDER
-from testgrove.system.store import Row
 
 State = Literal["ours", "adopted", "parked", "gone", "missing", "broken"]
 
@@ -28,7 +28,7 @@ class Found:
     path: Path
     state: State
     detail: str = ""
-    row: Row | None = None
+    worktree: WorktreeRecord | None = None
 
     @property
     def ready(self) -> bool:
@@ -39,23 +39,24 @@ class Found:
 def look(project: Project, base: Path, name: str) -> Found:
     """What is there in the place of a scenario's worktree. Nothing is changed."""
     path = base / name
-    row = project.store.one("SELECT * FROM worktrees WHERE project = ? AND path = ?", project.id, str(path))
+    known = project.store.worktrees.at(path)
+    worktree = known if known is not None and known.project == project.id else None
     if git.is_checkout(project.repository, path):
-        return _checkout(name, path, row)
+        return _checkout(name, path, worktree)
     if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
-        return Found(name, path, "broken", f"{path} is there, and is no worktree of this repository", row)
-    if row is not None:
-        return Found(name, path, "gone", f"{path} is gone", row)
+        return Found(name, path, "broken", f"{path} is there, and is no worktree of this repository", worktree)
+    if worktree is not None:
+        return Found(name, path, "gone", f"{path} is gone", worktree)
     return Found(name, path, "missing", f"{path} is not there")
 
 
-def _checkout(name: str, path: Path, row: Row | None) -> Found:
+def _checkout(name: str, path: Path, worktree: WorktreeRecord | None) -> Found:
     environment = (path / FOLDER).exists()
-    if row is None:
+    if worktree is None:
         return Found(name, path, "adopted", "" if environment else "it has no .venv of its own")
-    if row["status"] == WorktreeStatus.PARKED:
-        return Found(name, path, "parked", "it is parked, for the next run to recycle", row)
-    return Found(name, path, "ours", "its .venv is gone" if row["python"] and not environment else "", row)
+    if worktree.status == WorktreeStatus.PARKED:
+        return Found(name, path, "parked", "it is parked, for the next run to recycle", worktree)
+    return Found(name, path, "ours", "its .venv is gone" if worktree.python and not environment else "", worktree)
 
 
 def wanted(scenarios: Sequence[PlannedScenario]) -> tuple[str, str]:

@@ -14,7 +14,6 @@ from testgrove.app.runs.here import CheckoutInPlace
 from testgrove.app.runs.slots import Slot
 from testgrove.app.scenarios.worktrees import ScenarioWorktree, ScenarioWorktrees
 from testgrove.app.worktrees.inside import variables_of
-from testgrove.app.worktrees.records import to_worktree
 from testgrove.core.envfile import parse
 from testgrove.core.model import DatabaseAccess, WorktreeSpec
 from testgrove.core.runs.events import Status, WorktreeAction, WorktreeChanged
@@ -44,21 +43,21 @@ class ScenarioLocation(CheckoutInPlace):
     def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
         """As a command in the worktree has it; then what is this scenario's own."""
         environ = super().environ_with(databases)
-        if self.place.row is None:
+        if self.place.worktree is None:
             return environ
-        own = variables_of(to_worktree(self.place.row))
+        own = variables_of(self.place.worktree)
         if databases or self.own_ports:  # the scenario's, in the place of the worktree's
             own = {name: value for name, value in own.items() if name not in environ}
-        return environ | own | {"WORKTREE_ID": str(self.place.row["id"])}
+        return environ | own | {"WORKTREE_ID": str(self.place.worktree.id)}
 
     def given_variables(self) -> set[str]:
         """See Workspace."""
-        return super().given_variables() | set(variables_of(to_worktree(self.place.row)) if self.place.row else ())
+        return super().given_variables() | set(variables_of(self.place.worktree) if self.place.worktree else ())
 
     def own_variables(self) -> Mapping[str, str]:
         """See Workspace. Of a worktree that a user has made: what its env file names is its own."""
         path = self.tree / self.project.settings.env_file
-        return parse(read_env_file(path)) if self.place.row is None and path.is_file() else {}
+        return parse(read_env_file(path)) if self.place.worktree is None and path.is_file() else {}
 
     def check(self) -> None:
         """Promise 3, once for a worktree and what a scenario adds to its environment."""
@@ -100,8 +99,8 @@ class ScenarioSlot(Slot[ScenarioLocation]):
         self._phase("worktree")
         place = self._worktrees.ready(cell.scenario.worktree, self._phase, self._tell, run.folder)
         # A worktree's ports are for one at a time, and a user's worktree has none.
-        own_ports = place.row is None or (cell.scenario.shareable and bool(place.row["ports"]))
-        of_worktree = place.row["ports"] if place.row else {}
+        own_ports = place.worktree is None or (cell.scenario.shareable and bool(place.worktree.ports))
+        of_worktree = place.worktree.ports if place.worktree else {}
         ports = self._worktrees.ports_of_slot(self.lane, run.id) if own_ports else of_worktree
         location = ScenarioLocation(
             run.project,

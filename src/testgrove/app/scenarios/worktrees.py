@@ -1,7 +1,7 @@
 """The worktrees of scenarios: folders under the base path. Ours, a user's own that is adopted, or missing.
 
-What is ours is held for the run, as a row of the store; what is a user's by a lock on its path. A user's worktree gets
-an environment where it lacks one and that is asked for; nothing else in it is touched, and it is never removed.
+What is ours is held for the run, as on record; what is a user's by a lock on its path. A user's worktree gets an
+environment where it lacks one and that is asked for; nothing else in it is touched, and it is never removed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 from testgrove.core.runs.events import WorktreeAction
 from testgrove.core.scenarios.cells import PURPOSE, plain
 from testgrove.core.scenarios.resolve import PlannedScenario
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import git
 from testgrove.system.environment.record import FOLDER
 from testgrove.system.locks import Lock
-from testgrove.system.store import Row
 
 Tell = Callable[[str, WorktreeAction, Path, str], None]
 
@@ -52,9 +52,26 @@ class ScenarioWorktree:
     path: Path
     target: Target
     environment: HereEnvironment
-    row: Row | None = None
+    worktree: WorktreeRecord | None = None
     checked: set[frozenset[tuple[str, str]]] = field(default_factory=set)
     guard: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True)
+class _Lacking:
+    """A ref that a checkout has not all of: its commit, and the commit that the checkout is at."""
+
+    ref: str
+    commit: str
+    head: str
+
+    def error(self, name: str, path: Path) -> PreconditionError:
+        """The error where it stays so."""
+        return PreconditionError(
+            "other-commit",
+            f"worktree '{name}' is at {self.head[:10]}, and {self.ref} is at {self.commit[:10]}, which it has not",
+            hint=f"git -C {path} merge {self.ref}   or --pull-from {self.ref}",
+        )
 
 
 class ScenarioWorktrees:
@@ -80,8 +97,8 @@ class ScenarioWorktrees:
         self._ports: dict[int, dict[str, int]] = {}
         self._ports_guard = threading.Lock()
         self._locks: list[Lock] = []
-        self._taken: list[Row] = []
-        self._created: dict[str, str] = {}  # by id, the name
+        self._taken: list[WorktreeRecord] = []
+        self._created: dict[WorktreeId, str] = {}  # by id, the name
         self._branches: dict[str, str] = {}  # made by this run, by the worktree's name
 
     def ready(self, name: str, on_phase: OnPhase, tell: Tell, logs: Path) -> ScenarioWorktree:
@@ -110,10 +127,10 @@ class ScenarioWorktrees:
 
     def close(self) -> None:
         """Let go of all of them."""
-        for row in self._taken:
+        for worktree in self._taken:
             with suppress(TestgroveError):
-                self._remember(row)
-            records.update(self._project.store, row, holder=None)
+                self._remember(worktree)
+            records.update(self._project.store, worktree, holder=None)
         for lock in self._locks:
             lock.release()
         self._taken.clear()
@@ -124,14 +141,14 @@ class ScenarioWorktrees:
         names = dict.fromkeys([*self._created.values(), *before])
         for name in names:
             found = look(self._project, self._base, name)
-            if found.row is None or found.row["purpose"] != PURPOSE or found.state == "parked":
+            if found.worktree is None or found.worktree.id.purpose != PURPOSE or found.state == "parked":
                 continue
             try:
                 if found.state == "broken":
                     raise PreconditionError("path-exists", found.detail)
                 gone = found.state == "gone"  # a scenario has deleted it: nothing can be lost
                 head = "" if gone else git.head_of(found.path)[0]
-                removal.remove(self._project, self._holder, found.row["id"], removal.Way(bulk=True))
+                removal.remove(self._project, self._holder, str(found.worktree.id), removal.Way(bulk=True))
                 yield name, "removed", found.path, "" if gone else self._remove_branch(name, head)
             except TestgroveError as error:
                 yield name, "kept", found.path, error.message
@@ -146,76 +163,81 @@ class ScenarioWorktrees:
             return ""
         return f"with its branch {branch}" if git.delete_branch_if_at(repository, branch, head) else ""
 
-    def _remember(self, row: Row) -> None:
+    def _remember(self, worktree: WorktreeRecord) -> None:
         """What the run's scenarios wrote into a worktree that this run has made is ours."""
-        if row["id"] in self._created:
-            records.update(self._project.store, row, manifest=take_manifest(Path(row["path"])))
+        if worktree.id in self._created:
+            records.update(self._project.store, worktree, manifest=take_manifest(worktree.path))
 
     def _prepare(self, name: str, on_phase: OnPhase, tell: Tell, logs: Path) -> ScenarioWorktree:
         found = look(self._project, self._base, name)
-        row: Row | None = None
+        worktree: WorktreeRecord | None = None
         if found.state == "broken":
             raise PreconditionError("path-exists", found.detail, hint=f"ls -la {found.path}")
         if found.state in ("missing", "parked", "gone"):
-            row = self._create(found, on_phase, tell, logs)
-            if self._pull(name, found.path, row, on_phase, tell):
-                self._verify(found, row, on_phase, tell)
-        elif found.row is not None:
-            row = self._take(found.row)
-            self._pull(name, found.path, row, on_phase, tell)
-            self._require_ref(name, found.path, row, tell)
-            self._verify(found, row, on_phase, tell)
+            worktree = self._create(found, on_phase, tell, logs)
+            if self._pull(name, found.path, on_phase, tell):
+                worktree = self._verify(found, self._merged(worktree), on_phase, tell)
+        elif found.worktree is not None:
+            worktree = self._take(found.worktree)
+            if self._pull(name, found.path, on_phase, tell):
+                worktree = self._merged(worktree)
+            worktree = self._verify(found, self._moved_on(name, worktree, tell), on_phase, tell)
         else:
             self._hold(found.path)
-            self._pull(name, found.path, None, on_phase, tell)
-            self._require_ref(name, found.path, None, tell)
+            self._pull(name, found.path, on_phase, tell)
+            if lacking := self._lacking(name, found.path):
+                raise lacking.error(name, found.path)
             self._adopt(found, on_phase, tell)
-        return self._as_it_is(name, found.path, row)
+        return self._as_it_is(name, found.path, worktree)
 
-    def _require_ref(self, name: str, path: Path, row: Row | None, tell: Tell) -> None:
-        """A worktree whose scenarios name a ref has all that it has. One of ours is moved on, if asked for."""
+    def _lacking(self, name: str, path: Path) -> _Lacking | None:
+        """What a worktree's checkout lacks of the ref that its scenarios name."""
         ref, _ = wanted(self._of[name])
         if not ref:
-            return
+            return None
         commit, (head, _) = git.resolve(self._project.repository, ref).commit, git.head_of(path)
-        if git.is_ancestor(path, commit, head):
-            return
-        if row is not None and self._wishes.setup and git.is_ancestor(path, head, commit):
-            records.update(self._project.store, row, own_commits=[*row["own_commits"], commit])
-            git.fast_forward(path, commit)
-            records.update(self._project.store, row, commit_id=commit)
-            tell(name, "repaired", path, f"{head[:10]} -> {commit[:10]} ({ref})")
-            return
-        raise PreconditionError(
-            "other-commit",
-            f"worktree '{name}' is at {head[:10]}, and {ref} is at {commit[:10]}, which it has not",
-            hint=f"git -C {path} merge {ref}   or --pull-from {ref}",
-        )
+        return None if git.is_ancestor(path, commit, head) else _Lacking(ref, commit, head)
 
-    def _as_it_is(self, name: str, path: Path, row: Row | None) -> ScenarioWorktree:
+    def _moved_on(self, name: str, worktree: WorktreeRecord, tell: Tell) -> WorktreeRecord:
+        """One of ours, with all that the ref has which its scenarios name: it is moved on, if asked for."""
+        path, store = worktree.path, self._project.store
+        lacking = self._lacking(name, path)
+        if lacking is None:
+            return worktree
+        if not self._wishes.setup or not git.is_ancestor(path, lacking.head, lacking.commit):
+            raise lacking.error(name, path)
+        worktree = records.update(store, worktree, own_commits=(*worktree.own_commits, lacking.commit))
+        git.fast_forward(path, lacking.commit)
+        worktree = records.update(store, worktree, commit=lacking.commit)
+        tell(name, "repaired", path, f"{lacking.head[:10]} -> {lacking.commit[:10]} ({lacking.ref})")
+        return worktree
+
+    def _as_it_is(self, name: str, path: Path, worktree: WorktreeRecord | None) -> ScenarioWorktree:
         environment = find_environment(self._project, path)
         _, python = wanted(self._of[name])
         if python[:1].isdigit() and not f"{environment.version}.".startswith(f"{python}."):
             raise PreconditionError(
                 "other-interpreter",
                 f"worktree '{name}' has Python {environment.version}, and its scenarios ask for {python}",
-                hint=f"rm -rf {path}/.venv   and --setup-worktrees" if row is None else f"testgrove remove {row['id']}",
+                hint=f"rm -rf {path}/.venv   and --setup-worktrees"
+                if worktree is None
+                else f"testgrove remove {worktree.id}",
             )
         commit, branch = git.head_of(path)
         tree = git.tree_of(self._project.repository, commit)
-        return ScenarioWorktree(path, Target(commit, tree, branch, branch or commit[:10]), environment, row)
+        return ScenarioWorktree(path, Target(commit, tree, branch, branch or commit[:10]), environment, worktree)
 
-    def _take(self, row: Row) -> Row:
-        taken = records.take(self._project, self._holder, row, WorktreeStatus.READY)
+    def _take(self, worktree: WorktreeRecord) -> WorktreeRecord:
+        taken = records.take(self._project, self._holder, worktree, WorktreeStatus.READY)
         self._taken.append(taken)
         return taken
 
-    def _create(self, found: Found, on_phase: OnPhase, tell: Tell, logs: Path) -> Row:
+    def _create(self, found: Found, on_phase: OnPhase, tell: Tell, logs: Path) -> WorktreeRecord:
         project, holder = self._project, self._holder
         if not self._wishes.setup:
             raise unknown_worktree(found)
-        if found.row is not None and found.state == "gone":  # nothing can be lost
-            removal.remove(project, holder, found.row["id"], removal.Way(bulk=True))
+        if found.worktree is not None and found.state == "gone":  # nothing can be lost
+            removal.remove(project, holder, str(found.worktree.id), removal.Way(bulk=True))
         ref, python = wanted(self._of[found.name])
         new_branch, target = "", None
         if not ref:
@@ -236,26 +258,30 @@ class ScenarioWorktrees:
         made = operations.create(
             project, holder, spec, target or operations.target_of(project, ref), on_phase=on_phase, logs=logs
         )
-        self._created[made.row["id"]] = found.name
+        self._created[made.worktree.id] = found.name
         if new_branch:
             self._branches[found.name] = new_branch
         tell(
-            found.name, "created", found.path, f"on {made.row['branch'] or ref}" if made.row["branch"] else f"at {ref}"
+            found.name,
+            "created",
+            found.path,
+            f"on {made.worktree.branch or ref}" if made.worktree.branch else f"at {ref}",
         )
-        return self._take(made.row)
+        return self._take(made.worktree)
 
     def _id(self, found: Found) -> WorktreeId:
-        if found.row is not None and found.state == "parked":
-            return WorktreeId(found.row["purpose"], found.row["identifier"])
+        if found.worktree is not None and found.state == "parked":
+            return found.worktree.id
         return WorktreeId(PURPOSE, plain(found.name))
 
-    def _verify(self, found: Found, row: Row, on_phase: OnPhase, tell: Tell) -> None:
+    def _verify(self, found: Found, worktree: WorktreeRecord, on_phase: OnPhase, tell: Tell) -> WorktreeRecord:
         """Bring one of ours up to date where that is asked for; its commit stays where its user has it."""
         if not self._wishes.setup:
-            return
-        syncing = Syncing(self._project, self._holder, row, on_phase, unseen)
+            return worktree
+        syncing = Syncing(self._project, self._holder, worktree, on_phase, unseen)
         syncing.repair()
         tell(found.name, "repaired" if syncing.done else "verified", found.path, "; ".join(syncing.done))
+        return syncing.worktree
 
     def _hold(self, path: Path) -> None:
         lock = self._holder.locks.try_acquire(f"here:{path}")
@@ -286,15 +312,17 @@ class ScenarioWorktrees:
             return error.message
         return ""
 
-    def _pull(self, name: str, path: Path, row: Row | None, on_phase: OnPhase, tell: Tell) -> bool:
+    def _pull(self, name: str, path: Path, on_phase: OnPhase, tell: Tell) -> bool:
         """Bring the changes in that are asked for; whether there were any. The environment depends on them."""
         if self._pulled is None:
             return False
         on_phase("worktree", f"merging {self._pulled.label}")
         changed = git.merge(path, self._pulled.commit, self._pulled.label)
-        if changed and row is not None:
-            head, _ = git.head_of(path)
-            own = [*row["own_commits"], head]
-            records.update(self._project.store, row, commit_id=head, own_commits=own)
         tell(name, "pulled", path, f"{self._pulled.label}" if changed else f"{self._pulled.label}: nothing new")
         return changed
+
+    def _merged(self, worktree: WorktreeRecord) -> WorktreeRecord:
+        """One of ours, after changes were brought in: the merge is testgrove's own commit."""
+        head, _ = git.head_of(worktree.path)
+        own = (*worktree.own_commits, head)
+        return records.update(self._project.store, worktree, commit=head, own_commits=own)

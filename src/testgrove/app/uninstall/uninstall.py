@@ -34,11 +34,12 @@ from testgrove.app.worktrees.cleanup import why_kept
 from testgrove.app.worktrees.history import unmounted
 from testgrove.app.worktrees.removal import Way, remove
 from testgrove.app.worktrees.undo import undo
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import git
 from testgrove.system.locations import Locations
 from testgrove.system.locks import other_users
-from testgrove.system.store import Row, Store
+from testgrove.system.store import Store
 from testgrove.system.store.projects import ProjectRecord
 from testgrove.system.trusted_paths import owner_of
 
@@ -84,53 +85,55 @@ class Uninstall:
         """What would go and what would stay, a line each."""
         lines = []
         for project in self._projects:
-            for row in records.rows_of(project):
-                why = why_kept(project, row)
-                lines.append(f"{'leave ' if why else 'remove'}  {_worktree(row, project)}{f': {why}' if why else ''}")
+            for worktree in records.all_of(project):
+                why = why_kept(project, worktree)
+                what = _worktree(worktree, project.main)
+                lines.append(f"{'leave ' if why else 'remove'}  {what}{f': {why}' if why else ''}")
             if place_of(self._store, project.id):
                 lines.append(f"remove  the servers of {project.main}, with their databases")
             lines.append(f"remove  testgrove's own files in {project.main}")
-        lines += [f"leave   worktree {row['id']} of {row['main']}, which is gone" for row in self._missing_worktrees()]
+        lines += [f"leave   {_worktree(each, main)}, which is gone" for main, each in self._missing_worktrees()]
         return lines + [f"remove  {folder}" for folder in own_folders.folders(self._locations)]
 
-    def _missing_worktrees(self) -> list[Row]:
-        sql = "SELECT worktrees.*, main FROM worktrees JOIN projects ON projects.id = project WHERE project = ?"
-        return [row for gone in self._missing for row in self._store.rows(sql, gone.id)]
+    def _missing_worktrees(self) -> list[tuple[Path, WorktreeRecord]]:
+        """The worktrees of projects that are gone, each with the main checkout that its project had."""
+        return [(gone.main, each) for gone in self._missing for each in self._store.worktrees.of_project(gone.id)]
 
     def perform(self) -> None:
         """Take it away. What cannot be goes to left."""
         self.agreed = True
         for project in self._projects:
             self._clear(project)
-        for row in self._missing_worktrees():
-            self._forget_missing(row)
+        for main, worktree in self._missing_worktrees():
+            self._forget_missing(main, worktree)
 
     def _clear(self, project: Project) -> None:
-        for row in records.rows_of(project):
-            what = _worktree(row, project)
+        for worktree in records.all_of(project):
+            what = _worktree(worktree, project.main)
             with isolated(f"remove {what}", partial(self._stays, what)):
-                removed = remove(project, self._holder, row["id"], Way(bulk=True))
+                removed = remove(project, self._holder, str(worktree.id), Way(bulk=True))
                 self.gone.append(f"{what}{f' ({removed.note})' if removed.note else ''}")
-        if not records.rows_of(project):
+        if not records.all_of(project):
             with isolated(f"clean up {project.main}", partial(self._stays, f"testgrove's files in {project.main}")):
                 self.gone += undo_servers(project, self._holder)
                 self.gone += take_away_traces(project)
         with isolated(f"look at {project.main}", partial(self._note, f"the project {project.main}")):
             self.left += left_in(project)
 
-    def _forget_missing(self, row: Row) -> None:
+    def _forget_missing(self, main: Path, worktree: WorktreeRecord) -> None:
         """A worktree whose repository is gone: its folder can have anything of the user's in it, and stays."""
-        what = f"worktree {row['id']} of {row['main']}"
-        if Path(row["path"]).exists():
+        what = _worktree(worktree, main)
+        if worktree.path.exists():
             why = "its repository is gone: git cannot say what in it is yours"
-            how = f"if the repository was moved: git worktree repair {row['path']}   in it; else: rm -r {row['path']}"
-            self.left.append(Left(f"{what}, in {row['path']}", why, how))
+            folder = worktree.path
+            how = f"if the repository was moved: git worktree repair {folder}   in it; else: rm -r {folder}"
+            self.left.append(Left(f"{what}, in {folder}", why, how))
             return
         with isolated(f"forget {what}", partial(self._stays, what)):
-            if away := unmounted(self._store, row):
+            if away := unmounted(self._store, worktree):
                 raise PreconditionError("not-mounted", away, hint="mount it, then: testgrove uninstall")
-            undo(self._holder, records.leases_of(self._store, row))
-            records.delete(self._store, row)
+            undo(self._holder, records.leases_of(self._store, worktree))
+            records.delete(self._store, worktree)
 
     def finish(self) -> None:
         """Delete the folders, and the store unless it knows of something that stays. No command may hold anything."""
@@ -175,8 +178,8 @@ def uninstalling(locations: Locations, render: Render, on_damage: Callable[[str]
         store.close()
 
 
-def _worktree(row: Row, project: Project) -> str:
-    return f"worktree {row['id']} of {project.main}"
+def _worktree(worktree: WorktreeRecord, main: Path) -> str:
+    return f"worktree {worktree.id} of {main}"
 
 
 def require_alone(store: Store, locations: Locations) -> None:
@@ -198,8 +201,8 @@ def _require_same_owner(project: Project) -> None:
     """Raise PreconditionError (``not-ours``) where another user has put a repository in the place of a project: its
     settings have commands in them."""
     owner = owner_of(project.repository.common_dir)
-    rows = records.rows_of(project)
-    leases = [lease for row in rows for lease in records.leases_of(project.store, row).all()]
+    rows = records.all_of(project)
+    leases = [lease for worktree in rows for lease in records.leases_of(project.store, worktree).all()]
     known = {lease.data.get("owner") for lease in leases}
     if owner not in {os.geteuid(), *known}:
         raise PreconditionError(

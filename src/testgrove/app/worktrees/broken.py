@@ -6,23 +6,22 @@ is decided about a broken worktree. People may work in it, so `remove` and `clea
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from testgrove.app.isolation import isolated
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.ownership import take_manifest
 from testgrove.core.model import WorktreeStatus
-from testgrove.system.store import Row, Store
+from testgrove.core.worktrees.record import WorktreeRecord
+from testgrove.system.store import Store
 
 
-def set_broken(store: Store, row: Row, note: str, *, half_made: bool = False) -> None:
+def set_broken(store: Store, worktree: WorktreeRecord, note: str, *, half_made: bool = False) -> None:
     """Record that a worktree is broken, and let go of it. note: why.
 
     half_made: its set-up did not finish. If it was already decided that it goes, all that is in it now counts as
     written by testgrove; what comes later is the user's.
     """
-    if half_made and row["status"] == WorktreeStatus.REMOVING:
+    if half_made and worktree.status == WorktreeStatus.REMOVING:
         # Where that fails, nothing in it counts as testgrove's, and `remove` asks for --force.
-        with isolated(f"look at {row['path']}", lambda _error: None):
-            records.update(store, row, manifest=take_manifest(Path(row["path"])))
-    records.update(store, row, status=WorktreeStatus.BROKEN, holder=None, note=note)
+        with isolated(f"look at {worktree.path}", lambda _error: None):
+            records.update(store, worktree, manifest=take_manifest(worktree.path))
+    records.update(store, worktree, status=WorktreeStatus.BROKEN, holder=None, note=note)

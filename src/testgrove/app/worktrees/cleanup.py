@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from testgrove.app.holder import Holder
 from testgrove.app.isolation import isolated
@@ -14,9 +13,9 @@ from testgrove.app.worktrees import records
 from testgrove.app.worktrees.ownership import examine, require_no_mounts
 from testgrove.app.worktrees.removal import Way, remove
 from testgrove.core.model import WorktreeStatus
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import TestgroveError
 from testgrove.system import git
-from testgrove.system.store import Row
 from testgrove.system.undeletable import require_deletable
 
 
@@ -36,38 +35,38 @@ def cleanup_candidates(project: Project, max_age_hours: float, *, merged: bool =
     """
     found = []
     targets = git.main_commits(project.repository) if merged else ()
-    for row in records.rows_of(project):
-        age = datetime.now(UTC) - datetime.fromisoformat(row["created"])
-        test = row["purpose"].startswith("test-") or row["status"] == WorktreeStatus.PARKED or records.is_kept(row)
-        if not test or age < timedelta(hours=max_age_hours):
+    for worktree in records.all_of(project):
+        age = datetime.now(UTC) - worktree.created
+        of_a_run = worktree.status == WorktreeStatus.PARKED or records.is_kept(worktree)
+        if not (of_a_run or worktree.id.purpose.startswith("test-")) or age < timedelta(hours=max_age_hours):
             continue
-        if merged and not _is_merged(project, row, targets):
+        if merged and not _is_merged(project, worktree, targets):
             continue
-        found.append(Candidate(row["id"], age.total_seconds() / 3600, why_kept(project, row)))
+        found.append(Candidate(str(worktree.id), age.total_seconds() / 3600, why_kept(project, worktree)))
     return found
 
 
-def _is_merged(project: Project, row: Row, targets: Sequence[str]) -> bool:
+def _is_merged(project: Project, worktree: WorktreeRecord, targets: Sequence[str]) -> bool:
     """Whether one of the commits has all that a worktree has committed. One that is broken has nothing to merge."""
     try:
-        commit, _ = git.head_of(Path(row["path"]))
+        commit, _ = git.head_of(worktree.path)
     except TestgroveError:
-        commit = row["commit"]
+        commit = worktree.commit
     return any(git.is_ancestor(project.repository.main, commit, target) for target in targets)
 
 
-def why_kept(project: Project, row: Row) -> str:
+def why_kept(project: Project, worktree: WorktreeRecord) -> str:
     """Why bulk removal would leave a worktree; empty where it would remove it."""
-    if row["holder"] is not None:
-        return f"is {row['status']}"
+    if worktree.holder is not None:
+        return f"is {worktree.status}"
     try:
-        require_no_mounts(row, "removed")
-        require_deletable(Path(row["path"]), f"worktree {row['id']} cannot be removed")
+        require_no_mounts(worktree, "removed")
+        require_deletable(worktree.path, f"worktree {worktree.id} cannot be removed")
     except TestgroveError as error:
         return error.message
     failures: list[TestgroveError] = []
-    with isolated(f"examine {row['id']}", failures.append):
-        findings = examine(project, row)
+    with isolated(f"examine {worktree.id}", failures.append):
+        findings = examine(project, worktree)
         return findings.summary(rescuing=True) if findings.users else ""
     return f"cannot be examined: {failures[0].message}"
 

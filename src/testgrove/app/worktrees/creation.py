@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
@@ -21,6 +23,7 @@ from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.core.runs.plan import Action
 from testgrove.core.worktrees.ownership import Manifest
+from testgrove.core.worktrees.record import Changes, WorktreeRecord
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 from testgrove.system import git, mounts
 from testgrove.system.environment import build
@@ -28,7 +31,6 @@ from testgrove.system.environment import record as environment_record
 from testgrove.system.files import require_free
 from testgrove.system.preflight import check
 from testgrove.system.processes.process import run
-from testgrove.system.store import Row
 from testgrove.system.undeletable import require_deletable
 
 FREE_BYTES = 64 * 1024**2
@@ -38,28 +40,28 @@ FREE_BYTES = 64 * 1024**2
 class Creation(Workspace):
     """One worktree in the making. The plan decides what happens; this only obeys it."""
 
-    row: Row = field(kw_only=True)
+    worktree: WorktreeRecord = field(kw_only=True)
     record: environment_record.EnvironmentRecord | None = None
 
     @property
     def tree(self) -> Path:
         """See Workspace."""
-        return Path(self.row["path"])
+        return self.worktree.path
 
     @property
     def ports(self) -> Mapping[str, int]:
         """See Workspace."""
-        return dict(self.row["ports"])
+        return self.worktree.ports
 
     @property
     def python(self) -> str:
         """See Workspace."""
-        return str(self.row["python"])
+        return self.worktree.python
 
     @property
     def manifest(self) -> Manifest | None:
         """See Workspace."""
-        return manifest_of(self.row)
+        return manifest_of(self.worktree)
 
     def perform(self, action: Action) -> None:
         """Carry out one action of the plan."""
@@ -77,12 +79,13 @@ class Creation(Workspace):
             Action.TAKE_MANIFEST: self._take_manifest,
         }[action]()
 
-    def _update(self, **values: object) -> None:
-        records.update(self.project.store, self.row, **values)
+    def update(self, **changes: Unpack[Changes]) -> None:
+        """Change the worktree's record."""
+        self.worktree = records.update(self.project.store, self.worktree, **changes)
 
     def _lease_ports(self) -> None:
-        leases = records.leases_of(self.project.store, self.row)
-        self._update(ports=lease_worktree_ports(self.project, leases, self.spec.ports))
+        leases = records.leases_of(self.project.store, self.worktree)
+        self.update(ports=lease_worktree_ports(self.project, leases, self.spec.ports))
 
     def _add_checkout(self) -> None:
         project, spec = self.project, self.spec
@@ -92,7 +95,7 @@ class Creation(Workspace):
         require_free(project.root, FREE_BYTES)
         git.exclude(project.repository, git_excluded(project))
         where = project.lease_data()
-        leases = records.leases_of(project.store, self.row)
+        leases = records.leases_of(project.store, self.worktree)
         mount = {"mount": str(mounts.mount_point_of(self.tree))}
         leases.record(Lease(LeaseKind.CHECKOUT, str(self.tree), where | mount))
         nested_root.guard(project)
@@ -115,7 +118,7 @@ class Creation(Workspace):
         nested_root.guard(project)  # the last worktree's removal may have taken the folder away meanwhile
         branch = "" if detached else spec.new_branch or self.target.branch
         ref = spec.new_branch or spec.ref or ""
-        self._update(branch=branch, commit_id=self.target.commit, own_commits=[self.target.commit], ref=ref)
+        self.update(branch=branch, commit=self.target.commit, own_commits=(self.target.commit,), ref=ref)
         if detached and self.target.branch:
             self.notes.append(f"{self._why_detached()}: detached at the same commit")
 
@@ -161,13 +164,13 @@ class Creation(Workspace):
             raise
         commit, ref = self.target.commit, self.spec.ref or ""
         # Not before the metadata of its last life are gone: two times that differ are another's checkout.
-        created = records.now()
-        self._update(branch="", commit_id=commit, own_commits=[commit], manifest="", ref=ref, created=created)
+        created = datetime.now(UTC)
+        self.update(branch="", commit=commit, own_commits=(commit,), manifest="", ref=ref, created=created)
 
     def _name_undeletable(self, error: TestgroveError) -> None:
         """Raise another error if git failed at a file that cannot be deleted; the undo moves it to the trash."""
         try:
-            require_deletable(self.tree, f"worktree {self.row['id']} cannot be recycled", flags=True)
+            require_deletable(self.tree, f"worktree {self.worktree.id} cannot be recycled", flags=True)
         except PreconditionError as reason:
             reason.hint = "testgrove doctor   names what is left of it in the trash"
             raise reason from error
@@ -193,15 +196,16 @@ class Creation(Workspace):
 
     def _run_setup(self) -> None:
         settings = self.project.settings
-        record_teardown(self.project, self.row, settings.teardown)
+        record_teardown(self.project, self.worktree, settings.teardown)
         if settings.setup:
             self.on_phase("setup", settings.setup[0] if len(settings.setup) == 1 else "")
-            hook = Hook("setup", settings.setup, self.tree, self.logs / self.row["id"] / "setup.log", SETUP_TIMEOUT)
+            log = self.logs / str(self.worktree.id) / "setup.log"
+            hook = Hook("setup", settings.setup, self.tree, log, SETUP_TIMEOUT)
             hook.run(self.holder.supervisors, self.environ(), self.on_output)
             self.note_shared_changes()
         if self.record is not None:
             self.record = environment_record.resealed(self.tree, self.record)
-            self._update(environment=self.record.to_json())
+            self.update(environment=self.record.to_json())
 
     def note_shared_changes(self) -> None:
         """Note what in the shared git directory has come to point into this worktree."""
@@ -216,22 +220,22 @@ class Creation(Workspace):
         self.plan = plan
         if self.making is not None:
             self.making.begin(self)
-        recorded = self.row["environment"]
+        recorded = self.worktree.environment
         self.record = environment_record.EnvironmentRecord.from_json(recorded) if recorded else None
         reason = environment_record.check(self.tree, plan, self.record) if self.record else "made anew"
         if reason is not None:
             self.on_phase("environment", reason)
             self.record = build_environment(self.project, self.holder, self.tree, plan)
-            self._update(environment=self.record.to_json())
+            self.update(environment=self.record.to_json())
         assert self.record is not None
         before, commit = self.record, self.target.commit
         self.record = with_version(
             self.project, self.holder, self.tree, plan, before, commit=commit, fresh=reason is not None
         )
         if self.record != before:
-            self._update(environment=self.record.to_json())
+            self.update(environment=self.record.to_json())
         self.notes += self.record.notes
-        self._update(python=self.record.python)
+        self.update(python=self.record.python)
 
     def _make_databases(self) -> None:
         if self.making is not None:
@@ -240,7 +244,7 @@ class Creation(Workspace):
             link_client_programs(self.tree)
 
     def _write_files(self) -> None:
-        write_files(self.project, self.row, self.databases)
+        self.worktree = write_files(self.project, self.worktree, self.databases).worktree
 
     def _preflight(self) -> None:
         self.on_phase("preflight", "")
@@ -256,7 +260,7 @@ class Creation(Workspace):
         )
 
     def _take_manifest(self) -> None:
-        self._update(manifest=take_manifest(self.tree))
+        self.update(manifest=take_manifest(self.tree))
 
 
 def git_excluded(project: Project) -> tuple[str, ...]:

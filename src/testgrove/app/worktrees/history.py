@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from testgrove.app.worktrees import records
 from testgrove.core.model import LeaseKind, WorktreeStatus
 from testgrove.core.text import printable
 from testgrove.core.worktrees.ownership import METADATA
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import git, mounts
-from testgrove.system.store import Row, Store
+from testgrove.system.store import Store
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class History:
     commits: tuple[git.Commit, ...] = ()
 
 
-def history_of(repository: git.Repository, row: Row, submodules: Collection[str] = ()) -> History:
+def history_of(repository: git.Repository, worktree: WorktreeRecord, submodules: Collection[str] = ()) -> History:
     """Look at git's records of a worktree, whether or not its folder is there.
 
     submodules: those that are checked out. Raises UnavailableError when git cannot tell.
     """
-    path, own = Path(row["path"]), row["own_commits"]
+    path, own = worktree.path, worktree.own_commits
     there = git.is_checkout(repository, path)
     lines: list[str] = []
     commits: list[git.Commit] = []
@@ -49,10 +49,10 @@ def history_of(repository: git.Repository, row: Row, submodules: Collection[str]
     return History(tuple(printable(line) for line in lines), tuple(commits))
 
 
-def unmounted(store: Store, row: Row) -> str:
+def unmounted(store: Store, worktree: WorktreeRecord) -> str:
     """The mount point that a worktree was on and that is not mounted now; empty where its folder is not missing."""
-    path = Path(row["path"])
-    leases = [lease for lease in records.leases_of(store, row).all() if lease.kind == LeaseKind.CHECKOUT]
+    path = worktree.path
+    leases = [lease for lease in records.leases_of(store, worktree).all() if lease.kind == LeaseKind.CHECKOUT]
     recorded = leases[0].data.get("mount", "") if leases else ""
     if not recorded or path.is_dir() or Path(recorded) in (mounts.mount_point_of(path), Path("/")):
         return ""
@@ -64,58 +64,58 @@ def described(commit: git.Commit) -> str:
     return f"commit {commit.sha[:10]} {printable(commit.subject)} (on no branch)"
 
 
-def is_anothers(repository: git.Repository, row: Row) -> bool:
+def is_anothers(repository: git.Repository, worktree: WorktreeRecord) -> bool:
     """Whether the checkout in a worktree's place is not the one that testgrove made: it was replaced by hand.
 
     The metadata in it say so, and where there are none, the lock that testgrove puts on each of its checkouts.
     """
-    path = Path(row["path"])
+    path = worktree.path
     if not git.is_checkout(repository, path):
         return False
-    created = datetime.fromisoformat(row["created"]).strftime("%Y-%m-%dT%H:%M:%SZ")
+    created = worktree.created.strftime("%Y-%m-%dT%H:%M:%SZ")
     try:
         document = json.loads((path / METADATA).read_bytes())
         named = (document["id"], document["created"])
     except (OSError, ValueError, LookupError, TypeError):
         return all(git.lock_reason(record) != git.LOCK_REASON for record in git.checkout_records(repository, path))
-    return named != (row["id"], created)
+    return named != (str(worktree.id), created)
 
 
-def let_go_of_anothers(store: Store, repository: git.Repository, row: Row) -> None:
+def let_go_of_anothers(store: Store, repository: git.Repository, worktree: WorktreeRecord) -> None:
     """Hold a checkout no longer that somebody else has put in a worktree's place: it is left alone, with its record."""
-    if is_anothers(repository, row):
-        leases = records.leases_of(store, row)
+    if is_anothers(repository, worktree):
+        leases = records.leases_of(store, worktree)
         leases.forget(*(lease for lease in leases.all() if lease.kind == LeaseKind.CHECKOUT))
 
 
-def rescue(repository: git.Repository, row: Row, commits: Sequence[git.Commit]) -> list[str]:
+def rescue(repository: git.Repository, worktree: WorktreeRecord, commits: Sequence[git.Commit]) -> list[str]:
     """Keep commits that no ref holds under refs of testgrove's; a line for each ref. Raises UnavailableError."""
     return [
         f"commit {kept.commit[:10]} {printable(kept.subject)} is on no branch: kept as {kept.id}; "
         f"testgrove list --rescued"
-        for kept in git.rescue(repository, row["id"], commits)
+        for kept in git.rescue(repository, str(worktree.id), commits)
     ]
 
 
-def decide_removal(store: Store, repository: git.Repository, row: Row) -> list[str]:
+def decide_removal(store: Store, repository: git.Repository, worktree: WorktreeRecord) -> list[str]:
     """Keep every commit that would go with a worktree which is about to be undone, and whose user cannot be asked.
 
     Returns a line for each ref that keeps some. Then the removal is recorded as decided: after a crash, what the undo
     has already taken away must not look like the user's changes. Raises PreconditionError
     (``worktree-dirty``) for what cannot be kept, except where the removal was decided before, and (``not-mounted``).
     """
-    let_go_of_anothers(store, repository, row)
-    kept = [] if is_anothers(repository, row) else _rescue_all(store, repository, row)
-    records.update(store, row, status=WorktreeStatus.REMOVING)
+    let_go_of_anothers(store, repository, worktree)
+    kept = [] if is_anothers(repository, worktree) else _rescue_all(store, repository, worktree)
+    records.update(store, worktree, status=WorktreeStatus.REMOVING)
     return kept
 
 
-def _rescue_all(store: Store, repository: git.Repository, row: Row) -> list[str]:
-    if away := unmounted(store, row):
-        raise PreconditionError("not-mounted", away, hint=f"mount it, or: testgrove remove {row['id']} --force")
-    decided = row["status"] == WorktreeStatus.REMOVING
+def _rescue_all(store: Store, repository: git.Repository, worktree: WorktreeRecord) -> list[str]:
+    if away := unmounted(store, worktree):
+        raise PreconditionError("not-mounted", away, hint=f"mount it, or: testgrove remove {worktree.id} --force")
+    decided = worktree.status == WorktreeStatus.REMOVING
     try:
-        history = history_of(repository, row)
+        history = history_of(repository, worktree)
     except TestgroveError:
         if decided:
             return []
@@ -123,7 +123,7 @@ def _rescue_all(store: Store, repository: git.Repository, row: Row) -> list[str]
     if history.lines and not decided:
         raise PreconditionError(
             "worktree-dirty",
-            f"worktree {row['id']} has {'; '.join(history.lines[:3])}",
-            hint=f"testgrove remove {row['id']}",
+            f"worktree {worktree.id} has {'; '.join(history.lines[:3])}",
+            hint=f"testgrove remove {worktree.id}",
         )
-    return rescue(repository, row, history.commits)
+    return rescue(repository, worktree, history.commits)

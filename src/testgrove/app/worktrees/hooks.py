@@ -10,12 +10,12 @@ from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.inside import environ_of
 from testgrove.core.model import Lease, LeaseKind
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import UnavailableError
 from testgrove.system.files import explained
 from testgrove.system.processes.process import ending_of
 from testgrove.system.processes.supervision import Job, JobResult
 from testgrove.system.processes.supervisor_pool import SupervisorPool
-from testgrove.system.store import Row
 
 SETUP_TIMEOUT = 3600.0  # seconds for one command
 TEARDOWN_TIMEOUT = 600.0
@@ -90,19 +90,19 @@ class Hook:
         )
 
 
-def record_teardown(project: Project, row: Row, commands: Sequence[str]) -> None:
+def record_teardown(project: Project, worktree: WorktreeRecord, commands: Sequence[str]) -> None:
     """Write ahead of a set-up what takes back what it does outside of the worktree; nothing where there is none."""
-    leases = records.leases_of(project.store, row)
+    leases = records.leases_of(project.store, worktree)
     data = project.lease_data() | {
         "commands": list(commands),
-        "env_file": row["env_file"],
+        "env_file": worktree.env_file,
         # Beside what a removal keeps: a run's folder may be gone by then.
-        "log": str(project.artifacts / row["id"] / "teardown.log"),
+        "log": str(project.artifacts / str(worktree.id) / "teardown.log"),
     }
     with project.store.transaction():
-        leases.forget(Lease(LeaseKind.TEARDOWN, row["path"]))
+        leases.forget(Lease(LeaseKind.TEARDOWN, str(worktree.path)))
         if commands:
-            leases.record(Lease(LeaseKind.TEARDOWN, row["path"], data))
+            leases.record(Lease(LeaseKind.TEARDOWN, str(worktree.path), data))
 
 
 def run_teardown(supervisors: SupervisorPool, lease: Lease) -> None:

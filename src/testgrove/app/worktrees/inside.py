@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from testgrove.app.project import Project
-from testgrove.app.worktrees.records import row_of
 from testgrove.core.envfile import parse
 from testgrove.core.model import Worktree
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.core.worktrees.shells import enter
 from testgrove.errors import PreconditionError
 from testgrove.system import git
@@ -54,18 +53,17 @@ def environ_inside(worktree: Worktree) -> dict[str, str]:
     return with_environment(scrubbed() | variables_of(worktree), worktree.path)
 
 
-def require_environment(project: Project, worktree: Worktree) -> bool:
+def require_environment(worktree: WorktreeRecord) -> bool:
     """Whether the worktree's environment was made by hand. Raises PreconditionError for one that is gone, or another.
 
     Without one of its own, a command would run the machine's Python, and with it anybody's code.
     """
     if not worktree.python:
         return False  # made without one
-    row = row_of(project, str(worktree.id))
     again = f"testgrove sync {worktree.id}"
     return by_hand.require_environment(
         worktree.path,
-        EnvironmentRecord.from_json(row["environment"]),
+        EnvironmentRecord.from_json(worktree.environment),
         worktree.python,
         mend=(again, f"rm -rf {worktree.path}/.venv; {again}"),
     )

@@ -21,9 +21,9 @@ from testgrove.app.worktrees.workspace import DatabasesInTheMaking, OnPhase, Tar
 from testgrove.core.model import LeaseKind, WorktreeSpec, WorktreeStatus
 from testgrove.core.runs.plan import Action
 from testgrove.core.worktrees import lifecycle
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import git
-from testgrove.system.store import Row
 from testgrove.system.undeletable import require_deletable
 
 
@@ -67,7 +67,7 @@ def create(
     logs: where the output of its set-up is kept, under its id, by default in test-artifacts; on_output: is given it.
     Whatever fails, nothing is left but the error and that output.
     """
-    row, recycled, notes = _claim(project, holder, spec, run)
+    worktree, recycled, notes = _claim(project, holder, spec, run)
     creation = Creation(
         project,
         holder,
@@ -75,7 +75,7 @@ def create(
         target,
         on_phase,
         logs or project.artifacts,
-        row=row,
+        worktree=worktree,
         on_output=on_output,
         making=databases,
         suite_env=suite_env or {},
@@ -87,9 +87,9 @@ def create(
     except BaseException as error:
         if databases is not None:
             databases.abandon()
-        _undo_creation(project, holder, row, error)
+        _undo_creation(project, holder, creation.worktree, error)
         raise
-    _hand_over(project, row, run)
+    _hand_over(creation, run)
     records.publish(project, holder)
     registry = project.main / records.REGISTRY
     if run is None and not records.is_our_registry(registry):
@@ -108,128 +108,132 @@ def _plan(project: Project, spec: WorktreeSpec, *, recycled: bool, databases: bo
     )
 
 
-def _hand_over(project: Project, row: Row, run: str | None) -> None:
+def _hand_over(creation: Creation, run: str | None) -> None:
     """Make a worktree that is complete its user's, or its run's. From now on its branch is the user's."""
-    leases = records.leases_of(project.store, row)
-    with project.store.transaction():
+    store = creation.project.store
+    leases = records.leases_of(store, creation.worktree)
+    with store.transaction():
         leases.forget(*(lease for lease in leases.all() if lease.kind == LeaseKind.BRANCH))
         if run is None:
-            records.update(project.store, row, status=WorktreeStatus.READY, holder=None)
+            creation.update(status=WorktreeStatus.READY, holder=None)
         else:
-            records.update(project.store, row, status=WorktreeStatus.RUNNING)
+            creation.update(status=WorktreeStatus.RUNNING)
 
 
 class _Claimed(NamedTuple):
-    """A worktree's row, ours now. recycled: it is a parked one that is taken over."""
+    """A worktree that is ours now. recycled: it is a parked one that is taken over."""
 
-    row: Row
+    worktree: WorktreeRecord
     recycled: bool = False
     notes: Sequence[str] = ()
 
 
 def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None) -> _Claimed:
-    """The worktree's row, ours now: a new one, or a parked worktree's."""
-    known = project.store.one("SELECT * FROM worktrees WHERE project = ? AND id = ?", project.id, str(spec.id))
+    """The worktree, ours now: a new one, or a parked one."""
+    known = project.store.worktrees.find(project.id, spec.id)
     if known is None:
         return _begin(project, holder, spec, run)
-    if known["holder"] is not None:
+    if known.holder is not None:
         raise records.held(project.store, known)
-    if known["status"] != WorktreeStatus.PARKED:
+    if known.status != WorktreeStatus.PARKED:
         raise PreconditionError(
             "worktree-exists",
-            f"worktree {spec.id} exists ({known['status']}, {known['path']})",
+            f"worktree {spec.id} exists ({known.status}, {known.path})",
             hint=f"testgrove remove {spec.id}   or choose another --identifier",
         )
-    if Path(known["path"]) != records.place_of(project, spec):
+    if known.path != records.place_of(project, spec):
         # A run's, wanted under its id now; or a version before made it. An environment cannot be moved: begin anew.
-        removed = remove(project, holder, known["id"], Way(bulk=True))
+        removed = remove(project, holder, str(known.id), Way(bulk=True))
         return _begin(project, holder, spec, run, [removed.note] if removed.note else [])
-    row = records.take(project, holder, known, WorktreeStatus.PARKED)
+    worktree = records.take(project, holder, known, WorktreeStatus.PARKED)
     try:
-        require_no_mounts(row, "recycled")
-        require_deletable(Path(row["path"]), f"worktree {row['id']} cannot be recycled", skip=(".venv",))
-        notes = _empty(project, row)
+        require_no_mounts(worktree, "recycled")
+        require_deletable(worktree.path, f"worktree {worktree.id} cannot be recycled", skip=(".venv",))
+        notes = _empty(project, worktree)
     except BaseException:
-        records.update(project.store, row, holder=None)
+        records.update(project.store, worktree, holder=None)
         raise
-    if not git.is_checkout(project.repository, Path(row["path"])) or is_anothers(project.repository, row):
+    if not git.is_checkout(project.repository, worktree.path) or is_anothers(project.repository, worktree):
         # Somebody deleted or replaced it by hand: begin anew.
-        let_go_of_anothers(project.store, project.repository, row)
-        undo(holder, records.leases_of(project.store, row))
-        records.delete(project.store, row)
+        let_go_of_anothers(project.store, project.repository, worktree)
+        undo(holder, records.leases_of(project.store, worktree))
+        records.delete(project.store, worktree)
         return _begin(project, holder, spec, run, notes)
     # From here on the tree is overwritten: a crash may only end in the whole worktree being undone.
-    records.update(
+    worktree = records.update(
         project.store,
-        row,
+        worktree,
         status=WorktreeStatus.CREATING,
-        plan=list(_plan(project, spec, recycled=True)),
+        plan=_plan(project, spec, recycled=True),
         run=run,
         parked=None,
         databases={},
         ports={},
     )
-    return _Claimed(row, recycled=True, notes=notes)
+    return _Claimed(worktree, recycled=True, notes=notes)
 
 
 def _begin(
     project: Project, holder: Holder, spec: WorktreeSpec, run: str | None, notes: Sequence[str] = ()
 ) -> _Claimed:
-    """A new worktree's row."""
-    row = records.insert(project, holder, spec, run=run, plan=_plan(project, spec, recycled=False))
-    return _Claimed(row, notes=notes)
+    """A new worktree, on record."""
+    worktree = records.insert(project, holder, spec, run=run, plan=_plan(project, spec, recycled=False))
+    return _Claimed(worktree, notes=notes)
 
 
-def _empty(project: Project, row: Row) -> list[str]:
+def _empty(project: Project, worktree: WorktreeRecord) -> list[str]:
     """Make certain that a parked worktree may be overwritten, and keep what is kept of it; notes of that.
 
     A commit that the main checkout's reflog holds is not kept by a ref: its user has amended it there, and git keeps it
     as long as any other.
     """
-    findings = examine(project, row)
-    findings.require_nothing_of_the_users(row, "recycled", rescuing=True)
-    collect_outputs(project, row, findings.outputs)
-    return rescue(project.repository, row, git.not_in_reflogs(project.repository.common_dir, findings.unheld))
+    findings = examine(project, worktree)
+    findings.require_nothing_of_the_users(worktree, "recycled", rescuing=True)
+    collect_outputs(project, worktree, findings.outputs)
+    return rescue(project.repository, worktree, git.not_in_reflogs(project.repository.common_dir, findings.unheld))
 
 
-def _undo_creation(project: Project, holder: Holder, row: Row, error: BaseException) -> None:
+def _undo_creation(project: Project, holder: Holder, worktree: WorktreeRecord, error: BaseException) -> None:
     try:
-        for line in decide_removal(project.store, project.repository, row):  # of set-up's, or of a user who was quick
+        # Commits of set-up's, or of a user who was quick.
+        for line in decide_removal(project.store, project.repository, worktree):
             error.add_note(line)
-        undo(holder, records.leases_of(project.store, row))
-        records.delete(project.store, row)
+        undo(holder, records.leases_of(project.store, worktree))
+        records.delete(project.store, worktree)
         records.publish(project, holder)
     except TestgroveError as second:
         error.add_note(f"while undoing it: {second.message}")
         if second.code == "pool-closed":
             return  # a second Ctrl-C; the next command finishes it
-        set_broken(project.store, row, f"could not be undone: {second.message.splitlines()[0]}", half_made=True)
+        note = f"could not be undone: {second.message.splitlines()[0]}"
+        now = project.store.worktrees.find(project.id, worktree.id) or worktree
+        set_broken(project.store, now, note, half_made=True)
 
 
-def park(project: Project, holder: Holder, row: Row, *, collect_into: Path) -> str:
+def park(project: Project, holder: Holder, worktree: WorktreeRecord, *, collect_into: Path) -> str:
     """Put away a worktree that a run is done with: HEAD detached, ports and databases released, the rest kept.
 
     Returns why its outputs stay in it; empty if they were moved.
     """
     left: list[str] = []
     perform: dict[Action, Callable[[], object]] = {
-        Action.COLLECT_OUTPUTS: lambda: left.append(_move_outputs(project, row, collect_into)),
-        Action.TAKE_MANIFEST: lambda: records.update(project.store, row, manifest=take_manifest(Path(row["path"]))),
-        Action.DETACH_HEAD: lambda: git.detach(Path(row["path"])),
-        Action.RELEASE_PORTS: lambda: undo(holder, records.leases_of(project.store, row), LeaseKind.PORTS),
+        Action.COLLECT_OUTPUTS: lambda: left.append(_move_outputs(project, worktree, collect_into)),
+        Action.TAKE_MANIFEST: lambda: records.update(project.store, worktree, manifest=take_manifest(worktree.path)),
+        Action.DETACH_HEAD: lambda: git.detach(worktree.path),
+        Action.RELEASE_PORTS: lambda: undo(holder, records.leases_of(project.store, worktree), LeaseKind.PORTS),
     }
     for action in lifecycle.park():
         perform[action]()
-    records.set_parked(project.store, row)
+    records.set_parked(project.store, worktree)
     records.publish(project, holder)
     return "".join(left)
 
 
-def _move_outputs(project: Project, row: Row, folder: Path) -> str:
+def _move_outputs(project: Project, worktree: WorktreeRecord, folder: Path) -> str:
     """Move a worktree's outputs to a folder. If something is mounted in the worktree, or an output belongs to another
     user, they stay, and that is said."""
     try:
-        collect_outputs(project, row, outputs_of(project, row), into=folder)
+        collect_outputs(project, worktree, outputs_of(project, worktree), into=folder)
     except PreconditionError as error:
         if error.code not in ("mounted-inside", "not-permitted"):
             raise
@@ -237,17 +241,17 @@ def _move_outputs(project: Project, row: Row, folder: Path) -> str:
     return ""
 
 
-def keep(project: Project, holder: Holder, row: Row, *, collect_into: Path, note: str) -> str:
+def keep(project: Project, holder: Holder, worktree: WorktreeRecord, *, collect_into: Path, note: str) -> str:
     """Leave a worktree that a run is done with as it is, for people: `ready`, its ports leased. Its databases go with
     the run's servers, so its env file names them no more. Returns what park() returns."""
     left: list[str] = []
     perform: dict[Action, Callable[[], object]] = {
-        Action.COLLECT_OUTPUTS: lambda: left.append(_move_outputs(project, row, collect_into)),
-        Action.WRITE_FILES: lambda: write_files(project, row, {}),
-        Action.TAKE_MANIFEST: lambda: records.update(project.store, row, manifest=take_manifest(Path(row["path"]))),
+        Action.COLLECT_OUTPUTS: lambda: left.append(_move_outputs(project, worktree, collect_into)),
+        Action.WRITE_FILES: lambda: write_files(project, worktree, {}),
+        Action.TAKE_MANIFEST: lambda: records.update(project.store, worktree, manifest=take_manifest(worktree.path)),
     }
     for action in lifecycle.keep():
         perform[action]()
-    records.set_kept(project.store, row, note)
+    records.set_kept(project.store, worktree, note)
     records.publish(project, holder)
     return "".join(left)

@@ -11,9 +11,9 @@ from testgrove.app.worktrees.history import described, history_of, is_anothers, 
 from testgrove.core.runs.leaks import Thing
 from testgrove.core.text import printable
 from testgrove.core.worktrees.ownership import Entry, Manifest, Ownership, classify, is_made_again
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError
 from testgrove.system import files, git, mounts, outputs
-from testgrove.system.store import Row
 
 _SHOWN = 10
 _KILL_GRACE_NS = 3 * 10**9  # our processes live at most so long after the run's last heartbeat
@@ -44,7 +44,7 @@ class Findings:
         more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
         return f"has {'; '.join(lines[:3])}{more}"
 
-    def require_nothing_of_the_users(self, row: Row, doing: str, *, rescuing: bool = False) -> None:
+    def require_nothing_of_the_users(self, worktree: WorktreeRecord, doing: str, *, rescuing: bool = False) -> None:
         """Raise PreconditionError (``worktree-dirty``) unless the worktree can go without a loss.
 
         rescuing: commits that came from a ref will be kept under another.
@@ -56,72 +56,72 @@ class Findings:
         more = f"\n    … and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         raise PreconditionError(
             "worktree-dirty",
-            f"worktree {row['id']} cannot be {doing}: these are yours:\n{shown}{more}",
-            hint=_how_to_keep(row, self.unheld),
-            worktree=row["id"],
+            f"worktree {worktree.id} cannot be {doing}: these are yours:\n{shown}{more}",
+            hint=_how_to_keep(worktree, self.unheld),
+            worktree=str(worktree.id),
             files=list(lines),
         )
 
 
-def _how_to_keep(row: Row, unheld: Sequence[git.Commit]) -> str:
-    keep = f"commit to a branch or move them (cd {row['path']})"
-    if not Path(row["path"]).is_dir():
-        keep = f"put the folder back at {row['path']}, or keep commits: git branch NAME COMMIT"
+def _how_to_keep(worktree: WorktreeRecord, unheld: Sequence[git.Commit]) -> str:
+    keep = f"commit to a branch or move them (cd {worktree.path})"
+    if not worktree.path.is_dir():
+        keep = f"put the folder back at {worktree.path}, or keep commits: git branch NAME COMMIT"
     elif unheld:
         keep = f"keep them: git branch NAME {unheld[0].sha[:10]}"
-    return f"{keep}, or lose them: testgrove remove {row['id']} --force"
+    return f"{keep}, or lose them: testgrove remove {worktree.id} --force"
 
 
-def examine(project: Project, row: Row) -> Findings:
+def examine(project: Project, worktree: WorktreeRecord) -> Findings:
     """Look at everything that would go with a worktree: its files, and what git's records hold beside them.
 
     One of another's in its place would not go with it, so nothing of that is looked at.
     """
-    path = Path(row["path"])
-    if not git.is_checkout(project.repository, path) or is_anothers(project.repository, row):
-        return examine_records(project, row)  # what is there instead is not ours, and is left alone
+    path = worktree.path
+    if not git.is_checkout(project.repository, path) or is_anothers(project.repository, worktree):
+        return examine_records(project, worktree)  # what is there instead is not ours, and is left alone
     state = git.status(path)
-    found = _files(project, row, state)
+    found = _files(project, worktree, state)
     theirs = [f"{printable(name)} ({why})" for name, why in found.theirs]
-    theirs += unpublished_in_clones(row, state.nested)
-    beside = examine_records(project, row, state.submodules)
+    theirs += unpublished_in_clones(worktree, state.nested)
+    beside = examine_records(project, worktree, state.submodules)
     return Findings((*theirs, *beside.users), found.outputs, beside.unheld)
 
 
-def examine_records(project: Project, row: Row, submodules: Collection[str] = ()) -> Findings:
+def examine_records(project: Project, worktree: WorktreeRecord, submodules: Collection[str] = ()) -> Findings:
     """Look at what git's records hold of a worktree, whether or not its folder is there.
 
     submodules: those that are checked out.
     """
-    if is_anothers(project.repository, row):
+    if is_anothers(project.repository, worktree):
         return Findings.nothing()
-    history = history_of(project.repository, row, submodules)
+    history = history_of(project.repository, worktree, submodules)
     lonely = [described(commit) for commit in history.commits if not commit.given]
     unheld = tuple(commit for commit in history.commits if commit.given)
-    away = [line] if (line := unmounted(project.store, row)) else []
+    away = [line] if (line := unmounted(project.store, worktree)) else []
     return Findings((*away, *lonely, *history.lines), unheld=unheld)
 
 
-def _files(project: Project, row: Row, state: git.CheckoutStatus) -> Ownership:
+def _files(project: Project, worktree: WorktreeRecord, state: git.CheckoutStatus) -> Ownership:
     """Whose each file is that git does not have as it is."""
-    path, database = Path(row["path"]), _database_files(row)
+    path, database = worktree.path, _database_files(worktree)
     return classify(
         files.entries(path, [name for name in (*state.untracked, *state.nested) if name not in database]),
         modified=files.entries(path, state.modified),
         staged=state.staged,
         unmerged=state.unmerged,
-        manifest=manifest_of(row),
+        manifest=manifest_of(worktree),
         collect=project.settings.collect,
     )
 
 
-def unpublished_in_clones(row: Row, nested: Iterable[str]) -> list[str]:
+def unpublished_in_clones(worktree: WorktreeRecord, nested: Iterable[str]) -> list[str]:
     """What repositories in environments and caches have that is the user's, unless set-up or an attempt left it so.
 
     Of a clone that ``pip install -e git+URL`` makes: what its remotes have not. Any other: that it is there.
     nested: the repositories in the checkout; those outside environments and caches are the user's anyway.
     """
-    path, manifest = Path(row["path"]), manifest_of(row) or Manifest()
+    path, manifest = worktree.path, manifest_of(worktree) or Manifest()
     lines = []
     for name in nested:
         if not is_made_again(name) or all(manifest.holds(entry) for entry in files.entries(path, [name])):
@@ -159,47 +159,49 @@ def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tu
     return things, Manifest.of([*listing, *modified])
 
 
-def _database_files(row: Row) -> set[str]:
+def _database_files(worktree: WorktreeRecord) -> set[str]:
     """The SQLite database that we made for the worktree: like one on a server, it goes with it."""
-    sqlite = row["databases"].get("sqlite")
+    sqlite = worktree.databases.get("sqlite")
     if sqlite is None:
         return set()
-    name = Path(sqlite["name"]).relative_to(row["path"])
+    name = Path(sqlite["name"]).relative_to(worktree.path)
     return {f"{name}{end}" for end in ("", "-wal", "-shm", "-journal")}
 
 
-def manifest_of(row: Row) -> Manifest | None:
+def manifest_of(worktree: WorktreeRecord) -> Manifest | None:
     """What set-up and attempts wrote; None where that is not known."""
     try:
-        return Manifest.load(row["manifest"]) if row["manifest"] else None
+        return Manifest.load(worktree.manifest) if worktree.manifest else None
     except ValueError:
         return None  # then nothing counts as ours
 
 
-def require_no_mounts(row: Row, doing: str) -> None:
+def require_no_mounts(worktree: WorktreeRecord, doing: str) -> None:
     """Raise PreconditionError (``mounted-inside``) if something is mounted in a worktree's folder, or over it.
 
     What is behind a mount point is never moved or deleted, not even with --force; what a mount hides is not judged.
     """
-    mounts.require_none(Path(row["path"]), f"worktree {row['id']} cannot be {doing}")
+    mounts.require_none(worktree.path, f"worktree {worktree.id} cannot be {doing}")
 
 
-def outputs_of(project: Project, row: Row) -> tuple[str, ...]:
+def outputs_of(project: Project, worktree: WorktreeRecord) -> tuple[str, ...]:
     """The recognised test outputs in a worktree; none where its checkout is gone, or another's."""
-    path = Path(row["path"])
-    if not git.is_checkout(project.repository, path) or is_anothers(project.repository, row):
+    path = worktree.path
+    if not git.is_checkout(project.repository, path) or is_anothers(project.repository, worktree):
         return ()
-    return _files(project, row, git.status(path)).outputs
+    return _files(project, worktree, git.status(path)).outputs
 
 
-def collect_outputs(project: Project, row: Row, paths: Collection[str], *, into: Path | None = None) -> None:
+def collect_outputs(
+    project: Project, worktree: WorktreeRecord, paths: Collection[str], *, into: Path | None = None
+) -> None:
     """Move recognised test outputs to ``test-artifacts/<id>``, or into a run's folder.
 
     Raises PreconditionError (``mounted-inside``) if they could lie behind a mount point.
     """
     if paths:
-        mounts.require_none(Path(row["path"]), f"the outputs of worktree {row['id']} cannot be moved")
-        outputs.collect(paths, Path(row["path"]), into or project.artifacts / row["id"])
+        mounts.require_none(worktree.path, f"the outputs of worktree {worktree.id} cannot be moved")
+        outputs.collect(paths, worktree.path, into or project.artifacts / str(worktree.id))
 
 
 def take_manifest(path: Path) -> str:
@@ -208,19 +210,19 @@ def take_manifest(path: Path) -> str:
     return files.take_manifest(path, [*state.untracked, *state.nested, *state.modified]).dump()
 
 
-def take_manifest_of_a_dead_run(row: Row, last_beat_ns: int) -> str:
+def take_manifest_of_a_dead_run(worktree: WorktreeRecord, last_beat_ns: int) -> str:
     """The manifest of a worktree whose run was killed while an attempt may have been writing.
 
     What was changed after the run's last sign of life, and a moment for its processes to die, is the user's.
     """
-    path = Path(row["path"])
+    path = worktree.path
     state = git.status(path)
-    before = manifest_of(row) or Manifest()
-    since = int((row["attempt_from"] or 0) * 10**9)
+    before = manifest_of(worktree) or Manifest()
+    since = int((worktree.attempt_from or 0) * 10**9)
     until = last_beat_ns + _KILL_GRACE_NS
 
     def ours(entry: Entry) -> bool:
-        written = row["attempt_from"] is not None and since <= entry.mtime_ns <= until
+        written = worktree.attempt_from is not None and since <= entry.mtime_ns <= until
         return written or before.holds(entry)
 
     found = files.entries(path, [*state.untracked, *state.nested, *state.modified])

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from testgrove.app.holder import Holder
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
-from testgrove.app.worktrees.files import rewrite_ports
+from testgrove.app.worktrees.files import Written, rewrite_ports
 from testgrove.core.model import Lease, LeaseKind, Worktree, WorktreeStatus
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError
 from testgrove.system.listeners import Listener, listeners, listening_among
 from testgrove.system.ports import network_namespace
-from testgrove.system.store import Row
 
 
 @dataclass(frozen=True)
@@ -69,14 +68,14 @@ def check(project: Project, names: tuple[str, ...]) -> list[CheckedPort]:
 
     Raises PreconditionError for a name that no worktree has.
     """
-    worktrees = records.all_worktrees(project)
+    worktrees = records.all_of(project)
     known = {port: (name, worktree) for worktree in worktrees for name, port in worktree.ports.items()}
     wanted: list[int] = [] if names else sorted(known)
     for name in names:
         if name.isdecimal():
             wanted.append(int(name))
         else:
-            wanted += records.row_of(project, name)["ports"].values()
+            wanted += records.named(project, name).ports.values()
     nobodys: tuple[str, Worktree | None] = ("", None)
     return [CheckedPort(port, *known.get(port, nobodys), tuple(listeners(port))) for port in dict.fromkeys(wanted)]
 
@@ -86,20 +85,20 @@ def release(project: Project, holder: Holder, name: str) -> tuple[int, ...]:
 
     Raises PreconditionError (``port-in-use``) when others stay, after those went.
     """
-    row = records.take(project, holder, records.row_of(project, name), WorktreeStatus.READY)
+    worktree = records.take(project, holder, records.named(project, name), WorktreeStatus.READY)
     try:
-        used = {port: found for port in row["ports"].values() if (found := listeners(port))}
-        going = tuple(port for port in row["ports"].values() if port not in used)
+        used = {port: found for port in worktree.ports.values() if (found := listeners(port))}
+        going = tuple(port for port in worktree.ports.values() if port not in used)
         if going:
-            _change(project, row, {name: port for name, port in row["ports"].items() if port in used})
+            _change(project, worktree, {name: port for name, port in worktree.ports.items() if port in used})
     finally:
-        records.update(project.store, row, holder=None)
+        records.update(project.store, worktree, holder=None)
     records.publish(project, holder)
     for port, found in used.items():
         raise PreconditionError(
             "port-in-use",
-            f"port {port} of {row['id']} stays: {found[0]} listens on it",
-            hint=f"{found[0].ending}   then testgrove ports release {row['id']}",
+            f"port {port} of {worktree.id} stays: {found[0]} listens on it",
+            hint=f"{found[0].ending}   then testgrove ports release {worktree.id}",
             released=list(going),
             kept=list(used),
         )
@@ -118,42 +117,39 @@ def reassign(project: Project, holder: Holder, name: str) -> Reassigned:
 
     Raises ExhaustedError (``ports-exhausted``) when there are no others; then everything is as it was.
     """
-    row = records.take(project, holder, records.row_of(project, name), WorktreeStatus.READY)
+    worktree = records.take(project, holder, records.named(project, name), WorktreeStatus.READY)
     try:
-        names = tuple(row["ports"]) or project.settings.ports.names
-        leases = records.leases_of(project.store, row)
-        kept = _change(project, row, lease_worktree_ports(project, leases, names))
+        names = tuple(worktree.ports) or project.settings.ports.names
+        leases = records.leases_of(project.store, worktree)
+        changed = _change(project, worktree, lease_worktree_ports(project, leases, names))
     finally:
-        records.update(project.store, row, holder=None)
+        records.update(project.store, worktree, holder=None)
     records.publish(project, holder)
-    return Reassigned(dict(row["ports"]), kept)
+    return Reassigned(dict(changed.worktree.ports), changed.kept)
 
 
-def exchange_taken(project: Project, row: Row) -> bool:
-    """Lease other ports for a worktree that we hold where a process from outside of it listens on one of them; whether
-    there was one. A server that somebody has left in the worktree stays, and is named when its port is needed.
+def exchange_taken(project: Project, worktree: WorktreeRecord) -> WorktreeRecord | None:
+    """Lease other ports for a worktree that we hold where a process from outside of it listens on one of them. A server
+    that somebody has left in the worktree stays, and is named when its port is needed.
+
+    Returns the worktree's record as it is then; None where its ports stay.
 
     Raises ExhaustedError (``ports-exhausted``) when there are no others; then everything is as it was.
     """
-    tree = Path(row["path"])
-    used = [each for port in listening_among(row["ports"].values()) for each in listeners(port)]
+    tree = worktree.path
+    used = [each for port in listening_among(worktree.ports.values()) for each in listeners(port)]
     if not used or any(each.works_in(tree) for each in used):
-        return False
-    names = tuple(row["ports"])
-    _change(project, row, lease_worktree_ports(project, records.leases_of(project.store, row), names))
-    return True
+        return None
+    ports = lease_worktree_ports(project, records.leases_of(project.store, worktree), tuple(worktree.ports))
+    return _change(project, worktree, ports).worktree
 
 
-def _change(project: Project, row: Row, ports: dict[str, int]) -> list[str]:
-    """Make these a worktree's ports: what is leased for it beside them goes when no file names it any more.
-
-    Returns the variables that stay as the user has edited them.
-    """
-    records.update(project.store, row, ports=ports)
-    kept = rewrite_ports(project, row)
-    leases = records.leases_of(project.store, row)
+def _change(project: Project, worktree: WorktreeRecord, ports: dict[str, int]) -> Written:
+    """Make these a worktree's ports: what is leased for it beside them goes when no file names it any more."""
+    written = rewrite_ports(project, records.update(project.store, worktree, ports=ports))
+    leases = records.leases_of(project.store, worktree)
     leases.forget(*(lease for lease in leases.all() if _is_of_the_block(project, lease, ports)))
-    return kept
+    return written
 
 
 def _is_of_the_block(project: Project, lease: Lease, ports: dict[str, int]) -> bool:

@@ -1,22 +1,22 @@
-"""Worktrees as the store's rows have them: reading, claiming, and the registry view for people and scripts."""
+"""Worktrees on record: finding and claiming them, and the registry view for people and scripts."""
 
 from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from testgrove.app.project import Project, missing_worktree
-from testgrove.core.model import Worktree, WorktreeId, WorktreeSpec, WorktreeStatus
+from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
+from testgrove.core.worktrees.record import Changes, WorktreeRecord
 from testgrove.errors import PreconditionError
 from testgrove.system.files import atomic_write
 from testgrove.system.locks import LockFile
-from testgrove.system.store import Row, Store, StoredLeases
+from testgrove.system.store import Store, StoredLeases
 from testgrove.system.store.commands import CommandRecord
 
 if TYPE_CHECKING:
@@ -26,43 +26,20 @@ if TYPE_CHECKING:
 REGISTRY = "worktrees_registry.json"
 
 
-def to_worktree(row: Row) -> Worktree:
-    """A row as a value."""
-    return Worktree(
-        id=WorktreeId(row["purpose"], row["identifier"]),
-        path=Path(row["path"]),
-        status=WorktreeStatus(row["status"]),
-        branch=row["branch"],
-        commit=row["commit_id"],
-        created=datetime.fromisoformat(row["created"]),
-        ports=row["ports"],
-        databases=row["databases"],
-        python=row["python"],
-        env_file=row["env_file"],
-        holder=row["holder"],
-        note=row["note"],
-    )
-
-
-def rows_of(project: Project) -> list[Row]:
-    """The project's rows, oldest first."""
-    return project.store.rows("SELECT * FROM worktrees WHERE project = ? ORDER BY created, id", project.id)
-
-
-def all_worktrees(project: Project) -> list[Worktree]:
+def all_of(project: Project) -> list[WorktreeRecord]:
     """The project's worktrees, oldest first."""
-    return [to_worktree(row) for row in rows_of(project)]
+    return project.store.worktrees.of_project(project.id)
 
 
-def row_of(project: Project, text: str) -> Row:
-    """The row of a full id, or of an identifier that only one purpose has. Raises PreconditionError."""
-    rows = rows_of(project)
-    found = [row for row in rows if row["id"] == text] or [row for row in rows if row["identifier"] == text]
+def named(project: Project, text: str) -> WorktreeRecord:
+    """The worktree of a full id, or of an identifier that only one purpose has. Raises PreconditionError."""
+    known = all_of(project)
+    found = [each for each in known if str(each.id) == text] or [each for each in known if each.id.identifier == text]
     if len(found) > 1:
-        ids = " and ".join(row["id"] for row in found)
+        ids = " and ".join(str(each.id) for each in found)
         raise PreconditionError("ambiguous-worktree", f"'{text}' could be {ids}", hint="give the whole id")
     if not found:
-        raise missing_worktree(text, [row["id"] for row in rows])
+        raise missing_worktree(text, [str(each.id) for each in known])
     return found[0]
 
 
@@ -71,9 +48,9 @@ def dead_commands(store: Store, is_held: Callable[[str], bool]) -> list[CommandR
     return [command for command in store.commands.all() if not is_held(command.mark)]
 
 
-def leases_of(store: Store, row: Row) -> StoredLeases:
+def leases_of(store: Store, worktree: WorktreeRecord) -> StoredLeases:
     """The leases of a worktree."""
-    return store.leases(_owner(row["project"], row["id"]))
+    return store.leases(_owner(worktree.project, str(worktree.id)))
 
 
 def worktree_leases(project: Project, worktree: WorktreeId) -> StoredLeases:
@@ -90,33 +67,33 @@ def place_of(project: Project, spec: WorktreeSpec) -> Path:
     return spec.place or project.root / str(spec.id)
 
 
-def insert(project: Project, holder: Holder, spec: WorktreeSpec, *, run: str | None, plan: Sequence[str]) -> Row:
+def insert(
+    project: Project, holder: Holder, spec: WorktreeSpec, *, run: str | None, plan: Sequence[str]
+) -> WorktreeRecord:
     """Record a worktree that is about to be made. Raises PreconditionError when its id or place is taken."""
     path = place_of(project, spec)
     if path.is_symlink() or (path.exists() and any(path.iterdir() if path.is_dir() else [path])):
         raise _path_exists(project, path)
-    try:
-        project.store.insert(
-            "worktrees",
-            project=project.id,
-            id=str(spec.id),
-            purpose=spec.id.purpose,
-            identifier=spec.id.identifier,
-            path=str(path),
-            status=WorktreeStatus.CREATING,
-            created=now(),
-            holder=holder.key,
-            run=run,
-            env_file=project.settings.env_file,
-            plan=list(plan),
-        )
-    except sqlite3.IntegrityError as error:
+    record = WorktreeRecord(
+        id=spec.id,
+        path=path,
+        status=WorktreeStatus.CREATING,
+        branch="",
+        commit="",
+        created=datetime.now(UTC),
+        env_file=project.settings.env_file,
+        holder=holder.key,
+        project=project.id,
+        run=run,
+        plan=tuple(plan),
+    )
+    if not project.store.worktrees.add(record):
         raise PreconditionError(
             "held",
             _others(project, path) or f"worktree {spec.id} is being made by another command",
             hint="`testgrove list` shows the worktrees there are",
-        ) from error
-    return row_of(project, str(spec.id))
+        )
+    return record
 
 
 def _path_exists(project: Project, path: Path) -> PreconditionError:
@@ -128,59 +105,60 @@ def _path_exists(project: Project, path: Path) -> PreconditionError:
 
 def _others(project: Project, path: Path) -> str:
     """Which other project's worktree is in a place, as a sentence; empty where none is. Two may have the same root."""
-    known = "SELECT main, w.id FROM worktrees AS w JOIN projects ON projects.id = project"
-    found = project.store.one(f"{known} WHERE path = ? AND project != ?", str(path), project.id)
-    return f"{path} is worktree {found['id']} of another project, {found['main']}" if found else ""
+    found = project.store.worktrees.at(path)
+    if found is None or found.project == project.id:
+        return ""
+    main = next(each.main for each in project.store.projects.all() if each.id == found.project)
+    return f"{path} is worktree {found.id} of another project, {main}"
 
 
-def take(project: Project, holder: Holder, row: Row, *statuses: WorktreeStatus) -> Row:
+def take(project: Project, holder: Holder, worktree: WorktreeRecord, *statuses: WorktreeStatus) -> WorktreeRecord:
     """Become the holder of a worktree in one of these statuses. Raises PreconditionError (``held``)."""
     with project.store.transaction():
-        fresh = project.store.one("SELECT * FROM worktrees WHERE project = ? AND id = ?", project.id, row["id"])
+        fresh = project.store.worktrees.find(project.id, worktree.id)
         if fresh is None:
-            raise missing_worktree(row["id"], [])
-        if fresh["holder"] is not None or fresh["status"] not in statuses:
+            raise missing_worktree(str(worktree.id), [])
+        if fresh.holder is not None or fresh.status not in statuses:
             raise held(project.store, fresh)
-        update(project.store, fresh, holder=holder.key)
-    return fresh | {"holder": holder.key}
+        return update(project.store, fresh, holder=holder.key)
 
 
-def take_to_remove(project: Project, holder: Holder, row: Row) -> Row:
+def take_to_remove(project: Project, holder: Holder, worktree: WorktreeRecord) -> WorktreeRecord:
     """take() for a worktree that may go. It is not `removing` before that is decided: a recovery would finish it."""
     resting = (WorktreeStatus.READY, WorktreeStatus.PARKED, WorktreeStatus.BROKEN)
     with project.store.transaction():
-        taken = take(project, holder, row, *resting, WorktreeStatus.REMOVING)
-        if taken["status"] == WorktreeStatus.REMOVING:  # a command of an older version has given it up
-            update(project.store, taken, status=WorktreeStatus.BROKEN)
+        taken = take(project, holder, worktree, *resting, WorktreeStatus.REMOVING)
+        if taken.status == WorktreeStatus.REMOVING:  # a command of an older version has given it up
+            taken = update(project.store, taken, status=WorktreeStatus.BROKEN)
     return taken
 
 
-def held(store: Store, row: Row) -> PreconditionError:
+def held(store: Store, worktree: WorktreeRecord) -> PreconditionError:
     """The error for a worktree that another command holds, or that is broken."""
-    if row["status"] == WorktreeStatus.BROKEN and row["holder"] is None:
-        message = f"worktree {row['id']} is broken: {row['note']}"
-        return PreconditionError("worktree-held", message, hint=f"testgrove remove {row['id']}", worktree=row["id"])
-    who = store.commands.find(row["holder"]) if row["holder"] else None
+    if worktree.status == WorktreeStatus.BROKEN and worktree.holder is None:
+        message = f"worktree {worktree.id} is broken: {worktree.note}"
+        hint = f"testgrove remove {worktree.id}"
+        return PreconditionError("worktree-held", message, hint=hint, worktree=str(worktree.id))
+    who = store.commands.find(worktree.holder) if worktree.holder else None
     by = f" by `{who.command}` (pid {who.pid})" if who else ""
     return PreconditionError(
         "worktree-held",
-        f"worktree {row['id']} is {row['status']}, held{by}",
+        f"worktree {worktree.id} is {worktree.status}, held{by}",
         hint="wait until that command ends, or end it",
-        worktree=row["id"],
+        worktree=str(worktree.id),
     )
 
 
-def update(store: Store, row: Row, **values: object) -> None:
-    """Change a worktree's row, and the copy in hand."""
-    store.update("worktrees", {"project": row["project"], "id": row["id"]}, **values)
-    row.update(values)
+def update(store: Store, worktree: WorktreeRecord, **changes: Unpack[Changes]) -> WorktreeRecord:
+    """Change a worktree's record; the record with the changes."""
+    return store.worktrees.update(worktree, **changes)
 
 
-def set_parked(store: Store, row: Row) -> None:
+def set_parked(store: Store, worktree: WorktreeRecord) -> WorktreeRecord:
     """Record that a worktree waits to be recycled."""
-    update(
+    return update(
         store,
-        row,
+        worktree,
         status=WorktreeStatus.PARKED,
         parked=time.time(),
         holder=None,
@@ -193,25 +171,20 @@ def set_parked(store: Store, row: Row) -> None:
     )
 
 
-def set_kept(store: Store, row: Row, note: str) -> None:
+def set_kept(store: Store, worktree: WorktreeRecord, note: str) -> WorktreeRecord:
     """Record that a run has left a worktree to people; the run's id stays with it."""
     status = WorktreeStatus.READY
-    update(store, row, status=status, parked=time.time(), holder=None, attempt_from=None, note=note)
+    return update(store, worktree, status=status, parked=time.time(), holder=None, attempt_from=None, note=note)
 
 
-def is_kept(row: Row) -> bool:
+def is_kept(worktree: WorktreeRecord) -> bool:
     """Whether a run has left this worktree to people."""
-    return row["status"] == WorktreeStatus.READY and row["run"] is not None
+    return worktree.status == WorktreeStatus.READY and worktree.run is not None
 
 
-def delete(store: Store, row: Row) -> None:
+def delete(store: Store, worktree: WorktreeRecord) -> None:
     """Forget a worktree that is gone."""
-    store.delete("worktrees", project=row["project"], id=row["id"])
-
-
-def now() -> str:
-    """The time as the store keeps it: UTC, to the microsecond."""
-    return datetime.now(UTC).isoformat()
+    store.worktrees.delete(worktree)
 
 
 def is_our_registry(path: Path) -> bool:
@@ -238,33 +211,32 @@ def write_registry(store: Store, locks: LockFile, project_id: str, main: Path) -
     if not os.access(main, os.X_OK):  # gone, or closed to us
         return
     with locks.hold(f"registry:{project_id}", what=f"the registry of {main}", timeout=60.0):
-        rows = store.rows("SELECT * FROM worktrees WHERE project = ? ORDER BY id", project_id)
-        allocated = sorted(port for row in rows for port in row["ports"].values())
+        known = sorted(store.worktrees.of_project(project_id), key=lambda each: str(each.id))
+        allocated = sorted(port for each in known for port in each.ports.values())
         view: Registry = {
             "schema": 1,
             "schema_version": 1,
-            "worktrees": {row["id"]: _entry(row) for row in rows},
+            "worktrees": {str(each.id): _entry(each) for each in known},
             "allocated_ports": allocated,
         }
         target = main / REGISTRY
-        if (rows or target.exists()) and is_our_registry(target):
+        if (known or target.exists()) and is_our_registry(target):
             atomic_write(target, (json.dumps(view, indent=2) + "\n").encode())
 
 
-def _entry(row: Row) -> RegistryEntry:
-    created = datetime.fromisoformat(row["created"])
+def _entry(worktree: WorktreeRecord) -> RegistryEntry:
     entry: RegistryEntry = {
-        "purpose": row["purpose"],
-        "identifier": row["identifier"],
-        "branch": row["branch"],
-        "path": row["path"],
+        "purpose": worktree.id.purpose,
+        "identifier": worktree.id.identifier,
+        "branch": worktree.branch,
+        "path": str(worktree.path),
         # Local and without a zone: the documented scripts compare it with datetime.now().
-        "created": created.astimezone().replace(tzinfo=None).isoformat(timespec="seconds"),
-        "created_utc": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "status": row["status"],
+        "created": worktree.created.astimezone().replace(tzinfo=None).isoformat(timespec="seconds"),
+        "created_utc": worktree.created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "status": worktree.status,
     }
-    if row["ports"]:
-        entry["ports"] = row["ports"]
-    if postgres := row["databases"].get("postgres"):
+    if worktree.ports:
+        entry["ports"] = worktree.ports
+    if postgres := worktree.databases.get("postgres"):
         entry["database"] = postgres["name"]
     return entry

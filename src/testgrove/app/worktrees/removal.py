@@ -14,7 +14,7 @@ The order matters, because every step may be the last before a crash, and nothin
    it goes, for a record without a folder is seen and a folder without a record is not. A checkout that somebody else
    has put in its place is left alone, with its record. If that fails, nothing is decided any more (`broken`): whoever
    tries again begins with step 1.
-9. Forget the row, and bring the registry up to date.
+9. Forget the worktree, and bring the registry up to date.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from testgrove.app.holder import Holder
 from testgrove.app.isolation import isolated
@@ -36,8 +37,8 @@ from testgrove.app.worktrees.ownership import Findings, collect_outputs, examine
 from testgrove.app.worktrees.shared_git import shared_changes
 from testgrove.app.worktrees.undo import undo
 from testgrove.core.model import LeaseKind, Worktree, WorktreeStatus
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError, TestgroveError
-from testgrove.system.store import Row
 from testgrove.system.undeletable import require_deletable
 
 KEPT, KEPT_DAYS = 8, 7  # how many worktrees with failures are kept, and how long
@@ -52,87 +53,96 @@ class Way:
     bulk: bool = False
 
 
+class _Prepared(NamedTuple):
+    """A worktree that is being removed, and notes of what was done before."""
+
+    worktree: WorktreeRecord
+    notes: list[str]
+
+
 def remove(project: Project, holder: Holder, name: str, way: Way = Way()) -> Worktree:
     """Take a worktree away; its note says what went wrong or was kept.
 
     Raises PreconditionError while something of the user's is in it, unless forced; and, before anything is changed, if
     something in it cannot be deleted (``undeletable``).
     """
-    row = records.row_of(project, name)
-    _require_outside(Path(row["path"]))
-    require_no_mounts(row, "removed")
-    require_deletable(Path(row["path"]), f"worktree {row['id']} cannot be removed")
-    row = records.take_to_remove(project, holder, row)
-    notes = _prepare(project, holder, row, way)
+    worktree = records.named(project, name)
+    _require_outside(worktree.path)
+    require_no_mounts(worktree, "removed")
+    require_deletable(worktree.path, f"worktree {worktree.id} cannot be removed")
+    worktree = records.take_to_remove(project, holder, worktree)
+    worktree, notes = _prepare(project, holder, worktree, way)
     try:
-        notes += undo(holder, records.leases_of(project.store, row))
+        notes += undo(holder, records.leases_of(project.store, worktree))
     except TestgroveError as error:
-        set_broken(project.store, row, error.message)
+        set_broken(project.store, worktree, error.message)
         raise
-    records.delete(project.store, row)
+    records.delete(project.store, worktree)
     records.publish(project, holder)
-    notes += [str(change) for change in shared_changes(project, Path(row["path"]))]
-    return replace(records.to_worktree(row), note="\nnote: ".join(notes))
+    notes += [str(change) for change in shared_changes(project, worktree.path)]
+    return replace(worktree, note="\nnote: ".join(notes))
 
 
-def _prepare(project: Project, holder: Holder, row: Row, way: Way) -> list[str]:
-    """Steps 2 to 7: all that may still keep the worktree, and what is kept of it; notes of what was done."""
+def _prepare(project: Project, holder: Holder, worktree: WorktreeRecord, way: Way) -> _Prepared:
+    """Steps 2 to 7: all that may still keep the worktree, and what is kept of it."""
     try:
-        findings = _examined(project, row, way)
-        failed = _tear_down(project, holder, row, force=way.force)
+        findings = _examined(project, worktree, way)
+        failed = _tear_down(project, holder, worktree, force=way.force)
         if project.settings.teardown:
-            findings = _examined_again(project, row, way)
-        collect_outputs(project, row, findings.outputs)
-        kept = [] if way.force else rescue(project.repository, row, findings.unheld)
-        let_go_of_anothers(project.store, project.repository, row)
+            findings = _examined_again(project, worktree, way)
+        collect_outputs(project, worktree, findings.outputs)
+        kept = [] if way.force else rescue(project.repository, worktree, findings.unheld)
+        let_go_of_anothers(project.store, project.repository, worktree)
     except BaseException:
-        records.update(project.store, row, holder=None)
+        records.update(project.store, worktree, holder=None)
         raise
-    records.update(project.store, row, status=WorktreeStatus.REMOVING)
-    return [*([failed] if failed else []), *kept]
+    worktree = records.update(project.store, worktree, status=WorktreeStatus.REMOVING)
+    return _Prepared(worktree, [*([failed] if failed else []), *kept])
 
 
-def _examined(project: Project, row: Row, way: Way) -> Findings:
+def _examined(project: Project, worktree: WorktreeRecord, way: Way) -> Findings:
     """What is in the worktree, once it is certain that it may go."""
-    findings = _looked_at(project, row, way, examine)
+    findings = _looked_at(project, worktree, way, examine)
     if not way.force:
-        findings.require_nothing_of_the_users(row, "removed", rescuing=way.bulk)
+        findings.require_nothing_of_the_users(worktree, "removed", rescuing=way.bulk)
     return findings
 
 
-def _examined_again(project: Project, row: Row, way: Way) -> Findings:
+def _examined_again(project: Project, worktree: WorktreeRecord, way: Way) -> Findings:
     """The same after teardown, which may write files as it likes."""
     if not way.force:
-        examine_records(project, row).require_nothing_of_the_users(row, "removed", rescuing=way.bulk)
-    return _looked_at(project, row, way, examine)
+        examine_records(project, worktree).require_nothing_of_the_users(worktree, "removed", rescuing=way.bulk)
+    return _looked_at(project, worktree, way, examine)
 
 
-def _looked_at(project: Project, row: Row, way: Way, look: Callable[[Project, Row], Findings]) -> Findings:
+def _looked_at(
+    project: Project, worktree: WorktreeRecord, way: Way, look: Callable[[Project, WorktreeRecord], Findings]
+) -> Findings:
     try:
-        return look(project, row)
+        return look(project, worktree)
     except TestgroveError:
         if way.force:
             return Findings.nothing()  # git cannot read it any more, and the user has said to lose it
         raise
 
 
-def _tear_down(project: Project, holder: Holder, row: Row, *, force: bool) -> str:
+def _tear_down(project: Project, holder: Holder, worktree: WorktreeRecord, *, force: bool) -> str:
     """Run the teardown commands: those that are configured now, or those that an undo has not got through.
 
     One that fails keeps the worktree, and its note says so; with force, what failed is returned.
     """
-    leases, commands = records.leases_of(project.store, row), project.settings.teardown
+    leases, commands = records.leases_of(project.store, worktree), project.settings.teardown
     known = [lease for lease in leases.all() if lease.kind == LeaseKind.TEARDOWN]
-    if row["status"] != WorktreeStatus.BROKEN and (known or commands):
-        record_teardown(project, row, commands)
+    if worktree.status != WorktreeStatus.BROKEN and (known or commands):
+        record_teardown(project, worktree, commands)
     try:
         undo(holder, leases, LeaseKind.TEARDOWN)
     except TestgroveError as error:
         if force:
             leases.forget(*(lease for lease in leases.all() if lease.kind == LeaseKind.TEARDOWN))
             return error.message
-        error.hint += f"; to remove it all the same: testgrove remove {row['id']} --force"
-        records.update(project.store, row, holder=None, note=error.message.splitlines()[0])
+        error.hint += f"; to remove it all the same: testgrove remove {worktree.id} --force"
+        records.update(project.store, worktree, holder=None, note=error.message.splitlines()[0])
         raise
     return ""
 
@@ -149,24 +159,25 @@ def _require_outside(tree: Path) -> None:
 
 def trim_kept(project: Project, holder: Holder) -> list[str]:
     """Remove the kept worktrees over KEPT in number, and those older than KEPT_DAYS; notes on them."""
-    kept = [row for row in records.rows_of(project) if records.is_kept(row)]
-    kept.sort(key=lambda row: row["parked"], reverse=True)
+    kept = [worktree for worktree in records.all_of(project) if records.is_kept(worktree)]
+    kept.sort(key=lambda worktree: worktree.parked or 0.0, reverse=True)
     oldest = time.time() - KEPT_DAYS * 86400
-    return _remove_quietly(project, holder, [r for n, r in enumerate(kept) if n >= KEPT or r["parked"] < oldest])
+    going = [each for n, each in enumerate(kept) if n >= KEPT or (each.parked or 0.0) < oldest]
+    return _remove_quietly(project, holder, going)
 
 
 def trim_parked(project: Project, holder: Holder, keep: int) -> list[str]:
     """Remove the parked worktrees over a number, the oldest first; notes on them."""
-    parked = [row for row in records.rows_of(project) if row["status"] == WorktreeStatus.PARKED]
-    parked.sort(key=lambda row: row["parked"] or 0.0, reverse=True)
+    parked = [worktree for worktree in records.all_of(project) if worktree.status == WorktreeStatus.PARKED]
+    parked.sort(key=lambda worktree: worktree.parked or 0.0, reverse=True)
     return _remove_quietly(project, holder, parked[keep:])
 
 
-def _remove_quietly(project: Project, holder: Holder, rows: Sequence[Row]) -> list[str]:
+def _remove_quietly(project: Project, holder: Holder, worktrees: Sequence[WorktreeRecord]) -> list[str]:
     notes = []
-    for row in rows:
+    for worktree in worktrees:
         # The user's files, a failed teardown, or somebody took it over: it stays, and `list` shows it.
-        with isolated(f"remove {row['id']}", lambda _error: None):
-            removed = remove(project, holder, row["id"], Way(bulk=True))
+        with isolated(f"remove {worktree.id}", lambda _error: None):
+            removed = remove(project, holder, str(worktree.id), Way(bulk=True))
             notes += [f"removed {removed.id}: {removed.note}"] if removed.note else []
     return notes

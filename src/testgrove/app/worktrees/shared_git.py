@@ -43,7 +43,7 @@ class SharedChange:
 
 def shared_changes(project: Project, tree: Path | None = None) -> list[SharedChange]:
     """What the shared git directory says of our worktrees and temporary folders, or of one worktree."""
-    ours = {Path(row["path"]) for row in records.rows_of(project)} | ({tree} if tree else set())
+    ours = {worktree.path for worktree in records.all_of(project)} | ({tree} if tree else set())
     temporary = {project.locations.scratch, project.locations.memory}
     roots = {project.root, *(path.parent for path in ours)}
     found = []

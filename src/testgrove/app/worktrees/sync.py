@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Unpack
 
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
@@ -30,8 +31,9 @@ from testgrove.app.worktrees.ownership import manifest_of, unpublished_in_clones
 from testgrove.app.worktrees.shared_git import shared_changes
 from testgrove.app.worktrees.workspace import OnPhase
 from testgrove.core.environments.plan import EnvironmentPlan
-from testgrove.core.model import Lease, LeaseKind, Worktree, WorktreeStatus
+from testgrove.core.model import Lease, LeaseKind, WorktreeStatus
 from testgrove.core.worktrees.ownership import Entry, Manifest
+from testgrove.core.worktrees.record import Changes, WorktreeRecord
 from testgrove.errors import PreconditionError
 from testgrove.system import files, git
 from testgrove.system.environment import build
@@ -39,7 +41,6 @@ from testgrove.system.environment import by_hand as environment_by_hand
 from testgrove.system.environment import record as environment_record
 from testgrove.system.preflight import check
 from testgrove.system.processes.process import run
-from testgrove.system.store import Row
 
 
 def sync(
@@ -47,41 +48,37 @@ def sync(
 ) -> Syncing:
     """Bring a worktree up to date. Raises PreconditionError where its ref's newest commit cannot be taken, after
     everything else is done."""
-    row = records.row_of(project, name)
-    if row["status"] == WorktreeStatus.PARKED:
-        message = f"worktree {row['id']} is parked: the next run or `create` of that id brings it up to date"
+    worktree = records.named(project, name)
+    if worktree.status == WorktreeStatus.PARKED:
+        message = f"worktree {worktree.id} is parked: the next run or `create` of that id brings it up to date"
         raise PreconditionError("worktree-parked", message, hint="testgrove list")
-    row = records.take(project, holder, row, WorktreeStatus.READY)
-    syncing = Syncing(project, holder, row, on_phase, on_output)
+    worktree = records.take(project, holder, worktree, WorktreeStatus.READY)
+    syncing = Syncing(project, holder, worktree, on_phase, on_output)
     try:
         syncing.work()
     finally:
-        records.update(project.store, row, holder=None)
+        syncing.update(holder=None)
         records.publish(project, holder)
     return syncing
 
 
 @dataclass
 class Syncing:
-    """One worktree being brought up to date. done: what was changed; notes: what was not, and why."""
+    """One worktree being brought up to date. worktree: its record now. done: what was changed; notes: what was not,
+    and why."""
 
     project: Project
     holder: Holder
-    row: Row
+    worktree: WorktreeRecord
     on_phase: OnPhase
     on_output: hooks.OnOutput
     done: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    @property
-    def worktree(self) -> Worktree:
-        """The worktree as it is now."""
-        return records.to_worktree(self.row)
-
     @cached_property
     def tree(self) -> Path:
         """The checkout's folder."""
-        return Path(self.row["path"])
+        return self.worktree.path
 
     def work(self) -> None:
         """All steps, in order."""
@@ -96,48 +93,51 @@ class Syncing:
         """All steps but the first: the commit stays as it is."""
         self._require_checkout()
         head, branch = git.head_of(self.tree)
-        self._update(note="", branch=branch, commit_id=head)
+        self.update(note="", branch=branch, commit=head)
         self._copy()
-        if self.row["python"]:
+        if self.worktree.python:
             self._environment()
-            if "postgres" in self.row["databases"]:
+            if "postgres" in self.worktree.databases:
                 link_client_programs(self.tree)
         if self.done:
             self._set_up()
-        if not refresh(self.project, self.row):
-            self.notes.append(f"kept: {self.row['env_file']}: it was edited here")
-        if self.row["python"]:
+        if refreshed := refresh(self.project, self.worktree):
+            self.worktree = refreshed
+        else:
+            self.notes.append(f"kept: {self.worktree.env_file}: it was edited here")
+        if self.worktree.python:
             self._preflight()
 
     def _require_checkout(self) -> None:
         repository = self.project.repository
-        if not git.is_checkout(repository, self.tree) or is_anothers(repository, self.row):
+        if not git.is_checkout(repository, self.tree) or is_anothers(repository, self.worktree):
             message = f"{self.tree} is not there any more, or is not the checkout that testgrove made"
-            raise PreconditionError("no-checkout", message, hint=f"testgrove remove {self.row['id']}")
+            raise PreconditionError("no-checkout", message, hint=f"testgrove remove {self.worktree.id}")
 
-    def _update(self, **values: object) -> None:
-        records.update(self.project.store, self.row, **values)
+    def update(self, **changes: Unpack[Changes]) -> None:
+        """Change the worktree's record."""
+        self.worktree = records.update(self.project.store, self.worktree, **changes)
 
     @property
     def _manifest(self) -> Manifest:
-        return manifest_of(self.row) or Manifest()
+        return manifest_of(self.worktree) or Manifest()
 
     def _remember(self, paths: Iterable[str]) -> None:
         """These are ours, as they are now."""
         fresh = Manifest.of(files.entries(self.tree, paths)).entries
-        self._update(manifest=Manifest({**self._manifest.entries, **fresh}).dump())
+        self.update(manifest=Manifest({**self._manifest.entries, **fresh}).dump())
 
     def _forward(self) -> PreconditionError | None:
         """Take the newest commit; the reason where that is refused."""
         self.on_phase("worktree", "")
         head, branch = git.head_of(self.tree)
         label, commit = git.upstream_of(self.tree, branch) if branch else self._resolved()
-        self._update(branch=branch, commit_id=head)
+        self.update(branch=branch, commit=head)
         if not commit or git.is_ancestor(self.tree, commit, head):
             return None
         try:
             self._require_forward(label, head, commit)
-            self._update(own_commits=[*self.row["own_commits"], commit])
+            self.update(own_commits=(*self.worktree.own_commits, commit))
             git.fast_forward(self.tree, commit)
         except PreconditionError as refusal:
             return refusal
@@ -145,13 +145,13 @@ class Syncing:
         git.update_submodules(self.tree, tool)
         if self.project.settings.lfs:
             git.fetch_lfs(self.tree, tool)
-        self._update(commit_id=commit)
+        self.update(commit=commit)
         self.done.append(f"commit: {head[:10]} -> {commit[:10]} ({label})")
         return None
 
     def _resolved(self) -> tuple[str, str]:
         """What the ref that the worktree was made from means now."""
-        ref = self.row["ref"]
+        ref = self.worktree.ref
         try:
             return ref, git.resolve(self.project.repository, ref).commit if ref else ""
         except PreconditionError:
@@ -159,7 +159,7 @@ class Syncing:
             return ref, ""
 
     def _require_forward(self, label: str, head: str, commit: str) -> None:
-        newest = f"worktree {self.row['id']} is not moved to the newest commit of {label}, {commit[:10]}"
+        newest = f"worktree {self.worktree.id} is not moved to the newest commit of {label}, {commit[:10]}"
         state = git.status(self.tree)
         changed = [*state.unmerged, *state.staged, *state.modified]
         if state.operation or changed:
@@ -176,7 +176,7 @@ class Syncing:
         settings = self.project.settings
         if not settings.copy:
             return
-        sources = copies.find_sources(self.project.main, settings.copy, copies.never_copied(self.row["env_file"]))
+        sources = copies.find_sources(self.project.main, settings.copy, copies.never_copied(self.worktree.env_file))
         renewed = copies.renew(self.tree, sources, self._manifest, self._lease_temporary)
         self._remember([*renewed.copied, *renewed.ours])
         self.done += [f"copied: {path}" for path in renewed.copied]
@@ -187,10 +187,10 @@ class Syncing:
 
     def _environment(self) -> None:
         self.on_phase("environment", "")
-        recorded = environment_record.EnvironmentRecord.from_json(self.row["environment"])
+        recorded = environment_record.EnvironmentRecord.from_json(self.worktree.environment)
         by_hand = self._accepted(recorded)
-        python = recorded.interpreter if recorded and Path(recorded.interpreter).exists() else self.row["python"]
-        commit = self.row["commit_id"]
+        python = recorded.interpreter if recorded and Path(recorded.interpreter).exists() else self.worktree.python
+        commit = self.worktree.commit
         plan = plan_environment(
             self.project,
             self.tree,
@@ -201,42 +201,44 @@ class Syncing:
         reason = environment_record.outdated(self.tree, plan, recorded) if recorded else "made anew"
         if reason is None:
             if by_hand:
-                self.notes.append(f"environment: made by hand with Python {self.row['python']}, and left as it is")
+                self.notes.append(f"environment: made by hand with Python {self.worktree.python}, and left as it is")
             elif recorded is not None:
                 self._version(plan, recorded)
             return
         self.on_phase("environment", reason)
         self._require_published()
-        self._update(environment=None)  # until it is whole
+        self.update(environment=None)  # until it is whole
         record = build_environment(self.project, self.holder, self.tree, plan)
         record = with_version(self.project, self.holder, self.tree, plan, record, commit=commit, fresh=True)
-        self._update(environment=record.to_json(), python=record.python)
+        self.update(environment=record.to_json(), python=record.python)
         self._remember(record.built)
         self.done.append(f"environment: made anew: {reason}")
         self.notes += record.notes
 
     def _version(self, plan: EnvironmentPlan, recorded: environment_record.EnvironmentRecord) -> None:
         """Bring a version that comes from git up to date; packages that the user has installed stay."""
-        commit = self.row["commit_id"]
+        commit = self.worktree.commit
         record = with_version(self.project, self.holder, self.tree, plan, recorded, commit=commit, fresh=False)
         if record != recorded:
-            self._update(environment=record.to_json())
+            self.update(environment=record.to_json())
             self.done.append("environment: the version was taken from git again")
 
     def _require_published(self) -> None:
         """An environment that is made anew loses the clones in it."""
-        if lines := unpublished_in_clones(self.row, git.environment_clones(self.tree)):
+        if lines := unpublished_in_clones(self.worktree, git.environment_clones(self.tree)):
             raise PreconditionError(
                 "worktree-dirty",
-                f"the environment of worktree {self.row['id']} is not made anew: {'; '.join(lines[:3])}",
+                f"the environment of worktree {self.worktree.id} is not made anew: {'; '.join(lines[:3])}",
                 hint=f"push or move it: cd {self.tree}/.venv/src",
             )
 
     def _accepted(self, recorded: environment_record.EnvironmentRecord | None) -> bool:
         """Whether the environment was made by hand. One that is gone is made again; another Python's is an error."""
-        again = f"rm -rf {self.tree}/.venv; testgrove sync {self.row['id']}"
+        again = f"rm -rf {self.tree}/.venv; testgrove sync {self.worktree.id}"
         try:
-            return environment_by_hand.require_environment(self.tree, recorded, self.row["python"], mend=(again, again))
+            return environment_by_hand.require_environment(
+                self.tree, recorded, self.worktree.python, mend=(again, again)
+            )
         except PreconditionError as error:
             if error.code == "no-environment" and not (self.tree / ".venv").is_symlink():
                 return False
@@ -248,18 +250,18 @@ class Syncing:
             return
         before = self._entries()
         self.on_phase("setup", "")
-        hooks.record_teardown(self.project, self.row, self.project.settings.teardown)
-        log = self.project.artifacts / self.row["id"] / "setup.log"
+        hooks.record_teardown(self.project, self.worktree, self.project.settings.teardown)
+        log = self.project.artifacts / str(self.worktree.id) / "setup.log"
         try:
             hook = hooks.Hook("setup", commands, self.tree, log, hooks.SETUP_TIMEOUT)
-            hook.run(self.holder.supervisors, environ_of(self.tree, self.row["env_file"]), self.on_output)
+            hook.run(self.holder.supervisors, environ_of(self.tree, self.worktree.env_file), self.on_output)
         finally:
             self._remember(self._written_since(before))
         self.done.append("setup: run again")
         self.notes += [str(change) for change in shared_changes(self.project, self.tree)]
-        record = environment_record.EnvironmentRecord.from_json(self.row["environment"])
+        record = environment_record.EnvironmentRecord.from_json(self.worktree.environment)
         if record is not None:
-            self._update(environment=environment_record.resealed(self.tree, record).to_json())
+            self.update(environment=environment_record.resealed(self.tree, record).to_json())
 
     def _entries(self) -> dict[str, Entry]:
         state = git.status(self.tree)
@@ -278,16 +280,16 @@ class Syncing:
 
     def _preflight(self) -> None:
         self.on_phase("preflight", "")
-        record = environment_record.EnvironmentRecord.from_json(self.row["environment"])
+        record = environment_record.EnvironmentRecord.from_json(self.worktree.environment)
         assert record is not None
         as_made = environment_record.is_as_made(self.tree, record)
-        current = git.tree_of(self.project.repository, self.row["commit_id"])
+        current = git.tree_of(self.project.repository, self.worktree.commit)
         check.check(
             tree=self.tree,
             python=build.python_of(self.tree),
-            env=environ_of(self.tree, self.row["env_file"]),
+            env=environ_of(self.tree, self.worktree.env_file),
             foreign=foreign_checkouts(self.project, self.tree),
             run=partial(run, check=False),
-            recorded_python=self.row["python"] if as_made else ".".join(self.row["python"].split(".")[:2]),
+            recorded_python=self.worktree.python if as_made else ".".join(self.worktree.python.split(".")[:2]),
             installed=check.InstalledRecord(record.tree_hash, current) if as_made else None,
         )
