@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -340,6 +341,12 @@ def test_cleanup_of_what_is_merged(made):
     made.run("cleanup", "--merged", "--max-age", "0", "--yes")
     assert list(made.worktrees()) == ["review-r"]
     assert {"topic", "other"} <= set(made.git("branch", "--format=%(refname:short)").split())
+
+
+def test_cleanup_of_what_is_merged_knows_a_worktree_without_its_folder(made):
+    """git cannot say what is checked out in it: the commit on record decides."""
+    shutil.rmtree(made.root / "test-unit-a")
+    assert made.json("cleanup", "--merged", "--max-age", "0")["would_remove"] == ["test-unit-a"]
 
 
 def test_cleanup_where_nothing_is_known_to_be_the_main_branch(made):

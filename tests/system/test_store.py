@@ -6,13 +6,19 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from testgrove.core.model import Lease, LeaseKind
+from testgrove.core.model import Lease, LeaseKind, WorktreeId, WorktreeStatus
+from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import ExhaustedError, PreconditionError, StoreError
 from testgrove.system.ports import is_free, lease_block
 from testgrove.system.store import Store
+from testgrove.system.store.projects import ProjectRecord
+from testgrove.system.store.runs import RunRecord
 
 
 @pytest.fixture
@@ -46,6 +52,54 @@ def test_leases_keep_their_order_and_data(store):
     assert leases.all()[0].data == {"main": "/m"}
     leases.forget(leases.all()[0])
     assert [lease.key for lease in leases.all()] == ["/a"]
+
+
+@pytest.fixture
+def record(store) -> WorktreeRecord:
+    store.projects.add(ProjectRecord("p", Path("/r/.git"), Path("/r")))
+    made = WorktreeRecord(
+        id=WorktreeId("test-unit", "a"),
+        path=Path("/w/a"),
+        status=WorktreeStatus.CREATING,
+        branch="",
+        commit="c" * 40,
+        created=datetime(2026, 1, 2, 3, 4, 5, 6, UTC),
+        project="p",
+        holder="m",
+        own_commits=("c" * 40,),
+        ports={"app": 8001},
+        environment={"python": "3.12.1"},
+    )
+    assert store.worktrees.add(made)
+    return made
+
+
+def test_a_worktree_is_read_as_it_was_recorded(store, record):
+    assert store.worktrees.find("p", record.id) == store.worktrees.at(record.path) == record
+    assert store.worktrees.of_project("p") == store.worktrees.held_by("m") == [record]
+    assert store.worktrees.find("another", record.id) is None
+
+
+def test_a_change_returns_the_record_with_it_and_touches_nothing_else(store, record):
+    ready = store.worktrees.update(record, status=WorktreeStatus.READY, holder=None, commit="d" * 40)
+    assert (ready.status, ready.holder, record.status) == (WorktreeStatus.READY, None, WorktreeStatus.CREATING)
+    store.worktrees.update(record, note="n")  # from a copy that is older
+    assert store.worktrees.find("p", record.id) == replace(ready, note="n")
+
+
+def test_an_id_and_a_folder_are_taken_once(store, record):
+    assert not store.worktrees.add(replace(record, path=Path("/w/b")))
+    assert not store.worktrees.add(replace(record, id=WorktreeId("test-unit", "b")))
+    store.worktrees.delete(record)
+    assert store.worktrees.of_project("p") == []
+    assert store.worktrees.add(record)
+
+
+def test_what_a_command_holds_is_known_by_its_mark(store, record):
+    store.runs.add(RunRecord("r", "p", Path("/r/test-artifacts/r"), "n"))
+    assert [store.commands.holds_any(mark) for mark in ("m", "n", "o")] == [True, True, False]
+    assert store.runs.held_by("n") == [store.runs.at(Path("/r/test-artifacts/r"))]
+    assert store.counts() == {"worktrees": 1, "runs": 1, "leases": 0}
 
 
 def test_ports_of_parallel_commands_never_meet(tmp_path):

@@ -15,7 +15,6 @@ from testgrove.errors import PreconditionError, TestgroveError, UsageError
 from testgrove.system import git
 from testgrove.system.locations import Locations, locate
 from testgrove.system.store import Store
-from testgrove.system.store.projects import ProjectRecord
 from testgrove.system.trusted_paths import owner_of
 
 if TYPE_CHECKING:
@@ -90,6 +89,7 @@ class Project:
         from testgrove.app.recovery import recover  # noqa: PLC0415
         from testgrove.app.rediscovery import is_due, rediscover  # noqa: PLC0415
         from testgrove.app.worktrees.records import write_registry  # noqa: PLC0415
+        from testgrove.system.store.projects import ProjectRecord  # noqa: PLC0415
 
         with holding(self.store, self.locations, command) as holder:
             self.store.projects.add(ProjectRecord(self.id, self.repository.common_dir, self.main))

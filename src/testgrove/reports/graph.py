@@ -147,12 +147,12 @@ def _places(needs: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[float, floa
     columns: dict[int, list[str]] = {}
     for key in needs:
         columns.setdefault(depth[key], []).append(key)
-    row: dict[str, int] = {}
+    line: dict[str, int] = {}
     for column in sorted(columns):
         keys = columns[column]
-        keys.sort(key=lambda key: sum(row[need] for need in needs[key]) / len(needs[key]) if needs[key] else 0.0)
-        row |= {key: place for place, key in enumerate(keys)}
-    return {key: (MARGIN + depth[key] * (WIDTH + GAP_X), MARGIN + row[key] * (HEIGHT + GAP_Y)) for key in needs}
+        keys.sort(key=lambda key: sum(line[need] for need in needs[key]) / len(needs[key]) if needs[key] else 0.0)
+        line |= {key: place for place, key in enumerate(keys)}
+    return {key: (MARGIN + depth[key] * (WIDTH + GAP_X), MARGIN + line[key] * (HEIGHT + GAP_Y)) for key in needs}
 
 
 def _path(start: tuple[float, float], end: tuple[float, float]) -> str:

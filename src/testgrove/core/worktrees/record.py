@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypedDict
 
 from testgrove.core.model import Worktree, WorktreeStatus
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # shown as the worktree that it is: a manifest has thousands of lines
 class WorktreeRecord(Worktree):
     """A worktree as the store has it, at one moment; it is made by the store only, and changed by it only.
 
@@ -23,10 +23,10 @@ class WorktreeRecord(Worktree):
     run: str | None = None
     ref: str = ""
     parked: float | None = None
-    environment: Any = field(default=None, repr=False)
+    environment: Any = None
     plan: tuple[str, ...] = ()
     own_commits: tuple[str, ...] = ()
-    manifest: str = field(default="", repr=False)
+    manifest: str = ""
     attempt_from: float | None = None
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from testgrove.system.store.database import Database
 
 
-@dataclass(frozen=True)
-class CommandRecord:
+class CommandRecord(NamedTuple):
     """A command on record. mark: its own, under which everything refers to it. command: as its user typed it."""
 
     mark: str
@@ -19,11 +17,11 @@ class CommandRecord:
     pid: int
 
 
-@dataclass(frozen=True)
 class Commands:
     """The table of commands."""
 
-    database: Database
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def all(self) -> list[CommandRecord]:
         """Every command on record, whether or not it still runs."""
@@ -36,17 +34,17 @@ class Commands:
 
     def add(self, record: CommandRecord) -> None:
         """Record a command that begins now."""
-        self.database.insert("holders", mark=record.mark, command=record.command, pid=record.pid, started=time.time())
+        self._database.insert("holders", mark=record.mark, command=record.command, pid=record.pid, started=time.time())
 
     def delete(self, mark: str) -> None:
         """Forget a command that holds nothing any more."""
-        self.database.delete("holders", mark=mark)
+        self._database.delete("holders", mark=mark)
 
     def holds_any(self, mark: str) -> bool:
         """Whether a worktree or a run refers to a command. Its leases are another matter."""
         sql = "SELECT 1 FROM worktrees WHERE holder = ?1 UNION ALL SELECT 1 FROM runs WHERE holder = ?1"
-        return self.database.one(sql, mark) is not None
+        return self._database.one(sql, mark) is not None
 
     def _read(self, condition: str, *values: object) -> list[CommandRecord]:
-        rows = self.database.rows(f"SELECT mark, command, pid FROM holders {condition}", *values)  # noqa: S608 - ours
+        rows = self._database.rows(f"SELECT mark, command, pid FROM holders {condition}", *values)  # noqa: S608 - ours
         return [CommandRecord(row["mark"], row["command"], row["pid"]) for row in rows]

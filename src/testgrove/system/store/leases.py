@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import PreconditionError
@@ -75,8 +75,7 @@ class StoredLeases:
             ) from error
 
 
-@dataclass(frozen=True)
-class OwnedLease:
+class OwnedLease(NamedTuple):
     """A lease and whose it is."""
 
     owner: str

@@ -19,20 +19,20 @@ class ProjectRecord:
     main: Path
 
 
-@dataclass(frozen=True)
 class Projects:
     """The table of projects."""
 
-    database: Database
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def all(self) -> list[ProjectRecord]:
         """Every project of the user's, by its main checkout."""
-        rows = self.database.rows("SELECT * FROM projects ORDER BY main")
+        rows = self._database.rows("SELECT * FROM projects ORDER BY main")
         return [ProjectRecord(row["id"], Path(row["common_dir"]), Path(row["main"])) for row in rows]
 
     def add(self, record: ProjectRecord) -> None:
         """Record a project; nothing where it is known."""
-        with self.database.transaction() as db:
+        with self._database.transaction() as db:
             db.execute(
                 "INSERT OR IGNORE INTO projects (id, common_dir, main) VALUES (?, ?, ?)",
                 (record.id, str(record.common_dir), str(record.main)),
@@ -40,6 +40,6 @@ class Projects:
 
     def replace(self, former: str, project: str) -> None:
         """Give what cells of a former project took to another, and forget the former. Nothing may refer to it."""
-        with self.database.transaction() as db:
+        with self._database.transaction() as db:
             db.execute("UPDATE OR IGNORE durations SET project = ? WHERE project = ?", (project, former))
             db.execute("DELETE FROM projects WHERE id = ?", (former,))

@@ -23,11 +23,11 @@ class RunRecord:
     holder: str
 
 
-@dataclass(frozen=True)
 class Runs:
     """The tables of runs and of the durations of cells."""
 
-    database: Database
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def find(self, run: str) -> RunRecord | None:
         """A run that has not ended, by its id."""
@@ -43,7 +43,7 @@ class Runs:
 
     def add(self, record: RunRecord) -> None:
         """Record a run that begins now."""
-        self.database.insert(
+        self._database.insert(
             "runs",
             id=record.id,
             project=record.project,
@@ -54,16 +54,16 @@ class Runs:
 
     def delete(self, run: str) -> None:
         """Forget a run that has ended."""
-        self.database.delete("runs", id=run)
+        self._database.delete("runs", id=run)
 
     def durations(self, project: str) -> dict[str, float]:
         """Seconds that each cell of a project took when it last ran to its end."""
-        rows = self.database.rows("SELECT cell, seconds FROM durations WHERE project = ?", project)
+        rows = self._database.rows("SELECT cell, seconds FROM durations WHERE project = ?", project)
         return {row["cell"]: row["seconds"] for row in rows}
 
     def remember_durations(self, project: str, ended: Iterable[tuple[str, float, float]]) -> None:
         """Keep how long cells took: the cell, its seconds, the time of its end."""
-        with self.database.transaction() as db:
+        with self._database.transaction() as db:
             db.executemany("INSERT OR REPLACE INTO durations VALUES (?, ?, ?, ?)", [(project, *each) for each in ended])
 
     def _one(self, condition: str, *values: object) -> RunRecord | None:
@@ -71,5 +71,5 @@ class Runs:
         return found[0] if found else None
 
     def _read(self, condition: str, *values: object) -> list[RunRecord]:
-        rows = self.database.rows(f"SELECT * FROM runs {condition}", *values)  # noqa: S608 - our own conditions
+        rows = self._database.rows(f"SELECT * FROM runs {condition}", *values)  # noqa: S608 - our own conditions
         return [RunRecord(row["id"], row["project"], Path(row["folder"]), row["holder"]) for row in rows]

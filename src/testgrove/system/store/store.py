@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from testgrove.core.model import LeaseKind
 from testgrove.system.store.commands import Commands
 from testgrove.system.store.database import Database
 from testgrove.system.store.leases import OwnedLease, StoredLeases, leases_of_kinds
-from testgrove.system.store.projects import Projects
-from testgrove.system.store.runs import Runs
 from testgrove.system.store.worktrees import Worktrees
+
+if TYPE_CHECKING:
+    from testgrove.system.store.projects import Projects
+    from testgrove.system.store.runs import Runs
 
 
 class Store(Database):
@@ -22,11 +26,15 @@ class Store(Database):
     @property
     def projects(self) -> Projects:
         """The projects of the user."""
+        from testgrove.system.store.projects import Projects  # noqa: PLC0415 - `list` does without
+
         return Projects(self)
 
     @property
     def runs(self) -> Runs:
         """The runs that go on, and how long cells took before."""
+        from testgrove.system.store.runs import Runs  # noqa: PLC0415 - as above
+
         return Runs(self)
 
     @property

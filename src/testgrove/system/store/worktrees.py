@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from testgrove.core.model import WorktreeId, WorktreeStatus
 from testgrove.core.worktrees.record import WorktreeRecord
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 _COLUMNS = {"commit": "commit_id"}  # where a column has another name than the record's field
 
 
-@dataclass(frozen=True)
-class AtWork:
+class AtWork(NamedTuple):
     """A run's worktree that a command holds now. main: its project's main checkout. pid: of the command."""
 
     id: str
@@ -31,11 +30,11 @@ class AtWork:
     pid: int
 
 
-@dataclass(frozen=True)
 class Worktrees:
     """The table of worktrees."""
 
-    database: Database
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def of_project(self, project: str) -> list[WorktreeRecord]:
         """A project's worktrees, oldest first."""
@@ -55,7 +54,7 @@ class Worktrees:
 
     def at_work(self) -> list[AtWork]:
         """The worktrees that attempts may run in now, of all projects, in the order in which their commands began."""
-        rows = self.database.rows(
+        rows = self._database.rows(
             "SELECT worktrees.id, worktrees.project, projects.main, holders.pid FROM worktrees"
             " JOIN projects ON projects.id = worktrees.project JOIN holders ON holders.mark = worktrees.holder"
             " WHERE worktrees.run IS NOT NULL AND worktrees.parked IS NULL ORDER BY holders.started, worktrees.id"
@@ -67,7 +66,7 @@ class Worktrees:
         values = {each.name: getattr(record, each.name) for each in fields(record) if each.name != "id"}
         names = {"id": str(record.id), "purpose": record.id.purpose, "identifier": record.id.identifier}
         try:
-            self.database.insert("worktrees", **names, **_columns(values))
+            self._database.insert("worktrees", **names, **_columns(values))
         except sqlite3.IntegrityError:
             return False
         return True
@@ -75,19 +74,19 @@ class Worktrees:
     def update(self, record: WorktreeRecord, **changes: Unpack[Changes]) -> WorktreeRecord:
         """Change a worktree's record; the record with the changes. What else has changed meanwhile stays as it is."""
         where = {"project": record.project, "id": str(record.id)}
-        self.database.update("worktrees", where, **_columns(changes))
+        self._database.update("worktrees", where, **_columns(changes))
         return replace(record, **changes)
 
     def delete(self, record: WorktreeRecord) -> None:
         """Forget a worktree that is gone."""
-        self.database.delete("worktrees", project=record.project, id=str(record.id))
+        self._database.delete("worktrees", project=record.project, id=str(record.id))
 
     def _one(self, condition: str, *values: object) -> WorktreeRecord | None:
         found = self._read(condition, *values)
         return found[0] if found else None
 
     def _read(self, condition: str, *values: object) -> list[WorktreeRecord]:
-        rows = self.database.rows(f"SELECT * FROM worktrees {condition}", *values)  # noqa: S608 - our own conditions
+        rows = self._database.rows(f"SELECT * FROM worktrees {condition}", *values)  # noqa: S608 - our own conditions
         return [_record(row) for row in rows]
 
 
