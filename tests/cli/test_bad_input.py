@@ -351,7 +351,7 @@ def test_a_server_that_is_not_to_be_found(grove, engine):
     suite = f'[suites.unit]\ncommand = "true"\nservices = ["{engine}"]\n'
     project: Grove = grove(config=f'[services.{engine}]\nversion = "99"\n{suite}')
     error = refused(project, "test", status=3)
-    assert re.search(r"error: .* 99 is not to be found; .*looked at: ", error), error
+    assert re.search(r"error: .* 99 not found \(available: .*; searched: ", error), error
     assert "hint: pip install 'testgrove[embedded]', or: apt install" in error
     nothing_is_left(project)
 
@@ -490,7 +490,7 @@ def test_a_full_disk_under_the_store(project):
 def test_a_root_that_cannot_be_written(project):
     done = mounted(project, 'mount -t tmpfs -o ro none "$ROOT"', *CREATE, "--ports")
     assert done.returncode == 3, said(done)
-    assert f"error: cannot make the folder {project.root}/test-unit-a: read-only file system" in done.stderr
+    assert f"error: cannot create the folder {project.root}/test-unit-a: read-only file system" in done.stderr
     assert f"hint: findmnt -T {project.root}" in done.stderr
     nothing_is_left(project)
 
@@ -499,7 +499,7 @@ def test_a_root_that_cannot_be_written(project):
 def test_a_root_without_permission(project):
     project.root.mkdir(mode=0o500)
     error = refused(project, *CREATE, status=3)
-    assert f"error: cannot make the folder {project.root}/test-unit-a: permission denied" in error
+    assert f"error: cannot create the folder {project.root}/test-unit-a: permission denied" in error
     nothing_is_left(project)
 
 

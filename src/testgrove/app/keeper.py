@@ -121,7 +121,7 @@ def _make_folders(place: KeeperPlace) -> None:
     make_private(place.folder.parent, 0o711)
     make_private(place.run.parent)
     for folder in (place.folder, place.run):
-        with explained("make the folder", folder):
+        with explained("create the folder", folder):
             folder.mkdir(mode=0o700, exist_ok=True)
 
 

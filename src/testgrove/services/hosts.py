@@ -84,7 +84,7 @@ def choose_identity(launcher: Launcher) -> Identity:
             return identity
     raise PreconditionError(
         "no-ordinary-user",
-        "PostgreSQL refuses to run as root, user namespaces are not permitted, and there is no user postgres or nobody",
+        "PostgreSQL refuses to run as root: no user namespaces, and no user postgres or nobody",
         hint="run testgrove as an ordinary user, or: useradd --system postgres",
     )
 
@@ -133,7 +133,7 @@ class EmbeddedHost:
                 if time.monotonic() > deadline:
                     raise UnavailableError(
                         "server-not-ready",
-                        f"{program.what} did not answer within {timeout:g} s:\n{_tail(log)}",
+                        f"{program.what} timed out: no answer within {timeout:g} s:\n{_tail(log)}",
                         hint=f"less {log}",
                     )
                 time.sleep(_PAUSE)
@@ -176,8 +176,8 @@ class EmbeddedHost:
             if not any(parent == ours or ours in parent.parents for ours in self._ours):
                 raise PreconditionError(
                     "unreachable",
-                    f"{self.identity.name} cannot reach {directory}: {parent} is closed to others",
-                    hint="set TESTGROVE_SCRATCH_DIR to a folder that every user can reach",
+                    f"user {self.identity.name} cannot reach {directory}: no permission for {parent}",
+                    hint="set TESTGROVE_SCRATCH_DIR to a folder that all users can reach",
                 )
             parent.chmod(mode | stat.S_IXOTH)
 
@@ -195,7 +195,7 @@ class EmbeddedHost:
         if not self._executes(copied):
             raise PreconditionError(
                 "unreachable",
-                f"{self.identity.name} can execute neither {binaries.bindir} nor its copy {copied}",
+                f"user {self.identity.name} can execute neither {binaries.bindir} nor its copy {copied}",
                 hint=f"chmod -R a+rX {top}",
             )
         return copied
@@ -242,7 +242,7 @@ def check_socket(path: Path) -> None:
     if length > SOCKET_PATH_LIMIT:
         raise PreconditionError(
             "socket-path-too-long",
-            f"the socket {path} has a path of {length} bytes, {SOCKET_PATH_LIMIT} are the limit",
+            f"the socket path {path} is too long: {length} bytes, the limit is {SOCKET_PATH_LIMIT}",
             hint="set TESTGROVE_SCRATCH_DIR to a shorter folder",
         )
 
@@ -252,11 +252,11 @@ def _died(program: Program, status: int, log: Path) -> TestgroveError:
     if any(sign in tail for sign in _TAKEN):
         return PreconditionError(
             "port-taken",
-            f"{program.what} cannot have port {program.port}: another process listens on it",
+            f"{program.what} cannot use port {program.port}: another process listens on it",
             hint=f"ss -ltnp 'sport = :{program.port}'",
             port=program.port,
         )
-    return UnavailableError("server-died", f"{program.what} ended with status {status} while it started:\n{tail}")
+    return UnavailableError("server-died", f"{program.what} exited with status {status} during start:\n{tail}")
 
 
 def _tail(log: Path) -> str:

@@ -114,7 +114,7 @@ def write_guard(folder: Path, names: Iterable[str] = (".gitignore",)) -> None:
 
     Several commands may do it at once: a file is written where it is missing or empty, and a user's own one stays.
     """
-    with explained("make the folder", folder):
+    with explained("create the folder", folder):
         make_folder(folder)
         for name in names:
             file = folder / name

@@ -45,7 +45,7 @@ def copy_output(source: Path, target: Path, *, since: float) -> bool:
 
 
 def _make_parent(target: Path) -> None:
-    with explained("make the folder", target.parent):
+    with explained("create the folder", target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
 
 

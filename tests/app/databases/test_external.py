@@ -97,7 +97,7 @@ def test_a_database_of_the_users_with_the_cells_name_is_an_error_that_names_it(p
     server.sql("CREATE DATABASE testdb_unit_tree OWNER ci")
     done = project.run("test", "unit", check=False)
     assert done.returncode == 1, said(done)
-    assert "testdb_unit_tree is there already" in done.stdout
+    assert "testdb_unit_tree already exists" in done.stdout
     assert server.unsealed() == USERS | {"testdb_unit_tree"}
 
 
@@ -219,7 +219,7 @@ def test_a_run_whose_records_are_lost_is_swept_by_the_next_run_of_anybody(projec
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
-        (lambda server: server.url.replace("//ci:", "//poor:"), 3, "may not create databases"),
+        (lambda server: server.url.replace("//ci:", "//poor:"), 3, "is not allowed to create databases"),
         (lambda server: server.url.replace(users_server.QUOTED, "wr0ng-Secret"), 5, "password authentication failed"),
         (lambda server: server.url.replace(str(server.port), str(users_server.free_port())), 5, "refused"),
     ],
@@ -325,7 +325,7 @@ def test_with_isolation_none_everybody_uses_the_url_as_it_is(grove, server):
     )
     done = here.run("test")
     assert output(here) == "shop"
-    assert "every worktree uses shop as it is" in done.stdout
+    assert "database shop is shared by all worktrees" in done.stdout
     here.create("test-unit", "a", "--ports")
     here.run("remove", "test-unit-a")
     assert server.databases() == USERS
@@ -509,7 +509,7 @@ def test_a_tracked_file_is_not_replaced(sqlite_project):
     sqlite_project.write({"data/app.sqlite3": "tracked\n"}, commit="A file of the user's")
     done = sqlite_project.run("test", check=False)
     assert done.returncode == 1
-    assert "data/app.sqlite3 is there already" in done.stdout
+    assert "data/app.sqlite3 already exists" in done.stdout
     report = json.loads((sqlite_project.runs()[-1] / "report.json").read_text())
     assert report["status"] != "passed"
 

@@ -85,7 +85,7 @@ def test_what_a_downgrade_leaves_behind_is_a_diff_and_told_once(make):
     made = make(**{"0002_orders_down": "SELECT 1;"})
     done = made.run("db", "check", check=False)
     assert done.returncode == 1
-    assert "sqlite: 0002_orders: leaves-behind: going back does not lead to the schema" in done.stdout
+    assert "sqlite: 0002_orders: leaves-behind: migrating back does not restore the previous schema" in done.stdout
     assert "    + index by_customer: CREATE INDEX by_customer ON orders (customer)\n" in done.stdout
     assert "    + table orders\n" in done.stdout
     assert done.stdout.count("leaves-behind") == 1
@@ -148,7 +148,7 @@ def test_a_migration_that_fails_ends_the_check(make):
 def test_several_heads_are_named(make):
     _, check = checked(make(**{"0003_other_up": "SELECT 1;"}), status=1)
     assert problems(check) == [("several-heads", "")]
-    assert check["problems"][0]["message"] == "there are several newest migrations: 0003_note, 0003_other"
+    assert check["problems"][0]["message"] == "found several newest migrations: 0003_note, 0003_other"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ def test_ctrl_c_ends_the_wait_for_a_template_that_another_run_builds(grove):
     waiting = project.start("test", "-v")
     until(
         lambda: (
-            len(project.runs()) == 2 and "somebody else is building" in (project.runs()[1] / "events.jsonl").read_text()
+            len(project.runs()) == 2
+            and "another command is building" in (project.runs()[1] / "events.jsonl").read_text()
         ),
         timeout=60,
     )

@@ -192,5 +192,5 @@ def test_where_no_version_can_be_had_nothing_runs(grove):
     )
     done = project.run("test", check=False)
     assert done.returncode == 3
-    assert "PostgreSQL 97 is not to be found; there:" in done.stderr
+    assert "PostgreSQL 97 not found (available:" in done.stderr
     assert project.runs() == []

@@ -120,7 +120,7 @@ def test_so_does_a_run(project, server):
 
 def test_everybodys_database_is_not_lent(project, server):
     project.write({"testgrove.toml": f'[services.postgres]\nhost = "{server.url}"\nisolation = "none"\n'})
-    assert "that all tests are to share" in plain(project).stdout
+    assert "that all tests share" in plain(project).stdout
 
 
 @pytest.mark.parametrize("victim", ["pytest", "broker", "both"])

@@ -191,7 +191,7 @@ def test_alembic(migrations):
         assert database.execute("SELECT count(*) FROM a").fetchone() == (0,)
 
 def test_back_on_an_untouched_one(migrations):
-    with pytest.raises(pytest.fail.Exception, match="nothing in the database"):
+    with pytest.raises(pytest.fail.Exception, match="left its database empty"):
         migrations.downgrade("base")
 """
 

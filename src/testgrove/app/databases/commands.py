@@ -206,7 +206,9 @@ def declared_engines(project: Project, engine: str | None) -> list[str]:
     known = list(project.settings.services.engines)
     if engine is not None and engine not in known:
         there = ", ".join(known) or "none"
-        raise UsageError("unknown-engine", f"'{engine}' is not under [tool.testgrove.services]; there: {there}")
+        raise UsageError(
+            "unknown-engine", f"engine '{engine}' not found in [tool.testgrove.services] (available: {there})"
+        )
     return [engine] if engine else known
 
 
@@ -221,5 +223,5 @@ def client_program(engine: str) -> str:
         if with_binaries.exists():
             return str(with_binaries)
     raise PreconditionError(
-        "no-client-program", f"{' or '.join(names)} was not found", hint="install it, or put it on PATH"
+        "no-client-program", f"{' or '.join(names)} not found", hint="install it, or put it on PATH"
     )

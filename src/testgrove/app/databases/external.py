@@ -139,7 +139,7 @@ class AsGiven:
 
     def __init__(self, url: ServerUrl) -> None:
         self._url = url
-        self.note = f"{url.place}: every worktree uses {url.database or '0'} as it is"
+        self.note = f"{url.place}: database {url.database or '0'} is shared by all worktrees"
 
     def find(self) -> None:
         """See whether it answers. Raises UnavailableError."""

@@ -76,7 +76,9 @@ def check_migrations(
 def _services(project: Project, engine: str | None) -> dict[str, Service | Sqlite]:
     services = project.settings.services
     if engine not in {None, *_ENGINES}:
-        raise UsageError("unknown-engine", f"'{engine}' has no migrations", hint=f"one of {', '.join(_ENGINES)}")
+        raise UsageError(
+            "unknown-engine", f"engine '{engine}' does not support migrations", hint=f"supported: {', '.join(_ENGINES)}"
+        )
     found: dict[str, Service | Sqlite] = {}
     if services.postgres and services.postgres.migrate and engine in {None, "postgres"}:
         versions = services.postgres.versions
@@ -172,7 +174,7 @@ class _Check:
                 return None
         listing = self.tool.read(output)
         if listing.conflicts:
-            self._tell(Problem("several-heads", "", f"there are several newest migrations: {listing.conflicts}"))
+            self._tell(Problem("several-heads", "", f"found several newest migrations: {listing.conflicts}"))
             return None
         return listing
 
@@ -194,7 +196,7 @@ class _Check:
         models, reason = self.tool.judge(*self.migrator.ask(self.tool.models, self.access))
         self.found.models, self.found.reason = models, reason
         if models == "differ":
-            message = "the models are not what the migrations make"
+            message = "the models differ from the migrated schema"
             self._tell(Problem("models-differ", "", message, tuple(reason.splitlines())))
         elif models == "failed":
             self.found.reason = last_line(reason)
@@ -206,7 +208,7 @@ class _Check:
             problem = self._take_back(step)
             if problem is None:
                 if diff := self.drift.new(schemas[number], read_schema(self.access)):
-                    message = "going back does not lead to the schema that was there before"
+                    message = "migrating back does not restore the previous schema"
                     self._tell(Problem("leaves-behind", step.name, message, diff))
                 continue
             self._tell(problem)
@@ -237,11 +239,11 @@ class _Check:
         for number, step in enumerate(self.plan, 1):
             self.say(f"{self.engine}: forward again: {step.name}")
             if output := self._failure(step, self.access):
-                message = f"after the way back it does not go forward again: {last_line(output)}"
+                message = f"migrating forward again failed: {last_line(output)}"
                 self._tell(Problem("forward-again-failed", step.name, message, output=output))
                 return
             if diff := self.drift.new(schemas[number], read_schema(self.access)):
-                message = "after the way back it makes another schema than the first time"
+                message = "migrating forward again gives a different schema than the first time"
                 self._tell(Problem("forward-again-differs", step.name, message, diff))
 
     def _failure(self, step: Step, access: DatabaseAccess) -> str:
@@ -251,7 +253,7 @@ class _Check:
         except UnavailableError as error:
             if error.code != FAILED:
                 raise
-            return str(error.details["output"]) or "it failed and said nothing"
+            return str(error.details["output"]) or "it failed without output"
         return ""
 
     def _tell(self, problem: Problem) -> None:

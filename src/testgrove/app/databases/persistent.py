@@ -120,7 +120,7 @@ class KeptDatabases:
             port = self._lease_port(leases, folder.name)
             password = generate_password()
             leases.record(Lease(LeaseKind.SERVICE, str(folder), place.data() | {"password": password.reveal()}))
-            with explained("make the folder", folder):
+            with explained("create the folder", folder):
                 folder.mkdir(mode=0o700)
             access = write_instance(folder, binary=binary, port=port, password=password, settings=service.settings)
             port = start_on_a_free_port(self._project, keeper, folder) or port
@@ -130,7 +130,7 @@ class KeptDatabases:
     def _keeper(self, making: CellDatabases) -> Iterator[tuple[KeeperPlace, KeeperClient]]:
         """The project's keeper, for this command alone: what it holds is made, and taken away, by one at a time."""
         project, locks = self._project, self._holder.locks
-        what = "the project's servers, which somebody else is working on"
+        what = "the project's servers, held by another command"
         with self._mutex, locks.hold(kept_lock(project.id), what=what, timeout=_BUILD_TIMEOUT, on_wait=making.say):
             place = place_of(project.store, project.id) or self._new_place()
             with keeper_of(place, locks, making.say) as keeper:
@@ -171,7 +171,7 @@ class KeptDatabases:
         known = cache.find(wanted) if wanted and not project.fresh_templates else None
         template = known or cache.base()
         delete_tree(folder, within=place.folder)  # of a command that was killed here
-        with explained("make the folder", folder):
+        with explained("create the folder", folder):
             folder.mkdir(mode=0o700)
         return KeptPostgres.prepare(
             folder,

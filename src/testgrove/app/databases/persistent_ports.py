@@ -57,4 +57,4 @@ def _port_lease(project: Project, folder: Path) -> tuple[StoredLeases, Lease]:
         for lease in leases.all():
             if lease.kind == LeaseKind.PORTS and (lease.data["name"], lease.data["port"]) == (folder.name, port):
                 return leases, lease
-    raise PreconditionError("no-such-service", f"no port is leased to {folder.name}", hint="testgrove services list")
+    raise PreconditionError("no-such-service", f"{folder.name} has no leased port", hint="testgrove services list")

@@ -37,7 +37,7 @@ def list_services(project: Project) -> list[dict[str, Any]]:
     if client is not None:
         with client:
             return client.services()
-    stopped = {"state": "stopped", "pid": None, "idle_seconds": None, "problem": "its keeper does not run"}
+    stopped = {"state": "stopped", "pid": None, "idle_seconds": None, "problem": "its keeper is not running"}
     return [
         {"name": service.name, "what": service.what, "port": service.port, **stopped}
         for service in services_in(place.folder)
@@ -113,7 +113,7 @@ def accesses_of(project: Project, worktree: WorktreeRecord) -> dict[str, Databas
 @contextmanager
 def _working(project: Project, holder: Holder, say: Say) -> Iterator[tuple[KeeperPlace, KeeperClient]]:
     place = _place(project, "")
-    what, told = "the project's servers, which somebody else is working on", set[str]()
+    what, told = "the project's servers, held by another command", set[str]()
 
     def say_once(reason: str) -> None:
         if reason not in told:
@@ -131,8 +131,8 @@ def _start(project: Project, holder: Holder, keeper: KeeperClient, folder: Path,
     port = start_on_a_free_port(project, keeper, folder)
     if port is not None:
         say(
-            f"another process has taken the port of {folder.name}, which listens on port {port} from now on;"
-            " env files that name it are written anew"
+            f"the port of {folder.name} is in use by another process; it now listens on port {port};"
+            " env files are updated"
         )
         rewrite_env_files(project, holder, folder, say)
 
@@ -159,8 +159,8 @@ def _place(project: Project, name: str) -> KeeperPlace:
         there = ", ".join(service.name for service in services_in(place.folder)) if place else "none"
         raise PreconditionError(
             "no-such-service",
-            f"the project keeps no server{f' {name!r}' if name else ''}; there: {there}",
-            hint="worktrees from `testgrove create` have servers, where [tool.testgrove.services] declares some",
+            f"server{f' {name!r}' if name else ''} not found (available: {there})",
+            hint="`testgrove create` starts the servers configured in [tool.testgrove.services]",
         )
     return place
 
@@ -170,6 +170,6 @@ def _chosen(place: KeeperPlace, names: Sequence[str]) -> list[str]:
     for name in names:
         if name not in known:
             raise PreconditionError(
-                "no-such-service", f"the project keeps no server '{name}'", hint=f"there: {', '.join(known) or 'none'}"
+                "no-such-service", f"server '{name}' not found", hint=f"available: {', '.join(known) or 'none'}"
             )
     return list(names) or known

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from testgrove.services.engines.postgres.server import PostgresServer
 
 _ENDED = (
-    "its PostgreSQL was ended by somebody while the suite ran: from then on nobody answered at $DATABASE_URL;"
-    " the fixture `database` went on with another server"
+    "its PostgreSQL was stopped while the suite ran, and $DATABASE_URL stopped answering;"
+    " the fixture `database` continued with another server"
 )
 _HINT = 'services = ["{}"] in the suite\'s table'  # for a test that asks for another engine
 

@@ -53,9 +53,9 @@ def _migration_to(project: Project, revision: str) -> str:
     if service.isolation == "none":
         raise UsageError(
             "migrate-to-unused",
-            f"--migrate-to {revision}: the database is everybody's ([services.postgres] isolation = 'none'), "
+            f"--migrate-to {revision}: the database is shared ([services.postgres] isolation = 'none'), "
             "and testgrove does not change it",
-            hint="leave --migrate-to out",
+            hint="remove --migrate-to",
         )
     return migration_to(service, revision)
 

@@ -80,8 +80,8 @@ def drop_given(project: Project, holder: Holder, worktree: WorktreeRecord, engin
         if service is not None and service.isolation == "none":
             raise PreconditionError(
                 "database-shared",
-                f"{engine}: the database is everybody's ([services.{engine}] isolation = 'none')",
-                hint="testgrove does not drop it",
+                f"{engine}: the database is shared ([services.{engine}] isolation = 'none')",
+                hint="testgrove does not drop shared databases",
             )
     leases = records.leases_of(project.store, worktree)
     undo_leases(

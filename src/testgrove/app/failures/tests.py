@@ -84,7 +84,7 @@ class Evidence:
     def _place(self, name: str) -> Path:
         folder = _folder(self._project) / name
         git.exclude(self._project.repository, git_excluded(self._project))
-        with explained("make the folder", folder):
+        with explained("create the folder", folder):
             folder.mkdir(parents=True)
         return folder
 

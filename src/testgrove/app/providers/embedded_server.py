@@ -17,7 +17,7 @@ def start_server(means: RunMeans, service: Service, binaries: PostgresBinaries, 
     Raises UnavailableError, PreconditionError, ExhaustedError.
     """
     directory = means.folder / f"pg-{token_hex(4)}"
-    with explained("make the server's folder", directory):
+    with explained("create the server's folder", directory):
         directory.mkdir(mode=0o700)
 
     def start(port: int) -> PostgresServer:

@@ -49,7 +49,7 @@ def own_folder(project: Project, holder: Holder, name: str) -> Iterator[RunMeans
     """Means whose folder, ports and databases are this command's, and gone with it. name: the folder's first part."""
     folder = project.locations.memory / f"{name}-{secrets.token_hex(3)}"
     holder.leases.record(Lease(LeaseKind.DIRECTORY, str(folder)))
-    with explained("make the folder", folder):
+    with explained("create the folder", folder):
         folder.mkdir(mode=0o700)
     cancel = threading.Event()
     try:
@@ -68,8 +68,8 @@ def blanks_of(means: RunMeans, service: Service | Sqlite) -> Blanks:
     if service.isolation == "none":
         raise PreconditionError(
             "not-ours",
-            "with isolation = 'none' in [services.postgres], testgrove makes no database on that server",
-            hint="leave isolation out there, or host",
+            "testgrove creates no databases on a server with isolation = 'none' in [services.postgres]",
+            hint="remove `isolation` or `host` from [services.postgres]",
         )
     return GivenBlanks(means, service)
 

@@ -83,7 +83,7 @@ class RedisInstances:
         assert self._binary is not None
         directory = self._means.folder / f"redis-{port}"
         shutil.rmtree(directory, ignore_errors=True)
-        with explained("make the folder", directory):
+        with explained("create the folder", directory):
             directory.mkdir(mode=0o700)
         server = RedisServer.start(
             self._binary,

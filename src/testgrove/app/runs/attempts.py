@@ -99,7 +99,7 @@ class Attempt:
         folder = self.run.folder / name
         self.output = folder / ("output.log" if self.number == 1 else f"output-{self.number}.log")
         session, temporary = (self.run.scratch / f"{name}-{self.number}{kind}" for kind in ("", "t"))
-        with explained("make the attempt's folders in", folder):
+        with explained("create the attempt's folders in", folder):
             folder.mkdir(parents=True, exist_ok=True)
             session.mkdir()
             temporary.mkdir()

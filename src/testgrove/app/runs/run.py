@@ -179,7 +179,7 @@ def running(
         databases.start_ahead()
         targets = find_targets()
         git.exclude(project.repository, git_excluded(project))
-        with explained("make the run's folder", folder):
+        with explained("create the run's folder", folder):
             folder.mkdir(parents=True)
         yield Run(
             project=project,
@@ -208,7 +208,7 @@ def running(
 def _make_folders(record: Callable[[Lease], None], *places: Path) -> None:
     for place in places:
         record(Lease(LeaseKind.DIRECTORY, str(place)))
-        with explained("make the run's folder", place):
+        with explained("create the run's folder", place):
             place.mkdir(mode=0o700)
 
 

@@ -36,17 +36,17 @@ def serve_session(
     try:
         ended = os.pidfd_open(session)
     except ProcessLookupError as error:
-        raise PreconditionError("session-gone", f"there is no process {session}") from error
+        raise PreconditionError("session-gone", f"process {session} not found") from error
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        raise UnavailableError("no-pidfd", f"the kernel does not tell when process {session} ends: {why}") from error
+        raise UnavailableError("no-pidfd", f"cannot watch process {session}: {why}") from error
     name = f"broker-{secrets.token_hex(3)}"
     scratch, memory = project.locations.scratch / name, project.locations.memory / f"{name}-m"
     cancel = threading.Event()
     means = RunMeans(project, holder, holder.leases, memory, cancel)
     for place in dict.fromkeys((scratch, memory)):
         holder.leases.record(Lease(LeaseKind.DIRECTORY, str(place)))
-        with explained("make the broker's folder", place):
+        with explained("create the broker's folder", place):
             place.mkdir(mode=0o700)
     migration = Migration(means, project.repository.toplevel, tests)
     databases = SessionDatabases(means, migration)
@@ -67,7 +67,7 @@ def _check(project: Project) -> None:
     if not services.engines:
         raise UsageError(
             "no-services",
-            f"{project.repository.toplevel} declares no database",
+            f"no database configured in {project.repository.toplevel}",
             hint="testgrove init   or, in pyproject.toml: [tool.testgrove.services.postgres]",
         )
     if services.postgres:

@@ -79,8 +79,8 @@ class Elsewhere:
         """Raises UsageError (``not-lent``)."""
         raise UsageError(
             "not-lent",
-            f"[services.{self._engine}] names a server, or a database, that all tests are to share",
-            hint=f"host = 'embedded' there; or run `testgrove test`, with the fixture {self._fixture}",
+            f"[services.{self._engine}] configures a server or database that all tests share",
+            hint=f"set host = 'embedded', or run `testgrove test` and use the fixture {self._fixture}",
         )
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ class KeeperClient:
             return None
         if not is_of_our_user(connection):
             connection.close()
-            raise UnavailableError("keeper-foreign", f"another user listens at {path}", hint=f"ls -l {path}")
+            raise UnavailableError("keeper-foreign", f"the socket {path} belongs to another user", hint=f"ls -l {path}")
         return cls(connection)
 
     def hold(self) -> None:

@@ -80,8 +80,8 @@ class KeptServer:
             if path.exists() and (pid := _runs_in(path.parent)):
                 raise UnavailableError(
                     "server-survives",
-                    f"process {pid} of a keeper that was killed still works on {path.parent}",
-                    hint="testgrove list   (which ends it), and again",
+                    f"orphaned server process {pid} is still using {path.parent}",
+                    hint="testgrove list   stops it; then retry",
                 )
             path.unlink(missing_ok=True)
 
@@ -291,7 +291,7 @@ class Keeper:
         except TestgroveError as error:
             return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
         except (ValueError, AttributeError, OSError) as error:
-            return {"error": {"code": "keeper-failed", "message": f"the keeper cannot do that: {error}", "hint": ""}}
+            return {"error": {"code": "keeper-failed", "message": f"invalid keeper request: {error}", "hint": ""}}
 
     def _do(self, what: str, name: str, visit: object) -> Any:
         match what:
@@ -311,7 +311,7 @@ class Keeper:
             case "quit":
                 self._over.set()
             case _:
-                raise UnavailableError("keeper-failed", f"the keeper does not know how to '{what}'")
+                raise UnavailableError("keeper-failed", f"unknown keeper request '{what}'")
         return {}
 
 

@@ -55,7 +55,7 @@ class KeptService:
             values = json.loads((folder / SPEC).read_text())
         except (OSError, ValueError) as error:
             raise PreconditionError(
-                "no-such-service", f"there is no service {folder.name}", hint="testgrove services list"
+                "no-such-service", f"service '{folder.name}' not found", hint="testgrove services list"
             ) from error
         values |= {"argv": tuple(values["argv"]), "stale": tuple(values["stale"])}
         return cls(**values | {"user": tuple(values["user"]) if values["user"] else None})

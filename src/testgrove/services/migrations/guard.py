@@ -49,9 +49,9 @@ def refuse_other_databases(
         if stranger is not None:
             raise PreconditionError(
                 OTHER,
-                f"{found.file}:{found.line}: {found.key} names {stranger}, which is not the database that the migration"
-                f" is given; `{_short(command)}` was not run",
-                hint=f"have it read $DATABASE_URL; or, {how_to_permit(stranger)}",
+                f"{found.file}:{found.line}: {found.key} names {stranger}, which is not the migration's own"
+                f" database; refusing to run `{_short(command)}`",
+                hint=f"make it read $DATABASE_URL; or, {how_to_permit(stranger)}",
                 file=found.file,
                 line=found.line,
                 key=found.key,
@@ -73,8 +73,8 @@ def require_objects(command: str, access: DatabaseAccess) -> None:
     variable = "SQLITE_PATH or DATABASE_URL" if access.engine == "sqlite" else "DATABASE_URL or PG*"
     raise PreconditionError(
         OTHER,
-        f"`{_short(command)}` left its database empty; it seems to use another one, or commits nothing",
-        hint=f"have the migration tool's configuration read {variable} from the environment",
+        f"`{_short(command)}` left its database empty; it seems to use another one, or does not commit",
+        hint=f"make the migration tool's configuration read {variable} from the environment",
     )
 
 

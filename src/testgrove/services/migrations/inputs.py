@@ -40,7 +40,7 @@ def read_inputs(tree: Path, globs: Sequence[str] = ()) -> Iterator[tuple[str, by
         if glob.startswith(("/", "~")) or ".." in PurePosixPath(glob).parts:
             raise UsageError(
                 "inputs-outside",
-                f"the pattern '{glob}' in 'inputs' leads out of the project",
+                f"the pattern '{glob}' in 'inputs' points outside the project",
                 hint="patterns are relative to the top of the repository",
             )
     files = sorted(files_below(tree))

@@ -89,9 +89,9 @@ def check_it_is_used(work: Iterable[Work], access: DatabaseAccess) -> None:
     variable = "SQLITE_PATH or DATABASE_URL" if access.engine == "sqlite" else "DATABASE_URL or PG*"
     raise PreconditionError(
         "other-database",
-        f"`{_short(commands[0].text)}`: there is nothing in the database that it was given, so it uses another one,"
-        " or commits nothing; no migration is taken back there",
-        hint=f"have the migration tool's configuration read {variable} from the environment",
+        f"`{_short(commands[0].text)}` left its database empty; it seems to use another one,"
+        " or does not commit; refusing to migrate back",
+        hint=f"make the migration tool's configuration read {variable} from the environment",
     )
 
 

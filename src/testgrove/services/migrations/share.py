@@ -72,7 +72,7 @@ class MigrationShare:
         """
         access = self._access(name)
         if way not in {"up", "down"}:
-            raise UsageError("bad-request", f"a database goes 'up' or 'down', not {way!r}")
+            raise UsageError("bad-request", f"invalid way {way!r}: expected 'up' or 'down'")
         choose = self._tool.forward if way == "up" else self._tool.back
         work = choose(revision, self._at[name])
         if way == "down":
@@ -102,7 +102,7 @@ class MigrationShare:
         if self._tool.listing:
             status, output = self._migrator.ask(self._tool.listing, self._access(name))
         if status:
-            raise UnavailableError(FAILED, f"the migrations cannot be listed:\n{output.strip()}")
+            raise UnavailableError(FAILED, f"cannot list the migrations:\n{output.strip()}")
         listing = self._tool.read(output)
         ours = [migration.shown for migration in listing.migrations if migration.ours]
         return {"revisions": ours, "conflicts": listing.conflicts}

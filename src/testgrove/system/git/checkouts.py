@@ -69,7 +69,7 @@ def add_checkout(
 
 
 def _add(repository: Repository, path: Path, lock: Lock, start: str, *options: str) -> None:
-    with explained("make the folder", path):
+    with explained("create the folder", path):
         make_folder(path)
     settings = ("-c", "worktree.guessRemote=false", "-c", "worktree.useRelativePaths=false")
     words = ("--quiet", "--no-checkout", "--lock", "--reason", LOCK_REASON, *options)

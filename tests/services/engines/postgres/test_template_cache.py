@@ -105,7 +105,7 @@ def test_two_threads_want_it_one_builds_the_other_says_why_it_waits(kit):
         second = pool.submit(cache.ensure, ONE, build, on_port=kit.on_port, on_wait=reasons.append)
         assert first.result() == second.result()
     assert build.runs == 1
-    assert set(reasons) == {"waiting for the database template 1111111111111111, which somebody else is building"}
+    assert set(reasons) == {"waiting for the database template 1111111111111111, which another command is building"}
 
 
 BUILDER = """

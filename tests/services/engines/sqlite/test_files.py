@@ -63,7 +63,7 @@ def test_a_database_that_somebody_has_locked_is_not_waited_for_without_end(tmp_p
     Build()(DatabaseAccess("sqlite", str(tmp_path / "a"), "", 0, "", Secret("")))
     with closing(sqlite3.connect(tmp_path / "a")) as writer:
         writer.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(UnavailableError, match="is locked"):
+        with pytest.raises(UnavailableError, match="holds a write lock"):
             files.copy_whole(tmp_path / "a", tmp_path / "b")
         writer.rollback()
         files.copy_whole(tmp_path / "a", tmp_path / "b")

@@ -76,13 +76,13 @@ class GivenPostgres:
         if self._wanted and not f"{version}.".startswith(f"{self._wanted}."):
             raise PreconditionError(
                 "other-version",
-                f"{self.url.place} is PostgreSQL {version}, and version = '{self._wanted}' is asked for",
+                f"{self.url.place} is PostgreSQL {version}, but the settings require version = '{self._wanted}'",
             )
         if missing:
             raise PreconditionError(
                 "missing-extension",
                 f"{self.url.place} lacks the extension {', '.join(missing)}",
-                hint="whoever runs the server can install it",
+                hint="ask the server's administrator to install it",
             )
 
     @property
@@ -103,7 +103,7 @@ class GivenPostgres:
     def _session(self) -> Iterator[Connection[Any]]:
         """A connection for one piece of work, while the owner's lives."""
         self.keep_alive()
-        with reported(f"work on {self.url.place}"), external_session.connect(self.url) as session:
+        with reported(f"use {self.url.place}"), external_session.connect(self.url) as session:
             yield session
 
     def keep_alive(self) -> None:
@@ -138,7 +138,7 @@ class GivenPostgres:
 
         def wait() -> None:
             if on_wait is not None:
-                on_wait("the database template, which somebody else is building")
+                on_wait("the database template, which another command is building")
 
         with self._session() as session, sql.locked(session, f"the template {name}", timeout=timeout, on_wait=wait):
             if self._is_there(session, name):
@@ -199,7 +199,7 @@ class GivenPostgres:
                     leases.record(lease)
                 if self._make(session, lease, template or "template1", self.mark(kind, token, owner), leases):
                     return self.access(candidate)
-        raise PreconditionError("database-exists", f"the database {name} is held, on {self.url.place}")
+        raise PreconditionError("database-exists", f"the database {name} on {self.url.place} is in use")
 
     def _may_have(self, session: Connection[Any], lease: Lease, leases: Leases) -> bool:
         """Whether nobody of ours has the name, on this machine and elsewhere; then its lease is recorded."""
@@ -282,7 +282,7 @@ def drop_leased(data: Mapping[str, Any]) -> str:
     Raises UnavailableError when the server does not answer.
     """
     url = parse_server_url("postgres", data["url"])
-    with reported(f"work on {url.place}"), external_session.connect(url, timeout=_UNDO_TIMEOUT) as session:
+    with reported(f"use {url.place}"), external_session.connect(url, timeout=_UNDO_TIMEOUT) as session:
         found = None if data["token"] else sql.find(session, data["name"])
         token = token_of(data, found.mark if found else None)
         gone = sql.drop(session, **_names(data) | {"token": token})
@@ -293,11 +293,11 @@ def remade(data: Mapping[str, Any]) -> str:
     """What should be known of the database that a lease's data name: that it was made again, without our mark; empty
     where it was not. Raises UnavailableError when the server does not answer."""
     url = parse_server_url("postgres", data["url"])
-    with reported(f"work on {url.place}"), external_session.connect(url, timeout=_UNDO_TIMEOUT) as session:
+    with reported(f"use {url.place}"), external_session.connect(url, timeout=_UNDO_TIMEOUT) as session:
         found = sql.find(session, data["name"])
     return _kept(url, data["name"]) if found is not None and found.mark is None else ""
 
 
 def _kept(url: ServerUrl, name: str) -> str:
     drop = f"dropdb -h {url.host} -p {url.port} {name}"
-    return f"the database {name} on {url.place} was dropped and made again, and is kept; to drop it: {drop}"
+    return f"kept the database {name} on {url.place}, which was recreated outside testgrove; to drop it: {drop}"

@@ -127,7 +127,7 @@ def drop_pool(data: Mapping[str, Any]) -> str:
     """
     url, name = parse_server_url("postgres", data["url"]), str(data["pool"])
     with (
-        reported(f"work on {url.place}"),
+        reported(f"use {url.place}"),
         external_session.connect(url) as session,
         sql.locked(session, f"the pool {name}", timeout=_LEFT_BEHIND),
     ):
@@ -139,7 +139,7 @@ def drop_pool(data: Mapping[str, Any]) -> str:
 
 def room(server: GivenPostgres, *, least: int, most: int) -> int:
     """How many databases a pool may have at once: half as many as there are connections left on the server."""
-    with reported(f"work on {server.url.place}"), external_session.connect(server.url) as session:
+    with reported(f"use {server.url.place}"), external_session.connect(server.url) as session:
         row = session.execute(
             "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
             " - (SELECT count(*) FROM pg_stat_activity)"

@@ -43,11 +43,11 @@ def connect(url: ServerUrl, *, database: str = "", timeout: int = 10) -> Connect
         else:
             _make_lasting(connection)
             return connection
-    why = " ".join(str(first).split()) if first else "the URL has a parameter that the driver does not know"
+    why = " ".join(str(first).split()) if first else "the URL has a parameter that the driver does not support"
     raise UnavailableError(
         "server-unreachable",
-        f"{url.place} cannot be used: {why}",
-        hint=f"try it: psql -h {url.host} -p {url.port} -U {url.user or '$USER'} -c 'SELECT 1' postgres",
+        f"cannot use {url.place}: {why}",
+        hint=f"psql -h {url.host} -p {url.port} -U {url.user or '$USER'} -c 'SELECT 1' postgres",
     ) from None
 
 
@@ -65,18 +65,18 @@ def _make_lasting(connection: Connection[Any]) -> None:
 def check_server(connection: Connection[Any], url: ServerUrl) -> None:
     """Raise PreconditionError where the server is too old or does not let us create databases."""
     if connection.info.server_version < _OLDEST:
-        raise PreconditionError("server-too-old", f"{url.place} is older than PostgreSQL 13")
+        raise PreconditionError("server-too-old", f"{url.place} is unsupported: it is older than PostgreSQL 13")
     row = connection.execute(
         "SELECT rolcreatedb OR rolsuper, pg_is_in_recovery() FROM pg_roles WHERE rolname = current_user"
     ).fetchone()
     if row and row[1]:
-        raise PreconditionError("server-read-only", f"{url.place} is a standby, on which nothing can be created")
+        raise PreconditionError("server-read-only", f"{url.place} is a standby, which is read-only")
     if not row or not row[0]:
         role = connection.info.user
         raise PreconditionError(
             "no-createdb",
-            f"the role {role} may not create databases on {url.place}",
-            hint=f'ALTER ROLE "{role}" CREATEDB;   or give a role that may in the URL',
+            f"role '{role}' is not allowed to create databases on {url.place}",
+            hint=f'ALTER ROLE "{role}" CREATEDB;   or use another role in the URL',
         )
 
 

@@ -63,8 +63,8 @@ def locked(
         if time.monotonic() > deadline:
             raise PreconditionError(
                 "lock-timeout",
-                f"{what} was not released within {timeout:g} s",
-                hint="another testgrove holds it: SELECT * FROM pg_stat_activity WHERE application_name = 'testgrove'",
+                f"timed out after {timeout:g} s waiting for {what}",
+                hint="held by another testgrove: SELECT * FROM pg_stat_activity WHERE application_name = 'testgrove'",
             )
         time.sleep(_PAUSE)
     try:
@@ -144,8 +144,8 @@ def refuse_unmarked(found: Found, url: ServerUrl) -> bool:
     if found.mark is None:
         raise PreconditionError(
             "database-exists",
-            f"the database {found.name} is there already on {url.place}, and it is not testgrove's",
-            hint=f"rename it, or, when nobody needs it: dropdb -h {url.host} -p {url.port} {found.name}",
+            f"the database {found.name} already exists on {url.place} and does not belong to testgrove",
+            hint=f"rename it, or drop it if it is not needed: dropdb -h {url.host} -p {url.port} {found.name}",
             database=found.name,
         )
     return True

@@ -99,7 +99,7 @@ class ClonePool(ABC):
         """Count a database that stays. Raises ExhaustedError."""
         with self._guard:
             if self._kept >= _KEPT:
-                raise ExhaustedError("too-many-kept", f"{_KEPT} databases of this session are kept already")
+                raise ExhaustedError("too-many-kept", f"{_KEPT} databases of this session are already kept")
             self._kept += 1
 
     def discard(self, what: Clone | Ground) -> None:

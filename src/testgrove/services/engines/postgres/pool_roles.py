@@ -90,7 +90,7 @@ class OwnHand:
     def make_ground(self, name: str) -> Ground:
         """A role, and a base that is wholly its own. Raises UnavailableError, ExhaustedError."""
         access = self._server.create_database(f"{self._name}_{name}", owner=self._owner)
-        with self._admin(f"make the base {access.name}") as admin:
+        with self._admin(f"create the base {access.name}") as admin:
             # Whoever is connected to what is cloned makes CREATE DATABASE wait for five seconds.
             sql.wait_until_left(admin, access.name, 2.0)
             sql.run(admin, "ALTER DATABASE {} ALLOW_CONNECTIONS false", access.name)
@@ -121,7 +121,7 @@ class OwnHand:
     def warm(self, access: DatabaseAccess) -> None:
         """See Hand."""
         sql.connect(self._server.endpoint, access.name).close()
-        with self._admin(f"look who is connected to {access.name}") as admin:
+        with self._admin(f"list the clients of {access.name}") as admin:
             sql.wait_until_left(admin, access.name, 2.0)  # a test that looks who else is there is to find nobody
 
     def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:
@@ -129,7 +129,7 @@ class OwnHand:
 
         alone: nobody holds another clone of it, whose databases they could be.
         """
-        with self._admin("look what a test has left behind") as admin:
+        with self._admin("find what a test left behind") as admin:
             role, beside = self._look(admin, ground.access.name)
         return role != ground.role or (alone and bool(beside))
 

@@ -135,7 +135,7 @@ class Shape:
                 tables[oid] = _read_table(connection, (schema, name), columns or [])
                 size += len(tables[oid].rows or b"")
             if size > _SEEDS:
-                return cls(f"the migration makes more than {_SEEDS >> 20} MB of rows")
+                return cls(f"the migration inserts more than {_SEEDS >> 20} MB of rows")
         row = connection.execute(look).fetchone()
         assert row is not None
         return cls("", tables, look, tuple(found), tuple(row[3]))
@@ -143,12 +143,12 @@ class Shape:
 
 def _refusal(connection: Connection[Any]) -> str:
     if connection.info.server_version < 150000:
-        return "PostgreSQL tells from version 15 on what was written"
+        return "PostgreSQL is older than version 15"
     row = connection.execute(f"SELECT current_setting('track_counts'), ({_UNSTOPPABLE})").fetchone()
     assert row is not None
     if row[0] != "on":
         return "track_counts is off"
-    return "it has a trigger or a rule that is ENABLE ALWAYS or REPLICA" if row[1] else ""
+    return "it has a trigger or rule that is ENABLE ALWAYS or ENABLE REPLICA" if row[1] else ""
 
 
 def _read_table(connection: Connection[Any], name: tuple[str, str], columns: list[str]) -> Table:

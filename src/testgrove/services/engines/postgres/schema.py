@@ -146,7 +146,7 @@ def is_untouched(access: DatabaseAccess) -> bool:
     """Whether there is nothing at all but what a new database has, and extensions. Raises UnavailableError."""
     import psycopg  # noqa: PLC0415 - heavy, and an extra
 
-    with reported(f"look into {access.name}"), psycopg.connect(access.url(), connect_timeout=10) as session:
+    with reported(f"inspect {access.name}"), psycopg.connect(access.url(), connect_timeout=10) as session:
         return session.execute(_ANY).fetchone() is None
 
 

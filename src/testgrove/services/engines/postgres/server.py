@@ -74,8 +74,8 @@ def server_settings(overrides: Mapping[str, str]) -> dict[str, str]:
     """Our settings, changed by a project's. Raises UsageError (``invalid-setting``)."""
     for name in overrides:
         if name in _OURS or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", name):
-            why = "testgrove sets it itself" if name in _OURS else "it is not a setting's name"
-            raise UsageError("invalid-setting", f"the PostgreSQL setting '{name}' cannot be given: {why}")
+            why = "testgrove sets it" if name in _OURS else "invalid name"
+            raise UsageError("invalid-setting", f"cannot set the PostgreSQL setting '{name}': {why}")
     settings = _SETTINGS | dict(overrides)
     if settings["wal_level"] != "minimal" and "max_wal_senders" not in overrides:
         del settings["max_wal_senders"]  # whoever wants logical decoding wants senders too
@@ -87,7 +87,7 @@ def require_driver() -> None:
     if importlib.util.find_spec("psycopg") is None:
         raise PreconditionError(
             "no-driver",
-            "PostgreSQL needs the driver psycopg, which is not installed",
+            "PostgreSQL requires the driver psycopg, which is not installed",
             hint=sql.DRIVER_HINT,
         )
 

@@ -132,7 +132,7 @@ class PostgresShare:
                     if self._closed:
                         raise UnavailableError("broker-closed", "the broker has closed")
                     if not self._changed.wait(max(0.0, deadline - time.monotonic())):
-                        raise UnavailableError("pool-slow", f"no database was made within {_TIMEOUT:g} s")
+                        raise UnavailableError("pool-slow", f"timed out: no database was ready within {_TIMEOUT:g} s")
             finally:
                 self._waiting = False
             self._quiet_until = time.monotonic() + CONNECTING
@@ -287,6 +287,6 @@ class PostgresShare:
             self._full_since = 0.0
             raise ExhaustedError(
                 "pool-full",
-                f"{self._pool.limit} databases are in use at once, and there is no room for more",
-                hint="fewer workers, or more room where the server's data lies: df -h /dev/shm",
+                f"all {self._pool.limit} databases are in use, and there is no memory or disk space for more",
+                hint="use fewer workers, or free space for the server's data: df -h /dev/shm",
             )

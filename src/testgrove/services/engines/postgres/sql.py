@@ -31,7 +31,7 @@ _PATIENCE = 2.0  # seconds for clients that are about to leave
 _PAUSE = 0.0003
 # The driver tells a refused connection's reason in words alone.
 _FULL = ("too many clients already", "remaining connection slots are reserved", "too many connections for")
-_CLOSE = "fewer workers, tests that close theirs, or max_connections in the service's settings"
+_CLOSE = "use fewer workers, close connections in tests, or increase max_connections in the service's settings"
 
 
 def load_driver() -> None:
@@ -40,7 +40,7 @@ def load_driver() -> None:
         import psycopg  # noqa: F401, PLC0415 - 0.1 to 0.2 s
     except ImportError as error:  # psycopg without its binary part and without libpq, too
         raise PreconditionError(
-            "no-driver", f"PostgreSQL needs the driver psycopg, which cannot be used: {error}", hint=DRIVER_HINT
+            "no-driver", f"PostgreSQL requires the driver psycopg, which cannot be imported: {error}", hint=DRIVER_HINT
         ) from error
 
 
@@ -99,7 +99,7 @@ def create_database(
             verifier = sql.Literal(scram_verifier(access.password))
             run(admin, "CREATE ROLE {} LOGIN CREATEDB PASSWORD {}", access.user, verifier)
         except errors.DuplicateObject as error:
-            raise PreconditionError("database-exists", f"the database {access.name} is there already") from error
+            raise PreconditionError("database-exists", f"the database {access.name} already exists") from error
         try:
             _clone(admin, access, template.database, owner)
             _hand_over(endpoint, access, template.role)
@@ -258,9 +258,11 @@ def end_clients(admin: Connection[Any], database: str) -> str:
         (database,),
     ).fetchall()
     if not wait_until_left(admin, database, _PATIENCE):
-        raise UnavailableError("template-in-use", f"clients of {database} do not end although they were told to")
+        raise UnavailableError(
+            "template-in-use", f"clients of {database} did not disconnect after pg_terminate_backend"
+        )
     who = ", ".join(f"{name} ({state or 'starting'})" for _, name, state in ended)
-    return f"the migration left {len(ended)} connections open, which were ended: {who}"
+    return f"the migration left {len(ended)} connections open; closed them: {who}"
 
 
 def scram_verifier(password: Secret) -> str:

@@ -123,10 +123,10 @@ class TemplateCache:
     ) -> Template:
         if template := self._cached(name):
             return template
-        with explained("make the folder", self._directory):
+        with explained("create the folder", self._directory):
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         began = time.monotonic()
-        what = f"the database template {name[:_KEY]}, which somebody else is building"
+        what = f"the database template {name[:_KEY]}, which another command is building"
         with self._locks.hold(_lock(name), what=what, timeout=timeout, on_wait=on_wait):
             if template := self._cached(name):
                 return template
@@ -256,4 +256,4 @@ def _databases(data: Path) -> tuple[str, ...]:
 
 def _check_closed(data: Path) -> None:
     if (data / "postmaster.pid").exists():
-        raise UnavailableError("template-not-closed", "the server did not close the template that was built on it")
+        raise UnavailableError("template-not-closed", "the server did not close the connections to the new template")

@@ -38,7 +38,7 @@ def _reported(url: ServerUrl) -> Iterator[None]:
     except ImportError as error:
         raise PreconditionError(
             "no-driver",
-            "a Redis by URL needs the driver redis, which is not installed",
+            "a Redis URL requires the driver redis, which is not installed",
             hint="pip install 'testgrove[redis]'",
         ) from error
     try:
@@ -46,8 +46,8 @@ def _reported(url: ServerUrl) -> Iterator[None]:
     except RedisError as error:
         raise UnavailableError(
             "server-unreachable",
-            f"{url.place} cannot be used: {' '.join(str(error).split())}",
-            hint=f"try it: redis-cli -h {url.host} -p {url.port} PING",
+            f"cannot use {url.place}: {' '.join(str(error).split())}",
+            hint=f"redis-cli -h {url.host} -p {url.port} PING",
         ) from None  # the driver's trace may show the connection's arguments
 
 
@@ -125,8 +125,8 @@ class GivenRedis:
     def _used_up(self) -> ExhaustedError:
         return ExhaustedError(
             "databases-used-up",
-            f"every one of the {self._count} numbered databases of {self.url.place} is in use",
-            hint='the embedded host has one for every worktree: [tool.testgrove.services.redis] host = "embedded"',
+            f"all {self._count} numbered databases of {self.url.place} are in use",
+            hint='use an embedded server instead: [tool.testgrove.services.redis] host = "embedded"',
         )
 
     def create_database(self, *, owner: str, leases: Leases, kind: Kind = "run") -> DatabaseAccess:
@@ -260,7 +260,7 @@ def drop_leased(data: Mapping[str, Any], *, alive: bool = False) -> str:
         if ours or (mark is None and alive):
             database.flushdb()
         elif mark is None and database.dbsize():
-            return f"database {number} of {url.place} lost its mark, and what is in it is kept"
+            return f"kept database {number} of {url.place}: its testgrove mark is missing"
         if ours:
             marks.hdel(MARKS, str(number))
     return ""

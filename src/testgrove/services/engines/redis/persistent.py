@@ -68,4 +68,6 @@ def empty_instance(access: DatabaseAccess) -> None:
         ) from error
     for answer in answers:
         if not answer.startswith(b"+OK"):
-            raise UnavailableError("redis-failed", f"the Redis at port {access.port} answered {answer[:200]!r}")
+            raise UnavailableError(
+                "redis-failed", f"the Redis at port {access.port} returned an error: {answer[:200]!r}"
+            )

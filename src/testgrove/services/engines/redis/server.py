@@ -118,7 +118,7 @@ class RedisServer:
         time."""
         if self._name:
             raise PreconditionError(
-                "database-exists", f"this instance belongs to {self._name}; {owner} needs one of its own"
+                "database-exists", f"this instance belongs to {self._name}; {owner} requires its own"
             )
         self._name = name
         at = self.endpoint
@@ -142,8 +142,8 @@ def configuration(path: Path | None, port: int, password: Secret, directory: Pat
     (``invalid-setting``)."""
     for name, value in overrides.items():
         if name in _OURS or not re.fullmatch(r"[a-z][a-z0-9-]*", name) or "\n" in value:
-            why = "testgrove sets it itself" if name in _OURS else "it is not a setting's name"
-            raise UsageError("invalid-setting", f"the Redis setting '{name}' cannot be given: {why}")
+            why = "testgrove sets it" if name in _OURS else "invalid name"
+            raise UsageError("invalid-setting", f"cannot set the Redis setting '{name}': {why}")
     ours = {
         "bind": _LOOPBACK,
         "port": str(port),

@@ -171,7 +171,7 @@ class RedisShare:
         """Leave it as it is until the broker ends. Raises PreconditionError, ExhaustedError."""
         found = self._of(name)
         if len(self._kept) >= _KEPT:
-            raise ExhaustedError("too-many-kept", f"{_KEPT} instances of this session are kept already")
+            raise ExhaustedError("too-many-kept", f"{_KEPT} instances of this session are already kept")
         found.leave()
         self._kept.append(found)
         del self._held[name]

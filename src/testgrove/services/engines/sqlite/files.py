@@ -62,14 +62,14 @@ class SqliteTemplates:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.parent.mkdir(parents=True, exist_ok=True)
         if not self._is_there(kept):
-            what = f"the database template {fingerprint[:16]}, which somebody else is building"
+            what = f"the database template {fingerprint[:16]}, which another command is building"
             with (
                 self._locks.hold(f"sqlite {fingerprint}", what=what, timeout=timeout, on_wait=on_wait),
                 self._failures.remembered(fingerprint, began),
             ):
                 if not self._is_there(kept):
                     self._build(access, path, kept, build)
-        with explained("make the database", path):
+        with explained("create the database", path):
             os.utime(kept)  # the time of its last use
             shutil.copyfile(kept, path)
         return access
@@ -104,14 +104,14 @@ def _check(path: Path) -> None:
     if wrong := sorted(set("?#%") & set(str(path))):
         raise UsageError(
             "sqlite-path",
-            f"{path} has {' '.join(wrong)} in it, which the readers of a URL understand differently",
-            hint="choose another root for the worktrees",
+            f"{path} contains {' '.join(wrong)}, which URL parsers read differently",
+            hint="set another folder: [tool.testgrove] root",
         )
     if os.path.lexists(path):
         raise PreconditionError(
             "sqlite-path-taken",
-            f"{path} is there already: the database of this worktree would replace it",
-            hint='if the project tracks it, choose another: [tool.testgrove.services.sqlite] path = "test.sqlite3"',
+            f"{path} already exists; refusing to replace it with this worktree's database",
+            hint='if git tracks it, set another path: [tool.testgrove.services.sqlite] path = "test.sqlite3"',
         )
 
 
@@ -121,7 +121,7 @@ def copy_whole(source: Path, target: Path) -> None:
 
     def look(status: int, _remaining: int, _total: int) -> None:  # else backup() tries for ever
         if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > deadline:
-            raise UnavailableError("sqlite-locked", f"{source} is locked by somebody who writes to it")
+            raise UnavailableError("sqlite-locked", f"another process holds a write lock on {source}")
 
     try:
         with closing(sqlite3.connect(source, timeout=LOCKED)) as database, closing(sqlite3.connect(target)) as copy:
@@ -131,4 +131,4 @@ def copy_whole(source: Path, target: Path) -> None:
             if mode == "wal":
                 copy.execute("PRAGMA journal_mode = WAL")
     except sqlite3.Error as error:
-        raise UnavailableError("sqlite-failed", f"{source} is no whole database: {error}") from error
+        raise UnavailableError("sqlite-failed", f"{source} is not a complete SQLite database: {error}") from error

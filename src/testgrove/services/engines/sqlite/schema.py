@@ -86,7 +86,7 @@ def is_untouched(path: Path) -> bool:
         with closing(sqlite3.connect(path)) as database:
             return database.execute("SELECT 1 FROM sqlite_master").fetchone() is None
     except sqlite3.Error as error:
-        raise UnavailableError("sqlite-failed", f"cannot look into {path}: {error}") from error
+        raise UnavailableError("sqlite-failed", f"cannot read {path}: {error}") from error
 
 
 def delete_rows(path: Path) -> None:

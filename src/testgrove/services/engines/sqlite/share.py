@@ -31,7 +31,7 @@ class SqliteShare:
         """A file as the migration left it, in a folder of its own. Raises TestgroveError."""
         folder = self._folder / secrets.token_hex(4)
         try:
-            with explained("make the folder", folder):
+            with explained("create the folder", folder):
                 folder.mkdir(parents=True, mode=0o700)
             access = self._copy(folder / FILE)
         except BaseException:
