@@ -27,12 +27,12 @@ class SupervisedServer:
         self._lock = threading.Lock()
 
     def poll(self) -> int | None:
-        """See services.base.RunningProcess."""
+        """Implement RunningProcess."""
         with self._lock:
             return self._wait(0.0)
 
     def stop(self, *, signal: int, timeout: float) -> None:
-        """See services.base.RunningProcess."""
+        """Implement RunningProcess."""
         with self._lock:
             if self._wait(0.0) is None:
                 # Not reported yet, so the number is still this process's, or just nobody's any more.
@@ -68,7 +68,7 @@ class SupervisedLauncher:
         log: Path,
         user: tuple[int, int] | None = None,
     ) -> SupervisedServer:
-        """See services.base.Launcher."""
+        """Implement Launcher."""
         with ExitStack() as stack:
             supervisor = stack.enter_context(self._supervisors.borrow())
             pid = supervisor.start_job(Job(argv, cwd, env, log, _FOR_EVER, user=user))
@@ -84,7 +84,7 @@ class SupervisedLauncher:
         user: tuple[int, int] | None = None,
         given: Given | None = None,
     ) -> str:
-        """See services.base.Launcher."""
+        """Implement Launcher."""
         run = partial(supervised_run, self._supervisors, argv, cwd=cwd, env=env, timeout=timeout, user=user)
         if given is None:
             return run(cancel=self._cancel).stdout

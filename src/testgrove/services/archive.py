@@ -1,7 +1,7 @@
-"""A data directory as one file: an uncompressed tar whose last member says what is in it, and its checksum.
+"""A data directory as one file: an uncompressed tar whose last member is a manifest with a checksum.
 
-Complete or not there: the last member is written last, and the file gets its name after that. Reading is done by
-hand because it is on the way of every run: tarfile takes 60 ms for a thousand files, this takes 20.
+An archive is complete or absent: the manifest is written last, and the file gets its name after that. It is read
+without tarfile because every run reads one: tarfile takes 60 ms for a thousand files, this takes 20.
 """
 
 from __future__ import annotations
@@ -153,6 +153,6 @@ def _text(field: bytes) -> str:
 
 def _map(path: Path) -> mmap.mmap:
     """A file's bytes. Raises ValueError for an empty file."""
-    # The map is closed when its last slice is gone; closing it by hand fails while a traceback holds one.
+    # The map is closed with its last slice; close() fails while a traceback still holds one.
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,8 +1,8 @@
 """The two axes of services: what a server is (an engine) and where it runs (a host).
 
-An engine knows its server's command line, when it is ready and how to make a database on it. A host knows how to
-have a process: from binaries on this machine now; a container, or nothing at all for a server given by its URL,
-fit the same two methods.
+An engine knows its server's command line, when it is ready and how to create a database on it. A host knows how to
+start a process: today from binaries on this machine; a container, or nothing for an external server, would fit the
+same two methods.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ALPHABET = string.ascii_letters + string.digits
 
 
 class RunningProcess(Protocol):
-    """A process that somebody supervises. pid: of the main process itself, not of its supervisor."""
+    """A supervised process. pid: of the main process, not of its supervisor."""
 
     pid: int
 
@@ -33,7 +33,7 @@ class RunningProcess(Protocol):
         """The exit status, None while it is alive."""
 
     def stop(self, *, signal: int, timeout: float) -> None:
-        """Signal the main process, wait up to timeout seconds, then end what is left of its tree."""
+        """Signal the main process, wait up to timeout seconds, then kill the rest of its process tree."""
 
 
 class Launcher(Protocol):
@@ -48,7 +48,7 @@ class Launcher(Protocol):
         log: Path,
         user: tuple[int, int] | None = None,
     ) -> RunningProcess:
-        """Start a server under a supervisor of its own, its output in log. user: uid and gid to run as."""
+        """Start a server under its own supervisor, with its output in log. user: uid and gid to run as."""
 
     def run(
         self,
@@ -60,10 +60,10 @@ class Launcher(Protocol):
         user: tuple[int, int] | None = None,
         given: Given | None = None,
     ) -> str:
-        """Run a tool to its end; return its output. Raises UnavailableError with the last lines of it.
+        """Run a tool and return its output. Raises UnavailableError with the last lines of the output.
 
-        given: what it may connect to, where that is watched. A connection to another database server ends it. Raises
-        PreconditionError (``other-database``) then.
+        given: the servers that it may connect to, if connections are watched. A connection to another database server
+        stops the tool and raises PreconditionError (``other-database``).
         """
 
 
@@ -92,17 +92,17 @@ class Program(Protocol):
         """The TCP port it is to listen on."""
 
     def argv(self) -> Sequence[str]:
-        """The command line. No password stands in it: everybody can read it."""
+        """Return the command line. It contains no password, because all users can read it."""
 
     def is_ready(self, pid: int) -> bool:
-        """Whether pid, and nobody else, answers. Raises TestgroveError when it never will."""
+        """Return whether this pid, and no other process, answers. Raises TestgroveError if it never will."""
 
 
 class Host(Protocol):
     """Where a server runs."""
 
     def start(self, program: Program, *, directory: Path) -> RunningProcess:
-        """Start a server in a directory of its own and wait until it is ready."""
+        """Start a server in a new directory and wait until it is ready."""
 
     def tool(self, argv: Sequence[str], *, directory: Path) -> str:
         """Run one of the server's own tools there, as the server would run."""
@@ -112,7 +112,7 @@ class Holding(Protocol):
     """What takes a database away again."""
 
     def drop_database(self, name: str) -> None:
-        """Take it away, with whatever its role has made beside it; nothing to do when it is gone."""
+        """Drop the database and all others that its role created. Does nothing if it does not exist."""
 
     def stop(self) -> None:
         """End the server, if it is ours; its data is thrown away. A second call does nothing."""

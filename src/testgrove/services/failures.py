@@ -1,4 +1,4 @@
-"""Builds that failed: whoever waited for one gets its error, and does not try again."""
+"""Failed builds: callers that waited for a build get its error and do not retry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Failures:
 
     @contextmanager
     def remembered(self, name: str, began: float) -> Iterator[None]:
-        """Build, or raise what a build raised that ended after one began to wait for it (time.monotonic())."""
+        """Build; or raise the error of a build that ended after the caller began to wait (time.monotonic())."""
         ended, failure = self._known.get(name, (0.0, None))
         if failure and ended >= began:
             raise type(failure)(failure.code, failure.message, hint=failure.hint, **failure.details)

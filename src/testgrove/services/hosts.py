@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from testgrove.services.base import Launcher, Program, RunningProcess
     from testgrove.services.binaries import PostgresBinaries
 
-# Nothing of the user's environment reaches a server: a time zone or a PGDATA would change what it does.
+# The user's environment is not passed to servers: a time zone or a PGDATA would change what they do.
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C", "TZ": "UTC"}
 SOCKET_PATH_LIMIT = 107  # bytes, without the closing zero of sockaddr_un.sun_path
 _PAUSE = 0.001  # seconds between two looks at a server that starts
@@ -63,7 +63,7 @@ def namespace() -> Identity:
 
 
 def is_permitted(identity: Identity, launcher: Launcher) -> bool:
-    """Whether programs can be run so, as somebody else than root."""
+    """Return whether programs can be run this way, as a user other than root."""
     argv = (*identity.prefix, "id", "-u")
     try:
         return launcher.run(argv, cwd=Path("/"), env=ENVIRONMENT, timeout=10, user=identity.user).strip() != "0"
@@ -72,7 +72,7 @@ def is_permitted(identity: Identity, launcher: Launcher) -> bool:
 
 
 def choose_identity(launcher: Launcher) -> Identity:
-    """As whom PostgreSQL, which refuses root, can run: this user, in a user namespace, as postgres, as nobody.
+    """Return the user that runs PostgreSQL, which refuses root: this user, a user namespace, postgres or nobody.
 
     Raises PreconditionError (``no-ordinary-user``).
     """
@@ -92,10 +92,9 @@ def choose_identity(launcher: Launcher) -> Identity:
 class EmbeddedHost:
     """Runs servers from binaries on this machine.
 
-    ours: folders that are wholly ours, under which every directory given to this host lies. For another user's
-    sake they, and what is between, may be opened for passing through (``o+x``). copies: a folder in one of them, or
-    where everybody can pass, for binaries that such a user could not reach; on a file system that lets programs be
-    executed.
+    ours: folders that testgrove owns; they contain every directory passed to this host. If servers run as another
+    user, these folders and those between may get search permission (``o+x``). copies: a folder that this user can
+    reach, for copies of binaries that it could not reach; on a file system that allows execution.
     """
 
     def __init__(
@@ -158,12 +157,12 @@ class EmbeddedHost:
             os.chown(path, *self.identity.user)
 
     def grant(self, directory: Path) -> None:
-        """Let the server's programs make files in a directory of ours. What is ours in it they cannot rename or remove.
+        """Let the server's programs create files in a directory. They cannot rename or remove testgrove's files there.
 
         Raises PreconditionError (``unreachable``).
         """
         if self.identity.user is not None:
-            (directory / LOG).touch(mode=0o600)  # nothing else can stand in its place later
+            (directory / LOG).touch(mode=0o600)  # so that no other file can take its place
             os.chown(directory, -1, self.identity.user[1])
             directory.chmod(0o1731)
             self._open_parents(directory)
@@ -182,7 +181,7 @@ class EmbeddedHost:
             parent.chmod(mode | stat.S_IXOTH)
 
     def reachable(self, binaries: PostgresBinaries) -> Path:
-        """The binaries' folder where the server's user can execute them, else in a copy that is made once."""
+        """Return the binaries' folder if the server's user can execute them, else a copy that is created once."""
         if self.identity.user is None or self._executes(binaries.bindir):
             return binaries.bindir
         self._make_copies()
@@ -230,7 +229,7 @@ class EmbeddedHost:
             self._open_parents(temporary)
             temporary.rename(home)
         except OSError:
-            if not home.exists():  # else somebody was faster
+            if not home.exists():  # else another command was faster
                 raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Owner marks: what says of a database on somebody else's server that it is ours, and whether its owner lives.
+"""Owner marks: they record that a database on an external server belongs to testgrove, and whether its owner lives.
 
-The mark is the database's comment. A run's mark names an advisory lock, which the run holds on a connection of its own
-until it ends, however it ends: the server sees all such locks in pg_locks, whatever machine their holders are on.
+The mark is the database's comment. A run's mark names an advisory lock, which the run holds on a separate connection
+until it ends or is killed: pg_locks shows these locks for holders on all machines.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ Kind = Literal["run", "worktree", "template", "building"]
 
 @dataclass(frozen=True)
 class Mark:
-    """kind: a database of a run or of a template that is being built goes when its owner is gone; one of a worktree
-    and a template stay. token: of this database alone, and of the lease that was written before it. lock: the
-    owner's advisory lock. owner: for people. used: when it was last asked for, UTC."""
+    """The mark of a database.
+
+    kind: databases of a run, and templates while they are built, are dropped when their owner is gone; databases of
+    worktrees and templates stay. token: unique to this database and the lease that was written before it. lock: the
+    owner's advisory lock. owner: its name, for users. used: when it was last requested, UTC."""
 
     kind: Kind
     token: str
@@ -47,7 +49,7 @@ class Mark:
 
     @property
     def mortal(self) -> bool:
-        """Whether the database goes when its owner is gone."""
+        """Return whether the database is dropped when its owner is gone."""
         return self.kind in ("run", "building")
 
     def age_days(self) -> float:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def release_shared_memory(data: Path) -> None:
-    """Give back what a server that was killed left in the kernel: one System V segment of a few bytes.
+    """Free what a killed server left in the kernel: one System V segment of a few bytes.
 
-    data: its data directory. Nothing happens while anybody uses the segment, or when it is not that server's.
+    data: its data directory. Does nothing if the segment is in use, or does not belong to that server.
     """
     try:
         lines = (data / "postmaster.pid").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Files that are kept for the next command: few, and none that nobody uses any more."""
+"""Limits the cached files: keeps the newest few, deletes those that are no longer used."""
 
 from __future__ import annotations
 

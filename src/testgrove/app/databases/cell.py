@@ -14,14 +14,14 @@ Make = Callable[[], DatabaseAccess]
 
 
 class AbandonedError(Exception):
-    """The cell has failed meanwhile: its databases are of no use any more. Nobody sees this."""
+    """The cell has already failed, so its databases are not needed. Caught internally, never shown."""
 
 
 class CellDatabases:
-    """See workspace.DatabasesInTheMaking. One thread for each engine.
+    """The databases of a cell while they are created, one thread for each engine.
 
-    begin: tells what makes each engine's, which runs in the thread; it gets this, to say what it waits for. cancel: set
-    when the run is interrupted.
+    begin: returns a function for each engine that creates its database in the thread; it receives this object, to
+    report what it waits for. cancel: set when the run is interrupted.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class CellDatabases:
         return {engine: future.result() for engine, future in self._futures.items()}
 
     def abandon(self) -> None:
-        """Nobody will ask for them: return when nothing is being made any more."""
+        """Give them up: return when no creation is running any more."""
         self._abandoned.set()
         self._environment.set()
         wait(self._futures.values())
@@ -67,7 +67,7 @@ class CellDatabases:
             self._workspace.on_phase("databases", reason)
 
     def check(self) -> None:
-        """Raise AbandonedError, or PreconditionError (``cancelled``), when there is no more use in going on."""
+        """Raise AbandonedError, or PreconditionError (``cancelled``), when the databases are no longer needed."""
         if self._abandoned.is_set():
             raise AbandonedError
         if self._cancel is not None and self._cancel.is_set():

@@ -1,4 +1,4 @@
-"""A run's databases on servers of its own: one PostgreSQL for each template, one Redis for each cell."""
+"""A run's databases on its own servers: one PostgreSQL for each template, one Redis for each cell."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PATIENCE = 0.1  # seconds between two looks whether waiting still makes sense
 
 
 class EmbeddedPostgres:
-    """See engine_databases.EngineDatabases."""
+    """PostgreSQL databases for cells, on embedded servers of the run."""
 
     note = ""
 
@@ -62,11 +62,11 @@ class EmbeddedPostgres:
         )
 
     def start_ahead(self) -> None:
-        """Begin to start the server that the project's last run had: most often this one needs the same."""
+        """Start the server of the project's last run in advance: this run usually needs the same one."""
         self._ahead.start()
 
     def _start_likely(self) -> None:
-        with suppress(TestgroveError, OSError):  # whoever needs the server starts it, and is told what is wrong
+        with suppress(TestgroveError, OSError):  # the cell that needs the server starts it again, and reports the error
             likely = self._last.read_text()
             if template := self._cache.find(likely):
                 with self._lock(likely):
@@ -74,7 +74,7 @@ class EmbeddedPostgres:
                         self._servers[likely] = self._serve(template)
 
     def maker(self, creation: Workspace, making: CellDatabases) -> Callable[[], Made]:
-        """See engine_databases.EngineDatabases."""
+        """PostgreSQL databases for cells, on embedded servers of the run."""
         service = self._service
         wanted = fingerprint(
             service,
@@ -123,7 +123,7 @@ class EmbeddedPostgres:
         return start_server(self._means, self._service, self._binaries, template)
 
     def lender(self, held: Holding | None, owner: str) -> Lender | None:
-        """See engine_databases.EngineDatabases."""
+        """Implement EngineDatabases."""
         from testgrove.app.providers.pools import own_pool  # noqa: PLC0415 - only where a suite runs
 
         assert isinstance(held, PostgresServer)
@@ -151,7 +151,7 @@ class EmbeddedPostgres:
 
 
 class EmbeddedRedis:
-    """See engine_databases.EngineDatabases. Each cell's database is an instance, which goes with it."""
+    """Redis for cells: an embedded instance for each cell, stopped with the cell."""
 
     note = ""
 
@@ -167,7 +167,7 @@ class EmbeddedRedis:
         """Nothing: an instance starts in 16 ms."""
 
     def maker(self, creation: Workspace, making: CellDatabases) -> Callable[[], Made]:  # noqa: ARG002 - nothing to wait for
-        """See engine_databases.EngineDatabases."""
+        """PostgreSQL databases for cells, on embedded servers of the run."""
         return partial(self._make, creation)
 
     def _make(self, creation: Workspace) -> Made:
@@ -187,8 +187,8 @@ class EmbeddedRedis:
         server = self._means.ports.start("redis", start)
         return server, server.create_database("0", owner=self._means.owner_of(creation))
 
-    def lender(self, held: Holding | None, owner: str) -> Lender | None:  # noqa: ARG002 - instances of its own
-        """See engine_databases.EngineDatabases."""
+    def lender(self, held: Holding | None, owner: str) -> Lender | None:  # noqa: ARG002 - each client gets an instance
+        """Implement EngineDatabases."""
         return RedisInstances(self._means, self._service)
 
     def close(self) -> None:

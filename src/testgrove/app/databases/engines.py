@@ -32,19 +32,21 @@ class EngineDatabases(Protocol):
     note: str
 
     def find(self) -> None:
-        """Look whether they can be had, before anything is made. Raises TestgroveError where they cannot."""
+        """Check that these databases are available, before anything is created. Raises TestgroveError if not."""
 
     def start_ahead(self) -> None:
         """Begin with what takes time. Everything that is made from now on is recorded in the run's leases."""
 
     def maker(self, creation: Workspace, making: CellDatabases) -> Callable[[], Made]:
-        """What makes a cell's database, in a thread. What is read from the tree is read now, before something is
-        built in it. It returns who takes the database away again, None when nobody does."""
+        """Return a function that creates a cell's database, to be called in a thread.
+
+        Files of the tree are read now, before something is built in it. The function returns what removes the
+        database again; None if nothing has to."""
 
     def lender(self, held: Holding | None, owner: str) -> Lender | None:
-        """What lends fresh ones to a cell's tests; None where that cannot be had.
+        """Return the provider of fresh databases for a cell's tests; None where there is none.
 
-        held: what holds the cell's own database; owner: who holds them, for people who look at their marks.
+        held: what holds the cell's own database. owner: the holder's name, shown in the marks of the databases.
         """
 
     def close(self) -> None:
@@ -52,7 +54,7 @@ class EngineDatabases(Protocol):
 
 
 class Means(Protocol):
-    """What engines need of whoever asks for databases. kind: of the marks on them, see services.owner_marks."""
+    """What engines need from the command that asks for databases. kind: of owner marks (services.owner_marks)."""
 
     project: Project
     holder: Holder
@@ -63,11 +65,11 @@ class Means(Protocol):
         """Where what is made for a worktree is recorded."""
 
     def owner_of(self, creation: Workspace) -> str:
-        """Whose database it is, for people who look at its mark."""
+        """Name the owner of a database, as its mark shows it."""
 
 
 class WorktreeMeans:
-    """See Means. For worktrees that outlive the command: what is made for one is its own."""
+    """Means for worktrees that outlive the command: each database belongs to its worktree."""
 
     kind: Literal["run", "worktree"] = "worktree"
 
@@ -90,7 +92,7 @@ def worktree_owner(project: Project, name: str) -> str:
 
 
 class RunMeans:
-    """See Means. folder: the run's own, in memory where there is room; ports: of its servers."""
+    """Means of a run. folder: its scratch folder, in memory if there is space. ports: of its servers."""
 
     kind: Literal["run", "worktree"] = "run"
 
@@ -108,5 +110,5 @@ class RunMeans:
         return self.leases
 
     def owner_of(self, creation: Workspace) -> str:
-        """See Means."""
+        """Implement Means."""
         return f"{self.leases.owner} {creation.spec.id} on {socket.gethostname()}"

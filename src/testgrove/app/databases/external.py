@@ -1,4 +1,4 @@
-"""A run's databases on servers that somebody else runs, given by their URL."""
+"""A run's databases on external servers, configured by URL."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from testgrove.system.store import StoredLeases
 
 
 class ServerPostgres:
-    """See engine_databases.EngineDatabases. A database for each worktree, cloned from a template on the same server.
+    """PostgreSQL on an external server: a database for each worktree, cloned from a template on the same server.
 
-    migrate: the command for the template; empty for databases with nothing in them.
+    migrate: the command that migrates the template; empty for empty databases.
     """
 
     note = ""
@@ -38,7 +38,7 @@ class ServerPostgres:
     def __init__(self, means: Means, service: Service, *, migrate: str | None = None) -> None:
         self._means, self._service = means, service
         self._migrate = service.migrate if migrate is None else migrate
-        self._fresh: set[str] = set()  # templates that nobody else is to use
+        self._fresh: set[str] = set()  # templates reserved for this run
         self._token = secrets.token_hex(8) if means.project.fresh_templates and self._migrate else ""
         url = parse_server_url("postgres", service.host)
         self._server = GivenPostgres(url, version=service.version, extensions=service.extensions)
@@ -49,11 +49,11 @@ class ServerPostgres:
 
     def start_ahead(self) -> None:
         """Take away what dead runs have left there, on whatever machine they were."""
-        with suppress(TestgroveError):  # it is nobody's; the next run tries again
+        with suppress(TestgroveError):  # no owner is left; the next run retries
             self._server.sweep()
 
     def maker(self, creation: Workspace, making: CellDatabases) -> Callable[[], Made]:
-        """See engine_databases.EngineDatabases."""
+        """Implement EngineDatabases."""
         wanted = fingerprint(
             self._service,
             creation,
@@ -84,7 +84,7 @@ class ServerPostgres:
         return Leased(leases, self._server.url, access, drop_leased, creation, template=template), access
 
     def lender(self, held: Holding | None, owner: str) -> Lender | None:
-        """See engine_databases.EngineDatabases."""
+        """Implement EngineDatabases."""
         from testgrove.app.providers.pools import given_pool  # noqa: PLC0415 - only where a suite runs
 
         assert isinstance(held, Leased)
@@ -100,7 +100,7 @@ class ServerPostgres:
 
 
 class ServerRedis:
-    """See engine_databases.EngineDatabases. A numbered database for each cell."""
+    """Redis on an external server: a numbered database for each cell."""
 
     def __init__(self, means: Means, service: Service) -> None:
         self._means = means
@@ -113,11 +113,11 @@ class ServerRedis:
 
     def start_ahead(self) -> None:
         """Empty what dead runs have left there."""
-        with suppress(TestgroveError):  # it is nobody's; the next run tries again
+        with suppress(TestgroveError):  # no owner is left; the next run retries
             self._server.sweep()
 
     def maker(self, creation: Workspace, making: CellDatabases) -> Callable[[], Made]:  # noqa: ARG002 - nothing to wait for
-        """See engine_databases.EngineDatabases."""
+        """Implement EngineDatabases."""
         return partial(self._make, creation)
 
     def _make(self, creation: Workspace) -> Made:
@@ -127,7 +127,7 @@ class ServerRedis:
         return Leased(leases, self._server.url, access, drop, creation), access
 
     def lender(self, held: Holding | None, owner: str) -> Lender | None:
-        """See engine_databases.EngineDatabases."""
+        """Implement EngineDatabases."""
 
     def close(self) -> None:
         """Let go of the server."""
@@ -135,7 +135,7 @@ class ServerRedis:
 
 
 class AsGiven:
-    """See engine_databases.EngineDatabases. Everybody uses the database of the URL as it is."""
+    """The database of the URL, shared by all worktrees (isolation = 'none')."""
 
     def __init__(self, url: ServerUrl) -> None:
         self._url = url
@@ -149,18 +149,18 @@ class AsGiven:
         """Nothing."""
 
     def maker(self, creation: Workspace, making: CellDatabases) -> Callable[[], Made]:  # noqa: ARG002 - nothing is made
-        """See engine_databases.EngineDatabases."""
+        """Implement EngineDatabases."""
         return lambda: (None, self._access)
 
     def lender(self, held: Holding | None, owner: str) -> Lender | None:
-        """See engine_databases.EngineDatabases."""
+        """Implement EngineDatabases."""
 
     def close(self) -> None:
         """Nothing."""
 
 
 class Leased:
-    """One database on somebody else's server, as the run that made it takes it away. template: it is a clone of."""
+    """One database on an external server, dropped by the run that created it. template: the one it was cloned from."""
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class Leased:
         self._key = f"{url.place} {access.name}"
 
     def drop_database(self, name: str) -> None:  # noqa: ARG002 - it is the only one
-        """Take it away, then its lease. One that cannot be taken away is said to be there; its lease stays."""
+        """Drop the database, then delete its lease. If it cannot be dropped, report it and keep the lease."""
         for lease in self._leases.all():
             if (lease.kind, lease.key) == (LeaseKind.DATABASE, self._key):
                 self._drop_leased(lease)

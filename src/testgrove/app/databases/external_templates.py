@@ -1,4 +1,4 @@
-"""Templates of ours on a PostgreSQL server that somebody else runs, for a clean-up."""
+"""testgrove's templates on an external PostgreSQL server, for a clean-up."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from testgrove.services.engines.postgres.external import GivenPostgres
 
 @contextmanager
 def server_with_templates(project: Project) -> Iterator[GivenPostgres | None]:
-    """The server that the settings name by URL; None where it has no templates of ours.
+    """Return the server whose URL the settings configure; None if it has no templates of testgrove.
 
-    Raises UnavailableError, PreconditionError where it cannot be used.
+    Raises UnavailableError, PreconditionError if it cannot be used.
     """
     service = project.settings.services.postgres
     if service is None or service.host == "embedded" or service.isolation == "none":

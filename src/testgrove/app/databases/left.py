@@ -1,7 +1,7 @@
-"""Databases that tests dropped and made again under their leased name, on a server that the user runs.
+"""Databases that tests dropped and recreated under their leased name, on an external server.
 
-They carry no mark of testgrove's any more, so they are kept. Each is remembered until it is gone, so that `doctor` can
-name it: the next `create` of its worktree refuses while the name is taken.
+They have lost testgrove's mark, so they are kept. Each is recorded until it no longer exists, so that `doctor` can
+name it: the next `create` of its worktree refuses while the name is in use.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""`db check`: migrations forward step by step, back step by step and forward again, on databases of the check's own.
+"""`db check`: migrations forward step by step, back step by step and forward again, on databases created for the check.
 
-1. What the tool lists is put in order. Several heads end the check.
-2. Forward from an empty database; the schema is read after each step. A step that fails ends the check.
-3. The models are compared with the migrated database, where the tool can.
-4. Back, step by step: the schema must be what it was before the step. Where there is no way back, a new database is
-   taken forward to where the step began, and the check goes on from there.
-5. Forward again from where that led: the schema must be what it was the first time.
+1. Order the migrations that the tool lists. Several heads end the check.
+2. Migrate forward from an empty database; read the schema after each step. A step that fails ends the check.
+3. Compare the models with the migrated database, if the tool can.
+4. Migrate back, step by step: the schema must be the one before the step. If a step is irreversible, a new database
+   is migrated to the state before that step, and the check continues from there.
+5. Migrate forward again from there: the schema must be the same as the first time.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _CHECKOUT = WorktreeId("check", "checkout")  # what the project's variables are 
 def check_migrations(
     project: Project, worktree: str | None, engine: str | None, *, accepted: Sequence[str] = (), say: Say
 ) -> list[Checked]:
-    """Check the migrations of a worktree, or of the current checkout, for one engine or for all that have some, in each
-    version that the settings name.
+    """Check the migrations of a worktree or of the current checkout.
 
-    accepted: migrations that are known to have no way back. say: told each step. Raises UsageError, PreconditionError
-    (``no-migration``) where there is nothing to check, and what servers and tools raise.
+    Checks one engine, or all engines with migrations, in each version of the settings. accepted: migrations that are
+    known to be irreversible. say: called with each step. Raises UsageError; PreconditionError (``no-migration``) if
+    there is nothing to check; and the errors of servers and tools.
     """
     services = _services(project, engine)
     with (
@@ -98,7 +98,7 @@ def _services(project: Project, engine: str | None) -> dict[str, Service | Sqlit
 
 @dataclass(frozen=True)
 class _Place:
-    """Whose migrations they are. environ: what a command sees there with one database."""
+    """The tree whose migrations are checked. environ: a command's environment there, with one database."""
 
     tree: Path
     environ: Callable[[DatabaseAccess], Mapping[str, str]]
@@ -247,7 +247,7 @@ class _Check:
                 self._tell(Problem("forward-again-differs", step.name, message, diff))
 
     def _failure(self, step: Step, access: DatabaseAccess) -> str:
-        """What a step said when it failed; empty where it did not."""
+        """Return the output of a failed step; empty if it succeeded."""
         try:
             self.migrator.do(through(self.tool, step), access)
         except UnavailableError as error:

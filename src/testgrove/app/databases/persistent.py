@@ -51,7 +51,7 @@ class KeptDatabases:
     def __init__(self, project: Project, holder: Holder, *, revision: str | None = None, empty: bool = False) -> None:
         self._project, self._holder = project, holder
         self._revision, self._empty = revision, empty
-        self._mutex = threading.Lock()  # our own engines do not wait for "somebody else"
+        self._mutex = threading.Lock()  # engines of this command do not wait for "another command"
         self._launcher = SupervisedLauncher(holder.supervisors, threading.Event())
         where = project.locations
         self._host = EmbeddedHost(
@@ -128,7 +128,7 @@ class KeptDatabases:
 
     @contextmanager
     def _keeper(self, making: CellDatabases) -> Iterator[tuple[KeeperPlace, KeeperClient]]:
-        """The project's keeper, for this command alone: what it holds is made, and taken away, by one at a time."""
+        """Hold the project's keeper exclusively: only one command at a time creates or removes its databases."""
         project, locks = self._project, self._holder.locks
         what = "the project's servers, held by another command"
         with self._mutex, locks.hold(kept_lock(project.id), what=what, timeout=_BUILD_TIMEOUT, on_wait=making.say):

@@ -40,7 +40,7 @@ def start_on_a_free_port(project: Project, keeper: KeeperClient, folder: Path) -
 
 
 def _move(project: Project, folder: Path) -> tuple[StoredLeases, Lease]:
-    """Give a server another port; the lease of the old one, and whose it is."""
+    """Give a server another port; return the lease of the old one and its owner."""
     leases, old = _port_lease(project, folder)
     port = lease_server_port(project, leases, folder.name)
     if server := KeptPostgres.read(folder):

@@ -1,4 +1,4 @@
-"""The project's own servers, as a user sees them: what there is, start, stop, and one whose port somebody has taken."""
+"""The project's servers as a user sees them: list, start, stop, and move one whose port is in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The databases of a run: one of its own for each cell, of each engine that its suite asks for."""
+"""The databases of a run: a separate one for each cell and each engine that its suite uses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _HINT = 'services = ["{}"] in the suite\'s table'  # for a test that asks for an
 
 
 class RunDatabases:
-    """Makes and takes away what cells ask for. Safe to use from all slots."""
+    """Creates and removes the databases of cells. Safe to use from all slots."""
 
     def __init__(
         self, project: Project, holder: Holder, leases: StoredLeases, folder: Path, cancel: threading.Event
@@ -50,9 +50,9 @@ class RunDatabases:
         self._creations: dict[str, Workspace] = {}
 
     def find(self, cells: Sequence[Cell]) -> None:
-        """Look whether what the cells ask for can be had, before anything is made.
+        """Check that the databases of all cells are available, before anything is created.
 
-        Raises TestgroveError; where an engine has several versions, one that cannot be had fails its cells alone.
+        Raises TestgroveError. If an engine has several versions, a missing one fails only its cells.
         """
         for cell in cells:
             for engine in cell.settings.services:
@@ -74,16 +74,16 @@ class RunDatabases:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What cannot be had of the servers, for the run's header."""
+        """Return the limits of the servers, for the run's header."""
         return tuple(engine.note for engine in self._engines.values() if engine.note)
 
     def start_ahead(self) -> None:
-        """Begin with what takes time."""
+        """Start slow work in advance."""
         for engine in self._engines.values():
             engine.start_ahead()
 
     def for_cell(self, cell: Cell) -> CellDatabases | None:
-        """What makes a cell's databases; None where its suite asks for none."""
+        """Return the creation of a cell's databases; None if its suite uses none."""
         services = cell.settings.services
         return CellDatabases(services, partial(self._begin, cell), self._cancel) if services else None
 
@@ -133,7 +133,7 @@ class RunDatabases:
 
     def release(self, cell: Cell) -> None:
         """Take a cell's databases away."""
-        if broker := self._brokers.pop(cell.key, None):  # a further attempt gets one of its own
+        if broker := self._brokers.pop(cell.key, None):  # each further attempt gets its own
             broker.close()
         for server, name in self._of_cells.pop(cell.key, {}).values():
             if not _is_ours(server) or server.alive:

@@ -1,4 +1,4 @@
-"""A run's SQLite databases: a file in each worktree, which goes with it; for scenarios, in the run's scratch folder."""
+"""A run's SQLite databases: a file in each worktree, removed with it; for scenarios, in the run's scratch folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from testgrove.services.engines.sqlite.files import SqliteTemplates
 
 
 class SqliteFiles:
-    """See engine_databases.EngineDatabases. migrate: the command for the template; empty for empty files."""
+    """SQLite files for cells. migrate: the command that migrates the template; empty for empty files."""
 
     note = ""
 
@@ -39,7 +39,7 @@ class SqliteFiles:
         """Nothing."""
 
     def maker(self, creation: Workspace, making: CellDatabases) -> Callable[[], Made]:
-        """See engine_databases.EngineDatabases."""
+        """Implement EngineDatabases."""
         wanted = fingerprint(self._service, creation, engine=f"sqlite {sqlite3.sqlite_version}", migrate=self._migrate)
         return partial(self._make, wanted, creation, making)
 
@@ -49,7 +49,7 @@ class SqliteFiles:
         return SqliteHeld(place), place(creation.database_folder / self._service.path, on_wait=making.say)
 
     def lender(self, held: Holding | None, owner: str) -> Lender | None:  # noqa: ARG002 - files have no marks
-        """See engine_databases.EngineDatabases."""
+        """Implement EngineDatabases."""
         assert isinstance(held, SqliteHeld)
         assert isinstance(self._means, RunMeans)
         return SqliteCopies(held.place, self._means.folder / f"sqlite-{token_hex(3)}")
@@ -59,7 +59,7 @@ class SqliteFiles:
 
 
 class SqliteHeld:
-    """See base.Holding. A file goes with its worktree. place: puts another one like it at a path."""
+    """A file that is removed with its worktree. place: writes another copy of it to a path."""
 
     def __init__(self, place: Callable[[Path], DatabaseAccess]) -> None:
         self.place = place

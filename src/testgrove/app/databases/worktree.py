@@ -97,21 +97,21 @@ def _make(maker: Callable[[], Made], further: Callable[[DatabaseAccess], None]) 
 
 
 class Several:
-    """See workspace.DatabasesInTheMaking. Those of several makers, side by side."""
+    """Databases that several makers create at the same time."""
 
     def __init__(self, parts: Sequence[DatabasesInTheMaking]) -> None:
         self._parts = parts
 
     def begin(self, workspace: Workspace) -> None:
-        """See workspace.DatabasesInTheMaking."""
+        """Implement DatabasesInTheMaking."""
         for part in self._parts:
             part.begin(workspace)
 
     def finish(self) -> dict[str, DatabaseAccess]:
-        """See workspace.DatabasesInTheMaking."""
+        """Implement DatabasesInTheMaking."""
         return {engine: access for part in self._parts for engine, access in part.finish().items()}
 
     def abandon(self) -> None:
-        """See workspace.DatabasesInTheMaking."""
+        """Implement DatabasesInTheMaking."""
         for part in self._parts:
             part.abandon()

@@ -1,4 +1,4 @@
-"""The databases of a worktree that no keeper holds: how they are reached, made anew, and taken away."""
+"""The databases of a worktree that no keeper holds: their addresses, recreating and dropping them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VARIABLES = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}
 def accesses_given(worktree: WorktreeRecord) -> dict[str, DatabaseAccess]:
     """By what the env file says, of each engine that the worktree names; passwords included.
 
-    One whose variable is gone, or means something else, is left out.
+    An engine whose variable is missing, or names something else, is left out.
     """
     found: dict[str, DatabaseAccess] = {}
     known = variables_of(worktree) if worktree.databases else {}
@@ -42,7 +42,7 @@ def _access(engine: str, name: str, known: Mapping[str, str]) -> DatabaseAccess 
     except ValueError:
         return None
     user, password = url.user, url.password
-    if engine == "postgres":  # a URL that is used as it is may leave them to the environment
+    if engine == "postgres":  # a URL of isolation = 'none' may leave them to the environment
         user = user or known.get("PGUSER", "")
         password = password if password.reveal() else Secret(known.get("PGPASSWORD", ""))
     return DatabaseAccess(engine, name, url.host, url.port, user, password, given=url.text)

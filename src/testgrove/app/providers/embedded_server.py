@@ -12,7 +12,7 @@ from testgrove.system.files import explained
 
 
 def start_server(means: RunMeans, service: Service, binaries: PostgresBinaries, template: Template) -> PostgresServer:
-    """Start a server on a template, in a folder of its own that goes with whoever's means they are.
+    """Start a server on a template, in a new folder that is removed with the owner of the means.
 
     Raises UnavailableError, PreconditionError, ExhaustedError.
     """

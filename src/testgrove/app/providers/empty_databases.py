@@ -35,7 +35,7 @@ class Blanks(Protocol):
     """Empty databases of one engine. Safe to use from several threads."""
 
     def make(self) -> DatabaseAccess:
-        """One that nobody has used, with the extensions that the settings name. Raises TestgroveError."""
+        """Return an unused database with the extensions of the settings. Raises TestgroveError."""
 
     def drop(self, access: DatabaseAccess) -> None:
         """Take it away."""
@@ -46,7 +46,7 @@ class Blanks(Protocol):
 
 @contextmanager
 def own_folder(project: Project, holder: Holder, name: str) -> Iterator[RunMeans]:
-    """Means whose folder, ports and databases are this command's, and gone with it. name: the folder's first part."""
+    """Means whose folder, ports and databases are removed with this command. name: prefix of the folder's name."""
     folder = project.locations.memory / f"{name}-{secrets.token_hex(3)}"
     holder.leases.record(Lease(LeaseKind.DIRECTORY, str(folder)))
     with explained("create the folder", folder):
@@ -75,7 +75,7 @@ def blanks_of(means: RunMeans, service: Service | Sqlite) -> Blanks:
 
 
 class EmbeddedBlanks:
-    """See Blanks. On a server of the command's own, which the first database starts, and the first after its end."""
+    """Empty databases on a server of this command. The first database starts it, also after it has stopped."""
 
     def __init__(self, means: RunMeans, service: Service) -> None:
         self._means, self._service = means, service
@@ -83,7 +83,7 @@ class EmbeddedBlanks:
         self._guard = threading.Lock()
 
     def make(self) -> DatabaseAccess:
-        """See Blanks."""
+        """Implement Blanks."""
         server = self._find()
         try:
             return self._make(server)
@@ -125,18 +125,18 @@ class EmbeddedBlanks:
         return server
 
     def drop(self, access: DatabaseAccess) -> None:
-        """See Blanks."""
+        """Implement Blanks."""
         assert self._server is not None
         self._server.drop_database(access.name)
 
     def close(self) -> None:
-        """See Blanks."""
+        """Implement Blanks."""
         if self._server is not None:
             self._server.stop()
 
 
 class GivenBlanks:
-    """See Blanks. On a server that somebody else runs."""
+    """Empty databases on an external server."""
 
     def __init__(self, means: RunMeans, service: Service) -> None:
         self._means, self._service = means, service
@@ -147,7 +147,7 @@ class GivenBlanks:
         self._guard = threading.Lock()
 
     def make(self) -> DatabaseAccess:
-        """See Blanks."""
+        """Implement Blanks."""
         with self._guard:
             if not self._is_open:
                 require_driver()
@@ -165,7 +165,7 @@ class GivenBlanks:
         return access
 
     def drop(self, access: DatabaseAccess) -> None:
-        """See Blanks."""
+        """Implement Blanks."""
         with self._guard:
             self._made.pop(access.name, None)
         key = f"{self._server.url.place} {access.name}"
@@ -175,7 +175,7 @@ class GivenBlanks:
                 self._means.leases.forget(lease)
 
     def close(self) -> None:
-        """See Blanks."""
+        """Implement Blanks."""
         if self._is_open:
             for access in list(self._made.values()):
                 with suppress(TestgroveError):  # the lease stays, and is undone later
@@ -185,20 +185,20 @@ class GivenBlanks:
 
 
 class SqliteBlanks:
-    """See Blanks. Files in a folder of the command's own."""
+    """Empty SQLite files in a folder of this command."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def make(self) -> DatabaseAccess:
-        """See Blanks."""
+        """Implement Blanks."""
         path = self._folder / f"blank-{secrets.token_hex(4)}.sqlite3"
         path.touch()
         return DatabaseAccess("sqlite", str(path), "", 0, "", Secret(""))
 
     def drop(self, access: DatabaseAccess) -> None:
-        """See Blanks."""
+        """Implement Blanks."""
         remove_database(Path(access.name))
 
     def close(self) -> None:
-        """See Blanks."""
+        """Implement Blanks."""

@@ -32,7 +32,7 @@ def migration_lenders(
 
 
 class MigrationLender:
-    """See lenders.Lender."""
+    """Provider of databases that their client migrates itself."""
 
     def __init__(self, means: RunMeans, engine: str, service: Service | Sqlite, tree: Path, environ: Environ) -> None:
         self._means, self._engine, self._service = means, engine, service
@@ -41,7 +41,7 @@ class MigrationLender:
         self._guard = threading.Lock()
 
     def open(self) -> Share:
-        """See lenders.Lender. Raises UsageError where it is not known how to go step by step, PreconditionError."""
+        """Implement Lender. Raises UsageError if the migration tool cannot run step by step, PreconditionError."""
         table = f"[tool.testgrove.services.{self._engine}]"
         tool = find_tool(self._service.migrate, read_inputs(self._tree, self._service.inputs), table=table)
         with self._guard:
@@ -50,6 +50,6 @@ class MigrationLender:
         return MigrationShare(self._blanks, tool, Migrator(self._means.launcher, self._tree, self._environ, settings))
 
     def close(self) -> None:
-        """See lenders.Lender."""
+        """Implement Lender."""
         if self._blanks is not None:
             self._blanks.close()

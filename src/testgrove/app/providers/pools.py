@@ -1,4 +1,4 @@
-"""The pools behind brokers: how many databases fit, and a pool that is made when somebody first asks for one."""
+"""The pools behind brokers: how many databases fit, and a pool that is created on the first request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LEAST, _MOST = 6, 200  # databases of a pool
 
 
 class LazyPool:
-    """See lenders.Lender. Opens shares of a pool, which is made at the first. make: makes it, and what it needs."""
+    """Provider of shares of a pool, which is created on first use. make: creates the pool and what it needs."""
 
     def __init__(self, make: Callable[[], ClonePool]) -> None:
         self._make = make
@@ -48,14 +48,14 @@ class LazyPool:
         return self._pool.open()
 
     def close(self) -> None:
-        """Make and drop no more. Every share is closed already."""
+        """Stop creating and dropping databases. All shares are already closed."""
         if self._pool is not None:
             with suppress(TestgroveError):  # its lease stays, and the next command tries again
                 self._pool.close()
 
 
 def own_pool(find: Callable[[], PostgresServer], folder: Path, owner: str) -> LazyPool:
-    """Of a server of ours. find: the server, which may have to be started; folder: in which its data lies."""
+    """Return the pool of an embedded server. find: returns the server, starts it if needed. folder: of its data."""
 
     def make() -> Pool:
         from testgrove.services.engines.postgres.pool import Pool  # noqa: PLC0415 - most suites never ask for one
@@ -67,7 +67,7 @@ def own_pool(find: Callable[[], PostgresServer], folder: Path, owner: str) -> La
 
 
 def given_pool(find: Callable[[], tuple[GivenPostgres, str]], leases: Leases, owner: str) -> LazyPool:
-    """Of a server of somebody else's. find: the server, and the template on it, which may have to be built."""
+    """Return the pool of an external server. find: returns the server and its template, builds it if needed."""
 
     def make() -> ClonePool:
         from testgrove.services.engines.postgres.external_pool import GivenPool, room  # noqa: PLC0415 - as above

@@ -33,9 +33,9 @@ class Lender(Protocol):
 
 
 class LendingBroker:
-    """A broker at a socket. lenders: by engine; hint: how to have another one, ``{}`` is its name.
+    """A broker at a socket. lenders: by engine. hint: how to add an engine; ``{}`` is its name.
 
-    means: of whoever is behind it.
+    means: of the run or session that it serves.
     """
 
     def __init__(self, path: Path, lenders: Mapping[str, Lender], hint: str, means: RunMeans) -> None:
@@ -60,7 +60,7 @@ class LendingBroker:
 
 
 class RedisInstances:
-    """See Lender. An instance for each client that asks, started then; folders and ports are used again."""
+    """Provider of Redis instances: one for each client, started on request; folders and ports are reused."""
 
     def __init__(self, means: RunMeans, service: Service) -> None:
         self._means, self._service = means, service
@@ -69,7 +69,7 @@ class RedisInstances:
         self._guard = threading.Lock()
 
     def open(self) -> Share:
-        """See Lender. Raises PreconditionError where there is no binary."""
+        """Implement Lender. Raises PreconditionError if no binary is found."""
         with self._guard:
             self._binary = self._binary or find_redis(self._means.launcher, self._service.version)
         return RedisShare(partial(RedisPlace, self))
@@ -102,20 +102,20 @@ class RedisInstances:
         self._means.ports.give_back(port)
 
     def close(self) -> None:
-        """See Lender. Those that were kept end, too."""
+        """Implement Lender. Also stops the instances that were kept."""
         for server in self._all:
             server.stop()
 
 
 class RedisPlace:
-    """See redis_share.Place."""
+    """Where an instance runs: its folder and port."""
 
     def __init__(self, instances: RedisInstances) -> None:
         self._instances, self._password = instances, generate_password()
         self._port = 0
 
     def start(self) -> RedisServer:
-        """See redis_share.Place. Once it has had a port, it has that one: its client knows the address."""
+        """Implement Place. The port never changes after the first call: the client knows the address."""
         if self._port:
             return self._instances.start_at(self._password, self._port)
         server = self._instances.start(self._password)
@@ -123,21 +123,21 @@ class RedisPlace:
         return server
 
     def free(self) -> None:
-        """See redis_share.Place."""
+        """Implement Place."""
         if self._port:
             self._instances.give_back(self._port)
 
 
 class SqliteCopies:
-    """See Lender. copy: puts a migrated file at a path; folder: in which copies lie."""
+    """Provider of SQLite files. copy: writes a migrated file to a path. folder: of the copies."""
 
     def __init__(self, copy: Callable[[Path], DatabaseAccess], folder: Path) -> None:
         self._copy, self._folder = copy, folder
 
     def open(self) -> Share:
-        """See Lender."""
+        """Implement Lender."""
         return SqliteShare(self._copy, self._folder)
 
     def close(self) -> None:
-        """See Lender."""
+        """Implement Lender."""
         shutil.rmtree(self._folder, ignore_errors=True)

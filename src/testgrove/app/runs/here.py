@@ -110,26 +110,26 @@ class CheckoutInPlace(Workspace):
 
     @property
     def tree(self) -> Path:
-        """See Workspace."""
+        """Implement Workspace."""
         return self.project.repository.toplevel
 
     @property
     def ports(self) -> Mapping[str, int]:
-        """See Workspace."""
+        """Implement Workspace."""
         return self.leased
 
     @property
     def python(self) -> str:
-        """See Workspace."""
+        """Implement Workspace."""
         return self.found.version
 
     @property
     def environment_elsewhere(self) -> Path | None:
-        """See Workspace."""
+        """Implement Workspace."""
         return self.found.prefix
 
     def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
-        """See Workspace."""
+        """Implement Workspace."""
         return self.found.environ | self.values(databases)
 
     def prepare(self, owner: str) -> None:

@@ -32,12 +32,12 @@ class ScenarioLocation(CheckoutInPlace):
 
     @property
     def tree(self) -> Path:
-        """See Workspace."""
+        """Implement Workspace."""
         return self.place.path
 
     @property
     def database_folder(self) -> Path:
-        """See Workspace. Not the worktree: others run there, too, and it may be a user's."""
+        """Implement Workspace. Not the worktree: others run there, too, and it may be a user's."""
         return self.files
 
     def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
@@ -55,7 +55,7 @@ class ScenarioLocation(CheckoutInPlace):
         return super().given_variables() | set(variables_of(self.place.worktree) if self.place.worktree else ())
 
     def own_variables(self) -> Mapping[str, str]:
-        """See Workspace. Of a worktree that a user has made: what its env file names is its own."""
+        """Implement Workspace. Of a worktree that a user has made: what its env file names is its own."""
         path = self.tree / self.project.settings.env_file
         return parse(read_env_file(path)) if self.place.worktree is None and path.is_file() else {}
 

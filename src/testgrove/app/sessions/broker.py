@@ -27,10 +27,10 @@ _HINT = "[tool.testgrove.services.{}] in pyproject.toml"  # for a test that asks
 def serve_session(
     project: Project, holder: Holder, session: int, tests: Tests, on_ready: Callable[[Path], object]
 ) -> None:
-    """Hand out databases until a process has ended.
+    """Serve databases until a process has ended.
 
-    session: its pid; on_ready: told where the socket is. Raises PreconditionError where the process is gone,
-    UsageError where the project declares no database.
+    session: its pid. on_ready: called with the path of the socket. Raises PreconditionError if the process does not
+    exist, UsageError if the project configures no database.
     """
     _check(project)
     try:

@@ -31,7 +31,7 @@ from testgrove.services.engines.sqlite.files import SqliteTemplates
 
 
 class SessionDatabases:
-    """What can be lent to a session's tests. Nothing is started before somebody asks; stop() at the end."""
+    """The databases for a session's tests. Servers are started on the first request. Call stop() at the end."""
 
     def __init__(self, means: RunMeans, migration: Migration) -> None:
         self._means, self._migration = means, migration
@@ -70,7 +70,7 @@ class SessionDatabases:
 
 
 class Elsewhere:
-    """See lenders.Lender. There is nothing to lend. fixture: what gives tests what there is."""
+    """Provider that refuses: all tests share this database. fixture: the one to use instead."""
 
     def __init__(self, engine: str, fixture: str) -> None:
         self._engine, self._fixture = engine, fixture
@@ -88,7 +88,7 @@ class Elsewhere:
 
 
 def session_sqlite(means: RunMeans, service: Sqlite, migration: Migration) -> Callable[[Path], DatabaseAccess]:
-    """What puts a migrated file at a path. The files that the migration reads are looked at once for a session."""
+    """Return a function that writes a migrated file to a path. The migration's files are read once per session."""
     project = means.project
     templates = SqliteTemplates(project.locations.cache / "sqlite", means.holder.locks, fresh=project.fresh_templates)
     wanted = cache(lambda: migration.fingerprint(service, engine=f"sqlite {sqlite3.sqlite_version}"))
@@ -144,12 +144,12 @@ class SessionPostgres:
 
 
 class SessionGiven:
-    """Somebody else's server, as the session uses it: connected to with the first request."""
+    """An external server in a session: connects on the first request."""
 
     def __init__(self, means: RunMeans, service: Service, migration: Migration) -> None:
         self._means, self._service, self._migration = means, service, migration
         self._opened: GivenPostgres | None = None
-        self._fresh = ""  # a template that nobody else is to use
+        self._fresh = ""  # a template reserved for this session
 
     def find(self) -> tuple[GivenPostgres, str]:
         """The server, and the template on it, built if need be. Raises PreconditionError, UnavailableError."""
@@ -169,7 +169,7 @@ class SessionGiven:
 
     @staticmethod
     def _sweep(server: GivenPostgres) -> None:
-        with suppress(TestgroveError):  # it is nobody's; the next session tries again
+        with suppress(TestgroveError):  # no owner is left; the next session retries
             server.sweep()
 
     def stop(self) -> None:

@@ -28,16 +28,16 @@ class Alembic:
 
     @property
     def listing(self) -> Command:
-        """See Tool."""
+        """Implement Tool."""
         return self._said("history")
 
     @property
     def models(self) -> Command:
-        """See Tool."""
+        """Implement Tool."""
         return self._said("check")
 
     def read(self, output: str) -> Listing:
-        """See Tool."""
+        """Implement Tool."""
         found = [_migration(line) for line in _LINE.finditer(output)]
         if not found:
             raise PreconditionError("no-migrations", f"Alembic has no migrations: `{self.listing.text}` lists none")
@@ -46,15 +46,15 @@ class Alembic:
         return Listing(in_order(reversed(found)), ", ".join(ends) if len(ends) > 1 else "")
 
     def forward(self, revision: str, at: str) -> tuple[Work, ...]:  # noqa: ARG002 - Alembic knows
-        """See Tool."""
+        """Implement Tool."""
         return (self._said(f"upgrade {shlex.quote(revision)}"),)
 
     def back(self, revision: str, at: str) -> tuple[Work, ...]:  # noqa: ARG002 - as above
-        """See Tool."""
+        """Implement Tool."""
         return (self._said(f"downgrade {shlex.quote(revision)}"),)
 
     def judge(self, status: int, output: str) -> tuple[Models, str]:
-        """See Tool."""
+        """Implement Tool."""
         if status == 0:
             return "same", ""
         if found := re.search(r"New upgrade operations detected: (.*)", output):

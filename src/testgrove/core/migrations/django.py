@@ -42,16 +42,16 @@ class Django:
 
     @property
     def listing(self) -> Command:
-        """See Tool."""
+        """Implement Tool."""
         return Command(f"{self.start}shell{self._everywhere} -c {shlex.quote(_LIST)}")
 
     @property
     def models(self) -> Command:
-        """See Tool."""
+        """Implement Tool."""
         return Command(f"{self.start}makemigrations{self._everywhere} --check --dry-run")
 
     def read(self, output: str) -> Listing:
-        """See Tool."""
+        """Implement Tool."""
         parts = output.split(_MARK)
         if len(parts) < 4:
             raise PreconditionError("no-migrations", f"Django's answer cannot be read:\n{output.strip()[-2000:]}")
@@ -66,7 +66,7 @@ class Django:
         return Listing(tuple(plan), ", ".join(names))
 
     def forward(self, revision: str, at: str) -> tuple[Work, ...]:  # noqa: ARG002 - Django knows
-        """See Tool. A revision is ``app.0001_name``, ``app.zero``, or ``head``."""
+        """Implement Tool. A revision is ``app.0001_name``, ``app.zero``, or ``head``."""
         if revision == "head":
             return (self._migrate(""),)
         app, dot, name = revision.rpartition(".")
@@ -77,7 +77,7 @@ class Django:
         return (self._migrate(f" {shlex.quote(app)} {shlex.quote(name)}"),)
 
     def back(self, revision: str, at: str) -> tuple[Work, ...]:
-        """See Tool."""
+        """Implement Tool."""
         return self.forward(revision, at)
 
     def _migrate(self, words: str) -> Command:
@@ -85,7 +85,7 @@ class Django:
         return Command(f"{self.start}migrate{words}{options}")
 
     def judge(self, status: int, output: str) -> tuple[Models, str]:
-        """See Tool."""
+        """Implement Tool."""
         if status == 0:
             return "same", ""
         if found := re.search(r"^Migrations for .*", output, re.MULTILINE | re.DOTALL):

@@ -74,7 +74,7 @@ class SqlFiles:
         return cls(tuple(pairs))
 
     def read(self, output: str) -> Listing:  # noqa: ARG002 - there is nothing to ask
-        """See Tool. Two files with one number are two heads."""
+        """Implement Tool. Two files with one number are two heads."""
         names = [name for name, _, _ in self.pairs]
         numbers = [_number(name) for name in names]
         twice = [name for name in names if _number(name) is not None and numbers.count(_number(name)) > 1]
@@ -95,11 +95,11 @@ class SqlFiles:
         return found[0]
 
     def forward(self, revision: str, at: str) -> tuple[Work, ...]:
-        """See Tool."""
+        """Implement Tool."""
         return tuple(up for _, up, _ in self.pairs[self._index(at) : self._index(revision)])
 
     def back(self, revision: str, at: str) -> tuple[Work, ...]:
-        """See Tool."""
+        """Implement Tool."""
         found = []
         for name, _, down in reversed(self.pairs[self._index(revision) : self._index(at)]):
             if down is None:
@@ -108,7 +108,7 @@ class SqlFiles:
         return tuple(found)
 
     def judge(self, status: int, output: str) -> tuple[Models, str]:  # noqa: ARG002 - there are no models
-        """See Tool."""
+        """Implement Tool."""
         return "not compared", "SQL files know no models"
 
 

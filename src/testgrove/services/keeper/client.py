@@ -26,8 +26,9 @@ class KeeperClient:
 
     @classmethod
     def connect(cls, path: Path) -> KeeperClient | None:
-        """A connection to the keeper that listens there; None when nobody does. Raises UnavailableError
-        (``keeper-foreign``) where it is another user's."""
+        """Return a connection to the keeper that listens there; None if none does.
+
+        Raises UnavailableError (``keeper-foreign``) if it belongs to another user."""
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(_TIMEOUT)
         try:
@@ -62,7 +63,7 @@ class KeeperClient:
         return found
 
     def quit(self) -> None:
-        """Let the keeper stop every service and end. Whoever wants to know when waits for its lock."""
+        """Tell the keeper to stop every service and exit. To wait for its end, wait for its lock."""
         self._ask(do="quit")
 
     def hand_on(self) -> None:

@@ -1,10 +1,10 @@
 """A project's keeper: the process that holds the servers of worktrees which outlive a command.
 
-While a server is stopped, the keeper listens on its port: nobody else can take it, and whoever connects starts the
-server and is connected to it. A server whose clients have all left is stopped after a while; its data stays.
+While a server is stopped, the keeper listens on its port: no other process can take the port, and a client that
+connects starts the server and is connected to it. A server without clients is stopped after a while; its data stays.
 
-It is spoken to through a Unix socket, one JSON object a line: ``{"do": "start", "name": "postgres-15"}``. Whoever
-keeps its connection open keeps the servers running.
+Requests come through a Unix socket, one JSON object a line: ``{"do": "start", "name": "postgres-15"}``. The servers
+keep running while a client's connection is open.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class KeptServer:
             raise
 
     def _clear(self) -> None:
-        """Take away what a server that was killed has left: its lock file could name a process of somebody else."""
+        """Delete what a killed server left behind: its lock file could name an unrelated process."""
         release_shared_memory(self._folder / "data")
         for name in self.service.stale:
             path = self._folder / name
@@ -86,7 +86,7 @@ class KeptServer:
             path.unlink(missing_ok=True)
 
     def wake(self) -> None:
-        """Somebody connects to the port of a stopped server: start it, and connect them."""
+        """A client connects to the port of a stopped server: start the server and connect the client."""
         with self._lock:
             if self.listener is None:
                 return
@@ -121,7 +121,7 @@ class KeptServer:
             self._unlisten()
 
     def look(self, *, used: bool, idle: float) -> None:
-        """Notice that it died, or that nobody has used it for idle seconds."""
+        """Detect that it died, or had no clients for the idle time."""
         if self._lock.acquire(blocking=False):
             try:
                 if self._process and self._process.poll() is not None:
@@ -174,8 +174,8 @@ class KeptServer:
 class Keeper:
     """Serves one project's folder of services.
 
-    folder: one folder in it for each service; socket: where it is spoken to; idle: seconds. serve() returns when it was
-    told to quit, or no service is left.
+    folder: contains one folder for each service. socket: where it listens. idle: seconds. serve() returns after the
+    request to quit, or when no service is left.
     """
 
     def __init__(self, folder: Path, socket_path: Path, launcher: Launcher, *, idle: float = IDLE) -> None:
@@ -252,7 +252,7 @@ class Keeper:
             return list(self._servers.values())
 
     def _server(self, name: str) -> KeptServer:
-        """The server of that name, as its file says now."""
+        """Return the server of that name, with the current content of its file."""
         folder = self._folder / name
         service = KeptService.read(folder)
         with self._guard:

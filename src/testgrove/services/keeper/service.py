@@ -1,4 +1,4 @@
-"""A service that a keeper keeps: what it takes to start it, ask whether it is ready, and stop it, as a file."""
+"""A service of a keeper, as a file: how to start it, how to check that it is ready, and how to stop it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _ESTABLISHED = "01"
 
 @dataclass(frozen=True)
 class KeptService:
-    """A server's way of life. Paths are relative to the service's folder, or absolute.
+    """How to run a server. Paths are relative to the service's folder, or absolute.
 
-    what: its name in messages. stop_signal: what ends it in good order. user: uid and gid to run as. stale: files that
-    a killed server leaves and the next start stumbles over. ready_file, ready: it is ready when the file matches the
-    pattern, in which ``PID`` stands for its process id; without them, when it listens on its port.
+    what: its name in messages. stop_signal: for a clean shutdown. user: uid and gid to run as. stale: files of a
+    killed server that would make the next start fail. ready_file, ready: it is ready when the file matches the
+    pattern, where ``PID`` is replaced by its process id; without them, when it listens on its port.
     """
 
     name: str
@@ -48,7 +48,7 @@ class KeptService:
     @classmethod
     def read(cls, folder: Path) -> KeptService:
         """The service of a folder. Raises PreconditionError (``no-such-service``; ``not-ours``)."""
-        for path in (folder, folder / SPEC):  # what stands in it is executed
+        for path in (folder, folder / SPEC):  # its content is executed
             if owner_of(path) not in (None, os.geteuid()):
                 raise PreconditionError("not-ours", f"{path} belongs to another user", hint=f"ls -ld {path}")
         try:
@@ -76,20 +76,20 @@ class KeptProgram:
 
     @property
     def what(self) -> str:
-        """See services.base.Program."""
+        """Implement Program."""
         return self.service.what
 
     @property
     def port(self) -> int:
-        """See services.base.Program."""
+        """Implement Program."""
         return self.service.port
 
     def argv(self) -> Sequence[str]:
-        """See services.base.Program."""
+        """Implement Program."""
         return self.service.argv
 
     def is_ready(self, pid: int) -> bool:
-        """See services.base.Program. An answer at the port proves nothing: it is the listener that must be ours."""
+        """Implement Program. An answer at the port proves nothing: the listener must be this server's process."""
         if not self.service.ready_file:
             return any(each.descends_from(pid) for each in listeners(self.port))
         try:

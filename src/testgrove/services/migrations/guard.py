@@ -1,4 +1,4 @@
-"""Migrations and the databases of others: what the project's files name, before a command runs; what it left, after."""
+"""Keeps migrations off foreign databases: checks the project's files before a command, and the result after it."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def refuse_other_databases(
     env: Mapping[str, str],
     given: Given,
 ) -> None:
-    """See that no file that a migration command reads names another server than the one that it is given.
+    """Check that no file that a migration command reads names another server than the migration's own.
 
-    Looked at are ``alembic.ini`` (unless env.py takes the URL from elsewhere), Django's settings and ``.env`` files.
+    Checks ``alembic.ini`` (unless env.py gets the URL from elsewhere), Django's settings and ``.env`` files.
     Raises PreconditionError (``other-database``).
     """
     for found in _Files(command, tree, env).named():
@@ -60,14 +60,14 @@ def refuse_other_databases(
 
 
 def given_for(databases: Mapping[str, DatabaseAccess], settings: Settings, tree: Path, env: Mapping[str, str]) -> Given:
-    """What a migration may connect to: its databases, and what the settings name. env: its variables."""
+    """Return the servers that a migration may use: its databases and those of the settings. env: its variables."""
     given = given_to(databases, (tree, tree.resolve()), settings.allow_connections, env)
     configured = [address for name in settings.env for address in variable_leads(name, env)]
     return replace(given, external=(*given.external, *configured))
 
 
 def require_objects(command: str, access: DatabaseAccess) -> None:
-    """See that a migration has made something in its database. Raises PreconditionError (``other-database``)."""
+    """Check that a migration created something in its database. Raises PreconditionError (``other-database``)."""
     if not is_untouched(access):
         return
     variable = "SQLITE_PATH or DATABASE_URL" if access.engine == "sqlite" else "DATABASE_URL or PG*"
@@ -101,7 +101,7 @@ class _Files:
             yield from named.in_env_file(self._name(path), self._text(path), self._env, comes_first=wins)
 
     def _find_env_files(self) -> list[Path]:
-        """Those of the folders; where there is no ``.env``, the one that python-dotenv, if it is used, finds above."""
+        """Yield the env files of the folders; without a ``.env`` there, the one that python-dotenv finds above."""
         found = [folder / name for folder in self._folders for name in _ENV_FILES if (folder / name).is_file()]
         if not any(path.name == ".env" for path in found):
             above = (folder / ".env" for folder in self._tree.parents)

@@ -1,4 +1,4 @@
-"""The files that can change what a migration makes."""
+"""The input files of a migration: those that can change its result."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _TOKEN = re.compile(r"\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
 
 
 def read_inputs(tree: Path, globs: Sequence[str] = ()) -> Iterator[tuple[str, bytes]]:
-    """Relative path and content of the files that globs name, ordered by path.
+    """Yield relative path and content of the files that match the globs, ordered by path.
 
-    globs: as in the settings' ``inputs``; without any, what migration tools use by custom, and where there is
-    none of that, all Python files. ``**`` stands for any number of folders. Virtual environments and ``.git``
-    are left out. Raises UsageError (``inputs-outside``, ``inputs-empty``).
+    globs: as in the settings' ``inputs``. Without globs: the usual files of migration tools; if there are none, all
+    Python files. ``**`` matches any number of folders. Virtual environments and ``.git`` are skipped. Raises
+    UsageError (``inputs-outside``, ``inputs-empty``).
     """
     for glob in globs:
         if glob.startswith(("/", "~")) or ".." in PurePosixPath(glob).parts:

@@ -1,4 +1,4 @@
-"""Doing what a migration tool says, on one database: commands in the project's environment, or SQL by ourselves."""
+"""Runs the work of a migration tool on one database: commands in the project's environment, or SQL directly."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Migrator:
         self._launcher, self._tree, self._environ, self._settings = launcher, tree, environ, settings
 
     def do(self, work: Iterable[Work], access: DatabaseAccess) -> None:
-        """Do one thing after the other.
+        """Run the pieces of work in order.
 
-        Raises UnavailableError: ``migration-failed`` where the project's own work failed, with what it said in
-        ``details["output"]``. Raises PreconditionError (``other-database``), see refuse_other_databases().
+        Raises UnavailableError (``migration-failed``) if the project's command failed, with its output in
+        ``details["output"]``. Raises PreconditionError (``other-database``) like refuse_other_databases().
         """
         for each in work:
             if isinstance(each, Command):
@@ -78,9 +78,9 @@ class Migrator:
 
 
 def check_it_is_used(work: Iterable[Work], access: DatabaseAccess) -> None:
-    """See that commands which have migrated a database, or are about to take it back, use that one and no other.
+    """Check that migration commands use this database and no other.
 
-    A tool whose configuration names a database by itself would take somebody's own one back to nothing. Raises
+    A tool whose configuration names a database could otherwise migrate a user's own database back to nothing. Raises
     PreconditionError (``other-database``).
     """
     commands = [each for each in work if isinstance(each, Command)]

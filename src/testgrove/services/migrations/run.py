@@ -1,4 +1,4 @@
-"""Running a project's migration command on the database that it is given, and on no other."""
+"""Runs a project's migration command on its own database and on no other."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def run_migration(
 ) -> None:
     """Run a project's migration command in a checkout, for one database.
 
-    env: whole, with the variables of the database, and of others that the command is given. settings: the project's.
+    env: the complete environment, with the variables of its databases. settings: the project's.
     Raises UnavailableError (``migration-failed``) with the command and the end of its output; PreconditionError
-    (``other-database``) where it would use, or has used, another database.
+    (``other-database``) if it would use, or has used, another database.
     """
     databases = {**(others or {}), access.engine: access}
     given = given_for(databases, settings, cwd, env)

@@ -22,14 +22,14 @@ class Blanks(Protocol):
     """Where empty databases come from."""
 
     def make(self) -> DatabaseAccess:
-        """One that nobody has used."""
+        """Return an unused database."""
 
     def drop(self, access: DatabaseAccess) -> None:
         """Take it away."""
 
 
 class MigrationShare:
-    """See broker.Share and broker.Migrating: one client's databases."""
+    """One client's databases, which it migrates itself. Implements broker.Share and broker.Migrating."""
 
     def __init__(self, blanks: Blanks, tool: Tool, migrator: Migrator) -> None:
         self._blanks, self._tool, self._migrator = blanks, tool, migrator
@@ -49,11 +49,11 @@ class MigrationShare:
         raise UnavailableError("broker-closed", "the broker has closed")
 
     def put(self, name: str) -> None:
-        """The client needs it no more. Raises PreconditionError (``not-leased``)."""
+        """Take back a database that the client does not need any more. Raises PreconditionError (``not-leased``)."""
         self._blanks.drop(self._take(name))
 
     def keep(self, name: str) -> None:
-        """Leave it as it is until the broker ends. Raises PreconditionError (``not-leased``)."""
+        """Keep it unchanged until the broker ends. Raises PreconditionError (``not-leased``)."""
         self._take(name)
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class MigrationShare:
             self._closed = True
             held, self._held = self._held, {}
         for access in held.values():
-            with suppress(TestgroveError):  # it goes with its server, or its lease is undone later
+            with suppress(TestgroveError):  # it is removed with its server, or with its lease later
                 self._blanks.drop(access)
 
     def migrate(self, name: str, way: str, revision: str, *, keep_data: bool) -> None:
@@ -97,7 +97,7 @@ class MigrationShare:
         return dict(read_schema(self._access(name)))
 
     def revisions(self, name: str) -> dict[str, Any]:
-        """All migrations in order, and what is said of several newest ones."""
+        """Return all migrations in order, and a message if there are several newest ones."""
         status, output = 0, ""
         if self._tool.listing:
             status, output = self._migrator.ask(self._tool.listing, self._access(name))

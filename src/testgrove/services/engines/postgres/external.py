@@ -1,6 +1,6 @@
-"""PostgreSQL on somebody else's server, by its URL: what is made there, and how it is taken away.
+"""PostgreSQL on an external server, by URL: databases that are created there, and how they are dropped.
 
-Roles are the whole server's, so none is made: every database is the URL's own role's.
+Roles are global to a server, so none is created: every database belongs to the role of the URL.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _UNDO_TIMEOUT = 5  # seconds; a server that is gone must not hold up every comma
 
 
 class GivenPostgres:
-    """A server of somebody else's, as one command uses it. Safe to use from several threads.
+    """An external server, as one command uses it. Safe to use from several threads.
 
-    open() before anything else, close() at the end: what was made with ``kind`` run goes with this owner then, by
-    whoever finds it.
+    Call open() first and close() at the end: other commands then drop the databases of ``kind`` run that this owner
+    left.
     """
 
     def __init__(self, url: ServerUrl, *, version: str = "", extensions: tuple[str, ...] = ()) -> None:
@@ -87,7 +87,7 @@ class GivenPostgres:
 
     @property
     def identity(self) -> str:
-        """What about the server decides what a migration makes, for a fingerprint."""
+        """Return the properties of the server that a migration's result depends on, for a fingerprint."""
         return f"postgres {self.endpoint.version} by URL, {self._base}, role {self.endpoint.user}"
 
     def sweep(self) -> list[str]:
@@ -96,7 +96,7 @@ class GivenPostgres:
             return sql.sweep(session)
 
     def close(self) -> None:
-        """Let go: this owner is gone. A second call does nothing."""
+        """Disconnect: other commands then see this owner as gone. A second call does nothing."""
         self._owner.close()
 
     @contextmanager
@@ -128,11 +128,11 @@ class GivenPostgres:
         on_note: Callable[[str], object] | None = None,
         timeout: float = 1800.0,
     ) -> str:
-        """The name of the template with this fingerprint, built if it is not there.
+        """Return the name of the template with this fingerprint; build it if it does not exist.
 
-        build: brings the empty database it is given up to date, and leaves. on_wait: told the reason again and again
-        while somebody else, on whatever machine, builds it; may raise. What build raises comes through, and goes to
-        those who waited for this build as well; nothing is left of it then.
+        build: migrates the empty database that it receives, and disconnects. on_wait: called repeatedly with the
+        reason while another command, on any machine, builds it; may raise. An exception of build is raised here and in
+        the callers that waited for it; the unfinished template is dropped.
         """
         name, began = f"testgrove_template_{fingerprint[:24]}", time.monotonic()
 
@@ -181,11 +181,11 @@ class GivenPostgres:
     def create_database(
         self, name: str, *, template: str, owner: str, leases: Leases, kind: Kind = "run"
     ) -> DatabaseAccess:
-        """A clone of a template, or of template1 where that is empty, under this name.
+        """Create a clone of a template, or of template1 if template is empty, under this name.
 
-        While somebody else of us has the name, on whatever machine, a few letters are added to it. The lease that is
-        recorded before anything is made is the caller's to undo (drop_leased) and forget. owner: for people who look
-        at the mark. kind: ``worktree`` for one that outlives this command.
+        While another testgrove command, on any machine, uses the name, a few letters are added. The lease is recorded
+        before anything is created; the caller undoes it (drop_leased) and deletes it. owner: the name in the mark.
+        kind: ``worktree`` for a database that outlives this command.
 
         Raises PreconditionError (``database-exists``) for a database of that name that is not testgrove's.
         """
@@ -202,7 +202,7 @@ class GivenPostgres:
         raise PreconditionError("database-exists", f"the database {name} on {self.url.place} is in use")
 
     def _may_have(self, session: Connection[Any], lease: Lease, leases: Leases) -> bool:
-        """Whether nobody of ours has the name, on this machine and elsewhere; then its lease is recorded."""
+        """Record a lease of the name unless another owner, on any machine, uses it; return whether it did."""
         found = sql.find(session, lease.data["name"])
         if found is not None and sql.refuse_unmarked(found, self.url) and not found.is_leftover:
             return False
@@ -229,7 +229,7 @@ class GivenPostgres:
 
     @contextmanager
     def _or_nothing(self, session: Connection[Any], lease: Lease, leases: Leases) -> Iterator[None]:
-        """What the lease names is gone, and so is the lease, when the block raises."""
+        """Drop the leased database and delete the lease when the block raises."""
         try:
             yield
         except BaseException as error:
@@ -276,9 +276,9 @@ def _names(data: Mapping[str, Any]) -> dict[str, str]:
 
 
 def drop_leased(data: Mapping[str, Any]) -> str:
-    """Take away the database that a lease's data name; nothing happens when it is gone. Idempotent.
+    """Drop the database that a lease's data name; do nothing if it does not exist. Idempotent.
 
-    Returns what should be known: that a database of that name is there which is not the one that was leased.
+    Returns a message if the database of that name is not the leased one, which is kept.
     Raises UnavailableError when the server does not answer.
     """
     url = parse_server_url("postgres", data["url"])
@@ -290,8 +290,9 @@ def drop_leased(data: Mapping[str, Any]) -> str:
 
 
 def remade(data: Mapping[str, Any]) -> str:
-    """What should be known of the database that a lease's data name: that it was made again, without our mark; empty
-    where it was not. Raises UnavailableError when the server does not answer."""
+    """Return a message if the leased database was recreated outside testgrove, without its mark; else nothing.
+
+    Raises UnavailableError when the server does not answer."""
     url = parse_server_url("postgres", data["url"])
     with reported(f"use {url.place}"), external_session.connect(url, timeout=_UNDO_TIMEOUT) as session:
         found = sql.find(session, data["name"])

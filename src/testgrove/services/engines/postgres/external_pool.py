@@ -1,9 +1,9 @@
-"""A pool of clones on somebody else's PostgreSQL: every one marked, all of them gone when the pool is.
+"""A pool of clones on an external PostgreSQL server: each is marked, and all are dropped with the pool.
 
-No roles are made there, so a client has no ground of its own: its clones are the template's. Their names begin with
-a word that nobody else can know, and one lease names that word: so what a killed pool leaves is found, marked or not
-yet. Each connection of the pool holds an advisory lock together with the others; whoever cleans up waits until the
-last is gone, because the server goes on with what a killed client has asked for.
+No roles are created there, so a client has no base of its own: its clones are clones of the template. Their names start
+with a secret word that one lease names: so the databases of a killed pool are found, marked or not. All connections
+of the pool share an advisory lock; a clean-up waits until the last one is closed, because the server continues the
+statements of a killed client.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _LEFT_BEHIND = 120.0  # seconds that a killed client's last statement may go on 
 
 
 class GivenPool(ClonePool):
-    """See ClonePool. Clones of a template of ours on somebody else's server.
+    """Clones of a template of testgrove on an external server.
 
-    owner: for people who look at the marks. leases: where what is made is recorded before.
+    owner: the name in the marks. leases: where databases are recorded before they are created.
     """
 
     resets = False  # that takes a superuser
@@ -53,11 +53,11 @@ class GivenPool(ClonePool):
         super().__init__(limit=limit)
 
     def hand(self) -> Hand:
-        """See ClonePool."""
+        """Implement ClonePool."""
         return GivenHand(self._server, self._template, self._name, self._mark)
 
     def resetter(self, database: str) -> Resetter:
-        """See ClonePool."""
+        """Implement ClonePool."""
         raise NotImplementedError(database)
 
     def close(self) -> None:
@@ -68,45 +68,45 @@ class GivenPool(ClonePool):
 
 
 class GivenHand:
-    """See pool_ground.Hand. name: what all names of the pool begin with; mark: for every database."""
+    """Admin connection to an external server. name: prefix of all names of the pool. mark: of every database."""
 
     def __init__(self, server: GivenPostgres, template: str, name: str, mark: Mark) -> None:
         self._server, self._template, self._name, self._mark = server, template, name, mark
         self._connection: Connection[Any] | None = None
 
     def make_ground(self, name: str) -> Ground:
-        """See Hand. Nothing is made."""
+        """Implement Hand. Creates nothing."""
         return Ground(self._server.access(f"{self._name}_{name}"), None, settings=True, strategy=self._server.strategy)
 
     def access(self, ground: Ground, number: int) -> DatabaseAccess:
-        """See Hand."""
+        """Implement Hand."""
         return self._server.access(f"{ground.access.name}_{number}")
 
     def make_clone(self, access: DatabaseAccess, ground: Ground) -> None:
-        """See Hand."""
-        self._server.keep_alive()  # else whoever sweeps takes what is made ahead for a dead one's
+        """Implement Hand."""
+        self._server.keep_alive()  # else a clean-up would take databases made in advance for those of a dead owner
         with self._session(f"clone the database {access.name}") as session:
             sql.create(session, access.name, self._template, ground.strategy, self._mark)
             copy_settings(session, self._template, access.name)
 
     def warm(self, access: DatabaseAccess) -> None:
-        """See Hand. Not here: of how many connections a user's server takes, the tests are to have the most."""
+        """Implement Hand. Does nothing here: the tests need most of the connections of a user's server."""
 
-    def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:  # noqa: ARG002 - a role of somebody else's is not mended
-        """See Hand."""
+    def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:  # noqa: ARG002 - the user's role is never changed
+        """Implement Hand."""
         return False
 
     def drop_clone(self, name: str, lingering: float) -> None:
-        """See Hand."""
+        """Implement Hand."""
         with self._session(f"drop the database {name}") as session:
             drop_database(session, name, lingering)
 
-    def drop_ground(self, ground: Ground) -> bool:  # noqa: ARG002 - nothing was made
-        """See Hand."""
+    def drop_ground(self, ground: Ground) -> bool:  # noqa: ARG002 - nothing was created
+        """Implement Hand."""
         return True
 
     def close(self) -> None:
-        """See Hand."""
+        """Implement Hand."""
         if self._connection is not None:
             self._connection.close()
 
@@ -121,9 +121,9 @@ class GivenHand:
 
 
 def drop_pool(data: Mapping[str, Any]) -> str:
-    """Take away every database of the pool that a lease's data name. Idempotent.
+    """Drop every database of the pool that a lease's data name. Idempotent.
 
-    Raises UnavailableError when the server does not answer, or somebody else's role is connected to one.
+    Raises UnavailableError when the server does not answer, or when another role is connected to one.
     """
     url, name = parse_server_url("postgres", data["url"]), str(data["pool"])
     with (

@@ -1,4 +1,4 @@
-"""A connection to somebody else's PostgreSQL: what it asks of the server, and what the server is."""
+"""A connection to an external PostgreSQL server: its requirements, and facts about the server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from testgrove.core.server_url import ServerUrl
 
-FIXED = "postgres"  # advisory locks belong to one database: whoever can, takes them in this one
+FIXED = "postgres"  # advisory locks belong to one database: this one is used if possible
 _OLDEST = 130000
 
 
@@ -39,7 +39,7 @@ def connect(url: ServerUrl, *, database: str = "", timeout: int = 10) -> Connect
         except psycopg.OperationalError as error:
             first = first or error
         except psycopg.ProgrammingError:
-            break  # what the URL says besides; the driver's words would show all of it
+            break  # other parameters of the URL; the driver's message would show the whole URL
         else:
             _make_lasting(connection)
             return connection
@@ -108,7 +108,7 @@ def take_lock(connection: Connection[Any], key: int) -> None:
 
 
 def strategy(connection: Connection[Any]) -> LiteralString:
-    """How to clone on this server: what a durable one does best is the slowest on one without durability.
+    """Return the fastest way to clone on this server: it differs for servers with and without durability.
 
     FILE_COPY forces two checkpoints: 1.7 s against 0.12 s where they reach the disk, 17 ms against 47 where not.
     """

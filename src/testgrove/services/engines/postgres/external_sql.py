@@ -1,8 +1,8 @@
-"""What testgrove says to somebody else's PostgreSQL. It needs CREATEDB there, and touches marked databases only.
+"""SQL for an external PostgreSQL server. It needs CREATEDB there, and touches only marked databases.
 
-Whoever makes a database makes it under a name that nobody else can know, marks it, and gives it its name last. So a
-lease with both names suffices to take it away, whenever its maker was killed, and a database that somebody else gave
-that name is never met. What is decided by a look (whose is it? does its owner live?) is done under an advisory lock.
+A database is created under a secret name, then marked, and gets its final name last. So a lease with both names is
+enough to drop it, whenever its maker was killed, and a database that another user created under the final name is
+never touched. Decisions that depend on a check (who owns it? is the owner alive?) are made under an advisory lock.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LEFT_BEHIND = 120.0  # seconds that a killed client's last statement may go on 
 
 @dataclass(frozen=True)
 class Found:
-    """A database that is there, whoever's it is."""
+    """An existing database, whoever owns it."""
 
     name: str
     mark: Mark | None
@@ -39,7 +39,9 @@ class Found:
 
     @property
     def is_leftover(self) -> bool:
-        """Whether it is ours, its owner is gone, and it was to go with its owner: half made ones always are."""
+        """Return whether it is testgrove's, its owner is gone, and it should be dropped with its owner.
+
+        Unfinished databases always should."""
         mortal = self.mark is not None and (self.mark.mortal or self.name.startswith(HALF_MADE))
         return mortal and not self.alive
 
@@ -52,7 +54,7 @@ def locked(
     timeout: float,
     on_wait: Callable[[], object] | None = None,
 ) -> Iterator[None]:
-    """Hold the advisory lock of a name. on_wait: called while somebody else has it; may raise.
+    """Hold the advisory lock of a name. on_wait: called while another command holds it; may raise.
 
     Raises PreconditionError (``lock-timeout``).
     """
@@ -90,7 +92,7 @@ def find_all(connection: Connection[Any]) -> list[Found]:
 
 
 def find(connection: Connection[Any], name: str) -> Found | None:
-    """A database by its name, whoever owns it."""
+    """Return a database by its name, whoever owns it."""
     statement = "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
     found = _judged(connection, connection.execute(statement, (name,)).fetchall())
     return found[0] if found else None
@@ -118,17 +120,17 @@ def create(connection: Connection[Any], name: str, template: str, how: str, mark
 
 
 def set_mark(connection: Connection[Any], name: str, mark: Mark) -> None:
-    """Write the mark on a database of ours."""
+    """Write the mark on a database."""
     from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
     run(connection, "COMMENT ON DATABASE {} IS {}", name, sql.Literal(mark.dump()))
 
 
 def rename(connection: Connection[Any], temporary: str, name: str, url: ServerUrl) -> bool:
-    """Give a database its name, last; whether it has it. One of a dead run that has the name goes first.
+    """Give a database its final name; return whether it has it. Drops a dead run's database of that name first.
 
-    False while somebody of us who lives has the name. Raises PreconditionError (``database-exists``) when it is
-    another's, which is left alone.
+    Returns False while a living owner of testgrove uses the name. Raises PreconditionError (``database-exists``) if
+    the name belongs to another database, which is left alone.
     """
     with locked(connection, f"the name {name}", timeout=60.0):
         found = find(connection, name)
@@ -140,7 +142,7 @@ def rename(connection: Connection[Any], temporary: str, name: str, url: ServerUr
 
 
 def refuse_unmarked(found: Found, url: ServerUrl) -> bool:
-    """True; or PreconditionError for a database that has a name of ours and is not ours."""
+    """Return True; raise PreconditionError for a database with that name that is not testgrove's."""
     if found.mark is None:
         raise PreconditionError(
             "database-exists",
@@ -152,7 +154,7 @@ def refuse_unmarked(found: Found, url: ServerUrl) -> bool:
 
 
 def _drop_dead(connection: Connection[Any], found: Found) -> bool:
-    """Drop a database whose owner is gone, unless somebody is connected to it; whether it is gone."""
+    """Drop a database whose owner is gone, unless a client is connected to it; return whether it was dropped."""
     from psycopg import errors  # noqa: PLC0415 - heavy, and an extra
 
     if not found.is_leftover or not wait_until_left(connection, found.name, 0.0):
@@ -178,9 +180,9 @@ def sweep(connection: Connection[Any]) -> list[str]:
 
 
 def drop(connection: Connection[Any], *, temporary: str, name: str, token: str) -> bool:
-    """Take away the database that a lease names; False when one of that name is there that is not the lease's.
+    """Drop the database that a lease names; return False if the database of that name is not the leased one.
 
-    A maker that was killed may still be making it, on the server: that is waited for.
+    The server may still be creating it for a maker that was killed: waits for that.
     """
     with reported(f"drop the database {name}"):
         with locked(connection, f"the maker {token}", timeout=_LEFT_BEHIND):

@@ -1,4 +1,4 @@
-"""Templates on somebody else's PostgreSQL: sealed databases of ours that others are cloned from, few and not old."""
+"""Templates on an external PostgreSQL server: sealed databases to clone from; few are kept, and no old ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PATIENCE = 2.0  # seconds for clients that are about to leave
 
 
 def add_extensions(access: DatabaseAccess, names: tuple[str, ...]) -> None:
-    """Create extensions in a database of ours. Raises UnavailableError where the role may not."""
+    """Create extensions in a database. Raises UnavailableError if the role is not allowed to."""
     if names:
         with reported(f"create the extensions {', '.join(names)}"), _inside(access) as database:
             for name in names:

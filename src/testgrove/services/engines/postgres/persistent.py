@@ -63,7 +63,7 @@ class KeptPostgres:
         port: int,
         settings: Mapping[str, str],
     ) -> KeptPostgres:
-        """Lay a new server's data out in a folder that is there and empty. template: what it starts with.
+        """Write the data of a new server to an existing, empty folder. template: its initial content.
 
         Raises PreconditionError (``no-driver``, ``socket-path-too-long``, ``unreachable``), UsageError.
         """
@@ -127,7 +127,7 @@ class KeptPostgres:
         return moved
 
     def at_port(self, port: int) -> KeptPostgres:
-        """The same server, as it is reached on another port."""
+        """Return the same server with another port."""
         return KeptPostgres(replace(self.endpoint, port=port), self.folder)
 
     def has(self, name: str) -> bool:
@@ -143,10 +143,10 @@ class KeptPostgres:
         *,
         fresh: bool = False,
     ) -> tuple[Template, str]:
-        """The template with this fingerprint, built on this server if it is not there; and a note about the build.
+        """Return the template with this fingerprint, built on this server if needed, and a note about the build.
 
-        build: brings the empty database it is given up to date. fresh: one that is there is replaced. One caller at a
-        time. Templates that are too many, or were last asked for long ago, are dropped.
+        build: migrates the empty database that it receives. fresh: replace an existing template. One caller at a
+        time. Drops templates above the limit, and those that were not requested for long.
         """
         name, role = f"template_{fingerprint[:_KEY]}", f"building_{fingerprint[:_KEY]}"
         note = ""

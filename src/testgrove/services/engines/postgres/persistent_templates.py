@@ -1,4 +1,4 @@
-"""Templates on a project's own server: few and not old. When one was last asked for stands in its comment."""
+"""Templates on a project's own server: few are kept, and no old ones. The comment of each records its last use."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def trim(endpoint: Endpoint) -> list[str]:
 
 
 def _used(comment: str) -> float:
-    """Seconds since the epoch; 0 where nobody has written it down."""
+    """Return seconds since the epoch; 0 if no time is recorded."""
     text = comment.removeprefix(_MARK)
     return float(text) if comment.startswith(_MARK) and text.isdigit() else 0.0
 

@@ -1,8 +1,9 @@
-"""Ready databases: clones of a template, made ahead, and taken away where no test waits for it.
+"""Ready databases: clones of a template, created in advance and dropped while no test waits.
 
-Every client has a share of the pool: roles, for each a base of its own that this role owns, and clones of that base. So
-a clone is one statement, and what a test does to its role or makes beside its database meets no other client. A thread
-for each share makes and resets; one for the pool drops. What a pool makes lies on a server of ours, and goes with it.
+Every client has a share of the pool: roles, a base owned by each role, and clones of that base. So a clone takes one
+statement, and no other client sees what a test does to its role, or the other databases that it creates. A thread for
+each share creates and resets; one thread of the pool drops. The databases are on a server of testgrove and are removed
+with it.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _KEPT = 20  # databases that clients asked to keep
 class ClonePool(ABC):
     """Hands out databases that are clones of one template. Safe to use from several threads.
 
-    limit: how many databases there may be at once. resets: whether what was written to is mended, where clients ask for
-    that; else they get another clone.
+    limit: maximum number of databases at the same time. resets: whether used databases are reset for clients that
+    request it; else they get another clone.
     """
 
     resets = True
@@ -54,25 +55,25 @@ class ClonePool(ABC):
             return PostgresShare(self, self._shares)
 
     def close(self) -> None:
-        """Drop no more than what was discarded until now. Every share is closed already."""
+        """Stop dropping, except for databases already discarded. All shares are already closed."""
         self._bin.put(None)
         self._dropper.join()
 
     @property
     def lost(self) -> bool:
-        """Whether all its databases are gone, with their server, and no more can be had."""
+        """Return whether the server has died with all databases, so that no more can be created."""
         return False
 
     @abstractmethod
     def hand(self) -> Hand:
-        """A connection to the server, for whoever works for the pool."""
+        """Return a connection to the server, for work on the pool."""
 
     @abstractmethod
     def resetter(self, database: str) -> Resetter:
-        """For a database that nobody has used yet."""
+        """Return the reset of an unused database."""
 
     def reserve(self) -> bool:
-        """Whether one more database may be made; then it counts."""
+        """Count one more database if the limit allows it; return whether it does."""
         with self._guard:
             if self._count >= self._limit:
                 return False
@@ -81,7 +82,7 @@ class ClonePool(ABC):
 
     @property
     def is_roomy(self) -> bool:
-        """Whether less than half of what there may be is there."""
+        """Return whether fewer than half of the allowed databases exist."""
         return self._count * 2 < self._limit
 
     def give_back(self) -> None:
@@ -117,7 +118,7 @@ class ClonePool(ABC):
         while (entry := self._bin.get()) is not None:
             due, item = entry
             time.sleep(max(0.0, due - time.monotonic()))
-            # What cannot be dropped goes with the server, and keeps its place in the count.
+            # A database that cannot be dropped is removed with the server, and still counts.
             with suppress(TestgroveError):
                 if isinstance(item, Ground):
                     grounds.append(item)
@@ -137,9 +138,9 @@ class ClonePool(ABC):
 
 
 class Pool(ClonePool):
-    """See ClonePool. On a server of ours, with which everything goes.
+    """A pool on a server of testgrove, whose databases are removed with it.
 
-    owner: who holds the databases, kept with every one as its mark.
+    owner: the holder's name, written on every database as its mark.
     """
 
     def __init__(self, server: PostgresServer, *, owner: str, limit: int) -> None:
@@ -151,16 +152,16 @@ class Pool(ClonePool):
 
     @property
     def lost(self) -> bool:
-        """See ClonePool."""
+        """Implement ClonePool."""
         return not self._server.alive
 
     def hand(self) -> Hand:
-        """See ClonePool."""
+        """Implement ClonePool."""
         return OwnHand(self._server, self._name, self._owner)
 
     def resetter(self, database: str) -> Resetter:
-        """See ClonePool."""
-        with self._guard:  # the first one reads what a clone looks like, for all
+        """Implement ClonePool."""
+        with self._guard:  # the first one reads the state of a clone, for all
             found = Resetter.open(self._server.endpoint, database, self._shape)
             self._shape = found.shape
             return found

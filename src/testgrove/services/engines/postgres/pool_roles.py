@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _NICE = 10
 
-# Everything about a role that a test can change for the tests after it, and the databases that it has made.
+# Everything about a role that a test can change for later tests, and the databases that it created.
 _ROLE = """
 SELECT (SELECT jsonb_agg(line ORDER BY line::text) FROM (
            SELECT to_jsonb(r) AS line
@@ -34,8 +34,10 @@ FROM pg_authid r WHERE r.rolname = %s
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """What a client's clones are made of. access: of the base, whose name is the role's too. role: its state; settings:
-    whether the base has settings, which are not cloned along; strategy: what clones fastest on this server."""
+    """The base of a client's clones.
+
+    access: of the base database, which has the role's name. role: its state. settings: whether the base has settings,
+    which CREATE DATABASE does not copy. strategy: the fastest way to clone on this server."""
 
     access: DatabaseAccess
     role: object
@@ -44,13 +46,13 @@ class Ground:
 
 
 class Hand(Protocol):
-    """One connection to a pool's server, for one thread at a time; made when it is needed."""
+    """An admin connection to a pool's server, for one thread at a time; opened on first use."""
 
     def make_ground(self, name: str) -> Ground:
-        """What a client's clones are made of. Raises UnavailableError, ExhaustedError."""
+        """Create the base of a client's clones. Raises UnavailableError, ExhaustedError."""
 
     def access(self, ground: Ground, number: int) -> DatabaseAccess:
-        """How a clone of that number is to be reached, once it is made."""
+        """Return the access of the clone with that number, which need not exist yet."""
 
     def make_clone(self, access: DatabaseAccess, ground: Ground) -> None:
         """Make it. Raises UnavailableError, ExhaustedError."""
@@ -68,17 +70,17 @@ class Hand(Protocol):
         """Drop a database. lingering: seconds for clients that are about to leave; the others are ended."""
 
     def drop_ground(self, ground: Ground) -> bool:
-        """Take away what clones were made of; False while there are some."""
+        """Drop the base; return False while it has clones."""
 
     def close(self) -> None:
         """Let go of the connection."""
 
 
 class OwnHand:
-    """See Hand. One connection to a pool's server, for one thread at a time; made when it is needed.
+    """An admin connection to a server of testgrove, for one thread at a time; opened on first use.
 
-    name: what all names of the pool begin with. owner: written on every database as its mark. Its process on
-    the server is niced, for tests that connect meanwhile.
+    name: prefix of all names of the pool. owner: written on every database as its mark. Its process on the server has
+    a lower priority, in favour of tests that connect at the same time.
     """
 
     def __init__(self, server: PostgresServer, name: str, owner: str) -> None:
@@ -91,7 +93,7 @@ class OwnHand:
         """A role, and a base that is wholly its own. Raises UnavailableError, ExhaustedError."""
         access = self._server.create_database(f"{self._name}_{name}", owner=self._owner)
         with self._admin(f"create the base {access.name}") as admin:
-            # Whoever is connected to what is cloned makes CREATE DATABASE wait for five seconds.
+            # A client connected to the template makes CREATE DATABASE wait for five seconds.
             sql.wait_until_left(admin, access.name, 2.0)
             sql.run(admin, "ALTER DATABASE {} ALLOW_CONNECTIONS false", access.name)
             found = admin.execute(
@@ -102,7 +104,7 @@ class OwnHand:
             return Ground(access, self._look(admin, access.name)[0], bool(found and found[0]), strategy(admin))
 
     def access(self, ground: Ground, number: int) -> DatabaseAccess:
-        """See Hand."""
+        """Implement Hand."""
         return replace(ground.access, name=f"{ground.access.name}_{number}")
 
     def make_clone(self, access: DatabaseAccess, ground: Ground) -> None:
@@ -119,15 +121,15 @@ class OwnHand:
                 sql.copy_settings(admin, base, name, role=access.user, to_role=access.user)
 
     def warm(self, access: DatabaseAccess) -> None:
-        """See Hand."""
+        """Implement Hand."""
         sql.connect(self._server.endpoint, access.name).close()
         with self._admin(f"list the clients of {access.name}") as admin:
-            sql.wait_until_left(admin, access.name, 2.0)  # a test that looks who else is there is to find nobody
+            sql.wait_until_left(admin, access.name, 2.0)  # so that a test which lists the connections finds none
 
     def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:
-        """Whether a test has changed its role, or made databases beside its own.
+        """Return whether a test changed its role or created other databases.
 
-        alone: nobody holds another clone of it, whose databases they could be.
+        alone: no other clone of the base is in use that the databases could belong to.
         """
         with self._admin("find what a test left behind") as admin:
             role, beside = self._look(admin, ground.access.name)
@@ -139,7 +141,7 @@ class OwnHand:
             drop_database(admin, name, lingering)
 
     def drop_ground(self, ground: Ground) -> bool:
-        """Drop a role with its base and all that tests have made beside their databases; False while it has clones."""
+        """Drop a role with its base and the other databases that tests created; return False while it has clones."""
         name = ground.access.name
         with self._admin(f"drop the role {name}") as admin:
             _, beside = self._look(admin, name)
@@ -171,7 +173,7 @@ class OwnHand:
 
 
 def drop_database(admin: Connection[Any], name: str, lingering: float) -> None:
-    """Drop a database if it is there. lingering: seconds for clients that are about to leave."""
+    """Drop a database if it exists. lingering: seconds to wait for clients that are disconnecting."""
     from psycopg import sql as parts  # noqa: PLC0415 - heavy, and an extra
 
     if not sql.wait_until_left(admin, name, lingering):

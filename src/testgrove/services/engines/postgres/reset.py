@@ -1,9 +1,9 @@
-"""Reset: a database that a test has used is made as the migration left it, where that is cheaper than another clone.
+"""Reset: returns a used database to the state that the migration left, if that is cheaper than another clone.
 
-What was written is read from the server's own counters, so a test that wrote nothing costs nothing. Of one that wrote
-to two tables of forty, those two are mended: where it only added rows, these are deleted; else the table is emptied and
-filled again, so that its rows keep their order. Whatever is not rows and sequences (another table, a grant, an
-extension, a setting) is not mended but noticed: then the database is thrown away. When in doubt, it is.
+The server's own counters show what was written, so a test that wrote nothing costs nothing. After a test that wrote to
+two tables of forty, only those two are restored: added rows are deleted; after other changes the table is emptied and
+refilled, so that its rows keep their order. Other changes than rows and sequences (a new table, a grant, an extension,
+a setting) are detected, and the database is dropped. In case of doubt it is dropped, too.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from testgrove.services.base import Endpoint
 
 APPLICATION = "testgrove"  # the name under which our own connection to a database is seen
-_SEEDS = 32 * 1024**2  # bytes of rows that a migration made; beyond that another clone is cheaper
+_SEEDS = 32 * 1024**2  # bytes of rows that a migration inserted; above that another clone is cheaper
 _ROWS = 50_000  # written by one test; as above
-_RESETS = 1_000  # of one database; what is deleted leaves holes behind
+_RESETS = 1_000  # of one database; deleted rows leave dead space
 _LEAVING = 0.02  # seconds that a client which has closed its connection may take to be gone
-_ENDING = 2.0  # seconds for one that was told to end
+_ENDING = 2.0  # seconds for a terminated client to disconnect
 _PAUSE = 0.0003
 
-# A migration may have given its database other ones.
+# A migration may have set others for its database.
 _OURS = """
 SET session_replication_role = replica; SET default_transaction_read_only = off;
 SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;
@@ -67,7 +67,7 @@ WHERE c.relkind = 'S' ORDER BY c.oid
 """
 
 
-# Our transaction. The counters are to have what it writes before a test writes.
+# The reset's transaction. The counters must include its writes before a test writes.
 _MARK = "SELECT pg_current_xact_id()::text::bigint, pg_stat_force_next_flush()"
 
 
@@ -94,8 +94,7 @@ class Writes:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as the migration left it. rows: what COPY says of them, in the server's binary format; None where there
-    are none."""
+    """A table as the migration left it. rows: as COPY writes them in binary format; None if there are none."""
 
     name: Composable
     insert: Composed
@@ -117,7 +116,7 @@ class Shape:
 
     @classmethod
     def read(cls, connection: Connection[Any]) -> Shape:
-        """Of a clone that nobody has used yet. connection: of a superuser."""
+        """Read the state of an unused clone. connection: of a superuser."""
         from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
         if refusal := _refusal(connection):
@@ -177,7 +176,7 @@ class Resetter:
 
     @classmethod
     def open(cls, endpoint: Endpoint, database: str, shape: Shape | None) -> Resetter:
-        """Connect to a database that nobody has used. shape: None where it has not been read yet."""
+        """Connect to an unused database. shape: its state; None if it was not read yet."""
         connection = connect(endpoint, database, APPLICATION)
         try:
             with reported(f"read the database {database}"):
@@ -246,7 +245,7 @@ class Resetter:
     def _write(
         self, counters: dict[int, Writes], written: dict[int, Writes], moved: list[tuple[tuple[str, str], str]]
     ) -> dict[int, Writes]:
-        """Mend tables and sequences; what the counters of those tables say then."""
+        """Restore tables and sequences; return the counters of those tables afterwards."""
         from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
         statements: list[Composable] = [sql.SQL("BEGIN"), sql.SQL(_MARK)]

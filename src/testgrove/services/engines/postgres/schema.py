@@ -143,7 +143,7 @@ def read(access: DatabaseAccess) -> dict[str, str]:
 
 
 def is_untouched(access: DatabaseAccess) -> bool:
-    """Whether there is nothing at all but what a new database has, and extensions. Raises UnavailableError."""
+    """Return whether a database contains only what a new one has, and extensions. Raises UnavailableError."""
     import psycopg  # noqa: PLC0415 - heavy, and an extra
 
     with reported(f"inspect {access.name}"), psycopg.connect(access.url(), connect_timeout=10) as session:

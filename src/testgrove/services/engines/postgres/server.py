@@ -49,7 +49,7 @@ _SETTINGS = {
     "shared_buffers": "128MB",
     # Templates are ANALYZEd; a worker that comes by would only change plans in the middle of a suite.
     "autovacuum": "off",
-    # In files of the data directory: what lies in /dev/shm outlives a server that is killed.
+    # In files of the data directory: files in /dev/shm outlive a killed server.
     "dynamic_shared_memory_type": "mmap",
     "lc_messages": "C",
 }
@@ -58,9 +58,10 @@ _OURS = frozenset(("port", "listen_addresses", "unix_socket_directories", "data_
 
 @dataclass(frozen=True)
 class Template:
-    """A packed data directory with a database to clone. role: who owns what is in it, if anybody does; password:
-    the superuser's; last: folders of databases that a start does not need yet; note: what went on while it was
-    built and somebody should know."""
+    """A packed data directory with a database to clone.
+
+    role: owner of the objects in it, if any. password: the superuser's. last: folders of databases that a start does
+    not need yet. note: a message for the user about its build."""
 
     path: Path
     database: str
@@ -78,7 +79,7 @@ def server_settings(overrides: Mapping[str, str]) -> dict[str, str]:
             raise UsageError("invalid-setting", f"cannot set the PostgreSQL setting '{name}': {why}")
     settings = _SETTINGS | dict(overrides)
     if settings["wal_level"] != "minimal" and "max_wal_senders" not in overrides:
-        del settings["max_wal_senders"]  # whoever wants logical decoding wants senders too
+        del settings["max_wal_senders"]  # logical decoding also needs senders
     return settings
 
 
@@ -122,7 +123,7 @@ class PostgresProgram:
     data: Path
     endpoint: Endpoint
     settings: Mapping[str, str]
-    unpacked: Future[None] | None = None  # until then nobody can connect
+    unpacked: Future[None] | None = None  # no client can connect before
 
     @property
     def what(self) -> str:
@@ -135,7 +136,7 @@ class PostgresProgram:
         return self.endpoint.port
 
     def argv(self) -> Sequence[str]:
-        """The command line; a project's settings cannot change what is ours."""
+        """Return the command line; a project's settings cannot change testgrove's own."""
         ours = {
             "listen_addresses": self.endpoint.host,
             "port": str(self.port),
@@ -151,7 +152,7 @@ class PostgresProgram:
         It writes "ready" after it has bound its port, and ends when it could not: so the listener is this
         process.
         """
-        sql.load_driver()  # takes as long as the server does, and runs beside it
+        sql.load_driver()  # takes as long as the server's start, and runs at the same time
         try:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -168,7 +169,7 @@ class PostgresProgram:
 class PostgresServer:
     """A running PostgreSQL that a run owns, and the template that its databases are cloned from.
 
-    Safe to use from several threads: each call has connections of its own.
+    Safe to use from several threads: each call opens its own connections.
     """
 
     def __init__(self, endpoint: Endpoint, template: Template, process: RunningProcess) -> None:
@@ -206,7 +207,7 @@ class PostgresServer:
             host.grant(socket_dir)
         with explained("unpack the template into", directory):
             rest = unpack(template.path, data, host.identity.user, last=template.last)
-        pool = ThreadPoolExecutor(1, "unpack")  # beside the start, which does not look at them
+        pool = ThreadPoolExecutor(1, "unpack")  # during the start, which does not read them
         unpacked = pool.submit(rest)
         pool.shutdown(wait=False)
         program = PostgresProgram(host.reachable(binaries), data, endpoint, wanted, unpacked)
@@ -219,10 +220,9 @@ class PostgresServer:
             raise
 
     def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
-        """Clone the template for a role of its own, which bears the database's name and owns all that is in it.
+        """Clone the template for a new role, which has the database's name and owns everything in it.
 
-        Raises PreconditionError (``database-exists``), UnavailableError or ExhaustedError for what the server
-        says.
+        Raises PreconditionError (``database-exists``); UnavailableError or ExhaustedError for errors of the server.
         """
         access = DatabaseAccess(
             "postgres",
@@ -243,17 +243,17 @@ class PostgresServer:
             sql.drop_role_and_databases(admin, name)
 
     def further_databases(self, name: str) -> list[str]:
-        """What the role of that database has made besides, by itself. Raises UnavailableError."""
+        """Return the other databases that the role of that database created. Raises UnavailableError."""
         with sql.connect(self.endpoint) as admin:
             return sql.further_databases(admin, name)
 
     @property
     def alive(self) -> bool:
-        """Whether its process is there, and no zombie: its supervisor looks at what it left before it says so."""
+        """Return whether its process exists and is no zombie: its supervisor cleans up before it reports the end."""
         return self._process is not None and self._process.poll() is None and not _is_over(self._process.pid)
 
     def outlives(self, seconds: float) -> bool:
-        """Whether it is alive after that time. One that was killed answers nobody, and is there until its memory is
+        """Return whether it is alive after that time. A killed server does not answer, but exists until its memory is
         freed."""
         deadline = time.monotonic() + seconds
         while self.alive and time.monotonic() < deadline:

@@ -1,7 +1,7 @@
-"""One client's share of a pool of databases: those that are ready for it, those that it holds, and those it gave back.
+"""One client's share of a pool of databases: ready ones, those in use, and those that it gave back.
 
-A client's databases stand on two grounds: roles, each with a base of its own. While it is looked whether a test has
-done something to its role, the next test gets a database of the other one, and need not wait.
+A client's databases belong to two roles, each with its own base. While one role is checked after a test, the next test
+gets a database of the other role and need not wait.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from testgrove.services.engines.postgres.reset import Resetter
 
 Isolation = Literal["clone", "reset", "transaction"]
-READY = 2  # databases made ahead for each client
+READY = 2  # databases created in advance for each client
 CONNECTING = 0.006  # seconds after a hand-out in which its client connects: two CPUs are soon shared by three
 _GROUNDS = 2
 _TIMEOUT = 120.0  # seconds that a client waits for a database at most
@@ -57,7 +57,7 @@ class PostgresShare:
         self._wanted: Isolation = "clone"
         self._waiting = False
         self._quiet_until = 0.0
-        self._asked = 0  # how often somebody has begun to wait
+        self._asked = 0  # number of waits so far
         self._problem: TestgroveError | None = None
         self._full_since = 0.0
         self._closed = False
@@ -67,7 +67,7 @@ class PostgresShare:
 
     @property
     def lost(self) -> bool:
-        """See broker.Mortal."""
+        """Implement Mortal."""
         return self._pool.lost
 
     def get(self, isolation: Isolation) -> DatabaseAccess:
@@ -84,14 +84,14 @@ class PostgresShare:
         return clone.access
 
     def put(self, name: str) -> None:
-        """The client needs a database no more. Raises PreconditionError (``not-leased``)."""
+        """Take back a database that the client does not need any more. Raises PreconditionError (``not-leased``)."""
         with self._changed:
             self._given_back.append(self._take_back(name))
             self._quiet_until = time.monotonic() + CONNECTING  # most often another test begins
             self._changed.notify_all()
 
     def keep(self, name: str) -> None:
-        """Leave a database as it is until the server goes. Raises PreconditionError, ExhaustedError."""
+        """Keep a database unchanged until the server stops. Raises PreconditionError, ExhaustedError."""
         if name in self._leased:
             self._pool.keep()
         clone = self._take_back(name)
@@ -99,7 +99,7 @@ class PostgresShare:
             clone.resetter.close()
 
     def close(self) -> None:
-        """Take back everything; whoever waits for a database is told so. A second call does nothing."""
+        """Take back everything; callers that wait for a database get an error. A second call does nothing."""
         with self._changed:
             closed, self._closed = self._closed, True
             self._changed.notify_all()
@@ -140,7 +140,7 @@ class PostgresShare:
         return clone
 
     def _pick(self) -> Clone | None:
-        """One that is ready: for clones one that nobody has used, else one that somebody has, first."""
+        """Return a ready database: an unused one for a clone; for a reset, preferably a used one."""
         sure = self._sure()
         fits = [clone for clone in sure if clone.resetter is None]
         if self._wanted != "clone":
@@ -173,11 +173,11 @@ class PostgresShare:
                 self._add()
 
     def _look_after(self, clone: Clone) -> None:
-        """A test is over: nobody else is to meet what it has done to its role, or made beside its database."""
+        """Clean up after a test: no later test may see changes of its role, or other databases that it created."""
         ground, spoiled = clone.ground, True
         with self._changed:
             alone = all(leased.ground is not ground for leased in self._leased.values())
-        with suppress(TestgroveError):  # whoever asks next is told
+        with suppress(TestgroveError):  # the next request reports it
             spoiled = self._hand.is_spoiled(ground, alone=alone)
         with self._changed:
             self._given_back.remove(clone)
@@ -197,22 +197,22 @@ class PostgresShare:
         self._pool.discard(ground)
 
     def _let_connect(self) -> None:
-        """Stay off the CPU while the client connects to what it was given, as long as there is another one for it."""
+        """Leave the CPU to the client while it connects to its database, as long as another one is ready for it."""
         while self._sure() and not self._closed:
             if (left := self._quiet_until - time.monotonic()) <= 0:
                 return
             self._changed.wait(left)
 
     def _lacks(self) -> bool:
-        """Whether a database is to be made."""
+        """Return whether to create another database."""
         if self._problem is not None:
-            return False  # whoever asks next has it tried again
+            return False  # the next request retries
         clones = self._wanted == "clone"
         return sum(clone.resetter is None or not clones for clone in self._ready) < READY
 
     def _recycle(self, clone: Clone) -> None:
         ready = False
-        with suppress(TestgroveError):  # it was dropped by its test, or its server is gone: the next clone will tell
+        with suppress(TestgroveError):  # its test dropped it, or its server is gone: the next clone reports that
             ready = clone.resetter is not None and clone.resetter.reset()
         with self._changed:
             if ready and clone.ground in self._grounds:
@@ -227,7 +227,7 @@ class PostgresShare:
             clone = self._make()
         except TestgroveError as error:
             with self._changed:
-                if asked == self._asked:  # else somebody asks now: what went wrong before may go by now
+                if asked == self._asked:  # else there is a new request: retry, it may succeed now
                     self._problem = error
                 self._changed.notify_all()
             return
@@ -264,7 +264,7 @@ class PostgresShare:
             raise
 
     def _ground_to_clone(self) -> Ground | None:
-        """The one with the fewest clones that are ready; None where another one is to be made."""
+        """Return the base with the fewest ready clones; None if another base is needed."""
         with self._changed:
             few = 1 if not self._ready or not self._pool.is_roomy else _GROUNDS
             if len(self._grounds) < few:
@@ -273,7 +273,7 @@ class PostgresShare:
             return min(self._grounds, key=ready.count)
 
     def _make_room(self) -> None:
-        """The pool is full: what this share has too much of goes; then wait a little for others."""
+        """Handle a full pool: drop surplus databases of this share, then wait a little for other shares."""
         with self._changed:
             spare = [clone for clone in self._ready if self._wanted == "clone" and clone.resetter is not None]
             for clone in spare:
@@ -282,7 +282,7 @@ class PostgresShare:
         for clone in spare:
             self._pool.discard(clone)
         self._full_since = self._full_since or time.monotonic()
-        # Not longer: meanwhile this client may give something back.
+        # Not longer: this client may give something back in the meantime.
         if not self._pool.wait_for_room(_PAUSE) and waiting and time.monotonic() - self._full_since > _PATIENCE:
             self._full_since = 0.0
             raise ExhaustedError(

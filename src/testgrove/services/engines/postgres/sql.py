@@ -1,4 +1,4 @@
-"""What testgrove says to a PostgreSQL server: roles, databases, templates. Nothing here knows where it runs."""
+"""SQL for a PostgreSQL server: roles, databases, templates. Nothing here depends on where it runs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ DRIVER_HINT = "pip install 'testgrove[postgres]'"
 NAME_LIMIT = 63  # bytes
 _PATIENCE = 2.0  # seconds for clients that are about to leave
 _PAUSE = 0.0003
-# The driver tells a refused connection's reason in words alone.
+# The driver reports the reason of a refused connection only as text.
 _FULL = ("too many clients already", "remaining connection slots are reserved", "too many connections for")
 _CLOSE = "use fewer workers, close connections in tests, or increase max_connections in the service's settings"
 
 
 def load_driver() -> None:
-    """Import psycopg, for whoever can do so while something else goes on. Raises PreconditionError (``no-driver``)."""
+    """Import psycopg, for callers that can do so while they wait. Raises PreconditionError (``no-driver``)."""
     try:
         import psycopg  # noqa: F401, PLC0415 - 0.1 to 0.2 s
     except ImportError as error:  # psycopg without its binary part and without libpq, too
@@ -64,7 +64,7 @@ def connect(endpoint: Endpoint, database: str = MAINTENANCE, application: str = 
 
 @contextmanager
 def reported(what: str) -> Iterator[None]:
-    """Turn what the driver raises into expected errors. what: completes "cannot …"."""
+    """Turn errors of the driver into TestgroveErrors. what: completes "cannot …"."""
     from psycopg import Error, errors  # noqa: PLC0415 - heavy, and an extra
 
     try:
@@ -113,8 +113,9 @@ def create_database(
 
 
 def _take_turn(admin: Connection[Any], role: str) -> None:
-    """Until this connection ends, nobody else makes or drops that role's databases. The server goes on with what a
-    killed client has asked for; whoever drops it waits until it is there, or never will be."""
+    """Lock the creation and dropping of that role's databases until this connection ends.
+
+    The server continues a statement of a killed client; a command that drops the database waits for its end."""
     key = lock_key(f"the role {role}")
     admin.execute(f"SET lock_timeout = '2min'; SELECT pg_advisory_lock({key})".encode(), prepare=False)
 
@@ -190,7 +191,7 @@ def drop_role_and_databases(admin: Connection[Any], role: str) -> None:
 
 
 def further_databases(admin: Connection[Any], role: str) -> list[str]:
-    """The databases that a role owns besides the one of its name, and that carry no mark of testgrove's."""
+    """Return the databases that a role owns, except the one of its name and those with testgrove's mark."""
     with reported(f"list the databases of {role}"):
         found = admin.execute(
             "SELECT d.datname FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE rolname = %(role)s"
@@ -202,7 +203,7 @@ def further_databases(admin: Connection[Any], role: str) -> list[str]:
 
 
 def wait_until_left(admin: Connection[Any], database: str, timeout: float) -> bool:
-    """Wait until nobody is connected to a database; whether that came true within timeout seconds."""
+    """Wait until no client is connected to a database; return whether that happened within timeout seconds."""
     deadline = time.monotonic() + timeout
     while admin.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s LIMIT 1", (database,)).fetchone():
         if time.monotonic() > deadline:
@@ -280,7 +281,7 @@ def scram_verifier(password: Secret) -> str:
 
 
 def run(connection: Connection[Any], statement: LiteralString, *parts: str | Composable) -> None:
-    """Execute a statement whose ``{}`` are names, or what else is given."""
+    """Execute SQL with quoted identifiers, or other composed parts, for ``{}``."""
     from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
     composed = sql.SQL(statement).format(*(sql.Identifier(p) if isinstance(p, str) else p for p in parts))

@@ -1,13 +1,13 @@
-"""Templates: what a migration makes, built once and kept as a packed data directory.
+"""Templates: the result of a migration, built once and kept as a packed data directory.
 
-How one is made, and why it can be trusted:
+How one is built, and why it can be trusted:
 
-1. Its fingerprint names it. Whoever wants it first holds its lock; the others wait, and find it there.
-2. A server is started on a base cluster in a folder with a temporary name, the migration runs as a role that is no
-   superuser, clients are waited out, the database is sealed and gets its final name last.
-3. The server is stopped with a checkpoint, the data directory packed under a temporary name, renamed last.
-4. An archive without its last member, or with another checksum, is not there. Temporary names whose lock is free
-   belong to builders that were killed, and are removed by the next one.
+1. Its name is its fingerprint. The first command that needs it holds its lock; the others wait and then use it.
+2. A server starts on a base cluster in a folder with a temporary name. The migration runs as a role without superuser
+   rights. After all clients have left, the database is sealed and gets its final name last.
+3. The server is stopped with a checkpoint; the data directory is packed under a temporary name and renamed last.
+4. An archive without its last member, or with another checksum, counts as missing. Temporary names whose lock is free
+   belong to killed builders; the next builder removes them.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ if TYPE_CHECKING:
 KEPT = 20  # archives
 KEPT_DAYS = 30
 _BASE = "base-"
-_KEY = 16  # characters of a name that temporary names and locks carry
+_KEY = 16  # characters of a name that are used in temporary names and locks
 
 
 class TemplateCache:
     """Packed data directories, shared by all runs of a user.
 
-    directory: where they are kept; locks: for builders; work: a folder of ours with a short path, in memory if
-    it is to be fast. Both are among the host's own folders. extensions and settings: the project's; the
-    fingerprint that ensure() is given covers them. fresh: what others have built is not used, but replaced.
+    directory: where they are kept. locks: for builders. work: a folder with a short path, in memory for speed. Both
+    are among the host's own folders. extensions and settings: the project's; they are part of the fingerprint that
+    ensure() receives. fresh: replace existing templates instead of using them.
     """
 
     def __init__(
@@ -95,13 +95,12 @@ class TemplateCache:
         on_wait: OnWait | None = None,
         timeout: float = 1800.0,
     ) -> Template:
-        """The template with this fingerprint, built if it is not there.
+        """Return the template with this fingerprint; build it if it does not exist.
 
-        build: brings the empty database it is given up to date, and leaves. on_port: starts the build's server on a
-        leased port.
-        on_wait: told the reason again and again while another builder is waited for, at most timeout seconds; may
-        raise. What build raises comes through, and goes to those who waited for this build as well; nothing is left of
-        it then.
+        build: migrates the empty database that it receives, and disconnects. on_port: starts the build's server on a
+        leased port. on_wait: called repeatedly with the reason while another builder works, at most timeout seconds;
+        may raise. An exception of build is raised here and in the callers that waited for it; the unfinished template
+        is deleted.
         """
         require_driver()
 
@@ -111,7 +110,7 @@ class TemplateCache:
         return self._get(fingerprint, make, on_wait, timeout)
 
     def find(self, fingerprint: str) -> Template | None:
-        """The template with this fingerprint, if it is there."""
+        """Return the template with this fingerprint, or None."""
         return self._cached(fingerprint)
 
     def _get(
@@ -244,13 +243,13 @@ def _lock(name: str) -> str:
 
 
 def _trim(data: Path) -> None:
-    """Remove what a start would remove; it is not to come back when it is unpacked after the start."""
+    """Remove the files that a start would remove, so that unpacking after the start does not restore them."""
     for path in data.rglob("pg_internal.init"):
         path.unlink()
 
 
 def _databases(data: Path) -> tuple[str, ...]:
-    """The folders that a server does not look at until somebody connects."""
+    """Return the folders that a server does not read until a client connects."""
     return tuple(sorted(str(path.relative_to(data)) for path in (data / "base").iterdir()))
 
 

@@ -1,9 +1,9 @@
-"""Redis or Valkey on somebody else's server, by its URL: a numbered database for each worktree.
+"""Redis or Valkey on an external server, by URL: a numbered database for each worktree.
 
-Marks stand apart from what they are about, because tests empty their database and look whether it is empty: in a hash
-of one numbered database that nobody else uses, with a field for each database that is held. Its holder has a
-connection by the name that the mark gives; when it is gone, so is the holder. A database with keys in it that no mark
-covers is never chosen, never written to and never emptied.
+Marks are stored outside the databases, because tests empty their database and check that it is empty: in a hash in one
+reserved numbered database, with a field for each database in use. Each holder has a connection with the name in its
+mark; when the connection is closed, the holder is gone. A database that contains keys but has no mark is never chosen,
+never written to and never emptied.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ def check_answers(url: ServerUrl) -> None:
 
 
 class GivenRedis:
-    """A server of somebody else's, as one command uses it. Safe to use from several threads.
+    """An external server, as one command uses it. Safe to use from several threads.
 
-    open() before anything else, close() at the end: what was made with ``kind`` run goes with this owner then.
+    Call open() first and close() at the end: databases of ``kind`` run are released with this owner.
     """
 
     def __init__(self, url: ServerUrl) -> None:
@@ -84,12 +84,12 @@ class GivenRedis:
         self._owner: Redis
 
     def open(self) -> None:
-        """Connect, become a living owner, find where marks stand.
+        """Connect, register as a living owner, find the database of the marks.
 
         Raises UnavailableError (``server-unreachable``), ExhaustedError (``databases-used-up``).
         """
         with _reported(self.url):
-            # Any database will do: the connection's name counts. Number 0 is only looked at.
+            # Any database will do: only the connection's name matters. Number 0 is never written to.
             self._owner = _connect(self.url, 0, client_name=_client(self._lock), single_connection_client=True)
             version = str(self._owner.info("server")["redis_version"])
             self._count = _count(self._owner)
@@ -99,7 +99,7 @@ class GivenRedis:
         self.endpoint = Endpoint("redis", version, at.host, at.port, at.user, at.password)
 
     def close(self) -> None:
-        """Let go: this owner is gone."""
+        """Disconnect: other commands then see this owner as gone."""
         self._closed.set()
         self._beat.join()
         self._owner.close()
@@ -130,9 +130,9 @@ class GivenRedis:
         )
 
     def create_database(self, *, owner: str, leases: Leases, kind: Kind = "run") -> DatabaseAccess:
-        """A numbered database that is empty and nobody else's.
+        """Return a numbered database that is empty and not in use.
 
-        The lease that is recorded before it is marked is the caller's to undo (drop_leased) and forget. Raises
+        The lease is recorded before the database is marked; the caller undoes it (drop_leased) and deletes it. Raises
         ExhaustedError (``databases-used-up``).
         """
         mark = Mark(kind, secrets.token_hex(8), self._lock, owner, now())
@@ -170,7 +170,7 @@ class GivenRedis:
         return next(iter(leases.choose(LeaseKind.DATABASE, choose)), None)
 
     def _claim(self, number: int, mark: Mark) -> bool:
-        """Mark a database as ours, if it is nobody's: empty and not marked, or a dead owner's, which is emptied."""
+        """Mark a database if it is free: empty without a mark, or of a dead owner; then it is emptied."""
         if self._marks.hsetnx(MARKS, str(number), mark.dump()):
             with _connect(self.url, number) as database:
                 if database.dbsize() == 0:
@@ -184,7 +184,7 @@ class GivenRedis:
         return True
 
     def _take_over(self, number: int, mark: Mark) -> bool:
-        """Put our mark in a dead owner's place; False where there is none, or somebody was faster."""
+        """Replace a dead owner's mark; return False if there is none, or another command was faster."""
         from redis.exceptions import WatchError  # noqa: PLC0415 - heavy, and an extra
 
         with self._marks.pipeline() as pipe:

@@ -28,14 +28,14 @@ _SETTINGS = {"appendonly": "yes", "appendfsync": "everysec"}
 def write_instance(
     folder: Path, *, binary: RedisBinary, port: int, password: Secret, settings: Mapping[str, str]
 ) -> DatabaseAccess:
-    """Describe an instance in a service's folder, which is there, for the keeper to start.
+    """Write the description of an instance to a service's existing folder, for the keeper to start.
 
     Raises UsageError (``invalid-setting``).
     """
     file = folder / "redis.conf"
     text = configuration(None, port, password, folder, _SETTINGS | dict(settings))
     with explained("write", file):
-        file.touch(mode=0o600)  # the password stands in it
+        file.touch(mode=0o600)  # it contains the password
         file.write_text(text)
     KeptService(
         name=folder.name,

@@ -97,7 +97,7 @@ class RedisServer:
         password: Secret,
         settings: Mapping[str, str] | None = None,
     ) -> RedisServer:
-        """Start an instance without persistence in an empty directory of ours, with a short path.
+        """Start an instance without persistence in an empty directory with a short path.
 
         Raises PreconditionError (``port-taken``, ``socket-path-too-long``), UsageError (``invalid-setting``),
         UnavailableError (``server-died``, ``server-not-ready``).
@@ -107,7 +107,7 @@ class RedisServer:
         text = configuration(path, port, password, directory, settings or {})
         endpoint = Endpoint("redis", binary.version, _LOOPBACK, port, "default", password, str(directory))
         with explained("write", file):
-            file.touch(mode=0o600)  # the password stands in it
+            file.touch(mode=0o600)  # it contains the password
             file.write_text(text)
         host = EmbeddedHost(launcher, ours=(), copies=directory, identity=ITSELF)
         program = RedisProgram(binary, file, path, endpoint)
@@ -130,9 +130,9 @@ class RedisServer:
             self.stop()
 
     def stop(self) -> None:
-        """End the instance and what is in it. A second call does nothing."""
+        """Stop the instance and discard its content. A second call does nothing."""
         if self._process is not None:
-            # There is nothing to save, and TERM is looked at ten times a second.
+            # There is nothing to save, and the server checks for TERM only ten times a second.
             self._process.stop(signal=signal.SIGKILL, timeout=5)
             self._process = None
 

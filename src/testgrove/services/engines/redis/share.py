@@ -1,8 +1,8 @@
-"""Redis for test sessions: an instance for each client, made as new between tests, at the same address.
+"""Redis for test sessions: an instance for each client, emptied between tests, at the same address.
 
-What tests write is flushed. Whatever else they change (settings, users, modules) is not mended but noticed: then the
-instance is started anew, which takes some 20 ms. Connections stay, so a client may keep one, but for those that wait
-for something: what a test before was waiting for is the next one's.
+Data is flushed. Other changes (settings, users, modules) are detected, and the instance is restarted, which takes some
+20 ms. Connections stay open, so a client may keep one; only blocked connections are closed: otherwise the request of
+an earlier test could take data of the next one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from testgrove.services.engines.redis.server import RedisServer
 
 _KEPT = 20  # instances that a client asked to keep
-_TIMEOUT = 5  # seconds; a server that a script keeps busy is started anew
+_TIMEOUT = 5  # seconds; a server that is busy with a script is restarted
 _WAITING = frozenset("bPO")  # CLIENT LIST's flags: in a blocking call, subscribed, monitoring
 _CLIENT = re.compile(rb"^id=(\d+) .*? flags=(\w+) ", re.MULTILINE)
 # Those that the older versions do not know are answered by an error, which is as good.
@@ -37,7 +37,7 @@ class Place(Protocol):
         """Start it. Raises TestgroveError."""
 
     def free(self) -> None:
-        """It is needed no more."""
+        """Release the place."""
 
 
 class Instance:
@@ -78,11 +78,11 @@ class Instance:
         return self._line.ask(*_STATE) == self._untouched
 
     def leave(self) -> None:
-        """Let it run; nobody will ask for anything about it any more."""
+        """Leave it running, without any further requests."""
         self._line.close()
 
     def end(self) -> None:
-        """End it, and what is in it."""
+        """Stop it and discard its content."""
         self._stop()
         self._place.free()
 
@@ -139,7 +139,7 @@ class _Line:
 
 
 class RedisShare:
-    """See broker.Share: one client's instances. find: a place for another one."""
+    """One client's instances. Implements broker.Share. find: returns a place for another one."""
 
     def __init__(self, find: Callable[[], Place]) -> None:
         self._find = find
@@ -163,12 +163,12 @@ class RedisShare:
         self._of(name).empty()
 
     def put(self, name: str) -> None:
-        """The client needs it no more. Raises PreconditionError (``not-leased``)."""
+        """Take back a database that the client does not need any more. Raises PreconditionError (``not-leased``)."""
         self._of(name)
         self._held.pop(name).end()
 
     def keep(self, name: str) -> None:
-        """Leave it as it is until the broker ends. Raises PreconditionError, ExhaustedError."""
+        """Keep it unchanged until the broker ends. Raises PreconditionError, ExhaustedError."""
         found = self._of(name)
         if len(self._kept) >= _KEPT:
             raise ExhaustedError("too-many-kept", f"{_KEPT} instances of this session are already kept")
@@ -177,7 +177,7 @@ class RedisShare:
         del self._held[name]
 
     def close(self) -> None:
-        """End all but what is to be kept. A second call does nothing."""
+        """Stop all instances except those that are kept. A second call does nothing."""
         with self._guard:
             self._closed = True
             held, self._held = self._held, {}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 KEPT = 20  # files
 KEPT_DAYS = 30
-LOCKED = 5.0  # seconds that a copy waits for a lock which somebody holds
+LOCKED = 5.0  # seconds that a copy waits for the lock of another process
 BESIDE = ("-wal", "-shm", "-journal")
 
 
@@ -49,10 +49,10 @@ class SqliteTemplates:
         on_wait: OnWait | None = None,
         timeout: float = 1800.0,
     ) -> DatabaseAccess:
-        """Put a database at path, which is not there yet.
+        """Create a database at path, which does not exist yet.
 
-        build: brings the empty database it is given, which lies at path, up to date; it is called where no file with
-        this fingerprint is kept. What it raises comes through, and goes to those who waited for this build as well.
+        build: migrates the empty database that it receives, which is at path; called if no file with this fingerprint
+        is kept. Its exceptions are raised here and in the callers that waited for this build.
         Raises PreconditionError (``sqlite-path-taken``), UsageError (``sqlite-path``).
         """
         _check(path)
@@ -95,7 +95,7 @@ class SqliteTemplates:
 
 
 def remove_database(path: Path) -> None:
-    """Remove a database's file and those that SQLite puts beside it."""
+    """Remove a database's file and the files that SQLite creates next to it."""
     for name in (path, *(path.with_name(path.name + end) for end in BESIDE)):
         name.unlink(missing_ok=True)
 
@@ -126,7 +126,7 @@ def copy_whole(source: Path, target: Path) -> None:
     try:
         with closing(sqlite3.connect(source, timeout=LOCKED)) as database, closing(sqlite3.connect(target)) as copy:
             database.backup(copy, progress=look)
-            copy.execute("PRAGMA journal_mode = DELETE")  # no files beside it
+            copy.execute("PRAGMA journal_mode = DELETE")  # no other files next to it
             mode = database.execute("PRAGMA journal_mode").fetchone()[0]
             if mode == "wal":
                 copy.execute("PRAGMA journal_mode = WAL")

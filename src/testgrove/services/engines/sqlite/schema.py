@@ -65,7 +65,7 @@ def _pragma(database: sqlite3.Connection, pragma: str, name: str) -> list[Any]:
 
 
 def _checks(text: str) -> list[str]:
-    """The CHECK conditions of a table: what is in the brackets behind the word."""
+    """Return the CHECK conditions of a table: the text in the brackets after the word."""
     found = []
     for start in re.finditer(r"\bCHECK\s*\(", text, re.IGNORECASE):
         depth, end = 1, start.end()

@@ -19,7 +19,7 @@ FILE = "db.sqlite3"
 
 
 class SqliteShare:
-    """See broker.Share: one client's files. copy: puts a migrated file at a path; folder: in which they lie."""
+    """One client's files. Implements broker.Share. copy: writes a migrated file to a path. folder: of the files."""
 
     def __init__(self, copy: Callable[[Path], DatabaseAccess], folder: Path) -> None:
         self._copy, self._folder = copy, folder
@@ -28,7 +28,7 @@ class SqliteShare:
         self._guard = threading.Lock()
 
     def get(self, isolation: str) -> DatabaseAccess:  # noqa: ARG002 - there is one
-        """A file as the migration left it, in a folder of its own. Raises TestgroveError."""
+        """Return a migrated file in a new folder. Raises TestgroveError."""
         folder = self._folder / secrets.token_hex(4)
         try:
             with explained("create the folder", folder):
@@ -45,15 +45,15 @@ class SqliteShare:
         raise UnavailableError("broker-closed", "the broker has closed")
 
     def put(self, name: str) -> None:
-        """The client needs it no more. Raises PreconditionError (``not-leased``)."""
+        """Take back a database that the client does not need any more. Raises PreconditionError (``not-leased``)."""
         shutil.rmtree(self._take(name), ignore_errors=True)
 
     def keep(self, name: str) -> None:
-        """Leave it as it is until the broker ends. Raises PreconditionError (``not-leased``)."""
+        """Keep it unchanged until the broker ends. Raises PreconditionError (``not-leased``)."""
         self._take(name)
 
     def close(self) -> None:
-        """Remove all but what is to be kept. A second call does nothing."""
+        """Remove all files except those that are kept. A second call does nothing."""
         with self._guard:
             self._closed = True
             held, self._held = self._held, {}
