@@ -295,7 +295,7 @@ def test_errors_name_what_is_wrong(project):
         (("db", "reset", worktree), 3, "testgrove db create"),
         (("db", "create", worktree, "--engine", "oracle"), 2, "oracle"),
         (("services", "logs", "oracle"), 3, "oracle"),
-        (("services", "start", "oracle"), 3, "server 'oracle' not found"),
+        (("services", "start", "oracle"), 3, "this project has no servers yet"),
         (("create", "--purpose", "test-unit", "--identifier", "x", "--branch", "main", "--migrate-to", "1"), 2, "to"),
     ):
         done = project.run(*words, check=False)

@@ -156,10 +156,11 @@ def _names_of(project: Project, worktree: str) -> list[str]:
 def _place(project: Project, name: str) -> KeeperPlace:
     place = place_of(project.store, project.id)
     if place is None or (name and not (place.folder / name).is_dir()):
-        there = ", ".join(service.name for service in services_in(place.folder)) if place else "none"
+        there = ", ".join(service.name for service in services_in(place.folder)) if place else ""
+        missing = f"server {name!r} not found (available: {there or 'none'})"
         raise PreconditionError(
             "no-such-service",
-            f"server{f' {name!r}' if name else ''} not found (available: {there})",
+            missing if name else "this project has no servers yet",
             hint="`testgrove create` starts the servers configured in [tool.testgrove.services]",
         )
     return place
@@ -170,6 +171,6 @@ def _chosen(place: KeeperPlace, names: Sequence[str]) -> list[str]:
     for name in names:
         if name not in known:
             raise PreconditionError(
-                "no-such-service", f"server '{name}' not found", hint=f"available: {', '.join(known) or 'none'}"
+                "no-such-service", f"server '{name}' not found (available: {', '.join(known) or 'none'})"
             )
     return list(names) or known
