@@ -82,7 +82,7 @@ class WorktreeMeans:
         return records.worktree_leases(self.project, creation.spec.id)
 
     def owner_of(self, creation: Workspace) -> str:
-        """See Means."""
+        """Implement Means."""
         return worktree_owner(self.project, str(creation.spec.id))
 
 

@@ -138,7 +138,7 @@ def _start(project: Project, holder: Holder, keeper: KeeperClient, folder: Path,
 
 
 def rewrite_env_files(project: Project, holder: Holder, folder: Path, say: Say = lambda _line: None) -> None:
-    """Write the files of the worktrees that have databases on a server anew. What their users have edited stays."""
+    """Rewrite the env files of the worktrees with databases on a server. Files that users edited are kept."""
     for worktree in records.all_of(project):
         if folder.name in _names_of(project, str(worktree.id)) and worktree.path.is_dir():
             for name in write_files(project, worktree, accesses_of(project, worktree)).kept:

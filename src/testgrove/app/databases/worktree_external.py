@@ -74,7 +74,7 @@ def create_given(
 
 
 def drop_given(project: Project, holder: Holder, worktree: WorktreeRecord, engines: Sequence[str]) -> None:
-    """Take databases of a worktree away. Raises PreconditionError (``database-shared``) for one that is everybody's."""
+    """Drop databases of a worktree. Raises PreconditionError (``database-shared``) for one that is shared."""
     for engine in engines:
         service = project.settings.services.named().get(engine)
         if service is not None and service.isolation == "none":

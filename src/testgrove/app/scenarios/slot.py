@@ -51,7 +51,7 @@ class ScenarioLocation(CheckoutInPlace):
         return environ | own | {"WORKTREE_ID": str(self.place.worktree.id)}
 
     def given_variables(self) -> set[str]:
-        """See Workspace."""
+        """Implement Workspace."""
         return super().given_variables() | set(variables_of(self.place.worktree) if self.place.worktree else ())
 
     def own_variables(self) -> Mapping[str, str]:

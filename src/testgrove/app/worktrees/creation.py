@@ -45,22 +45,22 @@ class Creation(Workspace):
 
     @property
     def tree(self) -> Path:
-        """See Workspace."""
+        """Implement Workspace."""
         return self.worktree.path
 
     @property
     def ports(self) -> Mapping[str, int]:
-        """See Workspace."""
+        """Implement Workspace."""
         return self.worktree.ports
 
     @property
     def python(self) -> str:
-        """See Workspace."""
+        """Implement Workspace."""
         return self.worktree.python
 
     @property
     def manifest(self) -> Manifest | None:
-        """See Workspace."""
+        """Implement Workspace."""
         return manifest_of(self.worktree)
 
     def perform(self, action: Action) -> None:

@@ -26,13 +26,13 @@ class StoredLeases:
     owner: str
 
     def record(self, *leases: Lease) -> None:
-        """See core.leases.Leases."""
+        """Implement Leases."""
         with self.store.transaction() as db:
             for lease in leases:
                 self._insert(db, lease)
 
     def choose(self, kind: LeaseKind, choose: Choose) -> tuple[Lease, ...]:
-        """See core.leases.Leases."""
+        """Implement Leases."""
         with self.store.transaction() as db:
             taken = frozenset(row[0] for row in db.execute("SELECT key FROM leases WHERE kind = ?", (kind,)))
             chosen = tuple(choose(taken))
@@ -41,7 +41,7 @@ class StoredLeases:
         return chosen
 
     def forget(self, *leases: Lease) -> None:
-        """See core.leases.Leases."""
+        """Implement Leases."""
         with self.store.transaction() as db:
             for lease in leases:
                 db.execute(
@@ -50,7 +50,7 @@ class StoredLeases:
                 )
 
     def all(self) -> tuple[Lease, ...]:
-        """See core.leases.Leases."""
+        """Implement Leases."""
         rows = self.store.rows("SELECT kind, key, data FROM leases WHERE owner = ? ORDER BY seq", self.owner)
         return tuple(Lease(_kind(row["kind"]), row["key"], json.loads(row["data"])) for row in rows)
 
