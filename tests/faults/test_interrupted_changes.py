@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import signal
 
+import pytest
+
 from faults.sweeping import PROGRAM
 from grove import Grove
 
@@ -37,3 +39,15 @@ def test_an_environment_file_that_was_just_written_is_not_the_users(grove):
     one.run("sync", "x")
     one.run("remove", "x")
     one.auditor().assert_nothing()
+
+
+@pytest.mark.parametrize("file", ["env.test", "testgrove-env.begun"])
+def test_what_a_killed_write_has_left_goes_with_the_next_command(grove, file):
+    one = grove()
+    one.create("test-unit", "x", "--ports", "--no-env")
+    assert stopped(one, "", signal.SIGKILL, "ports", "reassign", "x") == 0
+    renamed = re.search(rf"effect:(\d+) before os.rename \S*{file}.tmp", (one.base / "steps").read_text())
+    assert renamed is not None
+    assert stopped(one, f"effect:{renamed[1]}", signal.SIGKILL, "ports", "reassign", "x") == -9
+    one.run("list")
+    one.auditor().assert_no_leftovers(within=2.0)

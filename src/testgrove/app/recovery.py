@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 from testgrove.app.holder import Holder, has_let_go
@@ -9,6 +10,7 @@ from testgrove.app.isolation import isolated
 from testgrove.app.runs.log_and_reports import LOG, Render, report_killed_run
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.broken import set_broken
+from testgrove.app.worktrees.files import remove_unfinished_writes
 from testgrove.app.worktrees.history import decide_removal
 from testgrove.app.worktrees.ownership import take_manifest_of_a_dead_run
 from testgrove.app.worktrees.undo import repository_of, undo
@@ -102,6 +104,9 @@ def _mend_worktree(holder: Holder, worktree: WorktreeRecord) -> None:
                 git.detach(path)
             case Action.RELEASE_PORTS:
                 undo(holder, leases, LeaseKind.PORTS)
+    if whole:
+        with suppress(TestgroveError):  # its folder may be no checkout any more
+            remove_unfinished_writes(worktree)
     if actions:
         records.set_parked(store, worktree)
     else:

@@ -69,7 +69,7 @@ def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
     """Replace a file as a whole: a reader sees the old one or the new one. mode: exact, whatever the umask
     is. One writer at a time: what one that was killed has left beside the file is replaced."""
     content = data.encode() if isinstance(data, str) else data
-    temporary = path.parent / f".{path.name[:200]}.tmp"
+    temporary = _temporary(path)
     with explained("write", path):
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -81,6 +81,16 @@ def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
         except BaseException:  # a Ctrl-C as well
             temporary.unlink(missing_ok=True)
             raise
+
+
+def remove_unfinished_write(path: Path) -> None:
+    """Remove what an atomic_write() that was killed has left beside a file."""
+    with explained("clean up beside", path):
+        _temporary(path).unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.parent / f".{path.name[:200]}.tmp"
 
 
 def read_env_file(path: Path) -> str:

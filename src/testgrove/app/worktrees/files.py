@@ -18,7 +18,7 @@ from testgrove.core.worktrees.ownership import Manifest
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.core.worktrees.variables import configured, variables
 from testgrove.system import git
-from testgrove.system.files import atomic_write, entries, explained, read_env_file
+from testgrove.system.files import atomic_write, entries, explained, read_env_file, remove_unfinished_write
 
 if TYPE_CHECKING:
     from testgrove.core.documents.commands import Database, Metadata
@@ -157,6 +157,13 @@ def _copies(worktree: WorktreeRecord) -> tuple[Path, Path]:
     user has edited. They go with the worktree."""
     folder = git.git_dir_of(worktree.path)
     return folder / "testgrove-env", folder / "testgrove-env.begun"
+
+
+def remove_unfinished_writes(worktree: WorktreeRecord) -> None:
+    """Remove what a command that was killed while it wrote a worktree's files has left beside them."""
+    tree = worktree.path
+    for path in (tree / worktree.env_file, tree / METADATA, *_copies(worktree)):
+        remove_unfinished_write(path)
 
 
 def _values_in(path: Path) -> dict[str, str] | None:
