@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from testgrove.app.project import Project, open_project
+    from testgrove.app.composition import open_project
+    from testgrove.app.project import Project
     from testgrove.core.model import Worktree, WorktreeId, WorktreeSpec
     from testgrove.core.runs.result import RunResult
     from testgrove.errors import TestgroveError
@@ -31,7 +32,7 @@ _HOMES = {
     "Worktree": "testgrove.core.model",
     "WorktreeId": "testgrove.core.model",
     "WorktreeSpec": "testgrove.core.model",
-    "open_project": "testgrove.app.project",
+    "open_project": "testgrove.app.composition",
 }
 
 

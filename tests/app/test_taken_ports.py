@@ -14,6 +14,7 @@ import pytest
 
 from cli.test_ports import env_file
 from grove import Grove, said
+from testgrove.app.composition import hold
 from testgrove.app.port_leases import ServerPorts
 from testgrove.app.project import Project
 from testgrove.core.model import LeaseKind
@@ -66,7 +67,7 @@ def assert_nobody_came(listeners: list[socket.socket]) -> None:
 def project(grove) -> Project:
     planted: Grove = grove()
     where = Locations(planted.state, planted.cache, planted.scratch, planted.scratch)
-    return Project(git.discover(planted.repo), where, Store(where.store), lambda *_: None)
+    return Project(git.discover(planted.repo), where, Store(where.store), lambda *_: None, hold)
 
 
 def test_a_server_that_cannot_bind_gets_the_next_port_and_leases_only_that(project: Project) -> None:

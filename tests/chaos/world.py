@@ -20,7 +20,7 @@ from chaos.effects import Effects
 from chaos.faults import Fault
 from grove import Grove, new_base, plant, uproot
 from situations.judge import Looks, looks_of, protected
-from testgrove.app.project import open_project
+from testgrove.app.composition import open_project
 from testgrove.app.worktrees import operations, records
 from testgrove.cli.main import main
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from testgrove.app.project import open_project
+from testgrove.app.composition import open_project
 from testgrove.app.worktrees import operations, records
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 

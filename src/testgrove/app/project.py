@@ -1,19 +1,19 @@
-"""The composition root: the only place that chooses adapters."""
+"""A project: a git repository, its settings, and the store. Nothing in app is below this but what needs no project."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testgrove.errors import PreconditionError, TestgroveError, UsageError
+from testgrove.errors import UsageError
 from testgrove.system import git
-from testgrove.system.locations import Locations, locate
+from testgrove.system.locations import Locations
 from testgrove.system.store import Store
 from testgrove.system.trusted_paths import owner_of
 
@@ -22,18 +22,22 @@ if TYPE_CHECKING:
     from testgrove.app.runs.log_and_reports import Render
     from testgrove.core.settings.types import Settings
 
+Hold = Callable[["Project", str], AbstractContextManager["Holder"]]
+
 
 @dataclass
 class Project:
     """A git repository as testgrove sees it, with the store that all projects of the user share.
 
-    offline: nothing of ours goes to the network. fresh_templates: database templates are built anew.
+    Made by composition.open_project(). render: makes a run's reports. hold: holds the machine for one command. offline:
+    nothing of ours goes to the network. fresh_templates: database templates are built anew.
     """
 
     repository: git.Repository
     locations: Locations
     store: Store
     render: Render
+    hold: Hold
     offline: bool = False
     fresh_templates: bool = False
 
@@ -81,54 +85,9 @@ class Project:
         """Where runs and removals keep outputs."""
         return self.main / "test-artifacts"
 
-    @contextmanager
-    def holding(self, command: str) -> Iterator[Holder]:
+    def holding(self, command: str) -> AbstractContextManager[Holder]:
         """Register the project, finish what dead commands left, and hold the machine for one command."""
-        # `list` must not load these when there is nothing to do
-        from testgrove.app.holder import holding  # noqa: PLC0415
-        from testgrove.app.recovery import recover  # noqa: PLC0415
-        from testgrove.app.rediscovery import is_due, rediscover  # noqa: PLC0415
-        from testgrove.app.worktrees.records import write_registry  # noqa: PLC0415
-        from testgrove.system.store.projects import ProjectRecord  # noqa: PLC0415
-
-        with holding(self.store, self.locations, command) as holder:
-            self.store.projects.add(ProjectRecord(self.id, self.repository.common_dir, self.main))
-            if is_due(self):
-                rediscover(self, holder)
-            recover(holder, self.render)
-            try:
-                yield holder
-            except BaseException:  # a Ctrl-C between a change and its view, too
-                with suppress(TestgroveError):
-                    write_registry(self.store, holder.locks, self.id, self.main)
-                raise
-
-
-def open_project(
-    directory: Path, render: Render, *, offline: bool = False, on_damage: Callable[[str], object] = lambda _text: None
-) -> Project:
-    """The project that directory is in. Raises PreconditionError where there is none.
-
-    render: makes a run's reports. on_damage: is told when the store turns out to be damaged.
-    """
-    repository = git.discover(directory)
-    for path in (repository.common_dir, repository.main):
-        if not _is_text(path):
-            raise PreconditionError(
-                "path-not-text",
-                f"{str(path)!r} is not UTF-8 text, which env files and reports are written in",
-                hint="rename the folder",
-            )
-    locations = locate(os.environ)
-    return Project(repository, locations, Store(locations.store, on_damage), render, offline)
-
-
-def _is_text(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return self.hold(self, command)
 
 
 def load_settings(tree: Path) -> Settings:
@@ -157,12 +116,3 @@ def _settings_text(source: Path) -> str | None:
     except OSError as error:
         problem = (error.strerror or str(error)).lower()
     raise UsageError("config-unreadable", f"{source} cannot be read: {problem}", hint=f"ls -l {source}")
-
-
-def missing_worktree(id_text: str, known: list[str]) -> PreconditionError:
-    """The error for an id that names no worktree, with near matches."""
-    import difflib  # noqa: PLC0415 - only on this path
-
-    near = difflib.get_close_matches(id_text, known, 3, 0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`testgrove list` shows the worktrees there are"
-    return PreconditionError("no-such-worktree", f"there is no worktree '{id_text}' in this project", hint=hint)

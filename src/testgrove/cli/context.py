@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from testgrove.app.project import Project, open_project
+from testgrove.app.composition import open_project
+from testgrove.app.project import Project
 from testgrove.cli.output import FRESH_TEMPLATES, OFFLINE, warn
 
 if TYPE_CHECKING:

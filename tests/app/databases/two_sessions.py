@@ -16,7 +16,7 @@ import msgspec
 import psycopg
 
 from pytest_testgrove import broker
-from testgrove.app.project import open_project
+from testgrove.app.composition import open_project
 from testgrove.app.providers.empty_databases import own_folder
 from testgrove.app.sessions import databases, migration
 from testgrove.core.migrations import fingerprint

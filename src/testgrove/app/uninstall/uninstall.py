@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from testgrove.app.composition import hold
 from testgrove.app.holder import Holder, holding
 from testgrove.app.isolation import isolated
 from testgrove.app.keeper import place_of
@@ -66,7 +67,7 @@ class Uninstall:
             self._missing.append(record)
             return
         repository = git.Repository(common_dir=common_dir, toplevel=main, main=main)
-        project = Project(repository, self._locations, self._store, render)
+        project = Project(repository, self._locations, self._store, render, hold)
         with isolated(f"look at {main}", partial(self._stays, f"the project {main}")):
             _require_same_owner(project)
             if is_due(project):

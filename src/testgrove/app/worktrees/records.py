@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from testgrove.app.project import Project, missing_worktree
+from testgrove.app.project import Project
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 from testgrove.core.worktrees.record import Changes, WorktreeRecord
 from testgrove.errors import PreconditionError
@@ -39,8 +39,17 @@ def named(project: Project, text: str) -> WorktreeRecord:
         ids = " and ".join(str(each.id) for each in found)
         raise PreconditionError("ambiguous-worktree", f"'{text}' could be {ids}", hint="give the whole id")
     if not found:
-        raise missing_worktree(text, [str(each.id) for each in known])
+        raise _missing(text, [str(each.id) for each in known])
     return found[0]
+
+
+def _missing(id_text: str, known: list[str]) -> PreconditionError:
+    """The error for an id that names no worktree, with near matches."""
+    import difflib  # noqa: PLC0415 - only on this path
+
+    near = difflib.get_close_matches(id_text, known, 3, 0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`testgrove list` shows the worktrees there are"
+    return PreconditionError("no-such-worktree", f"there is no worktree '{id_text}' in this project", hint=hint)
 
 
 def dead_commands(store: Store, is_held: Callable[[str], bool]) -> list[CommandRecord]:
@@ -117,7 +126,7 @@ def take(project: Project, holder: Holder, worktree: WorktreeRecord, *statuses: 
     with project.store.transaction():
         fresh = project.store.worktrees.find(project.id, worktree.id)
         if fresh is None:
-            raise missing_worktree(str(worktree.id), [])
+            raise _missing(str(worktree.id), [])
         if fresh.holder is not None or fresh.status not in statuses:
             raise held(project.store, fresh)
         return update(project.store, fresh, holder=holder.key)

@@ -1,0 +1,73 @@
+"""The composition root: what a project is made of, and what holding one for a command comes to.
+
+Everything else in app is given a project; only this knows what finishes the work of commands that died.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testgrove.app.project import Project
+from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.system import git
+from testgrove.system.locations import locate
+from testgrove.system.store import Store
+
+if TYPE_CHECKING:
+    from testgrove.app.holder import Holder
+    from testgrove.app.runs.log_and_reports import Render
+
+
+def open_project(
+    directory: Path, render: Render, *, offline: bool = False, on_damage: Callable[[str], object] = lambda _text: None
+) -> Project:
+    """The project that directory is in. Raises PreconditionError where there is none.
+
+    render: makes a run's reports. on_damage: is told when the store turns out to be damaged.
+    """
+    repository = git.discover(directory)
+    for path in (repository.common_dir, repository.main):
+        if not _is_text(path):
+            raise PreconditionError(
+                "path-not-text",
+                f"{str(path)!r} is not UTF-8 text, which env files and reports are written in",
+                hint="rename the folder",
+            )
+    locations = locate(os.environ)
+    return Project(repository, locations, Store(locations.store, on_damage), render, hold, offline)
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@contextmanager
+def hold(project: Project, command: str) -> Iterator[Holder]:
+    """See Project.holding()."""
+    # `list` must not load these when there is nothing to do
+    from testgrove.app.holder import holding  # noqa: PLC0415
+    from testgrove.app.recovery import recover  # noqa: PLC0415
+    from testgrove.app.rediscovery import is_due, rediscover  # noqa: PLC0415
+    from testgrove.app.worktrees.records import write_registry  # noqa: PLC0415
+    from testgrove.system.store.projects import ProjectRecord  # noqa: PLC0415
+
+    store = project.store
+    with holding(store, project.locations, command) as holder:
+        store.projects.add(ProjectRecord(project.id, project.repository.common_dir, project.main))
+        if is_due(project):
+            rediscover(project, holder)
+        recover(holder, project.render)
+        try:
+            yield holder
+        except BaseException:  # a Ctrl-C between a change and its view, too
+            with suppress(TestgroveError):
+                write_registry(store, holder.locks, project.id, project.main)
+            raise
