@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from testgrove.app.databases.engines import RunMeans
-from testgrove.app.databases.left import left_databases
 from testgrove.app.databases.run import databases_of
 from testgrove.app.holder import Holder, left_only_trash
+from testgrove.app.left_databases import left_databases
 from testgrove.app.moved_repository import adopt, former_places, why_not_adopted
 from testgrove.app.project import Project
 from testgrove.app.worktrees import nested_root, ports, records, removal

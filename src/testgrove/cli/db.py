@@ -90,7 +90,7 @@ def shell(*, worktree: str, engine: str | None, directory: Path, as_json: bool, 
     With a name that `db list` shows, open a copy of a failed test's database, kept by --keep-failed.
     """
     from testgrove.app.databases.commands import client_program
-    from testgrove.app.failures.shell import open_shell
+    from testgrove.app.databases.failed_shell import open_shell
     from testgrove.app.failures.tests import failed_databases
     from testgrove.app.worktrees.inside import replace_by
     from testgrove.cli.worktrees import find, keep_servers

@@ -10,8 +10,8 @@ from functools import partial
 
 from testgrove.app.databases.cell import CellDatabases
 from testgrove.app.databases.engines import Made, Means, RunMeans
-from testgrove.app.databases.left import remember_left
 from testgrove.app.databases.migration import fingerprint, migration
+from testgrove.app.left_databases import remember_left
 from testgrove.app.providers.shares import Lender
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind

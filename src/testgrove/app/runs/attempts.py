@@ -12,13 +12,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Event as Flag
 
-from testgrove.app.connections.given import given_of
 from testgrove.app.connections.watch import AttemptConnections, ConnectionWatch
 from testgrove.app.databases.run import RunDatabases
 from testgrove.app.holder import Holder
 from testgrove.app.processes import GRACE, AppProcess, Place, Processes
 from testgrove.app.project import Project
 from testgrove.app.runs.coverage import RunCoverage
+from testgrove.app.runs.given_connections import given_of
 from testgrove.app.runs.junit_input import read_junit
 from testgrove.app.runs.leaks import LeakWatch, Scene
 from testgrove.app.runs.plugin_log import SessionLog

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from testgrove.app.databases.left import remember_left
 from testgrove.app.holder import Holder
+from testgrove.app.left_databases import remember_left
 from testgrove.app.worktrees.hooks import run_teardown
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError
