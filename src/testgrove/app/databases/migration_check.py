@@ -20,9 +20,9 @@ import msgspec
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.providers.empty_databases import Blanks, blanks_of, own_folder
-from testgrove.app.runs.here import find_environment
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.files import values_of
+from testgrove.app.worktrees.found_environment import find_environment
 from testgrove.core.migrations.check import Checked, Drift, Problem, last_line, way_back_failed
 from testgrove.core.migrations.known_tools import find_tool
 from testgrove.core.migrations.schema import Schema

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,63 +16,16 @@ from testgrove.app.project import Project
 from testgrove.app.runs.slots import Slot
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.creation import foreign_checkouts
-from testgrove.app.worktrees.inside import require_environment
+from testgrove.app.worktrees.found_environment import FoundEnvironment, find_environment
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.environments.plan import Contents, EnvironmentPlan
 from testgrove.core.model import DatabaseAccess, WorktreeId, WorktreeSpec
 from testgrove.core.runs.events import Status
 from testgrove.core.runs.plan import Cell
 from testgrove.errors import PreconditionError
-from testgrove.system.environment.record import FOLDER, seal_of
+from testgrove.system.environment.record import seal_of
 from testgrove.system.preflight import check as preflight
-from testgrove.system.processes.process import run, scrubbed
-
-_QUESTION = "import sys; print('.'.join(map(str, sys.version_info[:3])), sys.executable, sys.prefix, sep='\\n')"
-
-
-@dataclass(frozen=True)
-class HereEnvironment:
-    """An environment that testgrove did not make. prefix: its folder; version: of its Python, in full."""
-
-    prefix: Path
-    python: Path
-    version: str
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """What a command in it sees: ours scrubbed, its programs first."""
-        environ = scrubbed()
-        environ["PATH"] = f"{self.python.parent}{os.pathsep}{environ.get('PATH') or os.defpath}"
-        return environ | ({"VIRTUAL_ENV": str(self.prefix)} if (self.prefix / "pyvenv.cfg").is_file() else {})
-
-
-def find_environment(project: Project, tree: Path) -> HereEnvironment:
-    """A checkout's own `.venv`, else the active environment, else the Python on PATH.
-
-    Raises PreconditionError (``no-environment``; ``other-interpreter`` in a worktree of testgrove's).
-    """
-    worktree = project.store.worktrees.at(tree)
-    if worktree is not None:
-        require_environment(worktree)
-    own = tree / FOLDER
-    active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
-    if os.path.lexists(own):
-        return _ask(own / "bin" / "python")
-    if active:
-        return _ask(Path(active) / "bin" / "python")
-    for name in ("python", "python3"):
-        if found := shutil.which(name, path=scrubbed().get("PATH")):
-            return _ask(Path(found))
-    raise PreconditionError("no-environment", "there is no Python on PATH", hint=f"make one: uv venv {own}")
-
-
-def _ask(python: Path) -> HereEnvironment:
-    done = run([str(python), "-I", "-c", _QUESTION], timeout=60, check=False)
-    answer = done.stdout.splitlines()[-3:]
-    if done.returncode != 0 or len(answer) != 3:
-        why = (done.stderr.splitlines() or ["no answer"])[-1]
-        raise PreconditionError("no-environment", f"{python} does not run: {why}", hint=f"{python} -V")
-    return HereEnvironment(Path(answer[2]), Path(answer[1]), answer[0])
+from testgrove.system.processes.process import run
 
 
 @contextmanager
@@ -105,7 +57,7 @@ def here_cells(project: Project, cells: Sequence[Cell]) -> tuple[Cell, ...]:
 class CheckoutInPlace(Workspace):
     """A checkout that is used as it is: testgrove has not made it, and the store knows nothing of it."""
 
-    found: HereEnvironment = field(kw_only=True)
+    found: FoundEnvironment = field(kw_only=True)
     leased: Mapping[str, int] = field(default_factory=dict, kw_only=True)
 
     @property

@@ -15,10 +15,10 @@ from pathlib import Path
 from testgrove.app.holder import Holder
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
-from testgrove.app.runs.here import HereEnvironment, find_environment
 from testgrove.app.scenarios.places import Found, look, unknown_worktree, wanted
 from testgrove.app.worktrees import operations, records, removal
 from testgrove.app.worktrees.environment import build_environment, plan_environment
+from testgrove.app.worktrees.found_environment import FoundEnvironment, find_environment
 from testgrove.app.worktrees.hooks import unseen
 from testgrove.app.worktrees.ownership import take_manifest
 from testgrove.app.worktrees.sync import Syncing
@@ -51,7 +51,7 @@ class ScenarioWorktree:
 
     path: Path
     target: Target
-    environment: HereEnvironment
+    environment: FoundEnvironment
     worktree: WorktreeRecord | None = None
     checked: set[frozenset[tuple[str, str]]] = field(default_factory=set)
     guard: threading.Lock = field(default_factory=threading.Lock)

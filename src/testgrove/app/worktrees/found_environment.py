@@ -1,0 +1,61 @@
+"""The environment of a checkout that testgrove did not set up: its own, the active one, or the Python on PATH."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from testgrove.app.project import Project
+from testgrove.app.worktrees.inside import require_environment
+from testgrove.errors import PreconditionError
+from testgrove.system.environment.record import FOLDER
+from testgrove.system.processes.process import run, scrubbed
+
+_QUESTION = "import sys; print('.'.join(map(str, sys.version_info[:3])), sys.executable, sys.prefix, sep='\\n')"
+
+
+@dataclass(frozen=True)
+class FoundEnvironment:
+    """An environment that testgrove did not make. prefix: its folder; version: of its Python, in full."""
+
+    prefix: Path
+    python: Path
+    version: str
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What a command in it sees: ours scrubbed, its programs first."""
+        environ = scrubbed()
+        environ["PATH"] = f"{self.python.parent}{os.pathsep}{environ.get('PATH') or os.defpath}"
+        return environ | ({"VIRTUAL_ENV": str(self.prefix)} if (self.prefix / "pyvenv.cfg").is_file() else {})
+
+
+def find_environment(project: Project, tree: Path) -> FoundEnvironment:
+    """A checkout's own `.venv`, else the active environment, else the Python on PATH.
+
+    Raises PreconditionError (``no-environment``; ``other-interpreter`` in a worktree of testgrove's).
+    """
+    worktree = project.store.worktrees.at(tree)
+    if worktree is not None:
+        require_environment(worktree)
+    own = tree / FOLDER
+    active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
+    if os.path.lexists(own):
+        return _ask(own / "bin" / "python")
+    if active:
+        return _ask(Path(active) / "bin" / "python")
+    for name in ("python", "python3"):
+        if found := shutil.which(name, path=scrubbed().get("PATH")):
+            return _ask(Path(found))
+    raise PreconditionError("no-environment", "there is no Python on PATH", hint=f"make one: uv venv {own}")
+
+
+def _ask(python: Path) -> FoundEnvironment:
+    done = run([str(python), "-I", "-c", _QUESTION], timeout=60, check=False)
+    answer = done.stdout.splitlines()[-3:]
+    if done.returncode != 0 or len(answer) != 3:
+        why = (done.stderr.splitlines() or ["no answer"])[-1]
+        raise PreconditionError("no-environment", f"{python} does not run: {why}", hint=f"{python} -V")
+    return FoundEnvironment(Path(answer[2]), Path(answer[1]), answer[0])
