@@ -486,6 +486,16 @@ def test_snapshot_survives_what_a_killed_one_left(top: Path, repository: git.Rep
     assert content(top, git.snapshot(repository).commit, "README") == "changed"
 
 
+def test_snapshot_leaves_no_lock_when_git_is_killed(top: Path, repository: git.Repository) -> None:
+    run_git(top, "config", "filter.killer.clean", "kill -9 $PPID; cat")
+    (top / ".gitattributes").write_text("README filter=killer\n")
+    (top / "README").write_text("changed\n")
+    with pytest.raises(TestgroveError):
+        git.snapshot(repository)
+    left = [path.name for path in (top / ".git").glob("testgrove-index*")]
+    assert left == ["testgrove-index.guard"]  # what others wait at stays
+
+
 # checkouts
 
 

@@ -62,6 +62,7 @@ def snapshot(repository: Repository, on_wait: OnWait | None = None) -> Snapshot:
             return _take(repository.toplevel, git_dir / "index", index)
         finally:
             index.unlink(missing_ok=True)
+            _lock_of(index).unlink(missing_ok=True)  # of a git that was killed
 
 
 def is_snapshot(committer: str, subject: str) -> bool:
@@ -77,11 +78,15 @@ def base_of(where: Path, commit: str) -> str:
     return parents if is_snapshot(email, subject) and parents and " " not in parents else commit
 
 
+def _lock_of(index: Path) -> Path:
+    return index.with_name(index.name + ".lock")
+
+
 def _take(toplevel: Path, users: Path, index: Path) -> Snapshot:
     env = {"GIT_INDEX_FILE": str(index), "GIT_OPTIONAL_LOCKS": "1"}
     answer = Answer(1, b"", "")
     for _ in range(_TRIES):  # a file that changes while git reads it makes `git add` fail
-        index.with_name(index.name + ".lock").unlink(missing_ok=True)
+        _lock_of(index).unlink(missing_ok=True)
         if users.exists():
             # With its times: git compares files' times with the index's own to see what changed right after
             # it.
