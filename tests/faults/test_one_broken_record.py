@@ -13,7 +13,7 @@ import pytest
 
 import needs
 from faults.sweeping import PROGRAM
-from grove import Grove, said
+from grove import TESTGROVE, Grove, said
 from testgrove.app.holder import holding
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.system.locations import locate
@@ -67,7 +67,7 @@ def break_project(one: Grove) -> None:
 def test_another_project_works(one, broken):
     other = one.sibling("other")
     broken(one)
-    other.create("test-unit", "mine")
+    other.create("test-unit", "mine", program=(*needs.ordinary_user(), *TESTGROVE))  # root can read everything
     assert set(other.worktrees()) == {"test-unit-mine"}
     other.run("remove", "test-unit-mine")
 

@@ -19,7 +19,11 @@ from pathlib import Path
 import pytest
 
 from second_user import as_user, end, start_as, two_users
+from services.launcher import LocalLauncher
+from testgrove.app import keeper
 from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.services.binaries import PostgresBinaries
+from testgrove.services.hosts import EmbeddedHost, Identity
 from testgrove.system import trusted_paths
 from testgrove.system.locations import locate
 from testgrove.system.store import Store
@@ -157,6 +161,35 @@ def test_what_the_second_user_has_made_first_is_not_used(world: World, place: st
         assert not elsewhere.is_dir() or not any(elsewhere.iterdir())
     finally:
         shutil.rmtree(elsewhere, ignore_errors=True)
+
+
+def use_programs(_world: World, place: Path) -> None:
+    """What root does that lets `nobody` execute binaries which that user cannot reach."""
+    host = EmbeddedHost(LocalLauncher(), ours=(), copies=place, identity=Identity("nobody", user=(65534, 65534)))
+    nowhere = Path("/nowhere")
+    host.reachable(PostgresBinaries(nowhere / "bin", nowhere, nowhere, "15.18", 15, "machine", "x"))
+
+
+def use_servers(world: World, place: Path) -> None:
+    """What root does before a keeper starts there."""
+    keeper._make_folders(keeper.KeeperPlace("p", place / "p", world.base / "run"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to a folder of theirs"])
+@pytest.mark.parametrize("use", [use_programs, use_servers], ids=lambda use: use.__name__)
+def test_places_for_other_users_in_var_tmp_are_not_used_either(
+    world: World, use: Callable[[World, Path], None], kind: str
+) -> None:
+    place, elsewhere = Path(f"/var/tmp/tg-{use.__name__}-{world.victim}"), Path(f"/var/tmp/tg-theirs-{world.attacker}")
+    try:
+        as_user(world.attacker, plant, kind, place, elsewhere)
+        with pytest.raises(PreconditionError) as caught:
+            use(world, place)
+        assert caught.value.code == "folder-unusable"
+        assert not any(place.iterdir())
+    finally:
+        for path in (place, elsewhere):
+            path.unlink() if path.is_symlink() else shutil.rmtree(path, ignore_errors=True)
 
 
 def acl_for(user: int) -> bytes:

@@ -128,3 +128,11 @@ def test_variables_are_judged_with_those_that_complete_them(tmp_path):
     assert [each.split(",")[0] for each in judged({"PGHOST": "localhost"}, "PGPORT")] == [
         "$PGPORT leads to postgres localhost:5432"
     ]
+
+
+def test_the_file_of_sqlite_is_judged_too(tmp_path):
+    given = Given(external=(Address("sqlite", database="/kept/x.db"),), folders=(tmp_path,))
+    for path, strange in (("/kept/x.db", 0), (":memory:", 0), (f"{tmp_path}/y.db", 0), ("/home/me/dev.db", 1)):
+        attempt = AttemptConnections(given, ["SQLITE_PATH"], {"SQLITE_PATH": "/kept/x.db"}, tmp_path, list)
+        attempt.take({"type": "values", "values": {"SQLITE_PATH": path}, "gone": [], "where": "conftest.py"})
+        assert len(attempt.strange) == strange, path
