@@ -64,6 +64,18 @@ def test_recycled_and_synced_environments_have_the_version_of_their_commit(grove
     project.auditor().assert_no_leftovers()
 
 
+def test_a_recycled_environment_in_which_nothing_is_compiled_follows_too(grove):
+    files = {"pyproject.toml": PYPROJECT, "src/shop/__init__.py": "", ".gitignore": "*.egg-info\nbuild\n"}
+    project: Grove = grove(files=files, config=f"[suites.unit]\ncommand = {json.dumps(SUITE)}\n")
+    project.git("tag", "v1.0.0")
+    assert version_tested(project) == "1.0.0"
+    environment = (project.tree("test-unit-tree") / ".venv").stat().st_ino
+    project.git("commit", "--quiet", "--allow-empty", "--message", "the same files")
+    project.git("tag", "v2.0.0")
+    assert version_tested(project) == "2.0.0"
+    assert (project.tree("test-unit-tree") / ".venv").stat().st_ino == environment, "it was made anew"
+
+
 BACKENDS = {
     "hatch-vcs": ('["hatchling", "hatch-vcs"]', "hatchling.build", '[tool.hatch.version]\nsource = "vcs"\n'),
     "pdm": ('["pdm-backend"]', "pdm.backend", '[tool.pdm.version]\nsource = "scm"\n'),
