@@ -56,29 +56,3 @@ def test_help_loads_nothing_of_the_application(project, words):
 
 def test_the_help_of_a_command_loads_no_store(project):
     assert found(imported(project, "test", "--help"), *HEAVY, "testgrove.services") == set()
-
-
-def test_list_asks_git_as_little_as_it_can(project, tmp_path):
-    """With any number of worktrees: what it costs does not grow."""
-    log = tmp_path / "git.log"
-    tracing = {"GIT_TRACE2_EVENT": str(log)}
-    shim = tmp_path / "bin/git"
-    shim.parent.mkdir()
-    shim.write_text(f'#!/bin/sh\necho "$*" >> {log}\nexec {_git()} "$@"\n')
-    shim.chmod(0o755)
-    path = f"{shim.parent}:{project.env['PATH']}"
-    project.run("list", env=tracing | {"PATH": path})
-    first = len(log.read_text().splitlines())
-    for identifier in "bcd":
-        project.create("test-unit", identifier)
-    log.unlink()
-    project.run("list", env=tracing | {"PATH": path})
-    assert len(log.read_text().splitlines()) == first <= 3
-
-
-def _git() -> str:
-    import shutil
-
-    found_at = shutil.which("git")
-    assert found_at
-    return found_at

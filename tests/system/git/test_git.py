@@ -255,13 +255,11 @@ def test_resolve_names_near_matches(top: Path, repository: git.Repository) -> No
 # small facts
 
 
-def test_tracks_and_listed_files(top: Path, repository: git.Repository) -> None:
+def test_tracked_and_listed_files(top: Path, repository: git.Repository) -> None:
     (top / "new [x].txt").write_text("")
     (top / "x.ignored").write_text("")
-    assert git.tracks(repository, "HEAD", "README")
-    assert git.tracks(repository, "HEAD", "src")
-    assert not git.tracks(repository, "HEAD", ".env.test")
-    assert not git.tracks(repository, "HEAD", "READM?")
+    assert git.tracked_at(repository, "HEAD", [".env.test", "README", "READM?", "src"]) == ["README", "src"]
+    assert git.tracked_at(repository, "HEAD", ["READM?"]) == []
     assert set(git.listed_files(top)) == {"README", "src/code.py", ".gitignore", "new [x].txt"}
     assert git.tree_of(repository, "HEAD") == run_git(top, "rev-parse", "HEAD^{tree}")
 

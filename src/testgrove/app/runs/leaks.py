@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from testgrove.app.runs.container_leaks import ContainerWatch, stay_of
+from testgrove.app.worktrees.ownership import CheckoutContents
 from testgrove.core.runs.events import AnyEvent, LeakFound
 from testgrove.core.runs.leaks import LeakChecks, Thing, leaks
 from testgrove.core.worktrees.ownership import Manifest
@@ -41,7 +42,7 @@ class Scene:
     tree: Path
     temporary: Path
     ports: Sequence[int] = ()
-    checkout: Callable[[Manifest], tuple[list[Thing], Manifest]] | None = None
+    checkout: Callable[[Manifest], tuple[list[Thing], CheckoutContents]] | None = None
     manifest: Manifest | None = None
     databases: Look | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -64,6 +65,7 @@ class LeakWatch:
         self._guard = threading.Lock()
         self._active: dict[tuple[str, int], Watched] = {}
         self._manifests: dict[Path, Manifest] = {}
+        self._seen: dict[Path, CheckoutContents] = {}  # after the last attempt in each checkout
         self._known: dict[Path, tuple[Thing, ...]] = {}  # databases, by worktree
         self._looking = threading.Lock()
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="leaks")
@@ -76,6 +78,7 @@ class LeakWatch:
     def watching(self, scene: Scene) -> Iterator[Watched]:
         """An attempt goes on in the block. It starts once the last look at its checkout is over."""
         self.settle(scene.tree)
+        self._seen.pop(scene.tree, None)
         stay = stay_of(scene.cell, scene.attempt, (scene.tree, scene.temporary))
         if self._checks == "all":
             self._look_first(scene)
@@ -106,10 +109,12 @@ class LeakWatch:
             self._pending[scene.tree] = self._slow.submit(self._look_slowly, watched)
         return taken
 
-    def settle(self, tree: Path) -> None:
-        """Return when a checkout has been looked at, so that it may be changed."""
+    def settle(self, tree: Path) -> CheckoutContents | None:
+        """Return when a checkout has been looked at, so that it may be changed; what was there after the last attempt,
+        if that is known."""
         if pending := self._pending.get(tree):  # it stays there: several cells may share the checkout
             pending.result()
+        return self._seen.get(tree)
 
     def close(self) -> None:
         """Return when everything has been looked at."""
@@ -153,13 +158,14 @@ class LeakWatch:
         """What is in a checkout before its first attempt."""
         with self._looking:
             if scene.checkout is not None and scene.tree not in self._manifests:
-                self._manifests[scene.tree] = scene.manifest or scene.checkout(Manifest())[1]
+                self._manifests[scene.tree] = scene.manifest or scene.checkout(Manifest())[1].manifest(scene.tree)
 
     def _look_at_checkout(self, watched: Watched) -> Iterable[Thing]:
         scene = watched.scene
         if scene.checkout is None:
             return ()
-        found, self._manifests[scene.tree] = scene.checkout(self._manifests[scene.tree])
+        found, now = scene.checkout(self._manifests[scene.tree])
+        self._manifests[scene.tree], self._seen[scene.tree] = now.manifest(scene.tree), now
         with self._guard:
             also = {other.scene.cell for other in self._active.values() if other.scene.tree == scene.tree}
         detail = sorted(also - {scene.cell})

@@ -111,7 +111,9 @@ class WorktreeSlot(Slot[Creation]):
         workspace.note_shared_changes()
         if not run.keep_failed or status not in ("failed", "error") or run.cancel.is_set():
             run.databases.release(self.cell)
-            workspace.notes += filter(None, [operations.park(run.project, run.holder, worktree, collect_into=folder)])
+            contents = run.leaks.settle(workspace.tree)
+            left = operations.park(run.project, run.holder, worktree, collect_into=folder, contents=contents)
+            workspace.notes += filter(None, [left])
             return
         note = note_of(self.cell.key, status, run.id, dump_database(workspace, folder))
         run.databases.release(self.cell)

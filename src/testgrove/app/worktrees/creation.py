@@ -130,14 +130,14 @@ class Creation(Workspace):
         )
 
     def _refuse_tracked_names(self) -> None:
-        for name, setting in ((self.project.settings.env_file, "env_file"), (METADATA, "")):
-            if git.tracks(self.project.repository, self.target.commit, name):
-                hint = f'choose another name: [tool.testgrove] {setting} = ".env.testgrove"' if setting else ""
-                raise PreconditionError(
-                    "name-tracked",
-                    f"{name} is tracked at {self.target.label}, and testgrove writes a file of that name",
-                    hint=hint or f"git rm --cached {name}",
-                )
+        names = [self.project.settings.env_file, METADATA]
+        for name in git.tracked_at(self.project.repository, self.target.commit, names):
+            hint = 'choose another name: [tool.testgrove] env_file = ".env.testgrove"'
+            raise PreconditionError(
+                "name-tracked",
+                f"{name} is tracked at {self.target.label}, and testgrove writes a file of that name",
+                hint=f"git rm --cached {name}" if name == METADATA else hint,
+            )
 
     def _refuse_known_branch(self) -> None:
         """Before the lease: a branch that was there is never ours to undo, even at the same commit."""

@@ -32,7 +32,7 @@ def is_nested(project: Project) -> bool:
 
 def is_tracked(project: Project) -> bool:
     """Whether the project has files of its own in the root."""
-    return git.tracks(project.repository, "HEAD", str(project.root.relative_to(project.main)))
+    return bool(git.tracked_at(project.repository, "HEAD", [str(project.root.relative_to(project.main))]))
 
 
 def pytest_options(project: Project, tree: Path) -> str:

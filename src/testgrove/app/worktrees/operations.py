@@ -14,7 +14,14 @@ from testgrove.app.worktrees.creation import Creation
 from testgrove.app.worktrees.files import write_files
 from testgrove.app.worktrees.history import decide_removal, is_anothers, let_go_of_anothers, rescue
 from testgrove.app.worktrees.hooks import OnOutput, unseen
-from testgrove.app.worktrees.ownership import collect_outputs, examine, outputs_of, require_no_mounts, take_manifest
+from testgrove.app.worktrees.ownership import (
+    CheckoutContents,
+    collect_outputs,
+    examine,
+    outputs_of,
+    require_no_mounts,
+    take_manifest,
+)
 from testgrove.app.worktrees.removal import Way, remove
 from testgrove.app.worktrees.undo import undo
 from testgrove.app.worktrees.workspace import DatabasesInTheMaking, OnPhase, Target
@@ -210,16 +217,26 @@ def _undo_creation(project: Project, holder: Holder, worktree: WorktreeRecord, e
         set_broken(project.store, now, note, half_made=True)
 
 
-def park(project: Project, holder: Holder, worktree: WorktreeRecord, *, collect_into: Path) -> str:
+def park(
+    project: Project,
+    holder: Holder,
+    worktree: WorktreeRecord,
+    *,
+    collect_into: Path,
+    contents: CheckoutContents | None = None,
+) -> str:
     """Put away a worktree that a run is done with: HEAD detached, ports and databases released, the rest kept.
 
-    Returns why its outputs stay in it; empty if they were moved.
+    contents: what was in it when its last attempt had ended, where that is known. What has changed since is no
+    attempt's, so it is its user's. Returns why the outputs stay in the worktree; empty if they were moved.
     """
+    path = worktree.path
+    there = contents or CheckoutContents.of(path)
     left: list[str] = []
     perform: dict[Action, Callable[[], object]] = {
-        Action.COLLECT_OUTPUTS: lambda: left.append(_move_outputs(project, worktree, collect_into)),
-        Action.TAKE_MANIFEST: lambda: records.update(project.store, worktree, manifest=take_manifest(worktree.path)),
-        Action.DETACH_HEAD: lambda: git.detach(worktree.path),
+        Action.COLLECT_OUTPUTS: lambda: left.append(_move_outputs(project, worktree, collect_into, there)),
+        Action.TAKE_MANIFEST: lambda: records.update(project.store, worktree, manifest=there.manifest(path).dump()),
+        Action.DETACH_HEAD: lambda: git.detach(path),
         Action.RELEASE_PORTS: lambda: undo(holder, records.leases_of(project.store, worktree), LeaseKind.PORTS),
     }
     for action in lifecycle.park():
@@ -229,11 +246,13 @@ def park(project: Project, holder: Holder, worktree: WorktreeRecord, *, collect_
     return "".join(left)
 
 
-def _move_outputs(project: Project, worktree: WorktreeRecord, folder: Path) -> str:
+def _move_outputs(
+    project: Project, worktree: WorktreeRecord, folder: Path, contents: CheckoutContents | None = None
+) -> str:
     """Move a worktree's outputs to a folder. If something is mounted in the worktree, or an output belongs to another
     user, they stay, and that is said."""
     try:
-        collect_outputs(project, worktree, outputs_of(project, worktree), into=folder)
+        collect_outputs(project, worktree, outputs_of(project, worktree, contents), into=folder)
     except PreconditionError as error:
         if error.code not in ("mounted-inside", "not-permitted"):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,14 +140,32 @@ def _is_environment_clone(path: Path) -> bool:
     return path.parent.name == "src" and (path.parent.parent / "pyvenv.cfg").exists()
 
 
-def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tuple[list[Thing], Manifest]:
+@dataclass(frozen=True)
+class CheckoutContents:
+    """What is in a checkout at one moment that git does not have so. untracked: nested repositories included."""
+
+    untracked: Sequence[Entry]
+    modified: Sequence[Entry]
+
+    @classmethod
+    def of(cls, tree: Path) -> CheckoutContents:
+        """Look at a checkout. Raises UnavailableError when git cannot."""
+        found = git.differences(tree)
+        return cls(files.entries(tree, [*found.untracked, *found.nested]), files.entries(tree, found.modified))
+
+    def manifest(self, tree: Path) -> Manifest:
+        """All of it as written by us, but what has gone from the checkout since."""
+        there = (entry for entry in self.untracked if os.path.lexists(tree / entry.path))
+        return Manifest.of([*there, *self.modified])
+
+
+def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tuple[list[Thing], CheckoutContents]:
     """What is in a checkout that was not there before or was changed, and that nobody expects there: no output, no
     cache, nothing that git is told to ignore. And all that is there now."""
-    state = git.status(tree)
-    listing, modified = files.entries(tree, [*state.untracked, *state.nested]), files.entries(tree, state.modified)
-    found = classify(listing, modified=modified, manifest=before, collect=collect).theirs
+    now = CheckoutContents.of(tree)
+    found = classify(now.untracked, modified=now.modified, manifest=before, collect=collect).theirs
     ignored = git.ignored_among(tree, [name for name, _ in found])
-    changed = {entry.path for entry in modified}
+    changed = {entry.path for entry in now.modified}
 
     def detail(name: str) -> str:
         if name in changed:
@@ -156,7 +175,7 @@ def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tu
     # Without a .gitignore a snapshot, or a commit, has byte code in it, which each run writes again.
     told = [name for name, _ in found if name not in ignored and not is_made_again(name)]
     things = [Thing("file", printable(name), detail(name)) for name in told]
-    return things, Manifest.of([*listing, *modified])
+    return things, now
 
 
 def _database_files(worktree: WorktreeRecord) -> set[str]:
@@ -184,12 +203,18 @@ def require_no_mounts(worktree: WorktreeRecord, doing: str) -> None:
     mounts.require_none(worktree.path, f"worktree {worktree.id} cannot be {doing}")
 
 
-def outputs_of(project: Project, worktree: WorktreeRecord) -> tuple[str, ...]:
-    """The recognised test outputs in a worktree; none where its checkout is gone, or another's."""
-    path = worktree.path
+def outputs_of(
+    project: Project, worktree: WorktreeRecord, contents: CheckoutContents | None = None
+) -> tuple[str, ...]:
+    """The recognised test outputs in a worktree; none where its checkout is gone, or another's.
+
+    contents: what is in it, where that is known already.
+    """
+    path, database = worktree.path, _database_files(worktree)
     if not git.is_checkout(project.repository, path) or is_anothers(project.repository, worktree):
         return ()
-    return _files(project, worktree, git.status(path)).outputs
+    listing = [entry for entry in (contents or CheckoutContents.of(path)).untracked if entry.path not in database]
+    return classify(listing, collect=project.settings.collect).outputs
 
 
 def collect_outputs(
@@ -206,8 +231,7 @@ def collect_outputs(
 
 def take_manifest(path: Path) -> str:
     """What is in the tree now that git does not track, or that differs from git: written by us, as of now."""
-    state = git.status(path)
-    return files.take_manifest(path, [*state.untracked, *state.nested, *state.modified]).dump()
+    return CheckoutContents.of(path).manifest(path).dump()
 
 
 def take_manifest_of_a_dead_run(worktree: WorktreeRecord, last_beat_ns: int) -> str:

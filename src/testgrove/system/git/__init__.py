@@ -40,13 +40,13 @@ from testgrove.system.git.repository import (
     listed_files,
     main_commits,
     resolve,
-    tracks,
+    tracked_at,
     tree_of,
     unexclude,
 )
 from testgrove.system.git.rescued import Rescued, drop_rescued, rescue, rescued
 from testgrove.system.git.snapshot import Snapshot, snapshot
-from testgrove.system.git.status import CheckoutStatus, environment_clones, status
+from testgrove.system.git.status import CheckoutStatus, Differences, differences, environment_clones, status
 from testgrove.system.git.submodule_history import unpublished, unpublished_in_submodules
 from testgrove.system.git.submodules import update_submodules
 from testgrove.system.git.untracked import ignored_among, tracked_among, tracked_files, untracked_files
@@ -57,6 +57,7 @@ __all__ = [
     "CheckoutRecord",
     "CheckoutStatus",
     "Commit",
+    "Differences",
     "Repository",
     "Rescued",
     "Resolved",
@@ -69,6 +70,7 @@ __all__ = [
     "create_branch",
     "delete_branch_if_at",
     "detach",
+    "differences",
     "discover",
     "drop_rescued",
     "environment_clones",
@@ -103,8 +105,8 @@ __all__ = [
     "take_own_settings",
     "tips",
     "tracked_among",
+    "tracked_at",
     "tracked_files",
-    "tracks",
     "tree_of",
     "unexclude",
     "unpublished",

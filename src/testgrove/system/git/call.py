@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OLDEST = (2, 38)
+_INSTALL = f"install git {OLDEST[0]}.{OLDEST[1]} or later"
+_TRACED = re.compile(r'^\{"event":"version",.*"exe":"([^"]+)"', re.MULTILINE)
 LONGEST = 1800.0  # seconds, for what reads or writes all files
 _FATAL = 128  # git's exit status when it gives up
 _ATTEMPTS = 10
@@ -133,14 +135,35 @@ def raise_if_full(path: Path, needed: int = 1 << 20) -> None:
         raise ExhaustedError("disk-full", f"{path}: no disk space is left", hint=f"df -h {path.parent}", path=str(path))
 
 
+def call_known(where: Path, *arguments: str) -> Answer:
+    """call(), and make sure that git is new enough. Its own trace names its version: no process is started to ask.
+
+    Raises PreconditionError as require_git() does.
+    """
+    try:
+        answer = call(where, *arguments, env={"GIT_TRACE2_EVENT": "2"})
+    except PreconditionError:
+        require_git()  # it is missing
+        raise
+    if version := _TRACED.search(answer.error):
+        _require_version(version[1])
+    else:
+        require_git()
+    words = "\n".join(line for line in answer.error.splitlines() if not line.startswith('{"event":'))
+    return answer._replace(error=words)
+
+
 @cache
 def require_git() -> None:
     """Raise PreconditionError when git is missing or too old."""
-    hint = f"install git {OLDEST[0]}.{OLDEST[1]} or later"
     try:
         text = process.run(["git", "version"], env=environment(), check=False).stdout
     except PreconditionError as error:
-        raise PreconditionError("no-git", "git is not installed, or not on the PATH", hint=hint) from error
+        raise PreconditionError("no-git", "git is not installed, or not on the PATH", hint=_INSTALL) from error
+    _require_version(text)
+
+
+def _require_version(text: str) -> None:
     match = re.search(r"(\d+)\.(\d+)\S*", text)
     if match and (int(match[1]), int(match[2])) < OLDEST:
-        raise PreconditionError("git-too-old", f"git {match[0]} is too old", hint=hint, found=match[0])
+        raise PreconditionError("git-too-old", f"git {match[0]} is too old", hint=_INSTALL, found=match[0])

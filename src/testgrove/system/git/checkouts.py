@@ -17,7 +17,8 @@ from testgrove.system import mounts
 from testgrove.system.deletion import delete_tree
 from testgrove.system.files import children, explain, explained, make_folder
 from testgrove.system.git.call import LONGEST, Run, call, call_common, raise_if_full, require, run_long
-from testgrove.system.git.repository import LOCK_REASON, Repository, checkouts, create_branch, git_lock
+from testgrove.system.git.history import detached_at
+from testgrove.system.git.repository import LOCK_REASON, Repository, checkouts, create_branch, git_dir_of, git_lock
 from testgrove.system.git.submodules import update_submodules
 from testgrove.system.processes import process
 
@@ -149,6 +150,8 @@ def _help_clean(path: Path) -> None:
 
 def detach(path: Path) -> None:
     """Take a checkout's HEAD off its branch, at the same commit; the index and the files stay as they are."""
+    if detached_at(git_dir_of(path)) is not None:
+        return
     require(call(path, "update-ref", "--no-deref", "HEAD", "HEAD"), f"detach the HEAD of {path}")
 
 

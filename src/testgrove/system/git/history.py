@@ -7,6 +7,7 @@ format of refs and of object names that git itself supports.
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from testgrove.system.git.call import LONGEST, Answer, call_common, require
@@ -26,6 +27,7 @@ OPERATIONS = {
 }
 # Refs that each linked worktree has for itself: they go with it.
 _PER_WORKTREE = ("refs/bisect/*", "refs/worktree/*", "refs/rewritten/*")
+_SHA = re.compile(rb"[0-9a-f]{40}|[0-9a-f]{64}")
 _FORMAT = "--format=%H%x00%P%x00%ce%x00%s%x00"
 
 
@@ -67,6 +69,9 @@ def foreign_objects(git_dir: Path) -> list[str]:
 
     Raises UnavailableError when git cannot tell.
     """
+    folders = (each.removesuffix("/*") for each in _PER_WORKTREE)
+    if detached_at(git_dir) is not None and not any((git_dir / folder).exists() for folder in folders):
+        return []  # git never packs these refs, so there are none
     words = ("for-each-ref", "--format=%(objecttype) %(refname)", *(each.removesuffix("/*") for each in _PER_WORKTREE))
     listed = require(ask(git_dir, *words), f"list the refs of {git_dir}").out
     named = (os.fsdecode(line).split(" ", 1) for line in listed.splitlines())
@@ -97,7 +102,11 @@ def tips(commits: Iterable[Commit]) -> list[Commit]:
 
 
 def _heads(git_dir: Path) -> list[str]:
-    """HEAD, and where it was."""
+    """HEAD, and where it was. Where HEAD is detached and refs are files, no process is started to tell."""
+    if (head := detached_at(git_dir)) is not None and (log := _read(git_dir / "logs/HEAD")) is not None:
+        lines = [line.split(b" ", 2) for line in log.splitlines()]
+        if all(len(line) == 3 and _SHA.fullmatch(line[1]) for line in lines):
+            return [head, *(line[1].decode() for line in lines if line[1].strip(b"0"))]
     walked = ask(git_dir, "rev-list", "--walk-reflogs", "HEAD", "--")
     if walked.status == 0:
         return ["HEAD", *walked.out.decode().split()]
@@ -137,6 +146,22 @@ def staged_files(git_dir: Path) -> list[str]:
     words = ("diff-index", "--cached", "--no-renames", "--diff-filter=d", "--name-only", "-z")
     name = tree if isinstance(tree, str) else tree.decode().strip()
     return require(ask(git_dir, *words, name), f"read the index in {git_dir}").fields()
+
+
+def detached_at(git_dir: Path) -> str | None:
+    """The commit that HEAD is detached at, where refs are files; None where it is on a branch, or git must be asked.
+
+    Where refs have another format, such as a reftable, the file HEAD names a branch that cannot be.
+    """
+    head = (_read(git_dir / "HEAD") or b"").strip()
+    return head.decode() if _SHA.fullmatch(head) and not (git_dir / "reftable").exists() else None
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def operation(git_dir: Path) -> str:

@@ -26,8 +26,7 @@ def take_own_settings(repository: Repository, path: Path) -> None:
     if settings.exists():
         _unset(path, settings, "core.worktree")  # the other checkout's folder
         _unset(path, settings, "core.bare", "^true$")
-    sparse = call(path, "config", "--type=bool", "core.sparseCheckout").out.strip() == b"true"
-    if changed and not sparse:
+    if changed and call(path, "config", "--type=bool", "core.sparseCheckout").out.strip() != b"true":
         (target / "index").unlink(missing_ok=True)  # it says which files were left out
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from testgrove.errors import PreconditionError
 from testgrove.system.files import atomic_write, explained
-from testgrove.system.git.call import Answer, call, call_common, require, require_git
+from testgrove.system.git.call import Answer, call, call_common, call_known, require, require_git
 from testgrove.system.locks import Lock, exclusive
 
 if TYPE_CHECKING:
@@ -28,12 +28,14 @@ _HOSTILE = re.compile(r"^-|[\s\x00-\x20\x7f:?*\[\\]|\.\.|@\{")
 
 @dataclass(frozen=True)
 class Repository:
-    """common_dir: git's common directory, without links. toplevel: the checkout we stand in. main: the main
-    one."""
+    """common_dir: git's common directory, without links. toplevel: the checkout we stand in. main: the main one.
+    commit, tree: what was checked out in it when it was discovered."""
 
     common_dir: Path
     toplevel: Path
     main: Path
+    commit: str = field(default="", compare=False)
+    tree: str = field(default="", compare=False)
 
     @property
     def lock(self) -> Path:
@@ -67,23 +69,25 @@ def discover(directory: Path) -> Repository:
     Raises PreconditionError: ``no-git``, ``git-too-old``, ``no-directory``, ``no-repository``,
     ``bare-repository``, ``git-refused``, ``no-commit``.
     """
-    require_git()
     directory = directory.absolute()
     if not directory.is_dir():
+        require_git()
         raise PreconditionError("no-directory", f"{directory} is no directory", hint=f"ls -ld {directory}")
     questions = ("--git-common-dir", "--absolute-git-dir", "--show-toplevel")
     ask = ("rev-parse", "--path-format=absolute")
-    answer = call(directory, *ask, *questions)
+    answer = call_known(directory, *ask, *questions, "--revs-only", "HEAD^{commit}", "HEAD^{tree}")
     if answer.status != 0:
         raise _no_repository(directory, answer)
     lines = answer.out.removesuffix(b"\n").split(b"\n")
+    names = [line.decode() for line in lines[-2:] if _SHA.fullmatch(line)]  # none on a branch without a commit
+    lines = lines[: len(lines) - len(names)]
     if len(lines) != len(questions):  # a line break in a path
         lines = [call(directory, *ask, question).out.removesuffix(b"\n") for question in questions]
     common_dir, git_dir, toplevel = (Path(os.fsdecode(line)).resolve() for line in lines)
-    if call(toplevel, "rev-parse", "--verify", "--quiet", "HEAD^{commit}").status != 0:
+    if len(names) != 2:
         raise _no_commit(toplevel, git_dir)
     main = toplevel if git_dir == common_dir else _main_checkout(common_dir, toplevel)
-    return Repository(common_dir=common_dir, toplevel=toplevel, main=main)
+    return Repository(common_dir, toplevel, main, *names)
 
 
 def _no_commit(toplevel: Path, git_dir: Path) -> PreconditionError:
@@ -133,8 +137,8 @@ def _main_checkout(common_dir: Path, toplevel: Path) -> Path:
     """The main checkout, seen from another one."""
     settings: dict[str, str] = {}
     answer = call(common_dir, "config", "-z", "--get-regexp", r"^core\.(bare|worktree)$")
-    for field in answer.fields():
-        key, _, value = field.partition("\n")
+    for line in answer.fields():
+        key, _, value = line.partition("\n")
         settings[key] = value
     if settings.get("core.bare") != "true":
         main = (common_dir / settings.get("core.worktree", "..")).resolve()
@@ -207,10 +211,10 @@ def tree_of(repository: Repository, commit: str) -> str:
     return answer.out.strip().decode()
 
 
-def tracks(repository: Repository, commit: str, name: str) -> bool:
-    """Whether a commit has a file or folder at this path from the top."""
-    answer = call(repository.toplevel, "ls-tree", "-z", "--name-only", "--full-tree", commit, "--", name)
-    return bool(require(answer, f"read {commit}").out)
+def tracked_at(repository: Repository, commit: str, names: Sequence[str]) -> list[str]:
+    """Those of the names, of files or folders by their path from the top, that a commit has."""
+    answer = call(repository.toplevel, "ls-tree", "-z", "--name-only", "--full-tree", commit, "--", *names)
+    return require(answer, f"read {commit}").fields()
 
 
 def listed_files(checkout: Path) -> list[str]:

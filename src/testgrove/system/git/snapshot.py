@@ -59,7 +59,7 @@ def snapshot(repository: Repository, on_wait: OnWait | None = None) -> Snapshot:
         exclusive(git_dir / "testgrove-index.guard", what="another snapshot of this tree", on_wait=on_wait),
     ):
         try:
-            return _take(repository.toplevel, git_dir / "index", index)
+            return _take(repository, git_dir / "index", index)
         finally:
             index.unlink(missing_ok=True)
             _lock_of(index).unlink(missing_ok=True)  # of a git that was killed
@@ -82,7 +82,8 @@ def _lock_of(index: Path) -> Path:
     return index.with_name(index.name + ".lock")
 
 
-def _take(toplevel: Path, users: Path, index: Path) -> Snapshot:
+def _take(repository: Repository, users: Path, index: Path) -> Snapshot:
+    toplevel = repository.toplevel
     env = {"GIT_INDEX_FILE": str(index), "GIT_OPTIONAL_LOCKS": "1"}
     answer = Answer(1, b"", "")
     for _ in range(_TRIES):  # a file that changes while git reads it makes `git add` fail
@@ -94,7 +95,9 @@ def _take(toplevel: Path, users: Path, index: Path) -> Snapshot:
         changes = _changes(toplevel, env)
         if not changes.modified and not changes.untracked:
             left_out = changes.nested + changes.submodules
-            return Snapshot(changes.head, _facts(toplevel, changes.head)[0], nested=left_out)
+            known = changes.head == repository.commit
+            tree = repository.tree if known else _facts(toplevel, changes.head)[0]
+            return Snapshot(changes.head, tree, nested=left_out)
         answer = _add(toplevel, env, changes.nested)
         if answer.status == 0:
             return _commit(toplevel, env, changes)

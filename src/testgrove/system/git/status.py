@@ -34,32 +34,41 @@ class CheckoutStatus(NamedTuple):
     submodules: tuple[str, ...] = ()
 
 
+class Differences(NamedTuple):
+    """What in a checkout differs from the index; the fields are as in CheckoutStatus."""
+
+    modified: tuple[str, ...] = ()
+    untracked: tuple[str, ...] = ()
+    nested: tuple[str, ...] = ()
+
+
 class _Listing(NamedTuple):
-    """What one repository's index and folder have. overlooked: files that git was told not to look at
-    (``update-index --assume-unchanged``, ``--skip-worktree``) and that are there. gitlinks: submodules."""
+    """What one repository's index and folder have. modified: those that differ. overlooked: files that git was told
+    not to look at (``update-index --assume-unchanged``, ``--skip-worktree``) and that are there. gitlinks: submodules.
+    """
 
     untracked: list[str]
     nested: list[str]
+    modified: list[str]
     overlooked: list[str]
     gitlinks: list[str]
 
 
 def status(path: Path) -> CheckoutStatus:
     """Look at a checkout. Raises UnavailableError when git cannot."""
-    untracked, nested, overlooked, gitlinks = _listing(path)
-    submodules = _look_into(path, gitlinks, untracked, nested)
+    found = _listing(path)
+    submodules = _look_into(path, found)
     modified, staged, unmerged = _tracked(path, submodules)
     git_dir = git_dir_of(path)
     if not _has_index(git_dir):
         staged = []  # a half-made checkout: nobody has staged that every file is deleted
-    modified += [name for name in overlooked if name not in modified]  # nobody else looks at them
-    nested += environment_clones(path)
+    modified += [name for name in found.overlooked if name not in modified]  # nobody else looks at them
     return CheckoutStatus(
         tuple(modified),
         tuple(staged),
         tuple(unmerged),
-        tuple(untracked),
-        tuple(nested),
+        tuple(found.untracked),
+        (*found.nested, *environment_clones(path)),
         operation(git_dir),
         tuple(submodules),
     )
@@ -75,9 +84,23 @@ def _has_index(git_dir: Path) -> bool:
     return True
 
 
-def _look_into(path: Path, gitlinks: list[str], untracked: list[str], nested: list[str]) -> list[str]:
-    """Add what lies in submodules, at any depth, to the lists; the submodules that are checked out."""
-    submodules, todo = [], list(gitlinks)
+def differences(path: Path) -> Differences:
+    """What status() has of it, but for what is staged: by one process of git where there are no submodules.
+
+    Raises UnavailableError when git cannot tell.
+    """
+    found = _listing(path, "--modified")
+    modified = found.modified
+    if found.gitlinks:
+        modified, _, _ = _tracked(path, _look_into(path, found))
+    modified += [name for name in found.overlooked if name not in modified]
+    return Differences(tuple(modified), tuple(found.untracked), (*found.nested, *environment_clones(path)))
+
+
+def _look_into(path: Path, found: _Listing) -> list[str]:
+    """Add what lies in submodules, at any depth, to the listing; the submodules that are checked out."""
+    untracked, nested = found.untracked, found.nested
+    submodules, todo = [], list(found.gitlinks)
     while todo:
         name = todo.pop()
         if not os.path.lexists(path / name / ".git"):
@@ -133,18 +156,23 @@ def _tracked(path: Path, submodules: Collection[str]) -> tuple[list[str], list[s
     return modified, staged, unmerged
 
 
-def _listing(path: Path) -> _Listing:
-    words = (*_ALL_NAMES, "ls-files", "-z", "-v", "--stage", "--cached", "--others", "--exclude=/.venv")
+def _listing(path: Path, *more: str) -> _Listing:
+    """more: options of ``git ls-files``; without ``--modified``, nothing is known to be modified."""
+    words = (*_ALL_NAMES, "ls-files", "-z", "-v", "--stage", "--cached", "--others", *more, "--exclude=/.venv")
     answer = require(call(path, *words, timeout=LONGEST), f"list the files of {path}", code="status-failed")
-    found = _Listing([], [], [], [])
+    found = _Listing([], [], [], [], [])
     for line in answer.out.split(b"\0"):
-        if line[2:8] == b"160000" and line[:1] != b"?":
+        if line[2:8] == b"160000" and line[:1] not in (b"?", b"C"):
             found.gitlinks.append(os.fsdecode(line.partition(b"\t")[2]))
         if line[:1] in (b"H", b""):
             continue  # almost all: thousands that need not be decoded
         if line[:1] == b"?":
             name = os.fsdecode(line[2:])
             (found.nested if name.endswith("/") else found.untracked).append(name)
+        elif line[:1] == b"C":
+            facts, _, path_name = line.partition(b"\t")
+            if facts.endswith(b" 0"):  # else it is in conflict, and listed once for each side
+                found.modified.append(os.fsdecode(path_name))
         elif chr(line[0]).islower() or line[:1] == b"S":
             name = os.fsdecode(line.partition(b"\t")[2])
             if os.path.lexists(path / name):
