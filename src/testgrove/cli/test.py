@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import click
 
@@ -24,6 +25,22 @@ class Words:
 
     pytest: tuple[str, ...]
     again: str
+
+
+class Wanted(TypedDict):
+    """The options that say what to run: fields of app.runs.run.Request."""
+
+    suites: tuple[str, ...]
+    refs: tuple[str, ...]
+    pythons: tuple[str, ...]
+    sets: tuple[str, ...]
+    seed: int | None
+    cov: bool
+    keep_failed: bool
+    here: bool
+    fail_on_leak: bool
+    leak_checks: LeakChecks
+    jobs: int | None
 
 
 class TestCommand(click.Command):
@@ -83,23 +100,7 @@ class TestCommand(click.Command):
     "testgrove test integration --fail-on-leak --leak-checks fast",
 )
 def test_command(
-    words: Words,
-    *,
-    suites: tuple[str, ...],
-    refs: tuple[str, ...],
-    pythons: tuple[str, ...],
-    sets: tuple[str, ...],
-    seed: int | None,
-    cov: bool,
-    keep_failed: bool,
-    here: bool,
-    fail_on_leak: bool,
-    leak_checks: LeakChecks,
-    verbose: bool,
-    jobs: int | None,
-    directory: Path,
-    as_json: bool,
-    quiet: bool,
+    words: Words, *, verbose: bool, directory: Path, as_json: bool, quiet: bool, **wanted: Unpack[Wanted]
 ) -> int:
     """Run the test suites in parallel, each in its own worktree, with one report.
 
@@ -112,30 +113,13 @@ def test_command(
     from testgrove.reports.summary import summary
     from testgrove.reports.terminal import view_for
 
-    if here:
-        _refuse_with_here(
-            {"--ref": refs, "--python": pythons, "--deps": sets, "-j": jobs, "--keep-failed": keep_failed}
-        )
+    if wanted["here"]:
+        _refuse_with_here(wanted)
     project = project_in(directory)
     out = sys.stderr if as_json else sys.stdout
     output = partial(read_from, project.artifacts) if verbose else None
     view = view_for(out, quiet=quiet, is_tty=out.isatty(), output=output)
-    request = Request(
-        suites,
-        refs,
-        pythons,
-        sets,
-        jobs,
-        words.pytest,
-        seed,
-        words.again,
-        cov,
-        keep_failed,
-        here,
-        fail_on_leak,
-        leak_checks,
-    )
-    finished = run_tests(project, request, view)
+    finished = run_tests(project, Request(arguments=words.pytest, again=words.again, **wanted), view)
     if as_json:
         print_json(folder=str(finished.folder), **report_json.report(finished.result))
     else:
@@ -155,7 +139,14 @@ def read_from(artifacts: Path, run: str, log: str, offset: int) -> bytes:
         return b""
 
 
-def _refuse_with_here(others: dict[str, object]) -> None:
+def _refuse_with_here(wanted: Wanted) -> None:
+    others = {
+        "--ref": wanted["refs"],
+        "--python": wanted["pythons"],
+        "--deps": wanted["sets"],
+        "-j": wanted["jobs"],
+        "--keep-failed": wanted["keep_failed"],
+    }
     for option, value in others.items():
         if value:
             hint = f"remove --here or {option}; without --here, each cell gets its own worktree"

@@ -52,43 +52,16 @@ class SessionLog:
                 yield from self._understand(entry)
 
     def _understand(self, entry: dict[str, Any]) -> Iterator[AnyEvent]:
-        now, facts = time.time(), self.facts
+        facts = self.facts
         match entry.get("type"):
             case "session":
-                facts.sessions += 1
-                prefix = str(entry.get("prefix") or self._tree)
-                real = Path(os.path.realpath(prefix))
-                if not real.is_relative_to(self._tree) and real != self._environment:
-                    facts.elsewhere.append(prefix)
+                self._session(str(entry.get("prefix") or self._tree))
             case "collected":
-                # A suite can run pytest several times, one after the other.
-                facts.selected += int(entry["selected"])
-                facts.deselected += int(entry.get("deselected", 0))
-                yield TestsCollected(
-                    t=now,
-                    cell=self._cell,
-                    attempt=self._attempt,
-                    selected=facts.selected,
-                    deselected=facts.deselected,
-                )
+                yield self._collected(entry)
             case "start":
                 facts.running = str(entry["nodeid"])
             case "test":
-                facts.running = ""
-                facts.outcomes[entry["outcome"]] += 1
-                yield TestFinished(
-                    t=now,
-                    cell=self._cell,
-                    attempt=self._attempt,
-                    nodeid=entry["nodeid"],
-                    outcome=entry["outcome"],
-                    duration=entry["duration"],
-                    message=entry.get("message", ""),
-                    text=entry.get("text", ""),
-                    output=entry.get("output", ""),
-                    file=entry.get("file", ""),
-                    line=int(entry.get("line") or 0),
-                )
+                yield self._test(entry)
             case "foreign":
                 facts.foreign += [f"{each['module']} from {each['checkout']}" for each in entry["modules"]]
             case "leftovers":
@@ -98,3 +71,38 @@ class SessionLog:
             case "finish":
                 facts.finishes += 1
                 facts.ran += int(entry.get("ran", facts.selected))
+
+    def _session(self, prefix: str) -> None:
+        self.facts.sessions += 1
+        real = Path(os.path.realpath(prefix))
+        if not real.is_relative_to(self._tree) and real != self._environment:
+            self.facts.elsewhere.append(prefix)
+
+    def _collected(self, entry: dict[str, Any]) -> TestsCollected:
+        facts = self.facts  # added up: a suite can run pytest several times, one after the other
+        facts.selected += int(entry["selected"])
+        facts.deselected += int(entry.get("deselected", 0))
+        return TestsCollected(
+            t=time.time(),
+            cell=self._cell,
+            attempt=self._attempt,
+            selected=facts.selected,
+            deselected=facts.deselected,
+        )
+
+    def _test(self, entry: dict[str, Any]) -> TestFinished:
+        self.facts.running = ""
+        self.facts.outcomes[entry["outcome"]] += 1
+        return TestFinished(
+            t=time.time(),
+            cell=self._cell,
+            attempt=self._attempt,
+            nodeid=entry["nodeid"],
+            outcome=entry["outcome"],
+            duration=entry["duration"],
+            message=entry.get("message", ""),
+            text=entry.get("text", ""),
+            output=entry.get("output", ""),
+            file=entry.get("file", ""),
+            line=int(entry.get("line") or 0),
+        )

@@ -178,9 +178,7 @@ def running(
         _make_folders(leases.record, scratch, memory)
         databases.start_ahead()
         targets = find_targets()
-        git.exclude(project.repository, git_excluded(project))
-        with explained("create the run's folder", folder):
-            folder.mkdir(parents=True)
+        _make_artifacts(project, folder)
         yield Run(
             project=project,
             holder=holder,
@@ -203,6 +201,12 @@ def running(
         databases.close()
         undo(holder, leases)
         project.store.runs.delete(run_id)
+
+
+def _make_artifacts(project: Project, folder: Path) -> None:
+    git.exclude(project.repository, git_excluded(project))
+    with explained("create the run's folder", folder):
+        folder.mkdir(parents=True)
 
 
 def _make_folders(record: Callable[[Lease], None], *places: Path) -> None:

@@ -24,6 +24,10 @@ from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system.undeletable import CODE as UNDELETABLE
 
 _STAND_INS = 32
+# Somebody else's worktree, or one with a user's files: it is left alone and a stand-in is made.
+_LEFT_ALONE = {
+    "worktree-held", "worktree-exists", "worktree-dirty", "mounted-inside", "held", "path-exists", UNDELETABLE
+}  # fmt: skip
 W = TypeVar("W", bound=Workspace)
 
 
@@ -121,42 +125,13 @@ class WorktreeSlot(Slot[Creation]):
         workspace.notes += filter(None, [left, f"kept in {workspace.tree}"])
 
     def _prepare(self) -> Creation:
-        run, cell = self.run, self.cell
         self._phase("worktree")
         aside: list[str] = []
         for number in range(1, _STAND_INS + 1):
-            wanted = cell.numbered(number)
-            spec = WorktreeSpec(
-                wanted,
-                cell.ref or None,
-                python=cell.python or None,
-                deps=cell.deps or None,
-                ports=run.project.settings.ports.names if cell.settings.ports else (),
-                place=run.project.root / run_folder(wanted),
-            )
             try:
-                creation = operations.create(
-                    run.project,
-                    run.holder,
-                    spec,
-                    run.targets[cell.ref],
-                    on_phase=self._phase,
-                    run=run.id,
-                    logs=run.folder,
-                    databases=run.databases.for_cell(cell),
-                    suite_env=cell.settings.env,
-                )
+                creation = self._create(self._spec(number))
             except PreconditionError as error:
-                # Somebody else's worktree, or one with a user's files: it is left alone and a stand-in is made.
-                if error.code not in (
-                    "worktree-held",
-                    "worktree-exists",
-                    "worktree-dirty",
-                    "mounted-inside",
-                    "held",
-                    "path-exists",
-                    UNDELETABLE,
-                ):
+                if error.code not in _LEFT_ALONE:
                     raise
                 aside += [f"set aside: {told(error)}"] if error.code == UNDELETABLE else []
             else:
@@ -164,8 +139,35 @@ class WorktreeSlot(Slot[Creation]):
                 return creation
         raise PreconditionError(
             "worktrees-held",
-            f"{_STAND_INS} worktrees {cell.id} … are all held or dirty",
+            f"{_STAND_INS} worktrees {self.cell.id} … are all held or dirty",
             hint="testgrove list",
+        )
+
+    def _spec(self, number: int) -> WorktreeSpec:
+        """The cell's worktree, or a stand-in for it; number: from 1."""
+        run, cell = self.run, self.cell
+        wanted = cell.numbered(number)
+        return WorktreeSpec(
+            wanted,
+            cell.ref or None,
+            python=cell.python or None,
+            deps=cell.deps or None,
+            ports=run.project.settings.ports.names if cell.settings.ports else (),
+            place=run.project.root / run_folder(wanted),
+        )
+
+    def _create(self, spec: WorktreeSpec) -> Creation:
+        run, cell = self.run, self.cell
+        return operations.create(
+            run.project,
+            run.holder,
+            spec,
+            run.targets[cell.ref],
+            on_phase=self._phase,
+            run=run.id,
+            logs=run.folder,
+            databases=run.databases.for_cell(cell),
+            suite_env=cell.settings.env,
         )
 
     def _begin_attempt(self, workspace: Creation) -> None:

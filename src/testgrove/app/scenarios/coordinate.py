@@ -124,49 +124,46 @@ def coordinate(project: Project, request: Request, view: View) -> runs.Finished:
     plan, jobs, before = seen.plan, seen.jobs, request.before.of(seen.plan)
     expected = seen.forecast.expected if seen.forecast.known else {}
     cells = scenario_cells.cells_of(plan.scenarios, expected)
-    tasks = scenario_cells.tasks_of(plan.scenarios)
     with project.holding("testgrove coordinate") as holder:
         holder.supervisors.start_ahead(jobs + len({engine for cell in cells for engine in cell.settings.services}))
         pulled = target_of(project, request.wishes.pull) if request.wishes.pull else None
         with runs.running(project, holder, cells, dict, runs.Request(leak_checks=request.leak_checks)) as run:
             held = ScenarioWorktrees(project, holder, seen.base, request.wishes, plan.scenarios, pulled)
-            schedule = Schedule(
-                tasks,
-                jobs,
-                durations(project),
-                capacities=project.settings.resources,
-                max_fail=request.max_fail,
-                ended=before.ended,
-            )
-            origin = Origin(
-                request.again,
-                str(plan.source.absolute()),  # the run may be resumed from elsewhere
-                str(seen.base),
-                before.run,
-                before.events,
-                fail_on_leak=request.fail_on_leak,
-            )
-            closing = partial(_close, held, request)
-            loop = EventLoop(
-                run,
-                cells,
-                schedule,
-                jobs,
-                _header(seen),
-                view,
-                origin,
-                partial(ScenarioSlot, held),
-                request.timeout,
-                closing,
-            )
+            slot, closing = partial(ScenarioSlot, held), partial(_close, held, request)
+            schedule, origin = _schedule(project, request, seen, before), _origin(request, seen, before)
+            header = _header(seen)
             try:
-                result = loop.work()
+                result = EventLoop(
+                    run, cells, schedule, jobs, header, view, origin, slot, request.timeout, closing
+                ).work()
             finally:
                 held.close()
             write_reports(run.folder, result, project.render)
         runs.remember_durations(project, result, _PREFIX)
         notes = [told(error) for error in holder.failed_deletions()]
     return runs.Finished(result, run.folder, notes)
+
+
+def _schedule(project: Project, request: Request, seen: Outlook, before: Before) -> Schedule:
+    return Schedule(
+        scenario_cells.tasks_of(seen.plan.scenarios),
+        seen.jobs,
+        durations(project),
+        capacities=project.settings.resources,
+        max_fail=request.max_fail,
+        ended=before.ended,
+    )
+
+
+def _origin(request: Request, seen: Outlook, before: Before) -> Origin:
+    return Origin(
+        request.again,
+        str(seen.plan.source.absolute()),  # the run may be resumed from elsewhere
+        str(seen.base),
+        before.run,
+        before.events,
+        fail_on_leak=request.fail_on_leak,
+    )
 
 
 def set_up(project: Project, request: Request, on_phase: OnPhase) -> dict[str, dict[str, str]]:
