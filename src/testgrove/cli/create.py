@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -21,6 +21,21 @@ from testgrove.errors import UsageError
 if TYPE_CHECKING:
     from testgrove.app.holder import Holder
     from testgrove.app.worktrees.workspace import DatabasesInTheMaking
+
+
+class Wanted(TypedDict):
+    """The options that say what the worktree is. ref: --branch."""
+
+    purpose: str
+    identifier: str
+    ref: str
+    ports: bool
+    python: str | None
+    deps: str | None
+    new_branch: bool
+    base: str | None
+    migrate_to: str | None
+    no_env: bool
 
 
 @click.command("create")
@@ -47,73 +62,75 @@ if TYPE_CHECKING:
     "testgrove create --purpose test-integration --identifier api --branch main --ports",
     "testgrove create --purpose review --identifier 42 --branch feature/x --new-branch --base main",
 )
-def create_command(
-    *,
-    purpose: str,
-    identifier: str,
-    ref: str,
-    ports: bool,
-    python: str | None,
-    deps: str | None,
-    new_branch: bool,
-    base: str | None,
-    migrate_to: str | None,
-    no_env: bool,
-    directory: Path,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def create_command(*, directory: Path, as_json: bool, quiet: bool, **wanted: Unpack[Wanted]) -> None:
     """Create a worktree: a checkout with its own environment, ports and env file."""
-    from testgrove.app.runs.exclusive import CellTurn
-    from testgrove.app.worktrees import operations
-    from testgrove.app.worktrees.hooks import unseen
     from testgrove.core.environments.dependency_sets import find_set
-    from testgrove.core.runs.default_suites import engines_for
-    from testgrove.core.runs.plan import named_python
 
-    worktree_id = WorktreeId(purpose, identifier)
-    if base is not None and not new_branch:
-        raise UsageError(
-            "base-unused", f"--base {base} requires --new-branch", hint="add --new-branch, or remove --base"
-        )
-    if deps and no_env:
-        raise UsageError(
-            "deps-unused", f"--deps {deps} cannot be combined with --no-env", hint="remove --no-env or --deps"
-        )
+    worktree_id = WorktreeId(wanted["purpose"], wanted["identifier"])
+    _refuse_unused(wanted)
     project = project_in(directory)
-    spec = WorktreeSpec(
-        worktree_id,
-        ref if not new_branch else "HEAD" if base is None else base,
-        ports=project.settings.ports.names if ports else (),
-        python=named_python(worktree_id) if python is None else python,
-        new_branch=ref if new_branch else None,
-        environment=not no_env,
-        deps=deps,
-    )
-    find_set(project.settings, deps)
-    engines = engines_for(project.settings, purpose) if spec.environment else ()
-    if migrate_to is not None:
-        _require_migration(project, engines, migrate_to)
-    shown = progress(quiet=quiet or as_json)
-    with (
-        project.holding(f"testgrove create {worktree_id}") as holder,
-        CellTurn(project, Event(), partial(shown, "waiting")) as turn,
-    ):
-        turn.take(exclusive=False)  # an exclusive suite is not to be disturbed
-        target = operations.target_of(project, spec.ref)
-        streamed = unseen if quiet or as_json else stream
-        with _databases(project, holder, engines, purpose, migrate_to) as making:
-            creation = operations.create(
-                project, holder, spec, target, on_phase=shown, databases=making, on_output=streamed
-            )
+    spec = _spec(project, worktree_id, wanted)
+    find_set(project.settings, spec.deps)
+    notes = _create(project, spec, wanted["migrate_to"], quiet=quiet or as_json)
     worktree = find(project, str(worktree_id))
-    for note in creation.notes:
+    for note in notes:
         say(f"note: {note}", quiet=quiet)
     warn_of_nested_root(project, quiet=quiet)
     if as_json:
         print_json(worktree=as_document(worktree))
     else:
         echo(describe(worktree))
+
+
+def _refuse_unused(wanted: Wanted) -> None:
+    base, deps = wanted["base"], wanted["deps"]
+    if base is not None and not wanted["new_branch"]:
+        raise UsageError(
+            "base-unused", f"--base {base} requires --new-branch", hint="add --new-branch, or remove --base"
+        )
+    if deps and wanted["no_env"]:
+        raise UsageError(
+            "deps-unused", f"--deps {deps} cannot be combined with --no-env", hint="remove --no-env or --deps"
+        )
+
+
+def _spec(project: Project, worktree_id: WorktreeId, wanted: Wanted) -> WorktreeSpec:
+    from testgrove.core.runs.plan import named_python
+
+    ref, new_branch, base, python = wanted["ref"], wanted["new_branch"], wanted["base"], wanted["python"]
+    return WorktreeSpec(
+        worktree_id,
+        ref if not new_branch else "HEAD" if base is None else base,
+        ports=project.settings.ports.names if wanted["ports"] else (),
+        python=named_python(worktree_id) if python is None else python,
+        new_branch=ref if new_branch else None,
+        environment=not wanted["no_env"],
+        deps=wanted["deps"],
+    )
+
+
+def _create(project: Project, spec: WorktreeSpec, migrate_to: str | None, *, quiet: bool) -> Sequence[str]:
+    """Make the worktree; notes on it."""
+    from testgrove.app.runs.exclusive import CellTurn
+    from testgrove.app.worktrees import operations
+    from testgrove.app.worktrees.hooks import unseen
+    from testgrove.core.runs.default_suites import engines_for
+
+    engines = engines_for(project.settings, spec.id.purpose) if spec.environment else ()
+    if migrate_to is not None:
+        _require_migration(project, engines, migrate_to)
+    shown = progress(quiet=quiet)
+    with (
+        project.holding(f"testgrove create {spec.id}") as holder,
+        CellTurn(project, Event(), partial(shown, "waiting")) as turn,
+    ):
+        turn.take(exclusive=False)  # an exclusive suite is not to be disturbed
+        target = operations.target_of(project, spec.ref)
+        streamed = unseen if quiet else stream
+        with _databases(project, holder, engines, spec.id.purpose, migrate_to) as making:
+            return operations.create(
+                project, holder, spec, target, on_phase=shown, databases=making, on_output=streamed
+            ).notes
 
 
 def _databases(

@@ -16,6 +16,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from testgrove.core.connections.addresses import PORTS, is_loopback
+from testgrove.system.processes.process_tree import children
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -192,8 +193,6 @@ def _peer(inode: int) -> int:
 
 def _holders(roots: Iterable[int]) -> dict[int, tuple[int, int, str]]:
     """Root, pid and command of who has a socket open, by inode: all processes below the roots."""
-    from testgrove.system.processes.supervisor import children  # noqa: PLC0415 - it imports ctypes
-
     found: dict[int, tuple[int, int, str]] = {}
     for root in roots:
         parents = [root]

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from testgrove.system.processes import process_tree
 from testgrove.system.processes import supervisor as program
 from testgrove.system.processes.marks import end_marked, marked, marks_of
 from testgrove.system.processes.process import scrubbed
@@ -490,10 +491,10 @@ def test_what_cannot_be_executed_is_told_step_by_step(changed, what, number):
 
 def test_children_are_found_on_kernels_that_do_not_list_them(monkeypatch):
     child = subprocess.Popen(["sleep", "60"])
-    listed = program.children(os.getpid())
-    monkeypatch.setattr(program, "KERNEL_LISTS_CHILDREN", False)
+    listed = process_tree.children(os.getpid())
+    monkeypatch.setattr(process_tree, "KERNEL_LISTS_CHILDREN", False)
     assert child.pid in listed
-    assert set(program.children(os.getpid())) == set(listed)
+    assert set(process_tree.children(os.getpid())) == set(listed)
     child.kill()
     child.wait()
 

@@ -88,14 +88,7 @@ def create(
         suite_env=suite_env or {},
         notes=[*notes],
     )
-    try:
-        for action in _plan(project, spec, recycled=recycled, databases=databases is not None):
-            creation.perform(action)
-    except BaseException as error:
-        if databases is not None:
-            databases.abandon()
-        _undo_creation(project, holder, creation.worktree, error)
-        raise
+    _perform(creation, recycled=recycled)
     _hand_over(creation, run)
     records.publish(project, holder)
     registry = project.main / records.REGISTRY
@@ -113,6 +106,19 @@ def _plan(project: Project, spec: WorktreeSpec, *, recycled: bool, databases: bo
         copy=bool(settings.copy),
         setup=bool(settings.setup or settings.teardown),
     )
+
+
+def _perform(creation: Creation, *, recycled: bool) -> None:
+    """Carry out the plan; whatever fails is undone."""
+    making = creation.making
+    try:
+        for action in _plan(creation.project, creation.spec, recycled=recycled, databases=making is not None):
+            creation.perform(action)
+    except BaseException as error:
+        if making is not None:
+            making.abandon()
+        _undo_creation(creation.project, creation.holder, creation.worktree, error)
+        raise
 
 
 def _hand_over(creation: Creation, run: str | None) -> None:

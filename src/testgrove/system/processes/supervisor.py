@@ -2,7 +2,8 @@
 
 Started as ``python -I -S supervisor.py MARK``. A child subreaper: what a job's processes leave behind,
 daemons included, becomes a child of this process, so "no child is left" means that no descendant is left.
-Standard library only, one thread, and no import that costs more than it saves, because every slot starts one.
+Standard library and process_tree.py only, one thread, and no import that costs more than it saves, because every slot
+starts one.
 
 Requests (JSON lines on stdin), one job at a time:
     {"run": {argv, cwd, env, output, timeout, grace, user, streams}}
@@ -13,7 +14,6 @@ Replies (JSON lines on stdout):
 
 When stdin closes, everything is killed and the process exits.
 """
-# ruff: noqa: PTH110, PTH115, PTH123, PTH208 - importing pathlib would add a third to the time that a start takes
 
 from __future__ import annotations
 
@@ -30,8 +30,13 @@ from contextlib import suppress
 
 TYPE_CHECKING = False  # typing costs 3 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any, NoReturn
+if TYPE_CHECKING or __name__ != "__main__":
+    from testgrove.system.processes import process_tree
+else:
+    # Last: nothing beside this file hides a module of the library. Not by pathlib, which costs a third of the start.
+    sys.path.append(os.path.dirname(__file__))  # noqa: PTH120
+    import process_tree
 
 PR_SET_CHILD_SUBREAPER = 36
 RLIMIT_LOCKS = 10
@@ -39,9 +44,7 @@ SETTLE = 0.2  # seconds for helpers that end just after their parent (multiproce
 RETRY = 0.02  # seconds between two passes of KILL
 GIVE_UP = 10.0  # seconds of KILL after which a process cannot be ended: another user's, or stuck in the kernel
 A_DAY = 86400.0  # the longest wait; the kernel counts milliseconds in 31 bits
-LISTEN = "0A"  # a socket's state in /proc/net/tcp
 SHOWN = 50  # survivors that are named
-KERNEL_LISTS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 
 class Spawn(Exception):  # noqa: N818 - an answer, not an error of this program
@@ -94,9 +97,9 @@ class Job:
             self.result[reason] = True
             self.phase, self.due = "ending", time.monotonic() + grace
             if grace > 0:
-                for pid in list(descendants()):
-                    send(pid, signal.SIGTERM)
-                    send(pid, signal.SIGCONT)  # a stopped process does not see a TERM
+                for pid in list(process_tree.descendants()):
+                    process_tree.send(pid, signal.SIGTERM)
+                    process_tree.send(pid, signal.SIGCONT)  # a stopped process does not see a TERM
         elif self.phase == "ending":
             self.due = min(self.due, time.monotonic() + grace)
 
@@ -117,16 +120,18 @@ class Job:
         if now > self.give_up:
             self.name_survivors()
             return True
-        for pid in descendants():  # killed as they are found: the tree grows while it is killed
-            send(pid, signal.SIGKILL)
+        for pid in process_tree.descendants():  # killed as they are found: the tree grows while it is killed
+            process_tree.send(pid, signal.SIGKILL)
         self.due = now + RETRY
         return not self.reap()
 
     def name_survivors(self) -> None:
         """Who is left, and on which ports they listen."""
-        pids = list(descendants())[:SHOWN]
-        self.result["survivors"] = [describe(pid) for pid in pids]
-        self.result["ports"] = [[port, describe(pid)] for pid in pids for port in listening(pid)]
+        pids = list(process_tree.descendants())[:SHOWN]
+        self.result["survivors"] = [process_tree.describe(pid) for pid in pids]
+        self.result["ports"] = [
+            [port, process_tree.describe(pid)] for pid in pids for port in process_tree.listening(pid)
+        ]
 
 
 class Supervisor:
@@ -254,71 +259,6 @@ def connect(streams: list[int], output: str | None) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(os.open(output or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644), 1)
     os.dup2(1, 2)
-
-
-def descendants() -> Iterator[int]:
-    """The pids of all descendants, parents before children, zombies included.
-
-    A pid cannot have been given to a stranger between its reading and a signal: the kernel would have to hand
-    out all other pids first.
-    """
-    parents = [os.getpid()]
-    while parents:
-        for pid in children(parents.pop()):
-            yield pid
-            parents.append(pid)
-
-
-def children(parent: int) -> list[int]:
-    """The children of all threads of a process; none when it has ended."""
-    if not KERNEL_LISTS_CHILDREN:
-        return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and parent_of(pid) == parent]
-    found: list[int] = []
-    with suppress(FileNotFoundError, ProcessLookupError):
-        for task in os.listdir(f"/proc/{parent}/task"):
-            found += map(int, read(f"/proc/{parent}/task/{task}/children").split())
-    return found
-
-
-def parent_of(pid: str) -> int:
-    """The parent's pid, or 0 when the process has ended."""
-    fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    return int(fields[1]) if fields else 0
-
-
-def describe(pid: int) -> str:
-    """``pid command line`` of a process."""
-    words = read(f"/proc/{pid}/cmdline").rstrip(b"\0").replace(b"\0", b" ") or read(f"/proc/{pid}/comm").strip()
-    return f"{pid} {words.decode(errors='replace')[:200]}"
-
-
-def listening(pid: int) -> list[int]:
-    """The TCP ports that a process listens on."""
-    sockets = set()
-    with suppress(OSError):  # it has ended, or is another user's
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            with suppress(OSError):
-                sockets.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in read(f"/proc/{pid}/net/{table}").decode().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == LISTEN and f"socket:[{fields[9]}]" in sockets:
-                found.add(int(fields[1].rpartition(":")[2], 16))
-    return sorted(found)
-
-
-def read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return b""
-
-
-def send(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # gone, or another user's: then GIVE_UP ends the wait
-        os.kill(pid, number)
 
 
 def wakeup() -> int:
