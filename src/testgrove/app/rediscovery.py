@@ -21,7 +21,6 @@ from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import TestgroveError
 from testgrove.system import git
 from testgrove.system.locks import other_users
-from testgrove.system.ports import network_namespace
 from testgrove.system.store.salvage import FOLDERS, NOTE
 
 if TYPE_CHECKING:
@@ -140,6 +139,8 @@ def _learn_given(project: Project, name: str, databases: dict[str, dict[str, str
 
 def _lease_ports(project: Project, name: str, ports: dict[str, int]) -> dict[str, int]:
     """Those of a worktree's ports that are still, or again, its own."""
+    from testgrove.system.ports import network_namespace  # noqa: PLC0415 - `list` does without
+
     namespace = network_namespace()
     return {
         label: port
@@ -171,6 +172,7 @@ def _servers(project: Project) -> Path | None:
 def _learn_servers(project: Project, folder: Path) -> None:
     from testgrove.app.keeper import new_place, place_of, project_owner  # noqa: PLC0415 - few projects have servers
     from testgrove.services.keeper.service import services_in  # noqa: PLC0415 - as above
+    from testgrove.system.ports import network_namespace  # noqa: PLC0415 - as above
 
     closed = folder.parent == project.locations.open_servers
     place = place_of(project.store, project.id) or new_place(project.locations, project.id, closed=closed)

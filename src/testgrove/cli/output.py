@@ -7,7 +7,6 @@ import io
 import json
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from functools import wraps
 from inspect import cleandoc
@@ -200,5 +199,7 @@ def show_usage(error: click.ClickException) -> None:
 
 def show_bug(error: Exception) -> None:
     """An unexpected error, with what a maintainer needs."""
+    import traceback
+
     sys.stderr.write(visible("".join(traceback.format_exception(error))))
     sys.stderr.write("\nThis is a bug in testgrove: please report it with the lines above.\n")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testgrove.core.worktrees.ownership import Entry, Manifest
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
+
+    from testgrove.core.worktrees.ownership import Entry, Manifest  # and its expressions, which `list` does without
 
 _MISSING = (-1, 0, 0)
 _TRIES = 100
@@ -102,6 +102,8 @@ def read_env_file(path: Path) -> str:
 def entries(tree: Path, paths: Iterable[str]) -> list[Entry]:
     """Look at paths of a checkout. A folder (a nested repository, a submodule) is looked at with all it
     holds."""
+    from testgrove.core.worktrees.ownership import Entry  # noqa: PLC0415 - as above
+
     top = f"{tree}/"
     with explained("look at the files of", tree):
         return [Entry(path, *_look(top + path)) for path in paths]
@@ -140,6 +142,8 @@ def _look_inside(top: str, found: os.stat_result) -> tuple[int, int, int]:
 
 def take_manifest(tree: Path, paths: Iterable[str], *, theirs: Collection[str] = ()) -> Manifest:
     """The manifest of paths as they are now. theirs: paths that were the user's before, and stay so."""
+    from testgrove.core.worktrees.ownership import Manifest  # noqa: PLC0415 - as above
+
     return Manifest.of(entries(tree, paths), theirs=theirs)
 
 
@@ -151,6 +155,8 @@ def save_manifest(path: Path, manifest: Manifest) -> None:
 def load_manifest(path: Path) -> Manifest | None:
     """The manifest in a file; None where there is none, or one that cannot be read (then nothing counts as
     ours)."""
+    from testgrove.core.worktrees.ownership import Manifest  # noqa: PLC0415 - as above
+
     try:
         return Manifest.load(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -206,6 +212,8 @@ def copy_file(source: Path, target: Path, *, temporary: Path) -> None:
     temporary: a path on the target's file system; target is whole as soon as it is there. A source that is written
     to meanwhile looks newer than its copy.
     """
+    import shutil  # noqa: PLC0415 - with three kinds of compression, for those who copy
+
     with explained("copy", source):
         make_folder(target.parent)
         make_folder(temporary.parent, 0o700)

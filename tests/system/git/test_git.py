@@ -1044,6 +1044,8 @@ from pathlib import Path
 from testgrove.errors import TestgroveError
 from testgrove.system import git
 
+for name in git.__all__:
+    getattr(git, name)  # loads it
 if os.geteuid() == 0:  # only now: an ordinary user may not be able to read this interpreter
     os.setgroups([])
     os.setgid(65534)

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from testgrove.system.git.call import LONGEST, Answer, call_common, require
-from testgrove.system.git.snapshot import is_snapshot
+from testgrove.system.git.snapshots import is_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from testgrove.system.files import explained
 from testgrove.system.git.call import call, require
-from testgrove.system.git.snapshot import base_of
+from testgrove.system.git.snapshots import base_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from testgrove.errors import PreconditionError
 from testgrove.system.git.call import LONGEST, call, require
-from testgrove.system.git.status import status
+from testgrove.system.git.checkout_status import status
 
 if TYPE_CHECKING:
     from pathlib import Path
