@@ -149,17 +149,38 @@ def _tcp() -> Iterator[tuple[int, int, int, int, bytes]]:
                 yield found[1], found[13], socket.ntohs(found[4]), socket.ntohs(found[5]), peer
 
 
+def listening_ports() -> set[int] | None:
+    """The TCP ports on which somebody listens; None where the kernel refuses to tell."""
+    found: set[int] = set()
+    try:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            request = struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 0, 0, 1 << _LISTEN)
+            for answer in _answers(request, _DUMP):
+                found.add(socket.ntohs(_INET.unpack_from(answer)[4]))
+    except (OSError, struct.error):
+        return None
+    return found
+
+
 def _ask(request: bytes, flags: int) -> Iterator[bytes]:
     """The kernel's answers to a question about sockets; none where it refuses to tell."""
+    with suppress(OSError):
+        yield from _answers(request, flags)
+
+
+def _answers(request: bytes, flags: int) -> Iterator[bytes]:
+    """The same. Raises OSError where the kernel refuses to tell."""
     header = struct.pack("=IHHII", 16 + len(request), _BY_FAMILY, flags, 0, 0)
-    with suppress(OSError), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _DIAG) as asked:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _DIAG) as asked:
         asked.settimeout(0.5)
         asked.send(header + request)
         while True:
             data, position = asked.recv(1 << 16), 0
             while position + 16 <= len(data):
                 length, kind = struct.unpack_from("=IH", data, position)
-                if kind in (_DONE, _ERROR) or length < 16:
+                if kind == _ERROR:
+                    raise OSError("the kernel refuses to list sockets")
+                if kind == _DONE or length < 16:
                     return
                 yield data[position + 16 : position + length]
                 position += length + 3 & ~3

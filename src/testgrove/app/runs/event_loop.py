@@ -17,10 +17,11 @@ import msgspec
 
 from testgrove import __version__
 from testgrove.app.runs.attempts import Run
-from testgrove.app.runs.log_and_reports import EventLog
+from testgrove.app.runs.log_and_reports import EventLog, load_reports
 from testgrove.app.runs.slots import WorktreeSlot
 from testgrove.core.runs.events import (
     AnyEvent,
+    AttemptStarted,
     CellFinished,
     CellInfo,
     CellPhase,
@@ -99,6 +100,7 @@ class EventLoop:
         self._lane_of: dict[str, int] = {}
         self._waits: dict[str, str] = {}  # what each cell was last said to wait for
         self._looked = 0.0
+        self._warm = False
         self._ended_by = ""  # why the run ended what was running
 
     def work(self) -> RunResult:
@@ -165,6 +167,8 @@ class EventLoop:
                         self._finished(slots, event)
                     else:
                         self._take(event)
+                    if isinstance(event, AttemptStarted):
+                        self._warm_up()
                     if self.run.cancel.is_set():
                         self._obey(slots, self.schedule.cancel())
                 self._end_pauses(slots)
@@ -179,6 +183,12 @@ class EventLoop:
             # Leaving the pool waits for the slots, so they must be told.
             self.run.cancel.set()
             raise
+
+    def _warm_up(self) -> None:
+        """Have what the reports need loaded while tests run, so that it is there at the end."""
+        if not self._warm:
+            self._warm = True
+            threading.Thread(target=load_reports, args=(self.run.project.render,), name="reports").start()
 
     def _finished(self, slots: Executor, event: CellFinished) -> None:
         """An attempt has ended; the schedule knows whether it was the last."""

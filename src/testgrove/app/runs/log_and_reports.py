@@ -6,10 +6,11 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from testgrove.core.runs.events import AnyEvent, Interrupted, decode_log, encode
-from testgrove.core.runs.result import RunResult, fold
+from testgrove.core.runs.result import Fold, RunResult, fold
 from testgrove.system.deletion import remove_empty
 from testgrove.system.files import atomic_write, explained
 
@@ -70,6 +71,13 @@ def write_reports(folder: Path, result: RunResult, render: Render) -> None:
     for name, text in render(result):
         atomic_write(folder / name, text.encode("utf-8", "replace"))
     point_latest(folder)
+
+
+def load_reports(render: Render) -> None:
+    """Render a run in which nothing has happened, so that what the reports are made with is loaded."""
+    with suppress(Exception):  # the reports themselves will tell
+        for _ in render(Fold().result):
+            pass
 
 
 def point_latest(folder: Path) -> None:

@@ -203,9 +203,7 @@ def require_no_mounts(worktree: WorktreeRecord, doing: str) -> None:
     mounts.require_none(worktree.path, f"worktree {worktree.id} cannot be {doing}")
 
 
-def outputs_of(
-    project: Project, worktree: WorktreeRecord, contents: CheckoutContents | None = None
-) -> tuple[str, ...]:
+def outputs_of(project: Project, worktree: WorktreeRecord, contents: CheckoutContents | None = None) -> tuple[str, ...]:
     """The recognised test outputs in a worktree; none where its checkout is gone, or another's.
 
     contents: what is in it, where that is known already.
