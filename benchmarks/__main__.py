@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import cost, overhead, projects, ready
+from benchmarks import cost, listing, overhead, projects, ready
 from benchmarks.grove import Grove
 from benchmarks.peers import peer_server
 from benchmarks.results import Comparison, Result, machine, save
-from benchmarks.timing import Figures, in_turn
+from benchmarks.timing import Figures, in_turn, ratio
 
-NAMES = ("example", "real", "overhead", "cost")
+NAMES = ("example", "real", "overhead", "listing", "cost")
 
 
 def measure_ready(work: Path, name: str, rounds: int, without: set[str]) -> Result:
@@ -42,8 +42,24 @@ def measure_overhead(work: Path, rounds: int) -> Result:
     result = Result("overhead, one recycled cell", in_turn(overhead.candidates(work, grove), rounds))
     grove.clean_up(work / "overhead")
     pairs = zip(result.seconds(overhead.GROVE), result.seconds(overhead.BARE), strict=True)
-    figures = Figures.of([ours - bare for ours, bare in pairs])
-    result.comparisons.append(Comparison("seconds over bare pytest", figures, 0.8, at_least=False))
+    more = [(ours - bare, bare) for ours, bare in pairs]
+    seconds = Figures.of([over for over, _ in more])
+    result.comparisons.append(Comparison("seconds over bare pytest", seconds, 0.8, at_least=False))
+    times = Figures.of([over / bare for over, bare in more])
+    result.comparisons.append(Comparison("the same, times bare pytest's own", times, 1, at_least=False))
+    return result
+
+
+def measure_listing(work: Path, rounds: int) -> Result:
+    """`list` with many worktrees, compared with a Python that does nothing."""
+    grove = Grove(work)
+    print(f"`testgrove list` with {listing.WORKTREES} worktrees", flush=True)
+    result = Result("list", in_turn(listing.candidates(work, grove), rounds))
+    grove.clean_up(work / "listing")
+    for name, target in ((listing.LIST, 5), (listing.IMPORTS, 5)):
+        figures = ratio(result.seconds(name), result.seconds(listing.NOTHING))
+        text = f"{name}: times {listing.NOTHING}"
+        result.comparisons.append(Comparison(text, figures, target, at_least=False))
     return result
 
 
@@ -91,6 +107,8 @@ def main() -> None:
         with working_folder(chosen.keep) as work:
             if name == "overhead":
                 result = measure_overhead(work, chosen.rounds * 2)
+            elif name == "listing":
+                result = measure_listing(work, chosen.rounds * 2)
             elif name == "cost":
                 result = measure_cost(work, max(1, chosen.rounds // 2), chosen.seconds)
             else:
