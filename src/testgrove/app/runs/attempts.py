@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event as Flag
+from typing import TYPE_CHECKING
 
 from testgrove.app.connections.watch import AttemptConnections, ConnectionWatch
 from testgrove.app.databases.run import RunDatabases
 from testgrove.app.holder import Holder
 from testgrove.app.processes import GRACE, AppProcess, Place, Processes
 from testgrove.app.project import Project
-from testgrove.app.runs.coverage import RunCoverage
 from testgrove.app.runs.given_connections import given_of
 from testgrove.app.runs.junit_input import read_junit
 from testgrove.app.runs.leaks import LeakWatch, Scene
@@ -45,6 +45,9 @@ from testgrove.errors import PreconditionError
 from testgrove.system.files import explained, tail
 from testgrove.system.plugin import injected_environment
 from testgrove.system.processes.supervision import Job, JobResult, Supervisor
+
+if TYPE_CHECKING:
+    from testgrove.app.runs.coverage import RunCoverage
 
 _LOOK = 0.1  # seconds between two looks at what an attempt has done
 _LOOK_AT_START = 0.02

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,8 @@ _OUTCOMES: dict[str, TestOutcome] = {"failure": "failed", "error": "error", "ski
 
 def read_junit(path: Path, cell: str, attempt: int) -> Iterator[TestFinished]:
     """The test cases of a JUnit file as events. Raises PreconditionError when it is missing or no XML."""
+    import xml.etree.ElementTree as ET  # noqa: PLC0415 - few suites write such a file
+
     try:
         root = ET.parse(path).getroot()  # noqa: S314 - the project's own suite has written it
     except (OSError, ET.ParseError) as error:

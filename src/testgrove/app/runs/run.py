@@ -7,10 +7,11 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from testgrove.app.connections.watch import ConnectionWatch
 from testgrove.app.databases.run import RunDatabases
@@ -18,9 +19,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.isolation import told
 from testgrove.app.project import Project
 from testgrove.app.runs.attempts import Run
-from testgrove.app.runs.coverage import RunCoverage
-from testgrove.app.runs.event_loop import EventLoop, Origin, View
-from testgrove.app.runs.here import HereSlot, checkout_held, here_cells
+from testgrove.app.runs.event_loop import EventLoop, MakeSlot, Origin, View
 from testgrove.app.runs.leaks import LeakWatch
 from testgrove.app.runs.log_and_reports import write_reports
 from testgrove.app.runs.slots import WorktreeSlot
@@ -46,6 +45,9 @@ from testgrove.system.files import explained, require_free
 from testgrove.system.plugin import place_plugin
 from testgrove.system.processes import process
 from testgrove.system.store.runs import RunRecord
+
+if TYPE_CHECKING:
+    from testgrove.app.runs.coverage import RunCoverage
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,11 @@ def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
     pythons = request.pythons or (() if request.here else settings.pythons)
     versions = {name: service.versions for name, service in settings.services.named().items()}
     cells = plan.cells(chosen, request.refs, pythons, request.sets, versions, arguments=request.arguments)
-    return here_cells(project, cells) if request.here else cells
+    if not request.here:
+        return cells
+    from testgrove.app.runs.here import here_cells  # noqa: PLC0415 - for --here
+
+    return here_cells(project, cells)
 
 
 def run_tests(project: Project, request: Request, view: View) -> Finished:
@@ -110,7 +116,7 @@ def run_tests(project: Project, request: Request, view: View) -> Finished:
     cells = plan_cells(project, request)
     notes: list[str] = []
     jobs = 1 if request.here else min(request.jobs or machine.default_jobs(), len(cells))
-    with project.holding("testgrove test") as holder, checkout_held(project, holder) if request.here else nullcontext():
+    with project.holding("testgrove test") as holder, _slots(project, holder, request) as slot:
         holder.supervisors.start_ahead(
             jobs + len(_engines(cells)) + max(len(cell.settings.processes) for cell in cells)
         )
@@ -118,7 +124,6 @@ def run_tests(project: Project, request: Request, view: View) -> Finished:
         with running(project, holder, cells, find_targets, request) as run:
             schedule = Schedule(tasks_of(cells), jobs, durations(project))
             header = "; ".join([_header(run.targets, request), *run.databases.notes])
-            slot = HereSlot if request.here else WorktreeSlot
             origin = Origin(request.again, fail_on_leak=request.fail_on_leak)
             result = EventLoop(run, cells, schedule, jobs, header, view, origin, slot).work()
             write_reports(run.folder, result, project.render)
@@ -128,6 +133,18 @@ def run_tests(project: Project, request: Request, view: View) -> Finished:
             notes += removal.trim_parked(project, holder, max(project.settings.park, len(cells)))
         notes += map(told, holder.failed_deletions())
     return Finished(result, run.folder, notes)
+
+
+@contextmanager
+def _slots(project: Project, holder: Holder, request: Request) -> Iterator[MakeSlot]:
+    """What runs the cells. With --here, the checkout is held meanwhile."""
+    if not request.here:
+        yield WorktreeSlot
+        return
+    from testgrove.app.runs.here import HereSlot, checkout_held  # noqa: PLC0415 - for --here
+
+    with checkout_held(project, holder):
+        yield HereSlot
 
 
 def tasks_of(cells: Sequence[Cell]) -> list[Task]:
@@ -194,13 +211,19 @@ def running(
             gate=StartGate(machine.usable_cpus()),
             targets=targets,
             seed=request.seed,
-            coverage=RunCoverage(project, holder, scratch) if request.cov else None,
+            coverage=_coverage(project, holder, scratch) if request.cov else None,
             keep_failed=request.keep_failed,
         )
     finally:
         databases.close()
         undo(holder, leases)
         project.store.runs.delete(run_id)
+
+
+def _coverage(project: Project, holder: Holder, scratch: Path) -> RunCoverage:
+    from testgrove.app.runs.coverage import RunCoverage  # noqa: PLC0415 - for --cov
+
+    return RunCoverage(project, holder, scratch)
 
 
 def _make_artifacts(project: Project, folder: Path) -> None:

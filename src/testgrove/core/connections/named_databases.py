@@ -7,7 +7,6 @@ database that it was given must not be empty afterwards.
 from __future__ import annotations
 
 import ast
-import configparser
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -38,6 +37,8 @@ class Named:
 
 def in_alembic_ini(file: str, text: str, here: str, environ: Mapping[str, str]) -> Iterator[Named]:
     """What ``sqlalchemy.url`` names in each section. here: the file's folder, ``%(here)s``."""
+    import configparser  # noqa: PLC0415 - few projects have such a file
+
     parser = configparser.ConfigParser({"here": here}, strict=False)
     try:
         parser.read_string(text)

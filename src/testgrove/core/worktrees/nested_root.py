@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -122,6 +121,8 @@ def _mypy_settings(texts: Mapping[str, str], tables: Mapping[str, Any]) -> Mappi
 
 
 def _section(text: str, name: str) -> Mapping[str, Any]:
+    import configparser  # noqa: PLC0415 - few projects have such a file
+
     parser = configparser.RawConfigParser()
     try:
         parser.read_string(text)
