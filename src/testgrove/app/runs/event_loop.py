@@ -159,16 +159,18 @@ class EventLoop:
 
     def _serve(self, slots: Executor) -> None:
         deadline = time.monotonic() + self.timeout if self.timeout else None
+        running = False
         try:
             self._obey(slots, self.schedule.start())
             while not self.schedule.done:
+                if running:
+                    self._warm_up()  # not at once: a command that is being started must not wait for it
                 for event in self._events():
                     if isinstance(event, CellFinished):
                         self._finished(slots, event)
                     else:
                         self._take(event)
-                    if isinstance(event, AttemptStarted):
-                        self._warm_up()
+                    running = running or isinstance(event, AttemptStarted)
                     if self.run.cancel.is_set():
                         self._obey(slots, self.schedule.cancel())
                 self._end_pauses(slots)
