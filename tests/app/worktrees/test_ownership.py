@@ -13,6 +13,8 @@ import pytest
 
 from auditor import checkouts, git
 from grove import Grove, said
+from testgrove.app.worktrees.ownership import CheckoutContents
+from testgrove.system.files import entries
 
 IGNORED = {".gitignore": "*.log\nbuild/\n.env.local\n"}
 BASE = {"README.md": "A project.\n", "src/code.py": "VALUE = 1\n"} | IGNORED
@@ -495,3 +497,21 @@ def test_other_purposes_survive_a_cleanup(grove):
     assert list(project.worktrees()) == ["feature-login"]
     again = project.run("cleanup", "--max-age", "1", "--yes")
     assert again.stderr == "nothing to remove: no worktrees older than 1 hour\n"
+
+
+def test_what_changes_after_the_look_at_a_checkout_is_not_in_its_manifest(grove):
+    """Parking uses the look that was taken when the last attempt had ended."""
+    top = grove().repo
+    for name in ("left", "touched", "coverage.xml"):
+        (top / name).write_text("by a test\n")
+    (top / "README.md").write_text("by a test\n")
+    contents = CheckoutContents.of(top)
+    append(top / "touched")
+    append(top / "new")
+    append(top / "src/code.py")
+    (top / "coverage.xml").unlink()  # moved to the artifacts
+    manifest = contents.manifest(top)
+    names = ["left", "touched", "new", "README.md", "src/code.py"]
+    held = {entry.path: manifest.holds(entry) for entry in entries(top, names)}
+    assert held == {"left": True, "touched": False, "new": False, "README.md": True, "src/code.py": False}
+    assert "coverage.xml" not in manifest.entries
