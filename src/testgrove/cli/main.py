@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -89,6 +90,7 @@ def cli() -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its status (see errors.py for the table)."""
     arguments = sys.argv[1:] if argv is None else argv
+    gc.set_threshold(20_000)  # a command loads thousands of objects that stay: looking for garbage takes 10 ms
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks for
             # As Ctrl-C: what was begun is undone before we go.
