@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from testgrove.system.listeners import listeners
+from testgrove.system import connections
+from testgrove.system.listeners import listeners, listening_among
 from testgrove.system.processes.supervision import Job, Supervisor
 
 LISTEN = """
@@ -60,6 +61,19 @@ def test_every_address_counts(server):
         other.listen()
         server.close()
         assert [each.pid for each in listeners(port)] == [os.getpid()]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_ports_are_found_also_where_the_kernel_refuses_to_list_sockets(server, monkeypatch, refused):
+    """As in a container whose seccomp filter has no netlink: then its table in /proc is read."""
+    if refused:
+        monkeypatch.setattr(connections, "_DIAG", 31)  # a protocol that is not there
+        assert connections.listening_ports() is None
+    with socket.socket() as bound, socket.create_connection(server.getsockname()) as client:
+        bound.bind(("127.0.0.1", 0))
+        ports = [port_of(each) for each in (server, bound, client)]
+        assert listening_among(ports) == {ports[0]}
+    assert listening_among(()) == set()
 
 
 def test_a_connection_is_no_listener(server):
