@@ -7,6 +7,7 @@ from pathlib import Path
 from testgrove.app.holder import Holder
 from testgrove.app.keeper import KeeperPlace, end_keeper, keeper_of, project_owner
 from testgrove.core.model import Lease, LeaseKind
+from testgrove.errors import TestgroveError
 from testgrove.services.engines.postgres.persistent import KeptPostgres
 from testgrove.services.keeper.client import KeeperClient
 from testgrove.services.shared_memory import release_shared_memory
@@ -59,7 +60,12 @@ def _undo_database(holder: Holder, place: KeeperPlace, lease: Lease) -> None:
     if server is None:
         return
     with keeper_of(place, holder.locks, lambda _reason: None) as keeper:
-        server.start(keeper)
+        try:
+            server.start(keeper)
+        except TestgroveError as error:
+            if error.code == "port-taken":
+                error.hint = "testgrove services start   gives the server another port; then try again"
+            raise
         server.drop(name)
 
 

@@ -209,6 +209,29 @@ def test_a_port_that_somebody_takes_meanwhile_is_given_up(project):
     assert (refused.returncode, ".env.test" in refused.stderr) == (3, True), said(refused)
 
 
+def test_a_database_is_dropped_where_the_port_was_taken_meanwhile(project):
+    """One of several. With `db drop` the server moves; `remove` names the command that moves it."""
+    one, two, three = make(project), make(project, "two"), make(project, "three")
+    names = "SELECT datname FROM pg_database WHERE datname LIKE 'testdb%' ORDER BY 1"
+    (before,) = ask(project, three, "SELECT current_setting('port')")
+    project.run("services", "stop")
+    with socket.create_server(("127.0.0.1", int(before[0]))):
+        done = project.run("db", "drop", two, "--engine", "postgres")
+        assert "listens on port" in done.stderr, said(done)
+    assert ask(project, three, names) == [("testdb_review_one",), ("testdb_review_three",)]
+
+    (before,) = ask(project, three, "SELECT current_setting('port')")
+    project.run("services", "stop")
+    with socket.create_server(("127.0.0.1", int(before[0]))):
+        failed = project.run("remove", one, check=False)
+        assert (failed.returncode, "testgrove services start" in failed.stderr) == (5, True), said(failed)
+        project.run("services", "start")
+        project.run("remove", one)
+    assert ask(project, three, names) == [("testdb_review_three",)]
+    project.run("remove", two, three)
+    project.auditor().assert_nothing(within=2.0)
+
+
 def test_a_worktree_brings_psql_where_the_machine_has_none(project, tmp_path):
     for name in ("git", "sh", "uv", "python3", "id", "unshare"):
         if found := shutil.which(name):

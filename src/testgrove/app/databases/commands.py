@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from testgrove.app.databases.persistent import KeptDatabases
-from testgrove.app.databases.persistent_services import accesses_of, start_services
+from testgrove.app.databases.persistent_services import accesses_of, start_services, with_another_port
 from testgrove.app.databases.worktree_external import create_given, drop_given, is_given
 from testgrove.app.holder import Holder
 from testgrove.app.launcher import SupervisedLauncher
@@ -92,8 +93,11 @@ class WorktreeDatabases:
         drop_given(self.project, self.holder, self.worktree, given)
         left = {engine: shown for engine, shown in self.worktree.databases.items() if engine not in given}
         self.worktree = records.update(self.project.store, self.worktree, databases=left)
-        undo_leases(self.holder, records.leases_of(self.project.store, self.worktree), self._leases(engines))
+        with_another_port(self.project, self.holder, self.worktree, partial(self._undo, engines), self.say)
         self._write()
+
+    def _undo(self, engines: Sequence[str]) -> None:
+        undo_leases(self.holder, records.leases_of(self.project.store, self.worktree), self._leases(engines))
 
     def reset(self, engines: Sequence[str]) -> None:
         """Empty databases and migrate them again. Name, password and port stay."""
@@ -173,7 +177,9 @@ class WorktreeDatabases:
         return accesses_of(self.project, self.worktree)
 
     def _write(self) -> None:
-        self.worktree = write_files(self.project, self.worktree, self._accesses()).worktree
+        # A server that moved meanwhile has had its worktrees' files written, and this one's manifest with them.
+        now = self.project.store.worktrees.find(self.project.id, self.worktree.id) or self.worktree
+        self.worktree = write_files(self.project, now, self._accesses()).worktree
         records.write_registry(self.project.store, self.holder.locks, self.project.id, self.project.main)
 
     def _creation(self) -> Creation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from testgrove.app.databases.persistent_ports import start_on_a_free_port
 from testgrove.app.databases.worktree_external import accesses_given, is_given
@@ -18,13 +18,14 @@ from testgrove.app.worktrees.files import write_files
 from testgrove.core.model import DatabaseAccess, LeaseKind
 from testgrove.core.secret import Secret
 from testgrove.core.worktrees.record import WorktreeRecord
-from testgrove.errors import PreconditionError
+from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.services.engines.postgres.persistent import KeptPostgres
 from testgrove.services.keeper.client import KeeperClient
 from testgrove.services.keeper.service import LOG, KeptService, services_in
 from testgrove.system.locks import LockFile
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 _TIMEOUT = 1800.0
 
 
@@ -135,6 +136,20 @@ def _start(project: Project, holder: Holder, keeper: KeeperClient, folder: Path,
             " env files are updated"
         )
         rewrite_env_files(project, holder, folder, say)
+
+
+def with_another_port(project: Project, holder: Holder, worktree: WorktreeRecord, work: Callable[[], T], say: Say) -> T:
+    """What work, which starts the servers of a worktree's databases, returns. If the port of one is taken, the server
+    moves to another, and the work is done again: it must be idempotent."""
+    try:
+        return work()
+    except TestgroveError as error:
+        if error.code != "port-taken":
+            raise
+    leases = records.leases_of(project.store, worktree).all()
+    folders = {lease.key.partition("#")[0] for lease in leases if lease.kind == LeaseKind.KEPT_DATABASE}
+    start_services(project, holder, sorted(Path(folder).name for folder in folders), say)
+    return work()
 
 
 def rewrite_env_files(project: Project, holder: Holder, folder: Path, say: Say = lambda _line: None) -> None:
