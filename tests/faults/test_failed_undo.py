@@ -71,3 +71,20 @@ def test_what_a_dead_command_left_of_a_deleted_repository_is_no_hindrance(grove)
     other.create("test-unit", "mine")
     other.run("remove", "test-unit-mine")
     assert not (one.root / "test-unit-x").exists()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_checkout_of_another_repository_in_the_place_of_a_half_made_one_stays(grove, gone):
+    """gone: the repository of the half made one was moved away; then the other checkout has files, too."""
+    one = grove()
+    other = one.sibling("other")
+    variables = {"KILLING_LOG": str(one.base / "steps"), "KILLING_AT": "before spawn git worktree add"}
+    one.run(*CREATE, program=PROGRAM, env=variables | {"KILLING_BASE": str(one.base)}, check=False)
+    tree = one.root / "test-unit-x"
+    other.git("worktree", "add", "--quiet", "--detach", *([] if gone else ["--no-checkout"]), str(tree))
+    if gone:
+        one.repo.rename(one.base / "moved")
+    assert other.worktrees() == {}
+    assert (tree / ".git").is_file()
+    assert (tree / "README.md").exists() == gone
+    assert other.git("-C", str(tree), "rev-parse", "HEAD") == other.git("rev-parse", "HEAD")

@@ -115,23 +115,38 @@ def _undo_directory(path: Path) -> None:
 def _undo_checkout(holder: Holder, lease: Lease) -> None:
     path = Path(lease.key)
     repository = repository_of(lease)
-    if _is_ours(path, repository):
+    if _is_ours(path, repository, Path(lease.data["common_dir"])):
         _to_trash(holder, path)
     if repository is not None:
         git.remove_checkout(repository, path)
     remove_empty(path.parent)
 
 
-def _is_ours(path: Path, repository: git.Repository | None) -> bool:
-    """Whether the folder is a checkout of ours, perhaps half made; a folder that somebody put there is not."""
+def _is_ours(path: Path, repository: git.Repository | None, common_dir: Path) -> bool:
+    """Whether the folder is a checkout of ours, perhaps half made; a folder that somebody put there is not.
+
+    repository: None if it is gone. Then nothing but the ``.git`` file tells whose the folder is.
+    """
     with explained("look into", path):
         if not path.is_dir() or path.is_symlink():
             return False
-        pointer = (path / ".git").is_file()
         entries = {entry.name for entry in path.iterdir()}
-    if not entries or (pointer and entries == {".git"}):
+    if not entries:
         return True  # `git worktree add` was killed; nobody has put anything there yet
-    return pointer if repository is None else git.is_checkout(repository, path)
+    if repository is None or entries == {".git"}:
+        return _points_into(path, common_dir)
+    return git.is_checkout(repository, path)
+
+
+def _points_into(path: Path, common_dir: Path) -> bool:
+    """Whether a folder's ``.git`` file names a record of this repository, or is empty: its writer was killed."""
+    pointer = path / ".git"
+    with explained("look at", pointer):
+        if not pointer.is_file():
+            return False
+        if pointer.stat().st_size == 0:
+            return True
+        return git.git_dir_of(path).resolve().is_relative_to((common_dir / "worktrees").resolve())
 
 
 def _to_trash(holder: Holder, path: Path) -> None:
