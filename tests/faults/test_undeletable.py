@@ -69,6 +69,31 @@ def test_a_parked_worktree_with_another_users_folder_is_set_aside(one: Grove) ->
     one.auditor().assert_nothing()
 
 
+def test_an_environment_with_another_users_folder_that_has_to_be_made_anew(one: Grove) -> None:
+    """The worktree goes to the trash, and the cell runs in another one. Until then the environment may be used."""
+    name, tree = parked(one)
+    cache = tree / ".venv" / "lib" / "__pycache__"
+    cache.mkdir()
+    (cache / "code.pyc").touch()
+    os.chown(cache, 65534, 65534)
+    assert run(one, "test").returncode == 0
+    assert parked(one) == (name, tree)
+    assert (cache / "code.pyc").exists()
+
+    one.write({"requirements.txt": "# another environment\n"}, commit="a new environment is needed")
+    done = run(one, "test")
+    assert done.returncode == 0, said(done)
+    assert "2 passed" in done.stdout
+    assert f"{cache} belongs to user 65534" in done.stdout
+    doctor = run(one, "doctor")
+    assert "__pycache__" in doctor.stdout, said(doctor)
+    for left in one.root.glob(".trash/*/.venv/lib/__pycache__"):
+        os.chown(left, 0, 0)
+    run(one, "doctor")
+    assert run(one, "cleanup", "--max-age", "0", "--yes").returncode == 0
+    one.auditor().assert_nothing()
+
+
 @pytest.fixture
 def fixed_file(one: Grove) -> Iterator[Path]:
     """An immutable file of a parked worktree, which the next run has to change."""

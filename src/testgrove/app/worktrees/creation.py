@@ -31,9 +31,11 @@ from testgrove.system.environment import record as environment_record
 from testgrove.system.files import require_free
 from testgrove.system.preflight import check
 from testgrove.system.processes.process import run
+from testgrove.system.undeletable import CODE as UNDELETABLE
 from testgrove.system.undeletable import require_deletable
 
 FREE_BYTES = 64 * 1024**2
+_IN_TRASH = "testgrove doctor   names what is left of it in the trash"
 
 
 @dataclass
@@ -172,7 +174,7 @@ class Creation(Workspace):
         try:
             require_deletable(self.tree, f"worktree {self.worktree.id} cannot be recycled", flags=True)
         except PreconditionError as reason:
-            reason.hint = "testgrove doctor   names what is left of it in the trash"
+            reason.hint = _IN_TRASH
             raise reason from error
 
     def _fetching(self, check_out: Callable[..., None]) -> None:
@@ -213,6 +215,14 @@ class Creation(Workspace):
         self.notes += [note for note in found if note not in self.notes]
 
     def _build_environment(self) -> None:
+        try:
+            self._have_environment()
+        except PreconditionError as error:
+            if error.code == UNDELETABLE:  # of a recycled worktree, which the undo moves to the trash
+                error.hint = _IN_TRASH
+            raise
+
+    def _have_environment(self) -> None:
         self.on_phase("environment", "")
         plan = plan_environment(
             self.project, self.tree, python=self.spec.python, deps=self.spec.deps, tree_hash=self.target.tree

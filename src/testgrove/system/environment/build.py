@@ -37,6 +37,7 @@ from testgrove.system.deletion import delete_tree
 from testgrove.system.environment.record import FOLDER, EnvironmentRecord, check, has_distribution, observe
 from testgrove.system.environment.uv import ToolRun, Uv, find_uv, uv_version
 from testgrove.system.files import explained
+from testgrove.system.undeletable import require_deletable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -256,8 +257,9 @@ def _temporary(folder: Path) -> Iterator[None]:
 
 def _make_room(folder: Path) -> None:
     """Remove what uv would refuse to clear, or would clear somewhere else. Raises PreconditionError
-    (``mounted-inside``)."""
+    (``mounted-inside``; ``undeletable``: a container's files, which uv would trip over half way)."""
     mounts.require_none(folder, f"{folder} cannot be replaced")
+    require_deletable(folder, "the environment cannot be replaced")
     with explained("remove", folder):
         if folder.is_symlink() or folder.is_file():
             folder.unlink()
