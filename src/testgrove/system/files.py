@@ -93,6 +93,16 @@ def _temporary(path: Path) -> Path:
     return path.parent / f".{path.name[:200]}.tmp"
 
 
+def read_if_there(path: Path) -> bytes | None:
+    """A file's bytes; None where there is no file. One that cannot be read is an error, and does not count as
+    missing."""
+    with explained("read", path):
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+
 def read_env_file(path: Path) -> str:
     """An env file's text. Bytes that are not UTF-8 become surrogates, so that variables and a file that is written
     again have the same bytes. Raises OSError."""

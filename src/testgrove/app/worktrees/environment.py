@@ -15,6 +15,7 @@ from testgrove.errors import TestgroveError
 from testgrove.system import git
 from testgrove.system.environment import build, interpreters
 from testgrove.system.environment.record import EnvironmentRecord
+from testgrove.system.files import read_if_there
 from testgrove.system.processes.process import run
 
 
@@ -112,7 +113,5 @@ def _requires_python(tree: Path) -> str | None:
 
 
 def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
+    found = read_if_there(path)
+    return None if found is None else found.decode("utf-8", "replace")

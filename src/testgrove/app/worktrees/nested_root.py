@@ -11,6 +11,7 @@ from testgrove.core.worktrees.nested_root import Problem, find_problems
 from testgrove.core.worktrees.root_guard import CONFIGURATION_FILES, configures_pytest
 from testgrove.system import git
 from testgrove.system.deletion import write_guard
+from testgrove.system.files import read_if_there
 
 _READ = ("pyproject.toml", "setup.py", "setup.cfg", "tox.ini", "mypy.ini", ".mypy.ini", ".gitignore",
          ".pre-commit-config.yaml", "requirements.txt", "requirements-dev.txt", "requirements-test.txt")  # fmt: skip
@@ -52,11 +53,6 @@ def problems(project: Project) -> list[Problem]:
 
 
 def texts(folder: Path, names: tuple[str, ...]) -> Mapping[str, str]:
-    """The files of these names that are there, and can be read."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = (folder / name).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-    return found
+    """The files of these names that are there."""
+    found = {name: read_if_there(folder / name) for name in names}
+    return {name: content.decode("utf-8", "replace") for name, content in found.items() if content is not None}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testgrove.core.environments.declared import parse_toml
+from testgrove.system.files import explained, read_if_there
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,8 +75,8 @@ def import_folders(tree: Path) -> tuple[Path, ...]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's data; empty when it is missing or not TOML (then the tools that need it will say so)."""
     try:
-        return parse_toml(path.read_bytes())
-    except (OSError, ValueError):
+        return parse_toml(read_if_there(path) or b"")
+    except ValueError:
         return {}
 
 
@@ -157,10 +158,11 @@ def _flat(tree: Path) -> Iterator[tuple[str, Path]]:
 
 def _children(folder: Path) -> Iterator[str]:
     """The names of the modules and of the folders that could be packages, sorted."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        return
+    with explained("look for packages in", folder):
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return  # tests cannot import from it, either
     seen = set()
     for entry in entries:
         name = entry.name.removesuffix(".py")
@@ -214,7 +216,7 @@ def _ini_value(path: Path, section: str) -> str:
 
     parser = configparser.RawConfigParser(strict=False)
     try:
-        parser.read(path, encoding="utf-8")
+        parser.read_string((read_if_there(path) or b"").decode())
     except (configparser.Error, UnicodeDecodeError):
         return ""
     return parser.get(section, "pythonpath", fallback="")

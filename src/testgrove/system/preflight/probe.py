@@ -80,8 +80,8 @@ def _distributions(names: set[str]) -> list[dict[str, Any]]:
     for folder in dict.fromkeys(sys.path):
         try:
             entries = os.listdir(folder or ".")
-        except OSError:
-            continue
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue  # nothing is imported from it
         for entry in entries:
             if entry.endswith((".dist-info", ".egg-info")):
                 info = os.path.join(folder, entry)
@@ -106,8 +106,8 @@ def _read(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
-    except OSError:
-        return ""
+    except (FileNotFoundError, NotADirectoryError):
+        return ""  # any other error ends the check: what cannot be read must not count as missing
 
 
 def main(arguments: Sequence[str]) -> None:
