@@ -92,12 +92,10 @@ def wrap_actions() -> None:
     around(StoredLeases, "forget", "action", lambda _self, *leases: f"forget {leases[0].kind}" if leases else "")
     for name in ("_forward", "_copy", "_environment", "_set_up", "_preflight"):
         around(sync.Syncing, name, "action", lambda *_, name=name: f"sync{name}".replace("_", " "))
-    around(removal, "_tear_down", "action", lambda *_, **__: "run teardown")
-    for module in (removal, operations):
-        around(module, "collect_outputs", "action", lambda *_, **__: "collect outputs")
-        around(module, "examine", "action", lambda *_: "examine")
-    around(removal, "rescue", "action", lambda *_: "keep commits")
-    around(operations, "_claim", "action", lambda *_: "claim")
+    around(removal.Removal, "perform", "action", lambda _self, action: action)
+    around(operations, "collect_outputs", "action", lambda *_, **__: "collect outputs")
+    around(operations, "examine", "action", lambda *_: "examine")
+    around(operations, "_claim", "action", lambda *_, **__: "claim")
     around(operations.git, "detach", "action", lambda *_: "detach head")
     around(operations.records, "set_parked", "action", lambda *_: "set parked")
     around(operations.records, "delete", "action", lambda *_: "forget")

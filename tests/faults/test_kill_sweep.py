@@ -8,8 +8,11 @@ change.
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -325,7 +328,20 @@ def test_the_steps_that_are_killed_at_are_all_planned_actions_and_kinds_of_lease
     assert {f"before undo {kind}" for kind in set(LeaseKind) - taken_away_otherwise - of_servers} <= seen
     spec = WorktreeSpec(WorktreeId("test-unit", "x"), None, ports=("app",))
     planned = {*lifecycle.create(spec, recycled=False, copy=True, setup=True), *lifecycle.create(spec, recycled=True)}
+    planned |= {*lifecycle.remove(teardown=True)}
     assert {f"{when} {action}" for when in ("before", "after") for action in planned} <= seen
+
+
+def test_the_plan_on_record_is_the_one_that_is_carried_out(grove):
+    """With the databases, and until the end: what is killed tells how far it came."""
+    site = Site(grove(config="[services.sqlite]\n"))
+    assert site.kill_at("before take manifest", *CREATE)
+    with closing(sqlite3.connect(site.grove.state / "state.db")) as store:
+        planned = json.loads(store.execute("SELECT plan FROM worktrees WHERE status = 'creating'").fetchone()[0])
+    assert "make databases" in planned
+    done = [step.removeprefix("after ") for step in site.steps() if step.removeprefix("after ") in planned]
+    assert [*done, "take manifest"] == planned
+    assert site.judge() == {}
 
 
 def test_leases_are_undone_in_reverse(grove):

@@ -134,6 +134,22 @@ def test_only_a_whole_worktree_survives_its_holder():
     assert lifecycle.recover(WorktreeStatus.READY, whole=True) == ()
 
 
+def test_a_recovery_goes_on_with_the_plan_of_what_was_begun():
+    """From where it is decided that a worktree goes, a removal and its recovery are the same."""
+    remove = lifecycle.remove(teardown=True)
+    assert remove[remove.index(Action.UNDO_LEASES) :] == lifecycle.recover(WorktreeStatus.REMOVING, whole=True)
+    assert set(lifecycle.park()) - set(lifecycle.recover(WorktreeStatus.RUNNING, whole=True)) == {
+        Action.COLLECT_OUTPUTS
+    }
+
+
+def test_what_may_keep_a_worktree_comes_before_what_takes_it_away():
+    plain, torn_down = lifecycle.remove(teardown=False), lifecycle.remove(teardown=True)
+    assert plain == tuple(action for action in torn_down if action != Action.EXAMINE_AGAIN)
+    order = [Action.EXAMINE, Action.RUN_TEARDOWN, Action.EXAMINE_AGAIN, Action.COLLECT_OUTPUTS, Action.KEEP_COMMITS]
+    assert list(torn_down) == [*order, Action.UNDO_LEASES, Action.FORGET]
+
+
 def test_a_recycled_worktree_is_retargeted_not_added():
     spec = WorktreeSpec(WorktreeId("test-unit", "a"), "main", ports=("app",))
     assert Action.ADD_CHECKOUT in lifecycle.create(spec, recycled=False)

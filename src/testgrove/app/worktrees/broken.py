@@ -24,4 +24,4 @@ def set_broken(store: Store, worktree: WorktreeRecord, note: str, *, half_made: 
         # Where that fails, nothing in it counts as testgrove's, and `remove` asks for --force.
         with isolated(f"look at {worktree.path}", lambda _error: None):
             records.update(store, worktree, manifest=take_manifest(worktree.path))
-    records.update(store, worktree, status=WorktreeStatus.BROKEN, holder=None, note=note)
+    records.update(store, worktree, status=WorktreeStatus.BROKEN, holder=None, note=note, plan=())

@@ -10,6 +10,7 @@ from pathlib import Path
 from testgrove.app.worktrees import records
 from testgrove.core.model import LeaseKind, WorktreeStatus
 from testgrove.core.text import printable
+from testgrove.core.worktrees import lifecycle
 from testgrove.core.worktrees.ownership import METADATA
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError, TestgroveError
@@ -97,6 +98,11 @@ def rescue(repository: git.Repository, worktree: WorktreeRecord, commits: Sequen
     ]
 
 
+def set_removing(store: Store, worktree: WorktreeRecord) -> WorktreeRecord:
+    """Record that it is decided that a worktree goes: a recovery finishes that."""
+    return records.update(store, worktree, status=WorktreeStatus.REMOVING, plan=lifecycle.undo())
+
+
 def decide_removal(store: Store, repository: git.Repository, worktree: WorktreeRecord) -> list[str]:
     """Keep every commit that would go with a worktree which is about to be undone, and whose user cannot be asked.
 
@@ -106,7 +112,7 @@ def decide_removal(store: Store, repository: git.Repository, worktree: WorktreeR
     """
     let_go_of_anothers(store, repository, worktree)
     kept = [] if is_anothers(repository, worktree) else _rescue_all(store, repository, worktree)
-    records.update(store, worktree, status=WorktreeStatus.REMOVING)
+    set_removing(store, worktree)
     return kept
 
 

@@ -74,7 +74,7 @@ def create(
     logs: where the output of its set-up is kept, under its id, by default in test-artifacts; on_output: is given it.
     Whatever fails, nothing is left but the error and that output.
     """
-    worktree, recycled, notes = _claim(project, holder, spec, run)
+    worktree, notes = _claim(project, holder, spec, run, databases=databases is not None)
     creation = Creation(
         project,
         holder,
@@ -88,7 +88,7 @@ def create(
         suite_env=suite_env or {},
         notes=[*notes],
     )
-    _perform(creation, recycled=recycled)
+    _perform(creation)
     _hand_over(creation, run)
     records.publish(project, holder)
     registry = project.main / records.REGISTRY
@@ -97,7 +97,7 @@ def create(
     return creation
 
 
-def _plan(project: Project, spec: WorktreeSpec, *, recycled: bool, databases: bool = False) -> tuple[Action, ...]:
+def _plan(project: Project, spec: WorktreeSpec, *, recycled: bool, databases: bool) -> tuple[Action, ...]:
     settings = project.settings
     return lifecycle.create(
         spec,
@@ -108,12 +108,12 @@ def _plan(project: Project, spec: WorktreeSpec, *, recycled: bool, databases: bo
     )
 
 
-def _perform(creation: Creation, *, recycled: bool) -> None:
-    """Carry out the plan; whatever fails is undone."""
+def _perform(creation: Creation) -> None:
+    """Carry out the plan on record; whatever fails is undone."""
     making = creation.making
     try:
-        for action in _plan(creation.project, creation.spec, recycled=recycled, databases=making is not None):
-            creation.perform(action)
+        for action in creation.worktree.plan:
+            creation.perform(Action(action))
     except BaseException as error:
         if making is not None:
             making.abandon()
@@ -128,24 +128,23 @@ def _hand_over(creation: Creation, run: str | None) -> None:
     with store.transaction():
         leases.forget(*(lease for lease in leases.all() if lease.kind == LeaseKind.BRANCH))
         if run is None:
-            creation.update(status=WorktreeStatus.READY, holder=None)
+            creation.update(status=WorktreeStatus.READY, holder=None, plan=())
         else:
-            creation.update(status=WorktreeStatus.RUNNING)
+            creation.update(status=WorktreeStatus.RUNNING, plan=lifecycle.park())
 
 
 class _Claimed(NamedTuple):
-    """A worktree that is ours now. recycled: it is a parked one that is taken over."""
+    """A worktree that is ours now, with the plan that makes it ready on record."""
 
     worktree: WorktreeRecord
-    recycled: bool = False
     notes: Sequence[str] = ()
 
 
-def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None) -> _Claimed:
+def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None, *, databases: bool) -> _Claimed:
     """The worktree, ours now: a new one, or a parked one."""
     known = project.store.worktrees.find(project.id, spec.id)
     if known is None:
-        return _begin(project, holder, spec, run)
+        return _begin(project, holder, spec, run, databases=databases)
     if known.holder is not None:
         raise records.held(project.store, known)
     if known.status != WorktreeStatus.PARKED:
@@ -157,7 +156,8 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
     if known.path != records.place_of(project, spec):
         # A run's, wanted under its id now; or a version before made it. An environment cannot be moved: begin anew.
         removed = remove(project, holder, str(known.id), Way(bulk=True))
-        return _begin(project, holder, spec, run, [removed.note] if removed.note else [])
+        notes = [removed.note] if removed.note else []
+        return _begin(project, holder, spec, run, notes, databases=databases)
     worktree = records.take(project, holder, known, WorktreeStatus.PARKED)
     try:
         require_no_mounts(worktree, "recycled")
@@ -171,27 +171,35 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
         let_go_of_anothers(project.store, project.repository, worktree)
         undo(holder, records.leases_of(project.store, worktree))
         records.delete(project.store, worktree)
-        return _begin(project, holder, spec, run, notes)
+        return _begin(project, holder, spec, run, notes, databases=databases)
     # From here on the tree is overwritten: a crash may only end in the whole worktree being undone.
     worktree = records.update(
         project.store,
         worktree,
         status=WorktreeStatus.CREATING,
-        plan=_plan(project, spec, recycled=True),
+        plan=_plan(project, spec, recycled=True, databases=databases),
         run=run,
         parked=None,
         databases={},
         ports={},
     )
-    return _Claimed(worktree, recycled=True, notes=notes)
+    return _Claimed(worktree, notes)
 
 
 def _begin(
-    project: Project, holder: Holder, spec: WorktreeSpec, run: str | None, notes: Sequence[str] = ()
+    project: Project,
+    holder: Holder,
+    spec: WorktreeSpec,
+    run: str | None,
+    notes: Sequence[str] = (),
+    *,
+    databases: bool,
 ) -> _Claimed:
     """A new worktree, on record."""
-    worktree = records.insert(project, holder, spec, run=run, plan=_plan(project, spec, recycled=False))
-    return _Claimed(worktree, notes=notes)
+    worktree = records.insert(
+        project, holder, spec, run=run, plan=_plan(project, spec, recycled=False, databases=databases)
+    )
+    return _Claimed(worktree, notes)
 
 
 def _empty(project: Project, worktree: WorktreeRecord) -> list[str]:

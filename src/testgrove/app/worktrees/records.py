@@ -177,13 +177,15 @@ def set_parked(store: Store, worktree: WorktreeRecord) -> WorktreeRecord:
         branch="",
         attempt_from=None,
         note="",
+        plan=(),
     )
 
 
 def set_kept(store: Store, worktree: WorktreeRecord, note: str) -> WorktreeRecord:
     """Record that a run has left a worktree to people; the run's id stays with it."""
     status = WorktreeStatus.READY
-    return update(store, worktree, status=status, parked=time.time(), holder=None, attempt_from=None, note=note)
+    parked = time.time()
+    return update(store, worktree, status=status, parked=parked, holder=None, attempt_from=None, note=note, plan=())
 
 
 def is_kept(worktree: WorktreeRecord) -> bool:

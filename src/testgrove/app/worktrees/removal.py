@@ -1,6 +1,7 @@
 """Removal of worktrees, one by name or several in bulk.
 
-The order matters, because every step may be the last before a crash, and nothing of the user's may go with it:
+The order is core.worktrees.lifecycle.remove(). It matters, because every step may be the last before a crash, and
+nothing of the user's may go with it:
 
 1. Take the worktree, so that no other command uses it. It keeps its status: a crash up to step 7 leaves it as it was.
 2. Examine it. Nothing is changed while something is the user's: a single removal refuses. Bulk removal goes on where
@@ -22,21 +23,22 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from testgrove.app.holder import Holder
 from testgrove.app.isolation import isolated
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.broken import set_broken
-from testgrove.app.worktrees.history import let_go_of_anothers, rescue
+from testgrove.app.worktrees.history import let_go_of_anothers, rescue, set_removing
 from testgrove.app.worktrees.hooks import record_teardown
 from testgrove.app.worktrees.ownership import Findings, collect_outputs, examine, examine_records, require_no_mounts
 from testgrove.app.worktrees.shared_git import shared_changes
 from testgrove.app.worktrees.undo import undo
 from testgrove.core.model import LeaseKind, Worktree, WorktreeStatus
+from testgrove.core.runs.plan import Action
+from testgrove.core.worktrees import lifecycle
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system.undeletable import require_deletable
@@ -53,13 +55,6 @@ class Way:
     bulk: bool = False
 
 
-class _Prepared(NamedTuple):
-    """A worktree that is being removed, and notes of what was done before."""
-
-    worktree: WorktreeRecord
-    notes: list[str]
-
-
 def remove(project: Project, holder: Holder, name: str, way: Way = Way()) -> Worktree:
     """Take a worktree away; its note says what went wrong or was kept.
 
@@ -70,34 +65,77 @@ def remove(project: Project, holder: Holder, name: str, way: Way = Way()) -> Wor
     _require_outside(worktree.path)
     require_no_mounts(worktree, "removed")
     require_deletable(worktree.path, f"worktree {worktree.id} cannot be removed")
-    worktree = records.take_to_remove(project, holder, worktree)
-    worktree, notes = _prepare(project, holder, worktree, way)
-    try:
-        notes += undo(holder, records.leases_of(project.store, worktree))
-    except TestgroveError as error:
-        set_broken(project.store, worktree, error.message)
-        raise
-    records.delete(project.store, worktree)
+    removal = Removal(project, holder, records.take_to_remove(project, holder, worktree), way)
+    removal.work()
     records.publish(project, holder)
-    notes += [str(change) for change in shared_changes(project, worktree.path)]
-    return replace(worktree, note="\nnote: ".join(notes))
+    notes = [*removal.notes, *map(str, shared_changes(project, worktree.path))]
+    return replace(removal.worktree, note="\nnote: ".join(notes))
 
 
-def _prepare(project: Project, holder: Holder, worktree: WorktreeRecord, way: Way) -> _Prepared:
-    """Steps 2 to 7: all that may still keep the worktree, and what is kept of it."""
-    try:
-        findings = _examined(project, worktree, way)
-        failed = _tear_down(project, holder, worktree, force=way.force)
-        if project.settings.teardown:
-            findings = _examined_again(project, worktree, way)
-        collect_outputs(project, worktree, findings.outputs)
-        kept = [] if way.force else rescue(project.repository, worktree, findings.unheld)
-        let_go_of_anothers(project.store, project.repository, worktree)
-    except BaseException:
-        records.update(project.store, worktree, holder=None)
-        raise
-    worktree = records.update(project.store, worktree, status=WorktreeStatus.REMOVING)
-    return _Prepared(worktree, [*([failed] if failed else []), *kept])
+@dataclass
+class Removal:
+    """One worktree being removed. The plan decides what happens; this only obeys it. notes: what was done, and kept."""
+
+    project: Project
+    holder: Holder
+    worktree: WorktreeRecord
+    way: Way
+    notes: list[str] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings.nothing)
+
+    def work(self) -> None:
+        """Steps 2 to 9. Until it is decided, whatever fails leaves the worktree as it was."""
+        plan = lifecycle.remove(teardown=bool(self.project.settings.teardown))
+        decided = len(plan) - len(lifecycle.undo())
+        try:
+            for action in plan[:decided]:
+                self.perform(action)
+        except BaseException:
+            records.update(self.project.store, self.worktree, holder=None)
+            raise
+        self.worktree = set_removing(self.project.store, self.worktree)
+        try:
+            for action in plan[decided:]:
+                self.perform(action)
+        except TestgroveError as error:
+            set_broken(self.project.store, self.worktree, error.message)
+            raise
+
+    def perform(self, action: Action) -> None:
+        """Carry out one action of the plan."""
+        {
+            Action.EXAMINE: self._examine,
+            Action.RUN_TEARDOWN: self._run_teardown,
+            Action.EXAMINE_AGAIN: self._examine_again,
+            Action.COLLECT_OUTPUTS: self._collect_outputs,
+            Action.KEEP_COMMITS: self._keep_commits,
+            Action.UNDO_LEASES: self._undo_leases,
+            Action.FORGET: self._forget,
+        }[action]()
+
+    def _examine(self) -> None:
+        self.findings = _examined(self.project, self.worktree, self.way)
+
+    def _run_teardown(self) -> None:
+        failed = _tear_down(self.project, self.holder, self.worktree, force=self.way.force)
+        self.notes += [failed] if failed else []
+
+    def _examine_again(self) -> None:
+        self.findings = _examined_again(self.project, self.worktree, self.way)
+
+    def _collect_outputs(self) -> None:
+        collect_outputs(self.project, self.worktree, self.findings.outputs)
+
+    def _keep_commits(self) -> None:
+        repository = self.project.repository
+        self.notes += [] if self.way.force else rescue(repository, self.worktree, self.findings.unheld)
+        let_go_of_anothers(self.project.store, repository, self.worktree)
+
+    def _undo_leases(self) -> None:
+        self.notes += undo(self.holder, records.leases_of(self.project.store, self.worktree))
+
+    def _forget(self) -> None:
+        records.delete(self.project.store, self.worktree)
 
 
 def _examined(project: Project, worktree: WorktreeRecord, way: Way) -> Findings:

@@ -38,9 +38,19 @@ def keep() -> tuple[Action, ...]:
     return (Action.COLLECT_OUTPUTS, Action.WRITE_FILES, Action.TAKE_MANIFEST)
 
 
-def remove() -> tuple[Action, ...]:
-    """The actions that take a worktree away, once it is certain that nothing of the user's is lost."""
-    return (Action.RUN_TEARDOWN, Action.COLLECT_OUTPUTS, Action.UNDO_LEASES, Action.FORGET)
+def remove(*, teardown: bool) -> tuple[Action, ...]:
+    """The actions that take a worktree away. It is decided that it goes when those of undo() begin.
+
+    teardown: there are commands, which may write outputs, and during which the user may have committed.
+    """
+    actions = [Action.EXAMINE, Action.RUN_TEARDOWN]
+    actions += [Action.EXAMINE_AGAIN] * teardown
+    return (*actions, Action.COLLECT_OUTPUTS, Action.KEEP_COMMITS, *undo())
+
+
+def undo() -> tuple[Action, ...]:
+    """The actions once it is decided that a worktree goes: of a removal, a failed creation and their recovery."""
+    return (Action.UNDO_LEASES, Action.FORGET)
 
 
 def recover(status: WorktreeStatus, *, whole: bool) -> tuple[Action, ...]:
@@ -50,10 +60,10 @@ def recover(status: WorktreeStatus, *, whole: bool) -> tuple[Action, ...]:
     """
     match status:
         case WorktreeStatus.CREATING | WorktreeStatus.REMOVING:
-            return (Action.UNDO_LEASES, Action.FORGET)
-        case WorktreeStatus.RUNNING if whole:
-            return (Action.TAKE_MANIFEST, Action.DETACH_HEAD, Action.RELEASE_PORTS)
+            return undo()
+        case WorktreeStatus.RUNNING if whole:  # its outputs may be half written: the next run that takes it moves them
+            return tuple(action for action in park() if action != Action.COLLECT_OUTPUTS)
         case WorktreeStatus.RUNNING:
-            return (Action.UNDO_LEASES, Action.FORGET)
+            return undo()
         case _:
             return ()

@@ -14,7 +14,8 @@ class WorktreeRecord(Worktree):
     """A worktree as the store has it, at one moment; it is made by the store only, and changed by it only.
 
     project: its project's id. run: the run that it is made for or was left by. ref: what it was made from. parked: when
-    a run was done with it. environment: an environment record as JSON. plan: the actions of its creation. own_commits:
+    a run was done with it. environment: an environment record as JSON. plan: the actions
+    that are still to come, as far as that is decided. own_commits:
     commits that testgrove checked out in it. manifest: what set-up and attempts wrote. attempt_from: when the attempt
     began that may be writing in it.
     """
