@@ -66,7 +66,7 @@ RULES = {
     ),
     "rows as the database has them": (
         rows,
-        ("system/store/", "services/"),
+        ("system/store/",),
         ['row["path"]', "self.row['id']", "place.row['holder'] = None"],
     ),
 }
