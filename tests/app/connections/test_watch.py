@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from testgrove.app.connections import aliases
 from testgrove.app.connections.watch import AttemptConnections
 from testgrove.core.connections.addresses import Address, parse_permission
 from testgrove.core.connections.permitted import Given
@@ -136,3 +138,23 @@ def test_the_file_of_sqlite_is_judged_too(tmp_path):
         attempt = AttemptConnections(given, ["SQLITE_PATH"], {"SQLITE_PATH": "/kept/x.db"}, tmp_path, list)
         attempt.take({"type": "values", "values": {"SQLITE_PATH": path}, "gone": [], "where": "conftest.py"})
         assert len(attempt.strange) == strange, path
+
+
+def test_a_permitted_name_that_leads_elsewhere_each_time_it_is_resolved_is_permitted(monkeypatch):
+    """The name service is a stand-in: this machine's knows no name with several addresses."""
+    turns = itertools.cycle([{"192.0.2.1"}, {"192.0.2.2"}])
+    answers = {"db.example": turns, "192.0.2.1": itertools.repeat({"192.0.2.1"})}
+    monkeypatch.setattr(aliases, "addresses_of", lambda host: next(answers[host]) if host in answers else {host})
+    permitted = Given(allowed=(parse_permission("db.example:5432"),))
+
+    attempt = connections(permitted)
+    attempt.see(Connection(1, 2, "pytest", "192.0.2.9", 5432))  # before the driver reports it
+    attempt.see(Connection(1, 2, "psql", "192.0.2.2", 5432))  # no driver reports it
+    attempt.judge_held(after=60)
+    assert connect(attempt, 5432, "db.example", address="192.0.2.9") == []
+    attempt.judge_held()
+    assert attempt.strange == []
+
+    attempt.see(Connection(1, 2, "psql", "192.0.2.66", 5432))
+    attempt.judge_held()
+    assert [each.address.host for each in attempt.strange] == ["192.0.2.66"]

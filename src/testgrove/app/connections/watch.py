@@ -13,16 +13,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from testgrove.app.connections.aliases import Aliases
 from testgrove.core import envfile
 from testgrove.core.connections.addresses import PORTS, Address, parse_permission
 from testgrove.core.connections.permitted import Given, Strange, shown_command, variable_leads
 from testgrove.core.runs.leaks import Thing
-from testgrove.system.connections import Connection, Sampler, accepts, addresses_of, listeners_at
+from testgrove.system.connections import Connection, Sampler, accepts, listeners_at
 from testgrove.system.containers import published_since
 from testgrove.system.listeners import listeners
 from testgrove.system.processes.supervision import is_supervised
 
 _PAUSE = 0.025  # seconds between two looks at sockets: about what one short psql takes
+_HELD = 1.0  # seconds in which a driver reports by which name it found an address
 _SHARE = 50  # a pause is at least so many times as long as a look took: two percent of a CPU
 
 
@@ -42,7 +44,8 @@ class AttemptConnections:
     ) -> None:
         self.roots, self.strange = roots, list[Strange]()
         self._given, self._names, self._environ, self._tree = given, set(names), dict(environ), tree
-        self._began = time.time()
+        self._began, self._aliases = time.time(), Aliases()
+        self._held: list[tuple[float, Strange]] = []
         self._told: set[tuple[str, str]] = set()
         self._guard = threading.Lock()
 
@@ -59,7 +62,23 @@ class AttemptConnections:
         if not self.is_given(address):
             engine = next((engine for engine, port in PORTS.items() if port == found.port), "")
             where = Address(engine, found.host, found.port, found.socket)
-            self._add(Strange(where, f"`{shown_command(found.command)}` connected to"))
+            strange = Strange(where, f"`{shown_command(found.command)}` connected to")
+            if any(self._named_at(found.port)) and not address.is_local:
+                self._held.append((time.monotonic(), strange))
+            else:
+                self._add(strange)
+
+    def judge_held(self, after: float = 0.0) -> None:
+        """Judge addresses that a permitted name may lead to, once what connected there has had time to say so.
+
+        after: seconds.
+        """
+        until = time.monotonic() - after
+        due = [strange for when, strange in self._held if when <= until]
+        self._held = [each for each in self._held if each[0] > until]
+        for strange in due:
+            if not self.is_given(strange.address):
+                self._add(strange)
 
     def without_own(self, things: Iterable[Thing]) -> list[Thing]:
         """Leftovers of a pytest process, without its connections to what it was given: no leak, they end with it."""
@@ -88,6 +107,8 @@ class AttemptConnections:
         else:
             found = [Address(engine, socket=host, database=database or None)]
         known = [address for address in found if address.host or address.socket]
+        if port and self._given.permits(found[0]):
+            self._aliases.learn(host, str(entry["address"]))
         if not any(map(self.is_given, known)):
             where = ", in ".join(filter(None, [entry["where"], entry["test"]]))
             self._add(Strange(known[0], "a driver connected to", where))
@@ -114,14 +135,17 @@ class AttemptConnections:
 
     def _is_alias(self, address: Address) -> bool:
         """Whether an IP address is that of a host which was given or permitted by its name."""
-        named = (*self._given.external, *self._given.allowed)
-        same = [one for one in named if one.port == address.port and one.host and one.host != address.host]
-        addresses = addresses_of(address.host) if same and address.host else set()
+        same = [one for one in self._named_at(address.port) if one.host != address.host]
+        addresses = self._aliases.of(address.host) if same and address.host else set()
         for one in same:
-            if addresses & addresses_of(one.host):
+            if addresses & self._aliases.of(one.host):
                 renamed = Address(address.engine, one.host, address.port, database=address.database)
                 return self._given.permits(renamed)
         return False
+
+    def _named_at(self, port: int) -> Iterator[Address]:
+        """What was given or permitted by a host's name or address and this port."""
+        return (one for one in (*self._given.external, *self._given.allowed) if one.port == port and one.host)
 
     def _is_own(self, name: str) -> bool:
         """Whether a descriptor, as the plugin describes it, is a connection to what was given."""
@@ -177,6 +201,7 @@ class ConnectionWatch:
         finally:
             with self._looking, self._guard:  # what was seen in its last moments is judged
                 self._active.remove(attempt)
+                attempt.judge_held()
 
     def _sample(self) -> None:
         while True:
@@ -191,6 +216,8 @@ class ConnectionWatch:
                 with suppress(OSError, ValueError):  # a look that failed is followed by another one
                     for found in self._sampler.look(owners.keys()):
                         owners[found.root].see(found)
+                for attempt in active:
+                    attempt.judge_held(_HELD)
             time.sleep(max(_PAUSE, _SHARE * (time.thread_time() - began)))
 
 
