@@ -140,8 +140,9 @@ def drop_pool(data: Mapping[str, Any]) -> str:
 def room(server: GivenPostgres, *, least: int, most: int) -> int:
     """How many databases a pool may have at once: half as many as there are connections left on the server."""
     with reported(f"use {server.url.place}"), external_session.connect(server.url) as session:
-        row = session.execute(
+        found = session.execute(
             "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
             " - (SELECT count(*) FROM pg_stat_activity)"
         ).fetchone()
-    return max(least, min(most, (row[0] if row else 0) // 2))
+    (left,) = found or (0,)
+    return max(least, min(most, left // 2))

@@ -66,12 +66,13 @@ def check_server(connection: Connection[Any], url: ServerUrl) -> None:
     """Raise PreconditionError where the server is too old or does not let us create databases."""
     if connection.info.server_version < _OLDEST:
         raise PreconditionError("server-too-old", f"{url.place} is unsupported: it is older than PostgreSQL 13")
-    row = connection.execute(
+    found = connection.execute(
         "SELECT rolcreatedb OR rolsuper, pg_is_in_recovery() FROM pg_roles WHERE rolname = current_user"
     ).fetchone()
-    if row and row[1]:
+    may_create, is_standby = found or (False, False)
+    if is_standby:
         raise PreconditionError("server-read-only", f"{url.place} is a standby, which is read-only")
-    if not row or not row[0]:
+    if not may_create:
         role = connection.info.user
         raise PreconditionError(
             "no-createdb",
@@ -82,18 +83,19 @@ def check_server(connection: Connection[Any], url: ServerUrl) -> None:
 
 def full_version(connection: Connection[Any]) -> str:
     """Such as ``15.18``."""
-    row = connection.execute("SHOW server_version").fetchone()
-    assert row is not None
-    return str(row[0]).split()[0]
+    found = connection.execute("SHOW server_version").fetchone()
+    assert found is not None
+    (version,) = found
+    return str(version).split()[0]
 
 
 def base(connection: Connection[Any]) -> str:
     """What a new database begins with, for the fingerprint: template1's encoding and locale."""
-    row = connection.execute(
+    found = connection.execute(
         "SELECT oid || ' ' || pg_encoding_to_char(encoding) || ' ' || datcollate || ' ' || datctype"
         " FROM pg_database WHERE datname = 'template1'"
     ).fetchone()
-    return str(row[0]) if row else ""
+    return str(*found) if found else ""
 
 
 def missing_extensions(connection: Connection[Any], names: tuple[str, ...]) -> list[str]:

@@ -78,8 +78,7 @@ def locked(
 
 
 def _true(connection: Connection[Any], statement: str, *values: object) -> bool:
-    row = connection.execute(statement.encode(), values).fetchone()
-    return bool(row and row[0])
+    return any(connection.execute(statement.encode(), values).fetchone() or ())
 
 
 def find_all(connection: Connection[Any]) -> list[Found]:

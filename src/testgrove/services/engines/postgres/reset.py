@@ -135,19 +135,21 @@ class Shape:
                 size += len(tables[oid].rows or b"")
             if size > _SEEDS:
                 return cls(f"the migration inserts more than {_SEEDS >> 20} MB of rows")
-        row = connection.execute(look).fetchone()
-        assert row is not None
-        return cls("", tables, look, tuple(found), tuple(row[3]))
+        state = connection.execute(look).fetchone()
+        assert state is not None
+        *_, sequences = state
+        return cls("", tables, look, tuple(found), tuple(sequences))
 
 
 def _refusal(connection: Connection[Any]) -> str:
     if connection.info.server_version < 150000:
         return "PostgreSQL is older than version 15"
-    row = connection.execute(f"SELECT current_setting('track_counts'), ({_UNSTOPPABLE})").fetchone()
-    assert row is not None
-    if row[0] != "on":
+    found = connection.execute(f"SELECT current_setting('track_counts'), ({_UNSTOPPABLE})").fetchone()
+    assert found is not None
+    counts, unstoppable = found
+    if counts != "on":
         return "track_counts is off"
-    return "it has a trigger or rule that is ENABLE ALWAYS or ENABLE REPLICA" if row[1] else ""
+    return "it has a trigger or rule that is ENABLE ALWAYS or ENABLE REPLICA" if unstoppable else ""
 
 
 def _read_table(connection: Connection[Any], name: tuple[str, str], columns: list[str]) -> Table:
@@ -214,15 +216,16 @@ class Resetter:
 
     def _begin(self) -> None:
         self._catalog, self._written, self._settings, _ = self._look()
-        row = self._connection.execute("SELECT pg_current_xact_id()::text::bigint").fetchone()
-        assert row is not None
-        self._since = row[0]
+        found = self._connection.execute("SELECT pg_current_xact_id()::text::bigint").fetchone()
+        assert found is not None
+        (self._since,) = found
 
     def _look(self) -> tuple[int, dict[int, Writes], object, list[str]]:
         assert self._shape.look is not None
-        row = self._connection.execute(self._shape.look).fetchone()
-        assert row is not None
-        return row[0], {int(oid): Writes(*counts) for oid, counts in row[1].items()}, row[2], row[3]
+        found = self._connection.execute(self._shape.look).fetchone()
+        assert found is not None
+        catalog, written, settings, sequences = found
+        return catalog, {int(oid): Writes(*counts) for oid, counts in written.items()}, settings, sequences
 
     def _restore(self) -> bool:
         catalog, counters, settings, values = self._look()
@@ -259,8 +262,8 @@ class Resetter:
         statements += [] if filled else [sql.SQL("COMMIT")]
         cursor = self._connection.execute(sql.SQL("; ").join(statements), prepare=False)  # one round trip
         cursor.nextset()
-        row = cursor.fetchone()
-        assert row is not None
+        found = cursor.fetchone()
+        assert found is not None
         after = {}
         for oid in written:
             cursor.nextset()
@@ -269,7 +272,8 @@ class Resetter:
             after[oid] = after[oid].plus(self._fill(self._shape.tables[oid]), 0)
         if filled:
             self._connection.execute("COMMIT")
-        self._since = row[0] + 1
+        ended, _ = found
+        self._since = ended + 1
         return after
 
     def _delete(self, table: Table, writes: Writes) -> Composed:

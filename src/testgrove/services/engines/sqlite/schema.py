@@ -50,12 +50,12 @@ def _table(database: sqlite3.Connection, name: str, text: str) -> dict[str, str]
     for number, *rest in _pragma(database, "foreign_key_list", name):
         keys.setdefault(number, []).append(tuple(rest))
     for parts in keys.values():
-        ours, theirs = (", ".join(str(row[at]) for row in sorted(parts)) for at in (2, 3))
+        ours, theirs = (", ".join(str(part[at]) for part in sorted(parts)) for at in (2, 3))
         _, table, _, _, update, delete, _ = parts[0]
         found[f"foreign key {name} ({ours})"] = f"{table} ({theirs}) ON UPDATE {update} ON DELETE {delete}"
     for _, index, unique, origin, _ in _pragma(database, "index_list", name):
         if origin == "u" and unique:
-            columns = ", ".join(str(row[2]) for row in _pragma(database, "index_info", index))
+            columns = ", ".join(str(column) for _, _, column in _pragma(database, "index_info", index))
             found[f"unique {name} ({columns})"] = ""
     return found
 
@@ -110,4 +110,4 @@ def _tables(database: sqlite3.Connection) -> list[str]:
 
 
 def _is_version_table(database: sqlite3.Connection, name: str) -> bool:
-    return [row[1] for row in _pragma(database, "table_xinfo", name)] == ["version_num"]
+    return [column for _, column, *_ in _pragma(database, "table_xinfo", name)] == ["version_num"]
