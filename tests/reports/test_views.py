@@ -233,6 +233,14 @@ def test_plain_lines_tell_a_cells_story_once() -> None:
     assert plain(log, steps=False) == expected  # however the updates fall
 
 
+def test_plain_lines_tell_an_environment_once_for_all_cells_that_have_it() -> None:
+    log = Log("a", "b", "c")
+    for cell, source in (("a", "uv.lock"), ("b", "uv.lock"), ("c", "group test")):
+        log.phase(cell, "environment").phase(cell, "environment", source)
+    said = [line for line in plain(log) if line.startswith("environment")]
+    assert said == ["environment: uv.lock", "environment: group test"]
+
+
 def test_plain_lines_tell_attempts_and_reasons_on_one_line_each() -> None:
     log = Log("api").phase("api", "running").attempt("api").attempt_ends("api", "failed", reason="2 tests\nfailed")
     log.attempt("api").attempt_ends("api", "error").cell_ends("api", "error", "timed out after 600 s\nreally")

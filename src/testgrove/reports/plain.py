@@ -30,6 +30,7 @@ class PlainView:
         self._stream = stream
         self._said: dict[str, _Said] = {}
         self._gone = False
+        self._environments: set[str] = set()
 
     def start(self, result: RunResult) -> None:
         """Say what is about to run."""
@@ -55,6 +56,9 @@ class PlainView:
             elif not said.begun:
                 said.begun = True
                 self._say(f"{key}: started in {flat(cell.info.worktree)}")
+            if span.phase == "environment" and reason and reason not in self._environments:
+                self._environments.add(reason)  # most cells of a run have the same one
+                self._say(f"environment: {reason}")
         said.phases = len(cell.phases)
         for attempt in cell.attempts[said.attempts :]:
             if said.attempts:

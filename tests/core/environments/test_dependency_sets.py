@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from testgrove.core.environments.decide import decide
 from testgrove.core.environments.dependency_sets import DependencySet, find_set, lowest
 from testgrove.core.environments.install_commands import (
     bounded_requirements,
@@ -16,7 +17,7 @@ from testgrove.core.environments.install_commands import (
     lower_bounds,
     lowest_arguments,
 )
-from testgrove.core.environments.plan import Contents, Wish, decide, fingerprint
+from testgrove.core.environments.plan import Contents, Wish, fingerprint
 from testgrove.core.settings.types import Dependencies, Settings
 from testgrove.errors import PreconditionError, UsageError
 
@@ -57,6 +58,12 @@ def test_the_settings_own_sets_come_before_those_that_are_built_in():
     assert find_set(settings, "x").file == "x.txt"
     assert find_set(settings, "highest") == HIGHEST
     assert find_set(settings, None).is_own
+
+
+def test_the_settings_can_make_a_set_the_default():
+    settings = Settings(dependencies={"tests": Dependencies(file="x.txt")}, dependencies_default="tests")
+    assert find_set(settings, None) == find_set(settings, "tests") == DependencySet("tests", file="x.txt")
+    assert find_set(settings, "highest") == HIGHEST
 
 
 def test_an_unknown_set_is_an_error_that_names_those_that_are_there():

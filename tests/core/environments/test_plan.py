@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from testgrove.core.environments.decide import decide
 from testgrove.core.environments.declared import read_declared
 from testgrove.core.environments.install_commands import install_arguments
-from testgrove.core.environments.plan import (
-    Wish,
-    decide,
-    fingerprint,
-    local_folders,
-    mentioned,
-    requirement_files,
-    sources,
-)
+from testgrove.core.environments.plan import Wish, fingerprint
+from testgrove.core.environments.requirement_files import requirement_files
+from testgrove.core.environments.sources import local_folders, mentioned, sources
 from testgrove.errors import PreconditionError, UsageError
 
 BUILDS = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
@@ -197,25 +192,22 @@ def test_a_broken_file_is_named():
         decide(files(setup_cfg="name = x"), Wish())
 
 
-def test_poetry_groups_are_said_to_be_left_out():
-    text = BUILDS + "[tool.poetry]\nname = 'x'\n[tool.poetry.group.dev.dependencies]\npytest = '*'\n"
+def test_poetry_groups_are_installed_from_their_requirements():
+    text = BUILDS + "[tool.poetry]\nname = 'x'\n[tool.poetry.group.dev.dependencies]\npytest = '^8.1'\n"
     contents = decide(files(pyproject_toml=text), Wish())
-    assert contents.names == ("x",)
-    assert "[dependency-groups]" in contents.notes[0]
+    assert (contents.names, contents.more) == (("x",), ("pytest>=8.1,<9",))
 
 
 def test_which_files_decide():
     names = ["README.md", "setup.py", "requirements-dev.txt", "requirements.txt", "requirements/docs.txt",
              "requirements/py-tests.txt", "test-requirements.txt", "my-requirements.txt", "uv.toml"]  # fmt: skip
-    assert requirement_files(names) == (
-        "requirements.txt", "requirements-dev.txt", "requirements/py-tests.txt", "test-requirements.txt",
-    )  # fmt: skip
-    assert sources(names)[:2] == ("setup.py", "uv.toml")
+    assert requirement_files(names) == ("requirements/py-tests.txt", "test-requirements.txt", "requirements-dev.txt")
+    assert sources(names)[:3] == ("setup.py", "uv.toml", "requirements.txt")
 
 
 def test_files_that_are_referred_to_decide_too():
     assert mentioned("requirements/test.txt", b"-r ../base.txt\n-cpins.txt # why\n-r https://x/y.txt\n") == (
-        "requirements/../base.txt", "requirements/pins.txt",
+        "base.txt", "requirements/pins.txt",
     )  # fmt: skip
     dynamic = b"[tool.setuptools.dynamic]\ndependencies = {file = ['a.in', 'b.in']}\n"
     dynamic += b"optional-dependencies.t = {file = 'c.in'}\n"

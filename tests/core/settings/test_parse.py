@@ -81,6 +81,7 @@ def test_the_documented_table_is_understood():
         ("[tool.testgrove.dependencies]\nx={resolution='old'}", "config-wrong-type", ["dependencies.x.resolution"]),
         ("[tool.testgrove.dependencies]\nx={with=['-r y']}", "config-invalid", ["dependencies.x.with", "-r y"]),
         ("[tool.testgrove.dependencies]\nx={file='../y'}", "config-invalid", ["dependencies.x.file", "../y"]),
+        ("[tool.testgrove]\ndependencies_default='x'", "config-invalid", ["dependencies_default", "lowest", "'x'"]),
         ("[tool.testgrove.dependencies]\nx={wth=['y']}", "config-unknown-key", ["dependencies.x.wth"]),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import shutil
@@ -251,6 +252,125 @@ def test_a_set_that_cannot_be_had_says_uvs_reason(grove, wheels):
     with pytest.raises(PreconditionError, match="web<2") as caught:
         grove.build(deps=DependencySet("old", requirements=("web<2",)))
     assert caught.value.code == "environment-failed"
+
+
+CONTENT_HASH = "ba541d7786b34b3066a020aa9e3a3a4b1ec8dccab63860b570911cc8404ed51a"  # as Poetry computes it
+POETRY_LOCK = """
+[[package]]
+name = "iniconfig"
+version = "2.0.0"
+description = ""
+optional = false
+python-versions = ">=3.7"
+groups = ["dev"]
+files = []
+
+[[package]]
+name = "six"
+version = "1.16.0"
+description = ""
+optional = false
+python-versions = ">=2.7"
+groups = ["main"]
+files = []
+
+[metadata]
+lock-version = "2.1"
+python-versions = ">=3.9"
+content-hash = "CONTENT-HASH"
+"""
+PDM_LOCK = """
+[metadata]
+groups = ["default", "test"]
+strategy = ["inherit_metadata"]
+lock_version = "4.5.0"
+content_hash = "sha256:0"
+targets = [{ requires_python = ">=3.9" }]
+
+[[package]]
+name = "iniconfig"
+version = "2.0.0"
+summary = ""
+groups = ["test"]
+files = []
+
+[[package]]
+name = "six"
+version = "1.16.0"
+summary = ""
+groups = ["default"]
+files = []
+"""
+PIPFILE_LOCK = {
+    "_meta": {"hash": {"sha256": ""}, "pipfile-spec": 6, "requires": {}, "sources": [
+        {"name": "pypi", "url": "https://pypi.org/simple", "verify_ssl": True},
+    ]},
+    "default": {"six": {"version": "==1.16.0", "index": "pypi"}},
+    "develop": {"iniconfig": {"version": "==2.0.0", "index": "pypi"}},
+}  # fmt: skip
+
+
+def poetry_project(grove: Grove, content_hash: str = CONTENT_HASH) -> None:
+    head = "[tool.poetry]\nname = 'shop'\nversion = '1'\npackage-mode = false\n[tool.poetry.dependencies]\n"
+    head += "python = '>=3.9'\nsix = '*'\n[tool.poetry.group.dev.dependencies]\niniconfig = '*'\n"
+    grove.write(pyproject_toml=head)
+    (grove.tree / "poetry.lock").write_text(POETRY_LOCK.replace("CONTENT-HASH", content_hash))
+
+
+def pdm_project(grove: Grove) -> None:
+    grove.project(
+        'requires-python = ">=3.9"\ndependencies = ["six"]\n[tool.pdm.dev-dependencies]\ntest = ["iniconfig"]'
+    )
+    (grove.tree / "pdm.lock").write_text(PDM_LOCK)
+
+
+def pipenv_project(grove: Grove) -> None:
+    (grove.tree / "Pipfile").write_text("[packages]\nsix = '*'\n[dev-packages]\niniconfig = '*'\n")
+    (grove.tree / "Pipfile.lock").write_text(json.dumps(PIPFILE_LOCK))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("project", [poetry_project, pdm_project, pipenv_project])
+def test_the_lock_of_another_tool_is_exported_by_it_and_installed(grove, project):
+    """The tool itself is fetched from the package index once; afterwards uv's cache is enough."""
+    project(grove)
+    before = {path.name for path in grove.tree.iterdir()}
+    grove.build()
+    assert grove.versions("six", "iniconfig") == ["1.16.0", "2.0.0"]
+    assert {path.name for path in grove.tree.iterdir()} == before | {".venv"}
+    grove.build(offline=True)
+    assert grove.versions("six", "iniconfig") == ["1.16.0", "2.0.0"]
+
+
+@pytest.mark.slow
+def test_a_lock_that_its_tool_refuses_says_so_and_how_it_is_renewed(grove):
+    poetry_project(grove, "of another file")
+    with pytest.raises(PreconditionError, match=r"poetry could not export poetry\.lock") as raised:
+        grove.build()
+    assert "pyproject.toml changed significantly" in raised.value.message
+    assert raised.value.hint == "poetry lock, and commit poetry.lock"
+
+
+def test_a_pylock_is_installed_with_its_test_group_and_the_project(grove, wheels):
+    make_wheel(wheels, "wheel", "1")
+    wheel = (wheels / "web-1-py3-none-any.whl").read_bytes()
+    packages = "".join(
+        f'[[packages]]\nname = "{name}"\nversion = "1"\n{marker}wheels = [{{ path = "{name}-1-py3-none-any.whl", '
+        f'hashes = {{ sha256 = "{digest}" }} }}]\n'
+        for name, marker, digest in (
+            ("web", "", hashlib.sha256(wheel).hexdigest()),
+            ("tool", "marker = \"'test' in dependency_groups\"\n",
+             hashlib.sha256((wheels / "tool-1-py3-none-any.whl").read_bytes()).hexdigest()),
+        )
+    )  # fmt: skip
+    for name in ("web", "tool"):
+        shutil.copy(wheels / f"{name}-1-py3-none-any.whl", grove.tree)
+    head = 'lock-version = "1.0"\ncreated-by = "x"\ndependency-groups = ["test"]\n'
+    (grove.tree / "pylock.toml").write_text(head + packages)
+    grove.project('requires-python = ">=3.9"\ndependencies = ["web"]')
+    record = grove.build()
+    assert grove.versions("web", "tool", "shop") == ["1", "1", "1"]
+    assert record.editable
 
 
 def test_a_local_distribution_that_is_copied_makes_it_not_editable(grove):

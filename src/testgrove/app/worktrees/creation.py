@@ -232,9 +232,9 @@ class Creation(Workspace):
             self.making.begin(self)
         recorded = self.worktree.environment
         self.record = environment_record.EnvironmentRecord.from_json(recorded) if recorded else None
-        reason = environment_record.check(self.tree, plan, self.record) if self.record else "made anew"
+        reason = environment_record.check(self.tree, plan, self.record) if self.record else ""
+        self.on_phase("environment", " · ".join(filter(None, [plan.contents.line, reason])))
         if reason is not None:
-            self.on_phase("environment", reason)
             self.record = build_environment(self.project, self.holder, self.tree, plan)
             self.update(environment=self.record.to_json())
         assert self.record is not None

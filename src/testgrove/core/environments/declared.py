@@ -10,6 +10,7 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from testgrove.core.environments.foreign_groups import pdm_groups, poetry_groups, requirements
 from testgrove.errors import PreconditionError
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ class Declared:
     """A project's declarations.
 
     name: empty where only running a setup.py would tell. installable: whether building it makes sense.
-    uv: the ``[tool.uv]`` table. poetry_groups: Poetry's own groups are there, which uv cannot install.
+    uv: the ``[tool.uv]`` table. has_dependencies: whether it says what it needs at run time, perhaps in a computed way.
+    poetry_groups, pdm_groups: those that uv does not read. loose: what a Poetry project that is no package needs at
+    run time.
     """
 
     name: str = ""
@@ -32,7 +35,10 @@ class Declared:
     extras: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     groups: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     uv: Mapping[str, Any] = field(default_factory=dict)
-    poetry_groups: bool = False
+    has_dependencies: bool = False
+    poetry_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pdm_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    loose: tuple[str, ...] = ()
 
     def brings_pytest(self, *, extras: Iterable[str] = (), groups: Iterable[str] = ()) -> bool:
         """Whether these extras and groups name pytest, or one of its plugins, directly or through others."""
@@ -91,7 +97,8 @@ def read_declared(files: Mapping[str, bytes]) -> Declared:
     cfg = _setup_cfg(files.get("setup.cfg", b""))
     keywords = _setup_keywords(files.get("setup.py", b""))
     project, tool = pyproject.get("project", {}), pyproject.get("tool", {})
-    uv, poetry = tool.get("uv", {}), tool.get("poetry", {})
+    uv, poetry, pdm = (tool.get(name, {}) for name in ("uv", "poetry", "pdm"))
+    packaged = poetry.get("package-mode", True) and pdm.get("distribution", True)
     builds = "build-system" in pyproject or "setup.py" in files or cfg.has_option("metadata", "name")
     names = (project.get("name"), poetry.get("name"), cfg.get("metadata", "name", fallback=""))
     pythons = (project.get("requires-python"), cfg.get("options", "python_requires", fallback=None))
@@ -100,18 +107,39 @@ def read_declared(files: Mapping[str, bytes]) -> Declared:
         **dict.fromkeys(dynamic, ()),
         **_extras_of_cfg(cfg),
         **_lists(keywords.get("extras_require")),
+        **_lists(poetry.get("extras")),
         **_lists(project.get("optional-dependencies")),
     }
     return Declared(
         name=str(next(filter(None, (*names, keywords.get("name"))), "")),
-        installable=bool(uv.get("package", builds and poetry.get("package-mode", True))),
+        installable=bool(uv.get("package", builds and packaged)),
         has_project_table="project" in pyproject,
         requires_python=next(filter(None, (*pythons, keywords.get("python_requires"))), None),
         dependencies=tuple(map(str, [*project.get("dependencies", ()), *uv.get("dev-dependencies", ())])),
         extras=extras,
         groups=_lists(pyproject.get("dependency-groups")),
         uv=uv,
-        poetry_groups="group" in poetry or "dev-dependencies" in poetry,
+        has_dependencies=_has_dependencies(project, poetry, cfg, keywords),
+        poetry_groups=poetry_groups(poetry),
+        pdm_groups=pdm_groups(pdm),
+        loose=()
+        if "project" in pyproject or poetry.get("package-mode", True)
+        else requirements(poetry.get("dependencies", {})),
+    )
+
+
+def _has_dependencies(
+    project: Mapping[str, Any],
+    poetry: Mapping[str, Any],
+    cfg: configparser.RawConfigParser,
+    keywords: Mapping[str, Any],
+) -> bool:
+    return (
+        bool(project.get("dependencies"))
+        or "dependencies" in project.get("dynamic", ())
+        or not {"python"}.issuperset(poetry.get("dependencies", ()))
+        or "install_requires" in keywords
+        or cfg.has_option("options", "install_requires")
     )
 
 
@@ -132,7 +160,7 @@ def _extras_of_cfg(cfg: configparser.RawConfigParser) -> dict[str, tuple[str, ..
 
 
 def _setup_keywords(content: bytes) -> dict[str, Any]:
-    """The literal arguments of setup()."""
+    """The arguments of setup(), None for those that are computed."""
     try:
         calls = [node for node in ast.walk(ast.parse(content)) if isinstance(node, ast.Call)]
     except (SyntaxError, ValueError):
@@ -145,7 +173,7 @@ def _setup_keywords(content: bytes) -> dict[str, Any]:
             try:
                 found[str(keyword.arg)] = ast.literal_eval(keyword.value)
             except ValueError:  # a computed one
-                continue
+                found[str(keyword.arg)] = None
     return found
 
 

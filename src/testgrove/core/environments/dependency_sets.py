@@ -55,13 +55,16 @@ _BUILT_IN = (
     DependencySet("lowest", "lowest-direct"),
     DependencySet("highest", "highest"),
 )
+BUILT_IN = tuple(one.name for one in _BUILT_IN)
 
 
 def find_set(settings: Settings, name: str | None) -> DependencySet:
-    """The set of a name; None is the project's own choice. The settings' sets come before those that are built in.
+    """The set of a name; None is the default one of the settings, else the project's own choice. The settings' sets
+    come before those that are built in.
 
     Raises UsageError (``unknown-dependencies``) for a name that is not there.
     """
+    name = name or settings.dependencies_default or None
     if name is None:
         return OWN
     sets = {one.name: one for one in _BUILT_IN}

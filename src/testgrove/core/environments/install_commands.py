@@ -31,8 +31,12 @@ def install_arguments(contents: Contents) -> tuple[str, ...]:
         if contents.extras is None:
             extras = ("--all-extras", *_repeated("--no-extra", contents.without))
         defaults = () if contents.default_groups else ("--no-default-groups",)
+        members = ("--all-packages",) if contents.workspace else ()
         # Without --inexact some versions of uv remove what the lock does not name: the seeded pip.
-        return ("sync", "--frozen", "--inexact", *extras, *defaults, *groups, *anew)
+        return ("sync", "--frozen", "--inexact", *members, *extras, *defaults, *groups, *anew)
+    if contents.kind == "pylock":
+        extras = ("--all-extras",) if contents.extras is None else extras
+        return ("pip", "install", "-r", *contents.requirements, *extras, *groups)
     words = _repeated("-r", contents.requirements)
     if contents.project == "editable":
         words += ("-e", _project(contents))

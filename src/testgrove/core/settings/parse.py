@@ -12,6 +12,7 @@ import msgspec
 
 from testgrove.core import envfile
 from testgrove.core.connections.addresses import parse_permission
+from testgrove.core.environments.dependency_sets import BUILT_IN
 from testgrove.core.model import check_part
 from testgrove.core.naming import DATABASE_VARIABLES, FIXED_VARIABLES, port_variable, url_variable
 from testgrove.core.readiness import base_url
@@ -96,6 +97,10 @@ def _check_resources(settings: Settings, wrong: Any) -> None:
 def _check_dependencies(settings: Settings, wrong: Any) -> None:
     for name, deps in settings.dependencies.items():
         _check_set(name, deps, wrong)
+    default, known = settings.dependencies_default, (*settings.dependencies, *BUILT_IN)
+    if default and default not in known:
+        expected = f"expected the name of a dependency set ({', '.join(known)}), found '{default}'"
+        raise wrong("dependencies_default", f"{expected}; define it in [tool.testgrove.dependencies.{default}]")
 
 
 def _check_set(name: str, deps: Dependencies, wrong: Any) -> None:

@@ -188,6 +188,10 @@ class Settings(Strict, frozen=True, kw_only=True):
         None
     )
     dependencies: dict[str, Dependencies] = msgspec.field(default_factory=dict)
+    dependencies_default: Annotated[
+        str,
+        means("the dependency set to install without `--deps`; default: the project's own choice"),
+    ] = ""
     lfs: Annotated[bool, means("fetch Git LFS files; otherwise their pointers are checked out")] = False
     env_file: Annotated[str, means("the name of the environment file")] = ".env.test"
     env: Annotated[dict[str, str], means("additional variables; they may refer to others as `${API_PORT}`")] = (

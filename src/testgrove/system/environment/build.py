@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testgrove.core.environments.decide import decide
 from testgrove.core.environments.dependency_sets import OWN, DependencySet, Lowest
 from testgrove.core.environments.dynamic_version import comes_from_git
 from testgrove.core.environments.install_commands import (
@@ -21,16 +22,8 @@ from testgrove.core.environments.install_commands import (
     lower_bounds,
     lowest_arguments,
 )
-from testgrove.core.environments.plan import (
-    Contents,
-    EnvironmentPlan,
-    Wish,
-    decide,
-    fingerprint,
-    local_folders,
-    mentioned,
-    sources,
-)
+from testgrove.core.environments.plan import Contents, EnvironmentPlan, Wish, fingerprint
+from testgrove.core.environments.sources import SEARCHED, local_folders, mentioned, sources
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import mounts
 from testgrove.system.deletion import delete_tree
@@ -106,6 +99,7 @@ def plan(
             "platform": (os.uname().sysname, os.uname().machine),
             "uv": uv_version,
             "wish": asdict(wish),
+            "contents": asdict(replace(contents, notes=(), source="", passed_over=())),
             "settings": sorted(pair for pair in os.environ.items() if _DECIDING.fullmatch(pair[0])),
             **({"setup": setup} if setup else {}),
             "packages": [sorted(_packages(tree / folder)) for folder in folders],
@@ -123,8 +117,9 @@ def _today() -> str:
 def _read(tree: Path, further: str) -> dict[str, bytes]:
     """The files that decide, and those that they refer to, by their paths in the tree. further: one more, or empty."""
     names = [entry.name for entry in os.scandir(tree)]
-    if "requirements" in names and (tree / "requirements").is_dir():
-        names += [f"requirements/{entry.name}" for entry in os.scandir(tree / "requirements")]
+    for folder in SEARCHED:
+        if (tree / folder).is_dir():
+            names += [f"{folder}/{entry.name}" for entry in os.scandir(tree / folder)]
     todo = [*sources(names), *filter(None, [further])]
     files: dict[str, bytes] = {}
     while todo:
@@ -206,6 +201,8 @@ def _fill(tool: Uv, tree: Path, plan: EnvironmentPlan) -> tuple[str, ...]:
     seeded = not plan.deps
     tool.make(tree.absolute() / FOLDER, base, seed=seeded)
     notes = contents.notes
+    if contents.export is not None:
+        contents = replace(contents, requirements=(str(tool.export(contents.export)),))
     _install(tool, base if contents.kind == "uv-lock" else str(python_of(tree)), contents)
     if contents.then is not None:
         _install(tool, str(python_of(tree)), contents.then)

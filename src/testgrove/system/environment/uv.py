@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from testgrove.core.environments.locks import exported
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
 from testgrove.system.environment.record import FOLDER
 from testgrove.system.files import explained
@@ -19,8 +21,10 @@ from testgrove.system.processes.process import scrubbed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from testgrove.core.environments.locks import Export
     from testgrove.system.environment.interpreters import Finished, Run
 
+_OFFLINE = re.compile(r"network was disabled|connectivity is disabled|not found in the cache")
 _one_at_a_time = threading.Lock()
 _STARTING = 10.0  # seconds that sysconfig may take at most
 _TIMEOUT = 3600.0  # seconds for one command of uv: a large download, a long compilation
@@ -147,6 +151,43 @@ class Uv:
             raise _explain(done.stdout + done.stderr, self._tree, arguments)
         return done.stdout
 
+    def export(self, export: Export) -> Path:
+        """A lock of another tool as a requirements file, written by that tool in an environment that uv caches.
+
+        The tool runs beside copies of its files, since some write into their project.
+        Raises PreconditionError (``environment-failed``), UnavailableError (``environment-failed``).
+        """
+        folder = self._temporary / "export"
+        with explained("copy the lock to", folder):
+            folder.mkdir()
+            for name in filter(lambda name: (self._tree / name).is_file(), export.reads):
+                shutil.copyfile(self._tree / name, folder / name)
+        output = self._tool_output(export, folder)
+        return self.write("exported.txt", exported(output, str(folder), str(self._tree)))
+
+    def _tool_output(self, export: Export, folder: Path) -> str:
+        first, *more = export.packages
+        words = ["tool", "run", "--isolated", "--python", sys.executable, "--from", first]
+        words += [word for package in more for word in ("--with", package)]
+        places = dict.fromkeys(("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"), str(folder))
+        env = {**self._env, "UV_CACHE_DIR": str(_cache(self._env)), **places, **dict(export.environ)}
+        output = ""
+        for options in ([] if "--offline" in self._options else [["--offline"]]) + [[]]:
+            argv = [str(self._uv), *words, *self._options, *options, "--", *export.command]
+            done = self._run(argv, cwd=folder, env=env, timeout=_TIMEOUT, log=self._log, check=False)
+            output = done.stdout + done.stderr
+            if done.returncode == 0:
+                return done.stdout
+            if not _OFFLINE.search(output):
+                break
+        failed = _explain(output, self._tree, words)
+        if not isinstance(failed, PreconditionError):
+            raise failed
+        message = "\n  ".join([f"{first} could not export {export.lock}:", *_essence(output)])
+        raise PreconditionError(
+            "environment-failed", message, hint=f"{first} lock, and commit {export.lock}", file=export.lock
+        )
+
 
 def _cache(env: Mapping[str, str]) -> Path:
     home = Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME") or Path.home(), ".cache"))
@@ -176,7 +217,7 @@ def _explain(output: str, tree: Path, arguments: Sequence[str]) -> TestgroveErro
 _FAILURES: tuple[tuple[str, type[TestgroveError], str], ...] = (
     (r"No space left on device|os error 28\b|os error 122\b|quota exceeded", ExhaustedError, "df -h {tree}"),
     (
-        r"network was disabled|connectivity is disabled|not found in the cache",
+        _OFFLINE.pattern,
         UnavailableError,
         "run it once without --offline to fill uv's cache",
     ),

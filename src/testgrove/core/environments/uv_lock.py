@@ -1,0 +1,86 @@
+"""What a uv.lock brings: all extras that go together, the default groups, all members of a workspace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from testgrove.core.environments.candidates import TEST_NAMES
+from testgrove.core.environments.declared import Declared, is_pytest, read_declared
+from testgrove.core.environments.plan import Contents, Wish
+from testgrove.core.environments.sources import locked_here
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def from_uv_lock(files: Mapping[str, bytes], declared: Declared, wish: Wish) -> Contents:
+    """What uv installs from the lock."""
+    lock = files["uv.lock"]
+    all_members = "workspace" in declared.uv and len(locked_here(lock)) > 1
+    whole = [declared, *(_members(files, lock) if all_members else ())]
+    without = _conflicting(declared) if wish.extras is None else ()
+    notes = [f"the extra '{name}' conflicts with another one and is left out" for name in without]
+    groups = wish.groups or ()
+    if wish.groups is None and wish.pytest and not any(_default_brings_pytest(each, wish.extras) for each in whole):
+        groups = _test_group(whole)
+        notes += [f"pytest is not in the default groups: the group '{name}' is installed too" for name in groups]
+    return Contents(
+        "uv-lock",
+        extras=wish.extras,
+        without=without,
+        groups=groups,
+        default_groups=wish.groups is None,
+        project="editable" if declared.installable else "dependencies",
+        names=tuple(name for name, _ in locked_here(lock)),
+        pytest=wish.pytest,
+        notes=tuple(notes),
+        workspace=all_members,
+        source=_source(whole, wish, groups, without, all_members=all_members),
+    )
+
+
+def default_groups(declared: Declared) -> tuple[str, ...]:
+    """The groups that uv installs where none is named."""
+    default = declared.uv.get("default-groups", ["dev"])
+    return tuple(declared.groups) if default == "all" else tuple(name for name in default if name in declared.groups)
+
+
+def _members(files: Mapping[str, bytes], lock: bytes) -> list[Declared]:
+    """What the members of the workspace declare, the root left out."""
+    folders = [folder for _, folder in locked_here(lock) if folder != "."]
+    paths = (f"{folder}/pyproject.toml" for folder in folders)
+    return [read_declared({"pyproject.toml": files[path]}) for path in paths if path in files]
+
+
+def _test_group(whole: list[Declared]) -> tuple[str, ...]:
+    return tuple(name for name in TEST_NAMES if any(each.brings_pytest(groups=[name]) for each in whole))[:1]
+
+
+def _default_brings_pytest(declared: Declared, extras: tuple[str, ...] | None) -> bool:
+    return any(map(is_pytest, declared.dependencies)) or declared.brings_pytest(
+        extras=declared.extras if extras is None else extras, groups=default_groups(declared)
+    )
+
+
+def _conflicting(declared: Declared) -> tuple[str, ...]:
+    """Extras that cannot be installed together with a default group, or with an extra that is named before them."""
+    found: list[str] = []
+    for conflict in declared.uv.get("conflicts", ()):
+        extras = [item["extra"] for item in conflict if "extra" in item]
+        grouped = any(item.get("group") in default_groups(declared) for item in conflict)
+        found += extras if grouped else extras[1:]
+    return tuple(dict.fromkeys(found))
+
+
+def _source(
+    whole: list[Declared], wish: Wish, groups: tuple[str, ...], without: tuple[str, ...], *, all_members: bool
+) -> str:
+    defaults = [name for each in whole for name in default_groups(each)] if wish.groups is None else []
+    parts = ["uv.lock", "all packages of the workspace"] if all_members else ["uv.lock"]
+    if named := ", ".join(dict.fromkeys([*defaults, *groups])):
+        parts.append(f"groups {named}")
+    if wish.extras is None and any(each.extras for each in whole):
+        parts.append(f"extras all but {', '.join(without)}" if without else "extras all")
+    elif wish.extras:
+        parts.append(f"extras {', '.join(wish.extras)}")
+    return ", ".join(parts)

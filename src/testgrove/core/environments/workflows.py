@@ -1,0 +1,63 @@
+"""The literal install lines of a project's CI: they tell which of several choices is meant. Nothing is run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from testgrove.core.environments.install_words import asked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_WORKFLOW = re.compile(r"\.github/workflows/[^/]+\.ya?ml|\.gitlab-ci\.yml|\.travis\.yml|azure-pipelines\.yml")
+_INSTALL = re.compile(
+    r"\b(?:pip3?\s+install|uv\s+sync|uv\s+run|poetry\s+install|pdm\s+(?:install|sync)|pipenv\s+(?:install|sync))\s+(.*)"
+)
+_RUNNERS = re.compile(r"(?<![\w./-])(tox|nox|hatch)(?:\s|$)")
+_PREFIX = re.compile(r"^\s*(?:-\s+)?(?:run:\s*|script:\s*)?[|>]?\s*")
+
+
+@dataclass(frozen=True)
+class InstallLines:
+    """What the workflows name. runners: those of tox, nox and hatch that they start."""
+
+    files: frozenset[str] = frozenset()
+    extras: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    runners: frozenset[str] = frozenset()
+
+
+def is_workflow(path: str) -> bool:
+    """Whether a file, by its path in the tree, is one of a CI system."""
+    return _WORKFLOW.fullmatch(path) is not None
+
+
+def read_workflows(files: Mapping[str, bytes], own: str = "") -> InstallLines:
+    """The install lines of all workflows among files. own: the name of the project itself."""
+    lines = [line for path, text in files.items() if is_workflow(path) for line in _lines(text)]
+    found = [asked(_words(match[1]), own) for line in lines for match in _INSTALL.finditer(line)]
+    runners = (match[1] for line in lines if not _INSTALL.search(line) for match in _RUNNERS.finditer(line))
+    return InstallLines(
+        frozenset(name for one in found for name in one.files),
+        frozenset(name for one in found for name in one.extras),
+        frozenset(name for one in found for name in one.groups),
+        frozenset(runners),
+    )
+
+
+def _lines(content: bytes) -> Iterator[str]:
+    """The lines that look like commands, without comments, continued ones as one."""
+    text = re.sub(r"\\\n\s*", " ", content.decode("utf-8", "replace"))
+    for line in text.splitlines():
+        if not re.match(r"\s*(#|(-\s+)?(name|uses|key|path|if)\s*:)", line):
+            yield from re.split(r"&&|;|\|\|", _PREFIX.sub("", line))
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text, comments=True)
+    except ValueError:  # a quote that ends elsewhere
+        return text.split()
