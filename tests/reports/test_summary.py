@@ -48,6 +48,13 @@ def test_an_error_shows_its_reason_hint_and_the_end_of_the_output() -> None:
     assert "line 29\n" not in text
 
 
+def test_of_a_long_reason_the_last_lines_are_shown_too() -> None:
+    reason = "\n".join(["uv failed:", *(f"note {n}" for n in range(20)), "the only line that matters"])
+    lines = summary(Log("api").cell_ends("api", "error", reason).finished()).splitlines()
+    assert lines[:4] == ["api: error: uv failed:", "  note 0", "  note 1", "  … 13 lines"]
+    assert lines[9] == "  the only line that matters"
+
+
 def test_a_cell_that_never_started_an_attempt_shows_reason_and_hint() -> None:
     text = summary(Log("api").cell_ends("api", "error", "no Python 3.14", "uv python install 3.14").finished())
     assert text.startswith("api: error: no Python 3.14\n  hint: uv python install 3.14\n\n")

@@ -44,12 +44,11 @@ def _worktrees(directory: Path) -> list[str]:
 
 def _suites(directory: Path) -> list[str]:
     from testgrove.app.project import load_settings
-    from testgrove.core.runs.default_suites import find_suites
+    from testgrove.app.runs.suites import suites_of
     from testgrove.system import git
 
     top = git.discover(directory).toplevel
-    settings = load_settings(top)
-    return list(find_suites(settings, () if settings.suites else git.listed_files(top)))
+    return list(suites_of(top, load_settings(top)))
 
 
 def _runs(directory: Path) -> list[str]:

@@ -56,11 +56,17 @@ class TestCommand(click.Command):
             f"--random-order={secrets.randbelow(2**32)}" if word == "--random-order" else word for word in args[:at]
         ]
         ctx.obj = Words(tuple(args[at + 1 :]), shlex.join(["testgrove", "test", *words, *args[at:]]))
-        return super().parse_args(ctx, words)
+        try:
+            return super().parse_args(ctx, words)
+        except click.NoSuchOption as error:
+            again = shlex.join([*(word for word in words if word != error.option_name), "--", error.option_name])
+            message = f"{error.message} For an option of pytest: testgrove test {again}"
+            raise click.NoSuchOption(error.option_name, message, error.possibilities, error.ctx) from None
 
 
 @click.command("test", cls=TestCommand)
-@click.argument("suites", nargs=-1, metavar="[SUITE]... [-- PYTEST ARGS]", shell_complete=complete_suites)
+@click.argument("suites", nargs=-1, metavar="[SUITE | TEST]... [-- PYTEST ARGS]", shell_complete=complete_suites)
+@click.option("-k", "keyword", metavar="EXPR", help="Run only the tests that match, as `pytest -k` does.")
 @click.option("--ref", "refs", multiple=True, help="Test this ref instead of the working tree. Repeatable.")
 @click.option("--python", "pythons", multiple=True, metavar="V", help="Python version. Repeatable.")
 @click.option(
@@ -94,13 +100,22 @@ class TestCommand(click.Command):
     "testgrove test",
     "testgrove test unit integration --python 3.11 --python 3.12",
     "testgrove test unit --python 3.9 --python 3.13 --deps lowest --deps highest",
-    "testgrove test --ref main --ref HEAD -- -x -k login",
+    "testgrove test tests/unit/test_cart.py::test_total",
+    "testgrove test -k login",
+    "testgrove test --ref main --ref HEAD -- -x",
     "testgrove test unit --random-order --cov",
     "testgrove test unit --here -v -- -x",
     "testgrove test integration --fail-on-leak --leak-checks fast",
 )
 def test_command(
-    words: Words, *, verbose: bool, directory: Path, as_json: bool, quiet: bool, **wanted: Unpack[Wanted]
+    words: Words,
+    *,
+    keyword: str | None,
+    verbose: bool,
+    directory: Path,
+    as_json: bool,
+    quiet: bool,
+    **wanted: Unpack[Wanted],
 ) -> int:
     """Run the test suites in parallel, each in its own worktree, with one report.
 
@@ -119,7 +134,8 @@ def test_command(
     out = sys.stderr if as_json else sys.stdout
     output = partial(read_from, project.artifacts) if verbose else None
     view = view_for(out, quiet=quiet, is_tty=out.isatty(), output=output)
-    finished = run_tests(project, Request(arguments=words.pytest, again=words.again, **wanted), view)
+    arguments = (*words.pytest, *(("-k", keyword) if keyword else ()))
+    finished = run_tests(project, Request(arguments=arguments, again=words.again, **wanted), view)
     if as_json:
         print_json(folder=str(finished.folder), **report_json.report(finished.result))
     else:

@@ -14,7 +14,8 @@ from testgrove.core.settings.types import Settings, Suite
 # The files whose text is read; more is known by name alone.
 READ = re.compile(
     r"pyproject\.toml|setup\.cfg|setup\.py|Pipfile|(?:.*/)?requirements[^/]*\.(?:txt|in)"
-    r"|requirements/[^/]*\.(?:txt|in)|(?:docker-)?compose[^/]*\.ya?ml"
+    r"|requirements/[^/]*\.(?:txt|in)|(?:docker-)?compose[^/]*\.ya?ml|\.?pytest\.ini|tox\.(?:ini|toml)|noxfile\.py"
+    r"|manage\.py"
 )
 _DRIVERS = {
     "postgres": {"psycopg", "psycopg2", "psycopg2-binary", "psycopg-binary", "asyncpg", "pg8000", "aiopg", "pgvector"},
@@ -52,7 +53,7 @@ def find(files: Collection[str], texts: Mapping[str, str]) -> Found:
         services.insert(0, "postgres")  # Django alone may well use SQLite
     if "postgres" not in services:
         migrate, inputs = "", ()
-    suites = find_suites(Settings(), files)
+    suites = find_suites(Settings(), files, texts)
     return Found(suites, tuple(services), migrate, inputs, _layout(files), _pythons(texts))
 
 

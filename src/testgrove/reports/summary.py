@@ -122,9 +122,7 @@ def _bad(cell: CellResult, folder: str) -> Iterator[Line]:
     if last and bad and not reason:
         reason = [f"{len(bad):,} of {number(len(last.tests), 'test')}"]
     yield (": ".join([flat(cell.info.key), status, *map(flat, reason[:1])]), STYLES[status])
-    yield from ((f"  {flat(line)}", "") for line in reason[1:SHOWN_REASON])
-    if len(reason) > SHOWN_REASON:
-        yield (f"  … and {number(len(reason) - SHOWN_REASON, 'line')} more", "")
+    yield from ((f"  {flat(line)}", "") for line in _shortened(reason[1:]))
     yield from _hint(cell)
     yield from _listed([_test_line(test.nodeid, test.message) for test in bad])
     if last and (not bad or status == "error"):
@@ -133,6 +131,12 @@ def _bad(cell: CellResult, folder: str) -> Iterator[Line]:
     if last and last.log:
         path = f"{folder.rstrip('/')}/{last.log}" if folder else last.log
         yield (f"  log: {flat(path)}", "")
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    """The first lines and the last ones, which tell most of an error."""
+    hidden = len(lines) - SHOWN_REASON
+    return lines if hidden <= 1 else [*lines[:2], f"… {hidden} lines", *lines[2 - SHOWN_REASON :]]
 
 
 def _test_line(nodeid: str, message: str) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from testgrove.core.environments.decide import decide
 from testgrove.core.environments.install_commands import install_arguments
+from testgrove.core.environments.missing import declared_elsewhere
 from testgrove.core.environments.plan import Wish
 
 BUILDS = '[build-system]\nrequires = ["hatchling"]\n'
@@ -155,3 +156,19 @@ def test_settings_that_bring_pytest_leave_nothing_to_find():
     files = {"pyproject.toml": EXTRAS + "qa = ['pytest']\ntest = ['pytest']", "requirements-test.txt": "pytest"}
     contents = choice(files, extras=("qa",))
     assert (contents.extras, contents.requirements) == (("qa",), ())
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("yaml", "requirements-dev.txt declares it and was passed over (extra test comes first)"),
+        ("responses", "extra dev declares it and was passed over (does not contain pytest)"),
+        ("nowhere", ""),
+    ],
+)
+def test_a_missing_module_is_found_in_what_was_passed_over(module, told):
+    files = {"pyproject.toml": EXTRAS + "test = ['pytest']\ndev = ['responses>=1']",
+             "requirements-dev.txt": "pytest\nPyYAML>=6\n"}  # fmt: skip
+    contents = choice(files)
+    found = {name: text.encode() for name, text in files.items()}
+    assert declared_elsewhere(module, found, contents.passed_over) == told

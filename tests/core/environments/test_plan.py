@@ -168,6 +168,22 @@ def test_setup_py_is_read_and_not_run():
     assert command(files(setup_py=unknown)) == "pip install -e . --reinstall"
 
 
+def test_extras_that_a_setup_py_puts_together_are_known_as_far_as_they_are_literal():
+    text = """
+from setuptools import setup
+NAME = "old"
+extras = {"redis": ["redis>=2"], "computed": list(map(str, [1]))}
+extras["all"] = list(set(sum(extras.values(), [])))
+extras["dev"] = extras["all"] + ["pytest", *MORE] + extras["redis"] + ["pytest-cov"]
+setup(name=NAME, install_requires=read("requirements.txt"), extras_require=extras)
+"""
+    declared = read_declared(files(setup_py=text))
+    assert (declared.name, declared.has_dependencies) == ("old", True)
+    assert declared.extras == {"computed": (), "all": (), "redis": ("redis>=2",),
+                               "dev": ("pytest", "redis>=2", "pytest-cov")}  # fmt: skip
+    assert command(files(setup_py=text)) == "pip install -e .[dev] --reinstall-package old"
+
+
 def test_setup_cfg_gives_name_extras_and_python():
     text = "[metadata]\nname = old\n[options]\npython_requires = >=3.9\n"
     text += "[options.extras_require]\ntest =\n  pytest\n  six\n"

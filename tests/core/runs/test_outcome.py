@@ -14,6 +14,7 @@ from testgrove.core.runs.outcome import (
     judge_connections,
     judge_junit,
     judge_processes,
+    judge_unittest,
 )
 
 
@@ -73,6 +74,41 @@ def test_foreign_code_makes_a_pass_an_error():
 def test_a_hanging_test_is_named():
     facts = SessionFacts(sessions=1, running="tests/test_a.py::test_hang")
     assert "test_hang" in judge(Ending(None, timed_out=True, timeout=1), facts, pytest=True)[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "output", "expected"),
+    [
+        ("python manage.py test", "Ran 0 tests in 0.000s\n\nOK\n", ("error", "nothing was selected: no test ran")),
+        ("python -m unittest", "", ("error", "nothing was selected: no test ran")),
+        (
+            "python manage.py test",
+            "Ran 3 tests in 0.1s\n\nOK\n",
+            ("passed", "3 tests ran; not verified: not a pytest suite"),
+        ),
+        ("npm test", "Ran 0 tests in 0.000s", ("passed", "not verified")),
+    ],
+)  # fmt: skip
+def test_a_command_of_unittest_or_django_that_ran_no_test_has_not_passed(command, output, expected):
+    assert judge_unittest(command, output, "passed", "not verified") == expected
+    assert judge_unittest(command, output, "failed", "exit status 1") == ("failed", "exit status 1")
+
+
+def test_pytests_own_error_is_the_reason():
+    cause = "ModuleNotFoundError: No module named 'nope'"
+    unreported = judge(Ending(4), SessionFacts(), pytest=True, cause=cause)
+    assert unreported == ("error", f"pytest could not start (exit status 4): {cause}")
+    claimed = judge(
+        Ending(4), SessionFacts(sessions=1, finishes=1), pytest=True, cause="file or directory not found: x"
+    )
+    assert claimed == ("error", "pytest was called wrongly: file or directory not found: x")
+    assert judge(Ending(1), SessionFacts(), pytest=False, cause=cause) == ("failed", f"exit status 1: {cause}")
+
+
+def test_a_suite_without_a_test_of_the_chosen_keyword_is_skipped():
+    facts = SessionFacts(sessions=1, finishes=1, deselected=4)
+    assert judge(Ending(5), facts, pytest=True, chosen=True) == ("skipped", "none of 4 tests was selected")
+    assert judge(Ending(5), facts, pytest=True)[0] == "error"
 
 
 def test_a_command_that_is_not_pytest_is_judged_by_its_status():

@@ -18,6 +18,7 @@ from testgrove.app.databases.run import RunDatabases
 from testgrove.app.holder import Holder
 from testgrove.app.processes import GRACE, AppProcess, Place, Processes
 from testgrove.app.project import Project
+from testgrove.app.runs.advice import advice
 from testgrove.app.runs.given_connections import given_of
 from testgrove.app.runs.junit_input import read_junit
 from testgrove.app.runs.leaks import LeakWatch, Scene
@@ -28,6 +29,7 @@ from testgrove.app.worktrees.creation import Creation, foreign_checkouts
 from testgrove.app.worktrees.ownership import left_in_checkout
 from testgrove.app.worktrees.workspace import Target, Workspace
 from testgrove.core.commands import shell_or_exec
+from testgrove.core.runs.cause import cause_of, start_failure
 from testgrove.core.runs.events import (
     AnyEvent,
     AttemptFinished,
@@ -39,7 +41,15 @@ from testgrove.core.runs.events import (
     Status,
 )
 from testgrove.core.runs.leaks import Thing
-from testgrove.core.runs.outcome import Ending, is_pytest, judge, judge_connections, judge_junit, judge_processes
+from testgrove.core.runs.outcome import (
+    Ending,
+    is_pytest,
+    judge,
+    judge_connections,
+    judge_junit,
+    judge_processes,
+    judge_unittest,
+)
 from testgrove.core.runs.plan import Cell
 from testgrove.errors import PreconditionError
 from testgrove.system.files import explained, tail
@@ -58,7 +68,8 @@ class Run:
     """What all slots of a run share. targets: what each ref means, by the ref as the user wrote it. seed: of a random
     order of the tests. coverage: what measures it, where that is asked for. keep_failed: leave the worktrees of cells
     that fail to people. leaks: looks at what attempts leave behind. connections: looks where they connect to. gate:
-    lets only so many start at once. given_up: cells that must not be tried again."""
+    lets only so many start at once. given_up: cells that must not be tried again. chosen: the user chooses tests by
+    keyword."""
 
     project: Project
     holder: Holder
@@ -76,6 +87,7 @@ class Run:
     seed: int | None = None
     coverage: RunCoverage | None = None
     keep_failed: bool = False
+    chosen: bool = False
     given_up: set[str] = field(default_factory=set)
 
     def emit(self, event: AnyEvent) -> None:
@@ -133,6 +145,8 @@ class Attempt:
             self.run.given_up.add(self.cell.key)
         self._finish(result, status, reason)
         workspace.notes += self.run.leaks.report(watched, result, self.connections.without_own(log.leftovers))
+        if status in ("failed", "error"):
+            workspace.notes += advice(self.run.project, workspace, tail(self.output))
         return status, reason
 
     def _scene(self, temporary: Path, environ: dict[str, str]) -> Scene:
@@ -260,7 +274,11 @@ class Attempt:
         ending = Ending(
             result.exit_code, result.signal, result.timed_out, result.cancelled, result.lost, settings.timeout or 0.0
         )
-        status, reason = judge(ending, log.facts, pytest=is_pytest(settings.command))
+        command, output, pytest = settings.command, tail(self.output), is_pytest(settings.command)
+        cause = start_failure(output) if pytest and not log.facts.claimed else cause_of(output)
+        status, reason = judge(ending, log.facts, pytest=pytest, chosen=self.run.chosen, cause=cause)
+        if not log.facts.claimed:
+            status, reason = judge_unittest(command, output, status, reason)
         if settings.junit and not log.facts.claimed and status != "cancelled":
             return self._judge_junit(self.workspace.tree / settings.junit, status, reason)
         return status, reason

@@ -24,6 +24,7 @@ from testgrove.app.runs.leaks import LeakWatch
 from testgrove.app.runs.log_and_reports import write_reports
 from testgrove.app.runs.slots import WorktreeSlot
 from testgrove.app.runs.start_gate import StartGate
+from testgrove.app.runs.suites import selected
 from testgrove.app.worktrees import operations, removal
 from testgrove.app.worktrees.creation import FREE_BYTES, git_excluded
 from testgrove.app.worktrees.undo import undo
@@ -31,7 +32,6 @@ from testgrove.app.worktrees.workspace import Target
 from testgrove.core.environments.dependency_sets import find_set
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.core.runs import plan
-from testgrove.core.runs.default_suites import find_suites
 from testgrove.core.runs.events import AnyEvent
 from testgrove.core.runs.leaks import LeakChecks
 from testgrove.core.runs.plan import Cell
@@ -52,10 +52,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked `testgrove test` for. sets: names of dependency sets. jobs: how many cells run at once, None
-    for the machine's own number. seed: of a random order of the tests. again: the command that repeats the run.
-    cov: measure coverage. keep_failed: leave the worktrees of cells that fail to people. here: run in the current
-    checkout. leak_checks: how much is looked at after an attempt; fail_on_leak: a leak makes the exit status 6."""
+    """What the user asked `testgrove test` for. suites: their names, paths of tests, node ids. sets: names of
+    dependency sets. jobs: how many cells run at once, None for the machine's own number. seed: of a random order of the
+    tests. again: the command that repeats the run. cov: measure coverage. keep_failed: leave the worktrees of cells
+    that fail to people. here: run in the current checkout. leak_checks: how much is looked at after an attempt;
+    fail_on_leak: a leak makes the exit status 6."""
 
     suites: Sequence[str] = ()
     refs: Sequence[str] = ()
@@ -87,8 +88,7 @@ def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
     PreconditionError for an interpreter that is missing."""
     settings = project.settings
     require_free(project.root, FREE_BYTES)
-    suites = find_suites(settings, () if settings.suites else git.listed_files(project.repository.toplevel))
-    chosen = plan.select(suites, request.suites)
+    chosen = selected(project.repository.toplevel, settings, request.suites, there=not request.refs)
     if request.jobs is not None and request.jobs < 1:
         raise UsageError("invalid-jobs", f"-j {request.jobs}: expected a number from 1")
     if "" in request.refs:  # a variable that is not set: not the working tree, which an empty ref would mean below
@@ -213,6 +213,7 @@ def running(
             seed=request.seed,
             coverage=_coverage(project, holder, scratch) if request.cov else None,
             keep_failed=request.keep_failed,
+            chosen=any(word.startswith("-k") for word in request.arguments),
         )
     finally:
         databases.close()

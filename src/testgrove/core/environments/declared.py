@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import configparser
 import functools
 import re
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from testgrove.core.environments.foreign_groups import pdm_groups, poetry_groups, requirements
+from testgrove.core.environments.setup_script import setup_keywords
 from testgrove.errors import PreconditionError
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def read_declared(files: Mapping[str, bytes]) -> Declared:
     """Read pyproject.toml, setup.cfg and setup.py. Raises PreconditionError (``environment-failed``)."""
     pyproject = read_toml("pyproject.toml", files.get("pyproject.toml", b""))
     cfg = _setup_cfg(files.get("setup.cfg", b""))
-    keywords = _setup_keywords(files.get("setup.py", b""))
+    keywords = setup_keywords(files.get("setup.py", b""))
     project, tool = pyproject.get("project", {}), pyproject.get("tool", {})
     uv, poetry, pdm = (tool.get(name, {}) for name in ("uv", "poetry", "pdm"))
     packaged = poetry.get("package-mode", True) and pdm.get("distribution", True)
@@ -106,7 +106,7 @@ def read_declared(files: Mapping[str, bytes]) -> Declared:
     extras = {
         **dict.fromkeys(dynamic, ()),
         **_extras_of_cfg(cfg),
-        **_lists(keywords.get("extras_require")),
+        **_extras_of_setup(keywords.get("extras_require")),
         **_lists(poetry.get("extras")),
         **_lists(project.get("optional-dependencies")),
     }
@@ -159,24 +159,12 @@ def _extras_of_cfg(cfg: configparser.RawConfigParser) -> dict[str, tuple[str, ..
     return {name: tuple(filter(None, map(str.strip, text.splitlines()))) for name, text in pairs}
 
 
-def _setup_keywords(content: bytes) -> dict[str, Any]:
-    """The arguments of setup(), None for those that are computed."""
-    try:
-        calls = [node for node in ast.walk(ast.parse(content)) if isinstance(node, ast.Call)]
-    except (SyntaxError, ValueError):
-        return {}
-    found: dict[str, Any] = {}
-    for call in calls:
-        if getattr(call.func, "id", getattr(call.func, "attr", "")) != "setup":
-            continue
-        for keyword in call.keywords:
-            try:
-                found[str(keyword.arg)] = ast.literal_eval(keyword.value)
-            except ValueError:  # a computed one
-                found[str(keyword.arg)] = None
-    return found
-
-
 def _lists(table: object) -> dict[str, tuple[Any, ...]]:
     pairs = table.items() if isinstance(table, dict) else ()
     return {str(key): tuple(value) for key, value in pairs if isinstance(value, (list, tuple))}
+
+
+def _extras_of_setup(table: object) -> dict[str, tuple[Any, ...]]:
+    """Extras of a setup.py; those that are computed are there, and empty."""
+    unknown = [str(key) for key, value in table.items() if value is None] if isinstance(table, dict) else []
+    return {**dict.fromkeys(unknown, ()), **_lists(table)}

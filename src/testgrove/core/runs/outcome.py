@@ -18,6 +18,8 @@ _PYTEST_EXITS = {
 _NOTHING_COLLECTED = 5
 _SHELL_EXITS = {126: "a command could not be executed", 127: "a command was not found"}
 _PYTEST_COMMAND = re.compile(r"(^|[\s/;&|(])(pytest|py\.test)([\s;&|)]|$)|-m\s+pytest\b|-mpytest\b")
+_UNITTEST_COMMAND = re.compile(r"\bmanage\.py\s+test\b|-m\s*unittest\b|\bdjango-admin\s+test\b")
+_UNITTEST_RAN = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
 
 
 @dataclass
@@ -66,8 +68,24 @@ def is_pytest(command: str) -> bool:
     return bool(_PYTEST_COMMAND.search(command))
 
 
-def judge(ending: Ending, facts: SessionFacts, *, pytest: bool) -> tuple[Status, str]:
-    """The status of an attempt and its reason (empty for one that simply passed)."""
+def judge_unittest(command: str, output: str, status: Status, reason: str) -> tuple[Status, str]:
+    """What the last lines of unittest's or Django's own test command make of a status that its exit status gave."""
+    if status != "passed" or not _UNITTEST_COMMAND.search(command):
+        return status, reason
+    ran = [int(number) for number in _UNITTEST_RAN.findall(output)]
+    if not sum(ran):
+        return "error", "nothing was selected: no test ran"
+    return status, f"{sum(ran)} tests ran; not verified: not a pytest suite"
+
+
+def judge(
+    ending: Ending, facts: SessionFacts, *, pytest: bool, chosen: bool = False, cause: str = ""
+) -> tuple[Status, str]:
+    """The status of an attempt and its reason (empty for one that simply passed).
+
+    chosen: the user chooses tests by keyword, and a suite may have none of them. cause: what the command's output says
+    about a failure.
+    """
     if ending.cancelled:
         return "cancelled", "the run was interrupted"
     if ended_badly := _ended_badly(ending, facts):
@@ -77,8 +95,11 @@ def judge(ending: Ending, facts: SessionFacts, *, pytest: bool) -> tuple[Status,
     if facts.elsewhere:
         return "error", f"pytest ran in {facts.elsewhere[0]}, not in this worktree's environment (.venv)"
     if not facts.claimed:
-        return _judge_unreported(ending, pytest=pytest)
-    return _judge_session(ending, facts)
+        return _judge_unreported(ending, cause, pytest=pytest)
+    if chosen and facts.deselected and ending.exit_code == _NOTHING_COLLECTED:
+        return "skipped", f"none of {facts.deselected} tests was selected"
+    status, reason = _judge_session(ending, facts)
+    return status, f"{reason}: {cause}" if status == "error" and cause and ending.exit_code in _PYTEST_EXITS else reason
 
 
 def judge_junit(counts: Counter[str], status: Status, reason: str) -> tuple[Status, str]:
@@ -119,7 +140,7 @@ def _ended_badly(ending: Ending, facts: SessionFacts) -> str:
     return ""
 
 
-def _judge_unreported(ending: Ending, *, pytest: bool) -> tuple[Status, str]:
+def _judge_unreported(ending: Ending, cause: str, *, pytest: bool) -> tuple[Status, str]:
     if ending.exit_code in _SHELL_EXITS:
         return "error", f"{_SHELL_EXITS[ending.exit_code]} (exit status {ending.exit_code})"
     if pytest and ending.exit_code == 0:
@@ -127,6 +148,8 @@ def _judge_unreported(ending: Ending, *, pytest: bool) -> tuple[Status, str]:
             "pytest did not run, or ran without testgrove's plugin (python -I, or an environment that drops "
             "PYTHONPATH?), so which code it tested is not verified"
         )
+    if pytest and cause:
+        return "error", f"pytest could not start (exit status {ending.exit_code}): {cause}"
     if pytest:
         return "error", (
             f"pytest ended with exit status {ending.exit_code} before testgrove's plugin could report "
@@ -134,7 +157,7 @@ def _judge_unreported(ending: Ending, *, pytest: bool) -> tuple[Status, str]:
         )
     if ending.exit_code == 0:
         return "passed", "not verified: not a pytest suite"
-    return "failed", f"exit status {ending.exit_code}"
+    return "failed", ": ".join(filter(None, [f"exit status {ending.exit_code}", cause]))
 
 
 def _judge_session(ending: Ending, facts: SessionFacts) -> tuple[Status, str]:

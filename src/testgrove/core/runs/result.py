@@ -175,7 +175,8 @@ class RunResult(msgspec.Struct, kw_only=True):
             return 130
         good = self.count("passed", "flaky", "skipped")
         untried = any(cell.status == "skipped" and not cell.attempts for cell in self.cells.values())
-        if not self.cells or good < len(self.cells) or untried:
+        nothing = all(cell.status == "skipped" and not (cell.last and cell.last.tests) for cell in self.cells.values())
+        if not self.cells or good < len(self.cells) or untried or nothing:
             return 1
         return LEAKS if self.fail_on_leak and any(cell.leaks for cell in self.cells.values()) else 0
 

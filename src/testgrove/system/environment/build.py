@@ -44,6 +44,7 @@ __all__ = [
     "activate",
     "build",
     "check",
+    "declared_elsewhere",
     "find_uv",
     "plan",
     "python_of",
@@ -108,6 +109,17 @@ def plan(
     mark = fingerprint(files, facts)
     versioned = tuple(folder for folder in folders if comes_from_git(files, folder))
     return EnvironmentPlan(contents, interpreter.path, interpreter.version, tree_hash, mark, deps.name, versioned)
+
+
+def declared_elsewhere(tree: Path, module: str, plan: EnvironmentPlan) -> str:
+    """Which declaration of the tree that was passed over brings a module; empty for none.
+
+    Raises PreconditionError (``environment-failed``) for files that cannot be read.
+    """
+    from testgrove.core.environments.missing import declared_elsewhere as declared  # noqa: PLC0415 - after failures only
+
+    with explained("read the dependencies in", tree):
+        return declared(module, _read(tree, ""), plan.contents.passed_over)
 
 
 def _today() -> str:

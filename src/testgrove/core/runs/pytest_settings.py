@@ -1,0 +1,117 @@
+"""What a project's own settings say about its tests: pytest's configuration, Django, tox and nox. Nothing is run."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from testgrove.core.environments.declared import parse_toml
+from testgrove.core.environments.nox import read_nox
+from testgrove.core.environments.tox import read_tox
+from testgrove.errors import PreconditionError
+
+# The files whose text is read, in pytest's order of precedence, then those that are asked for a command line.
+_CONFIGS = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
+READ = (*_CONFIGS, "tox.toml", "noxfile.py", "manage.py")
+_SECTIONS = {"pytest.ini": "pytest", ".pytest.ini": "pytest", "tox.ini": "pytest", "setup.cfg": "tool:pytest"}
+DEFAULT_FILES = ("test_*.py", "*_test.py")
+_WITH_VALUE = ("--ignore", "--ignore-glob", "--deselect", "--import-mode", "-m", "-k")
+_ALONE = ("--doctest-modules", "--pyargs")
+
+
+@dataclass(frozen=True)
+class PytestSettings:
+    """testpaths, python_files: as configured; empty where they are not. django: pytest-django knows the settings."""
+
+    testpaths: tuple[str, ...] = ()
+    python_files: tuple[str, ...] = ()
+    django: bool = False
+
+
+def read_settings(texts: Mapping[str, str]) -> PytestSettings:
+    """The configuration that pytest takes at the top of a checkout. texts: of the files in READ, by name."""
+    table = next((found for name in _CONFIGS if (found := _table(name, texts.get(name)))), {})
+    return PytestSettings(
+        tuple(_words(table.get("testpaths"))),
+        tuple(_words(table.get("python_files"))),
+        "DJANGO_SETTINGS_MODULE" in table or "--ds" in str(table.get("addopts", "")),
+    )
+
+
+class _AsWritten(configparser.RawConfigParser):
+    """One that leaves the case of keys alone."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
+def _table(name: str, text: str | None) -> Mapping[str, object]:
+    if text is None:
+        return {}
+    if name == "pyproject.toml":
+        try:
+            tool = parse_toml(text.encode()).get("tool", {})
+        except ValueError:  # creating the environment says so
+            return {}
+        table: Mapping[str, object] = tool.get("pytest", {}).get("ini_options", {})
+        return table
+    parser = _AsWritten(strict=False)
+    try:
+        parser.read_string(text)
+    except configparser.Error:
+        return {}
+    section = _SECTIONS[name]
+    return dict(parser.items(section)) | {"": name} if parser.has_section(section) else {}
+
+
+def _words(value: object) -> list[str]:
+    if isinstance(value, list):
+        return [str(each) for each in value]
+    return re.split(r"[\s,]+", str(value).strip()) if value else []
+
+
+def arguments_elsewhere(texts: Mapping[str, str], paths: Collection[str]) -> tuple[str, ...]:
+    """What tox or nox gives to pytest about which tests run: paths that are there, and options that choose.
+
+    paths: the files and folders of the checkout. Empty where several command lines differ.
+    """
+    found = {tuple(_choosing(words, paths)) for words in _command_lines(texts)}
+    return found.pop() if len(found) == 1 else ()
+
+
+def _command_lines(texts: Mapping[str, str]) -> Iterator[list[str]]:
+    """The words after ``pytest`` of each command line."""
+    files = {name: text.encode() for name, text in texts.items()}
+    try:
+        environments = read_tox(files)[:1]
+    except PreconditionError:  # creating the environment says so
+        environments = ()
+    commands = [command for one in environments for command in one.commands]
+    sessions = read_nox(files.get("noxfile.py", b""))
+    commands += [command for one in sessions if "test" in one.name for command in one.commands]
+    for command in commands:
+        words = _split(command)
+        for at, word in enumerate(words):
+            if word in ("pytest", "py.test"):
+                yield words[at + 1 :]
+                break
+
+
+def _split(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return []
+
+
+def _choosing(words: list[str], paths: Collection[str]) -> Iterator[str]:
+    todo = list(words)
+    while todo:
+        word = todo.pop(0)
+        if word in _WITH_VALUE and todo:
+            yield from (word, todo.pop(0))
+        elif word in _ALONE or word.partition("=")[0] in _WITH_VALUE or word.partition("::")[0].rstrip("/") in paths:
+            yield word
