@@ -129,15 +129,19 @@ def test_usage_errors_of_a_run(project):
 
 CONFIGURATIONS = {
     'rooot = "x"': ("'rooot': unknown key", "did you mean root?"),
-    "park = 'many'": ("'park': expected 'int', got 'str'", ""),
+    "park = 'many'": ("'park': expected a whole number, found \"many\"", ""),
     '[env]\nA = "${B}"\nB = "${A}"': ("'env.A': circular reference: A -> B -> A", ""),
     '[env]\nA = "${NOPE}"': ("'env.A': '${NOPE}' refers to nothing; there: A, API_PORT", ""),
     '[env]\nA = "two words"': ("'env.A': A: the value has white space in it", ""),
     '[suites.x]\ncomand = "true"': ("'suites.x.comand': unknown key", "did you mean command?"),
-    "[suites.y]\ncommand='x'\n[suites.x]\ncommand = 3": ("'suites.x.command': expected 'str', got 'int'", ""),
+    "[suites.y]\ncommand='x'\n[suites.x]\ncommand = 3": ("'suites.x.command': expected text, found 3", ""),
     "[suites.x]\ntimeout = 3": ("'suites.x.command': is missing", ""),
     "[suites.x]\ncommand = 'x'\npurpose = 'a b'": ("'suites.x.purpose': 'a b' cannot be a purpose", ""),
-    "[suites.x]\ncommand = 'x'\n[suites.x.env]\nA = 1": ("'suites.x.env.A': expected 'str', got 'int'", ""),
+    "[suites.x]\ncommand = 'x'\n[suites.x.env]\nA = 1": ("'suites.x.env.A': expected text, found 1", ""),
+    "[suites.x]\ncommand = 'x'\ntimeout = '10 minutes'": (
+        "'suites.x.timeout': expected seconds (a number), found \"10 minutes\"",
+        "",
+    ),
     "[services.mongo]": ("'services.mongo': unknown key", "there are: postgres, redis, sqlite"),
     '[ports]\nrange = "1-2"': ("'ports.range': expected 'low-high' between 1024 and 65535, found '1-2'", ""),
     'env_file = "../x"': ("'env_file': expected the name of a file at the top, found '../x'", ""),

@@ -6,7 +6,7 @@ import pytest
 
 from testgrove.core.environments.decide import decide
 from testgrove.core.environments.declared import read_declared
-from testgrove.core.environments.install_commands import install_arguments
+from testgrove.core.environments.install_commands import install_arguments, note_on_pytest
 from testgrove.core.environments.plan import Wish, fingerprint
 from testgrove.core.environments.requirement_files import requirement_files
 from testgrove.core.environments.sources import local_folders, mentioned, sources
@@ -253,3 +253,11 @@ def test_how_the_code_is_looked_at_is_not_in_the_fingerprint():
     assert of(base) == of(base.replace("80", "100")) == of("# a comment\n" + base)
     assert of(base) != of(base.replace('x = "1"', 'x = "2"'))
     assert of(base) != of(base.replace('version = "1"', 'version = "2"'))
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [("6.2.5", True), ("7.3.2", True), ("7.4.0", False), ("8.0rc1", False), ("10.0", False), ("", False)],
+)
+def test_a_pytest_that_is_too_old_is_said(version, told):
+    assert bool(note_on_pytest(version)) is told

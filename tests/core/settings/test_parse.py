@@ -50,7 +50,7 @@ def test_the_documented_table_is_understood():
     [
         ("[tool.testgrove]\nparc = 1", "config-unknown-key", ["tool.testgrove.parc"]),
         ("[tool.testgrove.suites.unit]\ncommand='x'\ntimout=1", "config-unknown-key", ["timout", "suites"]),
-        ("[tool.testgrove]\npark = 'many'", "config-wrong-type", ["tool.testgrove.park", "int", "str"]),
+        ("[tool.testgrove]\npark = 'many'", "config-wrong-type", ["tool.testgrove.park", "a whole number", '"many"']),
         ("[tool.testgrove]\npythons = 3.11", "config-wrong-type", ["tool.testgrove.pythons"]),
         ("[tool]\ntestgrove = 3", "config-wrong-type", ["tool.testgrove"]),
         ("tool = 3", "config-wrong-type", ["tool"]),

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from testgrove.core.environments.dependency_sets import Lowest
     from testgrove.core.environments.plan import Contents
 
-OLDEST_PYTEST = "pytest>=7.4"  # what the plugin works with
+_OLDEST = (7, 4)  # the pytest that the plugin works with
+OLDEST_PYTEST = f"pytest>={_OLDEST[0]}.{_OLDEST[1]}"
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
 
 
@@ -106,6 +107,14 @@ def _compile(contents: Contents, requirements: Path) -> tuple[str, ...]:
 
 def _editable(contents: Contents, project: str) -> tuple[str, ...]:
     return (f"-e {project}",) if contents.project == "editable" else ()
+
+
+def note_on_pytest(version: str) -> tuple[str, ...]:
+    """What the user is told about an installed pytest that is too old. version: empty where there is none."""
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
+    if not version or numbers >= _OLDEST:
+        return ()
+    return (f"pytest {version} is too old for testgrove, which needs 7.4 or later: testgrove test --deps highest",)
 
 
 def _lines(*lines: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,34 @@ def explain(
     name = prefix + ".".join(path) if path else prefix.rstrip(".")
     if match := re.search(r"required field `(.+)`", message):
         return _error("config-missing-key", source, f"{name}.{match[1]}", "is missing")
-    return _error("config-wrong-type", source, name, message[0].lower() + message[1:].replace("`", "'"))
+    return _error("config-wrong-type", source, name, _in_words(message, data, path))
+
+
+_KINDS = {
+    "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "array": "a list",
+    "object": "a table",
+}  # fmt: skip
+
+
+def _in_words(message: str, data: dict[str, Any], path: list[str]) -> str:
+    """What msgspec says of a value, in words of TOML, with the value itself."""
+    match = re.fullmatch(r"Expected `(.+)`, got `.+`", message)
+    value = _value_at(data, path)
+    if not match or value is None:
+        return message[0].lower() + message[1:].replace("`", "'")
+    kinds = [_KINDS.get(kind, kind) for kind in match[1].split(" | ") if kind != "null"]
+    expected = f"seconds ({kinds[0]})" if path[-1] == "timeout" else " or ".join(kinds)
+    return f"expected {expected}, found {json.dumps(value, default=str, ensure_ascii=False)[:60]}"
+
+
+def _value_at(data: Any, path: list[str]) -> Any:
+    """The value at a path, whose parts are names, or those of lists with a number (``pythons[0]``)."""
+    for part in path:
+        name, _, place = part.partition("[")
+        data = data.get(name) if isinstance(data, dict) else None
+        if place and isinstance(data, list):
+            data = data[int(place.removesuffix("]"))]
+    return data if path else None
 
 
 def _error(code: str, source: Path, key: str, problem: str, hint: str = "") -> UsageError:

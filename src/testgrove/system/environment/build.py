@@ -21,13 +21,14 @@ from testgrove.core.environments.install_commands import (
     install_arguments,
     lower_bounds,
     lowest_arguments,
+    note_on_pytest,
 )
 from testgrove.core.environments.plan import Contents, EnvironmentPlan, Wish, fingerprint
 from testgrove.core.environments.sources import SEARCHED, local_folders, mentioned, sources
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import mounts
 from testgrove.system.deletion import delete_tree
-from testgrove.system.environment.record import FOLDER, EnvironmentRecord, check, has_distribution, observe
+from testgrove.system.environment.record import FOLDER, EnvironmentRecord, check, has_distribution, observe, version_of
 from testgrove.system.environment.uv import ToolRun, Uv, find_uv, uv_version
 from testgrove.system.files import explained
 from testgrove.system.undeletable import require_deletable
@@ -224,7 +225,7 @@ def _fill(tool: Uv, tree: Path, plan: EnvironmentPlan) -> tuple[str, ...]:
             notes += ("pytest is not among the project's dependencies: its newest version is installed too",)
     if not seeded:
         tool.seed(python_of(tree), plan.python_version)
-    return notes
+    return (*notes, *(note_on_pytest(version_of(tree, "pytest")) if contents.pytest else ()))
 
 
 def _install(tool: Uv, python: str, contents: Contents) -> None:

@@ -149,8 +149,14 @@ def resealed(tree: Path, record: EnvironmentRecord) -> EnvironmentRecord:
 
 def has_distribution(tree: Path, name: str) -> bool:
     """Whether a distribution is installed, in whatever way."""
-    found = (path.name.split("-")[0] for site in _site_packages(tree) for path in site.glob("*.dist-info"))
-    return normal(name) in map(normal, found)
+    return bool(version_of(tree, name))
+
+
+def version_of(tree: Path, name: str) -> str:
+    """The version of an installed distribution; empty where there is none."""
+    names = (path.name.removesuffix(".dist-info") for site in _site_packages(tree) for path in site.glob("*.dist-info"))
+    found = (each.partition("-") for each in names)
+    return next((version for found_name, _, version in found if normal(found_name) == normal(name)), "")
 
 
 def seal(tree: Path) -> str:

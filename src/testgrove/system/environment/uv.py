@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import sys
 import threading
@@ -148,8 +149,24 @@ class Uv:
         argv = [str(self._uv), *arguments, *self._options]
         done = self._run(argv, cwd=self._tree, env=self._env, timeout=_TIMEOUT, log=self._log, check=False)
         if done.returncode != 0:
-            raise _explain(done.stdout + done.stderr, self._tree, arguments)
+            raise _explain(done.stdout + done.stderr, self._tree, self._to_repeat(arguments))
         return done.stdout
+
+    def _to_repeat(self, arguments: Sequence[str]) -> str:
+        """The same command for the user's own checkout, in an environment to throw away: the worktree's is undone."""
+        todo, kept = list(arguments), list[str]()
+        while todo:
+            word = todo.pop(0)
+            if word in ("--reinstall-package", "--python"):
+                todo = todo[1:]
+            elif word not in ("--reinstall", "--inexact"):
+                kept.append(word)
+        if any(str(self._temporary) in word for word in kept):
+            return ""
+        uv = "uv" if shutil.which("uv") else str(self._uv)
+        if kept[:2] == ["pip", "install"]:
+            return f"E=$(mktemp -d) && {uv} venv -q --clear $E && {uv} pip install --python $E {shlex.join(kept[2:])}"
+        return ("UV_PROJECT_ENVIRONMENT=$(mktemp -d) " if kept[0] == "sync" else "") + shlex.join([uv, *kept])
 
     def export(self, export: Export) -> Path:
         """A lock of another tool as a requirements file, written by that tool in an environment that uv caches.
@@ -180,7 +197,7 @@ class Uv:
                 return done.stdout
             if not _OFFLINE.search(output):
                 break
-        failed = _explain(output, self._tree, words)
+        failed = _explain(output, self._tree, "")
         if not isinstance(failed, PreconditionError):
             raise failed
         message = "\n  ".join([f"{first} could not export {export.lock}:", *_essence(output)])
@@ -202,15 +219,15 @@ def _device(path: Path) -> int:
         return 0 if path == path.parent else _device(path.parent)
 
 
-def _explain(output: str, tree: Path, arguments: Sequence[str]) -> TestgroveError:
+def _explain(output: str, tree: Path, command: str) -> TestgroveError:
+    """What is wrong. command: what repeats it, if that can be said."""
     code, what = "environment-failed", f"uv could not make the environment of {tree}"
     message = "\n  ".join([f"{what}:", *_essence(output)])
-    command = " ".join(("uv", *arguments))
     for pattern, error, hint in _FAILURES:
         if re.search(pattern, output):
             code = "disk-full" if error is ExhaustedError else code
             return error(code, message, hint=hint.format(tree=tree), tree=str(tree), command=command)
-    return PreconditionError(code, message, hint=f"cd {tree} && {command}", tree=str(tree), command=command)
+    return PreconditionError(code, message, hint=command, tree=str(tree), command=command)
 
 
 # What uv's output tells, the first that fits: pattern, error, hint.
