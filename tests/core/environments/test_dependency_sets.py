@@ -8,6 +8,7 @@ import pytest
 
 from testgrove.core.environments.decide import decide
 from testgrove.core.environments.dependency_sets import DependencySet, find_set, lowest
+from testgrove.core.environments.fingerprint import fingerprint
 from testgrove.core.environments.install_commands import (
     bounded_requirements,
     direct_requirements,
@@ -17,7 +18,7 @@ from testgrove.core.environments.install_commands import (
     lower_bounds,
     lowest_arguments,
 )
-from testgrove.core.environments.plan import Contents, Wish, fingerprint
+from testgrove.core.environments.plan import Contents, Wish
 from testgrove.core.settings.types import Dependencies, Settings
 from testgrove.errors import PreconditionError, UsageError
 

@@ -6,8 +6,9 @@ import pytest
 
 from testgrove.core.environments.decide import decide
 from testgrove.core.environments.declared import read_declared
+from testgrove.core.environments.fingerprint import fingerprint
 from testgrove.core.environments.install_commands import install_arguments, note_on_pytest
-from testgrove.core.environments.plan import Wish, fingerprint
+from testgrove.core.environments.plan import Wish
 from testgrove.core.environments.requirement_files import requirement_files
 from testgrove.core.environments.sources import local_folders, mentioned, sources
 from testgrove.errors import PreconditionError, UsageError

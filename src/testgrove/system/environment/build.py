@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from testgrove.core.environments.decide import decide
 from testgrove.core.environments.dependency_sets import OWN, DependencySet, Lowest
 from testgrove.core.environments.dynamic_version import comes_from_git
+from testgrove.core.environments.fingerprint import fingerprint
 from testgrove.core.environments.install_commands import (
     bounded_requirements,
     direct_requirements,
@@ -23,7 +24,7 @@ from testgrove.core.environments.install_commands import (
     lowest_arguments,
     note_on_pytest,
 )
-from testgrove.core.environments.plan import Contents, EnvironmentPlan, Wish, fingerprint
+from testgrove.core.environments.plan import Contents, EnvironmentPlan, Wish
 from testgrove.core.environments.sources import SEARCHED, local_folders, mentioned, sources
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import mounts
