@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.grove import Grove
 from benchmarks.projects import PORTS, git
 from benchmarks.results import machine
-from testgrove.services.binaries import find_postgres
+from testgrove.services.engines.postgres.binaries import find_postgres
 
 SCHEMA = "".join(
     f"CREATE TABLE t{n} (id bigserial PRIMARY KEY, name text UNIQUE, other int, at timestamptz DEFAULT now());\n"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.projects import BASE_PYTHON, UV, Repository, environment
-from testgrove.services.binaries import PostgresBinaries, find_postgres
+from testgrove.services.engines.postgres.binaries import PostgresBinaries, find_postgres
 
 _SETTINGS = (
     "fsync=off", "synchronous_commit=off", "full_page_writes=off", "wal_level=minimal", "max_wal_senders=0",

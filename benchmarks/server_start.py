@@ -21,10 +21,10 @@ from benchmarks.fresh import SCHEMA
 from benchmarks.results import machine
 from testgrove.app.launcher import SupervisedLauncher
 from testgrove.core.model import DatabaseAccess
-from testgrove.services.binaries import find_postgres
+from testgrove.services.engines.postgres.binaries import find_postgres
 from testgrove.services.engines.postgres.server import PostgresServer
 from testgrove.services.engines.postgres.template_cache import TemplateCache
-from testgrove.services.hosts import EmbeddedHost
+from testgrove.services.hosts.embedded import EmbeddedHost
 from testgrove.system.locks import LockFile
 from testgrove.system.processes.supervisor_pool import SupervisorPool
 

@@ -14,7 +14,8 @@ import forked
 import needs
 from grove import new_base, plant, uproot
 from testgrove.errors import PreconditionError
-from testgrove.services.binaries import find_postgres, find_redis
+from testgrove.services.engines.postgres.binaries import find_postgres
+from testgrove.services.engines.redis.binaries import find_redis
 
 # Where it is set, every pytest compiles anew what it rewrites: most of the time of a small one.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -20,7 +20,8 @@ from typing import Any
 
 import psycopg
 
-from testgrove.services.binaries import PostgresBinaries, RedisBinary
+from testgrove.services.engines.postgres.binaries import PostgresBinaries
+from testgrove.services.engines.redis.binaries import RedisBinary
 
 PASSWORD = "s3cret/of-the@user"
 QUOTED = "s3cret%2Fof-the%40user"

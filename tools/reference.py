@@ -124,8 +124,7 @@ def settings_page() -> str:
     tables = {
         "": types.Settings,
         "ports": types.Ports,
-        "services.postgres`, `services.redis": types.Service,
-        "services.sqlite": types.Sqlite,
+        "services.<name>": types.Service,
         "processes.<name>": types.Process,
         "suites.<name>": types.Suite,
         "dependencies.<name>": types.Dependencies,

@@ -23,7 +23,7 @@ from services.launcher import LocalLauncher
 from testgrove.app import keeper
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.services.binaries import PostgresBinaries
-from testgrove.services.hosts import EmbeddedHost, Identity
+from testgrove.services.hosts.embedded import EmbeddedHost, Identity
 from testgrove.system import trusted_paths
 from testgrove.system.locations import locate
 from testgrove.system.store import Store

@@ -25,7 +25,7 @@ from grove import Grove, keepers, new_base, plant, said, uproot
 from second_user import as_user, end, start_as, two_users
 from services.launcher import LocalLauncher
 from testgrove.errors import PreconditionError, TestgroveError
-from testgrove.services.hosts import EmbeddedHost
+from testgrove.services.hosts.embedded import EmbeddedHost
 from testgrove.services.keeper.client import KeeperClient
 from testgrove.services.keeper.service import KeptProgram, KeptService
 

@@ -185,7 +185,7 @@ def migrations(project) -> int:
 
 
 def test_the_page_has_a_test_for_every_recipe():
-    assert set(RECIPES) == {*ALL, "django-settings"}
+    assert set(RECIPES) == {*ALL, "django-settings", "django-two"}  # the last in test_two_databases.py
 
 
 @pytest.mark.parametrize("recipe", ALL)

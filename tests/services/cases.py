@@ -8,7 +8,7 @@ import psycopg
 
 from testgrove.services.engines.postgres.server import PostgresServer
 from testgrove.services.engines.postgres.template_cache import TemplateCache
-from testgrove.services.hosts import EmbeddedHost
+from testgrove.services.hosts.embedded import EmbeddedHost
 from testgrove.system.locks import LockFile
 
 MIGRATION = """

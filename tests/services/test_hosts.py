@@ -7,9 +7,9 @@ import pytest
 
 from services.cases import Kit, query
 from testgrove.errors import PreconditionError, UnavailableError
-from testgrove.services import hosts
-from testgrove.services.binaries import PostgresBinaries, find_postgres
-from testgrove.services.hosts import ITSELF, choose_identity, is_permitted, namespace, other_user
+from testgrove.services.engines.postgres.binaries import PostgresBinaries, find_postgres
+from testgrove.services.hosts import embedded as hosts
+from testgrove.services.hosts.embedded import ITSELF, choose_identity, is_permitted, namespace, other_user
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone can choose")
 

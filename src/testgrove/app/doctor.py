@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from testgrove.app.databases.engines import RunMeans
-from testgrove.app.databases.run import databases_of
+from testgrove.app.context import run_context
 from testgrove.app.holder import Holder, left_only_trash
 from testgrove.app.left_databases import left_databases
 from testgrove.app.moved_repository import adopt, former_places, why_not_adopted
@@ -26,6 +25,7 @@ from testgrove.core.settings.parse import port_range
 from testgrove.core.settings.types import Settings
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import TestgroveError
+from testgrove.services.provisioning.choose import provider_of
 from testgrove.system.environment import interpreters
 from testgrove.system.environment.uv import find_uv, uv_version
 from testgrove.system.files import explained, require_free
@@ -131,15 +131,15 @@ def _interpreters(settings: Settings) -> Iterator[Finding]:
 
 def _services(project: Project, holder: Holder) -> Iterator[Finding]:
     services = project.settings.services
-    means = RunMeans(project, holder, holder.leases, project.locations.memory, threading.Event())
-    for engine in services.engines:
+    context = run_context(project, holder, holder.leases, project.locations.memory, threading.Event())
+    for name, service in services.items():
         try:
-            found = databases_of(engine, services, means)
+            found = provider_of(context, name, service)
             found.find()
             found.close()
-            yield Finding("services", f"{engine} can be had")
+            yield Finding("services", f"{name} can be had")
         except TestgroveError as error:
-            yield _failed("services", engine, error)
+            yield _failed("services", name, error)
 
 
 def _left_databases(project: Project) -> Iterator[Finding]:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from testgrove.app.holder import Holder
 from testgrove.app.keeper import KeeperPlace, end_keeper, keeper_of, project_owner
+from testgrove.core.engines.registry import implementation_of
 from testgrove.core.model import Lease, LeaseKind
-from testgrove.errors import TestgroveError
-from testgrove.services.engines.postgres.persistent import KeptPostgres
+from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.services.engines.protocols import PersistentServer
 from testgrove.services.keeper.client import KeeperClient
+from testgrove.services.keeper.service import engine_in
 from testgrove.services.shared_memory import release_shared_memory
 from testgrove.system import mounts
 from testgrove.system.deletion import delete_tree
@@ -56,7 +58,7 @@ def _undo_service(place: KeeperPlace, folder: Path) -> None:
 
 def _undo_database(holder: Holder, place: KeeperPlace, lease: Lease) -> None:
     folder, _, name = lease.key.partition("#")
-    server = KeptPostgres.read(Path(folder))
+    server = persistent_server(Path(folder))
     if server is None:
         return
     with keeper_of(place, holder.locks, lambda _reason: None) as keeper:
@@ -67,6 +69,15 @@ def _undo_database(holder: Holder, place: KeeperPlace, lease: Lease) -> None:
                 error.hint = "testgrove services start   gives the server another port; then try again"
             raise
         server.drop(name)
+
+
+def persistent_server(folder: Path) -> PersistentServer | None:
+    """The server with databases for several worktrees in a folder; None where it was not laid out to the end."""
+    try:
+        found: PersistentServer | None = implementation_of(engine_in(folder)).persistent(folder)
+    except PreconditionError:
+        return None
+    return found
 
 
 def undo_keeper(holder: Holder, place: KeeperPlace) -> None:

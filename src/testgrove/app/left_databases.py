@@ -6,10 +6,10 @@ name it: the next `create` of its worktree refuses while the name is in use.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterator
 
 from testgrove.app.project import Project
+from testgrove.core.engines.registry import implementation_of
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.core.server_url import parse_server_url
 from testgrove.system.store import Store, StoredLeases
@@ -18,8 +18,8 @@ _OWNER = "left databases"
 
 
 def remember_left(store: Store, lease: Lease) -> None:
-    """Record that the database of a lease was kept. Idempotent; nothing for another engine than PostgreSQL."""
-    if lease.data["engine"] != "postgres" or "name" not in lease.data:
+    """Record that the database of a lease was kept. Idempotent; nothing for one without a name, such as a number."""
+    if "name" not in lease.data:
         return
     left = Lease(LeaseKind.LEFT_DATABASE, lease.key, lease.data)
     leases = store.leases(_OWNER)
@@ -31,14 +31,12 @@ def remember_left(store: Store, lease: Lease) -> None:
 def left_databases(project: Project) -> Iterator[str]:
     """What is known of databases without our mark on the project's server, each as a sentence with the command that
     drops it. Those that are gone are forgotten. Raises UnavailableError when the server does not answer."""
-    service = project.settings.services.postgres
-    if service is None or service.host == "embedded":
-        return
-    place = parse_server_url("postgres", service.host).place
+    services = project.settings.services.values()
+    places = {parse_server_url(each.engine, each.host).place for each in services if not each.is_embedded}
     left = project.store.leases(_OWNER)
-    for owner, leases in ((left, left.all()), *_of_worktrees(project)):
+    for owner, leases in ((left, left.all()), *_of_worktrees(project)) if places else ():
         for lease in leases:
-            if _is_at(lease, place):
+            if _is_at(lease, places):
                 yield from _said(owner if owner is left else None, lease)
 
 
@@ -49,16 +47,14 @@ def _of_worktrees(project: Project) -> list[tuple[StoredLeases, tuple[Lease, ...
     return [(leases, leases.all()) for leases in found]
 
 
-def _is_at(lease: Lease, place: str) -> bool:
-    data: dict[str, Any] = lease.data
+def _is_at(lease: Lease, places: Collection[str]) -> bool:
     kinds = (LeaseKind.DATABASE, LeaseKind.LEFT_DATABASE)
-    return lease.kind in kinds and data.get("engine") == "postgres" and lease.key == f"{place} {data.get('name')}"
+    name = lease.data.get("name")
+    return lease.kind in kinds and name is not None and lease.key in {f"{place} {name}" for place in places}
 
 
 def _said(left: StoredLeases | None, lease: Lease) -> Iterator[str]:
-    from testgrove.services.engines.postgres.external import remade  # noqa: PLC0415 - its driver; most meet none
-
-    sentence = remade(lease.data)
+    sentence = implementation_of(lease.data["engine"]).remade(lease.data)
     if sentence:
         yield sentence
     elif left is not None:

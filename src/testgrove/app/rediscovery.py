@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testgrove.app.worktrees import records
+from testgrove.core.engines.registry import engine_of, engine_shown, implementation_of
 from testgrove.core.model import Lease, LeaseKind, WorktreeId, WorktreeStatus
+from testgrove.core.naming import url_variable
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import TestgroveError
 from testgrove.system import git
@@ -26,6 +28,7 @@ from testgrove.system.store.salvage import FOLDERS, NOTE
 if TYPE_CHECKING:
     from testgrove.app.holder import Holder
     from testgrove.app.project import Project
+    from testgrove.services.keeper.service import KeptService
 
 METADATA = ".worktree-metadata.json"
 KEEPER = "testgrove.app.keeper"
@@ -125,16 +128,16 @@ def _learn(project: Project, path: Path, metadata: dict[str, Any]) -> bool:
 
 def _learn_given(project: Project, name: str, databases: dict[str, dict[str, str]]) -> None:
     """A worktree's databases on servers by URL. Their marks say whether they are its own, once they are to go."""
-    from testgrove.app.databases.engines import worktree_owner  # noqa: PLC0415 - few worktrees have any
+    from testgrove.app.context import worktree_owner  # noqa: PLC0415 - few worktrees have any
     from testgrove.core.server_url import parse_server_url  # noqa: PLC0415 - as above
-    from testgrove.services.databases_by_url import lease_by_mark  # noqa: PLC0415 - as above
 
-    for engine, service in project.settings.services.named().items():
-        if engine not in databases or service.host == "embedded" or service.isolation == "none":
+    for service_name, service in project.settings.services.items():
+        if service_name not in databases or service.is_embedded or service.is_shared:
             continue
-        url, shown = parse_server_url(engine, service.host), databases[engine]
-        if parse_server_url(engine, shown["url"]).place == url.place:
-            _record(project, _owner(project, name), lease_by_mark(url, shown["name"], worktree_owner(project, name)))
+        url, shown = parse_server_url(service.engine, service.host), databases[service_name]
+        if parse_server_url(service.engine, shown["url"]).place == url.place:
+            lease = implementation_of(service.engine).lease_by_mark(url, shown["name"], worktree_owner(project, name))
+            _record(project, _owner(project, name), lease)
 
 
 def _lease_ports(project: Project, name: str, ports: dict[str, int]) -> dict[str, int]:
@@ -179,29 +182,38 @@ def _learn_servers(project: Project, folder: Path) -> None:
     _record(project, project_owner(project.id), place.lease())
     known = records.all_of(project)
     for service in services_in(folder):
-        redis = [worktree for worktree in known if service.name == f"redis-{worktree.id}"]
-        owner = _owner(project, str(redis[0].id)) if redis else project_owner(project.id)
+        own = _with_instance(service, known)
+        owner = _owner(project, str(own.id)) if own else project_owner(project.id)
         port = {"name": service.name, "port": service.port}
         _record(project, owner, Lease(LeaseKind.PORTS, f"{network_namespace()}:{service.port}", port))
-        for worktree in redis or [each for each in known if f":{service.port}/" in _url_of(each)]:
-            _learn_database(project, worktree, folder / service.name, place.data(), redis=bool(redis))
+        if own:
+            name = service.name.removesuffix(f"-{own.id}")
+            _learn_database(project, own, name, Lease(LeaseKind.SERVICE, str(folder / service.name), place.data()))
+            continue
+        for worktree in known:
+            for name, shown in worktree.databases.items():
+                if f":{service.port}/" in str(shown.get("url", "")):
+                    key = f"{folder / service.name}#{shown['name']}"
+                    _learn_database(project, worktree, name, Lease(LeaseKind.KEPT_DATABASE, key, place.data()))
 
 
-def _url_of(worktree: WorktreeRecord) -> str:
-    return str(worktree.databases.get("postgres", {}).get("url", ""))
+def _with_instance(service: KeptService, known: list[WorktreeRecord]) -> WorktreeRecord | None:
+    """The worktree that an instance belongs to; None for a server with databases of several."""
+    if engine_of(service.engine or service.name.partition("-")[0]).isolation != "instance":
+        return None
+    found = [worktree for worktree in known if service.name.endswith(f"-{worktree.id}")]
+    return max(found, key=lambda worktree: len(str(worktree.id))) if found else None
 
 
-def _learn_database(
-    project: Project, worktree: WorktreeRecord, folder: Path, place: dict[str, str], *, redis: bool
-) -> None:
+def _learn_database(project: Project, worktree: WorktreeRecord, name: str, lease: Lease) -> None:
+    """Record what a worktree has of a service. The password stands in its env file alone."""
     from urllib.parse import urlsplit  # noqa: PLC0415 - few projects have servers
 
     from testgrove.app.worktrees.inside import variables_of  # noqa: PLC0415 - as above
 
     with suppress(TestgroveError, OSError):
         values = variables_of(worktree)
-        password = urlsplit(values.get("REDIS_URL", "")).password if redis else values.get("PGPASSWORD")
-        data = {**place, "password": password or ""}
-        key = str(folder) if redis else f"{folder}#{worktree.databases['postgres']['name']}"
-        kind = LeaseKind.SERVICE if redis else LeaseKind.KEPT_DATABASE
-        _record(project, _owner(project, str(worktree.id)), Lease(kind, key, data))
+        engine = engine_shown(name, worktree.databases.get(name, {}))
+        url = values.get(url_variable(name)) or values.get(engine.url_variable, "")
+        data = {**lease.data, "service": name, "password": urlsplit(url).password or ""}
+        _record(project, _owner(project, str(worktree.id)), Lease(lease.kind, lease.key, data))

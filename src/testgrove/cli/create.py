@@ -114,11 +114,11 @@ def _create(project: Project, spec: WorktreeSpec, migrate_to: str | None, *, qui
     from testgrove.app.runs.exclusive import CellTurn
     from testgrove.app.worktrees import operations
     from testgrove.app.worktrees.hooks import unseen
-    from testgrove.core.runs.default_suites import engines_for
+    from testgrove.core.runs.default_suites import services_for
 
-    engines = engines_for(project.settings, spec.id.purpose) if spec.environment else ()
+    services = services_for(project.settings, spec.id.purpose) if spec.environment else ()
     if migrate_to is not None:
-        _require_migration(project, engines, migrate_to)
+        _require_migration(project, services, migrate_to)
     shown = progress(quiet=quiet)
     with (
         project.holding(f"testgrove create {spec.id}") as holder,
@@ -127,21 +127,21 @@ def _create(project: Project, spec: WorktreeSpec, migrate_to: str | None, *, qui
         turn.take(exclusive=False)  # an exclusive suite is not to be disturbed
         target = operations.target_of(project, spec.ref)
         streamed = unseen if quiet else stream
-        with _databases(project, holder, engines, spec.id.purpose, migrate_to) as making:
+        with _databases(project, holder, services, spec.id.purpose, migrate_to) as making:
             return operations.create(
                 project, holder, spec, target, on_phase=shown, databases=making, on_output=streamed
             ).notes
 
 
 def _databases(
-    project: Project, holder: Holder, engines: Sequence[str], purpose: str, revision: str | None
+    project: Project, holder: Holder, services: Sequence[str], purpose: str, revision: str | None
 ) -> AbstractContextManager[DatabasesInTheMaking | None]:
-    if not engines:
+    if not services:
         return nullcontext()
     from testgrove.app.databases.worktree import databases_in_the_making
 
     empty = purpose == "test-migration"
-    return databases_in_the_making(project, holder, engines, revision=revision, empty=empty)
+    return databases_in_the_making(project, holder, services, revision=revision, empty=empty)
 
 
 def warn_of_nested_root(project: Project, *, quiet: bool) -> None:
@@ -152,14 +152,15 @@ def warn_of_nested_root(project: Project, *, quiet: bool) -> None:
         say(f"warning: {problem.message}\n  fix: {problem.fix}", quiet=quiet)
 
 
-def _require_migration(project: Project, engines: Sequence[str], revision: str) -> None:
+def _require_migration(project: Project, services: Sequence[str], revision: str) -> None:
+    from testgrove.core.engines.registry import migrated_service
     from testgrove.core.migrations.command import migration_to
 
-    service = project.settings.services.postgres
-    if service is None or "postgres" not in engines:
+    name = migrated_service(project.settings.services)
+    if name is None or name not in services:
         raise UsageError(
             "migrate-to-unused",
             f"--migrate-to {revision} requires a PostgreSQL database, and this worktree gets none",
             hint="remove --migrate-to, or configure [tool.testgrove.services.postgres]",
         )
-    migration_to(service, revision)
+    migration_to(name, project.settings.services[name], revision)

@@ -16,12 +16,12 @@ from testgrove.cli.output import common, echo, example, print_json, say
 from testgrove.errors import PreconditionError
 
 if TYPE_CHECKING:
+    from testgrove.app.project import Project
     from testgrove.core.model import Worktree
 
-ENGINE_VARIABLES = {"postgres": "DATABASE_URL", "sqlite": "SQLITE_URL", "redis": "REDIS_URL"}
-_ENGINES = "postgres, sqlite or redis"
-engine_option = click.option("--engine", help=f"Only this engine: {_ENGINES}. Default: all that are configured.")
-one_engine = click.option("--engine", help=f"{_ENGINES}. Default: postgres, else sqlite.")
+_NAMES = ("--service", "--engine", "service")
+service_option = click.option(*_NAMES, help="Only this service, or an engine's default one. Default: all of them.")
+one_service = click.option(*_NAMES, help="A service, or an engine's default one. Default: the one that is migrated.")
 
 
 @click.group("db", cls=NearMatches)
@@ -44,15 +44,15 @@ def list_databases(*, directory: Path, as_json: bool, quiet: bool) -> None:
     project = project_in(directory)
     kept = [described(database) for database in failed_databases(project)]
     found = [
-        {"worktree": str(worktree.id), "engine": engine, **database}
+        {"worktree": str(worktree.id), "service": name, "engine": name, **database}
         for worktree in current(project)
-        for engine, database in worktree.databases.items()
+        for name, database in worktree.databases.items()
     ]
     if as_json:
         print_json(databases=found, kept=kept)
         return
     for entry in found:
-        echo(f"{entry['worktree']}  {entry['engine']}  {entry['name']}  {entry['url']}")
+        echo(f"{entry['worktree']}  {entry['service']}  {entry['name']}  {entry['url']}")
     for entry in kept:
         echo(f"kept  {entry['engine']}  {entry['name']}  {entry['test']}  {entry['kept']}")
     if not found and not kept:
@@ -61,14 +61,15 @@ def list_databases(*, directory: Path, as_json: bool, quiet: bool) -> None:
 
 @db_command.command("url")
 @one_worktree
-@one_engine
+@one_service
 @common
 @example('psql "$(testgrove db url test-integration-api)"')
-def url(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
+def url(*, worktree: str, service: str | None, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
     """Print a database's URL, password included."""
     from testgrove.cli.worktrees import find
 
-    _, address = _url(find(project_in(directory), worktree), engine)
+    project = project_in(directory)
+    _, address = _url(project, find(project, worktree), service)
     if as_json:
         print_json(url=address)
     else:
@@ -77,23 +78,23 @@ def url(*, worktree: str, engine: str | None, directory: Path, as_json: bool, qu
 
 @db_command.command("shell")
 @one_worktree
-@one_engine
+@one_service
 @common
 @example(
     "testgrove db shell test-integration-api",
-    "testgrove db shell test-integration-api --engine redis",
+    "testgrove db shell test-integration-api --service redis",
     "testgrove db shell test-order-3f2a",
 )
-def shell(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> int:  # noqa: ARG001 - common options
-    """Open psql, sqlite3 or redis-cli on a worktree's database.
+def shell(*, worktree: str, service: str | None, directory: Path, as_json: bool, quiet: bool) -> int:  # noqa: ARG001 - common options
+    """Open the engine's client (psql, sqlite3, redis-cli) on a worktree's database.
 
     With a name that `db list` shows, open a copy of a failed test's database, kept by --keep-failed.
     """
-    from testgrove.app.databases.commands import client_program
     from testgrove.app.databases.failed_shell import open_shell
     from testgrove.app.failures.tests import failed_databases
     from testgrove.app.worktrees.inside import replace_by
     from testgrove.cli.worktrees import find, keep_servers
+    from testgrove.core.engines.registry import engine_shown, implementation_of
 
     project = project_in(directory)
     if kept := next((each for each in failed_databases(project) if each.name == worktree), None):
@@ -105,76 +106,82 @@ def shell(*, worktree: str, engine: str | None, directory: Path, as_json: bool, 
             raise
         text = f"no worktree or kept database '{worktree}' found in this project"
         raise PreconditionError(error.code, text, hint="testgrove db list") from error
-    which, address = _url(found, engine)
-    program = client_program(which)
+    name, address = _url(project, found, service)
+    engine = engine_shown(name, found.databases[name])
+    command = implementation_of(engine.name).shell(address, project.settings.services.get(name))
     keep_servers(project, found)
-    words = {"postgres": (address,), "sqlite": (address.removeprefix("sqlite:///"),)}
-    return replace_by(found, (program, *words.get(which, ("--no-auth-warning", "-u", address))))
+    return replace_by(found, command)
 
 
 @db_command.command("create")
 @one_worktree
-@engine_option
+@service_option
 @common
 @example("testgrove db create test-integration-api")
-def create(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> None:
+def create(*, worktree: str, service: str | None, directory: Path, as_json: bool, quiet: bool) -> None:
     """Create and migrate the configured databases that a worktree lacks."""
-    _work(worktree, "create", engine, directory, as_json=as_json, quiet=quiet)
+    _work(worktree, "create", service, directory, as_json=as_json, quiet=quiet)
 
 
 @db_command.command("drop")
 @one_worktree
-@engine_option
+@service_option
 @common
-@example("testgrove db drop test-integration-api --engine redis")
-def drop(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> None:
+@example("testgrove db drop test-integration-api --service redis")
+def drop(*, worktree: str, service: str | None, directory: Path, as_json: bool, quiet: bool) -> None:
     """Drop a worktree's databases with all their data."""
-    _work(worktree, "drop", engine, directory, as_json=as_json, quiet=quiet)
+    _work(worktree, "drop", service, directory, as_json=as_json, quiet=quiet)
 
 
 @db_command.command("reset")
 @one_worktree
-@engine_option
+@service_option
 @common
 @example("testgrove db reset test-integration-api")
-def reset(*, worktree: str, engine: str | None, directory: Path, as_json: bool, quiet: bool) -> None:
+def reset(*, worktree: str, service: str | None, directory: Path, as_json: bool, quiet: bool) -> None:
     """Empty and migrate a worktree's databases; names, passwords and ports stay."""
-    _work(worktree, "reset", engine, directory, as_json=as_json, quiet=quiet)
+    _work(worktree, "reset", service, directory, as_json=as_json, quiet=quiet)
 
 
 @db_command.command("migrate")
 @one_worktree
+@one_service
 @click.option("--to", "revision", metavar="REV", help="Migrate to this revision instead of the newest.")
 @common
 @example("testgrove db migrate test-migration-x", "testgrove db migrate test-migration-x --to 0003")
-def migrate(*, worktree: str, revision: str | None, directory: Path, as_json: bool, quiet: bool) -> None:
+def migrate(
+    *, worktree: str, service: str | None, revision: str | None, directory: Path, as_json: bool, quiet: bool
+) -> None:
     """Run the migration command on a worktree's database, with that worktree's code."""
+    from testgrove.app.databases.commands import declared_services
+    from testgrove.core.engines.registry import migrated_service
     from testgrove.errors import PreconditionError
 
     project = project_in(directory)
-    service = project.settings.services.postgres
-    if service is None or not service.migrate:
+    services = project.settings.services
+    name = migrated_service(services) if service is None else declared_services(project, service)[0]
+    if name is None or not services[name].migrate:
         raise PreconditionError(
             "no-migration",
             "no migration command configured",
-            hint='[tool.testgrove.services.postgres] migrate = "alembic upgrade head"',
+            hint=f'[tool.testgrove.services.{name or "NAME"}] migrate = "alembic upgrade head"',
         )
     with _held(project, worktree, "migrate", quiet=quiet or as_json) as databases:
-        databases.migrate(revision)
-    _done(as_json=as_json, quiet=quiet, worktree=worktree, action="migrated", engines=["postgres"])
+        databases.migrate(revision, name)
+    _done(as_json=as_json, quiet=quiet, worktree=worktree, action="migrated", services=[name])
 
 
-def _work(worktree: str, action: str, engine: str | None, directory: Path, *, as_json: bool, quiet: bool) -> None:
-    from testgrove.app.databases.commands import declared_engines
+def _work(worktree: str, action: str, service: str | None, directory: Path, *, as_json: bool, quiet: bool) -> None:
+    from testgrove.app.databases.commands import declared_services
 
     project = project_in(directory)
-    engines = declared_engines(project, engine)
+    services = declared_services(project, service)
     with _held(project, worktree, action, quiet=quiet or as_json) as databases:
         method: Callable[[list[str]], list[str] | None] = getattr(databases, action)
-        done = method(engines)
+        done = method(services)
     words = {"create": "created", "drop": "dropped", "reset": "reset"}
-    changed = engines if done is None else done
-    _done(as_json=as_json, quiet=quiet, worktree=worktree, action=words[action], engines=changed)
+    changed = services if done is None else done
+    _done(as_json=as_json, quiet=quiet, worktree=worktree, action=words[action], services=changed)
 
 
 def _held(project: Any, worktree: str, action: str, *, quiet: bool) -> Any:
@@ -183,28 +190,44 @@ def _held(project: Any, worktree: str, action: str, *, quiet: bool) -> Any:
     return holding_databases(project, worktree, action, lambda text: say(text, quiet=quiet))
 
 
-def _done(*, as_json: bool, quiet: bool, worktree: str, action: str, engines: list[str]) -> None:
+def _done(*, as_json: bool, quiet: bool, worktree: str, action: str, services: list[str]) -> None:
     if as_json:
-        print_json(worktree=worktree, action=action, engines=engines)
+        print_json(worktree=worktree, action=action, engines=services, services=services)
     else:
-        say(f"{worktree}: {action}: {', '.join(engines) or 'nothing to do'}", quiet=quiet)
+        say(f"{worktree}: {action}: {', '.join(services) or 'nothing to do'}", quiet=quiet)
 
 
-def _url(worktree: Worktree, engine: str | None) -> tuple[str, str]:
-    """The engine and the URL of a worktree's database."""
+def _url(project: Project, worktree: Worktree, asked: str | None) -> tuple[str, str]:
+    """The service and the URL of a worktree's database. asked: a service, or an engine's default one."""
     from testgrove.app.worktrees.inside import variables_of
+    from testgrove.core.engines.registry import default_services, engine_shown, known_engines
+    from testgrove.core.naming import url_variable
     from testgrove.errors import PreconditionError, UsageError
 
-    if engine not in {None, *ENGINE_VARIABLES}:
-        raise UsageError("unknown-engine", f"invalid engine '{engine}'", hint=f"one of {', '.join(ENGINE_VARIABLES)}")
+    shown, defaults = worktree.databases, default_services(project.settings.services)
+    if asked not in {None, *shown, *project.settings.services, *known_engines()}:
+        known = ", ".join(project.settings.services) or "none"
+        raise UsageError("unknown-engine", f"'{asked}' is not under [tool.testgrove.services]; there: {known}")
     values = variables_of(worktree)
-    wanted = [engine] if engine else [each for each in ("postgres", "sqlite") if each in worktree.databases]
-    for each in wanted:
-        if address := values.get(ENGINE_VARIABLES[each]):
-            return each, address
-    option = f" --engine {engine}" if engine else ""
+    for name in [defaults.get(asked, asked)] if asked else _in_order(shown):
+        engine = engine_shown(name, shown[name]) if name in shown else None
+        if engine is None:
+            continue
+        plain = values.get(engine.url_variable) if defaults.get(engine.name, engine.name) == name else ""
+        if address := plain or values.get(url_variable(name)):
+            return name, address
+    option = f" --service {asked}" if asked else ""
     raise PreconditionError(
         "no-database",
-        f"worktree {worktree.id} has no database of {engine or 'PostgreSQL or SQLite'}",
+        f"worktree {worktree.id} has no database of {asked or 'an engine with migrations'}",
         hint=f"testgrove db create {worktree.id}{option}",
     )
+
+
+def _in_order(shown: dict[str, dict[str, Any]]) -> list[str]:
+    """Where none is named: those of engines with migrations, files last."""
+    from testgrove.core.engines.registry import engine_shown
+
+    engines = {name: engine_shown(name, entry) for name, entry in shown.items()}
+    found = [name for name, engine in engines.items() if engine.migrates]
+    return sorted(found, key=lambda name: (engines[name].isolation == "file", name != engines[name].name))

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("worktree", required=False, shell_complete=complete_worktrees)
-@click.option("--engine", help="Only this engine: postgres or sqlite. Default: all with a migration command.")
+@click.option(
+    "--service",
+    "--engine",
+    "service",
+    help="Only this service, or an engine's default one. Default: all with a migration command.",
+)
 @click.option(
     "--irreversible",
     "accepted",
@@ -28,13 +33,13 @@ if TYPE_CHECKING:
 @common
 @example(
     "testgrove db check",
-    "testgrove db check test-migration-x --engine postgres",
+    "testgrove db check test-migration-x --service postgres",
     "testgrove db check --irreversible 0007 --json",
 )
 def check(
     *,
     worktree: str | None,
-    engine: str | None,
+    service: str | None,
     accepted: tuple[str, ...],
     directory: Path,
     as_json: bool,
@@ -51,7 +56,7 @@ def check(
     found = check_migrations(
         project_in(directory),
         worktree,
-        engine,
+        service,
         accepted=accepted,
         say=lambda text: say(text, quiet=quiet or as_json),
     )

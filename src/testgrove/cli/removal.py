@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from testgrove.cli.arguments import a_number, several_worktrees
 from testgrove.cli.context import project_in
 from testgrove.cli.output import common, example, print_json, say, show_error
 from testgrove.errors import PreconditionError, TestgroveError
+
+if TYPE_CHECKING:
+    from testgrove.core.settings.types import Service
 
 _A_CENTURY = 876_000.0  # hours
 
@@ -148,22 +152,27 @@ def _clean_kept(project: Project, max_age: float, outcome: Outcome, *, yes: bool
 
 def _clean_server(project: Project, max_age: float, outcome: Outcome, *, yes: bool) -> list[str]:
     """The templates that are, or would be, taken off the server that the settings name by URL."""
-    service = project.settings.services.postgres
-    if service is None or service.host == "embedded":
+    if all(service.is_embedded for service in project.settings.services.values()):
         return []
+    from testgrove.app.databases.external_templates import services_with_templates
+
+    found: list[str] = []
+    for service in services_with_templates(project).values():
+        try:
+            found += _clean_templates(service, max_age, outcome, yes=yes)
+        except TestgroveError as error:
+            outcome.done("its templates on the server", error)
+    return found
+
+
+def _clean_templates(service: Service, max_age: float, outcome: Outcome, *, yes: bool) -> list[str]:
     from testgrove.app.databases.external_templates import server_with_templates, stale_templates
 
-    try:
-        with server_with_templates(project) as server:
-            if server is None:
-                return []
-            found = stale_templates(server, max_age)
-            for name in found if yes else ():
-                server.drop_template(name)
-                outcome.done(name, None)
-    except TestgroveError as error:
-        outcome.done("its templates on the server", error)
-        return []
+    with server_with_templates(service) as server:
+        found = stale_templates(server, max_age)
+        for name in found if yes else ():
+            server.drop_template(name)
+            outcome.done(name, None)
     return found
 
 

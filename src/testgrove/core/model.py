@@ -125,13 +125,9 @@ class DatabaseAccess:
         """A connection URL; redacted leaves the password out."""
         if self.given is not None:
             return _without_password(self.given.reveal()) if redacted else self.given.reveal()
-        if self.engine == "sqlite":
-            return f"sqlite:///{self.name}"
-        auth = "" if redacted or not self.password.value else f":{self.password.value}"
-        if self.engine == "redis":
-            # With the user's name: redis-cli does not understand a password alone.
-            return f"redis://{self.user + auth + '@' if auth else ''}{self.host}:{self.port}/0"
-        return f"postgresql://{self.user}{auth}@{self.host}:{self.port}/{self.name}"
+        from testgrove.core.engines.registry import engine_of  # noqa: PLC0415 - most commands print no URL
+
+        return engine_of(self.engine).url_of(self, redacted=redacted)
 
 
 def _without_password(url: str) -> str:

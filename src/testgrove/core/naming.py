@@ -10,17 +10,15 @@ if TYPE_CHECKING:
     from testgrove.core.model import WorktreeId
 
 PURPOSES = ("test-unit", "test-integration", "test-performance", "test-premerge", "test-migration", "test-matrix")
-# What a worktree's env file carries besides its ports and the project's own values.
-DATABASE_VARIABLES = (
-    *("DATABASE_URL", "DATABASE_NAME", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGPASSWORD"),
-    *("REDIS_URL", "SQLITE_URL", "SQLITE_PATH"),
-)
+# What a worktree's env file carries besides its ports, its services' variables and the project's own values.
 FIXED_VARIABLES = ("TEST_MODE", "WORKTREE_ID", "COMPOSE_PROJECT_NAME")
 _HASH = 8
 
 
-def database_name(worktree: WorktreeId, limit: int = 63) -> str:
+def database_name(worktree: WorktreeId, limit: int = 63, *, service: str = "") -> str:
     """``testdb_<purpose without "test-">_<identifier>`` with ``-`` as ``_``, at most limit bytes.
+
+    service: the name of a service that does not bear its engine's name, which is added.
 
     A short hash is added where that alone could be another worktree's name too, or would not be a plain one.
     """
@@ -29,7 +27,9 @@ def database_name(worktree: WorktreeId, limit: int = 63) -> str:
     # The documented purposes, and everything without the prefix, keep the plain name.
     stripped = purpose != worktree.purpose
     shared = worktree.purpose not in PURPOSES if stripped else f"test-{purpose}" in PURPOSES
-    return _name(f"testdb_{_plain(purpose)}_{_plain(worktree.identifier)}", worktree, limit, marked=shared)
+    end = f"__{_plain(service)}" if service else ""
+    name = _name(f"testdb_{_plain(purpose)}_{_plain(worktree.identifier)}", worktree, limit - len(end), marked=shared)
+    return name + end
 
 
 def run_folder(worktree: WorktreeId) -> str:

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
+from testgrove.core.engines.registry import engine_of
 from testgrove.core.secret import Secret
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
-
-_SCHEMES = {"postgres": ("postgresql", "postgres"), "redis": ("redis", "rediss")}
-_PORTS = {"postgres": 5432, "redis": 6379}
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class ServerUrl:
         return Secret(
             _text(
                 parts._replace(
-                    scheme="postgresql" if self.engine == "postgres" else parts.scheme,
+                    scheme=engine_of(self.engine).aliases.get(parts.scheme, parts.scheme),
                     netloc=(f"{auth}@" if auth else "") + parts.netloc.rpartition("@")[2],
                     path=f"/{quote(name, safe='')}",
                     query=urlencode(query, safe="/"),
@@ -53,7 +51,8 @@ class ServerUrl:
 def parse_server_url(engine: str, text: str) -> ServerUrl:
     """Understand a URL. Raises ValueError with what is wrong; the message has no part of the URL that could be, or
     be taken for, a password."""
-    schemes = _SCHEMES[engine]
+    declared = engine_of(engine)
+    schemes = declared.schemes
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -73,7 +72,7 @@ def parse_server_url(engine: str, text: str) -> ServerUrl:
         unquote(parts.username or query.get("user", "")),
         Secret(unquote(parts.password or query.get("password", ""))),
         host,
-        port or _number(query.get("port", "")) or _PORTS[engine],
+        port or _number(query.get("port", "")) or declared.port,
         unquote(parts.path.removeprefix("/")),
     )
 

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from testgrove.core.engines.declaration import Engine
+from testgrove.core.engines.registry import BUILT_IN, engine_of, known_engines
 from testgrove.core.environments.declared import normal, parse_toml, read_declared
 from testgrove.core.runs.default_suites import find_suites
 from testgrove.core.settings.types import Settings, Suite
@@ -17,11 +19,6 @@ READ = re.compile(
     r"|requirements/[^/]*\.(?:txt|in)|(?:docker-)?compose[^/]*\.ya?ml|\.?pytest\.ini|tox\.(?:ini|toml)|noxfile\.py"
     r"|manage\.py"
 )
-_DRIVERS = {
-    "postgres": {"psycopg", "psycopg2", "psycopg2-binary", "psycopg-binary", "asyncpg", "pg8000", "aiopg", "pgvector"},
-    "redis": {"redis", "valkey", "rq", "arq", "aioredis", "django-redis", "pytest-redis"},
-}
-_IMAGES = {"postgres": "postgres|postgis/|pgvector/", "redis": "redis|valkey/"}
 _OTHER_DATABASES = {"mysqlclient", "pymysql", "aiosqlite", "mysql-connector-python"}
 _ROOT = re.compile(r"^[ \t]*\[tool\.testgrove\][ \t]*(?:#.*)?$", re.MULTILINE)
 _COMMENTED_ROOT = re.compile(r"^# root = \"\.\./<repository>.*\n", re.MULTILINE)
@@ -47,14 +44,21 @@ def find(files: Collection[str], texts: Mapping[str, str]) -> Found:
     Raises PreconditionError (``environment-failed``) for a pyproject.toml or setup.cfg that cannot be read.
     """
     names = _requirements(texts)
-    services = [engine for engine, drivers in _DRIVERS.items() if drivers & names or _composed(engine, texts)]
+    engines = [engine_of(name) for name in known_engines()]
+    services = [each.name for each in engines if each.hints.packages & names or _composed(each.hints.images, texts)]
     migrate, inputs = _migration(files)
-    if migrate and "postgres" not in services and not names & _OTHER_DATABASES and not migrate.startswith("python"):
-        services.insert(0, "postgres")  # Django alone may well use SQLite
-    if "postgres" not in services:
+    guessed = _guessed(engines)
+    if migrate and guessed not in services and not names & _OTHER_DATABASES and not migrate.startswith("python"):
+        services.insert(0, guessed)  # Django alone may well use a file
+    if not any(engine_of(name).migrates for name in services):
         migrate, inputs = "", ()
     suites = find_suites(Settings(), files, texts)
     return Found(suites, tuple(services), migrate, inputs, _layout(files), _pythons(texts))
+
+
+def _guessed(engines: Iterable[Engine]) -> str:
+    """The engine of a project that has migrations, and says nothing else."""
+    return next(each.name for each in engines if each.hints.guessed)
 
 
 def _requirements(texts: Mapping[str, str]) -> set[str]:
@@ -67,13 +71,16 @@ def _requirements(texts: Mapping[str, str]) -> set[str]:
     poetry = parse_toml(texts.get("pyproject.toml", "").encode()).get("tool", {}).get("poetry", {})
     for part in (poetry, *poetry.get("group", {}).values()):
         lines += [*part.get("dependencies", {}), *part.get("dev-dependencies", {})]
-    found = (re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)(\[[^\]]*redis[^\]]*\])?", line) for line in lines)
-    return {name for match in found if match for name in (normal(match[1]), "redis" if match[2] else "")}
+    found = (re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[([^\]]*)\])?", line) for line in lines)
+    # An extra often bears the name of what it adds: celery[redis].
+    return {normal(name.strip()) for match in found if match for name in (match[1], *(match[2] or "").split(","))}
 
 
-def _composed(engine: str, texts: Mapping[str, str]) -> bool:
+def _composed(images: str, texts: Mapping[str, str]) -> bool:
+    if not images:
+        return False
     composed = (text for name, text in texts.items() if name.endswith(("yml", "yaml")))
-    image = re.compile(rf"^\s*image:\s*[\"']?(?:\S*/)?(?:{_IMAGES[engine]})", re.MULTILINE)
+    image = re.compile(rf"^\s*image:\s*[\"']?(?:\S*/)?(?:{images})", re.MULTILINE)
     return any(image.search(text) for text in composed)
 
 
@@ -127,11 +134,12 @@ def _lines(found: Found, prefix: str, root: str) -> Iterator[str]:
     for engine in found.services:
         yield ""
         yield head("services", engine)
-        if engine == "postgres":
-            yield from _postgres(found)
+        if engine_of(engine).migrates:
+            yield from _migrated(found)
     if not found.services:
         yield ""
-        yield f"# {head('services', 'postgres')}   # a migrated database for each cell"
+        guessed = _guessed(map(engine_of, BUILT_IN))
+        yield f"# {head('services', guessed)}   # a migrated database for each cell"
         yield '# migrate = "alembic upgrade head"'
     for name, suite in found.suites.items():
         yield ""
@@ -143,7 +151,7 @@ def _lines(found: Found, prefix: str, root: str) -> Iterator[str]:
         yield '# command = "pytest tests/unit"'
 
 
-def _postgres(found: Found) -> Iterator[str]:
+def _migrated(found: Found) -> Iterator[str]:
     if not found.migrate:
         yield '# migrate = "alembic upgrade head"   # once, into a template that the databases are cloned from'
         return

@@ -1,9 +1,4 @@
-"""The two axes of services: what a server is (an engine) and where it runs (a host).
-
-An engine knows its server's command line, when it is ready and how to create a database on it. A host knows how to
-start a process: today from binaries on this machine; a container, or nothing for an external server, would fit the
-same two methods.
-"""
+"""What engines and hosts have in common: programs that are started, and where a running server is reached."""
 
 from __future__ import annotations
 
@@ -19,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testgrove.core.connections.permitted import Given
-    from testgrove.core.model import DatabaseAccess
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -96,35 +90,6 @@ class Program(Protocol):
 
     def is_ready(self, pid: int) -> bool:
         """Return whether this pid, and no other process, answers. Raises TestgroveError if it never will."""
-
-
-class Host(Protocol):
-    """Where a server runs."""
-
-    def start(self, program: Program, *, directory: Path) -> RunningProcess:
-        """Start a server in a new directory and wait until it is ready."""
-
-    def tool(self, argv: Sequence[str], *, directory: Path) -> str:
-        """Run one of the server's own tools there, as the server would run."""
-
-
-class Holding(Protocol):
-    """What takes a database away again."""
-
-    def drop_database(self, name: str) -> None:
-        """Drop the database and all others that its role created. Does nothing if it does not exist."""
-
-    def stop(self) -> None:
-        """End the server, if it is ours; its data is thrown away. A second call does nothing."""
-
-
-class Server(Holding, Protocol):
-    """A running server of some engine, which its user owns."""
-
-    endpoint: Endpoint
-
-    def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
-        """Make an isolated database. owner: who holds it, kept with the database as its owner mark."""
 
 
 def generate_password() -> Secret:

@@ -15,8 +15,9 @@ import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from testgrove.core.engines.registry import BUILT_IN, engine_of
 from testgrove.errors import TestgroveError, UnavailableError, UsageError
-from testgrove.services.hosts import check_socket
+from testgrove.services.hosts.embedded import check_socket
 from testgrove.services.peers import is_of_our_user
 
 if TYPE_CHECKING:
@@ -26,20 +27,11 @@ if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
 
 PROTOCOL = 1
-# Of each engine, the first by default.
-ISOLATIONS = {
-    "postgres": ("clone", "reset", "transaction"), "redis": ("reset",), "sqlite": ("clone",),
-    "postgres-migrations": ("empty",), "sqlite-migrations": ("empty",),
-}  # fmt: skip
+MIGRATIONS = "-migrations"  # ends the name of what gives a service's databases to tests of migrations
 _REQUESTS = ("hello", "get", "put", "keep", "empty", "migrate", "schema", "revisions")
 _LINE = 65536  # bytes of a request
-_PASSING = (
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-    errno.ENOBUFS,
-    errno.ECONNABORTED,
-)  # no connections are accepted now
+# No client is let in now.
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ECONNABORTED)
 _PAUSE = 0.05
 _DYING = 0.5
 
@@ -94,22 +86,24 @@ class Migrating(Protocol):
 class Broker:
     """Listens at a socket for as long as it is open.
 
-    engines: functions that open a client's share, by engine name; called on the client's first request; they may be
-    slow, and may raise TestgroveError, which is sent to the client. hint: how to add an engine; ``{}`` is its name.
-    evidence: dumps a database so that it outlives the broker, and returns the name of the dump.
+    services: what opens a client's share, by the service's name; called when a client first asks for one, may take its
+    time, and may raise TestgroveError, which the client is told. kinds: the engines of those services that do not bear
+    its name. hint: how to have another service; ``{}`` is its name.
+    evidence: writes down what is in a database, for longer than the broker lives, and returns the name it is found by.
     """
 
     def __init__(
         self,
         path: Path,
-        engines: Mapping[str, Callable[[], Share]],
+        services: Mapping[str, Callable[[], Share]],
         *,
+        kinds: Mapping[str, str] | None = None,
         hint: str = "",
         evidence: Callable[[DatabaseAccess, str], str] | None = None,
     ) -> None:
         check_socket(path)
         self._path = path
-        self._engines = engines
+        self._services, self._kinds = services, kinds or {}
         self._hint, self._evidence = hint, evidence
         self._guard = threading.Lock()
         self._clients: dict[socket.socket, tuple[threading.Thread, Client]] = {}
@@ -147,7 +141,7 @@ class Broker:
             if not is_of_our_user(client):
                 client.close()
                 continue
-            held = Client(self._engines, self._hint, self._evidence)
+            held = Client(self._services, self._kinds, self._hint, self._evidence)
             thread = threading.Thread(target=self._serve, args=(client, held), name="broker-client", daemon=True)
             with self._guard:
                 self._clients[client] = thread, held
@@ -173,11 +167,12 @@ class Client:
 
     def __init__(
         self,
-        engines: Mapping[str, Callable[[], Share]],
+        services: Mapping[str, Callable[[], Share]],
+        kinds: Mapping[str, str],
         hint: str = "",
         evidence: Callable[[DatabaseAccess, str], str] | None = None,
     ) -> None:
-        self._engines = engines
+        self._services, self._kinds = services, kinds
         self._hint, self._evidence = hint, evidence
         self._shares: dict[str, Share] = {}
         self._held: dict[str, Share] = {}
@@ -201,10 +196,10 @@ class Client:
     def _do(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("do"):
             case "hello":
-                return {"protocol": PROTOCOL, "engines": sorted(self._engines)}
+                return {"protocol": PROTOCOL, "engines": sorted(self._services)}
             case "get":
-                engine = self._engine(request)
-                return self._get(engine, _isolation(request, engine))
+                service = self._service(request)
+                return self._get(service, _isolation(request, service, self._engine_of(service)))
             case "put":
                 self._put_back(str(request.get("name", "")))
             case "keep" if "label" in request:
@@ -241,14 +236,19 @@ class Client:
             raise UsageError("bad-request", "this broker does not keep databases after it ends; remove 'label'")
         return self._evidence(access, label)
 
-    def _engine(self, request: dict[str, Any]) -> str:
-        found = request.get("engine")
-        if not isinstance(found, str) or found not in self._engines:
-            there = ", ".join(self._engines) or "none"
-            known = isinstance(found, str) and found in ISOLATIONS
-            hint = self._hint.format(str(found).removesuffix("-migrations")) if known else ""
-            raise UsageError("unknown-engine", f"engine {found!r} not found (available: {there})", hint=hint)
+    def _service(self, request: dict[str, Any]) -> str:
+        """The service that is asked for: by its name or, of a default one, by its engine's."""
+        found = request.get("service", request.get("engine"))
+        if not isinstance(found, str) or found not in self._services:
+            there = ", ".join(self._services) or "none"
+            name = str(found).removesuffix(MIGRATIONS)
+            hint = self._hint.format(name) if name in {*self._kinds, *BUILT_IN} else ""
+            raise UsageError("unknown-engine", f"there is no engine {found!r} here; there are: {there}", hint=hint)
         return found
+
+    def _engine_of(self, service: str) -> str:
+        name = service.removesuffix(MIGRATIONS)
+        return self._kinds.get(name, name)
 
     def _work_on_migrations(self, what: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
         share = self._share_of(name)
@@ -272,29 +272,29 @@ class Client:
             raise UsageError("bad-request", f"{name} cannot be emptied; put it back and get another one")
         share.empty(name)
 
-    def _share(self, engine: str) -> Share:
-        share = self._shares.get(engine)
+    def _share(self, service: str) -> Share:
+        share = self._shares.get(service)
         if isinstance(share, Mortal) and share.lost:
             with suppress(TestgroveError):
                 share.close()
             share = None
         if share is None:
-            share = self._shares[engine] = self._engines[engine]()
+            share = self._shares[service] = self._services[service]()
         return share
 
-    def _get(self, engine: str, isolation: str) -> dict[str, Any]:
-        share = self._share(engine)
+    def _get(self, service: str, isolation: str) -> dict[str, Any]:
+        share = self._share(service)
         try:
             access = share.get(isolation)
         except UnavailableError:
             if not _is_lost(share):
                 raise
-            share = self._share(engine)
+            share = self._share(service)
             access = share.get(isolation)
         self._held[access.name], self._accesses[access.name] = share, access
-        socket = f"{access.socket_dir}/redis.sock" if engine == "redis" and access.socket_dir else ""
         return {
             "engine": access.engine,
+            "service": service,
             "isolation": isolation,
             "name": access.name,
             "url": access.url(),
@@ -302,7 +302,7 @@ class Client:
             "port": access.port,
             "user": access.user,
             "password": access.password.reveal(),
-            **({"socket": socket} if socket else {}),
+            **_socket(access),
         }
 
     def _share_of(self, name: str) -> Share:
@@ -331,10 +331,18 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return request
 
 
-def _isolation(request: dict[str, Any], engine: str) -> str:
-    known = ISOLATIONS[engine]
+def _socket(access: DatabaseAccess) -> dict[str, str]:
+    """The Unix socket of a server that its client has alone."""
+    engine = engine_of(access.engine)
+    if engine.isolation != "instance" or not (engine.socket and access.socket_dir):
+        return {}
+    return {"socket": f"{access.socket_dir}/{engine.socket.format(port=access.port)}"}
+
+
+def _isolation(request: dict[str, Any], service: str, engine: str) -> str:
+    known = ("empty",) if service.endswith(MIGRATIONS) else engine_of(engine).test_isolations
     value = request.get("isolation", known[0])
     if not isinstance(value, str) or value not in known:
         there = ", ".join(known)
-        raise UsageError("unknown-isolation", f"isolation {value!r} not supported by {engine} (supported: {there})")
+        raise UsageError("unknown-isolation", f"{service} has no isolation {value!r}; there are: {there}")
     return value

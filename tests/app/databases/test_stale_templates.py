@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from testgrove.app.databases.migration import fingerprint
-from testgrove.core.settings.types import Service, Settings
+from testgrove.core.settings.types import Service
+from testgrove.services.provider import Traits
 
 CONFIG = '[services.postgres]\nmigrate = "schema-tool"\ninputs = ["schema.sql", "seeds/**"]\n[env]\nSETTING = "old"\n'
 FILES = {"schema.sql": "old", "seeds/seed.sql": "old", ".env.test": "OWN=old\n"}
@@ -129,10 +129,9 @@ def test_the_cells_of_a_run_never_get_a_stale_template(grove, two_servers):
 BASE = {"engine": "postgres 15", "encoding": "UTF8", "locale": "C", "extensions": ("citext",), "settings": {"a": "b"}}
 
 
-def of_a_cell(tree, environment="uv.lock 1", service=None, env=None, **changed):
-    project = SimpleNamespace(settings=Settings(env=env or {}))
-    creation = SimpleNamespace(tree=tree, plan=SimpleNamespace(fingerprint=environment), project=project)
-    return fingerprint(service or Service(migrate="x", inputs=("*.sql",)), creation, **(BASE | changed))
+def of_a_cell(tree, environment="uv.lock 1", service=None, env=None, migrate="x", **changed):
+    service = service or Service(engine="postgres", migrate=migrate, inputs=("*.sql",))
+    return fingerprint("postgres", service, Traits(**(BASE | changed)), tree=tree, tool=environment, env=env or {})
 
 
 @pytest.mark.parametrize(
@@ -146,7 +145,7 @@ def of_a_cell(tree, environment="uv.lock 1", service=None, env=None, **changed):
         {"environment": "uv.lock 2"},
         {"env": {"TENANT": "a"}},
         {"migrate": "y"},
-        {"service": Service(migrate="x && y", inputs=("*.sql",))},
+        {"service": Service(engine="postgres", migrate="x && y", inputs=("*.sql",))},
     ],
     ids=lambda change: next(iter(change)),
 )

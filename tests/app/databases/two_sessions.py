@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ import psycopg
 
 from pytest_testgrove import broker
 from testgrove.app.composition import open_project
-from testgrove.app.providers.empty_databases import own_folder
-from testgrove.app.sessions import databases, migration
-from testgrove.core.migrations import fingerprint
+from testgrove.app.context import own_folder
+from testgrove.app.databases import migration as made
+from testgrove.app.sessions import migration
 from testgrove.errors import TestgroveError
 from testgrove.services.engines.postgres import server as postgres
 from testgrove.services.engines.postgres import template_cache
+from testgrove.services.provider import Order, Wanted
+from testgrove.services.provisioning.choose import provider_of
 
 TOOL = """#!{python}
 import os, psycopg
@@ -59,14 +62,21 @@ def installed(folder: Path) -> str:
 def session(repo: Path, tool: Path, version: str) -> dict[str, str] | None:
     """What a test's database holds; None where there can be none."""
     project = open_project(repo, lambda _: {})
-    declared = project.settings.services.postgres
+    declared = project.settings.services["postgres"]
     assert declared
     service = msgspec.structs.replace(declared, wanted=version)
     tests = migration.Tests(tool, installed(tool))  # looked at anew: a session reads it when it begins
-    with project.holding("two sessions") as holder, own_folder(project, holder, "two") as means:
-        server = databases.SessionPostgres(means, service, migration.Migration(means, repo, tests))
+    with project.holding("two sessions") as holder, own_folder(project, holder, "two") as context:
+        of_session = migration.Migration(context, repo, tests)
+        provider = provider_of(context, "postgres", service)
         try:
-            access = server.server.create_database("testdb_x", owner="a test")
+            provider.find()
+            traits = provider.traits()
+            assert traits
+            fingerprint = of_session.fingerprint("postgres", service, traits)
+            wanted = Wanted(fingerprint, partial(of_session.run, service.migrate, "postgres"))
+            order = Order("testdb_x", "two", "a test", holder.leases, repo, wanted)
+            access = provider.make(order).access
             with psycopg.connect(access.url()) as database:
                 found: dict[str, str] = dict(database.execute("SELECT by, what FROM made").fetchall())
                 (found["locale"],) = database.execute(
@@ -78,12 +88,12 @@ def session(repo: Path, tool: Path, version: str) -> dict[str, str] | None:
             sys.stderr.write(f"{error}\n")
             return None
         finally:
-            server.stop()
+            provider.close()
 
 
 def leave_out(part: str) -> None:
     """The fingerprint does without one of its parts from now on."""
-    whole: Callable[..., str] = fingerprint.template_fingerprint
+    whole: Callable[..., str] = made.template_fingerprint
 
     def blind(**parts: Any) -> str:
         if part == "seeds":
@@ -92,7 +102,7 @@ def leave_out(part: str) -> None:
             parts[part] = {"inputs": (), "env": {}}.get(part, "")
         return whole(**parts)
 
-    migration.template_fingerprint = blind
+    made.template_fingerprint = blind
 
 
 def change(what: str, repo: Path, tool: Path) -> None:
@@ -105,7 +115,7 @@ def change(what: str, repo: Path, tool: Path) -> None:
     elif what == "tool":
         install(tool, "new")
     elif what == "locale":
-        for module in (databases, template_cache, postgres):
+        for module in (template_cache, postgres):
             module.LOCALE = "C"  # type: ignore[attr-defined]
 
 

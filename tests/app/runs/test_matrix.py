@@ -13,7 +13,7 @@ import pytest
 import needs
 from grove import make_wheel, said
 from testgrove.errors import PreconditionError
-from testgrove.services.binaries import find_postgres
+from testgrove.services.engines.postgres.binaries import find_postgres
 
 CHECK = """
 import os, sys

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from testgrove.core.engines.registry import default_services
 from testgrove.core.settings.parse import expand_env, parse, port_range
 from testgrove.core.settings.types import Settings, json_schema
 from testgrove.errors import UsageError
@@ -42,7 +43,7 @@ def test_the_documented_table_is_understood():
         """
     )
     assert settings.suites["integration"].timeout == 600
-    assert list(settings.services.named()) == ["postgres", "redis"]
+    assert list(settings.services) == ["postgres", "redis"]
 
 
 @pytest.mark.parametrize(
@@ -130,3 +131,38 @@ def test_the_schema_says_what_every_key_means():
         for key, there in table["properties"].items():
             inner = there.get("additionalProperties", there)
             assert "description" in there or "$ref" in str(inner), f"{name}.{key}"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("[services.analytics]\nmigrate='x'", ["services.analytics", "unknown key"]),
+        ("[services.analytics]\nengine='oracle'", ["services.analytics.engine", "'oracle' not found"]),
+        ("[services.sqlite]\nextensions=['x']", ["services.sqlite.extensions", "unknown key"]),
+        ("[services.'A b']\nengine='redis'", ["services.A b", "name"]),
+        ("[services]\nredis=1", ["services.redis", "expected 'object'"]),
+        (
+            "[services.a]\nengine='redis'\ndefault=true\n[services.b]\nengine='redis'\ndefault=true",
+            ["services.b.default", "'a' is the default"],
+        ),
+        ("[services.sqlite]\n[services.b]\nengine='sqlite'", ["services.b.path", "of service 'sqlite'"]),
+        ("[services.a-b]\nengine='redis'\n[services.a_b]\nengine='redis'", ["services.a_b", "A_B_URL"]),
+        ("[services.api]\nengine='redis'\n[processes.api]\ncommand='x'\nready='log:x'", ["processes.api", "API_URL"]),
+    ],
+)
+def test_what_a_service_cannot_be(text, parts):
+    with pytest.raises(UsageError) as caught:
+        parse(text, SOURCE, table=False)
+    assert caught.value.exit_status == 2
+    for part in parts:
+        assert part in caught.value.message
+
+
+def test_the_default_service_of_an_engine():
+    settings = parse(
+        "[services.a]\nengine='redis'\n[services.b]\nengine='redis'\n[services.postgres]\n"
+        "[services.c]\nengine='postgres'\n[services.only]\nengine='sqlite'\n",
+        SOURCE,
+        table=False,
+    )
+    assert default_services(settings.services) == {"postgres": "postgres", "sqlite": "only"}

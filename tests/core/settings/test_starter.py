@@ -26,7 +26,7 @@ def test_suites_and_their_needs():
     assert (found.suites["unit"].services, found.suites["unit"].ports) == ((), False)
     assert (found.suites["integration"].services, found.suites["integration"].ports) == (("postgres", "redis"), True)
     assert found.suites["performance"].purpose == "test-performance"
-    assert found.services.postgres.migrate == "alembic upgrade head"
+    assert found.services["postgres"].migrate == "alembic upgrade head"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_suites_and_their_needs():
     ],
 )
 def test_services(texts, services):
-    assert list(settings(UNIT_AND_MORE, texts).services.named()) == services
+    assert list(settings(UNIT_AND_MORE, texts).services) == services
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_services(texts, services):
     ],
 )
 def test_the_migration_tool(files, texts, migrate):
-    postgres = settings(files, texts).services.postgres
+    postgres = settings(files, texts).services.get("postgres")
     assert (postgres.migrate if postgres else None) == migrate
 
 

@@ -18,11 +18,43 @@ from pytest_testgrove.databases import (
     declare,
     register,
     tell_worker,
+    testgrove_database,
+    testgrove_worker_database,
     worker_database,
 )
-from pytest_testgrove.fixtures import ProcessUrls, Worktree, database_url, ports, process_urls, worktree
-from pytest_testgrove.migrations import MigrationError, Migrations, Schema, explain_difference, migrations
-from pytest_testgrove.services import _testgrove_redis, empty_before, redis_socket, redis_url, sqlite_path
+from pytest_testgrove.fixtures import (
+    ProcessUrls,
+    Worktree,
+    database_url,
+    ports,
+    process_urls,
+    testgrove_database_url,
+    testgrove_ports,
+    testgrove_process_urls,
+    testgrove_worktree,
+    worktree,
+)
+from pytest_testgrove.migrations import (
+    MigrationError,
+    Migrations,
+    Schema,
+    explain_difference,
+    migrations,
+    testgrove_migrations,
+)
+from pytest_testgrove.services import (
+    Service,
+    _testgrove_redis,
+    empty_before,
+    redis_socket,
+    redis_url,
+    sqlite_path,
+    testgrove_redis_socket,
+    testgrove_redis_url,
+    testgrove_service,
+    testgrove_sqlite_path,
+    testgrove_worker_service,
+)
 
 __all__ = [
     "Database",
@@ -30,6 +62,7 @@ __all__ = [
     "Migrations",
     "ProcessUrls",
     "Schema",
+    "Service",
     "Worktree",
     "_testgrove_lessor",
     "_testgrove_redis",
@@ -41,6 +74,18 @@ __all__ = [
     "redis_socket",
     "redis_url",
     "sqlite_path",
+    "testgrove_database",
+    "testgrove_database_url",
+    "testgrove_migrations",
+    "testgrove_ports",
+    "testgrove_process_urls",
+    "testgrove_redis_socket",
+    "testgrove_redis_url",
+    "testgrove_service",
+    "testgrove_sqlite_path",
+    "testgrove_worker_database",
+    "testgrove_worker_service",
+    "testgrove_worktree",
     "worker_database",
     "worktree",
 ]

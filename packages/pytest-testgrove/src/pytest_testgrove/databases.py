@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Optional
 import pytest
 
 from pytest_testgrove.failures import has_failed
+from pytest_testgrove.names import POSTGRES, both_names
 
 if TYPE_CHECKING:
     from pytest_testgrove.broker import Client
@@ -91,7 +92,11 @@ class Lessor:
         from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - not needed where nobody asks
 
         isolation = isolation_of(self._next) if self._next is not None else ""
-        if isolation in ISOLATIONS and "database" in getattr(self._next, "fixturenames", ()) and self._client:
+        if (
+            isolation in ISOLATIONS
+            and {"database", "testgrove_database"} & set(getattr(self._next, "fixturenames", ()))
+            and self._client
+        ):
             self._ahead = _wanted(isolation)
             with suppress(BrokerLostError):  # the next test finds that out
                 self._client.ask_ahead("get", **self._ahead)
@@ -173,7 +178,7 @@ class Lessor:
         if broker.in_a_run():
             raise broker.BrokerError(
                 "this suite has no PostgreSQL of the run's own "
-                '(`services = ["postgres"]` in the suite\'s table, and host = "embedded")'
+                f"(`services = ['{POSTGRES}']` in the suite's table, and host = 'embedded')"
             )
         base = self._factory.getbasetemp()
         told = getattr(self._config, "workerinput", None)
@@ -192,8 +197,7 @@ def _testgrove_lessor(pytestconfig: pytest.Config, tmp_path_factory: pytest.Temp
     lessor.close()
 
 
-@pytest.fixture
-def database(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Iterator[Database]:
+def _database(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Iterator[Database]:
     """A database of this test's own, as the migration left it: url, name, host, port, user, password."""
     isolation = isolation_of(request.node)
     if isolation not in ISOLATIONS:
@@ -208,14 +212,19 @@ def database(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Itera
         _testgrove_lessor.expect()
 
 
-@pytest.fixture(scope="session")
-def worker_database(_testgrove_lessor: Lessor) -> Iterator[Database]:
+database, testgrove_database = both_names(_database, "database")
+
+
+def _worker_database(_testgrove_lessor: Lessor) -> Iterator[Database]:
     """A database of this process's, or xdist worker's, own for the whole session, as the migration left it."""
     with explained("worker_database"):
         found = _testgrove_lessor.get("clone")
     yield found
     with explained("worker_database"):
         _testgrove_lessor.put(found)
+
+
+worker_database, testgrove_worker_database = both_names(_worker_database, "worker_database", "session")
 
 
 @contextmanager
@@ -236,8 +245,8 @@ def isolation_of(item: pytest.Item) -> str:
     if marker is not None:
         chosen = marker.kwargs.get("isolation", marker.args[0] if marker.args else chosen)
     parameters = getattr(getattr(item, "callspec", None), "params", {})
-    return str(parameters.get("database", chosen))
+    return str(parameters.get("database", parameters.get("testgrove_database", chosen)))
 
 
 def _wanted(isolation: str) -> "dict[str, str]":
-    return {"engine": "postgres", "isolation": isolation}
+    return {"engine": POSTGRES, "isolation": isolation}

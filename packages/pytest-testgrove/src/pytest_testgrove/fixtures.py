@@ -13,6 +13,8 @@ from typing import Any, Dict
 
 import pytest
 
+from pytest_testgrove.names import POSTGRES, both_names
+
 TREE_VARIABLE = "TESTGROVE_TREE"
 ID_VARIABLE = "WORKTREE_ID"
 PORTS_VARIABLE = "TESTGROVE_PORTS"
@@ -66,8 +68,7 @@ def _fail(fixture: str, why: str, command: str = "testgrove test") -> Any:
     pytest.fail(f"fixture '{fixture}': {why}; run the tests with `{command}`", pytrace=False)
 
 
-@pytest.fixture(scope="session")
-def worktree(pytestconfig: pytest.Config) -> Worktree:
+def _worktree(pytestconfig: pytest.Config) -> Worktree:
     """The worktree that the tests run in: id, path, metadata."""
     found = find_worktree(pytestconfig.rootpath)
     if found is None:
@@ -76,8 +77,10 @@ def worktree(pytestconfig: pytest.Config) -> Worktree:
     return found
 
 
-@pytest.fixture(scope="session")
-def ports(pytestconfig: pytest.Config) -> dict[str, int]:
+worktree, testgrove_worktree = both_names(_worktree, "worktree", "session")
+
+
+def _ports(pytestconfig: pytest.Config) -> dict[str, int]:
     """The worktree's ports by name: ``ports["api"]`` is ``$API_PORT``."""
     names = os.environ.get(PORTS_VARIABLE, "").replace(",", " ").split()
     if names:
@@ -92,6 +95,9 @@ def ports(pytestconfig: pytest.Config) -> dict[str, int]:
         )
         raise AssertionError  # _fail has raised
     return {str(name): int(port) for name, port in leased.items()}
+
+
+ports, testgrove_ports = both_names(_ports, "ports", "session")
 
 
 def _port(name: str) -> int:
@@ -115,8 +121,7 @@ class ProcessUrls(Dict[str, str]):
         raise AssertionError  # _fail has raised
 
 
-@pytest.fixture(scope="session")
-def process_urls() -> ProcessUrls:
+def _process_urls() -> ProcessUrls:
     """Where the application processes that run beside the suite are: ``process_urls["api"]`` is ``$API_URL``."""
     if PROCESSES_VARIABLE not in os.environ:
         _fail("process_urls", f"{PROCESSES_VARIABLE} is not set: no process was started for these tests")
@@ -125,10 +130,15 @@ def process_urls() -> ProcessUrls:
     return ProcessUrls({name: url for name, url in urls.items() if url})
 
 
-@pytest.fixture(scope="session")
-def database_url(pytestconfig: pytest.Config) -> str:
+process_urls, testgrove_process_urls = both_names(_process_urls, "process_urls", "session")
+
+
+def _database_url(pytestconfig: pytest.Config) -> str:
     """The URL of the worktree's database."""
-    return url_of_worktree(pytestconfig, "database_url", "DATABASE_URL", "postgres")
+    return url_of_worktree(pytestconfig, "database_url", "DATABASE_URL", POSTGRES)
+
+
+database_url, testgrove_database_url = both_names(_database_url, "database_url", "session")
 
 
 def url_of_worktree(config: pytest.Config, fixture: str, variable: str, service: str) -> str:

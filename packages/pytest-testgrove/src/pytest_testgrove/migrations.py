@@ -10,9 +10,10 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 import pytest
 
 from pytest_testgrove.databases import Database, Lessor, explained
+from pytest_testgrove.names import POSTGRES, SQLITE, both_names
 
 _SUFFIX = "-migrations"  # of the broker's engines
-_ENGINES = ("postgres", "sqlite")
+_ENGINES = (POSTGRES, SQLITE)
 _OF_THE_MIGRATION = ("migration-failed", "irreversible", "unknown-revision")
 
 
@@ -126,8 +127,7 @@ class Migrations:
                 raise
 
 
-@pytest.fixture
-def migrations(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Iterator[Migrations]:
+def _migrations(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Iterator[Migrations]:
     """An empty database of this test's own, to take through the project's migrations. Parameter: the engine."""
     with explained("migrations"):
         engine = _engine(request, _testgrove_lessor)
@@ -135,6 +135,9 @@ def migrations(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Ite
     yield found
     with explained("migrations"):
         _testgrove_lessor.give_back(found.name)
+
+
+migrations, testgrove_migrations = both_names(_migrations, "migrations")
 
 
 def _engine(request: pytest.FixtureRequest, lessor: Lessor) -> str:

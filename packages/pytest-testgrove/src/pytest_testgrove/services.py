@@ -6,15 +6,17 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import Any, Iterator, Optional
+from typing import Any, Callable, Iterator, Optional
 
 import pytest
 
 from pytest_testgrove.databases import Lessor, explained
 from pytest_testgrove.fixtures import url_of_worktree
+from pytest_testgrove.names import REDIS, SQLITE, both_names
 
-_FIXTURES = ("redis_url", "redis_socket")
+_FIXTURES = ("redis_url", "redis_socket", "testgrove_redis_url", "testgrove_redis_socket")
 
 
 class Redis:
@@ -66,32 +68,101 @@ def _found(config: pytest.Config, lessor: Lessor) -> Redis:
     from pytest_testgrove import broker  # noqa: PLC0415 - not needed where nobody asks
 
     # A run on somebody else's server has a numbered database for its suite, and a broker for other engines or none.
-    lends = not broker.in_a_run() or (os.environ.get(broker.SOCKET_VARIABLE) and "redis" in lessor.engines())
+    lends = not broker.in_a_run() or (os.environ.get(broker.SOCKET_VARIABLE) and REDIS in lessor.engines())
     if not lends:
-        return Redis(url_of_worktree(config, "redis_url", "REDIS_URL", "redis"))
-    found: "dict[str, Any]" = lessor.lease(engine="redis")
+        return Redis(url_of_worktree(config, "redis_url", "REDIS_URL", REDIS))
+    found: "dict[str, Any]" = lessor.lease(engine=REDIS)
     return Redis(found["url"], found.get("socket", ""), found["name"], lessor)
 
 
-@pytest.fixture(scope="session")
-def redis_url(_testgrove_redis: Redis) -> str:
+def _redis_url(_testgrove_redis: Redis) -> str:
     """The URL of a Redis that this process, or xdist worker, has to itself; empty at the begin of every test."""
     return _testgrove_redis.url
 
 
-@pytest.fixture(scope="session")
-def redis_socket(_testgrove_redis: Redis) -> str:
+redis_url, testgrove_redis_url = both_names(_redis_url, "redis_url", "session")
+
+
+def _redis_socket(_testgrove_redis: Redis) -> str:
     """The Unix socket of the same Redis."""
     if not _testgrove_redis.socket:
         pytest.fail("fixture 'redis_socket': this Redis is another machine's or user's; use redis_url", pytrace=False)
     return _testgrove_redis.socket
 
 
-@pytest.fixture
-def sqlite_path(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Iterator[Path]:
+redis_socket, testgrove_redis_socket = both_names(_redis_socket, "redis_socket", "session")
+
+
+def _sqlite_path(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Iterator[Path]:
     """An SQLite file of this test's own, as the migration left it."""
     with explained("sqlite_path"):
-        found = _testgrove_lessor.lease(engine="sqlite")
+        found = _testgrove_lessor.lease(engine=SQLITE)
     yield Path(found["name"])
     with explained("sqlite_path"):
         _testgrove_lessor.give_back_from(request, found["name"])
+
+
+sqlite_path, testgrove_sqlite_path = both_names(_sqlite_path, "sqlite_path")
+
+
+class Service:
+    """A database of a service, for one test. url: for drivers; name, host, port, user, password: its parts; socket: of
+    a server that the test has alone. Parts that are not known are empty."""
+
+    def __init__(self, values: "dict[str, Any]") -> None:
+        self.url: str = values["url"]
+        self.name: str = values.get("name", "")
+        self.host: str = values.get("host", "")
+        self.port: int = values.get("port", 0)
+        self.user: str = values.get("user", "")
+        self.password: str = values.get("password", "")
+        self.socket: str = values.get("socket", "")
+
+    def __repr__(self) -> str:
+        return f"Service({self.name!r} at {self.host}:{self.port})"
+
+
+@pytest.fixture
+def testgrove_service(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> "Iterator[Callable[..., Service]]":
+    """What gives this test a database of its own, of a service by its name: ``testgrove_service("analytics").url``."""
+    found: "dict[str, Service]" = {}
+    yield _giver("testgrove_service", request.config, _testgrove_lessor, found)
+    for name, service in reversed(list(found.items())):
+        if service.name:
+            with explained(f"testgrove_service({name!r})"):
+                _testgrove_lessor.give_back_from(request, service.name)
+
+
+@pytest.fixture(scope="session")
+def testgrove_worker_service(
+    pytestconfig: pytest.Config, _testgrove_lessor: Lessor
+) -> "Iterator[Callable[..., Service]]":
+    """The same for this process, or xdist worker, and the whole session."""
+    found: "dict[str, Service]" = {}
+    yield _giver("testgrove_worker_service", pytestconfig, _testgrove_lessor, found)
+    for service in found.values():
+        if service.name:
+            _testgrove_lessor.give_back(service.name)
+
+
+def _giver(
+    fixture: str, config: pytest.Config, lessor: Lessor, found: "dict[str, Service]"
+) -> "Callable[..., Service]":
+    def get(name: str, **wanted: str) -> Service:
+        if name not in found:
+            with explained(f"{fixture}({name!r})"):
+                found[name] = _of_service(config, lessor, name, wanted)
+        return found[name]
+
+    return get
+
+
+def _of_service(config: pytest.Config, lessor: Lessor, name: str, wanted: "dict[str, str]") -> Service:
+    from pytest_testgrove import broker  # noqa: PLC0415 - not needed where nobody asks
+
+    lends = not broker.in_a_run() or (os.environ.get(broker.SOCKET_VARIABLE) and name in lessor.engines())
+    if lends:
+        return Service(lessor.lease(service=name, **wanted))
+    # On somebody else's server without databases for tests, all tests of a suite share the worktree's.
+    variable = f"{re.sub('[^A-Za-z0-9]', '_', name).upper()}_URL"
+    return Service({"url": url_of_worktree(config, f"testgrove_service({name!r})", variable, name)})

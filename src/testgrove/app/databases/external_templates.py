@@ -1,26 +1,37 @@
-"""testgrove's templates on an external PostgreSQL server, for a clean-up."""
+"""Templates of ours on servers that somebody else runs, for a clean-up."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from testgrove.app.project import Project
+from testgrove.core.engines.registry import engine_of, implementation_of
 from testgrove.core.server_url import parse_server_url
-from testgrove.services.engines.postgres.external import GivenPostgres
+from testgrove.core.settings.types import Service
+from testgrove.services.engines.protocols import TemplateServer
+
+
+def services_with_templates(project: Project) -> dict[str, Service]:
+    """The services whose servers, named by URL, can have templates of ours; each server once."""
+    found: dict[str, Service] = {}
+    for name, service in project.settings.services.items():
+        engine = engine_of(service.engine)
+        has_templates = engine.migrates and engine.isolation == "database"
+        if has_templates and not service.is_embedded and not service.is_shared:
+            found[name] = service
+    return {name: service for name, service in found.items() if service is _first_at(service.host, found)}
+
+
+def _first_at(host: str, services: Mapping[str, Service]) -> Service:
+    return next(service for service in services.values() if service.host == host)
 
 
 @contextmanager
-def server_with_templates(project: Project) -> Iterator[GivenPostgres | None]:
-    """Return the server whose URL the settings configure; None if it has no templates of testgrove.
-
-    Raises UnavailableError, PreconditionError if it cannot be used.
-    """
-    service = project.settings.services.postgres
-    if service is None or service.host == "embedded" or service.isolation == "none":
-        yield None
-        return
-    server = GivenPostgres(parse_server_url("postgres", service.host))
+def server_with_templates(service: Service) -> Iterator[TemplateServer]:
+    """The server of a service. Raises UnavailableError, PreconditionError where it cannot be used."""
+    url = parse_server_url(service.engine, service.host)
+    server: TemplateServer = implementation_of(service.engine).external(url, service)
     server.open()
     try:
         yield server
@@ -28,6 +39,6 @@ def server_with_templates(project: Project) -> Iterator[GivenPostgres | None]:
         server.close()
 
 
-def stale_templates(server: GivenPostgres, max_age_hours: float) -> list[str]:
+def stale_templates(server: TemplateServer, max_age_hours: float) -> list[str]:
     """The names of the templates that were not asked for within so many hours."""
     return [name for name, age in server.templates() if age >= max_age_hours]

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
-from testgrove.app.databases.commands import client_program
-from testgrove.app.databases.engines import RunMeans
+from testgrove.app.context import own_folder
 from testgrove.app.exec_with_processes import run_in_foreground
-from testgrove.app.failures.tests import FailedDatabase, reaching
+from testgrove.app.failures.tests import FailedDatabase, service_of_engine
 from testgrove.app.project import Project
-from testgrove.app.providers.empty_databases import blanks_of, own_folder
-from testgrove.core.model import DatabaseAccess
+from testgrove.app.providers.empty_databases import empty_databases
+from testgrove.core.engines.registry import engine_of, implementation_of
 from testgrove.core.settings.types import Service
 from testgrove.errors import PreconditionError
 from testgrove.system.processes.supervision import Job
-
-_TIMEOUT = 600.0  # seconds for reading a dump
 
 
 def open_shell(project: Project, database: FailedDatabase) -> int:
@@ -25,40 +21,25 @@ def open_shell(project: Project, database: FailedDatabase) -> int:
 
     Raises PreconditionError where the program, or a server to read a dump on, is missing.
     """
-    program, service = client_program(database.engine), project.settings.services.postgres
-    if database.engine == "postgres" and service is None:
+    engine, implementation = engine_of(database.engine), implementation_of(database.engine)
+    implementation.shell("", None)  # is there a client at all
+    found = service_of_engine(project, engine.name)
+    if found is None and engine.isolation == "file":
+        found = engine.name, Service(engine=engine.name)
+    if found is None:
         raise PreconditionError(
-            "no-postgres",
-            f"{database.name} is a dump of PostgreSQL, which the settings do not declare any more",
-            hint=f"it can be read anywhere: psql --file {database.file}",
+            f"no-{engine.name}",
+            f"{database.name} is a dump of {engine.title}, which the settings do not declare any more",
+            hint=f"it can be read anywhere: {database.file}",
         )
     what = f"testgrove db shell {database.name}"
-    with project.holding(what) as holder, own_folder(project, holder, "shell") as means:
-        if database.engine == "postgres":
-            assert service is not None
-            return _psql(program, means, service, database)
-        copy = means.folder / database.file.name
-        shutil.copyfile(database.file, copy)
-        return _in_front(means, [program, str(copy)], {})
-
-
-def _psql(program: str, means: RunMeans, service: Service, database: FailedDatabase) -> int:
-    blanks = blanks_of(means, service)
-    try:
-        access = blanks.make()
-        _read(program, means, access, database.file)
-        return _in_front(means, [program, access.url(redacted=True)], reaching(access))
-    finally:
-        blanks.close()
-
-
-def _read(program: str, means: RunMeans, access: DatabaseAccess, dump: Path) -> None:
-    quiet = ("--quiet", "--no-psqlrc", "--output=/dev/null")
-    argv = [program, *quiet, "--set=ON_ERROR_STOP=1", "--file", str(dump), access.url(redacted=True)]
-    means.launcher.run(argv, cwd=means.folder, env=reaching(access), timeout=_TIMEOUT)
-
-
-def _in_front(means: RunMeans, argv: list[str], reaching: dict[str, str]) -> int:
-    """PAGER, PSQL_EDITOR and such are the user's."""
-    ours = {name: value for name, value in reaching.items() if name.startswith("PG")}
-    return run_in_foreground(means.holder.supervisors, Job(argv, Path.cwd(), dict(os.environ) | ours))
+    with project.holding(what) as holder, own_folder(project, holder, "shell") as context:
+        empty = empty_databases(context, *found)
+        try:
+            access = empty.make()
+            implementation.load(database.file, access, context.launcher)
+            argv = implementation.shell(access.url(redacted=True), found[1])
+            env = dict(os.environ) | implementation.client_environ(access)  # PAGER, PSQL_EDITOR and such are the user's
+            return run_in_foreground(context.holder.supervisors, Job(argv, Path.cwd(), env))
+        finally:
+            empty.close()

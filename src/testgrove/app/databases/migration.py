@@ -1,64 +1,66 @@
-"""A project's migration as a part of making a worktree: its fingerprint, and its run in the worktree's environment."""
+"""A project's migration as a part of making a database: the template's fingerprint, and the command's run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from testgrove.app.databases.cell import CellDatabases
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.migrations.fingerprint import template_fingerprint
 from testgrove.core.model import DatabaseAccess
-from testgrove.core.settings.types import Service, Sqlite
+from testgrove.core.settings.types import Service
 from testgrove.services.base import Launcher
 from testgrove.services.migrations.inputs import read_inputs
 from testgrove.services.migrations.run import run_migration
+from testgrove.services.provider import Traits, Wanted
 
 
-def fingerprint(
-    service: Service | Sqlite,
-    creation: Workspace,
-    *,
-    engine: str,
-    encoding: str = "",
-    locale: str = "",
-    extensions: tuple[str, ...] = (),
-    settings: Mapping[str, str] | None = None,
-    migrate: str | None = None,
-) -> str:
-    """The template's that this worktree's files ask for. To be taken before something is built in the tree.
+def fingerprint(name: str, service: Service, traits: Traits, *, tree: Path, tool: str, env: Mapping[str, str]) -> str:
+    """The template's that the files in a tree ask for. To be taken before something is built in it.
 
-    engine: with its version, and what else about the server can change the result. migrate: the command, where it is
-    not the service's.
+    name: the service's, whose variables the command sees. tool: the fingerprint of the environment it runs in. env: the
+    variables that the project gives it.
     """
-    command = service.migrate if migrate is None else migrate
-    assert creation.plan is not None or not command
+    command = service.migrate
     return template_fingerprint(
-        engine=engine,
-        encoding=encoding,
-        locale=locale,
-        extensions=extensions,
-        settings=settings or {},
+        engine=traits.engine + (f" as {name}" if command and name != service.engine else ""),
+        encoding=traits.encoding,
+        locale=traits.locale,
+        extensions=traits.extensions,
+        settings=traits.settings,
         migrate=command,
-        tool=creation.plan.fingerprint if creation.plan and command else "",
-        env=creation.project.settings.env if command else {},
-        inputs=read_inputs(creation.tree, service.inputs) if command else (),
+        tool=tool if command else "",
+        env=env if command else {},
+        inputs=read_inputs(tree, service.inputs) if command else (),
     )
 
 
+def wanted_in(
+    workspace: Workspace, name: str, service: Service, traits: Traits, launcher: Launcher, making: CellDatabases
+) -> Wanted:
+    """The template that a workspace's files ask for."""
+    plan = workspace.plan
+    assert plan is not None or not service.migrate
+    tool, env = plan.fingerprint if plan else "", workspace.project.settings.env
+    wanted = fingerprint(name, service, traits, tree=workspace.tree, tool=tool, env=env)
+    return Wanted(wanted, migration(service.migrate, name, launcher, workspace, making))
+
+
 def migration(
-    command: str, launcher: Launcher, creation: Workspace, making: CellDatabases
+    command: str, name: str, launcher: Launcher, workspace: Workspace, making: CellDatabases
 ) -> Callable[[DatabaseAccess], None]:
     """What brings an empty database up to date: the command, once the environment it needs is there.
 
-    It sees the variables of that database alone.
+    name: the service's. It sees the variables of that database alone.
     """
 
     def migrate(access: DatabaseAccess) -> None:
         if command:
             making.say(f"building the template: {command}")
             making.await_environment()
-            environ = creation.environ_with({access.engine: access})
-            settings = creation.project.settings
-            run_migration(command, access, launcher=launcher, cwd=creation.tree, env=environ, settings=settings)
+            environ = workspace.environ_of(name, access)
+            settings = workspace.project.settings
+            run_migration(command, access, launcher=launcher, cwd=workspace.tree, env=environ, settings=settings)
 
     return migrate

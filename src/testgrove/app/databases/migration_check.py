@@ -13,16 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from testgrove.app.context import own_folder
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
-from testgrove.app.providers.empty_databases import Blanks, blanks_of, own_folder
+from testgrove.app.providers.empty_databases import EmptyDatabases, empty_databases
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.files import values_of
 from testgrove.app.worktrees.found_environment import find_environment
+from testgrove.core.engines.registry import default_services, engine_of, known_engines
 from testgrove.core.migrations.check import Checked, Drift, Problem, last_line, way_back_failed
 from testgrove.core.migrations.known_tools import find_tool
 from testgrove.core.migrations.schema import Schema
@@ -30,7 +33,7 @@ from testgrove.core.migrations.steps import Step, steps
 from testgrove.core.migrations.tool import Listing, Tool, back_through, through
 from testgrove.core.model import DatabaseAccess, WorktreeId, WorktreeStatus
 from testgrove.core.naming import FIXED_VARIABLES
-from testgrove.core.settings.types import Service, Sqlite
+from testgrove.core.settings.types import Service
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.core.worktrees.variables import variables
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
@@ -41,7 +44,6 @@ from testgrove.system.environment import build
 from testgrove.system.processes.process import scrubbed
 
 Say = Callable[[str], object]
-_ENGINES = ("postgres", "sqlite")
 _CHECKOUT = WorktreeId("check", "checkout")  # what the project's variables are computed for; no name of it is used
 
 
@@ -58,50 +60,57 @@ def check_migrations(
     with (
         project.holding(f"testgrove db check {worktree or ''}".strip()) as holder,
         _place(project, holder, worktree) as place,
-        own_folder(project, holder, "check") as means,
+        own_folder(project, holder, "check") as context,
     ):
         found = []
         for name, service in services.items():
-            table = f"[tool.testgrove.services.{name.split()[0]}]"
+            service_name = name.split()[0]
+            table = f"[tool.testgrove.services.{service_name}]"
             tool = find_tool(service.migrate, read_inputs(place.tree, service.inputs), table=table)
-            blanks = blanks_of(means, service)
+            empty = empty_databases(context, service_name, service)
             try:
-                migrator = Migrator(means.launcher, place.tree, place.environ, project.settings)
-                found.append(_Check(tool, blanks, migrator, name, frozenset(accepted), say).run())
+                migrator = Migrator(
+                    context.launcher, place.tree, partial(place.environ, service_name), project.settings
+                )
+                found.append(_Check(tool, empty, migrator, name, frozenset(accepted), say).run())
             finally:
-                blanks.close()
+                empty.close()
         return found
 
 
-def _services(project: Project, engine: str | None) -> dict[str, Service | Sqlite]:
+def _services(project: Project, asked: str | None) -> dict[str, Service]:
+    """Those to be checked, in each version. asked: one of them, or an engine's default one."""
     services = project.settings.services
-    if engine not in {None, *_ENGINES}:
+    if asked is not None and asked not in services:
+        asked = default_services(services).get(asked, asked)
+    found: dict[str, Service] = {}
+    for name, service in services.items():
+        if asked not in {None, name} or not service.migrate or not engine_of(service.engine).migrates:
+            continue
+        for version in service.versions:
+            shown = f"{name} {version}" if len(service.versions) > 1 else name
+            found[shown] = msgspec.structs.replace(service, wanted=version)
+    if found:
+        return found
+    engine = services[asked].engine if asked in services else asked
+    if engine is not None and (engine not in known_engines() or not engine_of(engine).migrates):
+        known = [each for each in known_engines() if engine_of(each).migrates]
         raise UsageError(
-            "unknown-engine", f"engine '{engine}' does not support migrations", hint=f"supported: {', '.join(_ENGINES)}"
+            "unknown-engine", f"engine '{asked}' does not support migrations", hint=f"supported: {', '.join(known)}"
         )
-    found: dict[str, Service | Sqlite] = {}
-    if services.postgres and services.postgres.migrate and engine in {None, "postgres"}:
-        versions = services.postgres.versions
-        for version in versions:
-            name = f"postgres {version}" if len(versions) > 1 else "postgres"
-            found[name] = msgspec.structs.replace(services.postgres, wanted=version)
-    if services.sqlite and services.sqlite.migrate and engine in {None, "sqlite"}:
-        found["sqlite"] = services.sqlite
-    if not found:
-        raise PreconditionError(
-            "no-migration",
-            f"no migration command configured{f' for {engine}' if engine else ''}",
-            hint=f'[tool.testgrove.services.{engine or "postgres"}] migrate = "alembic upgrade head"',
-        )
-    return found
+    raise PreconditionError(
+        "no-migration",
+        f"no migration command configured{f' for {asked}' if asked else ''}",
+        hint=f'[tool.testgrove.services.{asked or next(iter(services), "NAME")}] migrate = "alembic upgrade head"',
+    )
 
 
 @dataclass(frozen=True)
 class _Place:
-    """The tree whose migrations are checked. environ: a command's environment there, with one database."""
+    """Whose migrations they are. environ: what a command sees there with the database of one service."""
 
     tree: Path
-    environ: Callable[[DatabaseAccess], Mapping[str, str]]
+    environ: Callable[[str, DatabaseAccess], Mapping[str, str]]
 
 
 @contextmanager
@@ -111,8 +120,8 @@ def _place(project: Project, holder: Holder, worktree: str | None) -> Iterator[_
     if found is None:
         here = find_environment(project, project.repository.toplevel)
 
-        def around(access: DatabaseAccess) -> dict[str, str]:
-            values = variables(_CHECKOUT, ports={}, databases={access.engine: access}, settings=project.settings)
+        def around(name: str, access: DatabaseAccess) -> dict[str, str]:
+            values = variables(_CHECKOUT, ports={}, databases={name: access}, settings=project.settings, plain=name)
             return here.environ | {name: value for name, value in values.items() if name not in FIXED_VARIABLES}
 
         yield _Place(top, around)
@@ -124,12 +133,12 @@ def _place(project: Project, holder: Holder, worktree: str | None) -> Iterator[_
         records.update(project.store, held, holder=None)
 
 
-def _inside(project: Project, worktree: WorktreeRecord) -> Callable[[DatabaseAccess], dict[str, str]]:
+def _inside(project: Project, worktree: WorktreeRecord) -> Callable[[str, DatabaseAccess], dict[str, str]]:
     tree = worktree.path
 
-    def environ(access: DatabaseAccess) -> dict[str, str]:
+    def environ(name: str, access: DatabaseAccess) -> dict[str, str]:
         base = build.activate(scrubbed(), tree) if (tree / ".venv").exists() else scrubbed()
-        return base | values_of(project, worktree.id, worktree.ports, {access.engine: access})
+        return base | values_of(project, worktree.id, worktree.ports, {name: access}, plain=name)
 
     return environ
 
@@ -139,7 +148,7 @@ class _Check:
     """One engine's."""
 
     tool: Tool
-    blanks: Blanks
+    empty: EmptyDatabases
     migrator: Migrator
     engine: str
     accepted: frozenset[str]
@@ -150,7 +159,7 @@ class _Check:
         """See the module."""
         self.say(f"{self.engine}: an empty database")
         self.found = Checked(self.engine, self.tool.name)
-        self.access = self.blanks.make()
+        self.access = self.empty.make()
         listing = self._list()
         if listing is None:
             return self.found
@@ -161,7 +170,7 @@ class _Check:
             self._compare_models()
             self._back(schemas)
             self._forward_again(schemas)
-        self.blanks.drop(self.access)
+        self.empty.drop(self.access)
         return self.found
 
     def _list(self) -> Listing | None:
@@ -230,8 +239,8 @@ class _Check:
 
     def _renew(self, plan: Sequence[Step]) -> None:
         """Another database, taken forward through the first steps: they have been gone through once."""
-        self.blanks.drop(self.access)
-        self.access, self.drift = self.blanks.make(), Drift()
+        self.empty.drop(self.access)
+        self.access, self.drift = self.empty.make(), Drift()
         for step in plan:
             self.migrator.do(through(self.tool, step), self.access)
 

@@ -8,12 +8,11 @@ from testgrove.app.keeper import project_owner
 from testgrove.app.port_leases import lease_server_port
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
+from testgrove.core.engines.registry import engine_of, implementation_of
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import PreconditionError, UnavailableError
-from testgrove.services.engines.postgres.persistent import KeptPostgres
-from testgrove.services.engines.redis.persistent import move_instance
 from testgrove.services.keeper.client import KeeperClient
-from testgrove.services.keeper.service import KeptService
+from testgrove.services.keeper.service import KeptService, engine_in
 from testgrove.system.store import StoredLeases
 
 
@@ -43,10 +42,12 @@ def _move(project: Project, folder: Path) -> tuple[StoredLeases, Lease]:
     """Give a server another port; return the lease of the old one and its owner."""
     leases, old = _port_lease(project, folder)
     port = lease_server_port(project, leases, folder.name)
-    if server := KeptPostgres.read(folder):
+    engine = engine_in(folder)
+    implementation = implementation_of(engine)
+    if engine_of(engine).isolation == "instance":
+        implementation.move_instance(folder, port)
+    elif server := implementation.persistent(folder):
         server.move(port)
-    else:
-        move_instance(folder, port)
     return leases, old
 
 

@@ -11,22 +11,23 @@ from testgrove.app.databases.persistent_ports import start_on_a_free_port
 from testgrove.app.databases.worktree_external import accesses_given, is_given
 from testgrove.app.holder import Holder
 from testgrove.app.keeper import KeeperPlace, end_keeper, keeper_of, place_of
-from testgrove.app.keeper_undo import kept_lock
+from testgrove.app.keeper_undo import kept_lock, persistent_server
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.files import write_files
-from testgrove.core.model import DatabaseAccess, LeaseKind
+from testgrove.core.engines.registry import engine_of
+from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
 from testgrove.core.secret import Secret
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError, TestgroveError
-from testgrove.services.engines.postgres.persistent import KeptPostgres
 from testgrove.services.keeper.client import KeeperClient
-from testgrove.services.keeper.service import LOG, KeptService, services_in
+from testgrove.services.keeper.service import LOG, KeptService, engine_in, services_in
 from testgrove.system.locks import LockFile
 
 Say = Callable[[str], None]
 T = TypeVar("T")
 _TIMEOUT = 1800.0
+_KEPT = (LeaseKind.SERVICE, LeaseKind.KEPT_DATABASE)
 
 
 def list_services(project: Project) -> list[dict[str, Any]]:
@@ -98,17 +99,29 @@ def reach_servers(project: Project, worktree: str, say: Say) -> KeeperClient | N
 
 def accesses_of(project: Project, worktree: WorktreeRecord) -> dict[str, DatabaseAccess]:
     """How a worktree's databases are reached, passwords included."""
-    found = {engine: access for engine, access in accesses_given(worktree).items() if is_given(project, engine)}
+    found = {name: access for name, access in accesses_given(project, worktree).items() if is_given(project, name)}
     for lease in records.leases_of(project.store, worktree).all():
-        if lease.kind == LeaseKind.KEPT_DATABASE:
-            folder, _, name = lease.key.partition("#")
-            if server := KeptPostgres.read(Path(folder)):
-                found["postgres"] = server.access(name, Secret(lease.data["password"]))
-        elif lease.kind == LeaseKind.SERVICE:
-            port = KeptService.read(Path(lease.key)).port
-            password = Secret(lease.data["password"])
-            found["redis"] = DatabaseAccess("redis", "0", "127.0.0.1", port, "default", password)
+        if lease.kind in _KEPT and (access := _access(lease)):
+            found[service_of(lease)] = access
     return found
+
+
+def _access(lease: Lease) -> DatabaseAccess | None:
+    """How what a lease names is reached; None where its server was not laid out to the end."""
+    path, _, name = lease.key.partition("#")
+    folder, password = Path(path), Secret(lease.data["password"])
+    if lease.kind == LeaseKind.KEPT_DATABASE:
+        server = persistent_server(folder)
+        return server.access(name, password) if server else None
+    engine = engine_of(engine_in(folder))
+    port = KeptService.read(folder).port
+    return DatabaseAccess(engine.name, engine.default_database, "127.0.0.1", port, engine.user, password)
+
+
+def service_of(lease: Lease) -> str:
+    """Whose service a lease names. Before services had names of their own, folders began with the engine's."""
+    folder = Path(lease.key.partition("#")[0])
+    return str(lease.data.get("service") or folder.name.partition("-")[0])
 
 
 @contextmanager
@@ -164,8 +177,7 @@ def rewrite_env_files(project: Project, holder: Holder, folder: Path, say: Say =
 def _names_of(project: Project, worktree: str) -> list[str]:
     """The servers that a worktree has databases on."""
     leases = project.store.leases(f"worktree:{project.id}/{worktree}").all()
-    kinds = (LeaseKind.SERVICE, LeaseKind.KEPT_DATABASE)
-    return [Path(lease.key.partition("#")[0]).name for lease in leases if lease.kind in kinds]
+    return [Path(lease.key.partition("#")[0]).name for lease in leases if lease.kind in _KEPT]
 
 
 def _place(project: Project, name: str) -> KeeperPlace:

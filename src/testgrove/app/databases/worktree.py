@@ -6,92 +6,87 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
+from testgrove.app.context import AppContext, worktree_context
 from testgrove.app.databases.cell import CellDatabases, Make
-from testgrove.app.databases.engines import EngineDatabases, Made, WorktreeMeans
-from testgrove.app.databases.external import AsGiven, ServerPostgres, ServerRedis
+from testgrove.app.databases.maker import maker
 from testgrove.app.databases.migration import migration
-from testgrove.app.databases.sqlite import SqliteFiles
+from testgrove.app.databases.worktree_external import is_given
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.worktrees.workspace import DatabasesInTheMaking, Workspace
+from testgrove.core.engines.registry import migrated_service
 from testgrove.core.migrations.command import migration_to
 from testgrove.core.model import DatabaseAccess
-from testgrove.core.server_url import parse_server_url
+from testgrove.core.settings.types import Service
 from testgrove.errors import UsageError
+from testgrove.services.provider import Held, Provider
+from testgrove.services.provisioning.choose import provider_of
 
 
 @contextmanager
 def databases_in_the_making(
-    project: Project, holder: Holder, engines: Sequence[str], *, revision: str | None = None, empty: bool = False
+    project: Project, holder: Holder, names: Sequence[str], *, revision: str | None = None, empty: bool = False
 ) -> Iterator[DatabasesInTheMaking | None]:
-    """What makes the databases of a worktree from `create`; None where there are none.
+    """What makes the databases of a worktree from `create`, of some services; None where there are none.
 
-    revision: the PostgreSQL migration to stop at, None for the newest; empty: no migration at all. Raises what the
-    servers of others answer, before anything is made: UnavailableError, PreconditionError.
+    revision: the migration of the default service to stop at, None for the newest; empty: no migration at all. Raises
+    what the servers of others answer, before anything is made: UnavailableError, PreconditionError.
     """
-    means = WorktreeMeans(project, holder)
-    after = _migration_to(project, revision) if revision is not None else ""
-    elsewhere: dict[str, EngineDatabases] = {}
+    services = {name: project.settings.services[name] for name in names}
+    revisions = {_migrated_to(project, revision): revision} if revision is not None else {}
+    context = worktree_context(project, holder)
+    given = {name: service for name, service in services.items() if is_given(project, name)}
+    own = {name: service for name, service in services.items() if name not in given}
     with ExitStack() as servers:
-        for engine in engines:
-            if found := _elsewhere(engine, means, empty=empty or revision is not None):
-                found.find()
-                servers.callback(found.close)
-                elsewhere[engine] = found
-        parts = [CellDatabases(tuple(elsewhere), partial(_begin, means, elsewhere, after))] if elsewhere else []
-        own = tuple(engine for engine in engines if engine not in elsewhere)
+        providers = {name: provider_of(context, name, service) for name, service in given.items()}
+        for provider in providers.values():
+            provider.find()
+            servers.callback(provider.close)
+        parts: list[DatabasesInTheMaking] = []
+        if given:
+            parts.append(CellDatabases(tuple(given), partial(_begin, context, providers, given, revisions, empty)))
         if own:
             from testgrove.app.databases.persistent import KeptDatabases  # noqa: PLC0415 - only where something is kept
 
-            kept = KeptDatabases(project, holder, revision=revision, empty=empty).making(own)
-            parts += [kept] if kept else []
+            parts.append(KeptDatabases(project, holder, own, revisions=revisions, empty=empty).making())
         yield Several(parts) if parts else None
 
 
-def _migration_to(project: Project, revision: str) -> str:
-    service = project.settings.services.named()["postgres"]
-    if service.isolation == "none":
+def _migrated_to(project: Project, revision: str) -> str:
+    """The service that goes to a revision."""
+    name = migrated_service(project.settings.services)
+    if name is None:
+        raise UsageError("migrate-to-unused", f"--migrate-to {revision}: no service has a migration")
+    if project.settings.services[name].is_shared:
         raise UsageError(
             "migrate-to-unused",
-            f"--migrate-to {revision}: the database is shared ([services.postgres] isolation = 'none'), "
+            f"--migrate-to {revision}: the database is shared ([services.{name}] isolation = 'none'), "
             "and testgrove does not change it",
             hint="remove --migrate-to",
         )
-    return migration_to(service, revision)
-
-
-def _elsewhere(engine: str, means: WorktreeMeans, *, empty: bool) -> EngineDatabases | None:
-    """An engine's databases that need no keeper; None where a server of the project's own is to hold them."""
-    services, migrate = means.project.settings.services, "" if empty else None
-    if engine == "sqlite":
-        assert services.sqlite is not None
-        return SqliteFiles(means, services.sqlite, migrate=migrate)
-    service = services.named()[engine]
-    if service.host == "embedded":
-        return None
-    if service.isolation == "none":
-        return AsGiven(parse_server_url(engine, service.host))
-    return ServerPostgres(means, service, migrate=migrate) if engine == "postgres" else ServerRedis(means, service)
+    return name
 
 
 def _begin(
-    means: WorktreeMeans,
-    engines: Mapping[str, EngineDatabases],
-    after: str,
-    creation: Workspace,
+    context: AppContext,
+    providers: Mapping[str, Provider],
+    services: Mapping[str, Service],
+    revisions: Mapping[str, str],
+    empty: bool,
+    workspace: Workspace,
     making: CellDatabases,
 ) -> dict[str, Make]:
     makers: dict[str, Make] = {}
-    for engine, databases in engines.items():
-        maker = databases.maker(creation, making)
-        shared = isinstance(databases, AsGiven)
-        further = migration(after if engine == "postgres" and not shared else "", means.launcher, creation, making)
-        makers[engine] = partial(_make, maker, further)
+    for name, service in services.items():
+        bare = empty or name in revisions
+        make, _ = maker(context, providers[name], name, service, workspace, making, empty=bare)
+        command = migration_to(name, service, revisions[name]) if name in revisions else ""
+        makers[name] = partial(_make, make, migration(command, name, context.launcher, workspace, making))
     return makers
 
 
-def _make(maker: Callable[[], Made], further: Callable[[DatabaseAccess], None]) -> DatabaseAccess:
-    _, access = maker()
+def _make(make: Callable[[], Held], further: Callable[[DatabaseAccess], None]) -> DatabaseAccess:
+    access = make().access
     further(access)
     return access
 
@@ -109,7 +104,7 @@ class Several:
 
     def finish(self) -> dict[str, DatabaseAccess]:
         """Implement DatabasesInTheMaking."""
-        return {engine: access for part in self._parts for engine, access in part.finish().items()}
+        return {name: access for part in self._parts for name, access in part.finish().items()}
 
     def abandon(self) -> None:
         """Implement DatabasesInTheMaking."""

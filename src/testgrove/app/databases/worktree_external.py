@@ -11,83 +11,96 @@ from testgrove.app.worktrees import records
 from testgrove.app.worktrees.inside import variables_of
 from testgrove.app.worktrees.undo import undo_leases
 from testgrove.app.worktrees.workspace import Workspace
-from testgrove.core.model import DatabaseAccess, LeaseKind
+from testgrove.core.engines.registry import default_services, engine_of, engine_shown, implementation_of
+from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
+from testgrove.core.naming import url_variable
 from testgrove.core.secret import Secret
 from testgrove.core.server_url import parse_server_url
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError
-from testgrove.services.engines.sqlite.files import remove_database
-
-_VARIABLES = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}
 
 
-def accesses_given(worktree: WorktreeRecord) -> dict[str, DatabaseAccess]:
-    """By what the env file says, of each engine that the worktree names; passwords included.
+def accesses_given(project: Project, worktree: WorktreeRecord) -> dict[str, DatabaseAccess]:
+    """By what the env file says, of each service that the worktree names; passwords included.
 
     An engine whose variable is missing, or names something else, is left out.
     """
     found: dict[str, DatabaseAccess] = {}
     known = variables_of(worktree) if worktree.databases else {}
-    for engine, shown in worktree.databases.items():
-        if engine == "sqlite":
-            found[engine] = DatabaseAccess(engine, shown["name"], "", 0, "", Secret(""))
-        elif access := _access(engine, shown["name"], known):
-            found[engine] = access
+    defaults = default_services(project.settings.services)
+    for name, shown in worktree.databases.items():
+        engine = engine_shown(name, shown)
+        is_default = defaults.get(engine.name, engine.name) == name
+        if engine.isolation == "file":
+            found[name] = DatabaseAccess(engine.name, shown["name"], "", 0, "", Secret(""))
+        elif access := _access(engine.name, shown["name"], known, "" if is_default else name):
+            found[name] = access
     return found
 
 
-def _access(engine: str, name: str, known: Mapping[str, str]) -> DatabaseAccess | None:
+def _access(engine: str, database: str, known: Mapping[str, str], service: str) -> DatabaseAccess | None:
+    """service: whose variable says it; empty for the default one of the engine."""
+    declared = engine_of(engine)
     try:
-        url = parse_server_url(engine, known.get(_VARIABLES[engine], ""))
+        url = parse_server_url(engine, known.get(url_variable(service) if service else declared.url_variable, ""))
     except ValueError:
         return None
     user, password = url.user, url.password
-    if engine == "postgres":  # a URL of isolation = 'none' may leave them to the environment
-        user = user or known.get("PGUSER", "")
-        password = password if password.reveal() else Secret(known.get("PGPASSWORD", ""))
-    return DatabaseAccess(engine, name, url.host, url.port, user, password, given=url.text)
+    if not service:  # a URL of isolation = 'none' may leave them to the environment
+        user = user or known.get(declared.user_variable, "")
+        password = password if password.reveal() else Secret(known.get(declared.password_variable, ""))
+    return DatabaseAccess(engine, database, url.host, url.port, user, password, given=url.text)
 
 
-def is_given(project: Project, engine: str) -> bool:
-    """Whether an engine's databases are no keeper's: by URL, or files."""
-    service = project.settings.services.named().get(engine)
-    return service is None or service.host != "embedded"
+def is_given(project: Project, name: str) -> bool:
+    """Whether a service's databases are no keeper's: by URL, or files."""
+    service = project.settings.services.get(name)
+    return service is None or not service.is_embedded or engine_of(service.engine).isolation == "file"
 
 
 def create_given(
-    project: Project, holder: Holder, creation: Workspace, engines: Sequence[str]
+    project: Project, holder: Holder, workspace: Workspace, names: Sequence[str]
 ) -> dict[str, DatabaseAccess]:
     """Make databases, with nothing in them, for a worktree that is there already. On an error nothing is left."""
     from testgrove.app.databases.worktree import databases_in_the_making  # noqa: PLC0415 - drivers; most need none
 
-    before = records.worktree_leases(project, creation.spec.id).all()
-    with databases_in_the_making(project, holder, engines, empty=True) as making:
+    before = records.worktree_leases(project, workspace.spec.id).all()
+    with databases_in_the_making(project, holder, names, empty=True) as making:
         assert making is not None
-        making.begin(creation)
+        making.begin(workspace)
         try:
             return dict(making.finish())
         except BaseException:
             making.abandon()
-            leases = records.worktree_leases(project, creation.spec.id)
+            leases = records.worktree_leases(project, workspace.spec.id)
             undo_leases(holder, leases, [lease for lease in leases.all() if lease not in before])
             raise
 
 
-def drop_given(project: Project, holder: Holder, worktree: WorktreeRecord, engines: Sequence[str]) -> None:
+def drop_given(project: Project, holder: Holder, worktree: WorktreeRecord, names: Sequence[str]) -> None:
     """Drop databases of a worktree. Raises PreconditionError (``database-shared``) for one that is shared."""
-    for engine in engines:
-        service = project.settings.services.named().get(engine)
-        if service is not None and service.isolation == "none":
+    for name in names:
+        service = project.settings.services.get(name)
+        if service is not None and service.is_shared:
             raise PreconditionError(
                 "database-shared",
-                f"{engine}: the database is shared ([services.{engine}] isolation = 'none')",
+                f"{name}: the database is shared ([services.{name}] isolation = 'none')",
                 hint="testgrove does not drop shared databases",
             )
     leases = records.leases_of(project.store, worktree)
-    undo_leases(
-        holder,
-        leases,
-        [lease for lease in leases.all() if lease.kind == LeaseKind.DATABASE and lease.data["engine"] in engines],
-    )
-    if "sqlite" in engines and "sqlite" in worktree.databases:
-        remove_database(Path(worktree.databases["sqlite"]["name"]))
+    undo_leases(holder, leases, [lease for lease in leases.all() if _is_of(project, worktree, lease, names)])
+    for name in names:
+        shown = worktree.databases.get(name)
+        if shown is not None and (engine := engine_shown(name, shown)).isolation == "file":
+            implementation_of(engine.name).remove(Path(shown["name"]))
+
+
+def _is_of(project: Project, worktree: WorktreeRecord, lease: Lease, names: Sequence[str]) -> bool:
+    """Whether a lease is for one of these services: of their engines, and not the database of another one."""
+    if lease.kind != LeaseKind.DATABASE:
+        return False
+    services = project.settings.services
+    engines = {services[name].engine if name in services else name for name in names}
+    made = lease.data.get("name", lease.data.get("number"))
+    others = {str(shown["name"]) for name, shown in worktree.databases.items() if name not in names}
+    return lease.data["engine"] in engines and str(made) not in others

@@ -11,24 +11,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 
-from testgrove.app.failures.cells import dump_program
 from testgrove.app.launcher import SupervisedLauncher
 from testgrove.app.project import Project
 from testgrove.app.worktrees.creation import git_excluded
+from testgrove.core.engines.registry import default_services, engine_of, implementation_of
 from testgrove.core.model import DatabaseAccess
+from testgrove.core.settings.types import Service
 from testgrove.errors import PreconditionError
-from testgrove.services.engines.sqlite.files import copy_whole
 from testgrove.system import git
 from testgrove.system.deletion import delete_tree
 from testgrove.system.files import explained
-from testgrove.system.processes.process import scrubbed
 
 KEPT = 20
 KEPT_DAYS = 7
 _ABOUT = "about.json"
-_FILES = {"postgres": "database.sql", "sqlite": "database.sqlite3"}
-_TIMEOUT = 600.0  # seconds for a dump, or for reading one
-_LOCKED = 5000  # milliseconds that a dump waits for a lock which the test has left
 
 
 @dataclass(frozen=True)
@@ -43,8 +39,8 @@ class FailedDatabase:
 
     @property
     def file(self) -> Path:
-        """What is in it: SQL, or an SQLite file."""
-        return self.folder / _FILES[self.engine]
+        """What is in it: SQL, or a database's file."""
+        return self.folder / engine_of(self.engine).dump
 
     @property
     def age(self) -> timedelta:
@@ -64,14 +60,15 @@ class Evidence:
 
         Raises PreconditionError (``not-kept``) for an engine of which nothing can be kept, UnavailableError.
         """
-        if access.engine not in _FILES:
+        engine = engine_of(access.engine)
+        if not engine.dump:
             raise PreconditionError("not-kept", f"what is in a {access.engine} database cannot be kept")
         words = re.sub("[^A-Za-z0-9]+", "-", test.rpartition("::")[2]).strip("-")[:40] or "test"
         name = f"{words}-{token_hex(2)}"
         folder = self._place(name)
         try:
-            self._write(access, folder / _FILES[access.engine])
-            about = {"engine": access.engine, "test": test, "kept": datetime.now(UTC).isoformat(timespec="seconds")}
+            self._write(access, folder / engine.dump)
+            about = {"engine": engine.name, "test": test, "kept": datetime.now(UTC).isoformat(timespec="seconds")}
             with explained("write", folder):
                 (folder / _ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")  # last: then it is whole
         except BaseException:
@@ -89,19 +86,16 @@ class Evidence:
         return folder
 
     def _write(self, access: DatabaseAccess, file: Path) -> None:
-        if access.engine == "sqlite":
-            return copy_whole(Path(access.name), file)
-        program = dump_program(self._project)
-        options = ("--no-password", "--no-owner", "--no-privileges", "--no-comments")
-        locks, target = f"--lock-wait-timeout={_LOCKED}", access.url(redacted=True)
-        argv = [program, *options, locks, "--file", str(file), target]
-        self._launcher.run(argv, cwd=file.parent, env=reaching(access), timeout=_TIMEOUT)
-        return None
+        service = service_of_engine(self._project, access.engine)
+        implementation_of(access.engine).dump(access, file, self._launcher, service[1] if service else None)
 
 
-def reaching(access: DatabaseAccess) -> dict[str, str]:
-    """What a client program needs besides a URL without the password."""
-    return scrubbed() | {"PGPASSWORD": access.password.reveal(), "PGCONNECT_TIMEOUT": "10"}
+def service_of_engine(project: Project, engine: str) -> tuple[str, Service] | None:
+    """The engine's default service, else any; with its name."""
+    services = project.settings.services
+    names = [name for name, service in services.items() if service.engine == engine]
+    name = default_services(services).get(engine, next(iter(names), ""))
+    return (name, services[name]) if name else None
 
 
 def _folder(project: Project) -> Path:

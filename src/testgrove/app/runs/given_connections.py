@@ -9,9 +9,9 @@ from pathlib import Path
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.connections.addresses import Address
 from testgrove.core.connections.permitted import Given, given_to, variable_leads
-from testgrove.core.naming import DATABASE_VARIABLES
 from testgrove.core.runs.plan import Cell
 from testgrove.core.settings.parse import expand_env
+from testgrove.core.settings.service_variables import service_variables
 
 
 def given_of(creation: Workspace, cell: Cell, environ: Mapping[str, str], temporary: Path) -> Given:
@@ -20,9 +20,11 @@ def given_of(creation: Workspace, cell: Cell, environ: Mapping[str, str], tempor
     folders = (creation.tree, creation.tree.resolve(), temporary, temporary.resolve(), creation.database_folder)
     given = given_to(creation.databases, folders, project.settings.allow_connections, environ)
     own, external = list(given.own), list(given.external)
-    embedded = {name for name, service in project.settings.services.named().items() if service.host == "embedded"}
+    services = project.settings.services
+    embedded = {service.engine for service in services.values() if service.is_embedded}
+    ours = service_variables(services)
     for name, address in _led_to(creation, cell, environ):
-        is_own = name in DATABASE_VARIABLES and address.engine in embedded and address.is_local
+        is_own = name in ours and address.engine in embedded and address.is_local
         (own if is_own else external).append(address)
     return replace(given, own=tuple(own), external=tuple(external))
 

@@ -102,7 +102,7 @@ def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
     for name in request.sets:
         find_set(settings, name)
     pythons = request.pythons or (() if request.here else settings.pythons)
-    versions = {name: service.versions for name, service in settings.services.named().items()}
+    versions = {name: service.versions for name, service in settings.services.items()}
     cells = plan.cells(chosen, request.refs, pythons, request.sets, versions, arguments=request.arguments)
     if not request.here:
         return cells

@@ -8,8 +8,9 @@ from abc import ABC, abstractmethod
 from functools import partial
 from typing import Generic, TypeVar
 
-from testgrove.app.failures.cells import dump_database, note_of
+from testgrove.app.failures.cells import dump_databases, note_of
 from testgrove.app.isolation import told
+from testgrove.app.launcher import SupervisedLauncher
 from testgrove.app.runs.attempts import Attempt, Run
 from testgrove.app.runs.exclusive import CellTurn
 from testgrove.app.worktrees import operations
@@ -119,7 +120,8 @@ class WorktreeSlot(Slot[Creation]):
             left = operations.park(run.project, run.holder, worktree, collect_into=folder, contents=contents)
             workspace.notes += filter(None, [left])
             return
-        note = note_of(self.cell.key, status, run.id, dump_database(workspace, folder))
+        dumped = dump_databases(workspace, folder, SupervisedLauncher(run.holder.supervisors, run.cancel))
+        note = note_of(self.cell.key, status, run.id, dumped)
         run.databases.release(self.cell)
         left = operations.keep(run.project, run.holder, worktree, collect_into=folder, note=note)
         workspace.notes += filter(None, [left, f"kept in {workspace.tree}"])

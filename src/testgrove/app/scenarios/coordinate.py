@@ -101,7 +101,7 @@ def make_plan(project: Project, request: Request) -> ScenarioPlan:
         raise UsageError("scenarios-syntax", f"{path}: byte {error.start} is not UTF-8") from error
     settings = project.settings
     located = scenario_file.parse(text, path)
-    whole = resolve(located, path, capacities=settings.resources, services=settings.services.engines)
+    whole = resolve(located, path, capacities=settings.resources, services=settings.services)
     return select(request.before.limit(whole), request.filters)
 
 

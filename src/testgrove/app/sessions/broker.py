@@ -9,16 +9,16 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from testgrove.app.databases.engines import RunMeans
+from testgrove.app.context import run_context
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
-from testgrove.app.providers.shares import LendingBroker
+from testgrove.app.providers.broker import ServiceBroker
 from testgrove.app.sessions.databases import SessionDatabases
 from testgrove.app.sessions.migration import Migration, Tests
 from testgrove.app.worktrees.undo import undo
+from testgrove.core.engines.registry import implementation_of
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
-from testgrove.services.engines.postgres.server import require_driver
 from testgrove.system.files import explained
 
 _HINT = "[tool.testgrove.services.{}] in pyproject.toml"  # for a test that asks for another engine
@@ -43,14 +43,14 @@ def serve_session(
     name = f"broker-{secrets.token_hex(3)}"
     scratch, memory = project.locations.scratch / name, project.locations.memory / f"{name}-m"
     cancel = threading.Event()
-    means = RunMeans(project, holder, holder.leases, memory, cancel)
+    context = run_context(project, holder, holder.leases, memory, cancel)
     for place in dict.fromkeys((scratch, memory)):
         holder.leases.record(Lease(LeaseKind.DIRECTORY, str(place)))
         with explained("create the broker's folder", place):
             place.mkdir(mode=0o700)
-    migration = Migration(means, project.repository.toplevel, tests)
-    databases = SessionDatabases(means, migration)
-    broker = LendingBroker(scratch / "broker.sock", databases.lenders(), _HINT, means)
+    migration = Migration(context, project.repository.toplevel, tests)
+    databases = SessionDatabases(context, migration)
+    broker = ServiceBroker(scratch / "broker.sock", databases.allocators(), _HINT, context)
     try:
         on_ready(broker.path)
         select.select([ended], [], [])
@@ -64,11 +64,11 @@ def serve_session(
 
 def _check(project: Project) -> None:
     services = project.settings.services
-    if not services.engines:
+    if not services:
         raise UsageError(
             "no-services",
             f"no database configured in {project.repository.toplevel}",
             hint="testgrove init   or, in pyproject.toml: [tool.testgrove.services.postgres]",
         )
-    if services.postgres:
-        require_driver()
+    for engine in {service.engine for service in services.values()}:
+        implementation_of(engine).require()

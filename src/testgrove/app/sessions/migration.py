@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from testgrove.app.databases.engines import RunMeans
+from testgrove.app.context import AppContext
+from testgrove.app.databases.migration import fingerprint
 from testgrove.core.envfile import parse
-from testgrove.core.migrations.fingerprint import template_fingerprint
 from testgrove.core.model import DatabaseAccess, WorktreeId
-from testgrove.core.naming import DATABASE_VARIABLES, FIXED_VARIABLES, port_variable
-from testgrove.core.settings.types import Service, Sqlite
+from testgrove.core.naming import FIXED_VARIABLES, port_variable
+from testgrove.core.settings.service_variables import service_variables
+from testgrove.core.settings.types import Service
 from testgrove.core.worktrees.variables import configured, variables
-from testgrove.services.migrations.inputs import read_inputs
 from testgrove.services.migrations.run import run_migration
+from testgrove.services.provider import Traits
 from testgrove.system.files import read_env_file
 from testgrove.system.processes.process import scrubbed
 
@@ -37,55 +38,38 @@ class Tests:
 class Migration:
     """A service's migration in this checkout, as tests in it would run it. tree: the checkout."""
 
-    def __init__(self, means: RunMeans, tree: Path, tests: Tests) -> None:
-        self._means, self.tree, self._tests = means, tree, tests
+    def __init__(self, context: AppContext, tree: Path, tests: Tests) -> None:
+        self._context, self.tree, self._tests = context, tree, tests
 
-    def fingerprint(
-        self,
-        service: Service | Sqlite,
-        *,
-        engine: str,
-        encoding: str = "",
-        locale: str = "",
-        extensions: tuple[str, ...] = (),
-        settings: Mapping[str, str] | None = None,
-    ) -> str:
-        """The template's that the files, as they are now, ask for. engine: with its version."""
-        return template_fingerprint(
-            engine=engine,
-            encoding=encoding,
-            locale=locale,
-            extensions=extensions,
-            settings=settings or {},
-            migrate=service.migrate,
-            # Without knowing what is installed, a template of another session may be stale.
-            tool=(self._tests.installed or secrets.token_hex()) if service.migrate else "",
-            env=self._users_own() | self._means.project.settings.env if service.migrate else {},
-            inputs=read_inputs(self.tree, service.inputs) if service.migrate else (),
-        )
+    def fingerprint(self, name: str, service: Service, traits: Traits) -> str:
+        """The template's that the files, as they are now, ask for. name: the service's."""
+        # Without knowing what is installed, a template of another session may be stale.
+        tool = self._tests.installed or secrets.token_hex()
+        env = self._users_own() | self._context.project.settings.env if service.migrate else {}
+        return fingerprint(name, service, traits, tree=self.tree, tool=tool, env=env)
 
-    def run(self, command: str, access: DatabaseAccess) -> None:
-        """Bring an empty database up to date."""
+    def run(self, command: str, name: str, access: DatabaseAccess) -> None:
+        """Bring an empty database of a service up to date."""
         if command:
-            env, settings = self.environ(access), self._means.project.settings
-            run_migration(command, access, launcher=self._means.launcher, cwd=self.tree, env=env, settings=settings)
+            env, settings = self.environ(name, access), self._context.project.settings
+            run_migration(command, access, launcher=self._context.launcher, cwd=self.tree, env=env, settings=settings)
 
-    def environ(self, access: DatabaseAccess) -> dict[str, str]:
+    def environ(self, name: str, access: DatabaseAccess) -> dict[str, str]:
         """As tests in this checkout see it: their environment is active, the worktree's variables are set, but for a
-        database's, which are those of one."""
-        project = self._means.project
-        values = variables(_ANY, ports={}, databases={access.engine: access}, settings=project.settings)
+        database's, which are those of one. name: its service."""
+        settings = self._context.project.settings
+        values = variables(_ANY, ports={}, databases={name: access}, settings=settings, plain=name)
         ours = {name: value for name, value in values.items() if name not in FIXED_VARIABLES}
         return _activated(scrubbed(), self._tests.prefix) | self._env_file() | ours
 
     def _env_file(self) -> dict[str, str]:
-        path = self.tree / self._means.project.settings.env_file
+        path = self.tree / self._context.project.settings.env_file
         return parse(read_env_file(path)) if path.is_file() else {}
 
     def _users_own(self) -> dict[str, str]:
-        """Return the variables of the env file that testgrove did not write: its own differ in each worktree."""
-        settings = self._means.project.settings
-        written = {*DATABASE_VARIABLES, *FIXED_VARIABLES, *map(port_variable, settings.ports.names)}
+        """What the env file holds besides what testgrove has written: that is another in each worktree."""
+        settings = self._context.project.settings
+        written = {*service_variables(settings.services), *FIXED_VARIABLES, *map(port_variable, settings.ports.names)}
         written |= configured(settings).keys()
         return {name: value for name, value in self._env_file().items() if name not in written}
 

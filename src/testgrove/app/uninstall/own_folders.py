@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from testgrove.app.isolation import isolated
+from testgrove.core.engines.registry import BUILT_IN
 from testgrove.errors import TestgroveError
 from testgrove.system.deletion import delete_tree
 from testgrove.system.locations import Locations
 from testgrove.system.store.salvage import FOLDERS
 
-_CACHES = ("binaries", "coverage", "plugin", "reports", "sqlite", "templates")
+_CACHES = (*BUILT_IN, "binaries", "coverage", "plugin", "reports", "templates")  # engines of files have one each
 _LOCKS = ("holders.lock", "turns.lock", "state.lock")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from testgrove.app.databases.external_templates import services_with_templates
 from testgrove.app.holder import Holder
 from testgrove.app.keeper import place_of
 from testgrove.app.keeper_undo import undo_keeper
@@ -73,9 +74,9 @@ def left_in(project: Project) -> list[Left]:
 
 def _on_servers(project: Project) -> list[Left]:
     """Templates on a server that the settings name: whether there are any, only the server knows."""
-    service = project.settings.services.postgres
-    if service is None or service.host == "embedded" or service.isolation == "none":
-        return []
-    place = parse_server_url("postgres", service.host).place
     how = f"testgrove cleanup --max-age 0 --yes --project {project.main}"
-    return [Left(f"templates on {place}, where there are any", "the server is yours", how)]
+    places = (parse_server_url(each.engine, each.host).place for each in services_with_templates(project).values())
+    return [
+        Left(f"templates on {place}, where there are any", "the server is yours", how)
+        for place in dict.fromkeys(places)
+    ]

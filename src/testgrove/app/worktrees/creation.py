@@ -250,8 +250,7 @@ class Creation(Workspace):
     def _make_databases(self) -> None:
         if self.making is not None:
             self.databases = self.making.finish()
-        if "postgres" in self.databases:
-            link_client_programs(self.tree)
+        link_client_programs(self.tree, (access.engine for access in self.databases.values()))
 
     def _write_files(self) -> None:
         self.worktree = write_files(self.project, self.worktree, self.databases).worktree

@@ -11,9 +11,11 @@ from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.inside import variables_of
 from testgrove.app.worktrees.ownership import manifest_of
+from testgrove.core.engines.registry import main_database
 from testgrove.core.envfile import parse, render, revised
 from testgrove.core.model import DatabaseAccess, WorktreeId
-from testgrove.core.naming import DATABASE_VARIABLES, FIXED_VARIABLES, port_variable
+from testgrove.core.naming import FIXED_VARIABLES, port_variable
+from testgrove.core.settings.service_variables import service_variables
 from testgrove.core.worktrees.ownership import Manifest
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.core.worktrees.variables import configured, variables
@@ -27,10 +29,15 @@ METADATA = ".worktree-metadata.json"
 
 
 def values_of(
-    project: Project, worktree: WorktreeId, ports: Mapping[str, int], databases: Mapping[str, DatabaseAccess]
+    project: Project,
+    worktree: WorktreeId,
+    ports: Mapping[str, int],
+    databases: Mapping[str, DatabaseAccess],
+    *,
+    plain: str = "",
 ) -> dict[str, str]:
-    """The variables of a worktree's env file."""
-    return variables(worktree, ports=ports, databases=databases, settings=project.settings)
+    """The variables of a worktree's env file. plain: see variables()."""
+    return variables(worktree, ports=ports, databases=databases, settings=project.settings, plain=plain)
 
 
 class Written(NamedTuple):
@@ -46,7 +53,10 @@ def write_files(project: Project, worktree: WorktreeRecord, databases: Mapping[s
 
     What the user has edited in the env file stays.
     """
-    shown = {engine: {"name": access.name, "url": access.url(redacted=True)} for engine, access in databases.items()}
+    shown = {
+        name: {"engine": access.engine, "name": access.name, "url": access.url(redacted=True)}
+        for name, access in databases.items()
+    }
     worktree = records.update(project.store, worktree, databases=shown)
     return _write(project, worktree, values_of(project, worktree.id, worktree.ports, databases))
 
@@ -63,18 +73,19 @@ def rewrite_ports(project: Project, worktree: WorktreeRecord) -> Written:
 
 def _values_now(project: Project, worktree: WorktreeRecord, known: Mapping[str, str]) -> dict[str, str]:
     """What the env file says of ours, when the databases are reached as the known variables say."""
+    ours = service_variables(project.settings.services)
     return variables(
         worktree.id,
         ports=worktree.ports,
         databases={},
         settings=project.settings,
-        reached={name: value for name, value in known.items() if name in DATABASE_VARIABLES},
+        reached={name: value for name, value in known.items() if name in ours},
     )
 
 
 def _users_own(project: Project, known: Mapping[str, str]) -> dict[str, str]:
     ports = {port_variable(name) for name in project.settings.ports.names}
-    ours = {*DATABASE_VARIABLES, *FIXED_VARIABLES, *ports, *configured(project.settings)}
+    ours = {*service_variables(project.settings.services), *FIXED_VARIABLES, *ports, *configured(project.settings)}
     return {name: value for name, value in known.items() if name not in ours}
 
 
@@ -183,7 +194,7 @@ def _replace(path: Path, content: bytes, *, mode: int) -> None:
 
 def _metadata(worktree: WorktreeRecord) -> Metadata:
     created = worktree.created.strftime("%Y-%m-%dT%H:%M:%SZ")
-    postgres = worktree.databases.get("postgres")
+    database = main_database(worktree.databases)
     metadata: Metadata = {
         "schema": 1,
         "schema_version": 1,
@@ -194,14 +205,14 @@ def _metadata(worktree: WorktreeRecord) -> Metadata:
         "commit": worktree.commit,
         "created": created,
         "ports": worktree.ports,
-        "database": postgres["name"] if postgres else "",
+        "database": database,
         "databases": cast("dict[str, Database]", worktree.databases),
         "env_file": worktree.env_file,
         "python": worktree.python,
     }
     if not worktree.ports:
         del metadata["ports"]
-    if not postgres:
+    if not database:
         del metadata["database"]
     if not worktree.databases:
         del metadata["databases"]

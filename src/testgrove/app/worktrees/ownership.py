@@ -9,6 +9,7 @@ from pathlib import Path
 
 from testgrove.app.project import Project
 from testgrove.app.worktrees.history import described, history_of, is_anothers, unmounted
+from testgrove.core.engines.registry import engine_shown
 from testgrove.core.runs.leaks import Thing
 from testgrove.core.text import printable
 from testgrove.core.worktrees.ownership import Entry, Manifest, Ownership, classify, is_made_again
@@ -179,12 +180,14 @@ def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tu
 
 
 def _database_files(worktree: WorktreeRecord) -> set[str]:
-    """The SQLite database that we made for the worktree: like one on a server, it goes with it."""
-    sqlite = worktree.databases.get("sqlite")
-    if sqlite is None:
-        return set()
-    name = Path(sqlite["name"]).relative_to(worktree.path)
-    return {f"{name}{end}" for end in ("", "-wal", "-shm", "-journal")}
+    """The databases that are files, which we made for the worktree: like those on a server, they go with it."""
+    found: set[str] = set()
+    for name, shown in worktree.databases.items():
+        engine = engine_shown(name, shown)
+        if engine.isolation == "file":
+            file = Path(shown["name"]).relative_to(worktree.path)
+            found |= {f"{file}{end}" for end in ("", *engine.beside)}
+    return found
 
 
 def manifest_of(worktree: WorktreeRecord) -> Manifest | None:

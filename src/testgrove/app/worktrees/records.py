@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from testgrove.app.project import Project
+from testgrove.core.engines.registry import main_database
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 from testgrove.core.worktrees.record import Changes, WorktreeRecord
 from testgrove.errors import PreconditionError
@@ -248,6 +249,6 @@ def _entry(worktree: WorktreeRecord) -> RegistryEntry:
     }
     if worktree.ports:
         entry["ports"] = worktree.ports
-    if postgres := worktree.databases.get("postgres"):
-        entry["database"] = postgres["name"]
+    if name := main_database(worktree.databases):
+        entry["database"] = name
     return entry

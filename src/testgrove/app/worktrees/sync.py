@@ -30,6 +30,7 @@ from testgrove.app.worktrees.inside import environ_of
 from testgrove.app.worktrees.ownership import manifest_of, unpublished_in_clones
 from testgrove.app.worktrees.shared_git import shared_changes
 from testgrove.app.worktrees.workspace import OnPhase
+from testgrove.core.engines.registry import engine_shown
 from testgrove.core.environments.plan import EnvironmentPlan
 from testgrove.core.model import Lease, LeaseKind, WorktreeStatus
 from testgrove.core.worktrees.ownership import Entry, Manifest
@@ -97,8 +98,8 @@ class Syncing:
         self._copy()
         if self.worktree.python:
             self._environment()
-            if "postgres" in self.worktree.databases:
-                link_client_programs(self.tree)
+            databases = self.worktree.databases
+            link_client_programs(self.tree, (engine_shown(*each).name for each in databases.items()))
         if self.done:
             self._set_up()
         if refreshed := refresh(self.project, self.worktree):

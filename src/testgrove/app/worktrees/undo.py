@@ -9,6 +9,7 @@ from pathlib import Path
 from testgrove.app.holder import Holder
 from testgrove.app.left_databases import remember_left
 from testgrove.app.worktrees.hooks import run_teardown
+from testgrove.core.engines.registry import implementation_of
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError
 from testgrove.system import git, mounts
@@ -82,9 +83,8 @@ def _undo_one(holder: Holder, leases: StoredLeases, lease: Lease) -> str:  # noq
 
 
 def _undo_database(leases: StoredLeases, lease: Lease) -> str:
-    from testgrove.services.databases_by_url import drop_leased  # noqa: PLC0415 - drivers; most meet none
-
-    if note := drop_leased(lease.data):
+    note: str = implementation_of(lease.data["engine"]).drop_leased(lease.data)
+    if note:
         remember_left(leases.store, lease)
     return note
 

@@ -108,6 +108,10 @@ class Workspace(ABC):
         """environ(), as if these were the workspace's databases."""
         return with_environment(scrubbed(), self.tree) | self.values(databases)
 
+    def environ_of(self, service: str, database: DatabaseAccess) -> dict[str, str]:
+        """environ(), with one database, which the variables without a service's name mean too. For migrations."""
+        return with_environment(scrubbed(), self.tree) | self.values({service: database}, plain=service)
+
     def suite_environ(self) -> dict[str, str]:
         """environ(), with the variables of the suite that is to run."""
         environ = self.environ()
@@ -121,6 +125,6 @@ class Workspace(ABC):
         """What the location has set for itself, of which the suite's environment has nothing."""
         return {}
 
-    def values(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
-        """The variables that testgrove sets."""
-        return values_of(self.project, self.spec.id, self.ports, databases)
+    def values(self, databases: Mapping[str, DatabaseAccess], *, plain: str = "") -> dict[str, str]:
+        """The variables that testgrove sets. plain: see variables()."""
+        return values_of(self.project, self.spec.id, self.ports, databases, plain=plain)

@@ -49,6 +49,16 @@ class Address:
         return " ".join(filter(None, [self.engine, where, f"database '{self.database}'" if self.database else ""]))
 
     @property
+    def is_file(self) -> bool:
+        """Whether it is a file, not a server."""
+        return self.engine == "sqlite"
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether databases have numbers, of which each is another one."""
+        return self.engine == "redis"
+
+    @property
     def permission(self) -> str:
         """What the setting ``allow_connections`` calls the server."""
         if self.socket:
@@ -119,6 +129,16 @@ def resolve_postgres(
     return tuple(
         _postgres(host.strip(), ports[min(number, len(ports) - 1)], database) for number, host in enumerate(hosts)
     )
+
+
+def file_address(path: str) -> Address:
+    """An SQLite file."""
+    return Address("sqlite", database=path)
+
+
+def is_for_maintenance(database: str, *engines: str) -> bool:
+    """Whether clients of one of the engines connect to that database to create and drop others."""
+    return database in ("postgres", "template1") and "postgres" in engines
 
 
 def parse_permission(text: str) -> Address:

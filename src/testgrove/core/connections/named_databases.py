@@ -12,9 +12,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from testgrove.core.connections.addresses import Address, resolve_postgres, resolve_url
+from testgrove.core.connections.addresses import ENGINES, Address, resolve_postgres, resolve_url
 
-_DJANGO_ENGINES = {"postgresql": "postgres", "postgresql_psycopg2": "postgres", "postgis": "postgres", "mysql": "mysql"}
+_DJANGO_ENGINES = {
+    name: ENGINES[name.partition("_")[0]] for name in ("postgresql", "postgresql_psycopg2", "postgis", "mysql")
+}
 # What env.py does that uses another URL than alembic.ini's.
 _ENVIRONMENT = frozenset({"environ", "getenv", "environb", "get_x_argument"})
 _SETTERS = frozenset({"set_main_option", "set_section_option"})
@@ -114,7 +116,7 @@ def in_env_file(file: str, text: str, environ: Mapping[str, str], *, comes_first
     for key, (value, line) in read_env(text).items():
         if (key in environ and not comes_first) or "TEST" in key.upper().split("_"):
             continue
-        leads_to = tuple(one for one in _leads_to(value, environ) if one.engine in ("postgres", "mysql"))
+        leads_to = tuple(one for one in _leads_to(value, environ) if one.engine in _DJANGO_ENGINES.values())
         if leads_to and "://" in value:
             yield Named(file, line, key, leads_to)
 
@@ -180,7 +182,7 @@ def _django(value: ast.expr, environ: Mapping[str, str]) -> tuple[Address, ...]:
     if not engine or not isinstance(host, str):
         return ()
     given = {"host": host, "port": str(port or ""), "dbname": name if isinstance(name, str) else ""}
-    if engine == "postgres":
+    if engine == ENGINES["postgresql"]:
         return resolve_postgres(given, environ)
     return resolve_url(f"mysql://{host}:{given['port']}/{given['dbname']}", environ) if host and host[0] != "/" else ()
 

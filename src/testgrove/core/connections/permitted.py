@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from testgrove.core.connections.addresses import Address, parse_permission, resolve_postgres, resolve_url, same_server
+from testgrove.core.connections.addresses import (
+    Address,
+    file_address,
+    is_for_maintenance,
+    parse_permission,
+    resolve_postgres,
+    resolve_url,
+    same_server,
+)
+from testgrove.core.engines.registry import engine_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,7 +32,6 @@ _PASSWORDS = (
     re.compile(r"(\bredis-cli\b.* -a +)\S+"),
     re.compile(r"(\b(?:mysql|mariadb)\w*\b.* -p)\S+"),
 )
-_MAINTENANCE = ("postgres", "template1")
 
 
 @dataclass(frozen=True)
@@ -41,8 +49,8 @@ class Given:
 
     def permits(self, address: Address) -> bool:
         """Whether a connection to the address is the worktree's own affair."""
-        if address.engine == "sqlite":
-            given = any(one.database == address.database for one in self.external if one.engine == "sqlite")
+        if address.is_file:
+            given = any(one.database == address.database for one in self.external if one.is_file)
             return given or _is_inside(address.database or ":memory:", self.folders)
         if address.service:
             return False
@@ -64,15 +72,16 @@ def given_to(
     """
     own: list[Address] = []
     external: list[Address] = []
-    for engine, access in databases.items():
+    for access in databases.values():
+        engine = engine_of(access.engine)
         if access.given is not None:
             external += resolve_url(access.given.reveal(), environ or {})
-        elif engine == "sqlite":
-            external.append(Address("sqlite", database=access.name))
+        elif engine.isolation == "file":
+            external.append(file_address(access.name))
         else:
-            own.append(Address(engine, access.host, access.port))
-            if access.socket_dir and engine == "postgres":
-                own.append(Address(engine, socket=f"{access.socket_dir}/.s.PGSQL.{access.port}"))
+            own.append(Address(engine.name, access.host, access.port))
+            if access.socket_dir and engine.socket:
+                own.append(Address(engine.name, socket=f"{access.socket_dir}/{engine.socket.format(port=access.port)}"))
     return Given(tuple(own), tuple(external), tuple(map(parse_permission, allowed)), tuple(folders))
 
 
@@ -97,7 +106,7 @@ class Strange:
 
 def how_to_permit(address: Address) -> str:
     """What to do about an address."""
-    if address.engine == "sqlite":
+    if address.is_file:
         return "use the file that $SQLITE_PATH names, or one in the worktree"
     if address.service:
         return f"remove the service '{address.service}', or name its server in [tool.testgrove]: {SETTING}"
@@ -114,7 +123,7 @@ def shown_command(command: str) -> str:
 def variable_leads(name: str, environ: Mapping[str, str], service_file: str = "") -> tuple[Address, ...]:
     """Where a variable leads, together with those that complete it; empty for one that says nothing of a database."""
     if name == "SQLITE_PATH":
-        return (Address("sqlite", database=environ[name]),) if environ.get(name) else ()
+        return (file_address(environ[name]),) if environ.get(name) else ()
     if name in _LIBPQ:
         return resolve_postgres({}, environ, service_file)
     return resolve_url(environ.get(name, ""), environ, service_file)
@@ -128,9 +137,9 @@ def _same_database(address: Address, given: Address) -> bool:
     name, ours = address.database, given.database
     if name is None or ours is None or name == ours:
         return True
-    if address.engine == "redis" or given.engine == "redis":
+    if address.is_numbered or given.is_numbered:
         return False
-    if name in _MAINTENANCE and "postgres" in (address.engine, given.engine):
+    if is_for_maintenance(name, address.engine, given.engine):
         return True
     return name.startswith(_OURS) or re.search(rf"(^|_){re.escape(ours)}(_|$)", name) is not None
 

@@ -20,8 +20,9 @@ Ports = dict[str, int]
 
 
 class Database(TypedDict):
-    """How a worktree's database is reached, without a password."""
+    """How a worktree's database is reached, without a password. `engine` is missing in worktrees of older versions."""
 
+    engine: NotRequired[str]
     name: str
     url: str
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from testgrove.core.settings.types import Service
 
 
-def migration_to(service: Service, revision: str) -> str:
-    """The command that brings a database to a revision. Raises UsageError (``no-migrate-to``)."""
+def migration_to(name: str, service: Service, revision: str) -> str:
+    """The command that brings a database to a revision. name: the service's. Raises UsageError (``no-migrate-to``)."""
     if service.migrate_to:
         return service.migrate_to.replace("${REVISION}", shlex.quote(revision))
     words = service.migrate.split()
@@ -20,6 +20,6 @@ def migration_to(service: Service, revision: str) -> str:
         return " ".join([*words[:-1], shlex.quote(revision)])
     raise UsageError(
         "no-migrate-to",
-        f"how to migrate to {revision} is not known: 'services.postgres.migrate' is '{service.migrate}'",
-        hint='say it: [tool.testgrove.services.postgres] migrate_to = "… ${REVISION}"',
+        f"how to migrate to {revision} is not known: 'services.{name}.migrate' is '{service.migrate}'",
+        hint=f'say it: [tool.testgrove.services.{name}] migrate_to = "… ${{REVISION}}"',
     )

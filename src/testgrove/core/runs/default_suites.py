@@ -25,7 +25,7 @@ def find_suites(settings: Settings, files: Iterable[str], texts: Mapping[str, st
         return dict(settings.suites)
     files, texts = list(files), texts or {}
     found = read_settings(texts)
-    services = settings.services.engines
+    services = tuple(settings.services)
     if _is_for_django(files, texts, found):
         return {"tests": _suite(DJANGO, services)}
     tests = [path for path in files if _is_test(path, found)]
@@ -80,9 +80,9 @@ def _suite(command: str, services: tuple[str, ...]) -> Suite:
     return Suite(command=command, services=services, ports=True)
 
 
-def engines_for(settings: Settings, purpose: str) -> tuple[str, ...]:
-    """The engines that a worktree of some purpose gets databases of: what the suites of that purpose ask for; where
+def services_for(settings: Settings, purpose: str) -> tuple[str, ...]:
+    """The services that a worktree of some purpose gets databases of: what the suites of that purpose ask for; where
     there are none, all that the project declares."""
     suites = {name: suite for name, suite in settings.suites.items() if purpose_of(name, suite) == purpose}
-    asked = {engine for suite in suites.values() for engine in suite.services}
-    return tuple(engine for engine in settings.services.engines if not suites or engine in asked)
+    asked = {name for suite in suites.values() for name in suite.services}
+    return tuple(name for name in settings.services if not suites or name in asked)

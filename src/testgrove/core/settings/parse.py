@@ -14,12 +14,14 @@ from testgrove.core import envfile
 from testgrove.core.connections.addresses import parse_permission
 from testgrove.core.environments.dependency_sets import BUILT_IN
 from testgrove.core.model import check_part
-from testgrove.core.naming import DATABASE_VARIABLES, FIXED_VARIABLES, port_variable, url_variable
+from testgrove.core.naming import FIXED_VARIABLES, port_variable, url_variable
 from testgrove.core.readiness import base_url
 from testgrove.core.settings.errors import explain
 from testgrove.core.settings.process_checks import check_processes
 from testgrove.core.settings.references import REFERENCE, references
 from testgrove.core.settings.service_checks import service_problems
+from testgrove.core.settings.service_variables import service_variables
+from testgrove.core.settings.services import read_services
 from testgrove.core.settings.setup_checks import setup_problems
 from testgrove.core.settings.types import Dependencies, Settings, Suite
 from testgrove.errors import UsageError
@@ -42,10 +44,16 @@ def parse(text: str, source: Path, *, table: bool) -> Settings:
         if not isinstance(tool, dict):
             raise UsageError("config-wrong-type", f"{source}: 'tool': expected a table", file=str(source), key="tool")
         data, prefix = tool.get("testgrove", {}), "tool.testgrove."
+    # Those come after the rest: what may stand in a service's table is its engine's to say.
+    tables = data.get("services") if isinstance(data, dict) else None
+    rest = {**data, "services": {}} if isinstance(tables, dict) else data
     try:
-        settings = msgspec.convert(data, Settings, strict=True)
+        settings = msgspec.convert(rest, Settings, strict=True)
     except msgspec.ValidationError as error:
-        raise explain(data, Settings, source, prefix, error) from error
+        raise explain(rest, Settings, source, prefix, error) from error
+    if isinstance(tables, dict):
+        services = read_services(tables, source, f"{prefix}services.")
+        settings = msgspec.structs.replace(settings, services=services)
     _check(settings, source, prefix)
     return settings
 
@@ -69,7 +77,7 @@ def _check(settings: Settings, source: Path, prefix: str) -> None:
     for key, problem in setup_problems(settings.copy, settings.setup, settings.teardown):
         raise wrong(key, problem)
     _check_connections(settings, wrong)
-    known = settings.services.engines
+    known = settings.services
     for key, problem in service_problems(settings.services):
         raise wrong(f"services.{key}", problem)
     for name, suite in settings.suites.items():
@@ -151,7 +159,7 @@ def _variables(settings: Settings) -> set[str]:
     """The variables that a worktree can have."""
     ports = map(port_variable, settings.ports.names)
     urls = (url_variable(name) for name, process in settings.processes.items() if base_url(process.ready))
-    return {*settings.env, *ports, *urls, *DATABASE_VARIABLES, *FIXED_VARIABLES}
+    return {*settings.env, *ports, *urls, *service_variables(settings.services), *FIXED_VARIABLES}
 
 
 def port_range(text: str) -> range:

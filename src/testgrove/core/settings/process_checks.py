@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from testgrove.core.naming import DATABASE_VARIABLES, FIXED_VARIABLES, port_variable, url_variable
+from testgrove.core.naming import FIXED_VARIABLES, port_variable, url_variable
 from testgrove.core.readiness import parse_ready
 from testgrove.core.settings.references import REFERENCE, references
+from testgrove.core.settings.service_variables import service_variables
 
 if TYPE_CHECKING:
     from testgrove.core.settings.types import Process, Settings
@@ -21,7 +22,7 @@ _LONGEST = 3600.0
 
 def check_processes(settings: Settings, known: Collection[str], wrong: Wrong) -> None:
     """Raise what wrong() makes of the first key that does not hold. known: the variables a worktree can have."""
-    owner: dict[str, str] = dict.fromkeys((*DATABASE_VARIABLES, *FIXED_VARIABLES), "testgrove itself")
+    owner: dict[str, str] = dict.fromkeys((*service_variables(settings.services), *FIXED_VARIABLES), "testgrove itself")
     for name, process in settings.processes.items():
         if not re.fullmatch(r"[a-z][a-z0-9_-]{0,29}", name):
             raise wrong(f"processes.{name}", "expected a name of up to 30 lower-case letters, digits, '_' or '-'")

@@ -5,43 +5,66 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from testgrove.core.engines.registry import engine_of
+from testgrove.core.naming import url_variable
 from testgrove.core.server_url import parse_server_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from testgrove.core.settings.types import Service, Services
+    from testgrove.core.engines.declaration import Engine
+    from testgrove.core.settings.types import Service
 
 # The readers of a URL disagree about other characters.
 _PATH = re.compile(r"[A-Za-z0-9._+@-]+(?:/[A-Za-z0-9._+@-]+)*")
 
 
-def service_problems(services: Services) -> Iterator[tuple[str, str]]:
+def service_problems(services: Mapping[str, Service]) -> Iterator[tuple[str, str]]:
     """Key and problem of each setting that cannot be. No password stands in them."""
-    for engine, service in services.named().items():
-        for key, problem in _problems(engine, service):
-            yield f"{engine}.{key}", problem
-    if services.sqlite:
-        path = services.sqlite.path
-        if not _PATH.fullmatch(path) or {".", "..", ".git", ".venv"} & set(path.split("/")):
-            yield "sqlite.path", f"expected the path of a file in the worktree, found '{path}'"
+    for name, service in services.items():
+        for key, problem in _problems(engine_of(service.engine), service):
+            yield f"{name}.{key}", problem
+    yield from _default_problems(services)
+    files: dict[str, str] = {}
+    for name, service in services.items():
+        if engine_of(service.engine).isolation == "file" and files.setdefault(service.path, name) != name:
+            yield f"{name}.path", f"{service.path} is the file of service '{files[service.path]}'"
+    given: dict[str, str] = {}
+    for name in services:
+        first = given.setdefault(url_variable(name), name)
+        if first != name:
+            yield name, f"its variable {url_variable(name)} is that of service '{first}'"
 
 
-def _problems(engine: str, service: Service) -> Iterator[tuple[str, str]]:
+def _default_problems(services: Mapping[str, Service]) -> Iterator[tuple[str, str]]:
+    first: dict[str, str] = {}
+    for name, service in services.items():
+        if service.default and first.setdefault(service.engine, name) != name:
+            yield f"{name}.default", f"'{first[service.engine]}' is the default of engine {service.engine} already"
+
+
+def _problems(engine: Engine, service: Service) -> Iterator[tuple[str, str]]:
+    if engine.isolation == "file":
+        if not _PATH.fullmatch(service.path) or {".", "..", ".git", ".venv"} & set(service.path.split("/")):
+            yield "path", f"expected the path of a file in the worktree, found '{service.path}'"
+        return
     versions = service.versions
     if not versions or (len(versions) > 1 and not all(re.fullmatch(r"\d+(\.\d+)*", one) for one in versions)):
         yield "version", f"expected a version such as '16', or several, found {list(versions)}"
-    if service.host == "embedded":
-        if service.isolation == "none":
+    if service.is_embedded:
+        if service.is_shared:
             yield "isolation", "'none' means the server of a URL as it is, and 'host' names none"
         return
+    if "external" not in engine.hosts:
+        yield "host", f"{engine.title} runs embedded only"
+        return
     try:
-        url = parse_server_url(engine, service.host)
+        url = parse_server_url(engine.name, service.host)
     except ValueError as error:
         plain = re.fullmatch(r"[A-Za-z0-9-]*", service.host)  # else a password may stand in it
         yield "host", f"{error}, found '{service.host}'" if plain else str(error)
         return
-    if service.isolation == "none" and engine == "postgres" and not url.database:
+    if service.is_shared and not (url.database or engine.default_database):
         yield "host", "where isolation is 'none', the URL must name the database"
     if service.settings:
         yield "settings", "testgrove does not change the settings of a server that it was given by URL"

@@ -30,7 +30,10 @@ class Ports(Strict, frozen=True, kw_only=True):
     )
 
 
-Migrate = Annotated[str, means("the command that migrates an empty database; it sees `DATABASE_URL` and `PG*`")]
+Migrate = Annotated[
+    str,
+    means("the command that migrates an empty database; it sees `DATABASE_URL` and `PG*`, or `SQLITE_PATH`"),
+]
 Inputs = Annotated[
     tuple[str, ...],
     means("globs of the files that determine the migrated schema; default: the files that common migration tools use"),
@@ -38,8 +41,15 @@ Inputs = Annotated[
 
 
 class Service(Strict, frozen=True, kw_only=True):
-    """A database or service. Its presence declares it; a suite asks for it by name."""
+    """A database or another server that tests need. Its presence declares it; a suite asks for it by its name."""
 
+    engine: Annotated[
+        str, means("the engine: `postgres`, `redis`, `sqlite`, or one that is installed; default: the service's name")
+    ] = ""
+    default: Annotated[
+        bool,
+        means("whether `DATABASE_URL` and the like, and the fixtures without a name, mean this service"),
+    ] = False
     host: Annotated[
         str,
         means(
@@ -63,6 +73,7 @@ class Service(Strict, frozen=True, kw_only=True):
     settings: Annotated[
         dict[str, str], means("server settings that override testgrove's (`wal_level`, `fsync`, …)")
     ] = msgspec.field(default_factory=dict)
+    path: Annotated[str, means("SQLite: the path of the file, in the worktree")] = "db.sqlite3"
 
     @property
     def versions(self) -> tuple[str, ...]:
@@ -74,42 +85,23 @@ class Service(Strict, frozen=True, kw_only=True):
         """The version, the first of several."""
         return self.versions[0]
 
-
-class Sqlite(Strict, frozen=True, kw_only=True):
-    """SQLite: a file for each worktree."""
-
-    path: Annotated[str, means("the path of the file, in the worktree")] = "db.sqlite3"
-    migrate: Annotated[
-        str, means("as for a server; it sees `SQLITE_PATH`, and `DATABASE_URL` in the form `sqlite:///…`")
-    ] = ""
-    inputs: Inputs = ()
-
-
-class Services(Strict, frozen=True, kw_only=True):
-    """The services that suites can ask for."""
-
-    postgres: Service | None = None
-    redis: Service | None = None
-    sqlite: Sqlite | None = None
-
-    def named(self) -> dict[str, Service]:
-        """The declared services that have a server, by their engine's name."""
-        found = {"postgres": self.postgres, "redis": self.redis}
-        return {name: service for name, service in found.items() if service is not None}
-
-    def at(self, versions: Mapping[str, str]) -> Services:
-        """These services, with one version each of those that are named."""
-        several = {
-            name: msgspec.structs.replace(service, wanted=versions[name])
-            for name, service in self.named().items()
-            if name in versions
-        }
-        return msgspec.structs.replace(self, **several)
+    @property
+    def is_embedded(self) -> bool:
+        """Whether testgrove runs it, rather than somebody else."""
+        return self.host == "embedded"
 
     @property
-    def engines(self) -> tuple[str, ...]:
-        """The names of all declared services."""
-        return (*self.named(), *(("sqlite",) if self.sqlite else ()))
+    def is_shared(self) -> bool:
+        """Whether all worktrees use what the URL names, as it is."""
+        return self.isolation == "none"
+
+
+def at_versions(services: Mapping[str, Service], versions: Mapping[str, str]) -> dict[str, Service]:
+    """These services, with one version each of those that are named."""
+    return {
+        name: msgspec.structs.replace(service, wanted=versions[name]) if name in versions else service
+        for name, service in services.items()
+    }
 
 
 class Process(Strict, frozen=True, kw_only=True):
@@ -205,7 +197,7 @@ class Settings(Strict, frozen=True, kw_only=True):
         ),
     ] = ()
     ports: Ports = msgspec.field(default_factory=Ports)
-    services: Services = msgspec.field(default_factory=Services)
+    services: dict[str, Service] = msgspec.field(default_factory=dict)
     processes: dict[str, Process] = msgspec.field(default_factory=dict)
     suites: dict[str, Suite] = msgspec.field(default_factory=dict)
     resources: Annotated[

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testgrove.errors import TestgroveError, UnavailableError
-from testgrove.services.hosts import EmbeddedHost, Identity, check_socket
+from testgrove.services.hosts.embedded import EmbeddedHost, Identity, check_socket
 from testgrove.services.keeper.relay import relay
 from testgrove.services.keeper.service import KeptProgram, KeptService, has_clients, services_in
 from testgrove.services.peers import is_of_our_user

@@ -26,9 +26,10 @@ _ESTABLISHED = "01"
 class KeptService:
     """How to run a server. Paths are relative to the service's folder, or absolute.
 
-    what: its name in messages. stop_signal: for a clean shutdown. user: uid and gid to run as. stale: files of a
-    killed server that would make the next start fail. ready_file, ready: it is ready when the file matches the
-    pattern, where ``PID`` is replaced by its process id; without them, when it listens on its port.
+    what: its name in messages. stop_signal: what ends it in good order. user: uid and gid to run as. stale: files that
+    a killed server leaves and the next start stumbles over. ready_file, ready: it is ready when the file matches the
+    pattern, in which ``PID`` stands for its process id; without them, when it listens on its port. engine: of what the
+    server is.
     """
 
     name: str
@@ -40,6 +41,7 @@ class KeptService:
     stale: tuple[str, ...] = ()
     ready_file: str = ""
     ready: str = ""
+    engine: str = ""
 
     def write(self, folder: Path) -> None:
         """Keep it in the service's folder."""
@@ -59,6 +61,11 @@ class KeptService:
             ) from error
         values |= {"argv": tuple(values["argv"]), "stale": tuple(values["stale"])}
         return cls(**values | {"user": tuple(values["user"]) if values["user"] else None})
+
+
+def engine_in(folder: Path) -> str:
+    """The engine of a service's folder. Before it was written down, folders began with its name. Raises as read()."""
+    return KeptService.read(folder).engine or folder.name.partition("-")[0]
 
 
 def services_in(folder: Path) -> Iterator[KeptService]:

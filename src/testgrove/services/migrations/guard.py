@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from testgrove.core.connections import named_databases as named
 from testgrove.core.connections.permitted import Given, given_to, how_to_permit, variable_leads
+from testgrove.core.engines.registry import engine_of
 from testgrove.errors import PreconditionError
 from testgrove.services.migrations.inputs import files_below
 from testgrove.services.migrations.schemas import is_untouched
@@ -70,7 +71,7 @@ def require_objects(command: str, access: DatabaseAccess) -> None:
     """Check that a migration created something in its database. Raises PreconditionError (``other-database``)."""
     if not is_untouched(access):
         return
-    variable = "SQLITE_PATH or DATABASE_URL" if access.engine == "sqlite" else "DATABASE_URL or PG*"
+    variable = engine_of(access.engine).read_from
     raise PreconditionError(
         OTHER,
         f"`{_short(command)}` left its database empty; it seems to use another one, or does not commit",

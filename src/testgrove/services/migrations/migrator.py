@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING
 
+from testgrove.core.engines.registry import engine_of
 from testgrove.core.migrations.tool import Command
 from testgrove.errors import PreconditionError, UnavailableError
-from testgrove.services.engines.postgres.sql import reported
 from testgrove.services.migrations.guard import given_for, refuse_other_databases
-from testgrove.services.migrations.schemas import is_untouched
+from testgrove.services.migrations.schemas import is_untouched, schemas_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -48,10 +46,8 @@ class Migrator:
         for each in work:
             if isinstance(each, Command):
                 self._run(each, access)
-            elif access.engine == "sqlite":
-                _execute_in_sqlite(each, access)
             else:
-                _execute_in_postgres(each, access)
+                _execute(each, access)
 
     def ask(self, command: Command, access: DatabaseAccess) -> tuple[int, str]:
         """A command's status and output. Raises UnavailableError where it could not run."""
@@ -86,7 +82,7 @@ def check_it_is_used(work: Iterable[Work], access: DatabaseAccess) -> None:
     commands = [each for each in work if isinstance(each, Command)]
     if not commands or not is_untouched(access):
         return
-    variable = "SQLITE_PATH or DATABASE_URL" if access.engine == "sqlite" else "DATABASE_URL or PG*"
+    variable = engine_of(access.engine).read_from
     raise PreconditionError(
         "other-database",
         f"`{_short(commands[0].text)}` left its database empty; it seems to use another one,"
@@ -100,26 +96,12 @@ def _short(command: str) -> str:
     return first + (" …" if more else "")
 
 
-def _execute_in_postgres(script: Script, access: DatabaseAccess) -> None:
-    import psycopg  # noqa: PLC0415 - heavy, and an extra
-
-    with reported(f"connect to {access.name}"):
-        session = psycopg.connect(access.url(), autocommit=True, connect_timeout=10)
-    with session:
-        session.execute("SELECT set_config('statement_timeout', %s, false)", (f"{TIMEOUT:.0f}s",))
-        try:
-            session.execute(script.sql.encode(errors="surrogateescape"))
-        except psycopg.Error as error:
-            raise _failed(script, error) from error
-
-
-def _execute_in_sqlite(script: Script, access: DatabaseAccess) -> None:
-    with closing(sqlite3.connect(access.name)) as database:
-        try:
-            database.executescript(script.sql)
-        except (sqlite3.Error, UnicodeEncodeError) as error:  # the file need not be UTF-8
-            raise _failed(script, error) from error
-
-
-def _failed(script: Script, error: Exception) -> UnavailableError:
-    return UnavailableError(FAILED, f"{script.file} failed: {error}", output=str(error).strip())
+def _execute(script: Script, access: DatabaseAccess) -> None:
+    try:
+        schemas_of(access).execute(script.sql, access, timeout=TIMEOUT)
+    except UnavailableError as error:
+        if error.code != "script-failed":
+            raise
+        raise UnavailableError(
+            FAILED, f"{script.file} failed: {error.message}", output=error.message.strip()
+        ) from error

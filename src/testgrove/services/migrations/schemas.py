@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testgrove.services.engines.postgres import schema as postgres_schema
-from testgrove.services.engines.sqlite import schema as sqlite_schema
+from testgrove.core.engines.registry import implementation_of
 
 if TYPE_CHECKING:
     from testgrove.core.migrations.schema import Schema
     from testgrove.core.model import DatabaseAccess
+    from testgrove.services.engines.protocols import Schemas
+
+
+def schemas_of(access: DatabaseAccess) -> Schemas:
+    """What reads and changes the schema of a database."""
+    found: Schemas = implementation_of(access.engine)
+    return found
 
 
 def read_schema(access: DatabaseAccess) -> Schema:
-    """What there is in a database of PostgreSQL or SQLite. Raises UnavailableError."""
-    found = sqlite_schema.read(Path(access.name)) if access.engine == "sqlite" else postgres_schema.read(access)
-    return _without_versions(found)
+    """What there is in a database whose schema is migrated. Raises UnavailableError."""
+    return _without_versions(dict(schemas_of(access).read_schema(access)))
 
 
 def is_untouched(access: DatabaseAccess) -> bool:
-    """Return whether a database is completely empty: not even a migration tool's table. Raises UnavailableError."""
-    if access.engine == "sqlite":
-        return sqlite_schema.is_untouched(Path(access.name))
-    return postgres_schema.is_untouched(access)
+    """Whether there is nothing at all in a database, not even what a migration tool keeps. Raises UnavailableError."""
+    return schemas_of(access).is_untouched(access)
 
 
 def delete_rows(access: DatabaseAccess) -> None:
     """Empty every table of a database, but those that migration tools keep for themselves. Raises UnavailableError."""
-    if access.engine == "sqlite":
-        sqlite_schema.delete_rows(Path(access.name))
-    else:
-        postgres_schema.delete_rows(access)
+    schemas_of(access).delete_rows(access)
 
 
 def _without_versions(schema: dict[str, str]) -> Schema:

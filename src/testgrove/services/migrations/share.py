@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from testgrove.core.migrations.check import is_meant
 from testgrove.core.migrations.tool import Script
-from testgrove.errors import PreconditionError, TestgroveError, UnavailableError, UsageError
+from testgrove.errors import PreconditionError, UnavailableError, UsageError
+from testgrove.services.holdings import Holdings
 from testgrove.services.migrations.migrator import FAILED, check_it_is_used
 from testgrove.services.migrations.schemas import delete_rows, read_schema
 
@@ -28,49 +27,30 @@ class Blanks(Protocol):
         """Take it away."""
 
 
-class MigrationShare:
-    """One client's databases, which it migrates itself. Implements broker.Share and broker.Migrating."""
+class MigrationShare(Holdings["DatabaseAccess"]):
+    """See broker.Share and broker.Migrating: one client's databases."""
 
     def __init__(self, blanks: Blanks, tool: Tool, migrator: Migrator) -> None:
+        super().__init__()
         self._blanks, self._tool, self._migrator = blanks, tool, migrator
-        self._held: dict[str, DatabaseAccess] = {}
         self._at: dict[str, str] = {}  # the revision of each, where the tool keeps none in the database
-        self._closed = False
-        self._guard = threading.Lock()
 
-    def get(self, isolation: str) -> DatabaseAccess:  # noqa: ARG002 - there is one
+    def make(self) -> tuple[DatabaseAccess, DatabaseAccess]:
         """A database with nothing in it. Raises TestgroveError."""
         access = self._blanks.make()
-        with self._guard:
-            if not self._closed:
-                self._held[access.name], self._at[access.name] = access, "base"
-                return access
-        self._blanks.drop(access)
-        raise UnavailableError("broker-closed", "the broker has closed")
+        self._at[access.name] = "base"
+        return access, access
 
-    def put(self, name: str) -> None:
-        """Take back a database that the client does not need any more. Raises PreconditionError (``not-leased``)."""
-        self._blanks.drop(self._take(name))
-
-    def keep(self, name: str) -> None:
-        """Keep it unchanged until the broker ends. Raises PreconditionError (``not-leased``)."""
-        self._take(name)
-
-    def close(self) -> None:
-        """Take back everything. A second call does nothing."""
-        with self._guard:
-            self._closed = True
-            held, self._held = self._held, {}
-        for access in held.values():
-            with suppress(TestgroveError):  # it is removed with its server, or with its lease later
-                self._blanks.drop(access)
+    def discard(self, thing: DatabaseAccess) -> None:
+        """Drop it. Raises UnavailableError."""
+        self._blanks.drop(thing)
 
     def migrate(self, name: str, way: str, revision: str, *, keep_data: bool) -> None:
         """Take a database forward or back to a revision. way: ``up`` or ``down``.
 
         Raises UnavailableError (``migration-failed``), PreconditionError (``irreversible``), UsageError.
         """
-        access = self._access(name)
+        access = self.of(name)
         if way not in {"up", "down"}:
             raise UsageError("bad-request", f"invalid way {way!r}: expected 'up' or 'down'")
         choose = self._tool.forward if way == "up" else self._tool.back
@@ -94,27 +74,15 @@ class MigrationShare:
 
     def schema(self, name: str) -> dict[str, str]:
         """What there is in a database."""
-        return dict(read_schema(self._access(name)))
+        return dict(read_schema(self.of(name)))
 
     def revisions(self, name: str) -> dict[str, Any]:
         """Return all migrations in order, and a message if there are several newest ones."""
         status, output = 0, ""
         if self._tool.listing:
-            status, output = self._migrator.ask(self._tool.listing, self._access(name))
+            status, output = self._migrator.ask(self._tool.listing, self.of(name))
         if status:
             raise UnavailableError(FAILED, f"cannot list the migrations:\n{output.strip()}")
         listing = self._tool.read(output)
         ours = [migration.shown for migration in listing.migrations if migration.ours]
         return {"revisions": ours, "conflicts": listing.conflicts}
-
-    def _access(self, name: str) -> DatabaseAccess:
-        with self._guard:
-            if name not in self._held:
-                raise PreconditionError("not-leased", f"this client holds no database '{name}'")
-            return self._held[name]
-
-    def _take(self, name: str) -> DatabaseAccess:
-        access = self._access(name)
-        with self._guard:
-            del self._held[name]
-        return access

@@ -14,7 +14,7 @@ from services.engines.postgres.test_external import Leases, migrate, names_in
 from testgrove.core.model import LeaseKind
 from testgrove.core.server_url import parse_server_url
 from testgrove.errors import PreconditionError, UnavailableError
-from testgrove.services.databases_by_url import drop_leased
+from testgrove.services.engines.postgres.engine import POSTGRES
 from testgrove.services.engines.postgres.external import GivenPostgres
 from testgrove.services.engines.postgres.external_pool import GivenPool, room
 
@@ -132,13 +132,13 @@ def test_a_lease_suffices_to_take_everything_away_marked_or_not(server, given, l
     share.get("clone")
     unmarked = f"{lease.data['pool']}_1_99"  # its maker was killed between two statements
     server.sql(f"CREATE DATABASE {unmarked} OWNER ci")
-    going = threading.Thread(target=drop_leased, args=(lease.data,))
+    going = threading.Thread(target=POSTGRES.drop_leased, args=(lease.data,))
     going.start()
     share.close()
     pool.close()
     going.join(60)
     assert not going.is_alive()
-    assert drop_leased(lease.data) == ""
+    assert POSTGRES.drop_leased(lease.data) == ""
 
 
 def test_an_owner_that_is_gone_is_swept_without_its_lease(server, given, leases):

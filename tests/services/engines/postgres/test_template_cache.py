@@ -114,7 +114,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from services.cases import Kit, migrate
 from services.launcher import LocalLauncher
-from testgrove.services.binaries import find_postgres
+from testgrove.services.engines.postgres.binaries import find_postgres
 
 folder, port, pause = Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 

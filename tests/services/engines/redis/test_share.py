@@ -12,8 +12,9 @@ from services.cases import until
 from services.conftest import free_port
 from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
 from testgrove.services.base import generate_password
+from testgrove.services.engines.redis.engine import REDIS
 from testgrove.services.engines.redis.server import RedisServer
-from testgrove.services.engines.redis.share import RedisShare
+from testgrove.services.provisioning.instances import InstanceShare
 
 pytestmark = pytest.mark.redis
 
@@ -50,7 +51,7 @@ def share(require_redis, launcher, memory, places):
         places.append(Place(require_redis, launcher, memory))
         return places[-1]
 
-    share = RedisShare(find)
+    share = InstanceShare(find, REDIS.watch)
     yield share
     share.close()
 
@@ -122,7 +123,7 @@ def test_a_share_that_is_closed_leaves_nothing(share, places):
     share.put(access.name)
     with pytest.raises(redis.ConnectionError):
         connected(access).ping()
-    with pytest.raises(PreconditionError, match="holds no instance"):
+    with pytest.raises(PreconditionError, match="holds no database"):
         share.empty(access.name)
     share.close()
     share.close()
@@ -134,7 +135,7 @@ def test_a_share_that_is_closed_leaves_nothing(share, places):
 
 
 def test_a_kept_one_stays(share, places, monkeypatch):
-    monkeypatch.setattr("testgrove.services.engines.redis.share._KEPT", 1)
+    monkeypatch.setattr("testgrove.services.provisioning.instances._KEPT", 1)
     access, other = share.get("reset"), share.get("reset")
     connected(access).set("a", 1)
     share.keep(access.name)
@@ -146,7 +147,7 @@ def test_a_kept_one_stays(share, places, monkeypatch):
 
 
 def test_a_place_in_which_nothing_starts_is_free_again(share, places, monkeypatch):
-    monkeypatch.setattr("testgrove.services.engines.redis.share._STATE", ("SHUTDOWN NOSAVE",))
+    monkeypatch.setattr("testgrove.services.engines.redis.reset._STATE", ("SHUTDOWN NOSAVE",))
     with pytest.raises(UnavailableError, match="does not answer"):
         share.get("reset")
     assert places[0].freed == 1

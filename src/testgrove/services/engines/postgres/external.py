@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from testgrove.core.leases import lease_by_mark
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
 from testgrove.core.secret import Secret
 from testgrove.core.server_url import ServerUrl, parse_server_url
@@ -23,6 +24,8 @@ from testgrove.services.engines.postgres import external_templates as templates
 from testgrove.services.engines.postgres.sql import NAME_LIMIT, copy_settings, reported
 from testgrove.services.failures import Failures
 from testgrove.services.owner_marks import Kind, Mark, now, token_of
+from testgrove.services.provider import Traits
+from testgrove.services.provisioning.lazy_pool import LEAST, MOST, LazyPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from testgrove.core.leases import Leases
+    from testgrove.core.settings.types import Service
+    from testgrove.services.engines.postgres.external_pool import GivenPool
 
 _FRESH_DAYS = 5 / 1440
 _UNDO_TIMEOUT = 5  # seconds; a server that is gone must not hold up every command for long
@@ -41,6 +46,8 @@ class GivenPostgres:
     Call open() first and close() at the end: other commands then drop the databases of ``kind`` run that this owner
     left.
     """
+
+    note = ""
 
     def __init__(self, url: ServerUrl, *, version: str = "", extensions: tuple[str, ...] = ()) -> None:
         self.url = url
@@ -85,10 +92,22 @@ class GivenPostgres:
                 hint="ask the server's administrator to install it",
             )
 
-    @property
-    def identity(self) -> str:
-        """Return the properties of the server that a migration's result depends on, for a fingerprint."""
-        return f"postgres {self.endpoint.version} by URL, {self._base}, role {self.endpoint.user}"
+    def traits(self) -> Traits:
+        """What about the server decides what a migration makes, for a fingerprint."""
+        at = self.endpoint
+        engine = f"postgres {at.version} by URL, {self._base}, role {at.user}"
+        return Traits(engine, extensions=self._extensions)
+
+    def pool(self, find: Callable[[], str], leases: Leases, owner: str) -> LazyPool:
+        """A pool of clones for tests. find: the template's name, which may have to be built."""
+
+        def make() -> GivenPool:
+            from testgrove.services.engines.postgres.external_pool import GivenPool, room  # noqa: PLC0415 - most suites never ask for one
+
+            template = find()
+            return GivenPool(self, template, owner=owner, leases=leases, limit=room(self, least=LEAST, most=MOST))
+
+        return LazyPool(make)
 
     def sweep(self) -> list[str]:
         """Drop what runs that are gone have left here, also those of other machines; the names."""
@@ -198,6 +217,8 @@ class GivenPostgres:
                 if candidate != name:
                     leases.record(lease)
                 if self._make(session, lease, template or "template1", self.mark(kind, token, owner), leases):
+                    if not template:
+                        templates.add_extensions(self.access(candidate), self._extensions)
                     return self.access(candidate)
         raise PreconditionError("database-exists", f"the database {name} on {self.url.place} is in use")
 
@@ -275,12 +296,16 @@ def _names(data: Mapping[str, Any]) -> dict[str, str]:
     return {key: data[key] for key in ("temporary", "name", "token")}
 
 
-def drop_leased(data: Mapping[str, Any]) -> str:
+def drop_leased(data: Mapping[str, Any], *, held: bool = False) -> str:  # noqa: ARG001 - the mark says whose it is
     """Drop the database that a lease's data name; do nothing if it does not exist. Idempotent.
 
     Returns a message if the database of that name is not the leased one, which is kept.
     Raises UnavailableError when the server does not answer.
     """
+    if "pool" in data:
+        from testgrove.services.engines.postgres.external_pool import drop_pool  # noqa: PLC0415 - it imports this module
+
+        return drop_pool(data)
     url = parse_server_url("postgres", data["url"])
     with reported(f"use {url.place}"), external_session.connect(url, timeout=_UNDO_TIMEOUT) as session:
         found = None if data["token"] else sql.find(session, data["name"])
@@ -302,3 +327,13 @@ def remade(data: Mapping[str, Any]) -> str:
 def _kept(url: ServerUrl, name: str) -> str:
     drop = f"dropdb -h {url.host} -p {url.port} {name}"
     return f"kept the database {name} on {url.place}, which was recreated outside testgrove; to drop it: {drop}"
+
+
+def server_at(url: ServerUrl, service: Service) -> GivenPostgres:
+    """See protocols.External.external()."""
+    return GivenPostgres(url, version=service.version, extensions=service.extensions)
+
+
+def lease_of(url: ServerUrl, name: str, owner: str) -> Lease:
+    """See protocols.External.lease_by_mark()."""
+    return lease_by_mark(url, name, owner, {"name": name, "temporary": ""})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, LiteralString
 
+from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.services.engines.postgres.sql import load_driver
 
@@ -118,3 +119,9 @@ def strategy(connection: Connection[Any]) -> LiteralString:
         return ""
     durable = connection.execute("SHOW fsync").fetchone() != ("off",)
     return " STRATEGY WAL_LOG" if durable else " STRATEGY FILE_COPY"
+
+
+def check_answers(url: ServerUrl) -> tuple[str, Secret]:
+    """See protocols.External."""
+    with connect(url, database=url.database) as connection:
+        return connection.info.user, Secret(connection.info.password or "")

@@ -10,7 +10,7 @@ import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.secret import Secret
@@ -19,13 +19,14 @@ from testgrove.services.archive import unpack
 from testgrove.services.base import Endpoint, generate_password
 from testgrove.services.engines.postgres import persistent_templates, sql
 from testgrove.services.engines.postgres.server import (
+    EMPTY,
     SUPERUSER,
     PostgresProgram,
     Template,
     require_driver,
     server_settings,
 )
-from testgrove.services.hosts import check_socket
+from testgrove.services.hosts.embedded import check_socket
 from testgrove.services.keeper.service import KeptService
 from testgrove.system.files import atomic_write, explained
 
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from testgrove.services.binaries import PostgresBinaries
-    from testgrove.services.hosts import EmbeddedHost
+    from testgrove.core.settings.types import Service
+    from testgrove.services.engines.postgres.binaries import PostgresBinaries
+    from testgrove.services.hosts.embedded import EmbeddedHost
     from testgrove.services.keeper.client import KeeperClient
 
 _ACCESS = "access.json"
@@ -109,6 +111,7 @@ class KeptPostgres:
             stale=("data/postmaster.pid", f"{at.socket_dir}/.s.PGSQL.{at.port}.lock"),
             ready_file="data/postmaster.pid",
             ready=_READY,
+            engine="postgres",
         ).write(self.folder)  # last: a folder with it is complete
 
     def start(self, keeper: KeeperClient) -> None:
@@ -172,7 +175,7 @@ class KeptPostgres:
     ) -> DatabaseAccess:
         """An empty database, with a role of its name."""
         sql.add_extensions(self.endpoint, extensions)
-        empty = Template(self.folder, "template1", "", self.endpoint.password)
+        empty = Template(self.folder, EMPTY, "", self.endpoint.password)
         return self.clone(empty, name, owner=owner, password=password)
 
     def clone(self, template: Template, name: str, *, owner: str, password: Secret | None = None) -> DatabaseAccess:
@@ -191,3 +194,8 @@ class KeptPostgres:
         """Drop a role and all databases it owns; nothing to do when there is none."""
         with sql.connect(self.endpoint) as admin:
             sql.drop_role_and_databases(admin, name)
+
+
+def lay_out(folder: Path, run: Path, *, service: Service, **how: Any) -> KeptPostgres:
+    """See protocols.SharedServer."""
+    return KeptPostgres.prepare(folder, run, settings=service.settings, **how)

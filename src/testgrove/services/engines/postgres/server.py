@@ -17,7 +17,7 @@ from testgrove.errors import PreconditionError, UsageError
 from testgrove.services.archive import unpack
 from testgrove.services.base import Endpoint, generate_password
 from testgrove.services.engines.postgres import sql
-from testgrove.services.hosts import check_socket
+from testgrove.services.hosts.embedded import check_socket
 from testgrove.services.shared_memory import release_shared_memory
 from testgrove.system.deletion import delete_tree
 from testgrove.system.files import explained
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from testgrove.services.base import RunningProcess
-    from testgrove.services.binaries import PostgresBinaries
-    from testgrove.services.hosts import EmbeddedHost
+    from testgrove.services.engines.postgres.binaries import PostgresBinaries
+    from testgrove.services.hosts.embedded import EmbeddedHost
 
 ENCODING = "UTF8"
 LOCALE = "C.UTF-8"
 SUPERUSER = "postgres"
+EMPTY = "template1"
 _LOOPBACK = "127.0.0.1"
 _SETTINGS = {
     # Nothing is to survive a crash.
@@ -69,6 +70,11 @@ class Template:
     password: Secret
     last: tuple[str, ...] = ()
     note: str = ""
+
+    @property
+    def is_migrated(self) -> bool:
+        """Whether it is more than what initdb makes."""
+        return self.database != EMPTY
 
 
 def server_settings(overrides: Mapping[str, str]) -> dict[str, str]:
@@ -236,6 +242,18 @@ class PostgresServer:
         with sql.connect(self.endpoint) as admin:
             sql.create_database(admin, self.endpoint, access, self.template, owner)
         return access
+
+    def create_empty(self, name: str, *, owner: str) -> DatabaseAccess:
+        """Like create_database(), on a server without a migrated template; the role owns the schema ``public``."""
+        access = self.create_database(name, owner=owner)
+        sql.own_public_schema(self.endpoint, access)
+        return access
+
+    def template_size(self) -> int:
+        """Bytes of a clone, about."""
+        with sql.connect(self.endpoint) as admin, sql.reported("measure the template"):
+            found = admin.execute("SELECT pg_database_size(%s)", (self.template.database,)).fetchone()
+        return int(found[0]) if found else 1 << 24
 
     def drop_database(self, name: str) -> None:
         """Drop the role of that name and every database it owns; wait for clients that are about to leave."""

@@ -286,3 +286,17 @@ def run(connection: Connection[Any], statement: LiteralString, *parts: str | Com
 
     composed = sql.SQL(statement).format(*(sql.Identifier(p) if isinstance(p, str) else p for p in parts))
     connection.execute(composed)
+
+
+def execute_script(sql: str, access: DatabaseAccess, *, timeout: float) -> None:
+    """See protocols.Schemas.execute()."""
+    import psycopg  # noqa: PLC0415 - heavy, and an extra
+
+    with reported(f"connect to {access.name}"):
+        session = psycopg.connect(access.url(), autocommit=True, connect_timeout=10)
+    with session:
+        session.execute("SELECT set_config('statement_timeout', %s, false)", (f"{timeout:.0f}s",))
+        try:
+            session.execute(sql.encode(errors="surrogateescape"))
+        except psycopg.Error as error:
+            raise UnavailableError("script-failed", str(error)) from error

@@ -18,13 +18,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from hashlib import blake2b
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testgrove.core.secret import Secret
 from testgrove.errors import UnavailableError
 from testgrove.services.archive import pack, read_manifest
 from testgrove.services.engines.postgres import sql
 from testgrove.services.engines.postgres.server import (
+    EMPTY,
     ENCODING,
     LOCALE,
     PostgresServer,
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testgrove.core.model import DatabaseAccess
-    from testgrove.services.binaries import PostgresBinaries
-    from testgrove.services.hosts import EmbeddedHost
+    from testgrove.core.settings.types import Service
+    from testgrove.services.engines.postgres.binaries import PostgresBinaries
+    from testgrove.services.hosts.embedded import EmbeddedHost
     from testgrove.system.locks import LockFile, OnWait
 
     OnPort = Callable[[Callable[[int], PostgresServer]], PostgresServer]
@@ -205,7 +207,7 @@ class TemplateCache:
 
         def make(work: Path) -> tuple[Path, Template]:
             data, password = init_cluster(self._binaries, self._host, work)
-            return data, Template(self._archive(name), "template1", "", password)
+            return data, Template(self._archive(name), EMPTY, "", password)
 
         return self._get(name, make, None, 120)
 
@@ -256,3 +258,11 @@ def _databases(data: Path) -> tuple[str, ...]:
 def _check_closed(data: Path) -> None:
     if (data / "postmaster.pid").exists():
         raise UnavailableError("template-not-closed", "the server did not close the connections to the new template")
+
+
+def templates(
+    binaries: PostgresBinaries, service: Service, *, directory: Path, locks: LockFile, **how: Any
+) -> TemplateCache:
+    """See protocols.SharedServer."""
+    extensions, settings = service.extensions, service.settings
+    return TemplateCache(directory, locks, binaries=binaries, extensions=extensions, settings=settings, **how)

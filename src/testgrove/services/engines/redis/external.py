@@ -13,6 +13,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from testgrove.core.leases import lease_by_mark
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
 from testgrove.core.server_url import ServerUrl, parse_server_url
 from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
@@ -20,11 +21,13 @@ from testgrove.services.base import Endpoint
 from testgrove.services.owner_marks import Kind, Mark, now, token_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from redis import Redis
 
     from testgrove.core.leases import Leases
+    from testgrove.core.secret import Secret
+    from testgrove.core.settings.types import Service
 
 MARKS = "testgrove:databases"
 _BEAT = 20.0  # seconds; servers end connections that idle
@@ -64,10 +67,11 @@ def _connect(url: ServerUrl, number: int, **options: Any) -> Redis:
     )
 
 
-def check_answers(url: ServerUrl) -> None:
-    """Raise UnavailableError unless the database that the URL names answers."""
+def check_answers(url: ServerUrl) -> tuple[str, Secret]:
+    """The user and the password of the URL. Raises UnavailableError unless the database that the URL names answers."""
     with _reported(url), _connect(url, int(url.database or 0)) as connection:
         connection.ping()
+    return url.user, url.password
 
 
 class GivenRedis:
@@ -76,7 +80,7 @@ class GivenRedis:
     Call open() first and close() at the end: databases of ``kind`` run are released with this owner.
     """
 
-    def __init__(self, url: ServerUrl) -> None:
+    def __init__(self, url: ServerUrl, service: Service | None = None) -> None:  # noqa: ARG002 - any version will do
         self.url = url
         self._lock = secrets.randbits(62)
         self._closed = threading.Event()
@@ -97,6 +101,17 @@ class GivenRedis:
         self._beat.start()
         at = self.url
         self.endpoint = Endpoint("redis", version, at.host, at.port, at.user, at.password)
+
+    @property
+    def note(self) -> str:
+        """What its user should know."""
+        return f"{self.url.place}: numbered databases, which share pub/sub, scripts and FLUSHALL"
+
+    def traits(self) -> None:
+        """There are no templates."""
+
+    def pool(self, find: Callable[[], str], leases: Leases, owner: str) -> None:
+        """There are not enough numbers for tests to have their own."""
 
     def close(self) -> None:
         """Disconnect: other commands then see this owner as gone."""
@@ -129,8 +144,16 @@ class GivenRedis:
             hint='use an embedded server instead: [tool.testgrove.services.redis] host = "embedded"',
         )
 
-    def create_database(self, *, owner: str, leases: Leases, kind: Kind = "run") -> DatabaseAccess:
-        """Return a numbered database that is empty and not in use.
+    def create_database(
+        self,
+        name: str = "",  # noqa: ARG002 - it has a number
+        *,
+        template: str = "",  # noqa: ARG002 - there are none
+        owner: str,
+        leases: Leases,
+        kind: Kind = "run",
+    ) -> DatabaseAccess:
+        """A numbered database that is empty and nobody else's, whatever name it was to have.
 
         The lease is recorded before the database is marked; the caller undoes it (drop_leased) and deletes it. Raises
         ExhaustedError (``databases-used-up``).
@@ -247,17 +270,17 @@ def _used(connection: Redis) -> set[int]:
     return {int(name.removeprefix("db")) for name in connection.info("keyspace")}
 
 
-def drop_leased(data: Mapping[str, Any], *, alive: bool = False) -> str:
+def drop_leased(data: Mapping[str, Any], *, held: bool = False) -> str:
     """Empty the database that a lease's data name, and give it back. Idempotent.
 
-    alive: its owner held it until now; else only one that still has our mark is touched. Returns what should be
+    held: its owner held it until now; else only one that still has our mark is touched. Returns what should be
     known. Raises UnavailableError when the server does not answer.
     """
     url, number = parse_server_url("redis", data["url"]), data["number"]
     with _reported(url), _connect(url, number) as database, _connect(url, _marks_of(data, url, database)) as marks:
         mark = Mark.load(marks.hget(MARKS, str(number)))
         ours = mark is not None and mark.token == token_of(data, mark)
-        if ours or (mark is None and alive):
+        if ours or (mark is None and held):
             database.flushdb()
         elif mark is None and database.dbsize():
             return f"kept database {number} of {url.place}: its testgrove mark is missing"
@@ -270,3 +293,8 @@ def _marks_of(data: Mapping[str, Any], url: ServerUrl, connection: Redis) -> int
     """Where the mark of a lease stands. One that was learnt again after the store was lost does not say."""
     known: int | None = data["marks"]
     return known if known is not None else _known_place_of_marks(url, _used(connection)) or 0
+
+
+def lease_of(url: ServerUrl, name: str, owner: str) -> Lease:
+    """See protocols.External.lease_by_mark()."""
+    return lease_by_mark(url, name, owner, {"number": int(name), "marks": None})

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testgrove.core.secret import Secret
-    from testgrove.services.binaries import RedisBinary
+    from testgrove.services.engines.redis.binaries import RedisBinary
 
 # After a kill -9 at most the last second is lost; after an orderly stop, nothing.
 _SETTINGS = {"appendonly": "yes", "appendfsync": "everysec"}
@@ -43,6 +43,7 @@ def write_instance(
         argv=(str(binary.path), str(file)),
         port=port,
         stop_signal=signal.SIGTERM,
+        engine="redis",
     ).write(folder)
     return DatabaseAccess("redis", "0", "127.0.0.1", port, "default", password)
 

@@ -4,15 +4,14 @@ FLUSHALL."""
 from __future__ import annotations
 
 import re
-import signal
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from testgrove.core.model import DatabaseAccess
-from testgrove.errors import PreconditionError, UnavailableError, UsageError
+from testgrove.errors import UnavailableError, UsageError
 from testgrove.services.base import Endpoint
-from testgrove.services.hosts import ITSELF, EmbeddedHost, check_socket
+from testgrove.services.hosts.embedded import ITSELF, EmbeddedHost, check_socket
+from testgrove.services.instances import OwnInstance
 from testgrove.system.files import explained
 
 if TYPE_CHECKING:
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testgrove.core.secret import Secret
-    from testgrove.services.base import Launcher, RunningProcess
-    from testgrove.services.binaries import RedisBinary
+    from testgrove.services.base import Launcher
+    from testgrove.services.engines.redis.binaries import RedisBinary
 
 _LOOPBACK = "127.0.0.1"
 _SETTINGS = {"save": "", "appendonly": "no"}
@@ -78,13 +77,8 @@ class RedisProgram:
         return True
 
 
-class RedisServer:
+class RedisServer(OwnInstance):
     """A running instance that a run owns; it holds one database."""
-
-    def __init__(self, endpoint: Endpoint, process: RunningProcess) -> None:
-        self.endpoint = endpoint
-        self._process: RunningProcess | None = process
-        self._name = ""
 
     @classmethod
     def start(
@@ -112,29 +106,6 @@ class RedisServer:
         host = EmbeddedHost(launcher, ours=(), copies=directory, identity=ITSELF)
         program = RedisProgram(binary, file, path, endpoint)
         return cls(endpoint, host.start(program, directory=directory))
-
-    def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
-        """How the instance's one database is reached. Raises PreconditionError (``database-exists``) the second
-        time."""
-        if self._name:
-            raise PreconditionError(
-                "database-exists", f"this instance belongs to {self._name}; {owner} requires its own"
-            )
-        self._name = name
-        at = self.endpoint
-        return DatabaseAccess("redis", name, at.host, at.port, at.user, at.password, at.socket_dir)
-
-    def drop_database(self, name: str) -> None:
-        """End the instance, which is the database."""
-        if self._name == name:
-            self.stop()
-
-    def stop(self) -> None:
-        """Stop the instance and discard its content. A second call does nothing."""
-        if self._process is not None:
-            # There is nothing to save, and the server checks for TERM only ten times a second.
-            self._process.stop(signal=signal.SIGKILL, timeout=5)
-            self._process = None
 
 
 def configuration(path: Path | None, port: int, password: Secret, directory: Path, overrides: Mapping[str, str]) -> str:

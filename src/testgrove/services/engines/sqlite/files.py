@@ -7,26 +7,26 @@ import shutil
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
+from testgrove.services.engines.sqlite.declaration import ENGINE
 from testgrove.services.failures import Failures
 from testgrove.services.trimming import trim
 from testgrove.system.files import explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from testgrove.system.locks import LockFile, OnWait
 
 KEPT = 20  # files
 KEPT_DAYS = 30
-LOCKED = 5.0  # seconds that a copy waits for the lock of another process
-BESIDE = ("-wal", "-shm", "-journal")
+LOCKED = 5.0  # seconds that a copy waits for a lock which somebody holds
 
 
 class SqliteTemplates:
@@ -94,9 +94,18 @@ class SqliteTemplates:
         trim(self._directory, "*.sqlite3", most=KEPT, days=KEPT_DAYS)
 
 
+def create(path: Path) -> DatabaseAccess:
+    """An empty database. Raises PreconditionError (``sqlite-path-taken``), UsageError (``sqlite-path``)."""
+    _check(path)
+    with explained("make the database", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return DatabaseAccess("sqlite", str(path), "", 0, "", Secret(""))
+
+
 def remove_database(path: Path) -> None:
-    """Remove a database's file and the files that SQLite creates next to it."""
-    for name in (path, *(path.with_name(path.name + end) for end in BESIDE)):
+    """Remove a database's file and those that SQLite puts beside it."""
+    for name in (path, *(path.with_name(path.name + end) for end in ENGINE.beside)):
         name.unlink(missing_ok=True)
 
 
@@ -132,3 +141,18 @@ def copy_whole(source: Path, target: Path) -> None:
                 copy.execute("PRAGMA journal_mode = WAL")
     except sqlite3.Error as error:
         raise UnavailableError("sqlite-failed", f"{source} is not a complete SQLite database: {error}") from error
+
+
+def templates(cache: Path, locks: LockFile, *, fresh: bool) -> SqliteTemplates:
+    """See protocols.FileEngine."""
+    return SqliteTemplates(cache / "sqlite", locks, fresh=fresh)
+
+
+def dump(access: DatabaseAccess, file: Path, *_how: object) -> None:
+    """See protocols.Dumps."""
+    copy_whole(Path(access.name), file)
+
+
+def load(file: Path, access: DatabaseAccess, *_how: object) -> None:
+    """See protocols.Dumps."""
+    shutil.copyfile(file, access.name)

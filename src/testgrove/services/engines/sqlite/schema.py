@@ -8,18 +8,20 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testgrove.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from testgrove.core.model import DatabaseAccess
 
 OWN = ("alembic_version", "django_migrations")  # tables that migration tools keep for themselves
 
 
-def read(path: Path) -> dict[str, str]:
+def read(access: DatabaseAccess) -> dict[str, str]:
     """Each thing by its kind and name, with its definition. Raises UnavailableError."""
+    path = Path(access.name)
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             rows = database.execute("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master").fetchall()
@@ -80,8 +82,9 @@ def _plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def is_untouched(path: Path) -> bool:
+def is_untouched(access: DatabaseAccess) -> bool:
     """Whether there is nothing at all in a file. Raises UnavailableError."""
+    path = Path(access.name)
     try:
         with closing(sqlite3.connect(path)) as database:
             return database.execute("SELECT 1 FROM sqlite_master").fetchone() is None
@@ -89,8 +92,9 @@ def is_untouched(path: Path) -> bool:
         raise UnavailableError("sqlite-failed", f"cannot read {path}: {error}") from error
 
 
-def delete_rows(path: Path) -> None:
+def delete_rows(access: DatabaseAccess) -> None:
     """Empty every table, but those that migration tools keep for themselves. Raises UnavailableError."""
+    path = Path(access.name)
     try:
         with closing(sqlite3.connect(path)) as database:
             for name in _tables(database):
@@ -111,3 +115,12 @@ def _tables(database: sqlite3.Connection) -> list[str]:
 
 def _is_version_table(database: sqlite3.Connection, name: str) -> bool:
     return [column for _, column, *_ in _pragma(database, "table_xinfo", name)] == ["version_num"]
+
+
+def execute(sql: str, access: DatabaseAccess, *, timeout: float) -> None:  # noqa: ARG001 - it has none
+    """See protocols.Schemas."""
+    with closing(sqlite3.connect(access.name)) as database:
+        try:
+            database.executescript(sql)
+        except (sqlite3.Error, UnicodeEncodeError) as error:  # the file need not be UTF-8
+            raise UnavailableError("script-failed", str(error)) from error

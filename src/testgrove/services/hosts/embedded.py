@@ -13,7 +13,7 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 from testgrove.system.trusted_paths import make_private
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testgrove.services.base import Launcher, Program, RunningProcess
-    from testgrove.services.binaries import PostgresBinaries
 
 # The user's environment is not passed to servers: a time zone or a PGDATA would change what they do.
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C", "TZ": "UTC"}
@@ -87,6 +86,31 @@ def choose_identity(launcher: Launcher) -> Identity:
         "PostgreSQL refuses to run as root: no user namespaces, and no user postgres or nobody",
         hint="run testgrove as an ordinary user, or: useradd --system postgres",
     )
+
+
+class Programs(Protocol):
+    """A folder of programs. top: what holds all that they need; libraries: further ones, which need not exist; build:
+    tells builds apart; main: one whose ``--version`` shows that it can be executed."""
+
+    @property
+    def bindir(self) -> Path:
+        """Where the programs are."""
+
+    @property
+    def top(self) -> Path:
+        """What is copied."""
+
+    @property
+    def libraries(self) -> Path:
+        """What is copied besides."""
+
+    @property
+    def build(self) -> str:
+        """Another one's copy is of no use."""
+
+    @property
+    def main(self) -> str:
+        """The program's name."""
 
 
 class EmbeddedHost:
@@ -180,9 +204,9 @@ class EmbeddedHost:
                 )
             parent.chmod(mode | stat.S_IXOTH)
 
-    def reachable(self, binaries: PostgresBinaries) -> Path:
-        """Return the binaries' folder if the server's user can execute them, else a copy that is created once."""
-        if self.identity.user is None or self._executes(binaries.bindir):
+    def reachable(self, binaries: Programs) -> Path:
+        """The binaries' folder where the server's user can execute them, else in a copy that is made once."""
+        if self.identity.user is None or self._executes(binaries.bindir / binaries.main):
             return binaries.bindir
         self._make_copies()
         top = binaries.top
@@ -191,7 +215,7 @@ class EmbeddedHost:
         if not home.exists():
             self._copy(home, top, binaries.libraries)
         copied = home / top.parent.name / binaries.bindir.relative_to(top.parent)
-        if not self._executes(copied):
+        if not self._executes(copied / binaries.main):
             raise PreconditionError(
                 "unreachable",
                 f"user {self.identity.name} can execute neither {binaries.bindir} nor its copy {copied}",
@@ -199,10 +223,10 @@ class EmbeddedHost:
             )
         return copied
 
-    def _executes(self, bindir: Path) -> bool:
+    def _executes(self, program: Path) -> bool:
         try:
             self._launcher.run(
-                (str(bindir / "postgres"), "--version"),
+                (str(program), "--version"),
                 cwd=Path("/"),
                 env=ENVIRONMENT,
                 timeout=30,

@@ -1,0 +1,51 @@
+"""Making a workspace's database by its service's provider, in a thread beside the making of its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from testgrove.app.context import AppContext
+from testgrove.app.databases.cell import CellDatabases
+from testgrove.app.databases.migration import wanted_in
+from testgrove.app.left_databases import remember_left
+from testgrove.app.worktrees.workspace import Workspace
+from testgrove.core.naming import database_name
+from testgrove.core.settings.types import Service
+from testgrove.services.provider import Held, Order, Provider, Wanted
+
+
+def name_of(workspace: Workspace, name: str, service: Service) -> str:
+    """The name of a workspace's database of a service."""
+    return database_name(workspace.spec.id, service="" if name == service.engine else name)
+
+
+def maker(
+    context: AppContext,
+    provider: Provider,
+    name: str,
+    service: Service,
+    workspace: Workspace,
+    making: CellDatabases,
+    *,
+    empty: bool = False,
+) -> tuple[Callable[[], Held], Wanted | None]:
+    """What makes the database, and the template it is a clone of. What is read from the tree is read now, before
+    something is built in it. empty: not migrated."""
+    traits = provider.traits()
+    wanted = None
+    if traits is not None and not empty:
+        wanted = wanted_in(workspace, name, service, traits, context.launcher, making)
+    order = Order(
+        name_of(workspace, name, service),
+        label=str(workspace.spec.id),
+        owner=context.owner_of(workspace),
+        leases=context.leases_of(workspace),
+        file=workspace.database_folder / service.path,
+        wanted=wanted,
+        say=making.say,
+        check=making.check,
+        note=workspace.notes.append,
+        left=partial(remember_left, context.holder.store),
+    )
+    return partial(provider.make, order), wanted

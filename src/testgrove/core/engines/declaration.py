@@ -1,0 +1,99 @@
+"""What an engine says about itself: plain data, which every layer may ask, and the name of what implements it.
+
+A declaration is imported whenever a project declares a service, so the module that holds it must be cheap: no driver,
+no server, nothing but this module. What does the work is named by `implementation`, and imported when it is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.core.settings.types import Service
+
+Isolation = Literal["database", "instance", "file"]
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What in a project's files shows that it uses an engine, for `init`.
+
+    packages: distributions that it depends on. images: a regular expression for images in Compose files. guessed: a
+    project with migrations and none of the other hints uses this engine.
+    """
+
+    packages: frozenset[str] = frozenset()
+    images: str = ""
+    guessed: bool = False
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine's declaration. The entry point of the group ``testgrove.engines`` with the engine's name leads to it.
+
+    Attributes:
+        name: in settings, in the broker's protocol, in leases.
+        title: in messages (``PostgreSQL``).
+        implementation: ``package.module:NAME`` of an object as services.engines.protocols.Implementation describes it.
+        port: where its servers listen by default; 0 for one without servers.
+        schemes: of its URLs; the first is the one that is written. aliases: schemes that mean another one.
+        isolation: how a worktree gets its own: a ``database`` on a shared server, a server ``instance``, a ``file``.
+        hosts: where it can run.
+        test_isolations: how a single test gets a fresh one from the broker; the first is the default.
+        url_variable: what the default service's URL is called. variables: further variables of the default service,
+            by name; variable_names: all that there can be.
+        user_variable, password_variable: where clients find them when a URL has none. user: the name that the owner of
+            an instance has.
+        default_database: what a URL without a database means; empty where a URL must name one.
+        socket: the name of the Unix socket in a server's socket folder, with ``{port}``.
+        migrates: it has a schema that a command migrates, and that can be read and compared. read_from: the variables
+            that a migration command should read, for messages.
+        dump: the name of the file in which a failed test's database is kept; empty where nothing can be kept.
+        beside: endings of further files beside a database that is one.
+        without: keys of a service's table that mean nothing for it. settings: a subclass of Service, for further keys.
+        hints: for `init`.
+        fixtures: further fixtures for tests: the fixture's name, and which field of the broker's answer it gives.
+        describe: a database's URL, with its password or, for people, without; where url_of() would not do.
+    """
+
+    name: str
+    title: str
+    implementation: str
+    port: int
+    schemes: tuple[str, ...]
+    isolation: Isolation
+    test_isolations: tuple[str, ...]
+    url_variable: str
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ("embedded", "external")
+    variables: Callable[[DatabaseAccess], dict[str, str]] = lambda _access: {}
+    variable_names: tuple[str, ...] = ()
+    user_variable: str = ""
+    password_variable: str = ""
+    user: str = "default"
+    default_database: str = ""
+    socket: str = ""
+    migrates: bool = False
+    read_from: str = "DATABASE_URL"
+    dump: str = ""
+    beside: tuple[str, ...] = ()
+    without: frozenset[str] = frozenset()
+    settings: type[Service] | None = None
+    hints: Hints = Hints()
+    fixtures: Mapping[str, str] = field(default_factory=dict)
+    describe: Callable[[DatabaseAccess, bool], str] | None = None
+
+    def url_of(self, access: DatabaseAccess, *, redacted: bool) -> str:
+        """A database's URL, as most drivers read it: ``scheme://user:password@host:port/name``."""
+        if self.describe is not None:
+            return self.describe(access, redacted)
+        from urllib.parse import quote  # noqa: PLC0415 - most commands print no URL
+
+        secret = access.password.reveal()
+        password = "" if redacted or not secret else f":{quote(secret, safe='')}"
+        user = f"{quote(access.user, safe='')}{password}@" if access.user else ""
+        return f"{self.schemes[0]}://{user}{access.host}:{access.port}/{access.name}"

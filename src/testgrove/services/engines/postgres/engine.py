@@ -1,0 +1,170 @@
+"""PostgreSQL's implementation; see engines.protocols. Its parts are imported when they are needed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testgrove.errors import PreconditionError, TestgroveError
+from testgrove.services.engines.parts import Part
+from testgrove.services.provider import Traits
+from testgrove.services.provisioning.lazy_pool import LEAST, MOST, LazyPool
+from testgrove.system.files import free_bytes
+from testgrove.system.machine import available_memory
+from testgrove.system.processes.process import scrubbed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.core.settings.types import Service
+    from testgrove.services.base import Launcher
+    from testgrove.services.engines.postgres.binaries import PostgresBinaries
+    from testgrove.services.engines.postgres.pool import Pool
+    from testgrove.services.engines.postgres.server import PostgresServer, Template
+    from testgrove.services.hosts.embedded import EmbeddedHost
+
+_HERE = "testgrove.services.engines.postgres"
+_DUMP_TIMEOUT = 600.0  # seconds for writing a dump, or for reading one
+_LOCKED = 5000  # milliseconds that a dump waits for a lock which the test has left
+_PROGRAMS = ("psql", "pg_dump", "pg_restore", "createdb", "dropdb", "pg_isready")
+
+
+class Postgres:
+    """See protocols.SharedServer, External, Schemas and Dumps."""
+
+    require = Part(f"{_HERE}.server:require_driver")
+    prepare = Part(f"{_HERE}.sql:load_driver")
+    lay_out = Part(f"{_HERE}.persistent:lay_out")
+    persistent = Part(f"{_HERE}.persistent:KeptPostgres.read")
+    remade = Part(f"{_HERE}.external:remade")
+    read_schema = Part(f"{_HERE}.schema:read")
+    is_untouched = Part(f"{_HERE}.schema:is_untouched")
+    delete_rows = Part(f"{_HERE}.schema:delete_rows")
+    check_answers = Part(f"{_HERE}.external_session:check_answers")
+    execute = Part(f"{_HERE}.sql:execute_script")
+    drop_leased = Part(f"{_HERE}.external:drop_leased")
+    external = Part(f"{_HERE}.external:server_at")
+    templates = Part(f"{_HERE}.template_cache:templates")
+    lease_by_mark = Part(f"{_HERE}.external:lease_of")
+
+    def find(self, launcher: Launcher, service: Service) -> PostgresBinaries:  # noqa: ARG002 - nothing is executed
+        """See SharedServer."""
+        from testgrove.services.engines.postgres.binaries import find_postgres  # noqa: PLC0415 - only where it is embedded
+        from testgrove.services.engines.postgres.server import require_driver  # noqa: PLC0415 - as above
+
+        require_driver()
+        return find_postgres(service.version, service.extensions)
+
+    def traits(self, binaries: PostgresBinaries, service: Service) -> Traits:
+        """See SharedServer."""
+        from testgrove.services.engines.postgres.server import ENCODING, LOCALE  # noqa: PLC0415 - as above
+
+        engine = f"postgres {binaries.version} {binaries.build}"
+        return Traits(engine, ENCODING, LOCALE, service.extensions, service.settings)
+
+    def start(
+        self,
+        template: Template,
+        port: int,
+        *,
+        binaries: PostgresBinaries,
+        service: Service,
+        host: EmbeddedHost,
+        directory: Path,
+    ) -> PostgresServer:
+        """See SharedServer."""
+        from testgrove.services.engines.postgres import sql  # noqa: PLC0415 - as above
+        from testgrove.services.engines.postgres.server import PostgresServer  # noqa: PLC0415 - as above
+
+        settings = service.settings
+        server = PostgresServer.start(
+            template,
+            binaries=binaries,
+            host=host,
+            directory=directory,
+            socket_dir=directory,
+            port=port,
+            settings=settings,
+        )
+        if not template.is_migrated:
+            try:
+                sql.add_extensions(server.endpoint, service.extensions)
+            except BaseException:
+                server.stop()
+                raise
+        return server
+
+    def pool(self, find: Callable[[], PostgresServer], folder: Path, owner: str) -> LazyPool:
+        """See SharedServer."""
+
+        def make() -> Pool:
+            from testgrove.services.engines.postgres.pool import Pool  # noqa: PLC0415 - most suites never ask for one
+
+            server = find()
+            size = max(server.template_size(), 1 << 20)  # half of what is free is for databases
+            limit = min(free_bytes(folder), available_memory()) // 2 // size
+            return Pool(server, owner=owner, limit=min(MOST, max(LEAST, limit)))
+
+        return LazyPool(make)
+
+    def dump(self, access: DatabaseAccess, file: Path, launcher: Launcher, service: Service | None) -> None:
+        """See Dumps."""
+        options = ("--no-password", "--no-owner", "--no-privileges", "--no-comments")
+        locks, target = f"--lock-wait-timeout={_LOCKED}", access.url(redacted=True)
+        argv = [_dump_program(service), *options, locks, "--file", str(file), target]
+        launcher.run(argv, cwd=file.parent, env=scrubbed() | self.client_environ(access), timeout=_DUMP_TIMEOUT)
+
+    def load(self, file: Path, access: DatabaseAccess, launcher: Launcher) -> None:
+        """See Dumps."""
+        quiet = ("--quiet", "--no-psqlrc", "--output=/dev/null")
+        (program, target) = self.shell(access.url(redacted=True), None)
+        argv = [program, *quiet, "--set=ON_ERROR_STOP=1", "--file", str(file), target]
+        launcher.run(argv, cwd=file.parent, env=scrubbed() | self.client_environ(access), timeout=_DUMP_TIMEOUT)
+
+    def shell(self, url: str, service: Service | None) -> tuple[str, ...]:  # noqa: ARG002 - a newer psql speaks to all
+        """See Engine."""
+        if found := shutil.which("psql"):
+            return (found, url)
+        try:
+            program = _newest() / "psql"
+        except PreconditionError:
+            program = Path()
+        if not program.is_file():
+            raise PreconditionError("no-client-program", "psql was not found", hint="install it, or put it on PATH")
+        return (str(program), url)
+
+    def client_environ(self, access: DatabaseAccess) -> dict[str, str]:
+        """See Engine."""
+        return {"PGPASSWORD": access.password.reveal(), "PGCONNECT_TIMEOUT": "10"}
+
+    def client_programs(self, path: str | None) -> tuple[Path, ...]:
+        """Those that a worktree is to have beside its environment's Python, where the PATH has none."""
+        if shutil.which("psql", path=path):
+            return ()
+        try:
+            folder = _newest()
+        except TestgroveError:
+            return ()  # the server is somewhere else
+        return tuple(program for name in _PROGRAMS if (program := folder / name).exists())
+
+
+def _newest() -> Path:
+    from testgrove.services.engines.postgres.binaries import find_postgres  # noqa: PLC0415 - most machines have psql
+
+    return find_postgres().bindir
+
+
+def _dump_program(service: Service | None) -> str:
+    """The server's own pg_dump, for an older one refuses a newer server; else the one on PATH."""
+    if service is not None and service.is_embedded:
+        from testgrove.services.engines.postgres.binaries import find_postgres  # noqa: PLC0415 - few databases are dumped
+
+        program = find_postgres(service.version, service.extensions).bindir / "pg_dump"
+        if program.exists():
+            return str(program)
+    return shutil.which("pg_dump") or "pg_dump"
+
+
+POSTGRES = Postgres()

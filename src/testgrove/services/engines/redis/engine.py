@@ -1,0 +1,61 @@
+"""Redis's implementation; see engines.protocols. Its parts are imported when they are needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testgrove.services.engines.parts import Part
+from testgrove.services.instances import client
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.core.settings.types import Service
+    from testgrove.services.base import Launcher
+    from testgrove.services.engines.redis.binaries import RedisBinary
+
+_HERE = "testgrove.services.engines.redis"
+
+
+class Redis:
+    """See protocols.InstanceServer and External."""
+
+    start = Part(f"{_HERE}.server:RedisServer.start")
+    watch = Part(f"{_HERE}.reset:RedisWatch")
+    lay_out_instance = Part(f"{_HERE}.persistent:write_instance")
+    move_instance = Part(f"{_HERE}.persistent:move_instance")
+    empty = Part(f"{_HERE}.persistent:empty_instance")
+    external = Part(f"{_HERE}.external:GivenRedis")
+    check_answers = Part(f"{_HERE}.external:check_answers")
+    drop_leased = Part(f"{_HERE}.external:drop_leased")
+    lease_by_mark = Part(f"{_HERE}.external:lease_of")
+
+    def find(self, launcher: Launcher, service: Service) -> RedisBinary:
+        """See InstanceServer."""
+        from testgrove.services.engines.redis.binaries import find_redis  # noqa: PLC0415 - only where it is embedded
+
+        return find_redis(launcher, service.version)
+
+    def remade(self, data: Mapping[str, object]) -> str:  # noqa: ARG002 - a number cannot be made again
+        """See External."""
+        return ""
+
+    def shell(self, url: str, service: Service | None) -> tuple[str, ...]:  # noqa: ARG002 - any client speaks to all
+        """See Engine."""
+        return (client("redis-cli", "valkey-cli"), "--no-auth-warning", "-u", url)
+
+    def require(self) -> None:
+        """See engines.protocols.Engine. It needs no driver."""
+
+    def client_environ(self, access: DatabaseAccess) -> dict[str, str]:
+        """See Engine."""
+        return {"REDISCLI_AUTH": access.password.reveal()}
+
+    def client_programs(self, path: str | None) -> tuple[Path, ...]:  # noqa: ARG002 - it brings none
+        """See Engine."""
+        return ()
+
+
+REDIS = Redis()

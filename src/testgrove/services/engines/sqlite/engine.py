@@ -1,0 +1,53 @@
+"""SQLite's implementation; see engines.protocols."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testgrove.services.engines.parts import Part
+from testgrove.services.instances import client
+from testgrove.services.provider import Traits
+
+if TYPE_CHECKING:
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.core.settings.types import Service
+
+_HERE = "testgrove.services.engines.sqlite"
+
+
+class Sqlite:
+    """See protocols.FileEngine, Schemas and Dumps."""
+
+    templates = Part(f"{_HERE}.files:templates")
+    create = Part(f"{_HERE}.files:create")
+    remove = Part(f"{_HERE}.files:remove_database")
+    dump = Part(f"{_HERE}.files:dump")
+    load = Part(f"{_HERE}.files:load")
+    read_schema = Part(f"{_HERE}.schema:read")
+    is_untouched = Part(f"{_HERE}.schema:is_untouched")
+    delete_rows = Part(f"{_HERE}.schema:delete_rows")
+    execute = Part(f"{_HERE}.schema:execute")
+
+    def traits(self) -> Traits:
+        """See FileEngine."""
+        return Traits(f"sqlite {sqlite3.sqlite_version}")
+
+    def shell(self, url: str, service: Service | None) -> tuple[str, ...]:  # noqa: ARG002 - there are no versions
+        """See Engine."""
+        return (client("sqlite3"), url.removeprefix("sqlite:///"))
+
+    def require(self) -> None:
+        """See engines.protocols.Engine. It needs no driver."""
+
+    def client_environ(self, access: DatabaseAccess) -> dict[str, str]:  # noqa: ARG002 - a file has no password
+        """See Engine."""
+        return {}
+
+    def client_programs(self, path: str | None) -> tuple[Path, ...]:  # noqa: ARG002 - it brings none
+        """See Engine."""
+        return ()
+
+
+SQLITE = Sqlite()

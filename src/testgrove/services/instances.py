@@ -1,0 +1,160 @@
+"""What an engine whose server is one program needs only to be told: a command line, and how to empty it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from testgrove.core.engines.registry import engine_of
+from testgrove.core.model import DatabaseAccess
+from testgrove.errors import PreconditionError
+from testgrove.services.base import Endpoint
+from testgrove.services.hosts.embedded import ITSELF, EmbeddedHost
+from testgrove.services.keeper.service import KeptProgram, KeptService
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from testgrove.core.secret import Secret
+    from testgrove.core.settings.types import Service
+    from testgrove.services.base import Launcher, RunningProcess
+
+LOOPBACK = "127.0.0.1"
+
+
+class OwnInstance:
+    """A running server that a run owns; it holds one database."""
+
+    def __init__(self, endpoint: Endpoint, process: RunningProcess) -> None:
+        self.endpoint = endpoint
+        self._process: RunningProcess | None = process
+        self._name: str | None = None
+
+    def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
+        """How the instance's one database is reached. Raises PreconditionError (``database-exists``) the second
+        time."""
+        if self._name is not None:
+            raise PreconditionError(
+                "database-exists", f"this instance belongs to {self._name}; {owner} requires its own"
+            )
+        self._name = name
+        at = self.endpoint
+        return DatabaseAccess(at.engine, name, at.host, at.port, at.user, at.password, at.socket_dir)
+
+    def drop_database(self, name: str) -> None:
+        """End the instance, which is the database."""
+        if self._name == name:
+            self.stop()
+
+    def stop(self) -> None:
+        """End the instance and what is in it. A second call does nothing."""
+        if self._process is not None:
+            self._process.stop(signal=signal.SIGKILL, timeout=5)  # there is nothing to save
+            self._process = None
+
+
+@dataclass(frozen=True)
+class _Emptying:
+    """See engines.protocols.Watch: everything that a test can leave is what empty() takes away."""
+
+    engine: InstanceEngine
+    access: DatabaseAccess
+
+    def make_as_new(self) -> bool:
+        """See Watch."""
+        self.engine.empty(self.access)
+        return True
+
+    def close(self) -> None:
+        """See Watch."""
+
+
+class InstanceEngine(ABC):
+    """See engines.protocols.InstanceServer. A subclass has the four methods that are abstract. name: the engine's."""
+
+    name: str
+
+    @abstractmethod
+    def find(self, launcher: Launcher, service: Service) -> Any:
+        """The program, with the attributes `version` and `what` (its name in messages). Raises PreconditionError."""
+
+    @abstractmethod
+    def argv(
+        self, program: Any, *, directory: Path, port: int, password: Secret, settings: Mapping[str, str]
+    ) -> Sequence[str]:
+        """The command line of a server that stays in the foreground and listens on 127.0.0.1. The directory is its own;
+        what must not be seen in a command line is written there."""
+
+    @abstractmethod
+    def empty(self, access: DatabaseAccess) -> None:
+        """Delete everything in an instance. Raises UnavailableError."""
+
+    @abstractmethod
+    def shell(self, url: str, service: Service | None) -> tuple[str, ...]:
+        """The command line of a client program. Raises PreconditionError (``no-client-program``)."""
+
+    def start(
+        self,
+        program: Any,
+        *,
+        launcher: Launcher,
+        directory: Path,
+        port: int,
+        password: Secret,
+        settings: Mapping[str, str],
+    ) -> OwnInstance:
+        """See InstanceServer. It is ready when it listens."""
+        service = self._described(program, directory, port, password, settings)
+        host = EmbeddedHost(launcher, ours=(), copies=directory, identity=ITSELF)
+        process = host.start(KeptProgram(service, directory), directory=directory)
+        user = engine_of(self.name).user
+        return OwnInstance(Endpoint(self.name, program.version, LOOPBACK, port, user, password), process)
+
+    def watch(self, instance: OwnInstance) -> _Emptying:
+        """See InstanceServer."""
+        at = instance.endpoint
+        return _Emptying(self, DatabaseAccess(self.name, "", at.host, at.port, at.user, at.password))
+
+    def lay_out_instance(
+        self, folder: Path, *, binary: Any, port: int, password: Secret, settings: Mapping[str, str]
+    ) -> DatabaseAccess:
+        """See InstanceServer."""
+        self._described(binary, folder, port, password, settings).write(folder)
+        engine = engine_of(self.name)
+        return DatabaseAccess(self.name, engine.default_database, LOOPBACK, port, engine.user, password)
+
+    def move_instance(self, folder: Path, port: int) -> None:
+        """See InstanceServer. The port is a word of the command line."""
+        service = KeptService.read(folder)
+        argv = tuple(str(port) if word == str(service.port) else word for word in service.argv)
+        replace(service, argv=argv, port=port).write(folder)
+
+    def _described(
+        self, program: Any, directory: Path, port: int, password: Secret, settings: Mapping[str, str]
+    ) -> KeptService:
+        argv = tuple(self.argv(program, directory=directory, port=port, password=password, settings=settings))
+        return KeptService(directory.name, program.what, argv, port, signal.SIGTERM, engine=self.name)
+
+    def require(self) -> None:  # noqa: B027 - most have none
+        """See engines.protocols.Engine. It needs no driver."""
+
+    def client_environ(self, access: DatabaseAccess) -> dict[str, str]:  # noqa: ARG002 - for those that read variables
+        """See engines.protocols.Engine."""
+        return {}
+
+    def client_programs(self, path: str | None) -> tuple[Path, ...]:  # noqa: ARG002 - it brings none
+        """See engines.protocols.Engine."""
+        return ()
+
+
+def client(*names: str) -> str:
+    """The first of some programs that is on PATH. Raises PreconditionError (``no-client-program``)."""
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        what = " or ".join(names)
+        raise PreconditionError("no-client-program", f"{what} not found", hint="install it, or put it on PATH")
+    return found

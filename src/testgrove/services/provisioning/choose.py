@@ -1,0 +1,36 @@
+"""Which provider a service has: its engine's kind of isolation and its host decide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from testgrove.core.engines.registry import engine_of, implementation_of
+
+if TYPE_CHECKING:
+    from testgrove.core.settings.types import Service
+    from testgrove.services.provider import Context, Provider
+
+
+def provider_of(context: Context, name: str, service: Service) -> Provider:
+    """What provisions a service. name: the service's. Nothing is looked for, or made, before it is asked."""
+    engine, implementation = engine_of(service.engine), implementation_of(service.engine)
+    if not service.is_embedded:
+        from testgrove.core.server_url import parse_server_url  # noqa: PLC0415 - what one host needs, others do without
+        from testgrove.services.hosts.external import AsGiven, ExternalServer  # noqa: PLC0415 - as above
+
+        if service.is_shared:
+            return AsGiven(implementation, parse_server_url(engine.name, service.host), engine.default_database)
+        return ExternalServer(implementation, context, service)
+    match engine.isolation:
+        case "database":
+            from testgrove.services.provisioning.servers import OwnServers  # noqa: PLC0415 - as above
+
+            return OwnServers(implementation, context, name, service)
+        case "instance":
+            from testgrove.services.provisioning.instances import Instances  # noqa: PLC0415 - as above
+
+            return Instances(implementation, context, name, service)
+        case "file":
+            from testgrove.services.provisioning.files import Files  # noqa: PLC0415 - as above
+
+            return Files(implementation, context, name, service)

@@ -1,0 +1,107 @@
+"""Databases that are files: a migrated one for each template, and a copy of it for each worktree and each test."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+from testgrove.services.holdings import Holdings
+from testgrove.services.provider import Held, Provider
+from testgrove.system.files import explained
+
+if TYPE_CHECKING:
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.core.settings.types import Service
+    from testgrove.services.broker import Share
+    from testgrove.services.engines.protocols import FileEngine
+    from testgrove.services.provider import Allocator, Context, Order, Traits, Wanted
+
+    Copy = Callable[[Path], DatabaseAccess]
+
+
+class Files(Provider):
+    """See Provider. name: the service's."""
+
+    def __init__(self, engine: FileEngine, context: Context, name: str, service: Service) -> None:
+        self._engine, self._context, self._name, self._service = engine, context, name, service
+        self._templates = engine.templates(context.cache, context.locks, fresh=context.fresh)
+
+    def traits(self) -> Traits:
+        """See Provider."""
+        return self._engine.traits()
+
+    def make(self, order: Order) -> Held:
+        """See Provider."""
+        if order.wanted is None:
+            return _OwnFile(self._engine.create(order.file), self._engine)
+        place = partial(self._templates.place, fingerprint=order.wanted.fingerprint, build=order.wanted.build)
+        return Held(place(order.file, on_wait=order.say))
+
+    def allocator(self, wanted: Callable[[], Wanted], owner: str) -> Allocator:  # noqa: ARG002 - files have no marks
+        """See Provider. The files that the migration reads are looked at once."""
+        guard, found = threading.Lock(), list[Any]()
+
+        def copy(path: Path) -> DatabaseAccess:
+            with guard:
+                if not found:
+                    found.append(wanted())
+            return self._templates.place(path, found[0].fingerprint, found[0].build)
+
+        return _Copies(copy, self._context.folder / f"{self._name}-{token_hex(3)}", self._service.path)
+
+
+class _OwnFile(Held):
+    """See Held. An empty one, which nobody's folder takes along."""
+
+    def __init__(self, access: DatabaseAccess, engine: FileEngine) -> None:
+        super().__init__(access)
+        self._engine = engine
+
+    def drop(self) -> str:
+        """See Held."""
+        self._engine.remove(Path(self.access.name))
+        return ""
+
+
+class _Copies:
+    """See Allocator. folder: in which copies lie; name: of the file in each."""
+
+    def __init__(self, copy: Copy, folder: Path, name: str) -> None:
+        self._copy, self._folder, self._name = copy, folder, Path(name).name
+
+    def open(self) -> Share:
+        """See Allocator."""
+        return FileShare(self._copy, self._folder, self._name)
+
+    def close(self) -> None:
+        """See Allocator."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class FileShare(Holdings[Path]):
+    """See broker.Share: one client's files. copy: puts a migrated file at a path."""
+
+    def __init__(self, copy: Copy, folder: Path, name: str) -> None:
+        super().__init__()
+        self._copy, self._folder, self._name = copy, folder, name
+
+    def make(self) -> tuple[DatabaseAccess, Path]:
+        """A file as the migration left it, in a folder of its own. Raises TestgroveError."""
+        folder = self._folder / secrets.token_hex(4)
+        try:
+            with explained("create the folder", folder):
+                folder.mkdir(parents=True, mode=0o700)
+            return self._copy(folder / self._name), folder
+        except BaseException:
+            self.discard(folder)
+            raise
+
+    def discard(self, thing: Path) -> None:
+        """Remove the folder."""
+        shutil.rmtree(thing, ignore_errors=True)

@@ -1,0 +1,229 @@
+"""A server instance for each worktree and each client of a broker, of engines whose databases share too much.
+
+For a client it is made as new between tests, at the same address. What the engine cannot undo it notices; then the
+instance is started again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from testgrove.core.engines.registry import engine_of
+from testgrove.errors import ExhaustedError
+from testgrove.services.base import generate_password
+from testgrove.services.holdings import Holdings
+from testgrove.services.provider import Held, Provider
+from testgrove.system.files import explained
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.core.secret import Secret
+    from testgrove.core.settings.types import Service
+    from testgrove.services.broker import Share
+    from testgrove.services.engines.protocols import Instance, InstanceServer, Watch
+    from testgrove.services.provider import Allocator, Context, Order, Wanted
+
+_KEPT = 20  # instances that a client asked to keep
+
+
+class Instances(Provider):
+    """See Provider. name: the service's."""
+
+    def __init__(self, engine: InstanceServer, context: Context, name: str, service: Service) -> None:
+        self.engine, self.context, self._name, self._service = engine, context, name, service
+        self._binary: Any = None
+        self._guard = threading.Lock()
+
+    def find(self) -> None:
+        """See Provider. Raises PreconditionError where there is no binary."""
+        with self._guard:
+            if self._binary is None:
+                self._binary = self.engine.find(self.context.launcher, self._service)
+
+    def make(self, order: Order) -> Held:
+        """See Provider."""
+        self.find()
+        directory = self.context.folder / f"{self._name}-{order.label}"[:60]
+        start = partial(self.start_in, directory, generate_password())
+        return _OwnInstance(self.context.ports.start(self._name, start), order)
+
+    def start(self, password: Secret) -> tuple[Instance, int]:
+        """An instance with nothing in it, and its leased port."""
+
+        def start(port: int) -> tuple[Instance, int]:
+            return self.start_at(password, port), port
+
+        found: tuple[Instance, int] = self.context.ports.start(self._name, start)
+        return found
+
+    def start_at(self, password: Secret, port: int) -> Instance:
+        """The same on this port, in a folder that is emptied. Raises PreconditionError (``port-taken``)."""
+        directory = self.context.folder / f"{self._name}-{port}"
+        shutil.rmtree(directory, ignore_errors=True)
+        return self.start_in(directory, password, port)
+
+    def start_in(self, directory: Path, password: Secret, port: int) -> Instance:
+        """Start one in a folder."""
+        with explained("create the folder", directory):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        return self.engine.start(
+            self._binary,
+            launcher=self.context.launcher,
+            directory=directory,
+            port=port,
+            password=password,
+            settings=self._service.settings,
+        )
+
+    def allocator(self, wanted: Callable[[], Wanted], owner: str) -> Allocator:  # noqa: ARG002 - they are empty, and have no marks
+        """See Provider."""
+        return _InstanceAllocator(self)
+
+
+class _OwnInstance(Held):
+    """See Held. The instance is the database."""
+
+    def __init__(self, instance: Instance, order: Order) -> None:
+        name = engine_of(instance.endpoint.engine).default_database
+        super().__init__(instance.create_database(name, owner=order.owner))
+        self._instance = instance
+
+    def drop(self) -> str:
+        """See Held."""
+        self._instance.stop()
+        return ""
+
+    def stop(self) -> None:
+        """See Held."""
+        self._instance.stop()
+
+
+class _InstanceAllocator:
+    """See Allocator. An instance for each request, started then; folders and ports are used again."""
+
+    def __init__(self, provider: Instances) -> None:
+        self._provider = provider
+        self._all: list[Instance] = []
+        self._guard = threading.Lock()
+
+    def open(self) -> Share:
+        """See Allocator. Raises PreconditionError where there is no binary."""
+        self._provider.find()
+        return InstanceShare(partial(_LeasedPlace, self._provider, self._remember), self._provider.engine.watch)
+
+    def _remember(self, instance: Instance) -> Instance:
+        with self._guard:
+            self._all.append(instance)
+        return instance
+
+    def close(self) -> None:
+        """See Allocator. Those that were kept end, too."""
+        for instance in self._all:
+            instance.stop()
+
+
+class Place(Protocol):
+    """Where one instance runs: a port, a folder and a password that stay its own."""
+
+    def start(self) -> Instance:
+        """Start it. Raises TestgroveError."""
+
+    def free(self) -> None:
+        """It is needed no more."""
+
+
+class _LeasedPlace:
+    """See Place."""
+
+    def __init__(self, provider: Instances, remember: Callable[[Instance], Instance]) -> None:
+        self._provider, self._remember, self._password = provider, remember, generate_password()
+        self._port = 0
+
+    def start(self) -> Instance:
+        """See Place. Once it has had a port, it has that one: its client knows the address."""
+        if self._port:
+            return self._remember(self._provider.start_at(self._password, self._port))
+        instance, self._port = self._provider.start(self._password)
+        return self._remember(instance)
+
+    def free(self) -> None:
+        """See Place."""
+        if self._port:
+            self._provider.context.ports.give_back(self._port)
+
+
+class ClientInstance:
+    """An instance that a client has to itself. Raises TestgroveError where it cannot be started."""
+
+    def __init__(self, place: Place, watch: Callable[[Instance], Watch]) -> None:
+        self._place, self._open = place, watch
+        try:
+            self._start()
+        except BaseException:
+            place.free()
+            raise
+
+    def _start(self) -> None:
+        self._instance = self._place.start()
+        try:
+            at = self._instance.endpoint
+            self.access = self._instance.create_database(f"{at.engine}_{at.port}", owner="a test session")
+            self._watch = self._open(self._instance)
+        except BaseException:
+            self._instance.stop()
+            raise
+
+    def empty(self) -> None:
+        """Make it as new. Raises UnavailableError where it cannot be started again."""
+        if not self._watch.make_as_new():
+            self._stop()
+            self._start()
+
+    def leave(self) -> None:
+        """Let it run; nobody will ask for anything about it any more."""
+        self._watch.close()
+
+    def end(self) -> None:
+        """End it, and what is in it."""
+        self._stop()
+        self._place.free()
+
+    def _stop(self) -> None:
+        self._watch.close()
+        self._instance.stop()
+
+
+class InstanceShare(Holdings[ClientInstance]):
+    """See broker.Share: one client's instances. find: a place for another one. watch: looks after one."""
+
+    def __init__(self, find: Callable[[], Place], watch: Callable[[Instance], Watch]) -> None:
+        super().__init__()
+        self._find, self._watch = find, watch
+        self._kept: list[ClientInstance] = []
+
+    def make(self) -> tuple[DatabaseAccess, ClientInstance]:
+        """An instance with nothing in it. Raises TestgroveError."""
+        made = ClientInstance(self._find(), self._watch)
+        return made.access, made
+
+    def discard(self, thing: ClientInstance) -> None:
+        """End it."""
+        thing.end()
+
+    def empty(self, name: str) -> None:
+        """Make an instance as new, at the same address. Raises PreconditionError (``not-leased``), UnavailableError."""
+        self.of(name).empty()
+
+    def keep(self, name: str) -> None:
+        """See Share. Raises PreconditionError, ExhaustedError."""
+        found = self.of(name)
+        if len(self._kept) >= _KEPT:
+            raise ExhaustedError("too-many-kept", f"{_KEPT} instances of this session are kept already")
+        found.leave()
+        self._kept.append(self.take(name))

@@ -1,0 +1,190 @@
+"""Databases on servers of the owner's own: one server for each template, from which its databases are cloned."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+from testgrove.core.engines.registry import engine_of
+from testgrove.errors import TestgroveError, UnavailableError
+from testgrove.services.provider import Held, Provider
+from testgrove.system.files import atomic_write, explained
+
+if TYPE_CHECKING:
+    from testgrove.core.settings.types import Service
+    from testgrove.services.engines.protocols import Server, SharedServer
+    from testgrove.services.provider import Allocator, Context, Order, Traits, Wanted
+
+_PATIENCE = 0.1  # seconds between two looks whether waiting still makes sense
+_DYING = 0.5  # seconds that a killed server may take to be gone
+_EMPTY = ""  # instead of a fingerprint, for a server without a migrated template
+
+
+class OwnServers(Provider):
+    """See Provider. name: the service's."""
+
+    def __init__(self, engine: SharedServer, context: Context, name: str, service: Service) -> None:
+        self._engine, self._context, self._name, self._service = engine, context, name, service
+        self._binaries: Any = None
+        self._templates: Any = None
+        self._ahead: threading.Thread | None = None
+        self._servers: dict[str, Server] = {}  # by the template's fingerprint
+        self._lost: list[Server] = []  # killed, and replaced by another one
+        self._locks: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def find(self) -> None:
+        """See Provider. Raises PreconditionError where there are no binaries."""
+        with self._guard:
+            if self._binaries is None:
+                self._binaries = self._engine.find(self._context.launcher, self._service)
+                # One for all: it knows which template could not be built, and does not try again.
+                context = self._context
+                self._templates = self._engine.templates(
+                    self._binaries,
+                    self._service,
+                    directory=context.cache / "templates",
+                    locks=context.locks,
+                    host=context.host,
+                    work=context.folder,
+                    fresh=context.fresh,
+                )
+
+    def traits(self) -> Traits:
+        """See Provider."""
+        return self._engine.traits(self._binaries, self._service)
+
+    def start_ahead(self) -> None:
+        """Begin to start the server that the project's last run had: most often this one needs the same."""
+        self._ahead = threading.Thread(target=self._start_likely, name="ahead")
+        self._ahead.start()
+
+    def _start_likely(self) -> None:
+        with suppress(TestgroveError, OSError):  # whoever needs the server starts it, and is told what is wrong
+            likely = self._last.read_text()
+            if template := self._templates.find(likely):
+                with self._lock(likely):
+                    if likely not in self._servers:
+                        self._servers[likely] = self._serve(template)
+
+    @property
+    def _last(self) -> Any:
+        """Where the last run's fingerprint stands; of each version: another one's template is of no use to these
+        binaries."""
+        parts = (
+            self._context.project_id,
+            "" if self._name == self._service.engine else self._name,
+            self._service.version,
+        )
+        return self._context.cache / "templates" / f"{'-'.join(filter(None, parts))}.last"
+
+    def make(self, order: Order) -> Held:
+        """See Provider."""
+        self.find()
+        server = self._server(order.wanted, order.say, order.note)
+        order.check()
+        try:
+            return self._make(server, order)
+        except UnavailableError:
+            if server.outlives(_DYING):
+                raise
+            return self._make(self._server(order.wanted, order.say, order.note), order)
+
+    def _make(self, server: Server, order: Order) -> Held:
+        create = server.create_empty if order.wanted is None else server.create_database
+        return _OnServer(server, create(order.name, owner=order.owner), self._service.engine)
+
+    def _server(self, wanted: Wanted | None, say: Callable[[str], object], note: Callable[[str], object]) -> Server:
+        key = wanted.fingerprint if wanted else _EMPTY
+        lock = self._lock(key)
+        while not lock.acquire(timeout=_PATIENCE):
+            say("its server, which is being started")
+        try:
+            found = self._servers.get(key)
+            if found is None:
+                found = self._servers[key] = self._start(wanted, say, note)
+            elif not found.alive:
+                self._lost.append(found)
+                found = self._servers[key] = self._serve(found.template)
+            return found
+        finally:
+            lock.release()
+
+    def _lock(self, key: str) -> threading.Lock:
+        with self._guard:
+            return self._locks.setdefault(key, threading.Lock())
+
+    def _start(self, wanted: Wanted | None, say: Callable[[str], object], note: Callable[[str], object]) -> Server:
+        if wanted is None:
+            return self._serve(self._templates.base())
+        start = partial(self._context.ports.start, self._name)
+        template = self._templates.ensure(wanted.fingerprint, wanted.build, on_port=start, on_wait=say)
+        if template.note:
+            note(template.note)
+        if self._ahead is not None:
+            atomic_write(self._last, wanted.fingerprint.encode())
+        return self._serve(template)
+
+    def _serve(self, template: Any) -> Server:
+        """Start a server on a template, in a folder that goes with its owner's."""
+        directory = self._context.folder / f"{self._name[:8]}-{token_hex(4)}"
+        with explained("create the server's folder", directory):
+            directory.mkdir(mode=0o700)
+        start = partial(
+            self._engine.start,
+            template,
+            binaries=self._binaries,
+            service=self._service,
+            host=self._context.host,
+            directory=directory,
+        )
+        found: Server = self._context.ports.start(self._name, start)
+        return found
+
+    def allocator(self, wanted: Callable[[], Wanted], owner: str) -> Allocator:
+        """See Provider."""
+
+        def living() -> Server:
+            """The server; where it was killed, another one on the same template."""
+            self.find()
+            return self._server(wanted(), lambda _said: None, lambda _note: None)
+
+        return self._engine.pool(living, self._context.folder, owner)
+
+    def close(self) -> None:
+        """Stop the servers."""
+        if self._ahead is not None:
+            self._ahead.join()
+        for server in (*self._servers.values(), *self._lost):
+            server.stop()
+
+
+class _OnServer(Held):
+    """See Held. On a server of ours."""
+
+    def __init__(self, server: Server, access: Any, engine: str) -> None:
+        super().__init__(access)
+        self._server, self._engine = server, engine
+
+    def drop(self) -> str:
+        """See Held. With a server that was killed, it is gone."""
+        if self._server.alive:
+            self._server.drop_database(self.access.name)
+            return ""
+        engine = engine_of(self._engine)
+        return (
+            f"its {engine.title} was stopped while the suite ran, and ${engine.url_variable} stopped answering;"
+            " the fixture `database` continued with another server"
+        )
+
+    def further(self) -> list[str]:
+        """See Held."""
+        return self._server.further_databases(self.access.name) if self._server.alive else []
+
+    def stop(self) -> None:
+        """See Held."""
+        self._server.stop()

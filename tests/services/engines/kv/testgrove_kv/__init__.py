@@ -1,0 +1,1 @@
+"""A key-value server for testgrove."""
