@@ -13,7 +13,7 @@ from testgrove.system.environment import build
 
 def advice(project: Project, workspace: Workspace, output: str) -> Iterator[str]:
     """Notes for the user. output: the last of what the attempt's command printed."""
-    if refused := refused_service(output, project.settings.services.engines):
+    if refused := refused_service(output, {service.engine for service in project.settings.services.values()}):
         yield refused
     module, plan = missing_module(output), workspace.plan
     if module and plan is not None and plan.contents.passed_over:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from testgrove.core.engines.registry import built_in_engines
+
 _ERROR = r"(?:\w+\.)*\w*(?:Error|Exception|ImproperlyConfigured)"
 # From the surest sign to the weakest; of each, the last line counts.
 _SIGNS = (
@@ -16,7 +18,6 @@ _RAN = re.compile(r"= test session starts =|\b\d+ (?:passed|failed|errors?|skipp
 _NO_PLUGIN = 'plugin "pytest_testgrove"'
 _NO_MODULE = re.compile(r"No module named '?([A-Za-z0-9_]+)")
 _REFUSED = re.compile(r"[Cc]onnection refused|ECONNREFUSED|Error 111\b")
-_PORTS = {"6379": "redis", "5432": "postgres"}
 
 
 def cause_of(output: str) -> str:
@@ -39,12 +40,12 @@ def missing_module(output: str) -> str:
 def refused_service(output: str, declared: Collection[str]) -> str:
     """What to do about a database server that does not listen at its default port; empty where that is not the cause.
 
-    declared: the project's services, which do listen.
+    declared: the engines of the project's services, which do listen.
     """
     if not _REFUSED.search(output):
         return ""
-    for port, engine in _PORTS.items():
-        if engine not in declared and re.search(rf"\b{port}\b", output):
-            service = f"[tool.testgrove.services.{engine}]"
-            return f"nothing listens on port {port}: run `testgrove init`, or declare {service}"
+    for engine in built_in_engines():
+        if engine.port and engine.name not in declared and re.search(rf"\b{engine.port}\b", output):
+            service = f"[tool.testgrove.services.{engine.name}]"
+            return f"nothing listens on port {engine.port}: run `testgrove init`, or declare {service}"
     return ""
