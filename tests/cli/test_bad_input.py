@@ -142,7 +142,10 @@ CONFIGURATIONS = {
         "'suites.x.timeout': expected seconds (a number), found \"10 minutes\"",
         "",
     ),
-    "[services.mongo]": ("'services.mongo': unknown key", "there are: postgres, redis, sqlite"),
+    "[services.mongo]": (
+        "'services.mongo': unknown key",
+        'name its engine: engine = "…" (available: postgres, redis, sqlite)',
+    ),
     '[ports]\nrange = "1-2"': ("'ports.range': expected 'low-high' between 1024 and 65535, found '1-2'", ""),
     'env_file = "../x"': ("'env_file': expected the name of a file at the top, found '../x'", ""),
     "park = ": ("not valid TOML: Invalid value (at ", ""),

@@ -84,7 +84,7 @@ def test_what_only_the_user_can_mend_says_how(grove):
     project = grove(config='pythons = ["3.2"]\n[services.postgres]\nhost = "postgresql://nobody@127.0.0.1:1/none"\n')
     found = wrong(project, "--fix")
     assert "3.2" in found["interpreters Python 3.2"]
-    assert "cannot be used" in found["services postgres"]
+    assert "cannot use" in found["services postgres"]
     assert "hint: " in project.run("doctor", check=False).stdout
 
 

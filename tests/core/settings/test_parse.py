@@ -140,7 +140,7 @@ def test_the_schema_says_what_every_key_means():
         ("[services.analytics]\nengine='oracle'", ["services.analytics.engine", "'oracle' not found"]),
         ("[services.sqlite]\nextensions=['x']", ["services.sqlite.extensions", "unknown key"]),
         ("[services.'A b']\nengine='redis'", ["services.A b", "name"]),
-        ("[services]\nredis=1", ["services.redis", "expected 'object'"]),
+        ("[services]\nredis=1", ["services.redis", "expected a table"]),
         (
             "[services.a]\nengine='redis'\ndefault=true\n[services.b]\nengine='redis'\ndefault=true",
             ["services.b.default", "'a' is the default"],

@@ -178,7 +178,7 @@ class Lessor:
         if broker.in_a_run():
             raise broker.BrokerError(
                 "this suite has no PostgreSQL of the run's own "
-                f"(`services = ['{POSTGRES}']` in the suite's table, and host = 'embedded')"
+                f'(`services = ["{POSTGRES}"]` in the suite\'s table, and host = "embedded")'
             )
         base = self._factory.getbasetemp()
         told = getattr(self._config, "workerinput", None)

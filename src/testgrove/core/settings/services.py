@@ -27,7 +27,7 @@ def _read(name: str, table: Any, source: Path, key: str) -> Service:
         return UsageError(code, f"{source}: '{key}': {problem}", hint=hint, file=str(source), key=key)
 
     if not isinstance(table, dict):
-        raise wrong("config-wrong-type", f"expected 'object', got '{type(table).__name__}'")
+        raise wrong("config-wrong-type", f"expected a table, found {table!r}")
     if not _NAME.fullmatch(name):
         raise wrong("config-invalid", "expected a name of up to 30 lower-case letters, digits, '_' or '-'")
     asked = table.get("engine", name)
