@@ -181,9 +181,7 @@ def running(
     request: Request,
 ) -> Iterator[Run]:
     """What a run holds besides its worktrees: its record, its folders, its servers. All but the reports go."""
-    run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
-    name = run_id[-11:]
-    scratch, memory = project.locations.scratch / name, project.locations.memory / f"{name}-m"
+    run_id, scratch, memory = _new_places(project)
     leases = project.store.leases(f"run:{run_id}")
     cancel = threading.Event()
     databases = RunDatabases(project, holder, leases, memory, cancel)
@@ -231,6 +229,13 @@ def _make_artifacts(project: Project, folder: Path) -> None:
     git.exclude(project.repository, git_excluded(project))
     with explained("create the run's folder", folder):
         folder.mkdir(parents=True)
+
+
+def _new_places(project: Project) -> tuple[str, Path, Path]:
+    """A run's id, and where its scratch folder and its folder in memory are to be."""
+    run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+    name = run_id[-11:]
+    return run_id, project.locations.scratch / name, project.locations.memory / f"{name}-m"
 
 
 def _make_folders(record: Callable[[Lease], None], *places: Path) -> None:
