@@ -16,7 +16,7 @@ from testgrove.app.databases.persistent_services import (
     start_services,
     with_another_port,
 )
-from testgrove.app.databases.worktree_external import create_given, drop_given, is_given
+from testgrove.app.databases.worktree_external import drop_given, is_given
 from testgrove.app.holder import Holder
 from testgrove.app.keeper_undo import persistent_server
 from testgrove.app.launcher import SupervisedLauncher
@@ -77,6 +77,8 @@ class WorktreeDatabases:
     def _create_given(self, names: Sequence[str]) -> None:
         if not names:
             return
+        from testgrove.app.databases.worktree import create_given  # noqa: PLC0415 - providers; most need none
+
         made = create_given(self.project, self.holder, self._creation(), names)
         self.worktree = write_files(self.project, self.worktree, self._accesses() | made).worktree
         self._write()

@@ -13,6 +13,8 @@ from testgrove.app.databases.migration import migration
 from testgrove.app.databases.worktree_external import is_given
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
+from testgrove.app.worktrees import records
+from testgrove.app.worktrees.undo import undo_leases
 from testgrove.app.worktrees.workspace import DatabasesInTheMaking, Workspace
 from testgrove.core.engines.registry import migrated_service
 from testgrove.core.migrations.command import migration_to
@@ -50,6 +52,23 @@ def databases_in_the_making(
 
             parts.append(KeptDatabases(project, holder, own, revisions=revisions, empty=empty).making())
         yield Several(parts) if parts else None
+
+
+def create_given(
+    project: Project, holder: Holder, workspace: Workspace, names: Sequence[str]
+) -> dict[str, DatabaseAccess]:
+    """Make databases, with nothing in them, for a worktree that is there already. On an error nothing is left."""
+    before = records.worktree_leases(project, workspace.spec.id).all()
+    with databases_in_the_making(project, holder, names, empty=True) as making:
+        assert making is not None
+        making.begin(workspace)
+        try:
+            return dict(making.finish())
+        except BaseException:
+            making.abandon()
+            leases = records.worktree_leases(project, workspace.spec.id)
+            undo_leases(holder, leases, [lease for lease in leases.all() if lease not in before])
+            raise
 
 
 def _migrated_to(project: Project, revision: str) -> str:

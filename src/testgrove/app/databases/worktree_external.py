@@ -10,7 +10,6 @@ from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.inside import variables_of
 from testgrove.app.worktrees.undo import undo_leases
-from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.engines.registry import default_services, engine_of, engine_shown, implementation_of
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
 from testgrove.core.naming import url_variable
@@ -56,25 +55,6 @@ def is_given(project: Project, name: str) -> bool:
     """Whether a service's databases are no keeper's: by URL, or files."""
     service = project.settings.services.get(name)
     return service is None or not service.is_embedded or engine_of(service.engine).isolation == "file"
-
-
-def create_given(
-    project: Project, holder: Holder, workspace: Workspace, names: Sequence[str]
-) -> dict[str, DatabaseAccess]:
-    """Make databases, with nothing in them, for a worktree that is there already. On an error nothing is left."""
-    from testgrove.app.databases.worktree import databases_in_the_making  # noqa: PLC0415 - drivers; most need none
-
-    before = records.worktree_leases(project, workspace.spec.id).all()
-    with databases_in_the_making(project, holder, names, empty=True) as making:
-        assert making is not None
-        making.begin(workspace)
-        try:
-            return dict(making.finish())
-        except BaseException:
-            making.abandon()
-            leases = records.worktree_leases(project, workspace.spec.id)
-            undo_leases(holder, leases, [lease for lease in leases.all() if lease not in before])
-            raise
 
 
 def drop_given(project: Project, holder: Holder, worktree: WorktreeRecord, names: Sequence[str]) -> None:
