@@ -56,7 +56,6 @@ class Engine:
         beside: endings of further files beside a database that is one.
         without: keys of a service's table that mean nothing for it. settings: a subclass of Service, for further keys.
         hints: for `init`.
-        fixtures: further fixtures for tests: the fixture's name, and which field of the broker's answer it gives.
         describe: a database's URL, with its password or, for people, without; where url_of() would not do.
     """
 
@@ -84,7 +83,6 @@ class Engine:
     without: frozenset[str] = frozenset()
     settings: type[Service] | None = None
     hints: Hints = Hints()
-    fixtures: Mapping[str, str] = field(default_factory=dict)
     describe: Callable[[DatabaseAccess, bool], str] | None = None
 
     def url_of(self, access: DatabaseAccess, *, redacted: bool) -> str:
