@@ -188,7 +188,7 @@ def test_each_starts_once_the_one_before_is_ready(cells):
 def test_a_process_that_dies_while_it_starts_is_an_error_with_its_last_lines(cells):
     cell = cells["fails"]
     assert cell["status"] == "error"
-    assert "process fails ended with status 3 while it started" in cell["reason"]
+    assert "process fails exited with status 3 while it started" in cell["reason"]
     assert "no such table: users" in cell["reason"]
     assert "no such table: users" in by_name(cell)["fails"]["tail"]
     assert cell["attempts"] == [], "the suite did not start"
@@ -208,7 +208,7 @@ def test_a_process_that_is_never_ready_is_an_error_that_says_what_was_waited_for
 def test_a_process_that_dies_in_the_middle_makes_the_outcome_say_so(cells):
     cell = cells["later"]
     assert (cell["status"], cell["attempts"][0]["exit_code"]) == ("error", 0)
-    assert cell["reason"].startswith("process later ended with status 4 while the suite ran")
+    assert cell["reason"].startswith("process later exited with status 4 while the suite ran")
     assert by_name(cell)["later"]["tail"] == "dying"
 
 
@@ -245,7 +245,7 @@ def test_every_attempt_has_processes_and_logs_of_its_own(story, cells):
 def test_the_page_shows_the_logs(story):
     page = (story[2] / "report.html").read_text()
     assert '<a href="./test-red-tree/processes-2/web.log">web</a>' in page
-    assert "Process fails: process fails ended with status 3" in page
+    assert "Process fails: process fails exited with status 3" in page
     assert "no such table: users" in page
 
 
@@ -376,7 +376,7 @@ processes = ["slow"]
         time.sleep(0.01)
     with stranger(port):
         out, err = run.communicate(timeout=30)
-    assert f"process slow cannot have port {port}: pid {os.getpid()}" in out, out + err
+    assert f"process slow cannot use port {port}: pid {os.getpid()}" in out, out + err
     project.auditor().assert_no_leftovers()
 
 
@@ -411,7 +411,7 @@ processes = ["api"]
     project = grove(files=FILES, config=config)
     done = project.run("test", check=False)
     assert done.returncode == 1
-    assert "'processes.api.command': '${DATABASE_URL}' refers to nothing in this worktree" in done.stdout
+    assert "'processes.api.command': variable '${DATABASE_URL}' not found in this worktree" in done.stdout
 
 
 def test_the_log_is_there_while_the_process_runs(waiting):

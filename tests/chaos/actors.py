@@ -52,7 +52,7 @@ class Actor:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
                 self.returncode = -9
-                raise AssertionError(f"`{self}` did not end within {timeout:g} s")
+                raise AssertionError(f"`{self}` timed out after {timeout:g} s")
             else:
                 time.sleep(0.002)
         return self.returncode

@@ -88,7 +88,7 @@ def test_a_link_is_copied_as_a_link(project):
 
 def test_errors(project):
     done = project.run("artifacts", "collect", "nope", check=False)
-    assert (done.returncode, "there is no worktree 'nope'" in done.stderr) == (3, True), said(done)
+    assert (done.returncode, "worktree 'nope' not found" in done.stderr) == (3, True), said(done)
     (project.repo / "file").touch()
     done = project.run("artifacts", "collect", "--output", "file", check=False)
     assert done.returncode == 2, said(done)

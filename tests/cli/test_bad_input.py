@@ -88,7 +88,7 @@ def test_what_cannot_be_a_name(project, part):
 def test_an_unknown_ref(project, ref, hint):
     for words in (["create", "--purpose=a", "--identifier=b", f"--branch={ref}", "--no-env"], ["test", f"--ref={ref}"]):
         error = refused(project, *words, status=3)
-        assert f"{ref!r} is no branch, tag or commit here" in error
+        assert f"branch, tag or commit {ref!r} not found" in error
         assert hint in error
     nothing_is_left(project)
 
@@ -96,10 +96,10 @@ def test_an_unknown_ref(project, ref, hint):
 @pytest.mark.parametrize(
     ("python", "status", "message"),
     [
-        ("3.99", 3, r"Python 3\.99 is not on this machine; there: .*3\.\d+"),
+        ("3.99", 3, r"Python 3\.99 not found \(available: .*3\.\d+"),
         ("/no/python", 3, "'/no/python' does not exist"),
-        ("banana", 2, "'banana' does not name a Python"),
-        ("", 2, "'' does not name a Python"),
+        ("banana", 2, "invalid Python 'banana'"),
+        ("", 2, "invalid Python ''"),
         ("/etc/passwd", 3, "/etc/passwd"),
     ],
 )
@@ -111,17 +111,17 @@ def test_an_interpreter_that_is_not_there(project, python, status, message):
 
 def test_usage_errors_of_a_run(project):
     for words, message in (
-        (["test", "nope"], "there is no suite 'nope'"),
+        (["test", "nope"], "suite 'nope' not found"),
         (["test", "-j", "0"], "-j 0: expected a number from 1"),
         (["test", "-j", "x"], "'x' is not a valid integer"),
-        (["test", "--ref", ""], "--ref '' names no commit"),
-        (["test", "--ref", "main", "--python", ""], "'' does not name a Python"),
+        (["test", "--ref", ""], "--ref must not be empty"),
+        (["test", "--ref", "main", "--python", ""], "invalid Python ''"),
         (["create", *CREATE[1:], "--base", "main"], "--base main requires --new-branch"),
         (["coordinate", "--timeout", "nan"], "nan is not a valid number of seconds"),
     ):
         assert message in refused(project, *words, status=2)
     error = refused(project, *CREATE, "--new-branch", "--base", "", status=3)
-    assert "'' is no branch, tag or commit here" in error
+    assert "branch, tag or commit '' not found" in error
     nothing_is_left(project)
 
 
@@ -131,8 +131,8 @@ CONFIGURATIONS = {
     'rooot = "x"': ("'rooot': unknown key", "did you mean root?"),
     "park = 'many'": ("'park': expected a whole number, found \"many\"", ""),
     '[env]\nA = "${B}"\nB = "${A}"': ("'env.A': circular reference: A -> B -> A", ""),
-    '[env]\nA = "${NOPE}"': ("'env.A': '${NOPE}' refers to nothing; there: A, API_PORT", ""),
-    '[env]\nA = "two words"': ("'env.A': A: the value has white space in it", ""),
+    '[env]\nA = "${NOPE}"': ("'env.A': variable '${NOPE}' not found (available: A, API_PORT", ""),
+    '[env]\nA = "two words"': ("'env.A': A: the value contains white space", ""),
     '[suites.x]\ncomand = "true"': ("'suites.x.comand': unknown key", "did you mean command?"),
     "[suites.y]\ncommand='x'\n[suites.x]\ncommand = 3": ("'suites.x.command': expected text, found 3", ""),
     "[suites.x]\ntimeout = 3": ("'suites.x.command': is missing", ""),
@@ -192,9 +192,9 @@ def test_a_settings_file_that_cannot_be_read(project):
     path.unlink()
     for make, problem in (
         (lambda: path.write_bytes(b"\xff\xfe = 1"), "byte 0 is not UTF-8"),
-        (path.mkdir, "it is no file"),
-        (lambda: os.mkfifo(path), "it is no file"),
-        (lambda: path.symlink_to(path), "it is no file"),
+        (path.mkdir, "not a regular file"),
+        (lambda: os.mkfifo(path), "not a regular file"),
+        (lambda: path.symlink_to(path), "not a regular file"),
     ):
         make()
         for words in (CREATE, ("test",)):
@@ -225,7 +225,7 @@ def test_names_that_the_project_tracks(project):
         project.git("add", "--force", name)
         project.git("commit", "--quiet", "--message", name)
         error = refused(project, *CREATE, status=3)
-        assert f"{name} is tracked at main, and testgrove writes a file of that name\n  hint: {hint}" in error
+        assert f"{name} is tracked at main; refusing to overwrite it\n  hint: {hint}" in error
         done = project.run("test", check=False)
         assert done.returncode == 1
         assert f"{name} is tracked" in done.stdout
@@ -247,21 +247,21 @@ def test_where_no_project_is(project, tmp_path, words):
     (tmp_path / "none").mkdir()
     for name, message, hint in (
         ("none", "is not in a git repository", "git init"),
-        ("bare", "is a bare repository: it has no files to test", "git worktree add ../main"),
+        ("bare", "is a bare repository and has no files to test", "git worktree add ../main"),
         ("empty", "HEAD has no commit yet", "git commit"),
-        ("empty/.git", "is inside a .git folder", "go to the checkout"),
+        ("empty/.git", "is inside a .git folder", "run testgrove in the checkout"),
     ):
         error = refused(project, *words, status=3, cwd=tmp_path / name)
         assert error.startswith(f"error: {tmp_path / name}")
         assert message in error
         assert f"hint: {hint}" in error
-    assert "is no directory" in refused(project, *words, "--project", "/no/such", status=3)
+    assert "is not a directory" in refused(project, *words, "--project", "/no/such", status=3)
     assert list((tmp_path / "none").iterdir()) == []
 
 
 def test_no_git(project):
     error = refused(project, "list", status=3, env={"PATH": "/nonexistent"})
-    assert "error: git is not installed, or not on the PATH\n  hint: install git 2.38 or later" in error
+    assert "error: git not found (searched: PATH)\n  hint: install git 2.38 or later" in error
 
 
 # Surroundings
@@ -321,7 +321,7 @@ def test_every_port_is_taken(grove):
         for port in (low, low + 2):
             stack.enter_context(socket.create_server(("0.0.0.0", port)))
         error = refused(project, *CREATE, "--ports", status=4)
-        assert f"error: no 3 consecutive free ports are left in {low}-{low + 3}" in error
+        assert f"error: no 3 consecutive free ports left in {low}-{low + 3}" in error
         assert "testgrove list --ports" in error
         done = project.run("test", check=False)
         assert done.returncode == 1
@@ -371,8 +371,8 @@ POSTGRES = '[services.postgres]\nmigrate = "{}"\n[suites.unit]\ncommand = "true"
 @pytest.mark.parametrize(
     ("migrate", "parts"),
     [
-        ("echo broken revision >&2; exit 3", ["ended with status 3", "broken revision"]),
-        ("no-such-tool upgrade", ["ended with status 127", "no-such-tool"]),
+        ("echo broken revision >&2; exit 3", ["exited with status 3", "broken revision"]),
+        ("no-such-tool upgrade", ["exited with status 127", "no-such-tool"]),
     ],
 )
 def test_a_migration_that_fails(grove, require_postgres, migrate, parts):
@@ -395,7 +395,7 @@ def test_every_server_port_is_taken(grove, require_postgres):
     with socket.create_server(("127.0.0.1", port)):
         done = project.run("test", check=False)
     assert done.returncode == 1, said(done)
-    assert f"free ports are left in {port}-{port}" in done.stdout
+    assert f"free ports left in {port}-{port}" in done.stdout
     nothing_is_left(project)
 
 
@@ -436,7 +436,7 @@ def test_a_project_path_that_is_not_text(grove):
     place = Path(os.fsdecode(os.fsencode(project.base) + b"/latin\xe9"))
     project.repo.rename(place)
     for words in (CREATE, ("list",), ("test",)):
-        assert "is not UTF-8 text" in refused(project, *words, status=3, cwd=place)
+        assert "is not valid UTF-8" in refused(project, *words, status=3, cwd=place)
     place.rename(project.repo)
     nothing_is_left(project)
 
@@ -471,7 +471,7 @@ def test_a_disk_without_room_is_found_early(project):
     for words in (CREATE, ("test",)):
         done = mounted(project, 'mount -t tmpfs -o size=1m none "$ROOT"', *words)
         assert done.returncode == 4, said(done)
-        assert re.search(rf"error: {project.root}: \d+ MB of free disk space are needed, \d+ MB are there", done.stderr)
+        assert re.search(rf"error: {project.root}: needs \d+ MB of free disk space, only \d+ MB available", done.stderr)
         assert "hint: testgrove cleanup" in done.stderr
     nothing_is_left(project)
 
@@ -489,7 +489,7 @@ def test_a_full_disk_under_the_store(project):
     mount = 'mount -t tmpfs -o size=64k,mode=700 none "$STATE"; cat /dev/zero >"$STATE/full" 2>/dev/null; true'
     done = mounted(project, mount, *CREATE)
     assert done.returncode == 4, said(done)
-    assert f"error: no space is left for the store {project.state}/state.db" in done.stderr
+    assert f"error: no disk space left for the store {project.state}/state.db" in done.stderr
     assert f"hint: df -h {project.state}" in done.stderr
     nothing_is_left(project)
 

@@ -133,7 +133,7 @@ def test_quiet_leaves_results_and_errors(made):
     assert done.stderr == ""
     assert done.stdout.startswith("id        review-b\n")
     assert made.run("remove", "b", "--quiet").stderr == ""
-    assert "there is no worktree 'b'" in made.run("remove", "b", "--quiet", check=False).stderr
+    assert "worktree 'b' not found" in made.run("remove", "b", "--quiet", check=False).stderr
 
 
 def test_another_folder_by_the_project_option(made, tmp_path):

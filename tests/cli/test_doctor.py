@@ -39,7 +39,7 @@ def test_a_project_in_order(grove):
     for line in (
         "tools         uv ",
         "interpreters  Python 3.11",
-        "services      sqlite can be had",
+        "services      sqlite is available",
         "review-a",
         "ports ",
     ):
@@ -55,7 +55,7 @@ def test_worktrees_that_were_deleted_by_hand_are_mended(grove):
     (project.repo / "worktrees_registry.json").write_text("{")
     found = wrong(project)
     assert "is gone" in found["worktrees review-a"]
-    assert "does not show the worktrees" in found["registry worktrees_registry.json"]
+    assert "is out of date" in found["registry worktrees_registry.json"]
     done = project.run("doctor", "--fix")
     assert (project.repo / "worktrees_registry.json.before-testgrove").read_text() == "{", "it may be the user's"
     assert "fixed   worktrees     review-a" in done.stdout
@@ -70,7 +70,7 @@ def test_a_registry_of_the_users_is_left_alone(grove):
     path, own = project.repo / "worktrees_registry.json", '{"worktrees": {"mine": {}}, "allocated_ports": [8001]}'
     path.write_text(own)
     made = project.create("review", "a")
-    assert f"note: {path} was not written by testgrove and stays as it is" in made.stderr, said(made)
+    assert f"note: {path} was not written by testgrove; refusing to overwrite it" in made.stderr, said(made)
     project.run("remove", "review-a")
     assert path.read_text() == own
     assert "was not written by testgrove" in wrong(project)["registry worktrees_registry.json"]
@@ -100,7 +100,7 @@ def test_an_environment_that_is_gone_and_a_stranger_on_a_port(grove):
         try:
             assert stranger.stdout.readline()
             found = wrong(project)
-            assert "has no environment any more" in found["worktrees review-a"]
+            assert "has no environment: " in found["worktrees review-a"]
             assert str(stranger.pid) in found[f"ports {port} of review-a"]
             assert f"kill {stranger.pid}" in project.run("doctor", check=False).stdout
         finally:
@@ -128,7 +128,7 @@ def test_a_check_that_fails_leaves_the_others(grove):
     project = grove(config='root = "/"\n')
     done = project.run("doctor", check=False)
     assert done.returncode == 3, said(done)
-    assert "wrong   root          check: root = '/': / holds the repository itself" in done.stdout, said(done)
+    assert "wrong   root          check: root = '/': / contains the repository itself" in done.stdout, said(done)
     assert "ports" in done.stdout, said(done)
 
 

@@ -225,7 +225,7 @@ def test_the_worktree_is_held_meanwhile(project):
 
 def test_a_process_that_dies_meanwhile_is_told_of(project):
     done = project.run("exec", "a", "--processes", "once", "--", "sleep", "0.6")
-    assert "note: process once ended with status 7 while the command ran" in done.stderr
+    assert "note: process once exited with status 7 while the command ran" in done.stderr
 
 
 def test_an_older_log_does_not_make_a_process_ready(project):
@@ -239,9 +239,9 @@ def test_an_older_log_does_not_make_a_process_ready(project):
 @pytest.mark.parametrize(
     ("processes", "status", "words"),
     [
-        ("none", 2, ["there is no process 'none'", "api, worker, once"]),
-        ("", 2, ["there is no process ''"]),
-        ("api,api", 2, ["names one twice"]),
+        ("none", 2, ["process 'none' not found", "api, worker, once"]),
+        ("", 2, ["process '' not found"]),
+        ("api,api", 2, ["contains a duplicate"]),
     ],
 )
 def test_a_process_that_is_not_declared_is_an_error(project, processes, status, words):
@@ -254,7 +254,7 @@ def test_a_worktree_without_ports_is_an_error_that_says_so(project):
     project.create("review", "b")
     done = project.run("exec", "b", "--processes", "api", "--", "true", check=False)
     assert done.returncode == 2
-    assert "'${API_PORT}' refers to nothing" in done.stderr, said(done)
+    assert "variable '${API_PORT}' not found" in done.stderr, said(done)
 
 
 def test_a_stranger_on_the_port_keeps_it_and_the_worktree_has_others(project):

@@ -57,7 +57,7 @@ def test_settings_that_are_there_are_not_overwritten(project, name):
     before = (project.repo / name).read_bytes()
     done = project.run("init", check=False)
     assert done.returncode == 3, said(done)
-    assert "not overwritten" in done.stderr
+    assert "refusing to overwrite" in done.stderr
     assert (project.repo / name).read_bytes() == before
 
 

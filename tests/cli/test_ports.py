@@ -201,7 +201,7 @@ def test_where_no_ports_are_left_everything_stays(grove):
 def test_an_unknown_worktree_is_an_error(project, words):
     done = project.run("ports", *words, check=False)
     assert done.returncode == 3
-    assert "there is no worktree 'nope'" in done.stderr
+    assert "worktree 'nope' not found" in done.stderr
 
 
 def test_a_deleted_env_file_is_an_error_and_the_ports_stay(project):

@@ -66,13 +66,13 @@ def test_reports_of_runs(project):
 def test_runs_that_are_not_there(grove):
     project: Grove = grove()
     done = project.run("report", "show", check=False)
-    assert (done.returncode, "there is no run" in done.stderr) == (3, True), said(done)
+    assert (done.returncode, "no runs yet" in done.stderr) == (3, True), said(done)
     for name in ("20260101-000000-aaaa", "20260101-000000-bbbb"):
         (project.artifacts / name).mkdir(parents=True)
         (project.artifacts / name / "events.jsonl").touch()
-    assert "could be one of 2 runs" in project.run("report", "show", "2026", check=False).stderr
+    assert "matches 2 runs" in project.run("report", "show", "2026", check=False).stderr
     for name in ("../x", ""):
-        assert f"there is no run '{name}'" in project.run("report", "open", name, check=False).stderr
+        assert f"run '{name}' not found" in project.run("report", "open", name, check=False).stderr
     done = project.run("report", "show", "latest", check=False)
     assert done.returncode == 0, said(done)
     assert "nothing ran" in done.stdout

@@ -38,7 +38,7 @@ def test_a_reference_becomes_one_word_and_never_syntax(command, words):
 
 
 def test_a_reference_to_nothing_names_the_setting():
-    with pytest.raises(UsageError, match=r"'processes.api.command': '\$\{NOPE\}' refers to nothing"):
+    with pytest.raises(UsageError, match=r"'processes.api.command': variable '\$\{NOPE\}' not found in"):
         with_references("serve ${NOPE} | tee log", ENVIRON, key="processes.api.command")
 
 

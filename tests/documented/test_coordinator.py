@@ -158,7 +158,7 @@ coordinator.register_scenario(TestScenario(name="lost", worktree="nowhere", comm
 try:
     coordinator.run_all_scenarios()
 except Exception as error:
-    assert error.status == 2 and "depends on 'gone'" in str(error)
+    assert error.status == 2 and "dependency 'gone' not found" in str(error)
 else:
     raise SystemExit("an error was expected")
 assert coordinator.generate_report()["summary"]["total"] == 0

@@ -290,7 +290,7 @@ def test_a_testgrove_in_the_worktrees_own_environment_does_not_remove_it(shell):
     text = f"import sys; sys.prefix = {str(own)!r}; from testgrove.cli.main import main; main(['remove', 'a'])"
     done = project.run("-c", text, program=(sys.executable,), check=False)
     assert done.returncode == 3, said(done)
-    assert "the environment of the worktree that it is to remove" in done.stderr
+    assert "this testgrove is installed in its environment" in done.stderr
     assert project.worktrees()["test-unit-a"]["status"] == "ready"
 
 

@@ -46,9 +46,9 @@ def test_a_create_whose_undo_fails_says_both(one):
         one.git("config", f"filter.broken.{key}", value)
     failed = one.run(*CREATE, check=False)
     assert failed.returncode == 5
-    assert "while undoing it" in failed.stderr
+    assert "undoing it failed" in failed.stderr
     one.git("config", "filter.broken.required", "false")
-    assert_kept_until_it_can_go(one, "broken", "could not be undone")
+    assert_kept_until_it_can_go(one, "broken", "undoing failed")
 
 
 def test_a_recovery_that_fails_is_noted_and_other_commands_go_on(one):

@@ -218,7 +218,7 @@ COMMANDS = {
     "only-the-version": Case("error", "plugin", command="pytest --version"),
     "only-collected": Case("error", "no test ran", command="pytest --collect-only tests"),
     "nothing-selected": Case("error", "no test ran", command="pytest -k nothing_of_that_name tests"),
-    "no-such-folder": Case("error", "called wrongly", command="pytest tests/missing"),
+    "no-such-folder": Case("error", "invalid pytest arguments", command="pytest tests/missing"),
     "failure-behind-a-pipe": Case("failed", command="pytest failing/test_bad.py | cat", tests=1),
     "failure-forgiven": Case("failed", command="pytest failing/test_bad.py || true", tests=1),
     "second-of-two-leaves": Case("error", "without finishing", command="pytest tests && pytest failing/test_exit.py"),

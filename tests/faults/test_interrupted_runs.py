@@ -80,7 +80,7 @@ def test_nothing_is_left_of_a_run_whose_supervisor_is_killed(tricky):
     tricky.grove.auditor().assert_no_leftovers()
     report = tricky.report()
     assert (report["complete"], report["status"], cell(report)["status"]) == (True, "error", "error")
-    assert "supervised it was killed in tests/test_hang.py::test_that_hangs" in cell(report)["reason"]
+    assert "its supervisor process was killed in tests/test_hang.py::test_that_hangs" in cell(report)["reason"]
     tricky.assert_recycled()
 
 

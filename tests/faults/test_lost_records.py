@@ -38,7 +38,7 @@ def test_worktrees_of_a_destroyed_store_are_known_again(grove):
     assert [{key: after[name].get(key) for key in keys} for name in after] == [
         {key: before[name].get(key) for key in keys} for name in after
     ]
-    assert "known again" in after["test-unit-a"]["note"]
+    assert "restored" in after["test-unit-a"]["note"]
     assert project.registry()["allocated_ports"] == sorted(before["test-unit-a"]["ports"].values())
 
     taken = project.create("test-unit", "new", "--ports", "--no-env")

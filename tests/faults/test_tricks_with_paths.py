@@ -304,7 +304,7 @@ def test_without_any_safe_place_there_is_a_sentence(world: World, kind: str) -> 
     as_user(world.attacker, plant, kind, world.places["state"], home / "unused")
     with pytest.raises(PreconditionError) as caught:
         world.use({"HOME": str(home)})
-    assert f"{home} belongs to user {world.attacker}, who could exchange what is below it" in caught.value.message
+    assert f"{home} belongs to user {world.attacker}, who could replace files below it" in caught.value.message
 
 
 def ordinary(world: World, mode: int, group: int | None = None) -> Path:
@@ -366,7 +366,7 @@ def test_a_store_that_is_not_ours_is_refused(world: World, kind: str) -> None:
 
 def test_a_folder_of_ours_that_everybody_can_write_to_is_refused(world: World) -> None:
     folder = ordinary(world, 0o777)
-    with pytest.raises(PreconditionError, match="is writable by everybody"):
+    with pytest.raises(PreconditionError, match="is writable by all users"):
         as_user(world.victim, make_private, folder)
 
 

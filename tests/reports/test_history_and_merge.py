@@ -82,7 +82,7 @@ def test_merged_runs_have_all_cells_and_equal_keys_stay_apart():
 def test_a_merged_run_that_was_killed_is_not_green():
     merged = fold(merge({"a": log("r1", a="passed"), "b": log("r2", 5, b="passed", finished=False)}, "m"))
     assert "r2: killed" in merged.interrupted
-    with pytest.raises(ValueError, match="no beginning"):
+    with pytest.raises(ValueError, match="beginning of the log is missing"):
         merge({"a": []}, "m")
 
 

@@ -146,7 +146,7 @@ def test_a_killed_run_is_shown_up_to_its_end() -> None:
     log = Log("unit", "api").phase("unit", "running").attempt("unit").test("unit", "t.py::x", took=5)
     shown = page(log.killed())
     assert "interrupted" in shown.text
-    assert "the run was killed before it could finish" in shown.text
+    assert "the run was killed before the end" in shown.text
     assert "the run ended before this started" in shown.text
     assert [attrs["style"] for attrs in shown.named("span") if attrs.get("class") == "bar p-running"] == [
         "left:0.0%;width:100.0%"

@@ -64,7 +64,7 @@ def test_a_cell_that_never_started_an_attempt_shows_reason_and_hint() -> None:
 def test_everything_skipped_reads_otherwise_than_everything_passed() -> None:
     skipped = summary(Log("unit").whole_cell("unit", "skipped", "skipped").finished())
     passed = summary(Log("unit").whole_cell("unit", "passed", "passed").finished())
-    assert "unit: nothing was tested: 2 tests, all skipped" in skipped
+    assert "unit: no test ran: 2 tests, all skipped" in skipped
     assert skipped.splitlines()[-1].endswith("every test was skipped")
     assert "skipped" not in passed
 
@@ -72,7 +72,7 @@ def test_everything_skipped_reads_otherwise_than_everything_passed() -> None:
 def test_one_skipped_cell_among_passed_ones_is_pointed_out() -> None:
     log = Log("unit", "gpu").whole_cell("unit", "passed").whole_cell("gpu", "skipped")
     text = summary(log.finished())
-    assert "gpu: nothing was tested: 1 test, all skipped" in text
+    assert "gpu: no test ran: 1 test, all skipped" in text
     assert "every test" not in text
 
 
@@ -90,7 +90,7 @@ def test_a_killed_run_says_so_and_what_was_running() -> None:
     text = summary(log.killed())
     assert "unit: error: the run ended while this was running" in text
     assert "api: cancelled: the run ended before this started" in text
-    assert "interrupted: the run was killed before it could finish" in text
+    assert "interrupted: the run was killed before the end" in text
 
 
 def test_an_interrupted_run_says_by_what() -> None:
@@ -151,4 +151,4 @@ def test_cells_that_did_not_run_take_a_line_each_and_no_more_than_ten() -> None:
 def test_a_cell_whose_tests_were_all_skipped_is_mentioned_once_whatever_its_status() -> None:
     text = summary(Log("gpu").whole_cell("gpu", "skipped", status="skipped").finished())
     assert text.count("gpu") == 1
-    assert "gpu: nothing was tested" in text
+    assert "gpu: no test ran" in text

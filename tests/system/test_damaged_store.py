@@ -279,7 +279,7 @@ def test_a_full_disk_names_itself(path):
         pages = store.one("PRAGMA page_count")
         assert pages is not None
         store.rows(f"PRAGMA max_page_count = {pages['page_count']}")
-        with pytest.raises(ExhaustedError, match="no space"), store.transaction() as db:
+        with pytest.raises(ExhaustedError, match="no disk space"), store.transaction() as db:
             db.execute("UPDATE worktrees SET manifest = ?", ("y" * 100000,))
         assert len(store.rows("SELECT * FROM worktrees WHERE length(manifest) = 1000")) == COUNT
 

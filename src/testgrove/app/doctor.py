@@ -106,9 +106,9 @@ def _tools(project: Project) -> Iterator[Finding]:
         yield _failed("tools", "uv", error)
     try:
         require_free(project.root, FREE_BYTES)
-        yield Finding("tools", f"room for worktrees in {project.root.parent}")
+        yield Finding("tools", f"space for worktrees in {project.root.parent}")
     except TestgroveError as error:
-        yield _failed("tools", "room for worktrees", error)
+        yield _failed("tools", "space for worktrees", error)
 
 
 def _root(project: Project) -> Iterator[Finding]:
@@ -148,7 +148,7 @@ def _left_databases(project: Project) -> Iterator[Finding]:
         found = list(left_databases(project))
     for sentence in found:
         problem, _, command = sentence.partition("; to drop it: ")
-        yield Finding("services", "a database that tests made again", problem, command)
+        yield Finding("services", "a database that tests recreated", problem, command)
 
 
 def _worktree(project: Project, holder: Holder, worktree: WorktreeRecord) -> Iterator[Finding]:
@@ -160,7 +160,7 @@ def _worktree(project: Project, holder: Holder, worktree: WorktreeRecord) -> Ite
     remove = partial(removal.remove, project, holder, name)
     if worktree.status is WorktreeStatus.BROKEN:
         hint = f"testgrove remove {name}"
-        yield Finding("worktrees", name, worktree.note or "its removal was not finished", hint, remove)
+        yield Finding("worktrees", name, worktree.note or "its removal is incomplete", hint, remove)
         return
     if not worktree.path.is_dir():
         yield _without_folder(project, worktree, remove)
@@ -189,33 +189,35 @@ def _moved(project: Project, holder: Holder) -> Iterator[Finding]:
 def _shared_git(project: Project) -> Iterator[Finding]:
     found = shared_changes(project)
     if not found:
-        yield Finding("git", "nothing shared points into a worktree")
+        yield Finding("git", "no shared git configuration points into a worktree")
     for change in found:
         yield Finding("git", change.subject, change.problem, change.fix, change.mend)
 
 
 def _without_folder(project: Project, worktree: Worktree, remove: Callable[[], object]) -> Finding:
     """Its record goes with --fix, unless something of the user's is in that, or a disk is merely not mounted."""
-    name, gone = str(worktree.id), f"its folder {worktree.path} is gone"
+    name, gone = str(worktree.id), f"its folder {worktree.path} is missing"
     findings = examine_records(project, records.named(project, name))
     if findings.lines:
-        problem = f"{gone}, and git's record of it {findings.summary()}"
+        problem = f"{gone}; git's record of it {findings.summary()}"
         return Finding("worktrees", name, problem, f"testgrove remove {name}")
-    problem = f"{gone}, and what it held is still reserved"
+    problem = f"{gone}; its ports and databases are still reserved"
     return Finding("worktrees", name, problem, f"testgrove remove {name}", remove)
 
 
 def _ports(project: Project) -> Iterator[Finding]:
     for checked in ports.check(project, ()):
         for stranger in checked.strangers:
-            problem = f"{stranger} listens on it, outside of the worktree"
+            problem = f"{stranger}, outside the worktree, listens on it"
             yield Finding("ports", f"{checked.port} of {_owner(checked)}", problem, stranger.ending)
     span = port_range(project.settings.ports.range)
     leased = {held.port for held in ports.held_ports(project)}
     free = len(set(span) - leased - listening_among(span))
     needed = len(project.settings.ports.names)
-    problem = f"{free} of {len(span)} ports are free, {needed} make a block" if free < needed else ""
-    hint = "testgrove ports list   shows who holds them; or a wider range: [tool.testgrove.ports]" if problem else ""
+    problem = f"only {free} of {len(span)} ports are free; a block needs {needed}" if free < needed else ""
+    hint = (
+        "testgrove ports list   shows who holds them; or set a wider range in [tool.testgrove.ports]" if problem else ""
+    )
     yield Finding("ports", f"{span.start}-{span.stop - 1}: {free} free", problem, hint)
 
 
@@ -229,11 +231,11 @@ def _registry(project: Project, holder: Holder) -> Iterator[Finding]:
     if path.exists():
         with suppress(OSError, ValueError, KeyError, TypeError):
             shown = set(json.loads(path.read_text(encoding="utf-8"))["worktrees"])
-    problem = "" if shown == known else f"{path} does not show the worktrees that there are"
+    problem = "" if shown == known else f"{path} is out of date"
     mend = partial(records.publish, project, holder) if problem else None
     if not records.is_our_registry(path):
         aside = free_name(path.with_name(f"{path.name}.before-testgrove"))
-        problem = f"{path} was not written by testgrove, so it is left alone and does not show the worktrees"
+        problem = f"{path} was not written by testgrove; refusing to overwrite it"
         hint = f"mv {path} {aside}"
         yield Finding("registry", records.REGISTRY, problem, hint, partial(_replace_registry, project, holder, aside))
         return

@@ -42,7 +42,7 @@ def run_beside(
                 worktree = exchanged
                 records.publish(project, holder)
                 now = " ".join(map(str, worktree.ports.values()))
-                say(f"another process listens on a port of {worktree.id}, which has {now} from now on")
+                say(f"another process listens on a port of {worktree.id}; its new ports: {now}")
             place = Place(
                 tree=worktree.path,
                 environ=environ_inside(worktree),
@@ -130,11 +130,11 @@ def _check(project: Project, names: Sequence[str]) -> None:
     there = project.settings.processes
     for name in names:
         if name not in there:
-            known = ", ".join(there) or "none: [tool.testgrove.processes] declares them"
-            raise UsageError("unknown-process", f"there is no process '{name}'", hint=f"there are: {known}")
+            known = ", ".join(there) or "none (configure them in [tool.testgrove.processes])"
+            raise UsageError("unknown-process", f"process '{name}' not found", hint=f"available: {known}")
     if len(set(names)) != len(names):
-        raise UsageError("unknown-process", f"--processes {','.join(names)} names one twice")
+        raise UsageError("unknown-process", f"--processes {','.join(names)} contains a duplicate")
 
 
 def _introduce(process: AppProcess) -> str:
-    return f"process {process.name} is ready after {process.ready_after or 0.0:.1f} s; its output: {process.log}"
+    return f"process {process.name} ready after {process.ready_after or 0.0:.1f} s (log: {process.log})"

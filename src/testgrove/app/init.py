@@ -52,20 +52,20 @@ def _settings_file(top: Path) -> Path | None:
     try:
         has_table = "testgrove" in tomllib.loads(_read(pyproject)).get("tool", {})
     except tomllib.TOMLDecodeError as error:
-        raise PreconditionError("not-toml", f"{pyproject} is not valid TOML: {error}", hint="mend it first") from error
+        raise PreconditionError(
+            "not-toml", f"{pyproject} is not valid TOML: {error}", hint="fix the file, then retry"
+        ) from error
     return pyproject if has_table else None
 
 
 def _anew(top: Path, root: str) -> tuple[Path, str, str]:
     """The file, its new text as a whole, and what is new in it."""
     if there := _settings_file(top):
-        table = " has a [tool.testgrove] table" if there.name == "pyproject.toml" else ""
+        table = " already has a [tool.testgrove] table" if there.name == "pyproject.toml" else ""
         raise PreconditionError(
             "exists",
-            f"{there}{table or ' exists'}: it is not overwritten",
-            hint="`testgrove init --scripts` adds root and the documented scripts to it"
-            if not root
-            else "edit it by hand",
+            f"{there}{table or ' already exists'}; refusing to overwrite it",
+            hint="`testgrove init --scripts` adds `root` and the documented scripts" if not root else "edit it by hand",
         )
     pyproject = top / "pyproject.toml"
     file = pyproject if pyproject.exists() else top / "testgrove.toml"
@@ -90,7 +90,7 @@ def _with_root(top: Path) -> tuple[Path, str, str]:
     if set_already:
         raise PreconditionError(
             "exists",
-            f'{file} says root = "{set_already}", and the documented scripts say {ROOT}/',
+            f'{file} sets root = "{set_already}", but the documented scripts require {ROOT}/',
             hint=f"set it by hand: {line}",
         )
     whole = starter.with_root(before, ROOT, prefix=prefix)
@@ -99,7 +99,7 @@ def _with_root(top: Path) -> tuple[Path, str, str]:
     except UsageError:
         fits = False
     if not fits:
-        raise PreconditionError("exists", f"{file}: root cannot be added", hint=f"set it by hand: {line}")
+        raise PreconditionError("exists", f"cannot add `root` to {file}", hint=f"set it by hand: {line}")
     return file, whole, f"{line}\n"
 
 
@@ -118,7 +118,7 @@ def _scripts_to_write(top: Path) -> dict[Path, bytes]:
     if others:
         names = ", ".join(sorted(str(path.relative_to(top)) for path in others))
         raise PreconditionError(
-            "exists", f"these are there already, and are not testgrove's: {names}", hint="move them away first"
+            "exists", f"refusing to overwrite existing files: {names}", hint="move them away, then retry"
         )
     return missing
 

@@ -110,7 +110,7 @@ def _started(place: KeeperPlace, locks: LockFile, on_wait: OnWait) -> KeeperClie
         if (child.poll() is not None and not locks.is_held(place.lock)) or time.monotonic() > deadline:
             said = log.read_text(errors="replace")[-2000:].strip() if log.exists() else ""
             raise UnavailableError(
-                "keeper-failed", f"the keeper of the project's servers does not start:\n{said}", hint=f"less {log}"
+                "keeper-failed", f"cannot start the keeper of the project's servers:\n{said}", hint=f"less {log}"
             )
         time.sleep(_PAUSE)
     return client
@@ -131,7 +131,7 @@ def end_keeper(place: KeeperPlace, locks: LockFile) -> bool:
     deadline = time.monotonic() + _END_TIMEOUT
     while locks.is_held(place.lock):
         if time.monotonic() > deadline:
-            raise UnavailableError("keeper-failed", "the keeper of the project's servers does not end")
+            raise UnavailableError("keeper-failed", "the keeper of the project's servers does not stop")
         time.sleep(_PAUSE)
     return was_there
 

@@ -28,7 +28,7 @@ def kept_lock(project: str) -> str:
 def undo_kept(holder: Holder, owner: str, lease: Lease) -> None:
     """Take away a database or a server of a worktree, and the lease; with the last one everything goes."""
     place = KeeperPlace.of_lease(lease)
-    what = "the project's servers, which somebody else is working on"
+    what = "the project's servers, held by another command"
     with holder.locks.hold(kept_lock(place.project), what=what, timeout=_TIMEOUT):
         if others_kept(holder.store, place.project, lease):
             if lease.kind == LeaseKind.SERVICE:
@@ -48,7 +48,7 @@ def others_kept(store: Store, project: str, but: Lease | None = None) -> bool:
 
 
 def _undo_service(place: KeeperPlace, folder: Path) -> None:
-    mounts.require_none(folder, f"{folder} cannot be deleted")
+    mounts.require_none(folder, f"cannot delete {folder}")
     client = KeeperClient.connect(place.socket)
     if client:
         with client:
@@ -82,7 +82,7 @@ def persistent_server(folder: Path) -> PersistentServer | None:
 
 def undo_keeper(holder: Holder, place: KeeperPlace) -> None:
     """Take away a keeper that has nothing of any worktree's, and its servers. Raises as delete_tree() does."""
-    what = "the project's servers, which somebody else is working on"
+    what = "the project's servers, held by another command"
     with holder.locks.hold(kept_lock(place.project), what=what, timeout=_TIMEOUT):
         if not others_kept(holder.store, place.project):
             _undo_whole(holder, place)
@@ -91,7 +91,7 @@ def undo_keeper(holder: Holder, place: KeeperPlace) -> None:
 def _undo_whole(holder: Holder, place: KeeperPlace) -> None:
     leases = holder.store.leases(project_owner(place.project))
     for folder in (place.run, place.folder):
-        mounts.require_none(folder, f"{folder} cannot be deleted")
+        mounts.require_none(folder, f"cannot delete {folder}")
     end_keeper(place, holder.locks)
     for service in place.folder.glob("*/data"):
         release_shared_memory(service)

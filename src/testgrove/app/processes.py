@@ -84,7 +84,7 @@ class AppProcess:
             return f"process {self.name} was killed with its supervisor"
         if result.signal is not None:
             return f"process {self.name} was killed by signal {result.signal}"
-        return f"process {self.name} ended with status {result.exit_code}"
+        return f"process {self.name} exited with status {result.exit_code}"
 
 
 class Processes:
@@ -199,7 +199,7 @@ class Processes:
                 return _not_its(process, port) or why_no_connection(host, port, timeout)
             case LogReady(pattern):
                 found = pattern.search(process.log.read_text(errors="replace"))
-                return "" if found else f"its output does not match {pattern.pattern!r} yet"
+                return "" if found else f"no match for {pattern.pattern!r} in its output yet"
             case CommandReady(line):
                 return self._why_no_success(process, line, timeout)
 
@@ -238,13 +238,13 @@ def _not_its(process: AppProcess, port: int) -> str:
     if not found:
         return f"nothing listens on port {port} yet"
     others = [each for each in found if not each.descends_from(process.supervisor.pid)]
-    return f"port {port} is that of another process: {others[0]}" if others else ""
+    return f"port {port} is in use by another process: {others[0]}" if others else ""
 
 
 def _stranger(name: str, listener: Listener) -> TestgroveError:
     return PreconditionError(
         "port-taken",
-        f"process {name} cannot have port {listener.port}: {listener} listens on it, and is not ours",
+        f"process {name} cannot use port {listener.port}: {listener} listens on it",
         hint=listener.ending,
         port=listener.port,
         pid=listener.pid,
@@ -259,8 +259,8 @@ def _died(process: AppProcess) -> TestgroveError:
     message = f"{process.ending()} while it started:\n{process.tail()}"
     hint = f"less {process.log}"
     if process.result and process.result.survivors:
-        message = f"process {process.name} went into the background, where nobody can tell whether it lives"
-        hint = "give it the option that keeps it in the foreground"
+        message = f"process {process.name} went into the background; testgrove cannot watch it there"
+        hint = "add the option that keeps it in the foreground"
     return UnavailableError("process-died", message, hint=hint, log=str(process.log))
 
 
@@ -269,6 +269,6 @@ def _not_ready(process: AppProcess, reason: str) -> TestgroveError:
     return UnavailableError(
         "process-not-ready",
         f"process {process.name} was not ready within {timeout:g} s: {reason}; its output ends:\n{process.tail()}",
-        hint=f"less {process.log}   or give it longer: processes.{process.name}.timeout",
+        hint=f"less {process.log}   or increase processes.{process.name}.timeout",
         log=str(process.log),
     )

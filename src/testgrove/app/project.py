@@ -70,8 +70,8 @@ class Project:
         if root == self.main or self.main.is_relative_to(root) or root.is_relative_to(self.repository.common_dir):
             raise UsageError(
                 "config-invalid",
-                f"root = {configured!r}: {root} holds the repository itself",
-                hint='choose a folder beside the repository, such as "../worktrees"',
+                f"root = {configured!r}: {root} contains the repository itself",
+                hint='set a folder beside the repository, such as "../worktrees"',
             )
         return root
 
@@ -107,12 +107,12 @@ def _settings_text(source: Path) -> str | None:
     """The text of a settings file; None where there is none."""
     if not os.path.lexists(source):
         return None
-    problem = "it is no file"
+    problem = "not a regular file"
     try:
         if source.is_file():  # a pipe of that name would be waited for
             return source.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        problem = f"byte {error.start} is not UTF-8"
+        problem = f"not valid UTF-8 at byte {error.start}"
     except OSError as error:
         problem = (error.strerror or str(error)).lower()
     raise UsageError("config-unreadable", f"{source} cannot be read: {problem}", hint=f"ls -l {source}")

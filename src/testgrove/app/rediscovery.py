@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 METADATA = ".worktree-metadata.json"
 KEEPER = "testgrove.app.keeper"
-KNOWN_AGAIN = "known again from git and its metadata, after the store was damaged"
+KNOWN_AGAIN = "restored from git and its metadata after the store was damaged"
 
 
 def is_due(project: Project) -> bool:

@@ -23,8 +23,8 @@ def with_references(command: str, environ: Mapping[str, str], *, key: str) -> li
         name = min(unknown)
         raise UsageError(
             "config-unknown-reference",
-            f"'{key}': '${{{name}}}' refers to nothing in this worktree",
-            hint=f"does it have ports, and that service? a shell's own variable is written ${name}",
+            f"'{key}': variable '${{{name}}}' not found in this worktree",
+            hint=f"check that the worktree has ports and that service; write ${name} for a variable of the shell",
         )
     if _uses_shell(REFERENCE.sub("x", command)):
         return ["/bin/sh", "-c", command]

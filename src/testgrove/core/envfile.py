@@ -26,16 +26,16 @@ _SHELLS_OWN = re.compile(
     r"|PIPESTATUS|HISTCMD|IFS|OPTIND|SHLVL|COMP_WORDBREAKS"
 )
 _PROBLEMS = (
-    (re.compile(r"\s"), "has white space in it"),
+    (re.compile(r"\s"), "contains white space"),
     (
         re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"),
-        "has a control character or a byte that is not UTF-8 in it",
+        "contains a control character or a byte that is not UTF-8",
     ),
-    (re.compile(r"\$\{"), "has '${' in it"),
-    (re.compile(r"\\(?:\\|\Z)"), "has two backslashes in a row or one at its end"),
+    (re.compile(r"\$\{"), "contains '${'"),
+    (re.compile(r"\\(?:\\|\Z)"), "contains two backslashes in a row or ends with one"),
     (
         re.compile(r"""'.*["$`\\]|["$`\\].*'"""),
-        "has a single quote together with a double quote, '$', '`' or '\\' in it",
+        "contains a single quote together with a double quote, '$', '`' or '\\'",
     ),
 )
 
@@ -53,14 +53,14 @@ def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise UsageError(
             "env-name",
-            f"{name!r} cannot be the name of an environment variable",
-            hint="use letters, digits and '_', not beginning with a digit",
+            f"{name!r} is not a valid environment variable name",
+            hint="use letters, digits and '_', not starting with a digit",
             variable=name,
         )
     if _SHELLS_OWN.fullmatch(name):
         raise UsageError(
             "env-name",
-            f"{name} belongs to the shell: an environment file cannot set it",
+            f"{name} is reserved by the shell: an environment file cannot set it",
             hint="choose another name",
             variable=name,
         )
@@ -72,8 +72,8 @@ def _quoted(name: str, value: str) -> str:
     if problem:
         raise UsageError(
             "env-value",
-            f"{name}: the value {problem}, which the readers of an environment file do not agree on",
-            hint="write such a value to a file, and its path into the variable",
+            f"{name}: the value {problem}, which tools that read environment files parse differently",
+            hint="write the value to a file, and set the variable to its path",
             variable=name,
         )
     if not value or not _PLAIN.fullmatch(value):

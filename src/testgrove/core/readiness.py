@@ -53,7 +53,7 @@ def parse_ready(text: str) -> Ready:
             try:
                 return LogReady(re.compile(rest, re.MULTILINE))
             except re.error as error:
-                raise ValueError(f"{rest!r} is not a regular expression: {error}") from error
+                raise ValueError(f"invalid regular expression {rest!r}: {error}") from error
         case "command" if rest.strip():
             return CommandReady(rest.strip())
     raise ValueError(f"{_FORMS}, found '{text}'")

@@ -57,13 +57,13 @@ def parse_server_url(engine: str, text: str) -> ServerUrl:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise ValueError("its host or port cannot be read; special characters in a password are %-encoded") from error
+        raise ValueError("invalid host or port; special characters in a password must be %-encoded") from error
     if parts.scheme not in schemes or "://" not in text:
-        raise ValueError(f"expected 'embedded' or a URL that begins with {schemes[0]}://")
+        raise ValueError(f"expected 'embedded' or a URL that starts with {schemes[0]}://")
     if "," in parts.netloc.rpartition("@")[2]:
         raise ValueError("expected one host")
     if parts.fragment or any(character.isspace() for character in text):
-        raise ValueError("'#' and white space are written as %23 and %20 in a URL")
+        raise ValueError("'#' and white space must be written as %23 and %20 in a URL")
     query = dict(parse_qsl(parts.query))
     host = parts.hostname or query.get("host", "") or "localhost"
     return ServerUrl(
@@ -99,4 +99,4 @@ def _number(text: str) -> int:
     try:
         return int(text or 0)
     except ValueError:
-        raise ValueError("'port' is no number") from None
+        raise ValueError("'port' is not a number") from None

@@ -59,7 +59,7 @@ def summary(result: RunResult, *, folder: str = "", color: bool = False) -> str:
     if result.coverage is not None:
         lines.append((f"coverage: {result.coverage:.1f} %", ""))
     elif result.coverage_note:
-        lines.append((f"coverage: none: {flat(result.coverage_note)}", STYLES["error"]))
+        lines.append((f"no coverage: {flat(result.coverage_note)}", STYLES["error"]))
     if folder:
         lines.append((f"reports: {flat(folder)}", ""))
     if color:
@@ -90,7 +90,7 @@ def _cell(cell: CellResult, folder: str) -> Iterator[Line]:
         yield from _bad(cell, folder)
     elif all_skipped(cell):
         tests = number(len(cell.last.tests) if cell.last else 0, "test")
-        yield (f"{key}: nothing was tested: {tests}, all skipped", STYLES["skipped"])
+        yield (f"{key}: no test ran: {tests}, all skipped", STYLES["skipped"])
     elif cell.status == "flaky":
         yield (f"{key}: flaky, passed on attempt {len(cell.attempts)}", STYLES["flaky"])
         yield from _listed(flaky_tests(cell))
@@ -168,8 +168,8 @@ def _totals(result: RunResult) -> Iterator[Line]:
     if result.interrupted:
         yield (f"interrupted: {flat(result.interrupted)}", STYLES["interrupted"])
     if left := _teardown_not_run(result):
-        yield (f"teardown that has not run: {some(map(flat, left), whole='report.json')}", STYLES["interrupted"])
-        yield (f"  hint: testgrove coordinate --resume {result.run}   goes on, teardown included", "")
+        yield (f"teardown not run: {some(map(flat, left), whole='report.json')}", STYLES["interrupted"])
+        yield (f"  hint: testgrove coordinate --resume {result.run}   continues the run, including teardown", "")
     if not result.cells:
         yield ("nothing ran", STYLES["error"])
         return

@@ -40,7 +40,7 @@ def move_to_trash(path: Path, trash: Path, *, place: Path | None = None) -> Path
     place: from trash_place(). Raises PreconditionError when it is missing, busy, on another file system, or has
     something mounted in it (``mounted-inside``): a mount would move with it.
     """
-    mounts.require_none(path, f"{path} cannot be moved to the trash")
+    mounts.require_none(path, f"cannot move {path} to the trash")
     target = place or trash_place(path, trash)
     with explained("move to the trash", path):
         try:
@@ -135,8 +135,8 @@ def delete_tree(path: Path, *, within: Path | None = None) -> None:
     top = len(place.parts) < 3 or place in (Path.home(), *Path.home().parents)
     if not path.is_absolute() or path.name in ("", "..") or top or not inside:
         where = within or "a folder of ours"
-        raise PreconditionError("outside", f"{path} is not in {where}: it is not deleted", hint=f"ls -ld {path}")
-    mounts.require_none(path, f"{path} cannot be deleted")
+        raise PreconditionError("outside", f"{path} is not in {where}; refusing to delete it", hint=f"ls -ld {path}")
+    mounts.require_none(path, f"cannot delete {path}")
     with explained("delete", path):
         try:
             parent = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -232,4 +232,4 @@ class _Deletion:
     def _require_same_mount(self, folder: int) -> None:
         if mounts.identity(folder) != self._mount:
             place = Path(f"/proc/self/fd/{folder}").readlink()
-            raise mounts.mounted_inside(mounts.Mount(place, ""), f"{place.parent} cannot be deleted")
+            raise mounts.mounted_inside(mounts.Mount(place, ""), f"cannot delete {place.parent}")

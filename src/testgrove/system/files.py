@@ -208,7 +208,7 @@ def require_free(path: Path, amount: int) -> None:
     if free < amount:
         raise ExhaustedError(
             "disk-full",
-            f"{path}: {amount / 1e6:.0f} MB of free disk space are needed, {free / 1e6:.0f} MB are there",
+            f"{path}: needs {amount / 1e6:.0f} MB of free disk space, only {free / 1e6:.0f} MB available",
             hint="testgrove cleanup --max-age 24",
             path=str(path),
             free=free,

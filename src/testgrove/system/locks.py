@@ -90,8 +90,8 @@ def _waiting(
         if time.monotonic() > deadline:
             raise PreconditionError(
                 "lock-timeout",
-                f"{what} was not released within {timeout:g} s",
-                hint=f"another testgrove command holds it; `fuser {path}` names the process",
+                f"timed out after {timeout:g} s waiting for {what}",
+                hint=f"it is held by another testgrove command; to find it: fuser {path}",
             )
         time.sleep(pause)
         if again and on_wait is not None:

@@ -57,8 +57,8 @@ def mounted_inside(mount: Mount, refused: str) -> PreconditionError:
     """The error for a mount point that stops something."""
     return PreconditionError(
         "mounted-inside",
-        f"{refused}: {mount.path} is a mount point, and what is mounted there must not be touched",
-        hint=f"{mount.ending}   then try again",
+        f"{refused}: {mount.path} is a mount point; refusing to touch what is mounted there",
+        hint=f"{mount.ending}   then retry",
         mount=str(mount.path),
     )
 

@@ -55,7 +55,7 @@ def _exhausted(ports: range, size: int, leased: Collection[int]) -> ExhaustedErr
     more = f", and {len(found) - _NAMED} more are in use" if len(found) > _NAMED else ""
     return ExhaustedError(
         "ports-exhausted",
-        f"no {size} consecutive free ports are left in {span}: {len(leased)} leased{others}{more}",
+        f"no {size} consecutive free ports left in {span}: {len(leased)} leased{others}{more}",
         hint="`testgrove list --ports` shows who holds them; `testgrove cleanup --max-age 24` frees some; "
         "or widen [tool.testgrove.ports] range",
         range=span,

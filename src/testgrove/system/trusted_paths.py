@@ -32,9 +32,9 @@ def make_private(folder: Path, mode: int = 0o700) -> Path:
         parent = _walk(folder.absolute().parent, make=True)
         found = _own_folder(parent / folder.name, mode)
     except OSError as error:
-        raise _unusable(f"{folder} cannot be used: {(error.strerror or str(error)).lower()}") from error
+        raise _unusable(f"cannot use {folder}: {(error.strerror or str(error)).lower()}") from error
     if problem := _why_writable(found, folder):
-        raise _unusable(f"{folder} cannot be trusted: {problem}", f"see what is in it, then: chmod go-w {folder}")
+        raise _unusable(f"{folder} is not safe to use: {problem}", f"check its contents, then: chmod go-w {folder}")
     return parent / folder.name
 
 
@@ -57,7 +57,7 @@ def require_own_file(path: Path) -> None:
         problem = "other users can write to it"
     else:
         return
-    raise PreconditionError("not-ours", f"{path} cannot be trusted: {problem}", hint=f"ls -l {path}")
+    raise PreconditionError("not-ours", f"{path} is not safe to use: {problem}", hint=f"ls -l {path}")
 
 
 def owner_of(path: Path) -> int | None:
@@ -73,7 +73,7 @@ def _own_folder(path: Path, mode: int) -> os.stat_result:
         path.mkdir(mode)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise _unusable(f"{path} is not a folder of user {os.geteuid()}", f"see who made it: ls -ld {path}")
+        raise _unusable(f"{path} is not a folder of user {os.geteuid()}", f"ls -ld {path}")
     return found
 
 
@@ -94,7 +94,7 @@ def _walk(path: Path, *, make: bool = False) -> Path:
             continue
         links += 1
         if links > _MOST_LINKS:
-            raise _unusable(f"{path} cannot be used: too many levels of symbolic links")
+            raise _unusable(f"cannot use {path}: too many levels of symbolic links")
         _require_trusted_owner(step, step.lstat())
         target = step.readlink()
         left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
@@ -115,23 +115,23 @@ def _checked(path: Path) -> Path:
     _require_trusted_owner(path, found)
     if not found.st_mode & stat.S_ISVTX and (problem := _why_writable(found, path)):
         cure = "+t" if found.st_mode & stat.S_IWOTH else "g-w"
-        raise _unusable(f"what is below {path} could be exchanged: {problem}", f"chmod {cure} {path}; or {_HINT}")
+        raise _unusable(f"other users could replace files below {path}: {problem}", f"chmod {cure} {path}; or {_HINT}")
     return path
 
 
 def _require_trusted_owner(path: Path, found: os.stat_result) -> None:
     if found.st_uid in (_ROOT, os.geteuid()) or (found.st_uid == _unmapped_user()):
         return
-    raise _unusable(f"{path} belongs to user {found.st_uid}, who could exchange what is below it")
+    raise _unusable(f"{path} belongs to user {found.st_uid}, who could replace files below it")
 
 
 def _why_writable(found: os.stat_result, path: Path) -> str:
     """How others could write to a folder; empty where they cannot."""
     if found.st_mode & stat.S_IWOTH:
-        return f"{path} is writable by everybody"
+        return f"{path} is writable by all users"
     if found.st_mode & stat.S_IWGRP:
         if _has_acl(path):
-            return f"an access list of {path} lets others write"
+            return f"an access control list of {path} lets other users write"
         if not _is_own_group(found.st_gid):
             return f"{path} is writable by the group {found.st_gid}, which has other members"
     return ""

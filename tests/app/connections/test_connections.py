@@ -91,7 +91,10 @@ def test_variables_that_lead_to_another_server_are_an_error_and_say_who_has_set_
         "dotenv": ("$DATABASE_URL leads to postgres", where, "set by b/conftest.py as .env.dev has it"),
         "env": ("$DATABASE_URL leads to postgres", where, "set by pytest-env"),
         "module": ("$PGPORT leads to postgres 127.0.0.1:5431", "set by d/test_d1.py"),
-        "shell": ("$REDIS_URL leads to redis cache.invalid:6379 database '3'", "which this worktree was not given;"),
+        "shell": (
+            "$REDIS_URL leads to redis cache.invalid:6379 database '3'",
+            "which does not belong to this worktree;",
+        ),
     }.items():
         for part in parts:
             assert part in found[name][1], (name, found[name])
@@ -278,5 +281,5 @@ def test_scenarios_and_suites_in_worktrees_of_their_own_are_watched_alike(grove,
         (cell,) = json.loads((project.artifacts / "latest/report.json").read_text())["cells"]
         assert cell["status"] == "error"
         assert f":{redis_port}" in cell["reason"]
-        assert "which this worktree was not given" in cell["reason"]
+        assert "which does not belong to this worktree" in cell["reason"]
         assert len(cell["attempts"]) == 1

@@ -52,7 +52,7 @@ def test_somebodys_server_is_strange_once_whoever_sees_it(server):
     attempt = connections()
     (told,) = connect(attempt, server)
     assert told.startswith(f"a driver connected to postgres localhost:{server} database 'x', which")
-    assert "(tests/test_a.py:3); if it is meant, permit it in [tool.testgrove]: " in told
+    assert "(tests/test_a.py:3); to allow it, set in [tool.testgrove]: " in told
     assert told.endswith(f'allow_connections = ["localhost:{server}"]')
     assert len(connect(attempt, server)) == 1
     attempt = connections()

@@ -65,7 +65,7 @@ def test_good_migrations_pass_and_nothing_is_left(make):
     assert document["worktree"] == ""
     assert (check["engine"], check["tool"]) == ("sqlite", "SQL files")
     assert check["steps"] == ["0001_customers", "0002_orders", "0003_note"]
-    assert check["models"] == {"result": "not compared", "reason": "SQL files know no models"}
+    assert check["models"] == {"result": "not compared", "reason": "SQL migrations have no models"}
     assert check["problems"] == []
     made.auditor().assert_nothing()
 
@@ -73,7 +73,7 @@ def test_good_migrations_pass_and_nothing_is_left(make):
 def test_each_step_is_shown_and_the_verdict(make):
     made = make()
     done = made.run("db", "check")
-    assert done.stdout == "sqlite: passed: SQL files, 3 steps, models not compared (SQL files know no models)\n"
+    assert done.stdout == "sqlite: passed: SQL files, 3 steps, models not compared (SQL migrations have no models)\n"
     said = done.stderr.splitlines()
     assert said[1:4] == [f"sqlite: forward: {name}" for name in ("0001_customers", "0002_orders", "0003_note")]
     assert said[4:7] == [f"sqlite: back: {name}" for name in ("0003_note", "0002_orders", "0001_customers")]
@@ -121,7 +121,9 @@ def test_no_way_back_is_told_and_the_others_are_checked_all_the_same(make):
         ("leaves-behind", "0001_customers"),
         ("forward-again-failed", "0001_customers"),
     ]
-    assert check["problems"][0]["message"].startswith("there is no 0002_orders.down.sql")
+    assert check["problems"][0]["message"].startswith(
+        "0002_orders has no down migration (expected 0002_orders.down.sql)"
+    )
 
 
 def test_a_way_back_that_is_known_to_be_missing_is_no_failure(make):

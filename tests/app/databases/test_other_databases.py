@@ -126,7 +126,7 @@ def test_a_connection_while_the_migration_runs_ends_it(grove, stranger, tools):
     files = fixed(stranger) | {"m/env.py": "import os\nos.environ.get('EDITOR')\n" + slow}
     project: Grove = grove(files=files, config=CONFIG.format(tools=tools))
     output = refused(project, "create", "--purpose=test-unit", "--identifier=a", "--branch=main")
-    assert f"connected to 127.0.0.1:{stranger.port}, which is not the database that it was given" in output
+    assert f"connected to 127.0.0.1:{stranger.port}, which is not its database" in output
     assert "was ended" in output
     assert f'allow_connections = ["127.0.0.1:{stranger.port}"]' in output
     assert contents(stranger) == before

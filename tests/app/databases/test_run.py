@@ -71,7 +71,7 @@ def test_an_environment_that_cannot_be_made_ends_the_cell_while_its_template_wai
     assert done.returncode == 1, said(done)
     (finished,) = [event for event in events(project) if event["type"] == "cell_finished"]
     assert finished["status"] == "error"
-    assert "uv could not make the environment" in finished["reason"]
+    assert "uv failed to create the environment" in finished["reason"]
     assert project.worktrees() == {}
     made = [path.name for path in Path(project.cache, "templates").glob("*.tar")]
     assert [name for name in made if not name.startswith("base-")] == []

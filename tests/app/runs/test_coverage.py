@@ -144,7 +144,7 @@ def test_it():
 def test_a_run_that_measures_nothing_says_so(grove):
     project = grove(config='[suites.script]\ncommand = "true"\n')
     done = project.run("test", "--cov")
-    assert "coverage: none: no Python process" in done.stdout
+    assert "no coverage: no Python process" in done.stdout
 
 
 def test_two_refs_are_two_trees(grove):

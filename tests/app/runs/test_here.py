@@ -118,7 +118,7 @@ def test_in_a_worktree_its_environment_counts(project, pythons):
     )
     done = here(project, cwd=tree)
     assert done.returncode == 1, said(done)
-    assert f"is Python {pythons[1]}." in done.stdout
+    assert f"has Python {pythons[1]}." in done.stdout
     assert "the worktree was made with" in done.stdout
 
 

@@ -210,7 +210,7 @@ def test_a_strangers_server_on_a_leased_port_is_no_leak_of_the_attempt(grove, tm
         out, err = run.communicate(timeout=60)
     assert run.returncode == 0, out + err
     assert leaks_of(project, "tests") == []
-    assert f"port {told.read_text().strip()} is taken by pid {os.getpid()} (" in out
+    assert f"port {told.read_text().strip()} is in use by pid {os.getpid()} (" in out
 
 
 @pytest.mark.slow
@@ -268,6 +268,6 @@ def test_a_scenarios_leaks_are_its_own_and_not_its_neighbours_or_its_users(grove
     found = sorted((leak["scenario"], leak["worktree"], leak["type"]) for leak in document["resource_leaks"])
     assert found == [(name, "one", kind) for name in "ab" for kind in ("descriptor", "file", "file")]
     files = {(leak["scenario"], leak["what"], leak["detail"]) for leak in document["resource_leaks"]}
-    changed = "it was there before, and was changed"
+    changed = "it existed before and was changed"
     for name in "ab":
         assert {(name, f"left-by-{name}", ""), (name, f"users-{name}.txt", changed)} <= files

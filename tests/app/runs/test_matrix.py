@@ -109,7 +109,9 @@ def test_an_unknown_set_names_those_that_are_there(grove):
     ):
         done = project.run(*words, check=False)
         assert done.returncode == 2
-        assert re.search("no dependency set 'nope'.*locked, lowest, highest, newer, broken", done.stderr, re.DOTALL)
+        assert re.search(
+            "dependency set 'nope' not found.*locked, lowest, highest, newer, broken", done.stderr, re.DOTALL
+        )
     project.auditor().assert_nothing()
 
 

@@ -415,7 +415,7 @@ def test_arguments_after_the_dashes_go_to_pytest(small):
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["nothing"], 2, "there is no suite 'nothing'"),
+        (["nothing"], 2, "suite 'nothing' not found"),
         (["--ref", "no-such-branch"], 3, "no-such-branch"),
         (["--python", "3.99"], 3, "3.99"),
         (["-j", "0"], 2, "expected a number from 1"),

@@ -359,10 +359,10 @@ def test_teardown_does_not_run_after_ctrl_c_and_runs_again_after_what_runs_again
         wait_for_end_of(home, "after-bad", run)
         run.send_signal(signal.SIGINT)
         out, _ = run.communicate(timeout=60)
-    assert f"teardown that has not run: down\n  hint: testgrove coordinate --resume {home.runs()[-1].name}" in out
+    assert f"teardown not run: down\n  hint: testgrove coordinate --resume {home.runs()[-1].name}" in out
     again.touch()
     done = coordinate(home, "--resume", "latest", status=1)
-    assert "teardown that has not run" not in done.stdout
+    assert "teardown not run" not in done.stdout
     expected = {"up": "passed", "works": "passed", "down": "passed", "bad": "failed", "after-bad": "passed"}
     assert outcomes(home) == expected
     assert downs.read_text() == "down\n" * 2
@@ -522,14 +522,14 @@ def test_what_is_in_a_worktrees_place_is_never_lost(grove):
     (made / ".venv").rename(home.base / "venv")
     (made / "mine.txt").write_text("mine\n")
     said_so = coordinate(home, "-k", "a", status=3).stderr
-    assert "its .venv is gone\n  hint: --setup-worktrees makes it anew\n" in said_so
+    assert "its .venv is missing\n  hint: --setup-worktrees recreates it\n" in said_so
     coordinate(home, "--setup-worktrees", "-k", "a")
     assert (made / "mine.txt").read_text() == "mine\n"
     assert (made / ".venv").is_dir()
     (home.root / "other").mkdir()
     (home.root / "other/mine.txt").write_text("mine\n")
     done = coordinate(home, "--setup-worktrees", status=3)
-    assert "is no worktree of this repository" in done.stderr
+    assert "is not a worktree of this repository" in done.stderr
     assert (home.root / "other/mine.txt").read_text() == "mine\n"
     shutil.rmtree(home.root / "other")
     shutil.rmtree(made)
@@ -642,7 +642,7 @@ def test_an_interpreter_that_is_asked_for_is_the_one_that_runs(home):
     write(home, scenario("a", command="true", python=own), scenario("b", "two", command="true", python="3.1"))
     coordinate(home, status=1)
     assert outcomes(home) == {"a": "passed", "b": "error"}
-    assert "its scenarios ask for 3.1" in reasons(home)["b"]
+    assert "its scenarios require 3.1" in reasons(home)["b"]
 
 
 def test_a_resumed_run_cleans_up_what_the_first_one_created(grove):

@@ -217,7 +217,7 @@ def test_a_template_that_cannot_be_built_is_an_error_of_the_tests_that_need_it(p
 
 def test_the_setting_and_its_mistakes(project):
     done = plain(project, "-k", "clone", "-o", "testgrove_database_isolation=total")
-    assert "isolation is one of clone, reset, transaction, not 'total'" in done.stdout
+    assert "invalid isolation 'total' (supported: clone, reset, transaction)" in done.stdout
     done = plain(project, "-k", "clone", "-o", "testgrove_database_isolation=reset")
     assert "assert 'reset' == 'clone'" in done.stdout
 

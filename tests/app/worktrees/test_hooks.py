@@ -55,9 +55,9 @@ def test_a_failing_setup_is_loud_and_undone(grove):
     project = plant(grove, setup=["echo one", "echo reason; exit 7", "touch never"], teardown=["echo undone"])
     done = project.create("review", "a", "--ports", "--no-env", "--new-branch", branch="fresh", check=False)
     assert done.returncode == 5, said(done)
-    assert "setup failed: `echo reason; exit 7` ended with status 7:\n    reason\n" in done.stderr
+    assert "setup failed: `echo reason; exit 7` exited with status 7:\n    reason\n" in done.stderr
     log = project.artifacts / "review-a/setup.log"
-    assert f"the whole output is in {log}" in done.stderr
+    assert f"full output: {log}" in done.stderr
     assert log.read_text() == "$ echo one\none\n$ echo reason; exit 7\nreason\n"
     assert (project.artifacts / "review-a/teardown.log").read_text().endswith("undone\n")
     assert project.git("branch", "--format=%(refname:short)").split() == ["main"]
@@ -143,7 +143,7 @@ def test_a_failing_teardown_keeps_the_worktree_and_force_goes_on(grove):
         project.create("review", identifier)
     done = project.run("remove", "a", check=False)
     assert done.returncode == 5, said(done)
-    assert f"teardown failed: `test -e {flag}` ended with status 1" in done.stderr
+    assert f"teardown failed: `test -e {flag}` exited with status 1" in done.stderr
     assert "testgrove remove review-a --force" in done.stderr
     entry = project.worktrees()["review-a"]
     assert entry["status"] == "ready"
@@ -214,7 +214,7 @@ def test_an_undo_whose_teardown_fails_keeps_the_record(grove):
     project = plant(grove, setup=["false"], teardown=["echo cannot; false"])
     done = project.create("review", "a", check=False)
     assert done.returncode == 5
-    assert "note: while undoing it: teardown failed" in done.stderr
+    assert "note: undoing it failed: teardown failed" in done.stderr
     entry = project.worktrees()["review-a"]
     assert entry["status"] == "broken"
     assert "teardown failed" in entry["note"]
@@ -229,7 +229,7 @@ def test_a_command_that_hangs_is_ended_at_its_timeout(tmp_path: Path):
     pool = SupervisorPool()
     try:
         hook = Hook("setup", ["echo begun; sleep 300"], tmp_path, tmp_path / "log", timeout=0.3)
-        with pytest.raises(UnavailableError, match=r"did not end within 0.3 s") as caught:
+        with pytest.raises(UnavailableError, match=r"timed out after 0.3 s") as caught:
             hook.run(pool, {"PATH": "/usr/bin:/bin"})
     finally:
         pool.close()

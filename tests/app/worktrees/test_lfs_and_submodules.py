@@ -80,7 +80,7 @@ def test_asked_for_and_not_to_be_had(grove, there):
     env = env_of(project, "") | {"PATH": str(tools), "GIT_CONFIG_NOSYSTEM": "1"}
     done = project.create("review", "a", check=False, env=env)
     assert done.returncode == 3, said(done)
-    assert ("does not know the filters of git-lfs" if there else "git-lfs is not installed") in done.stderr
+    assert ("the git-lfs filters are not configured" if there else "git-lfs was not found") in done.stderr
     assert "git lfs install" in done.stderr
     project.auditor().assert_nothing()
 

@@ -162,7 +162,7 @@ def test_create_warns_of_setuptools_and_the_fix_works(grove):
     text = BUILD.format("setuptools", "setuptools.build_meta")
     project: Grove = grove(files={"shop/__init__.py": "", "pyproject.toml": text}, config=ROOT)
     assert build(project)[0] == 0
-    assert "setuptools does not build here" in project.create("test-unit", "a").stderr
+    assert "setuptools cannot build here" in project.create("test-unit", "a").stderr
     assert build(project)[0] != 0
     project.write({"pyproject.toml": text + '[tool.setuptools]\npackages = ["shop"]\n'})
     assert build(project)[0] == 0

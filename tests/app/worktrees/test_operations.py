@@ -251,7 +251,7 @@ def test_two_purposes_may_share_an_identifier(project):
     done = project.run("remove", "same", check=False)
     assert done.returncode == 3
     assert "'same' could be test-unit-same and review-same" in done.stderr
-    assert "give the whole id" in done.stderr
+    assert "use the full id" in done.stderr
     project.run("remove", "review-same")
     project.run("remove", "same")
     project.auditor().assert_nothing()

@@ -227,7 +227,7 @@ def test_remove_and_cleanup_leave_what_is_the_users(grove):
 
 def assert_told(name: str, tree: Path, words: str, expected: list[str]) -> None:
     """The refusal of one worktree: each thing on a line of its own, and the commands that go on."""
-    start = words.index(f"error: worktree test-unit-{name} cannot be removed: these are yours:\n")
+    start = words.index(f"error: worktree test-unit-{name} cannot be removed: it contains your work:\n")
     told = words[start : words.index("  hint: ", start)]
     for line in expected:
         assert line in told
@@ -394,7 +394,7 @@ def test_what_stands_where_a_worktree_was_is_not_touched(grove):
 
     done = project.create("test-unit", "folder", check=False)
     assert done.returncode == 3, said(done)
-    assert f"{folder} exists and is not a worktree of testgrove's" in done.stderr
+    assert f"{folder} already exists and is not a testgrove worktree" in done.stderr
     assert (folder / "precious").read_text() == "mine"
 
 

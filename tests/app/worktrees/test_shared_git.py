@@ -28,7 +28,7 @@ def project(grove) -> Grove:
 def test_a_hook_that_points_into_a_worktree_is_named_until_it_is_mended(project):
     hook, tree = project.repo / ".git/hooks/pre-commit", project.root / "review-a"
     made = project.create("review", "a")
-    named = f"note: the hook {hook} is shared by all checkouts and points to {tree}/tool"
+    named = f"note: the hook {hook} is shared by all checkouts but points to {tree}/tool"
     assert named in made.stderr, said(made)
     found = project.run("doctor", "--fix", check=False)
     assert found.returncode == 3, "while the worktree is there, its user decides"
@@ -48,7 +48,7 @@ def test_a_hook_that_points_into_a_worktree_is_named_until_it_is_mended(project)
 def test_a_setting_that_a_suite_makes_is_named_by_test_cleanup_and_doctor(project):
     project.write({"testgrove.toml": (project.repo / "testgrove.toml").read_text().replace(INSTALL, "true")})
     done = project.run("test", "bad")
-    setting = f"core.hookspath in {project.repo}/.git/config is shared by all checkouts and points to"
+    setting = f"core.hookspath in {project.repo}/.git/config is shared by all checkouts but points to"
     assert setting in done.stdout + done.stderr, said(done)
     cleaned = project.run("cleanup", "--max-age", "0", "--yes")
     assert setting in cleaned.stderr, said(cleaned)

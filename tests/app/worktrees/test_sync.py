@@ -107,7 +107,7 @@ def test_what_could_lose_something_is_refused_and_the_rest_is_done(project, chan
     why = {"modified": "src/code.py is modified", "staged": "src/code.py is modified", "conflicting": "cannot be moved",
            "diverged": "commits of its own", "rebasing": "a rebase is not finished"}  # fmt: skip
     assert why[change] in words
-    assert "everything else was brought up to date" in words
+    assert "everything else is up to date" in words
     assert (git(tree, "rev-parse", "HEAD"), git(tree, "status", "--porcelain")) == before
     assert (tree / "x.local").read_text() == "1\n"
     assert project.run("remove", "a", check=change == "rebasing!").returncode == 3
@@ -127,7 +127,7 @@ def test_copies_are_renewed_and_edited_ones_are_kept(project):
     for name in ("changed", "gone", "new"):
         assert f"copied: {name}.local" in words
     for name in ("edited", "both"):
-        assert f"kept: {name}.local: it was edited here" in words
+        assert f"kept: {name}.local: edited here" in words
     assert "same.local" not in words
     assert not (tree / ".testgrove-tmp").exists()
     done = project.run("remove", "a", check=False)
@@ -217,5 +217,5 @@ def test_an_edited_env_file_is_kept(project):
     env_file = project.root / "review-a/.env.test"
     env_file.write_text("# mine\n" + env_file.read_text())
     before = env_file.read_text()
-    assert "kept: .env.test: it was edited here" in sync(project)
+    assert "kept: .env.test: edited here" in sync(project)
     assert env_file.read_text() == before

@@ -180,7 +180,7 @@ def test_a_command_line_is_shown_without_passwords(command: str, shown: str) -> 
 def test_what_the_setting_names_is_permitted_and_the_hint_names_it() -> None:
     (found,) = strangers("postgresql://warehouse:5439/facts", Given(), {})
     assert str(Strange(found, "$X leads to", "set by a.py")).startswith(
-        "$X leads to postgres warehouse:5439 database 'facts', which this worktree was not given (set by a.py); if"
+        "$X leads to postgres warehouse:5439 database 'facts', which does not belong to this worktree (set by a.py); to"
     )
     assert how_to_permit(found).endswith('allow_connections = ["warehouse:5439"]')
     assert strangers("postgresql://warehouse:5439/facts", given_to({}, [], ["warehouse:5439"]), {}) == ()

@@ -41,7 +41,7 @@ def test_no_way_back_is_told_from_a_mistake(output, code):
 def test_the_line_that_says_what_was_wrong():
     said = 'x.ProgrammingError: relation "a"\nLINE 1: DROP\n        ^\n\n[SQL: DROP]\n(Background on this error at: x)'
     assert last_line(said) == 'x.ProgrammingError: relation "a"'
-    assert last_line("") == "it said nothing"
+    assert last_line("") == "no output"
 
 
 def test_what_its_user_knows_is_no_failure():

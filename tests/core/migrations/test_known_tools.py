@@ -86,7 +86,7 @@ def test_no_migrations_at_all():
         (
             2,
             "alembic: error: argument {branches,current}: invalid choice: 'check' (choose from …)",
-            ("not compared", "`alembic check` comes with Alembic 1.9"),
+            ("not compared", "`alembic check` requires Alembic 1.9 or later"),
         ),
         (1, "ModuleNotFoundError: x", ("failed", "ModuleNotFoundError: x")),
     ],
@@ -118,14 +118,14 @@ def test_djangos_commands():
     assert words(back_through(tool, second)) == [f"{start} shop zero --noinput --settings=a.b"]
     assert words(back_through(tool, third)) == [f"{start} shop 0001_initial --noinput --settings=a.b"]
     assert words(tool.forward("head", "base")) == [f"{start} --noinput --settings=a.b"]
-    with pytest.raises(UsageError, match="no revision of Django's"):
+    with pytest.raises(UsageError, match="invalid Django revision"):
         tool.forward("0001", "base")
 
 
 def test_djangos_conflicts_and_answers_that_are_none():
     tool = found("python manage.py migrate")
     assert tool.read(answer(DJANGO, {"shop": ["0002_b", "0002_c"]})).conflicts == "shop.0002_b, shop.0002_c"
-    with pytest.raises(PreconditionError, match="of the project's own"):
+    with pytest.raises(PreconditionError, match="of this project"):
         tool.read(answer(DJANGO[:1], {}))
     with pytest.raises(PreconditionError, match="what is this"):
         tool.read("what is this")
@@ -147,10 +147,12 @@ def test_sql_files_in_pairs():
     assert [each.sql for each in back_through(tool, first)] == ["two"]
     assert [each.sql for each in tool.forward("head", "base")] == ["one", "three"]
     assert [each.sql for each in tool.forward("0002", "0001")] == ["three"]
-    with pytest.raises(PreconditionError, match=r"there is no 0002_b\.down\.sql") as caught:
+    with pytest.raises(
+        PreconditionError, match=r"0002_b has no down migration \(expected 0002_b\.down\.sql\)"
+    ) as caught:
         back_through(tool, second)
     assert caught.value.code == "irreversible"
-    with pytest.raises(UsageError, match="there is no migration '7'"):
+    with pytest.raises(UsageError, match="migration '7' not found"):
         tool.forward("7", "base")
 
 
@@ -188,7 +190,7 @@ def test_sql_files_with_two_sections(up, down):
 def test_sql_files_that_are_no_line():
     twice = [*PAIRS, ("sql/0002_c.up.sql", b"")]
     assert found("x", twice).read("").conflicts == "0002_b, 0002_c"
-    with pytest.raises(UsageError, match=r"has no way up: 0003_x\.up\.sql"):
+    with pytest.raises(UsageError, match=r"has no up migration \(expected 0003_x\.up\.sql\)"):
         found("x", [*PAIRS, ("sql/0003_x.down.sql", b"")])
     with pytest.raises(UsageError, match="several folders: other, sql"):
         found("x", [*PAIRS, ("other/0001_a.up.sql", b"")])

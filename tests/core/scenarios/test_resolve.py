@@ -113,8 +113,8 @@ resources = ["gpu"]
         ({"description": "\ud800"}, "scenario-invalid", ["'description'", "found '\\ud800'"]),
         ({"tags": ["\udfff"]}, "scenario-invalid", ["'tags'"]),
         ({"resources": ["gpu"]}, "scenario-unknown-resource", ["'gpu'"]),
-        ({"services": ["mysql"]}, "scenario-unknown-service", ["'mysql'", "there: none"]),
-        ({"dependencies": ["b"]}, "scenario-missing-dependency", ["depends on 'b'"]),
+        ({"services": ["mysql"]}, "scenario-unknown-service", ["'mysql'", "available: none"]),
+        ({"dependencies": ["b"]}, "scenario-missing-dependency", ["dependency 'b' not found"]),
     ],
 )
 def test_an_error_names_file_line_and_scenario(fields, code, parts):
@@ -129,11 +129,13 @@ def test_a_near_miss_is_named():
 
 
 def test_a_name_that_is_there_twice_is_an_error():
-    assert "'a': the name is there twice" in error(one(), one()).message
+    assert "'a': duplicate name" in error(one(), one()).message
 
 
 def test_more_than_there_is_of_a_resource_is_an_error():
-    assert "takes 3 of 'gpu', and there are 2" in error(one(resources={"gpu": 3}), capacities={"gpu": 2}).message
+    assert (
+        "requires 3 of 'gpu', but its capacity is 2" in error(one(resources={"gpu": 3}), capacities={"gpu": 2}).message
+    )
 
 
 def test_a_worktree_cannot_be_two_refs():
@@ -165,9 +167,9 @@ def test_one_that_depends_on_itself_is_a_circle():
         ('{"scenarios": [], "more": 1}', "'more': unknown field"),
         ('{"scenarios": [3]}', ":1: scenario 'number 1': expected"),
         ('{"scenarios": [\n\n{"worktree": "w"}]}', ":3: scenario 'number 1': 'name' is missing"),
-        ('{"scenarios": [{"name": "a", "name": "b"}]}', "'name' is there twice"),
-        ('{"scenarios": [], "scenarios": []}', "'scenarios' is there twice"),
-        ('{"scenarios": [{"name": "a", "env": {"A": "1", "A": "2"}}]}', "scenario 'a': 'A' is there twice"),
+        ('{"scenarios": [{"name": "a", "name": "b"}]}', "duplicate key 'name'"),
+        ('{"scenarios": [], "scenarios": []}', "duplicate key 'scenarios'"),
+        ('{"scenarios": [{"name": "a", "env": {"A": "1", "A": "2"}}]}', "scenario 'a': duplicate key 'A'"),
         ("[" * 100_000, "nested too deeply"),
         (f'{{"scenarios": [{{"timeout": {"1" * 5000}}}]}}', "not valid JSON"),
     ],
@@ -206,7 +208,7 @@ def test_an_empty_selection_is_an_error_that_says_what_there_is():
     with pytest.raises(UsageError) as caught:
         select(plan(one(tags=["x"])), Filters(tags=["slow"]))
     assert caught.value.code == "empty-selection"
-    assert "no scenario has tag slow" in caught.value.message
+    assert "no scenario matches tag slow" in caught.value.message
     assert caught.value.hint == "tags: x; worktrees: w"
     with pytest.raises(UsageError, match="has no scenarios"):
         select(plan(), Filters())

@@ -169,7 +169,7 @@ def test_after_too_many_failures_only_teardown_starts():
     assert started(step) == ["a"]
     step = schedule.finished("a", "failed")
     assert ends(step) == {"a": "failed", "d": "cancelled", "b": "failed"}
-    assert {end.key: end.reason for end in step.ended}["b"] == "not tried again: the run stopped after 1 failed: a"
+    assert {end.key: end.reason for end in step.ended}["b"] == "not retried: the run stopped after 1 failed: a"
     assert ends(schedule.finished("c", "failed")) == {"c": "failed"}
     assert schedule.running == ("down",)
 

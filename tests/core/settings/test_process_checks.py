@@ -75,7 +75,7 @@ def test_a_suite_names_its_processes():
             API + '[suites.web]\ncommand = "x"\nprocesses = ["api"]',
             ["suites.web.processes", "API_PORT", "ports = true"],
         ),
-        (API + '[suites.web]\ncommand = "x"\nports = true\nprocesses = ["api", "api"]', ["more than once"]),
+        (API + '[suites.web]\ncommand = "x"\nports = true\nprocesses = ["api", "api"]', ["duplicate process 'api'"]),
     ],
 )
 def test_an_error_names_the_key_and_what_was_expected(text, parts):

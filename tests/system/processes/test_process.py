@@ -123,7 +123,7 @@ def test_a_large_output_does_not_block():
 
 
 def test_a_failure_names_the_command_and_the_end_of_its_errors():
-    with pytest.raises(UnavailableError, match=r"(?s)`sh -c .*` ended with status 3:.*line 99") as caught:
+    with pytest.raises(UnavailableError, match=r"(?s)`sh -c .*` exited with status 3:.*line 99") as caught:
         run(["sh", "-c", "seq -f 'line %.0f' 99 >&2; exit 3"])
     error = caught.value
     assert error.code == "tool-failed"
@@ -141,7 +141,7 @@ def test_unchecked_a_failure_is_a_value():
 def test_a_timeout_kills_the_whole_group(tmp_path):
     pids = tmp_path / "pids"
     began = time.monotonic()
-    with pytest.raises(UnavailableError, match=r"did not end within 0\.3 s:\nbusy") as caught:
+    with pytest.raises(UnavailableError, match=r"timed out after 0\.3 s:\nbusy") as caught:
         run(["sh", "-c", f"echo busy >&2; sleep 60 & echo $! $$ > {pids}; wait"], timeout=0.3)
     assert caught.value.code == "tool-timeout"
     assert time.monotonic() - began < 5
@@ -383,7 +383,7 @@ def test_a_tools_log_is_appended_to(pool, tmp_path):
 def test_a_tool_that_fails_shows_its_last_lines_without_secrets(pool):
     secret = Secret("s3cr" + "et")
     script = 'seq 99; echo "$1"; exit 3'
-    with pytest.raises(UnavailableError, match=r"(?s)ended with status 3.*99\n\*{8}$") as caught:
+    with pytest.raises(UnavailableError, match=r"(?s)exited with status 3.*99\n\*{8}$") as caught:
         supervised_run(pool, ["sh", "-c", script, "sh", secret])
     assert caught.value.code == "tool-failed"
     assert secret.reveal() not in everything_said(caught.value)
@@ -392,7 +392,7 @@ def test_a_tool_that_fails_shows_its_last_lines_without_secrets(pool):
 
 
 def test_a_tool_is_ended_at_its_timeout_with_its_tree(pool):
-    with pytest.raises(UnavailableError, match=r"did not end within 0\.3 s:\nso far") as caught:
+    with pytest.raises(UnavailableError, match=r"timed out after 0\.3 s:\nso far") as caught:
         supervised_run(pool, ["sh", "-c", "echo so far; setsid sleep 60"], timeout=0.3)
     assert caught.value.code == "tool-timeout"
     with pool.borrow() as supervisor:

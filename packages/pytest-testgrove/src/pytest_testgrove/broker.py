@@ -77,14 +77,14 @@ class Client:
                 answer = self._answer(request)
                 del self._answers[request]
             except (OSError, ValueError) as error:
-                raise BrokerLostError(f"the broker of the databases does not answer: {error}") from error
+                raise BrokerLostError(f"the database broker does not answer: {error}") from error
             except BaseException:  # as in _send()
                 self.close()
                 raise
         if "error" in answer:
             raise BrokerError(_said(answer["error"]), str(answer["error"].get("code", "")))
         if "ok" not in answer:
-            raise BrokerLostError("the broker of the databases has ended")
+            raise BrokerLostError("the database broker has stopped")
         found: Dict[str, Any] = answer["ok"]
         return found
 
@@ -109,7 +109,7 @@ class Client:
             try:
                 self._send(request, wanted=wanted)
             except OSError as error:
-                raise BrokerLostError(f"the broker of the databases does not listen: {error}") from error
+                raise BrokerLostError(f"the database broker does not listen: {error}") from error
 
     def _send(self, request: bytes, *, wanted: bool = True) -> None:
         self._answers.pop(request, None)
@@ -202,7 +202,7 @@ def start(session: int, root: Path) -> str:
                 start_new_session=True,  # Ctrl-C is ours; it ends when we have
             )
         except OSError as error:
-            raise BrokerError(f"{words[0]} cannot be executed: {error.strerror}\n  hint: {INSTALL}") from error
+            raise BrokerError(f"cannot execute {words[0]}: {error.strerror}\n  hint: {INSTALL}") from error
         assert process.stdout is not None
         with process.stdout:
             text = _first_document(process.stdout.fileno())
@@ -241,7 +241,7 @@ def find_testgrove() -> List[str]:
     found: Optional[str] = str(beside) if os.access(beside, os.X_OK) else shutil.which("testgrove")
     if found is None:
         raise BrokerError(
-            f"a database for each test needs the command testgrove, which is not there\n  hint: {INSTALL}"
+            f"a database for each test requires the command `testgrove`, which was not found\n  hint: {INSTALL}"
         )
     return [found]
 

@@ -131,7 +131,7 @@ class Lessor:
             kept = self.ask("keep", name=name, label=request.node.nodeid)["kept"]
             print(f"its database is kept: testgrove db shell {kept}")  # noqa: T201 - pytest shows it with the failure
         except BrokerError as error:
-            print(f"its database could not be kept: {error}")  # noqa: T201 - as above
+            print(f"cannot keep its database: {error}")  # noqa: T201 - as above
             self.give_back(name)
         return None
 
@@ -140,7 +140,7 @@ class Lessor:
         from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - as above
 
         if self._client is None:
-            raise BrokerLostError("the broker has ended")
+            raise BrokerLostError("the broker has stopped")
         return self._client.ask(do, **values)
 
     def empty(self, name: str) -> None:
@@ -202,7 +202,7 @@ def _database(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Iter
     isolation = isolation_of(request.node)
     if isolation not in ISOLATIONS:
         pytest.fail(
-            f"fixture 'database': isolation is one of {', '.join(ISOLATIONS)}, not {isolation!r}", pytrace=False
+            f"fixture 'database': invalid isolation {isolation!r} (supported: {', '.join(ISOLATIONS)})", pytrace=False
         )
     with explained("database"):
         found = _testgrove_lessor.get(isolation)

@@ -72,7 +72,7 @@ def _worktree(pytestconfig: pytest.Config) -> Worktree:
     """The worktree that the tests run in: id, path, metadata."""
     found = find_worktree(pytestconfig.rootpath)
     if found is None:
-        _fail("worktree", f"{TREE_VARIABLE} is not set and no {METADATA} lies above {pytestconfig.rootpath}")
+        _fail("worktree", f"{TREE_VARIABLE} is not set, and no {METADATA} found above {pytestconfig.rootpath}")
         raise AssertionError  # _fail has raised
     return found
 
@@ -90,7 +90,7 @@ def _ports(pytestconfig: pytest.Config) -> dict[str, int]:
     if not leased:
         _fail(
             "ports",
-            f"{PORTS_VARIABLE} is not set and no worktree with ports was found "
+            f"{PORTS_VARIABLE} is not set, and no worktree with ports was found "
             "(`ports = true` in the suite's table, or `testgrove create --ports`)",
         )
         raise AssertionError  # _fail has raised
@@ -115,7 +115,7 @@ class ProcessUrls(Dict[str, str]):
         there = ", ".join(self) or "none"
         _fail(
             "process_urls",
-            f"no process '{name}' with an address runs beside this suite; those that do: {there} "
+            f"process '{name}' with an address not found (available: {there}) "
             f'(`processes = ["{name}"]` in the suite\'s table)',
         )
         raise AssertionError  # _fail has raised

@@ -146,7 +146,7 @@ def _engine(request: pytest.FixtureRequest, lessor: Lessor) -> str:
 
     chosen = getattr(request, "param", None)
     if chosen is not None and chosen not in _ENGINES:
-        text = f"fixture 'migrations': its parameter is one of {', '.join(_ENGINES)}, not {chosen!r}"
+        text = f"fixture 'migrations': invalid parameter {chosen!r} (supported: {', '.join(_ENGINES)})"
         pytest.fail(text, pytrace=False)
     there = [each for each in _ENGINES if each + _SUFFIX in lessor.engines()]
     wanted = str(chosen) if chosen is not None else next(iter(there), _ENGINES[0])
@@ -155,7 +155,7 @@ def _engine(request: pytest.FixtureRequest, lessor: Lessor) -> str:
         hint = f'migrate = "alembic upgrade head" in {table}'
         if broker.in_a_run():
             hint += f', and services = ["{wanted}"] in the suite\'s table'
-        raise broker.BrokerError(f"there are no migrations of {wanted} here\n  hint: {hint}")
+        raise broker.BrokerError(f"no migrations of {wanted} found\n  hint: {hint}")
     return wanted
 
 

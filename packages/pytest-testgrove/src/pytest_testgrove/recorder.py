@@ -176,8 +176,8 @@ class Recorder:
             terminalreporter.line(f"The outcomes could not be written to {self._folder}: {self.log.error}")
         if not self._foreign:
             return
-        terminalreporter.section("testgrove: these tests ran other code", red=True)
-        terminalreporter.line(f"Loaded from another checkout, not from {self._tree}:")
+        terminalreporter.section("testgrove: these tests ran code from elsewhere", red=True)
+        terminalreporter.line(f"Loaded from another checkout instead of {self._tree}:")
         modules = list(self._foreign.values())
         for module in modules[:SHOWN]:
             terminalreporter.line(f"  {module['module']}: {module['file']}")

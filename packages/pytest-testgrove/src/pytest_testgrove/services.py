@@ -36,7 +36,7 @@ class Redis:
             self._lessor.empty(self._name)
         except BrokerError as error:
             if set(_FIXTURES) & set(getattr(item, "fixturenames", ())):
-                pytest.fail(f"fixture 'redis_url': this session's Redis is gone: {error}", pytrace=False)
+                pytest.fail(f"fixture 'redis_url': this session's Redis is not available: {error}", pytrace=False)
 
 
 class Holder:
@@ -86,7 +86,10 @@ redis_url, testgrove_redis_url = both_names(_redis_url, "redis_url", "session")
 def _redis_socket(_testgrove_redis: Redis) -> str:
     """The Unix socket of the same Redis."""
     if not _testgrove_redis.socket:
-        pytest.fail("fixture 'redis_socket': this Redis is another machine's or user's; use redis_url", pytrace=False)
+        pytest.fail(
+            "fixture 'redis_socket': this Redis is on another machine or belongs to another user; use redis_url",
+            pytrace=False,
+        )
     return _testgrove_redis.socket
 
 

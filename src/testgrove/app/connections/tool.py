@@ -45,7 +45,7 @@ class ConnectedTool:
         strange = self._connections.strange[0]
         raise PreconditionError(
             "other-database",
-            f"`{argv[-1]}` was ended: {strange.what} {strange.address}, which is not the database that it was given",
+            f"`{argv[-1]}` was stopped: {strange.what} {strange.address}, which is not its database",
             hint=how_to_permit(strange.address),
             address=str(strange.address),
         ) from cause

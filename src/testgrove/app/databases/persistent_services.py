@@ -170,7 +170,7 @@ def rewrite_env_files(project: Project, holder: Holder, folder: Path, say: Say =
     for worktree in records.all_of(project):
         if folder.name in _names_of(project, str(worktree.id)) and worktree.path.is_dir():
             for name in write_files(project, worktree, accesses_of(project, worktree)).kept:
-                say(f"{name} stays as it was edited in {worktree.path}/{worktree.env_file}")
+                say(f"kept your edited {name} in {worktree.path}/{worktree.env_file}")
     records.write_registry(project.store, holder.locks, project.id, project.main)
 
 

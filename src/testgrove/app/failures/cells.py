@@ -37,5 +37,5 @@ def _dump(workspace: Workspace, name: str, access: DatabaseAccess, folder: Path,
         implementation_of(access.engine).dump(access, target, launcher, service)
     except TestgroveError as error:
         target.unlink(missing_ok=True)
-        return f"its database could not be dumped: {error.message.splitlines()[0]}"
+        return f"cannot dump its database: {error.message.splitlines()[0]}"
     return f"its database is in {target}"

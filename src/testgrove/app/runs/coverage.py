@@ -52,5 +52,5 @@ class RunCoverage:
             total = merge(self._measured, main=self._project.repository.toplevel, out=folder / FOLDER, run=run)
         except TestgroveError as error:
             return CoverageMerged(t=time.time(), note=error.message)
-        note = "" if total is not None else "no Python process of a suite ran code of this tree"
+        note = "" if total is not None else "no Python process of a suite executed code in this tree"
         return CoverageMerged(t=time.time(), total=total, note=note)

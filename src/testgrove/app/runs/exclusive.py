@@ -63,7 +63,7 @@ class CellTurn:
                 raise PreconditionError("cancelled", "the run was interrupted")
 
     def _reason(self, own: str, *, exclusive: bool) -> str:
-        who = some(self._at_work(own), _SHOWN) or "a cell that is about to start"
+        who = some(self._at_work(own), _SHOWN) or "a starting cell"
         return f"to run alone, for {who}" if exclusive else f"for an exclusive suite: {who}"
 
     def _at_work(self, own: str) -> list[str]:

@@ -22,8 +22,8 @@ def read_junit(path: Path, cell: str, attempt: int) -> Iterator[TestFinished]:
     except (OSError, ET.ParseError) as error:
         raise PreconditionError(
             "junit-unreadable",
-            f"the suite did not write a JUnit file that can be read at {path.name}: {error}",
-            hint="see the suite's output, and the key 'junit' of its configuration",
+            f"cannot read the suite's JUnit file {path.name}: {error}",
+            hint="check the suite's output and its setting `junit`",
         ) from error
     for case in root.iter("testcase"):
         found = next((child for child in case if child.tag in _OUTCOMES), None)

@@ -142,7 +142,7 @@ class LeakWatch:
             if any(each.pid is not None and watched.scene.mark in marks_of(each.pid) for each in found):
                 ours.append(Thing("port", str(port), who))
             elif found:
-                taken.append(f"port {port} is taken by {who}, which no test has started")
+                taken.append(f"port {port} is in use by {who}, which was not started by a test")
         return ours, taken
 
     def _look_slowly(self, watched: Watched) -> None:

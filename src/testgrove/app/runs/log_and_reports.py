@@ -112,7 +112,7 @@ def _report_killed_run(folder: Path, render: Render) -> None:
         return
     result = fold(events)
     if not result.complete:
-        event = Interrupted(t=time.time(), reason="the run was killed; this report was made by the next command")
+        event = Interrupted(t=time.time(), reason="the run was killed; the next command wrote this report")
         with path.open("ab") as file:
             # A line that was cut short must not swallow this one.
             file.write((b"" if data.endswith(b"\n") else b"\n") + encode(event) + b"\n")

@@ -29,10 +29,10 @@ def run_folder(project: Project, name: str) -> Path:
         return project.artifacts / exact[0]
     if found:
         shown = ", ".join(found[-3:])
-        raise PreconditionError("ambiguous-run", f"'{name}' could be one of {len(found)} runs", hint=f"such as {shown}")
+        raise PreconditionError("ambiguous-run", f"'{name}' matches {len(found)} runs", hint=f"such as {shown}")
     if not ids:
-        raise PreconditionError("no-such-run", f"there is no run in {project.artifacts} yet", hint="testgrove test")
-    raise PreconditionError("no-such-run", f"there is no run '{name}'", hint=f"the newest: {', '.join(ids[-3:])}")
+        raise PreconditionError("no-such-run", f"no runs yet in {project.artifacts}", hint="testgrove test")
+    raise PreconditionError("no-such-run", f"run '{name}' not found", hint=f"newest: {', '.join(ids[-3:])}")
 
 
 def run_ids(project: Project) -> list[str]:

@@ -92,10 +92,10 @@ def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
     if request.jobs is not None and request.jobs < 1:
         raise UsageError("invalid-jobs", f"-j {request.jobs}: expected a number from 1")
     if "" in request.refs:  # a variable that is not set: not the working tree, which an empty ref would mean below
-        raise UsageError("invalid-ref", "--ref '' names no commit", hint="leave --ref out to test the working tree")
+        raise UsageError("invalid-ref", "--ref must not be empty", hint="remove --ref to test the working tree")
     if request.cov and len(set(request.refs)) > 1:
         raise UsageError(
-            "cov-refs", "--cov reports on one tree, and several --ref are asked for", hint="run it once for each --ref"
+            "cov-refs", "--cov accepts only one --ref", hint="run `testgrove test --cov` once for each --ref"
         )
     for python in request.pythons:  # one that the settings name and this machine lacks fails its cell alone
         interpreters.find(python, requires=None, pinned=None, run=process.run)

@@ -86,7 +86,7 @@ def find_file(directory: Path, file: Path | None) -> Path:
             return directory / name
     raise PreconditionError(
         "no-scenarios",
-        f"there is no {' or '.join(DEFAULT_FILES[:2])} in {directory.resolve()}",
+        f"no {' or '.join(DEFAULT_FILES[:2])} found in {directory.resolve()}",
         hint="testgrove coordinate FILE",
     )
 
@@ -98,7 +98,7 @@ def make_plan(project: Project, request: Request) -> ScenarioPlan:
         with explained("read the scenario file", path):
             text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError("scenarios-syntax", f"{path}: byte {error.start} is not UTF-8") from error
+        raise UsageError("scenarios-syntax", f"{path}: not valid UTF-8 at byte {error.start}") from error
     settings = project.settings
     located = scenario_file.parse(text, path)
     whole = resolve(located, path, capacities=settings.resources, services=settings.services)

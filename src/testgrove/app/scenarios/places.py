@@ -44,19 +44,19 @@ def look(project: Project, base: Path, name: str) -> Found:
     if git.is_checkout(project.repository, path):
         return _checkout(name, path, worktree)
     if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
-        return Found(name, path, "broken", f"{path} is there, and is no worktree of this repository", worktree)
+        return Found(name, path, "broken", f"{path} already exists and is not a worktree of this repository", worktree)
     if worktree is not None:
-        return Found(name, path, "gone", f"{path} is gone", worktree)
-    return Found(name, path, "missing", f"{path} is not there")
+        return Found(name, path, "gone", f"{path} not found", worktree)
+    return Found(name, path, "missing", f"{path} not found")
 
 
 def _checkout(name: str, path: Path, worktree: WorktreeRecord | None) -> Found:
     environment = (path / FOLDER).exists()
     if worktree is None:
-        return Found(name, path, "adopted", "" if environment else "it has no .venv of its own")
+        return Found(name, path, "adopted", "" if environment else "it has no .venv")
     if worktree.status == WorktreeStatus.PARKED:
-        return Found(name, path, "parked", "it is parked, for the next run to recycle", worktree)
-    return Found(name, path, "ours", "its .venv is gone" if worktree.python and not environment else "", worktree)
+        return Found(name, path, "parked", "it is parked for recycling", worktree)
+    return Found(name, path, "ours", "its .venv is missing" if worktree.python and not environment else "", worktree)
 
 
 def wanted(scenarios: Sequence[PlannedScenario]) -> tuple[str, str]:
@@ -71,7 +71,7 @@ def would(found: Found, scenarios: Sequence[PlannedScenario]) -> str:
     if found.state == "broken":
         return ""
     if found.state == "adopted":
-        return "make its environment"
+        return "create its environment"
     ref, python = wanted(scenarios)
     return (
         f"create it at {ref}"
@@ -82,11 +82,11 @@ def would(found: Found, scenarios: Sequence[PlannedScenario]) -> str:
 
 def unknown_worktree(found: Found) -> PreconditionError:
     """The error for a worktree that is not there, or not whole."""
-    makes = "--setup-worktrees makes it; or by hand: git worktree add " + str(found.path)
+    makes = "--setup-worktrees creates it; or: git worktree add " + str(found.path)
     return PreconditionError(
         "no-such-worktree",
         f"worktree '{found.name}': {found.detail}",
-        hint="--setup-worktrees makes it anew" if found.state == "ours" else makes,
+        hint="--setup-worktrees recreates it" if found.state == "ours" else makes,
         worktree=found.name,
     )
 

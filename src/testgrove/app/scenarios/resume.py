@@ -72,10 +72,10 @@ def earlier(project: Project, name: str, *, failed_only: bool) -> Before:
     opening = next((event for event in events if isinstance(event, RunStarted)), None)
     if opening is None or not opening.source:
         raise PreconditionError(
-            "not-scenarios", f"{folder.name} is no run of scenarios", hint="testgrove history   lists those there are"
+            "not-scenarios", f"{folder.name} is not a scenario run", hint="testgrove history   lists the runs"
         )
     if goes_on(project, folder):
-        raise PreconditionError("held", f"{folder.name} is still going on", hint="wait until it ends, or end it")
+        raise PreconditionError("held", f"{folder.name} is still running", hint="wait until it ends, or stop it")
     folding = Fold()
     for event in events:
         folding.apply(event)
@@ -120,7 +120,7 @@ def _newest(project: Project) -> Path:
             opening = decode_log(log.readline())
         if opening and isinstance(opening[0], RunStarted) and opening[0].source:
             return project.artifacts / name
-    raise PreconditionError("no-such-run", "there is no run of scenarios yet", hint="testgrove coordinate FILE")
+    raise PreconditionError("no-such-run", "no scenario runs yet", hint="testgrove coordinate FILE")
 
 
 def _events(folder: Path) -> list[AnyEvent]:

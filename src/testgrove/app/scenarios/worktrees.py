@@ -69,7 +69,7 @@ class _Lacking:
         """The error where it stays so."""
         return PreconditionError(
             "other-commit",
-            f"worktree '{name}' is at {self.head[:10]}, and {self.ref} is at {self.commit[:10]}, which it has not",
+            f"worktree '{name}' is at {self.head[:10]} and does not contain {self.ref} ({self.commit[:10]})",
             hint=f"git -C {path} merge {self.ref}   or --pull-from {self.ref}",
         )
 
@@ -218,8 +218,8 @@ class ScenarioWorktrees:
         if python[:1].isdigit() and not f"{environment.version}.".startswith(f"{python}."):
             raise PreconditionError(
                 "other-interpreter",
-                f"worktree '{name}' has Python {environment.version}, and its scenarios ask for {python}",
-                hint=f"rm -rf {path}/.venv   and --setup-worktrees"
+                f"worktree '{name}' has Python {environment.version}, but its scenarios require {python}",
+                hint=f"rm -rf {path}/.venv   then retry with --setup-worktrees"
                 if worktree is None
                 else f"testgrove remove {worktree.id}",
             )
@@ -286,7 +286,7 @@ class ScenarioWorktrees:
     def _hold(self, path: Path) -> None:
         lock = self._holder.locks.try_acquire(f"here:{path}")
         if lock is None:
-            raise PreconditionError("held", f"another testgrove command runs in {path}", hint="wait until it ends")
+            raise PreconditionError("held", f"{path} is in use by another testgrove command", hint="wait until it ends")
         self._locks.append(lock)
 
     def _adopt(self, found: Found, on_phase: OnPhase, tell: Tell) -> None:
@@ -318,7 +318,7 @@ class ScenarioWorktrees:
             return False
         on_phase("worktree", f"merging {self._pulled.label}")
         changed = git.merge(path, self._pulled.commit, self._pulled.label)
-        tell(name, "pulled", path, f"{self._pulled.label}" if changed else f"{self._pulled.label}: nothing new")
+        tell(name, "pulled", path, f"{self._pulled.label}" if changed else f"{self._pulled.label}: already up to date")
         return changed
 
     def _merged(self, worktree: WorktreeRecord) -> WorktreeRecord:

@@ -38,9 +38,7 @@ def collect(project: Project, names: Sequence[str], output: Path) -> list[Collec
 def _is_there(worktree: WorktreeRecord, *, asked: bool) -> bool:
     found = worktree.path.is_dir()
     if asked and not found:
-        raise PreconditionError(
-            "worktree-gone", f"{worktree.path} is gone", hint=f"testgrove remove {worktree.id}   to forget it"
-        )
+        raise PreconditionError("worktree-gone", f"{worktree.path} not found", hint=f"testgrove remove {worktree.id}")
     return found
 
 

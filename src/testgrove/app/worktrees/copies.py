@@ -49,9 +49,9 @@ def find_sources(main: Path, patterns: Sequence[str], ours: Collection[str]) -> 
             raise _tracked(tracked[0], pattern, "in the main checkout")
         mine = [path for path in paths if path.split("/")[0] in ours]
         if mine:
-            found.notes.append(f"copy: {mine[0]} is testgrove's own and not copied")
+            found.notes.append(f"copy: {mine[0]} belongs to testgrove; not copied")
         if not paths:
-            found.notes.append(f"copy: there is no {pattern} in {main} that git does not track")
+            found.notes.append(f"copy: no untracked file matches {pattern} in {main}")
         for path in paths:
             if path not in mine:
                 _add(found, main, path)
@@ -61,11 +61,11 @@ def find_sources(main: Path, patterns: Sequence[str], ours: Collection[str]) -> 
 def _add(found: Sources, main: Path, path: str) -> None:
     source = (main / path).resolve()
     if not source.is_relative_to(main.resolve()):
-        found.notes.append(f"copy: {path} is a link out of {main} and not copied")
+        found.notes.append(f"copy: {path} links to a file outside {main}; not copied")
     elif not source.exists():
-        found.notes.append(f"copy: {path} is a link to nothing and not copied")
+        found.notes.append(f"copy: {path} is a broken link; not copied")
     elif not stat.S_ISREG(source.stat().st_mode):
-        found.notes.append(f"copy: {path} is no plain file and not copied")
+        found.notes.append(f"copy: {path} is not a regular file; not copied")
     else:
         found.files[path] = source
 
@@ -96,11 +96,11 @@ def renew(tree: Path, sources: Sources, manifest: Manifest, temporary: Callable[
         here, there = entries(tree, [path])[0], source.stat()
         same = (here.size, here.mtime_ns) == (there.st_size, there.st_mtime_ns)
         if path in tracked:
-            done.kept.append(f"{path}: git tracks it here")
+            done.kept.append(f"{path}: tracked by git here")
         elif same:
             done.ours.append(path)  # also where a sync was killed before it could say so
         elif here.size >= 0 and not manifest.holds(here):
-            done.kept.append(f"{path}: it was edited here, and is not what the main checkout has")
+            done.kept.append(f"{path}: edited here; differs from the main checkout")
         else:
             if not done.copied:
                 temporary()
@@ -116,8 +116,8 @@ def copy_one(tree: Path, path: str, source: Path) -> None:
     if not target.parent.resolve().is_relative_to(tree.resolve()):
         raise PreconditionError(
             "copy-outside",
-            f"copy: {path} would be written out of {tree}: {target.parent} leads to {target.parent.resolve()}",
-            hint=f"take it out of `copy`: ls -ld {target.parent}",
+            f"copy: {path} would be written outside {tree}: {target.parent} links to {target.parent.resolve()}",
+            hint=f"remove it from `copy`; see: ls -ld {target.parent}",
             path=path,
         )
     copy_file(source, target, temporary=tree / TEMPORARY / "copy")
@@ -137,7 +137,7 @@ def never_copied(env_file: str) -> tuple[str, ...]:
 def _tracked(path: str, pattern: str, where: str) -> PreconditionError:
     return PreconditionError(
         "copy-tracked",
-        f"copy = ['{pattern}']: {path} is tracked by git {where}, and a copy would overwrite it",
-        hint=f"take it out of `copy`, or out of git: git rm --cached {path}",
+        f"copy = ['{pattern}']: {path} is tracked by git {where}; refusing to overwrite it",
+        hint=f"remove it from `copy`, or from git: git rm --cached {path}",
         path=path,
     )

@@ -147,8 +147,8 @@ class Creation(Workspace):
         if branch and git.has_branch(self.project.repository, branch):
             raise PreconditionError(
                 "branch-exists",
-                f"the branch '{branch}' exists already",
-                hint=f"leave --new-branch out to be on it, or choose another name: git branch --list '{branch}*'",
+                f"branch '{branch}' already exists",
+                hint=f"remove --new-branch to use it, or choose another name (see: git branch --list '{branch}*')",
             )
 
     def _check_out_files(self) -> None:
@@ -186,7 +186,7 @@ class Creation(Workspace):
                 git.fetch_lfs(self.tree, tool)
         except UnavailableError as error:
             if self.project.offline:
-                error.add_note("with --offline, nothing is fetched")
+                error.add_note("--offline: not fetching")
             raise
 
     def _copy_files(self) -> None:

@@ -81,7 +81,7 @@ def with_version(
             record = record if fresh else build_environment(project, holder, tree, plan)
     if source.commit == commit:
         return replace(record, version_source=source.mark)
-    note = "the version is that of the snapshot: the build backend does not tell that of the commit"
+    note = "using the version of the snapshot: cannot get the commit's version from the build backend"
     return replace(record, version_source=source.mark, notes=(*record.notes, note))
 
 

@@ -57,7 +57,7 @@ def unmounted(store: Store, worktree: WorktreeRecord) -> str:
     recorded = leases[0].data.get("mount", "") if leases else ""
     if not recorded or path.is_dir() or Path(recorded) in (mounts.mount_point_of(path), Path("/")):
         return ""
-    return f"{recorded} is not mounted, and the worktree's folder is on it"
+    return f"{recorded}, which holds the worktree's folder, is not mounted"
 
 
 def described(commit: git.Commit) -> str:

@@ -72,7 +72,7 @@ class Hook:
 
     def _problem(self, result: JobResult) -> str:
         if result.timed_out:
-            return f"did not end within {self.timeout:g} s"
+            return f"timed out after {self.timeout:g} s"
         if result.cancelled or result.lost:
             return "was ended"
         if result.exit_code != 0:
@@ -84,7 +84,7 @@ class Hook:
         return UnavailableError(
             f"{self.what}-failed",
             f"{self.what} failed: `{command}` {problem}" + (f":\n{last}" if last else ""),
-            hint=f"the whole output is in {self.log}",
+            hint=f"full output: {self.log}",
             command=command,
             log=str(self.log),
         )

@@ -27,8 +27,8 @@ def variables_of(worktree: Worktree) -> dict[str, str]:
     except OSError as error:
         raise PreconditionError(
             "no-env-file",
-            f"{path} cannot be read: {error.strerror}",
-            hint=f"testgrove remove {worktree.id}   and create it again",
+            f"cannot read {path}: {error.strerror}",
+            hint=f"testgrove remove {worktree.id}   then create it again",
         ) from error
 
 

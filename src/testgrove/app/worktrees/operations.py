@@ -93,7 +93,9 @@ def create(
     records.publish(project, holder)
     registry = project.main / records.REGISTRY
     if run is None and not records.is_our_registry(registry):
-        creation.notes.append(f"{registry} was not written by testgrove and stays as it is: see testgrove doctor")
+        creation.notes.append(
+            f"{registry} was not written by testgrove; refusing to overwrite it (see testgrove doctor)"
+        )
     return creation
 
 
@@ -150,7 +152,7 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
     if known.status != WorktreeStatus.PARKED:
         raise PreconditionError(
             "worktree-exists",
-            f"worktree {spec.id} exists ({known.status}, {known.path})",
+            f"worktree {spec.id} already exists ({known.status}, {known.path})",
             hint=f"testgrove remove {spec.id}   or choose another --identifier",
         )
     if known.path != records.place_of(project, spec):
@@ -223,10 +225,10 @@ def _undo_creation(project: Project, holder: Holder, worktree: WorktreeRecord, e
         records.delete(project.store, worktree)
         records.publish(project, holder)
     except TestgroveError as second:
-        error.add_note(f"while undoing it: {second.message}")
+        error.add_note(f"undoing it failed: {second.message}")
         if second.code == "pool-closed":
             return  # a second Ctrl-C; the next command finishes it
-        note = f"could not be undone: {second.message.splitlines()[0]}"
+        note = f"undoing failed: {second.message.splitlines()[0]}"
         now = project.store.worktrees.find(project.id, worktree.id) or worktree
         set_broken(project.store, now, note, half_made=True)
 

@@ -58,7 +58,7 @@ class Findings:
         more = f"\n    … and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         raise PreconditionError(
             "worktree-dirty",
-            f"worktree {worktree.id} cannot be {doing}: these are yours:\n{shown}{more}",
+            f"worktree {worktree.id} cannot be {doing}: it contains your work:\n{shown}{more}",
             hint=_how_to_keep(worktree, self.unheld),
             worktree=str(worktree.id),
             files=list(lines),
@@ -171,7 +171,7 @@ def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tu
     def detail(name: str) -> str:
         if name in changed:
             return "a tracked file was changed"
-        return "it was there before, and was changed" if name in before.entries else ""
+        return "it existed before and was changed" if name in before.entries else ""
 
     # Without a .gitignore a snapshot, or a commit, has byte code in it, which each run writes again.
     told = [name for name, _ in found if name not in ignored and not is_made_again(name)]

@@ -97,7 +97,7 @@ def release(project: Project, holder: Holder, name: str) -> tuple[int, ...]:
     for port, found in used.items():
         raise PreconditionError(
             "port-in-use",
-            f"port {port} of {worktree.id} stays: {found[0]} listens on it",
+            f"port {port} of {worktree.id} is in use by {found[0]}",
             hint=f"{found[0].ending}   then testgrove ports release {worktree.id}",
             released=list(going),
             kept=list(used),

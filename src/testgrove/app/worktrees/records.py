@@ -38,7 +38,7 @@ def named(project: Project, text: str) -> WorktreeRecord:
     found = [each for each in known if str(each.id) == text] or [each for each in known if each.id.identifier == text]
     if len(found) > 1:
         ids = " and ".join(str(each.id) for each in found)
-        raise PreconditionError("ambiguous-worktree", f"'{text}' could be {ids}", hint="give the whole id")
+        raise PreconditionError("ambiguous-worktree", f"'{text}' is ambiguous: {ids}", hint="use the full id")
     if not found:
         raise _missing(text, [str(each.id) for each in known])
     return found[0]
@@ -100,17 +100,19 @@ def insert(
     if not project.store.worktrees.add(record):
         raise PreconditionError(
             "held",
-            _others(project, path) or f"worktree {spec.id} is being made by another command",
-            hint="`testgrove list` shows the worktrees there are",
+            _others(project, path) or f"another command is creating worktree {spec.id}",
+            hint="testgrove list",
         )
     return record
 
 
 def _path_exists(project: Project, path: Path) -> PreconditionError:
-    hint = f"move it away, or choose another identifier: ls -la {path}"
+    hint = f"move it away, or choose another identifier (see: ls -la {path})"
     if others := _others(project, path):
         hint = f"choose another identifier, or another `root` in [tool.testgrove]: ls -la {path}"
-    return PreconditionError("path-exists", others or f"{path} exists and is not a worktree of testgrove's", hint=hint)
+    return PreconditionError(
+        "path-exists", others or f"{path} already exists and is not a testgrove worktree", hint=hint
+    )
 
 
 def _others(project: Project, path: Path) -> str:
@@ -154,7 +156,7 @@ def held(store: Store, worktree: WorktreeRecord) -> PreconditionError:
     return PreconditionError(
         "worktree-held",
         f"worktree {worktree.id} is {worktree.status}, held{by}",
-        hint="wait until that command ends, or end it",
+        hint="wait until that command ends, or stop it",
         worktree=str(worktree.id),
     )
 

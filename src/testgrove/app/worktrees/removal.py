@@ -179,7 +179,7 @@ def _tear_down(project: Project, holder: Holder, worktree: WorktreeRecord, *, fo
         if force:
             leases.forget(*(lease for lease in leases.all() if lease.kind == LeaseKind.TEARDOWN))
             return error.message
-        error.hint += f"; to remove it all the same: testgrove remove {worktree.id} --force"
+        error.hint += f"; to remove it anyway: testgrove remove {worktree.id} --force"
         records.update(project.store, worktree, holder=None, note=error.message.splitlines()[0])
         raise
     return ""
@@ -190,8 +190,8 @@ def _require_outside(tree: Path) -> None:
     if Path(sys.prefix).is_relative_to(tree):
         raise PreconditionError(
             "own-environment",
-            f"this testgrove is installed in {tree}/.venv, the environment of the worktree that it is to remove",
-            hint="use one that is installed elsewhere: deactivate",
+            f"refusing to remove {tree}: this testgrove is installed in its environment (.venv)",
+            hint="use a testgrove that is installed elsewhere: deactivate",
         )
 
 

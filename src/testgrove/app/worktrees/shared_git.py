@@ -34,8 +34,8 @@ class SharedChange:
     @property
     def problem(self) -> str:
         """What is wrong with it."""
-        goes = "is gone" if not os.path.lexists(self.path) else f"goes with {self.tree}"
-        return f"is shared by all checkouts and points to {self.path}, which {goes}"
+        goes = "is gone" if not os.path.lexists(self.path) else f"will be lost with {self.tree}"
+        return f"is shared by all checkouts but points to {self.path}, which {goes}"
 
     def __str__(self) -> str:
         return f"{self.subject} {self.problem}; to fix it: {self.fix}"

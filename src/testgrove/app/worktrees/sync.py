@@ -51,7 +51,7 @@ def sync(
     everything else is done."""
     worktree = records.named(project, name)
     if worktree.status == WorktreeStatus.PARKED:
-        message = f"worktree {worktree.id} is parked: the next run or `create` of that id brings it up to date"
+        message = f"worktree {worktree.id} is parked: the next run or `create` of that id updates it"
         raise PreconditionError("worktree-parked", message, hint="testgrove list")
     worktree = records.take(project, holder, worktree, WorktreeStatus.READY)
     syncing = Syncing(project, holder, worktree, on_phase, on_output)
@@ -87,7 +87,7 @@ class Syncing:
         refusal = self._forward()
         self.repair()
         if refusal:
-            refusal.add_note("everything else was brought up to date")
+            refusal.add_note("everything else is up to date")
             raise refusal
 
     def repair(self) -> None:
@@ -105,14 +105,14 @@ class Syncing:
         if refreshed := refresh(self.project, self.worktree):
             self.worktree = refreshed
         else:
-            self.notes.append(f"kept: {self.worktree.env_file}: it was edited here")
+            self.notes.append(f"kept: {self.worktree.env_file}: edited here")
         if self.worktree.python:
             self._preflight()
 
     def _require_checkout(self) -> None:
         repository = self.project.repository
         if not git.is_checkout(repository, self.tree) or is_anothers(repository, self.worktree):
-            message = f"{self.tree} is not there any more, or is not the checkout that testgrove made"
+            message = f"{self.tree} is missing, or is not the checkout that testgrove made"
             raise PreconditionError("no-checkout", message, hint=f"testgrove remove {self.worktree.id}")
 
     def update(self, **changes: Unpack[Changes]) -> None:
@@ -156,11 +156,11 @@ class Syncing:
         try:
             return ref, git.resolve(self.project.repository, ref).commit if ref else ""
         except PreconditionError:
-            self.notes.append(f"commit: {ref} is not there any more")
+            self.notes.append(f"commit: {ref} not found")
             return ref, ""
 
     def _require_forward(self, label: str, head: str, commit: str) -> None:
-        newest = f"worktree {self.worktree.id} is not moved to the newest commit of {label}, {commit[:10]}"
+        newest = f"worktree {self.worktree.id} cannot fast-forward to the newest commit of {label}, {commit[:10]}"
         state = git.status(self.tree)
         changed = [*state.unmerged, *state.staged, *state.modified]
         if state.operation or changed:
@@ -199,10 +199,10 @@ class Syncing:
             deps=recorded.deps or None if recorded else None,
             tree_hash=git.tree_of(self.project.repository, commit),
         )
-        reason = environment_record.outdated(self.tree, plan, recorded) if recorded else "made anew"
+        reason = environment_record.outdated(self.tree, plan, recorded) if recorded else "it has no record"
         if reason is None:
             if by_hand:
-                self.notes.append(f"environment: made by hand with Python {self.worktree.python}, and left as it is")
+                self.notes.append(f"environment: kept; it was made by hand with Python {self.worktree.python}")
             elif recorded is not None:
                 self._version(plan, recorded)
             return
@@ -213,7 +213,7 @@ class Syncing:
         record = with_version(self.project, self.holder, self.tree, plan, record, commit=commit, fresh=True)
         self.update(environment=record.to_json(), python=record.python)
         self._remember(record.built)
-        self.done.append(f"environment: made anew: {reason}")
+        self.done.append(f"environment: rebuilt: {reason}")
         self.notes += record.notes
 
     def _version(self, plan: EnvironmentPlan, recorded: environment_record.EnvironmentRecord) -> None:
@@ -222,15 +222,15 @@ class Syncing:
         record = with_version(self.project, self.holder, self.tree, plan, recorded, commit=commit, fresh=False)
         if record != recorded:
             self.update(environment=record.to_json())
-            self.done.append("environment: the version was taken from git again")
+            self.done.append("environment: updated the version from git")
 
     def _require_published(self) -> None:
         """An environment that is made anew loses the clones in it."""
         if lines := unpublished_in_clones(self.worktree, git.environment_clones(self.tree)):
             raise PreconditionError(
                 "worktree-dirty",
-                f"the environment of worktree {self.worktree.id} is not made anew: {'; '.join(lines[:3])}",
-                hint=f"push or move it: cd {self.tree}/.venv/src",
+                f"refusing to rebuild the environment of worktree {self.worktree.id}: {'; '.join(lines[:3])}",
+                hint=f"push or move your work: cd {self.tree}/.venv/src",
             )
 
     def _accepted(self, recorded: environment_record.EnvironmentRecord | None) -> bool:

@@ -103,7 +103,7 @@ def _undo_branch(lease: Lease) -> None:
 
 
 def _undo_directory(path: Path) -> None:
-    mounts.require_none(path, f"{path} cannot be deleted")
+    mounts.require_none(path, f"cannot delete {path}")
     for data in path.glob("*/data"):
         # A server that was killed has left a segment in the kernel, which its data directory alone can name.
         from testgrove.services.shared_memory import release_shared_memory  # noqa: PLC0415 - most commands meet none
@@ -178,6 +178,6 @@ def _require_same_owner(path: Path, lease: Lease) -> None:
     if (owner := owner_of(path)) not in (os.geteuid(), lease.data.get("owner")):
         raise PreconditionError(
             "not-ours",
-            f"{path} belongs to user {owner}: nothing is run in it",
-            hint=f"see who put it there: ls -ld {path}",
+            f"{path} belongs to user {owner}: refusing to run commands in it",
+            hint=f"ls -ld {path}",
         )

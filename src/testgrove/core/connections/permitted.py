@@ -101,7 +101,9 @@ class Strange:
 
     def __str__(self) -> str:
         where = f" ({self.where})" if self.where else ""
-        return f"{self.what} {self.address}, which this worktree was not given{where}; {how_to_permit(self.address)}"
+        return (
+            f"{self.what} {self.address}, which does not belong to this worktree{where}; {how_to_permit(self.address)}"
+        )
 
 
 def how_to_permit(address: Address) -> str:
@@ -109,8 +111,8 @@ def how_to_permit(address: Address) -> str:
     if address.is_file:
         return "use the file that $SQLITE_PATH names, or one in the worktree"
     if address.service:
-        return f"remove the service '{address.service}', or name its server in [tool.testgrove]: {SETTING}"
-    return f'if it is meant, permit it in [tool.testgrove]: {SETTING} = ["{address.permission}"]'
+        return f"remove the service '{address.service}', or allow its server in [tool.testgrove]: {SETTING}"
+    return f'to allow it, set in [tool.testgrove]: {SETTING} = ["{address.permission}"]'
 
 
 def shown_command(command: str) -> str:

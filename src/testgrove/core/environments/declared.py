@@ -148,7 +148,7 @@ def _setup_cfg(content: bytes) -> configparser.RawConfigParser:
     try:
         parser.read_string(content.decode("utf-8", "replace"))
     except configparser.Error as error:
-        message = f"setup.cfg cannot be read: {str(error).splitlines()[0]}"
+        message = f"cannot read setup.cfg: {str(error).splitlines()[0]}"
         raise PreconditionError("environment-failed", message, file="setup.cfg") from error
     return parser
 

@@ -73,8 +73,8 @@ def find_set(settings: Settings, name: str | None) -> DependencySet:
     if name not in sets:
         raise UsageError(
             "unknown-dependencies",
-            f"there is no dependency set '{name}'",
-            hint=f"there are: {', '.join(sets)}; others are made under [tool.testgrove.dependencies]",
+            f"dependency set '{name}' not found",
+            hint=f"available: {', '.join(sets)}; define others in [tool.testgrove.dependencies]",
             name=name,
         )
     return sets[name]

@@ -40,7 +40,7 @@ class Alembic:
         """Implement Tool."""
         found = [_migration(line) for line in _LINE.finditer(output)]
         if not found:
-            raise PreconditionError("no-migrations", f"Alembic has no migrations: `{self.listing.text}` lists none")
+            raise PreconditionError("no-migrations", f"no Alembic migrations found: `{self.listing.text}` lists none")
         stood_on = {parent for line in _LINE.finditer(output) for parent in (line["parents"] or "").split(", ")}
         ends = sorted(migration.name for migration in found if migration.name not in stood_on)
         return Listing(in_order(reversed(found)), ", ".join(ends) if len(ends) > 1 else "")
@@ -62,7 +62,7 @@ class Alembic:
         if "MetaData object" in output:
             return "not compared", "env.py has no target_metadata"
         if "invalid choice: 'check'" in output:
-            return "not compared", "`alembic check` comes with Alembic 1.9"
+            return "not compared", "`alembic check` requires Alembic 1.9 or later"
         return "failed", output
 
 

@@ -86,8 +86,8 @@ def way_back_failed(migration: str, output: str, accepted: bool) -> Problem:
     """Why a migration could not be taken back: because it says so, or by a mistake."""
     last = last_line(output)
     if is_meant(output):
-        return Problem("irreversible", migration, f"it cannot be taken back: {last}", output=output, accepted=accepted)
-    return Problem("back-failed", migration, f"going back failed: {last}", output=output, accepted=accepted)
+        return Problem("irreversible", migration, f"irreversible: {last}", output=output, accepted=accepted)
+    return Problem("back-failed", migration, f"the migration back failed: {last}", output=output, accepted=accepted)
 
 
 def is_meant(output: str) -> bool:
@@ -103,4 +103,4 @@ def last_line(output: str) -> str:
         if line.strip() and not line.startswith(("LINE ", "[SQL", "(Background", " "))
     ]
     errors = [line for line in lines if "Error" in line or "ERROR" in line or "FAILED" in line]
-    return (errors or lines or ["it said nothing"])[-1].strip()
+    return (errors or lines or ["no output"])[-1].strip()

@@ -54,13 +54,13 @@ class Django:
         """Implement Tool."""
         parts = output.split(_MARK)
         if len(parts) < 4:
-            raise PreconditionError("no-migrations", f"Django's answer cannot be read:\n{output.strip()[-2000:]}")
+            raise PreconditionError("no-migrations", f"cannot parse Django's output:\n{output.strip()[-2000:]}")
         plan = [
             Migration(name, tuple(parent for where, parent in parents if where == app), app, "-packages/" not in file)
             for app, name, parents, file in json.loads(parts[1])
         ]
         if not any(migration.ours for migration in plan):
-            raise PreconditionError("no-migrations", "Django has no migrations of the project's own")
+            raise PreconditionError("no-migrations", "no Django migrations of this project found")
         conflicts = json.loads(parts[2])
         names = [f"{app}.{name}" for app, found in sorted(conflicts.items()) for name in sorted(found)]
         return Listing(tuple(plan), ", ".join(names))
@@ -72,7 +72,9 @@ class Django:
         app, dot, name = revision.rpartition(".")
         if not dot:
             raise UsageError(
-                "unknown-revision", f"'{revision}' is no revision of Django's", hint="app.0001_name, app.zero or head"
+                "unknown-revision",
+                f"invalid Django revision '{revision}'",
+                hint="expected app.0001_name, app.zero or head",
             )
         return (self._migrate(f" {shlex.quote(app)} {shlex.quote(name)}"),)
 

@@ -31,7 +31,7 @@ def find_tool(migrate: str, files: Iterable[tuple[str, bytes]], *, table: str) -
         return SqlFiles.of(scripts)
     raise UsageError(
         "no-migration-tool",
-        f"how `{migrate}` goes forward and back step by step is not known",
-        hint=f'what is known: {table} migrate = "alembic upgrade head" or "python manage.py migrate"; or pairs of'
-        " files: 0001_name.up.sql, 0001_name.down.sql",
+        f"cannot run `{migrate}` one step at a time: unsupported migration tool",
+        hint=f'supported: {table} migrate = "alembic upgrade head" or "python manage.py migrate"; or pairs of'
+        " SQL files: 0001_name.up.sql, 0001_name.down.sql",
     )

@@ -58,13 +58,13 @@ class SqlFiles:
         if len(folders) > 1:
             raise UsageError(
                 "sql-folders",
-                f"there are SQL migrations in several folders: {', '.join(folders)}",
-                hint=f'say which: inputs = ["{folders[0]}/*.sql"]',
+                f"found SQL migrations in several folders: {', '.join(folders)}",
+                hint=f'choose one: inputs = ["{folders[0]}/*.sql"]',
             )
         ups, downs = _ways(files)
         for path in sorted(downs.keys() - ups.keys()):
             there = PurePosixPath(path).name
-            raise UsageError("sql-pairs", f"{downs[path][0]} has no way up: {there}.up.sql, or a section")
+            raise UsageError("sql-pairs", f"{downs[path][0]} has no up migration (expected {there}.up.sql)")
         paths = sorted(ups, key=_place)
         names = ["base", *(PurePosixPath(path).name for path in paths)]
         pairs = []
@@ -91,7 +91,7 @@ class SqlFiles:
         names = [name for name, _, _ in self.pairs]
         found = [number for number, name in enumerate(names, 1) if name == revision or name.startswith(f"{revision}_")]
         if len(found) != 1:
-            raise UsageError("unknown-revision", f"there is no migration '{revision}'", hint=", ".join(names))
+            raise UsageError("unknown-revision", f"migration '{revision}' not found", hint=", ".join(names))
         return found[0]
 
     def forward(self, revision: str, at: str) -> tuple[Work, ...]:
@@ -103,13 +103,13 @@ class SqlFiles:
         found = []
         for name, _, down in reversed(self.pairs[self._index(revision) : self._index(at)]):
             if down is None:
-                raise PreconditionError("irreversible", f"there is no {name}.down.sql, or section for the way down")
+                raise PreconditionError("irreversible", f"{name} has no down migration (expected {name}.down.sql)")
             found.append(down)
         return tuple(found)
 
     def judge(self, status: int, output: str) -> tuple[Models, str]:  # noqa: ARG002 - there are no models
         """Implement Tool."""
-        return "not compared", "SQL files know no models"
+        return "not compared", "SQL migrations have no models"
 
 
 def _number(name: str) -> int | None:

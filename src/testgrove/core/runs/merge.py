@@ -46,7 +46,7 @@ def merge(logs: Mapping[str, Log], run: str) -> list[AnyEvent]:
     killed = [openings[folder].run for folder, log in logs.items() if not _has_end(log)]
     end = max([start.t, *(event.t for log in logs.values() for event in log)])
     if killed:
-        events.append(Interrupted(t=end, reason=f"{', '.join(killed)}: killed before it could finish"))
+        events.append(Interrupted(t=end, reason=f"{', '.join(killed)}: killed before the end"))
     return [start, *events, RunFinished(t=end, duration=end - start.t)]
 
 
@@ -82,7 +82,7 @@ def _renamed(scenario: ScenarioInfo | None, names: Mapping[str, str]) -> Scenari
 def _opening(folder: str, log: Log) -> RunStarted:
     opening = next((event for event in log if isinstance(event, RunStarted)), None)
     if opening is None:
-        raise ValueError(f"{folder}: the log has no beginning")
+        raise ValueError(f"{folder}: the beginning of the log is missing")
     return opening
 
 

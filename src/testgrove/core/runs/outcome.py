@@ -13,7 +13,7 @@ from testgrove.core.runs.events import Status
 _PYTEST_EXITS = {
     2: "pytest was interrupted",
     3: "pytest had an internal error",
-    4: "pytest was called wrongly",
+    4: "invalid pytest arguments",
 }
 _NOTHING_COLLECTED = 5
 _SHELL_EXITS = {126: "a command could not be executed", 127: "a command was not found"}
@@ -106,9 +106,9 @@ def judge_junit(counts: Counter[str], status: Status, reason: str) -> tuple[Stat
     """What the tests in a JUnit file make of a status that its command alone gave."""
     bad, total = counts["failed"] + counts["error"], counts.total()
     if status == "passed" and bad:
-        return "failed", f"{bad} tests failed, yet the exit status was 0"
+        return "failed", f"{bad} tests failed, but the exit status was 0"
     if status == "passed" and not total:
-        return "error", "nothing was selected: no test ran"
+        return "error", "no tests selected: no test ran"
     if status == "passed" and counts["skipped"] == total:
         return "skipped", f"all {total} tests were skipped"
     return status, reason
@@ -132,7 +132,7 @@ def judge_connections(strange: Sequence[object], status: Status, reason: str) ->
 def _ended_badly(ending: Ending, facts: SessionFacts) -> str:
     where = f" in {facts.running}" if facts.running else ""
     if ending.lost:
-        return f"the process that supervised it was killed{where}"
+        return f"its supervisor process was killed{where}"
     if ending.timed_out:
         return f"timed out after {ending.timeout:g} s{where}"
     if ending.signal is not None:
@@ -152,7 +152,7 @@ def _judge_unreported(ending: Ending, cause: str, *, pytest: bool) -> tuple[Stat
         return "error", f"pytest could not start (exit status {ending.exit_code}): {cause}"
     if pytest:
         return "error", (
-            f"pytest ended with exit status {ending.exit_code} before testgrove's plugin could report "
+            f"pytest exited with status {ending.exit_code} before testgrove's plugin could report "
             "(python -I or -E? a PYTHONPATH that the command sets belongs in the suite's `env`)"
         )
     if ending.exit_code == 0:
@@ -167,15 +167,15 @@ def _judge_session(ending: Ending, facts: SessionFacts) -> tuple[Status, str]:
         where = f": it left in {facts.running}" if facts.running else ""
         return "error", f"pytest ended without finishing its session{where}"
     if code == _NOTHING_COLLECTED or (code == 0 and not sum(counts.values())):
-        return "error", "nothing was selected: no test ran"
+        return "error", "no tests selected: no test ran"
     if code in _PYTEST_EXITS:
         return ("failed" if code == 2 and bad else "error"), _PYTEST_EXITS[code]
     if code in _SHELL_EXITS and not bad:
         return "error", f"{_SHELL_EXITS[code]} (exit status {code})"
     if code != 0:
-        return "failed", "" if bad else f"pytest ended with exit status {code} though no test failed"
+        return "failed", "" if bad else f"pytest exited with status {code}, but no test failed"
     if bad:
-        return "failed", f"{bad} tests failed, yet pytest's exit status was 0"
+        return "failed", f"{bad} tests failed, but pytest's exit status was 0"
     if facts.ran < facts.selected:
         return "error", f"pytest was ended early: {facts.ran} of {facts.selected} selected tests ran"
     if counts["skipped"] == sum(counts.values()):

@@ -157,10 +157,10 @@ def select(suites: Mapping[str, Suite], names: Sequence[str]) -> dict[str, Suite
     if not suites:
         raise UsageError(
             "no-suites",
-            "this project has no test suites: no [tool.testgrove.suites], no tests folder",
+            "no test suites found: no [tool.testgrove.suites] and no tests folder",
             hint='add one to pyproject.toml: [tool.testgrove.suites.unit] with command = "pytest tests"',
         )
     for name in names:
         if name not in suites:
-            raise UsageError("unknown-suite", f"there is no suite '{name}'", hint=f"there are: {', '.join(suites)}")
+            raise UsageError("unknown-suite", f"suite '{name}' not found", hint=f"available: {', '.join(suites)}")
     return {name: suites[name] for name in (_unique(names) or suites)}

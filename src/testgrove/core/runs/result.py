@@ -304,7 +304,7 @@ def fold(events: Iterable[AnyEvent]) -> RunResult:
         folding.apply(event)
     result = folding.result
     if not result.complete and result.cells and not result.interrupted:
-        result.interrupted = "the run was killed before it could finish"
+        result.interrupted = "the run was killed before the end"
     for cell in result.cells.values():
         if cell.status is None:
             started = bool(cell.attempts)

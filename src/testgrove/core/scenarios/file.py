@@ -90,9 +90,9 @@ def parse(text: str, source: Path) -> tuple[Located, ...]:
     """
     data, lines = _toml(text, source) if source.suffix == ".toml" else _json(text, source)
     if isinstance(data, _Twice):
-        raise problem(source, 0, "", f"'{data.key}' is there twice", code="scenario-twice")
+        raise problem(source, 0, "", f"duplicate key '{data.key}'", code="scenario-twice")
     if not isinstance(data, dict) or not isinstance(data.get("scenarios"), list):
-        raise problem(source, 0, "", "expected an object with a list 'scenarios'", code="scenarios-missing")
+        raise problem(source, 0, "", "expected an object with the list 'scenarios'", code="scenarios-missing")
     for key in data.keys() - {"scenarios", "description", "$schema"}:
         raise problem(source, 0, "", f"'{key}': unknown field", code="scenario-unknown-field")
     found = []
@@ -128,14 +128,14 @@ def check(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield key, f"expected text, found {text!a}"
     for name in scenario.env:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            yield "env", f"'{name}' cannot be the name of a variable"
+            yield "env", f"invalid variable name '{name}'"
 
 
 def _check_numbers(scenario: Scenario) -> Iterator[tuple[str, str]]:
     if not 0 < scenario.timeout <= _LONGEST:
         yield "timeout", f"expected seconds between 0 and a week, found {scenario.timeout:g}"
     if scenario.retry_count is not None and scenario.retries:
-        yield "retry_count", "expected either this or 'retries', which mean the same"
+        yield "retry_count", "expected either 'retry_count' or 'retries', found both"
     if not 0 <= scenario.tries <= 20:
         yield "retries", f"expected 0 to 20, found {scenario.tries}"
     for name, amount in scenario.takes.items():
@@ -158,7 +158,7 @@ def _scenario(raw: object, source: Path, line: int, number: int) -> Located:
     shown = name if isinstance(name, str) and name else f"number {number}"
     for each in (raw, *(raw.values() if isinstance(raw, dict) else ())):
         if isinstance(each, _Twice):
-            raise problem(source, line, shown, f"'{each.key}' is there twice", code="scenario-twice")
+            raise problem(source, line, shown, f"duplicate key '{each.key}'", code="scenario-twice")
     try:
         scenario = msgspec.convert(raw, Scenario, strict=True)
     except msgspec.ValidationError as error:
@@ -174,7 +174,7 @@ def _explain(error: msgspec.ValidationError, source: Path, line: int, name: str)
     fields = msgspec.structs.fields(Scenario)
     if match := re.search(r"unknown field `(.+)`", message):
         near = difflib.get_close_matches(match[1], [field.name for field in fields], 2)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(f.name for f in fields)}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"available: {', '.join(f.name for f in fields)}"
         return problem(source, line, name, f"'{match[1]}': unknown field", code="scenario-unknown-field", hint=hint)
     if match := re.search(r"required field `(.+)`", message):
         return problem(source, line, name, f"'{match[1]}' is missing", code="scenario-missing-field")

@@ -86,7 +86,7 @@ def resolve(
         name = each.scenario.name
         if name in by_name:
             first = f", first on line {by_name[name].line}" if by_name[name].line else ""
-            raise problem(source, each.line, name, f"the name is there twice{first}", code="scenario-duplicate")
+            raise problem(source, each.line, name, f"duplicate name{first}", code="scenario-duplicate")
         by_name[name] = each
     for each in located:
         _check_names(each, source, by_name, capacities, services)
@@ -113,7 +113,7 @@ def within(plan: ScenarioPlan, names: Collection[str]) -> ScenarioPlan:
     """Those of these names. Raises UsageError (``scenario-gone``) for one that is not there."""
     there = {each.name for each in plan.scenarios}
     if gone := [name for name in names if name not in there]:
-        raise UsageError("scenario-gone", f"{plan.source}: there is no scenario '{gone[0]}' any more")
+        raise UsageError("scenario-gone", f"{plan.source}: scenario '{gone[0]}' was removed from the file")
     return _only(plan, set(names))
 
 
@@ -169,19 +169,20 @@ def _check_names(
 
     for name in scenario.dependencies:
         if name not in known:
-            raise wrong("scenario-missing-dependency", f"depends on '{name}', which is not there", _near(name, known))
+            raise wrong("scenario-missing-dependency", f"dependency '{name}' not found", _near(name, known))
     for name, amount in scenario.takes.items():
         if name not in capacities:
-            hint = f"say how much there is: [tool.testgrove.resources] {name} = {amount}"
-            raise wrong("scenario-unknown-resource", f"'resources': there is no '{name}'", hint)
+            hint = f"set its capacity: [tool.testgrove.resources] {name} = {amount}"
+            raise wrong("scenario-unknown-resource", f"'resources': resource '{name}' not found", hint)
         if amount > capacities[name]:
             raise wrong(
-                "scenario-resource", f"'resources': takes {amount} of '{name}', and there are {capacities[name]}"
+                "scenario-resource",
+                f"'resources': requires {amount} of '{name}', but its capacity is {capacities[name]}",
             )
     for name in scenario.services:
         if name not in services:
             there = ", ".join(services) or "none"
-            raise wrong("scenario-unknown-service", f"'services': '{name}' is not under [services]; there: {there}")
+            raise wrong("scenario-unknown-service", f"'services': service '{name}' not found (available: {there})")
 
 
 def _check_worktrees(scenarios: Iterable[PlannedScenario], source: Path) -> None:
@@ -192,7 +193,8 @@ def _check_worktrees(scenarios: Iterable[PlannedScenario], source: Path) -> None
             first = said.setdefault((each.worktree, key), each) if value else each
             other = getattr(first, key)
             if other != value:
-                message = f"'{key}': '{value}' for worktree {each.worktree}, and '{first.name}' says '{other}'"
+                conflict = f"'{other}' in scenario '{first.name}'"
+                message = f"'{key}': '{value}' for worktree {each.worktree} conflicts with {conflict}"
                 raise problem(source, each.line, each.name, message, code="scenario-worktree")
 
 
@@ -237,7 +239,7 @@ def _nothing(plan: ScenarioPlan, filters: Filters) -> UsageError:
         return UsageError("empty-selection", f"{plan.source} has no scenarios", file=str(plan.source))
     tags = sorted({tag for each in plan.scenarios for tag in each.tags})
     hint = f"tags: {some(tags) or 'none'}; worktrees: {some(sorted(plan.worktrees)) or 'none'}"
-    message = f"{plan.source}: no scenario has {', '.join(asked)}: nothing is selected"
+    message = f"{plan.source}: no scenario matches {', '.join(asked)}"
     return UsageError("empty-selection", message, hint=hint, file=str(plan.source))
 
 

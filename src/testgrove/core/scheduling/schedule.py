@@ -25,7 +25,7 @@ from testgrove.core.text import some
 PASSED: tuple[Status, ...] = ("passed", "flaky")
 FAILED: tuple[Status, ...] = ("failed", "error")
 LONGEST_PAUSE = 60.0  # seconds between two attempts
-INTERRUPTED = "the run was interrupted before this started"
+INTERRUPTED = "the run was interrupted before it started"
 _VERBS = {"error": "could not run", "skipped": "was skipped", "cancelled": "was cancelled"}
 
 
@@ -230,7 +230,7 @@ class Schedule:
                 yield Ended(key, "cancelled", self._stopped)
         for key, rest in self._resting.items():
             if not self._tasks[key].always:
-                yield Ended(key, rest.status, f"not tried again: {self._stopped}")
+                yield Ended(key, rest.status, f"not retried: {self._stopped}")
 
     def _wait(self, key: str) -> Wait:
         if needs := self._needs[key]:

@@ -110,4 +110,4 @@ def _table_at(into: type[msgspec.Struct], path: list[str]) -> tuple[str, ...]:
 
 def _there(keys: tuple[str, ...], wrong: str) -> str:
     near = difflib.get_close_matches(wrong, keys, 2)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(keys)}"
+    return f"did you mean {' or '.join(near)}?" if near else f"available: {', '.join(keys)}"

@@ -136,7 +136,7 @@ def _check_suite(name: str, suite: Suite, known: Collection[str], wrong: Any) ->
     for service in suite.services:
         if service not in known:
             there = ", ".join(known) or "none"
-            raise wrong(f"suites.{name}.services", f"'{service}' is not under [services]; there: {there}")
+            raise wrong(f"suites.{name}.services", f"service '{service}' not found (available: {there})")
     if not 0 < suite.timeout <= 7 * 86400:
         raise wrong(f"suites.{name}.timeout", f"expected seconds between 0 and a week, found {suite.timeout:g}")
     if not 0 <= suite.retries <= 20:
@@ -148,7 +148,9 @@ def _check_env(settings: Settings, source: Path, prefix: str, wrong: Any) -> Non
     known = _variables(settings)
     for name, value in settings.env.items():
         if unknown := references(value) - known:
-            raise wrong(f"env.{name}", f"'${{{min(unknown)}}}' refers to nothing; there: {', '.join(sorted(known))}")
+            raise wrong(
+                f"env.{name}", f"variable '${{{min(unknown)}}}' not found (available: {', '.join(sorted(known))})"
+            )
         try:
             envfile.render({name: REFERENCE.sub("x", value)})
         except UsageError as error:
@@ -190,8 +192,8 @@ def expand_env(values: dict[str, str], base: dict[str, str], *, source: str, par
                 return f"${{{name}}}"
             raise UsageError(
                 "config-unknown-reference",
-                f"{source}.{trail[-1]}': '${{{name}}}' refers to nothing",
-                hint=f"known here: {', '.join(sorted({*base, *values}))}",
+                f"{source}.{trail[-1]}': variable '${{{name}}}' not found",
+                hint=f"available: {', '.join(sorted({*base, *values}))}",
             )
         done[name] = REFERENCE.sub(lambda match: resolve(match[1], (*trail, name)), values[name])
         return done[name]

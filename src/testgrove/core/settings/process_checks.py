@@ -28,7 +28,7 @@ def check_processes(settings: Settings, known: Collection[str], wrong: Wrong) ->
             raise wrong(f"processes.{name}", "expected a name of up to 30 lower-case letters, digits, '_' or '-'")
         variable = url_variable(name)
         if variable in owner:
-            raise wrong(f"processes.{name}", f"its variable {variable} is that of {owner[variable]}")
+            raise wrong(f"processes.{name}", f"its variable {variable} is already used by {owner[variable]}")
         owner[variable] = f"process '{name}'"
         _check_process(f"processes.{name}", process, known, wrong)
     for name in settings.suites:
@@ -42,7 +42,7 @@ def _check_process(key: str, process: Process, known: Collection[str], wrong: Wr
         raise wrong(f"{key}.timeout", f"expected seconds between 0 and {_LONGEST:g}, found {process.timeout:g}")
     address = process.ready.startswith(("http:", "tcp:"))
     if address and (unknown := references(process.ready) - set(known)):
-        raise wrong(f"{key}.ready", f"'${{{min(unknown)}}}' refers to nothing; there: {', '.join(sorted(known))}")
+        raise wrong(f"{key}.ready", f"variable '${{{min(unknown)}}}' not found (available: {', '.join(sorted(known))})")
     try:
         parse_ready(REFERENCE.sub("1", process.ready) if address else process.ready)
     except ValueError as error:
@@ -55,9 +55,9 @@ def _check_suite(name: str, settings: Settings, wrong: Wrong) -> None:
     ports = set(map(port_variable, settings.ports.names))
     for process in suite.processes:
         if process not in there:
-            raise wrong(key, f"'{process}' is not under [processes]; there: {', '.join(there) or 'none'}")
+            raise wrong(key, f"process '{process}' not found (available: {', '.join(there) or 'none'})")
         if suite.processes.count(process) > 1:
-            raise wrong(key, f"'{process}' stands there more than once")
+            raise wrong(key, f"duplicate process '{process}'")
         needed = references(f"{there[process].command} {there[process].ready}") & ports
         if needed and not suite.ports:
-            raise wrong(key, f"'{process}' uses ${{{min(needed)}}}, so the suite needs 'ports = true'")
+            raise wrong(key, f"process '{process}' uses ${{{min(needed)}}}, so the suite needs 'ports = true'")

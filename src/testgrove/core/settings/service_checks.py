@@ -67,4 +67,4 @@ def _problems(engine: Engine, service: Service) -> Iterator[tuple[str, str]]:
     if service.is_shared and not (url.database or engine.default_database):
         yield "host", "where isolation is 'none', the URL must name the database"
     if service.settings:
-        yield "settings", "testgrove does not change the settings of a server that it was given by URL"
+        yield "settings", "'settings' requires host = 'embedded': testgrove does not configure external servers"

@@ -9,7 +9,7 @@ def setup_problems(copy: Sequence[str], setup: Sequence[str], teardown: Sequence
     """Key and problem of each setting that cannot be."""
     for key, commands in (("setup", setup), ("teardown", teardown)):
         if not all(command.strip() for command in commands):
-            yield key, "expected commands, found an empty one"
+            yield key, "expected commands, found an empty string"
     for pattern in copy:
         if problem := _copy_problem(pattern):
             yield "copy", f"{problem}, found '{pattern}'"
@@ -20,5 +20,5 @@ def _copy_problem(pattern: str) -> str:
     if not pattern.strip("/") or pattern.startswith(("/", "~", ":")) or ".." in parts or "\0" in pattern:
         return "expected a path or glob in the main checkout, relative to its top"
     if parts[0] in (".git", ".venv", "."):
-        return "expected a file that a worktree can share: .git and .venv are each worktree's own"
+        return "expected a file that can be copied: each worktree has its own .git and .venv"
     return ""

@@ -31,8 +31,8 @@ def find_problems(root: str, texts: Mapping[str, str], names: Collection[str], *
     tables = _tables(texts.get("pyproject.toml", ""))
     found = [*_setuptools(root, texts, tables, names), *_hatchling(root, texts, tables), *_mypy(root, texts, tables)]
     if tracked:
-        message = f"the project tracks files in {root}/, so that folder cannot ignore itself: git shows the worktrees"
-        found.append(Problem(message, "choose another folder: [tool.testgrove] root"))
+        message = f"the project tracks files in {root}/, so git also shows the worktrees there"
+        found.append(Problem(message, "set another folder: [tool.testgrove] root"))
     return found
 
 
@@ -58,11 +58,11 @@ def _setuptools(
     settings = tables.get("tool", {}).get("setuptools", {})
     chosen = settings.get("packages")
     if isinstance(chosen, dict) and _finds(folder, chosen.get("find", {})):
-        message = f"setuptools packs {folder}/ into what it builds here: [tool.setuptools.packages.find] finds it"
+        message = f"setuptools includes {folder}/ in its builds: [tool.setuptools.packages.find] matches it"
         yield Problem(message, f'exclude = ["{folder}*"]   under [tool.setuptools.packages.find]')
     explicit = {"packages", "py-modules", "package-dir"} & settings.keys() or _lists_packages(texts)
     if not explicit and "src" not in names and not _PASSED_BY.fullmatch(folder):
-        message = f"setuptools does not build here while {folder}/ is there: it takes it for one of the packages"
+        message = f"setuptools cannot build here: it takes {folder}/ for a second package"
         yield Problem(message, '[tool.setuptools] packages = ["<your package>"]   in pyproject.toml')
 
 
@@ -89,7 +89,7 @@ def _hatchling(root: str, texts: Mapping[str, str], tables: Mapping[str, Any]) -
     chosen = [*sdist.get("include", []), *sdist.get("only-include", []), *sdist.get("packages", [])]
     reached = not chosen or any(str(each).strip("/").partition("/")[0] in (folder, "*", "**") for each in chosen)
     if reached and not any(str(pattern).strip().strip("/") in (folder, root, f"{folder}/*") for pattern in patterns):
-        message = f"hatchling packs {root}/ into its sdist, env files with passwords included"
+        message = f"hatchling includes {root}/ in its sdist, with env files and their passwords"
         fix = rf"printf '/{root}/\n/test-artifacts/\n/worktrees_registry.json\n' >> .gitignore"
         yield Problem(message, fix)
 
@@ -99,13 +99,13 @@ def _mypy(root: str, texts: Mapping[str, str], tables: Mapping[str, Any]) -> Ite
         return
     settings = _mypy_settings(texts, tables)
     if str(settings.get("exclude_gitignore", "")).lower() == "true":
-        message = f"mypy with exclude_gitignore, started in a worktree, ignores all of it: {root}/ ignores itself"
+        message = f"mypy with exclude_gitignore checks nothing inside a worktree, because git ignores {root}/"
         yield Problem(message, f'exclude = ["^{root}/"]   instead of exclude_gitignore, in mypy\'s configuration')
         return
     exclude = settings.get("exclude", [])
     patterns = exclude if isinstance(exclude, list) else [str(exclude).strip()]
     if not any(_matches(str(pattern), f"{root}/") for pattern in patterns):
-        message = f"`mypy .` sees every module once more in {root}/, and stops"
+        message = f"`mypy .` fails: it finds every module again in {root}/"
         yield Problem(message, f'exclude = ["^{root}/"]   in mypy\'s configuration')
 
 

@@ -129,8 +129,8 @@ def merge(measured: Sequence[Measured], *, main: Path, out: Path, run: ToolRun) 
     request.unlink()
     answer = out / "total.json"
     if done.returncode != 0 or not answer.exists():
-        reason = next((line for line in reversed(done.stdout.splitlines()) if line.strip()), "it said nothing")
-        raise UnavailableError("coverage-failed", f"the coverage data could not be merged: {reason.strip()}")
+        reason = next((line for line in reversed(done.stdout.splitlines()) if line.strip()), "no output")
+        raise UnavailableError("coverage-failed", f"cannot merge the coverage data: {reason.strip()}")
     total = json.loads(answer.read_text(encoding="utf-8"))["total"]
     answer.unlink()
     for left in out.glob(".lines*"):

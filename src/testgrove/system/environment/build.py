@@ -223,7 +223,7 @@ def _fill(tool: Uv, tree: Path, plan: EnvironmentPlan) -> tuple[str, ...]:
     if contents.pytest and not has_distribution(tree, "pytest"):
         tool("pip", "install", "pytest", "--python", str(python_of(tree)))
         if contents.kind != "bare":
-            notes += ("pytest is not among the project's dependencies: its newest version is installed too",)
+            notes += ("pytest is not in the project's dependencies: also installing its newest version",)
     if not seeded:
         tool.seed(python_of(tree), plan.python_version)
     return (*notes, *(note_on_pytest(version_of(tree, "pytest")) if contents.pytest else ()))

@@ -28,20 +28,20 @@ def require_environment(tree: Path, record: EnvironmentRecord | None, python: st
     """
     folder = tree / FOLDER
     if folder.is_symlink():
-        raise _lost(f"{folder} is a link to {folder.resolve()}, and not this worktree's own", mend[1])
+        raise _lost(f"{folder} is a link to {folder.resolve()}, outside this worktree", mend[1])
     if not (folder / "pyvenv.cfg").is_file():
         there = folder.exists()
-        what = "is no environment" if there else "is gone"
-        raise _lost(f"{tree} has no environment any more: {folder} {what}", mend[1 if there else 0])
+        what = "is not a virtual environment" if there else "is gone"
+        raise _lost(f"{tree} has no environment: {folder} {what}", mend[1 if there else 0])
     if record is None:
-        raise _lost(f"{folder} is not whole: the command that made it was interrupted", mend[0])
+        raise _lost(f"{folder} is incomplete: the command that created it was interrupted", mend[0])
     if is_as_made(tree, record):
         return False
     version = _version(folder)
     if version.split(".")[:2] != python.split(".")[:2]:
         raise PreconditionError(
             "other-interpreter",
-            f"{folder} is Python {version}; the worktree was made with {python}",
+            f"{folder} has Python {version}, but the worktree was created with {python}",
             hint=mend[1],
             found=version,
             recorded=python,
@@ -56,11 +56,11 @@ def _version(folder: Path) -> str:
     try:
         done = run([str(python), "-I", "-c", _QUESTION], env=scrubbed(), timeout=30, check=False)
     except (PreconditionError, UnavailableError) as error:
-        raise _lost(f"{python} does not run: {error.message}", f"rm -rf {folder}") from error
+        raise _lost(f"cannot run {python}: {error.message}", f"rm -rf {folder}") from error
     last = (done.stdout.splitlines() or [""])[-1]  # before it, whatever start-up files of its packages print
     version, _, prefix = last.partition(" ")
     if done.returncode != 0 or os.path.realpath(prefix) != os.path.realpath(folder):
-        raise _lost(f"{python} does not run as the Python of {folder}", f"rm -rf {folder}")
+        raise _lost(f"{python} is not the Python of {folder}", f"rm -rf {folder}")
     return version
 
 

@@ -227,7 +227,7 @@ def _parsed(request: str) -> tuple[str, str]:
             raise _too_old(old[1])
         raise UsageError(
             "invalid-python",
-            f"{request[:60]!r} does not name a Python",
+            f"invalid Python {request[:60]!r}",
             hint="expected a version such as 3.12, a name such as python3.12, or a path",
             value=request,
         )
@@ -265,7 +265,7 @@ def _fits(version: str, requires: str | None) -> bool:
     try:
         allowed = SpecifierSet(requires)
     except InvalidSpecifier as error:
-        message = f"requires-python '{requires}' of the project is not a version specifier"
+        message = f"invalid requires-python '{requires}': not a version specifier"
         raise PreconditionError("no-interpreter", message, requires=requires) from error
     releases = [version] if len(_numbers(version)) == 3 else [f"{version}.{patch}" for patch in range(40)]
     return any(allowed.contains(release, prereleases=True) for release in releases)
@@ -273,27 +273,27 @@ def _fits(version: str, requires: str | None) -> bool:
 
 def _too_old(version: str) -> PreconditionError:
     oldest = ".".join(map(str, OLDEST))
-    message = f"Python {version} is too old: testgrove tests on Python {oldest} and later"
+    message = f"unsupported Python {version}: testgrove supports Python {oldest} and later"
     return PreconditionError("python-too-old", message, hint=f"choose a later one: --python {oldest}")
 
 
 def _misfit(one: Interpreter, requires: str | None, source: str, there: Sequence[Interpreter]) -> PreconditionError:
     return PreconditionError(
         "no-interpreter",
-        f"Python {one}{source} does not fit requires-python '{requires}'; there: {_listed(there)}",
+        f"Python {one}{source} does not match requires-python '{requires}' (available: {_listed(there)})",
         hint="choose another one with --python",
         there=[str(each.path) for each in there],
     )
 
 
 def _missing(name: str | None, requires: str | None, source: str, there: Sequence[Interpreter]) -> PreconditionError:
-    message = f"Python {name}{source} is not on this machine" if name else "no Python on this machine"
+    message = f"Python {name}{source} not found" if name else "no Python found"
     if not name and requires:
-        message += f" fits requires-python '{requires}'"
-    choose = ", or choose one that is there with --python" if there else ""
+        message += f" that matches requires-python '{requires}'"
+    choose = ", or choose an available one with --python" if there else ""
     return PreconditionError(
         "no-interpreter",
-        f"{message}; there: {_listed(there)}",
+        f"{message} (available: {_listed(there)})",
         hint=f"`uv python install {name or NEWEST}`{choose}",
         there=[str(each.path) for each in there],
     )

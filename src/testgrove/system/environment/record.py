@@ -78,7 +78,7 @@ def outdated(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> st
     Another one of the same Python, or other packages, are its user's wish.
     """
     if not (tree / FOLDER / "pyvenv.cfg").is_file() or not os.access(tree / FOLDER / "bin/python", os.X_OK):
-        return "it was gone"
+        return "it was missing"
     if record.fingerprint != plan.fingerprint:
         return "the dependencies, the interpreter or the settings have changed"
     if not record.editable and record.tree_hash != plan.tree_hash and is_as_made(tree, record):
@@ -101,19 +101,19 @@ def _problems(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> I
     """In this order: each question may be asked only where those before it found nothing."""
     folder = tree / FOLDER
     if folder.is_symlink() or not (folder / "pyvenv.cfg").is_file():
-        yield "there is no environment"
+        yield "it is missing"
     if record.prefix != os.path.realpath(folder):
-        yield f"it was made at {record.prefix}"
+        yield f"it was created at {record.prefix}"
     if not os.access(folder / "bin/python", os.X_OK):
-        yield f"its Python, {record.interpreter}, is gone"
+        yield f"its Python, {record.interpreter}, is missing"
     if os.path.realpath(folder / "bin/python") != record.interpreter or _settings(tree) != record.settings:
-        yield "another one was made in its place"
+        yield "it was replaced by another one"
     if record.fingerprint != plan.fingerprint:
         yield "the dependencies, the interpreter or the settings have changed"
     if seal(tree) != record.seal:
-        yield "its packages were changed since it was made"
+        yield "its packages were changed"
     if any(not os.path.lexists(tree / path) for path in record.built):
-        yield "what was built into the tree is gone"
+        yield "files that were built in the tree are missing"
     if not record.editable and record.tree_hash != plan.tree_hash:
         yield "the project in it was built from another tree"
 

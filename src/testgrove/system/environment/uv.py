@@ -63,7 +63,7 @@ def find_uv() -> Path:
     except (ImportError, FileNotFoundError):
         if found := shutil.which("uv"):
             return Path(found)
-    raise PreconditionError("uv-missing", "uv was not found", hint="pip install uv")
+    raise PreconditionError("uv-missing", "uv not found", hint="pip install uv")
 
 
 def _await_sysconfig() -> None:
@@ -253,7 +253,7 @@ _FAILURES: tuple[tuple[str, type[TestgroveError], str], ...] = (
         PreconditionError,
         "name its packages under [tool.setuptools], or write `package = false` under [tool.uv]",
     ),
-    (r"No solution found", PreconditionError, "change the requirements that contradict one another"),
+    (r"No solution found", PreconditionError, "change the requirements that conflict"),
 )
 
 

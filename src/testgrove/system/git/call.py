@@ -132,7 +132,7 @@ def run_long(run: Run, path: Path, what: str, *words: str, code: str = "checkout
 def raise_if_full(path: Path, needed: int = 1 << 20) -> None:
     """Raise ExhaustedError when that is why a command failed at path. needed: bytes that it had to write."""
     if free_bytes(path) < needed:
-        raise ExhaustedError("disk-full", f"{path}: no disk space is left", hint=f"df -h {path.parent}", path=str(path))
+        raise ExhaustedError("disk-full", f"{path}: no disk space left", hint=f"df -h {path.parent}", path=str(path))
 
 
 def call_known(where: Path, *arguments: str) -> Answer:

@@ -43,7 +43,7 @@ def fast_forward(path: Path, commit: str) -> None:
     if answer.status != 0:
         raise PreconditionError(
             "not-fast-forward",
-            f"{path} cannot be moved to {commit[:10]}: {answer.last_line}",
+            f"cannot fast-forward {path} to {commit[:10]}: {answer.last_line}",
             hint=f"cd {path} && git merge --ff-only {commit[:10]}",
         )
 
@@ -61,7 +61,7 @@ def merge(path: Path, commit: str, label: str) -> bool:
     if state.operation or changed:
         why = f"{state.operation} is not finished" if state.operation else f"{changed[0]} is modified"
         hint = f"git -C {path} status"
-        raise PreconditionError("worktree-dirty", f"{label} is not merged into {path}: {why}", hint=hint)
+        raise PreconditionError("worktree-dirty", f"refusing to merge {label} into {path}: {why}", hint=hint)
     words = ("--quiet", "--no-edit", "--no-autostash", "--no-verify", "-m", f"Merge {label}", commit)
     answer = call(path, "merge", *words, timeout=LONGEST)
     if answer.status == 0:
@@ -74,4 +74,4 @@ def merge(path: Path, commit: str, label: str) -> bool:
         names = ", ".join(conflicts[:3]) + (f" and {len(conflicts) - 3} more" if len(conflicts) > 3 else "")
         message = f"{label} conflicts with {path} in {names}; the worktree was left as it was"
         raise PreconditionError("merge-conflict", message, hint=hint, files=list(conflicts))
-    raise PreconditionError("merge-refused", f"{label} cannot be merged into {path}: {answer.last_line}", hint=hint)
+    raise PreconditionError("merge-refused", f"cannot merge {label} into {path}: {answer.last_line}", hint=hint)

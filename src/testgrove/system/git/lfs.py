@@ -21,12 +21,12 @@ def fetch_lfs(path: Path, run: Run) -> None:
     if call(path, "lfs", "version").status != 0:
         raise PreconditionError(
             "lfs-missing",
-            "lfs = true, and git-lfs is not installed, or not on the PATH",
-            hint="install git-lfs and run `git lfs install`, or leave `lfs` out of the settings",
+            "lfs = true, but git-lfs was not found (searched: PATH)",
+            hint="install git-lfs and run `git lfs install`, or remove `lfs` from the settings",
         )
     if call(path, "config", "--get-regexp", r"^filter\.lfs\.(clean|process)$").status != 0:
         # Else git would take the content for a change of the pointer.
         raise PreconditionError(
-            "lfs-not-set-up", "lfs = true, and git does not know the filters of git-lfs", hint="git lfs install"
+            "lfs-not-set-up", "lfs = true, but the git-lfs filters are not configured", hint="git lfs install"
         )
     run_long(run, path, "fetch the LFS files of", "lfs", "pull", code="lfs-failed")

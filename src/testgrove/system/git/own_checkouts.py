@@ -47,11 +47,11 @@ def add_checkout(
     """
     with git_lock(repository, on_wait) as lock:
         if os.path.lexists(path) and not _is_empty(path):
-            raise PreconditionError("path-exists", f"{path} exists already", hint=f"ls -la {path}")
+            raise PreconditionError("path-exists", f"{path} already exists", hint=f"ls -la {path}")
         if checkout_records(repository, path):
             raise PreconditionError(
                 "checkout-exists",
-                f"git has a checkout at {path} on record, and it is gone",
+                f"git has a record of a checkout at {path}, which is missing",
                 hint=f"git worktree remove -f -f {path}",
             )
         if new_branch:
@@ -117,11 +117,11 @@ def retarget(path: Path, commit: str, *, run: Run = process.run) -> None:
     has made sure that nothing there is the user's. Raises as populate() does, and PreconditionError
     (``mounted-inside``): git would delete what is mounted in the checkout.
     """
-    mounts.require_none(path, f"{path} cannot be recycled")
+    mounts.require_none(path, f"cannot recycle {path}")
     words = ("checkout", "--quiet", "--force", "--no-recurse-submodules", "--detach", commit)
     run_long(run, path, "check out another commit in", *_WORKERS, *words)
     update_submodules(path, run)
-    mounts.require_none(path, f"{path} cannot be cleaned")
+    mounts.require_none(path, f"cannot clean {path}")
     _help_clean(path)
     run_long(run, path, "clean", "clean", "-ffdxq", "-e", "/.venv")
     if (path / ".gitmodules").exists():

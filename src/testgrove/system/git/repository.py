@@ -118,17 +118,19 @@ def _no_repository(directory: Path, answer: Answer) -> PreconditionError:
     inside = call(directory, "rev-parse", "--is-bare-repository", "--is-inside-git-dir")
     words = inside.out.split() if inside.status == 0 else []
     if words[:1] == [b"true"]:
-        message = f"{directory} is a bare repository: it has no files to test"
-        return PreconditionError("bare-repository", message, hint="git worktree add ../main   and work there")
+        message = f"{directory} is a bare repository and has no files to test"
+        return PreconditionError("bare-repository", message, hint="git worktree add ../main   then run testgrove there")
     if words[1:] == [b"true"]:
-        return PreconditionError("no-repository", f"{directory} is inside a .git folder", hint="go to the checkout")
+        return PreconditionError(
+            "no-repository", f"{directory} is inside a .git folder", hint="run testgrove in the checkout"
+        )
     places = (directory.resolve(), *directory.resolve().parents)
     top = next((place for place in places if (place / ".git").exists()), None)
     if top is not None and top.stat().st_uid != os.geteuid():
-        message = f"git refuses to work in {top}: it belongs to another user"
+        message = f"git refuses to work in {top}, which belongs to another user"
         return PreconditionError("git-refused", message, hint=f"git config --global --add safe.directory {top}")
     if top is not None:
-        return PreconditionError("git-refused", f"git does not work in {directory}: {answer.last_line}",
+        return PreconditionError("git-refused", f"cannot use git in {directory}: {answer.last_line}",
                                  hint=f"git -C {directory} status")  # fmt: skip
     return PreconditionError("no-repository", f"{directory} is not in a git repository", hint="git init")
 
@@ -186,8 +188,8 @@ def resolve(repository: Repository, ref: str) -> Resolved:
     remotes = [full for full in refs if re.fullmatch(f"refs/remotes/[^/]+/{re.escape(name)}", full)]
     if len(remotes) > 1 and f"refs/remotes/origin/{name}" not in remotes:
         there = ", ".join(full.removeprefix("refs/remotes/") for full in remotes)
-        raise PreconditionError("ambiguous-ref", f"'{name}' is a branch of several remotes: {there}",
-                                hint="name the remote too")  # fmt: skip
+        raise PreconditionError("ambiguous-ref", f"'{name}' is ambiguous: several remotes have this branch: {there}",
+                                hint="add the name of the remote")  # fmt: skip
     if remotes:
         chosen = f"refs/remotes/origin/{name}" if len(remotes) > 1 else remotes[0]
         return Resolved(refs[chosen], remote=chosen.removeprefix("refs/remotes/"))
@@ -202,7 +204,7 @@ def _unknown(repository: Repository, ref: str) -> PreconditionError:
     near = difflib.get_close_matches(ref, names, 3, 0.6)
     hint = f"did you mean {' or '.join(near)}? `git branch -a` lists them" if near else "git branch -a"
     shown = ref if len(ref) <= 100 else ref[:97] + "..."
-    return PreconditionError("unknown-ref", f"{shown!r} is no branch, tag or commit here", hint=hint, ref=ref)
+    return PreconditionError("unknown-ref", f"branch, tag or commit {shown!r} not found", hint=hint, ref=ref)
 
 
 def tree_of(repository: Repository, commit: str) -> str:
@@ -287,13 +289,11 @@ def create_branch(repository: Repository, name: str, commit: str) -> None:
     bad name)."""
     bad = name.startswith("-") or name == "HEAD" or _HOSTILE.search(name)
     if bad or call_common(repository.common_dir, "check-ref-format", f"refs/heads/{name}").status != 0:
-        raise PreconditionError(
-            "invalid-branch", f"{name!r} cannot be the name of a branch", hint="man git-check-ref-format"
-        )
+        raise PreconditionError("invalid-branch", f"invalid branch name {name!r}", hint="man git-check-ref-format")
     nothing = "0" * len(commit)
     answer = call_common(repository.common_dir, "update-ref", "--no-deref", f"refs/heads/{name}", commit, nothing)
     if answer.status != 0:
-        there = f"a branch '{name}' exists" if has_branch(repository, name) else answer.last_line
+        there = f"branch '{name}' already exists" if has_branch(repository, name) else answer.last_line
         raise PreconditionError("branch-exists", f"cannot make the branch '{name}': {there}",
                                 hint=f"git branch --list '{name}*'")  # fmt: skip
 
@@ -326,7 +326,7 @@ def main_commits(repository: Repository) -> tuple[str, ...]:
     if not found:
         raise PreconditionError(
             "no-main-branch",
-            "what counts as merged is not known: there is neither a default branch of 'origin' nor 'main' nor 'master'",
+            "cannot tell what is merged: no main branch found (searched: origin's default branch, 'main', 'master')",
             hint="git remote set-head origin --auto",
         )
     return tuple(dict.fromkeys(found))

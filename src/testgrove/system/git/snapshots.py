@@ -101,8 +101,8 @@ def _take(repository: Repository, users: Path, index: Path) -> Snapshot:
         answer = _add(toplevel, env, changes.nested)
         if answer.status == 0:
             return _commit(toplevel, env, changes)
-    hint = "make the file readable, or ignore it; or test a commit: --ref HEAD"
-    message = f"the working tree cannot be read whole: {answer.last_line}"
+    hint = "make the file readable, ignore it, or test a commit: --ref HEAD"
+    message = f"cannot read the whole working tree: {answer.last_line}"
     raise PreconditionError("snapshot-failed", message, hint=hint)
 
 

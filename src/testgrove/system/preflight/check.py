@@ -92,19 +92,19 @@ def check(
 def _require_environment(tree: Path, python: Path) -> None:
     environment = tree / ".venv"
     if not (environment / "pyvenv.cfg").is_file():
-        why = f"{tree} has no environment of its own: {environment} is missing"
+        why = f"{tree} has no environment: {environment} is missing"
     elif environment.resolve() != tree.resolve() / ".venv":
-        why = f"{environment} is a link to {environment.resolve()}, which is not this worktree's own"
+        why = f"{environment} is a link to {environment.resolve()}, outside this worktree"
     elif environment.resolve() not in (python.parent.resolve() / python.name).parents:
         why = f"{python} is not the interpreter of {environment}"
     elif not python.is_file():
-        why = f"{python} is missing, or what it links to is"
+        why = f"{python} is missing, or is a broken link"
     else:
         return
     raise PreconditionError(
         "no-environment",
         why,
-        hint=f"uv venv --clear {environment}, and install the project there again",
+        hint=f"uv venv --clear {environment}, then reinstall the project there",
         tree=str(tree),
         python=str(python),
     )
@@ -114,16 +114,16 @@ def _require_interpreter(answer: Mapping[str, Any], tree: Path, environment: Pat
     if not environment.samefile(answer["prefix"]):
         raise PreconditionError(
             "no-environment",
-            f"the interpreter of {environment} works in {answer['prefix']}",
-            hint=f"uv venv --clear {environment}, and install the project there again",
+            f"the interpreter of {environment} uses another environment: {answer['prefix']}",
+            hint=f"uv venv --clear {environment}, then reinstall the project there",
             tree=str(tree),
         )
     version = answer["version"]
     if recorded and version.split(".")[: recorded.count(".") + 1] != recorded.split("."):
         raise PreconditionError(
             "other-interpreter",
-            f"{environment} is Python {version}; the worktree was made with {recorded}",
-            hint=f"uv venv --clear --python {recorded} {environment}, and install the project there again",
+            f"{environment} has Python {version}, but the worktree was created with {recorded}",
+            hint=f"uv venv --clear --python {recorded} {environment}, then reinstall the project there",
             found=version,
             recorded=recorded,
         )
@@ -139,7 +139,7 @@ def _ask(python: Path, tree: Path, env: Mapping[str, str], names: Sequence[Name]
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise PreconditionError(
             "preflight-failed",
-            f"{python} could not say where the project's names come from: {last}",
+            f"cannot check where {python} imports the project from: {last}",
             hint=f"{python} -c 'import sys; print(sys.path)'",
             stderr=done.stderr,
         )

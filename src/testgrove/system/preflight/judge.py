@@ -95,7 +95,7 @@ class Judge:
         if location is None:
             raise PreconditionError(
                 "other-code",
-                f"'{leaf}' is in {self._tree}, but the tests could not import it from there",
+                f"'{leaf}' is in {self._tree}, but tests cannot import it from there",
                 hint=self._reinstall(),
                 tree=str(self._tree),
                 name=leaf,
@@ -135,9 +135,9 @@ class Judge:
 
     def _other_installation(self, leaf: str, location: str, owners: Sequence[Installation]) -> PreconditionError:
         if any(self._is_from_tree(made) for made in owners):
-            what = "a build of this tree that was installed before the tree changed"
+            what = "a stale build of this tree"
             if self._installed is None:
-                what = "a build of this tree, and it is not known of which state"
+                what = "a build of an unknown state of this tree"
         elif made := next((made for made in owners if made.source), None):
             place = self._places.of(made.source or "")
             where = "another checkout of this repository, " if place.kind == "foreign" else ""
@@ -145,14 +145,14 @@ class Judge:
         elif owners:
             what = f"the release {owners[0].name} {owners[0].version}"
         else:
-            what = "in the environment, but of no installation that is known"
+            what = "in the environment, from an unknown installation"
         return self._error(leaf, location, what, self._reinstall())
 
     def _other_code(self, leaf: str, location: str) -> PreconditionError:
         entry = pythonpath_entry(location, self._tree, self._env)
         what = self._describe(self._places.of(location))
         if entry:
-            hint = f"take {entry} out of the PYTHONPATH that the suite's `env` sets"
+            hint = f"remove {entry} from PYTHONPATH in the suite's `env`"
             return self._error(leaf, location, f"{what}, through PYTHONPATH={self._env['PYTHONPATH']}", hint)
         editable = next((made for made in self._installations if self._leads_to(made, location)), None)
         pth = pth_file(location, self._tree, self._answer["path"])
@@ -166,7 +166,7 @@ class Judge:
         if place.kind == "foreign":
             return f"in another checkout of this repository ({place.root})"
         if place.kind == "build":
-            return "an old build that lies in the tree"
+            return "an old build in the tree"
         if self._answer["base_prefix"] in map(str, place.root.parents):
             return f"installed in the system's Python ({self._answer['base_prefix']})"
         return "outside the tree and its environment"

@@ -82,8 +82,8 @@ class Mark:
         except (ValueError, OSError) as error:
             raise PreconditionError(
                 "mark-refused",
-                f"the hard limit of {hard} for resource {kind} does not let testgrove mark its processes",
-                hint="start testgrove without that limit (ulimit -R unlimited)",
+                f"cannot mark processes: the hard limit for resource {kind} is {hard}",
+                hint="start testgrove without that limit: ulimit -R unlimited",
             ) from error
 
 
@@ -144,8 +144,8 @@ def end_marked(
         ended.update((process.pid, process) for process in found)
         if time.monotonic() > deadline:
             names = "; ".join(str(process) for process in found[:10])
-            message, pids = f"these processes could not be ended: {names}", [process.pid for process in found]
-            raise UnavailableError("processes-survive", message, hint="end them as the user they belong to", pids=pids)
+            message, pids = f"cannot stop these processes: {names}", [process.pid for process in found]
+            raise UnavailableError("processes-survive", message, hint="stop them as the user who owns them", pids=pids)
         _signal(mark, found, signal.SIGKILL, min(deadline, time.monotonic() + 0.1))
     return list(ended.values())
 

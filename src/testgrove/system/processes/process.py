@@ -109,17 +109,17 @@ def not_executed(call: Call, cwd: str, number: int, what: str, missing: str) -> 
     """The error for a command that could not be executed. what: the step that failed; missing: a code."""
     name, reason = "".join(call.shown[:1]), os.strerror(number)
     if what == "cwd":
-        return PreconditionError("cwd-missing", f"'{name}' cannot run in {cwd}: {reason}", cwd=cwd)
+        return PreconditionError("cwd-missing", f"cannot run '{name}' in {cwd}: {reason}", cwd=cwd)
     if what != "command":
-        return PreconditionError(f"{what}-refused", f"'{name}' cannot be run: its {what}: {reason}")
+        return PreconditionError(f"{what}-refused", f"cannot run '{name}': its {what}: {reason}")
     if number == errno.ENOENT and (script := _script(call, cwd)):
-        message = f"'{script}' is there, but the interpreter in its first line is not"
+        message = f"cannot run '{script}': the interpreter in its first line was not found"
         return PreconditionError("interpreter-missing", message, hint=f"head -1 {script}", command=name)
     if number in (errno.ENOENT, errno.ENOTDIR):
         hint = "check the path" if os.sep in name else "install it, or put it on PATH"
-        return PreconditionError(missing, f"'{name}' was not found", hint=hint, command=name)
+        return PreconditionError(missing, f"command '{name}' not found", hint=hint, command=name)
     code, hint = "command-not-executable", f"chmod +x {name}" if number == errno.EACCES else ""
-    return PreconditionError(code, f"'{name}' cannot be executed: {reason}", hint=hint, command=name)
+    return PreconditionError(code, f"cannot execute '{name}': {reason}", hint=hint, command=name)
 
 
 def _script(call: Call, cwd: str) -> Path | None:
@@ -187,7 +187,7 @@ def run_bytes(
             stdout, stderr = process.communicate(data, timeout)
         except subprocess.TimeoutExpired as expired:
             stderr = expired.stderr or b""
-            raise call.failure("tool-timeout", f"did not end within {timeout:g} s", text_of(stderr)) from None
+            raise call.failure("tool-timeout", f"timed out after {timeout:g} s", text_of(stderr)) from None
         finally:
             if process.returncode is None:  # not reaped, so the group's number is still its own
                 with suppress(ProcessLookupError):
@@ -217,7 +217,7 @@ def _popen(call: Call, cwd: str | Path | None, stdin: int, inherit: tuple[int, .
         number = error.errno or errno.EIO
         raise not_executed(call, str(cwd or "."), number, what, "tool-missing") from error
     except ValueError as error:
-        raise PreconditionError("argument-invalid", f"`{call}` cannot be run: {error}") from None
+        raise PreconditionError("argument-invalid", f"cannot run `{call}`: {error}") from None
 
 
 def text_of(data: bytes) -> str:
@@ -225,7 +225,7 @@ def text_of(data: bytes) -> str:
 
 
 def ending_of(returncode: int) -> str:
-    return f"ended with status {returncode}" if returncode >= 0 else f"was ended by signal {-returncode}"
+    return f"exited with status {returncode}" if returncode >= 0 else f"was killed by signal {-returncode}"
 
 
 def spawn_supervisor(mark: str, streams: tuple[int, ...] = ()) -> Child:
@@ -267,7 +267,7 @@ def replace_process(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -
     try:
         os.chdir(cwd)
     except OSError as error:
-        raise PreconditionError("cwd-missing", f"cannot go to {cwd}: {error.strerror}") from error
+        raise PreconditionError("cwd-missing", f"cannot enter {cwd}: {error.strerror}") from error
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python, and exec keeps what is ignored
         signal.signal(ignored, signal.SIG_DFL)
     try:

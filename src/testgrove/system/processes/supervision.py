@@ -129,7 +129,7 @@ class Supervisor:
         reply = self._receive(_START_TIMEOUT)
         if not reply:
             self._lost()
-            raise UnavailableError("supervisor-lost", f"the supervisor died or hung before it started `{call}`")
+            raise UnavailableError("supervisor-lost", f"the supervisor was killed or hung before it started `{call}`")
         if "failed" in reply:
             self.busy = False
             failed = reply["failed"]
@@ -222,7 +222,7 @@ def become_subreaper() -> None:
     import ctypes  # noqa: PLC0415 - 4 ms that most commands need not spend
 
     if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise UnavailableError("subreaper-refused", "the kernel does not let testgrove adopt orphaned processes")
+        raise UnavailableError("subreaper-refused", "cannot adopt orphaned processes: no child subreaper support")
 
 
 def reap_orphans() -> int:

@@ -115,7 +115,7 @@ class SupervisorPool:
 
 
 def _pool_closed() -> UnavailableError:
-    return UnavailableError("pool-closed", "testgrove is ending and starts nothing any more")
+    return UnavailableError("pool-closed", "testgrove is stopping and starts no more processes")
 
 
 class CancelFlag(Protocol):
@@ -164,7 +164,7 @@ def supervised_run(
     if result.lost:
         raise call.failure("tool-lost", "was lost: its supervisor was killed", output)
     if result.timed_out:
-        raise call.failure("tool-timeout", f"did not end within {timeout:g} s", output)
+        raise call.failure("tool-timeout", f"timed out after {timeout:g} s", output)
     if result.cancelled:
         raise call.failure("tool-cancelled", "was cancelled", output)
     if check and code != 0:

@@ -125,7 +125,7 @@ class Database:
                 continue
             except _DamagedError as error:
                 self._move_aside(error.identity, error)
-        raise _unusable(self.path, _DamagedError("it is damaged, and so is each that takes its place", None))
+        raise _unusable(self.path, _DamagedError("it is damaged, and so is each replacement", None))
 
     def _move_aside(self, damaged: Identity | None, error: Exception) -> None:
         try:
@@ -245,13 +245,13 @@ def _require_same(path: Path, identity: Identity | None) -> None:
 def _unusable(path: Path, error: Exception) -> TestgroveError:
     code = getattr(error, "sqlite_errorcode", 0) or 0
     if code & 0xFF == sqlite3.SQLITE_FULL:
-        return ExhaustedError("disk-full", f"no space is left for the store {path}", hint=f"df -h {path.parent}")
+        return ExhaustedError("disk-full", f"no disk space left for the store {path}", hint=f"df -h {path.parent}")
     if isinstance(error, sqlite3.Error) and is_damage(error):
         message = f"the store {path} was damaged ({error}), and was replaced while this command used it"
-        return StoreError("store-damaged", message, hint="type the command again")
+        return StoreError("store-damaged", message, hint="run the command again")
     return StoreError(
         "store-unusable",
-        f"the store {path} cannot be used: {error}",
+        f"cannot use the store {path}: {error}",
         hint="check the folder's permissions and free space, or set TESTGROVE_STATE_DIR to another folder",
     )
 

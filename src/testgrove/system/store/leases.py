@@ -69,8 +69,8 @@ class StoredLeases:
             row = db.execute("SELECT owner FROM leases WHERE kind = ? AND key = ?", (lease.kind, lease.key)).fetchone()
             raise PreconditionError(
                 "held",
-                f"{lease.kind} {lease.key} is held by {row['owner'] if row else 'somebody else'}",
-                hint="`testgrove list` shows the worktrees there are",
+                f"{lease.kind} {lease.key} is held by {row['owner'] if row else 'another command'}",
+                hint="testgrove list",
                 key=lease.key,
             ) from error
 
@@ -94,5 +94,5 @@ def _kind(text: str) -> LeaseKind:
     try:
         return LeaseKind(text)
     except ValueError as error:
-        message = f"the store holds a lease of a kind that this version does not know: {text!r}"
-        raise PreconditionError("store-newer", message, hint="use the newer testgrove that has written it") from error
+        message = f"unsupported lease in the store: {text!r}"
+        raise PreconditionError("store-newer", message, hint="use the newer testgrove version that wrote it") from error

@@ -65,7 +65,7 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
         if found > SCHEMA_VERSION:
             raise PreconditionError(
                 "store-newer",
-                f"{path} was written by a newer testgrove (schema {found}, this one knows {SCHEMA_VERSION})",
+                f"{path} was written by a newer testgrove (schema {found}; supported: {SCHEMA_VERSION})",
                 hint="upgrade testgrove, or set TESTGROVE_STATE_DIR to another folder",
             )
         if found == 0:
@@ -87,7 +87,7 @@ def damage_of(db: sqlite3.Connection) -> str:
         wrong = f"NOT ({' AND '.join(f'({each})' for each in conditions.values()) or 'TRUE'})"
         columns = ", ".join(name for name in conditions) or "rowid"
         if db.execute(f"SELECT {columns} FROM {table} WHERE {wrong} LIMIT 1").fetchone():  # noqa: S608 - our own names
-            return f"a row of {table} does not make sense"
+            return f"invalid row in {table}"
     return ""
 
 
