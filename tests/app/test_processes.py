@@ -219,7 +219,7 @@ def test_a_process_that_goes_into_the_background_is_told_not_to(cells):
 
 @in_one_run
 def test_a_command_that_is_not_there_is_an_error(cells):
-    assert cells["missing"]["reason"] == "'no-such-server' was not found"
+    assert cells["missing"]["reason"] == "command 'no-such-server' not found"
 
 
 @in_one_run

@@ -199,7 +199,7 @@ def test_a_settings_file_that_cannot_be_read(project):
         make()
         for words in (CREATE, ("test",)):
             error = refused(project, *words, status=2, timeout=30)
-            assert f"{path} cannot be read: {problem}\n  hint: ls -l {path}" in error
+            assert f"cannot read {path}: {problem}\n  hint: ls -l {path}" in error
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
     nothing_is_left(project)
 
@@ -208,7 +208,7 @@ def test_a_settings_file_that_cannot_be_read(project):
 def test_a_settings_file_without_permission(project):
     path = project.repo / "testgrove.toml"
     path.chmod(0)
-    assert f"{path} cannot be read: permission denied" in refused(project, *CREATE, status=2)
+    assert f"cannot read {path}: permission denied" in refused(project, *CREATE, status=2)
     nothing_is_left(project)
 
 
@@ -273,7 +273,7 @@ def test_folders_of_our_own_that_cannot_be_had(project):
     for name in ("STATE", "CACHE", "SCRATCH"):
         for place in (file, file / "below", Path("/proc/nowhere")):
             error = refused(project, "list", status=3, env={f"TESTGROVE_{name}_DIR": str(place)})
-            why = f"{place} cannot be used: " if place.parent == Path("/proc") else f"{file} is not a folder"
+            why = f"cannot use {place}: " if place.parent == Path("/proc") else f"{file} is not a folder"
             assert f"error: {why}" in error
             assert "hint: s" in error
 
@@ -337,10 +337,10 @@ def test_every_port_is_taken(grove):
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        ("no-such-command --flag", "'no-such-command' was not found"),
-        ("./no/such/file", "'./no/such/file' was not found"),
-        ("./README.md", "'./README.md' cannot be executed: Permission denied"),
-        ("'unbalanced", '"\'unbalanced" cannot be split into words'),
+        ("no-such-command --flag", "command 'no-such-command' not found"),
+        ("./no/such/file", "command './no/such/file' not found"),
+        ("./README.md", "cannot execute './README.md': Permission denied"),
+        ("'unbalanced", 'cannot split "\'unbalanced" into words'),
     ],
 )
 def test_a_test_command_that_cannot_run(grove, command, reason):

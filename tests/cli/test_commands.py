@@ -186,7 +186,7 @@ def test_a_missing_env_file_is_named(made):
     for words in (["env", "a"], ["exec", "a", "--", "true"]):
         done = made.run(*words, check=False)
         assert done.returncode == 3
-        assert f"{made.root}/test-unit-a/.env.test cannot be read: No such file or directory" in done.stderr
+        assert f"cannot read {made.root}/test-unit-a/.env.test: No such file or directory" in done.stderr
 
 
 # exec

@@ -54,7 +54,7 @@ def test_worktrees_that_were_deleted_by_hand_are_mended(grove):
     shutil.rmtree(project.root / "review-a")
     (project.repo / "worktrees_registry.json").write_text("{")
     found = wrong(project)
-    assert "is gone" in found["worktrees review-a"]
+    assert "is missing" in found["worktrees review-a"]
     assert "is out of date" in found["registry worktrees_registry.json"]
     done = project.run("doctor", "--fix")
     assert (project.repo / "worktrees_registry.json.before-testgrove").read_text() == "{", "it may be the user's"

@@ -80,8 +80,8 @@ def test_check_names_who_listens_and_the_command_that_ends_it(project, server):
     done = project.run("ports", "check", check=False)
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"{app}  app  test-unit-a  pid {inside.pid} (")
-    assert lines[0].endswith(f"in the worktree; to end it: kill {inside.pid}")
-    assert lines[1].endswith(f"outside the worktree; to end it: kill {outside.pid}")
+    assert lines[0].endswith(f"in the worktree; to stop it: kill {inside.pid}")
+    assert lines[1].endswith(f"outside the worktree; to stop it: kill {outside.pid}")
     assert lines[2] == f"{db}  db  test-unit-a  free"
     assert done.returncode == 3
     assert project.run("ports", "check", str(db), str(app)).returncode == 0

@@ -43,5 +43,5 @@ def test_a_reference_to_nothing_names_the_setting():
 
 
 def test_quotes_that_do_not_close_are_an_error():
-    with pytest.raises(PreconditionError, match="cannot be split"):
+    with pytest.raises(PreconditionError, match="cannot split"):
         with_references("serve 'x", ENVIRON, key="k")

@@ -98,7 +98,7 @@ def test_worktrees_that_cannot_be_adopted_stay_as_they_are(grove):
     tree.rename(tree.with_name("elsewhere"))
     done = there.run("doctor", "--fix", check=False)
     assert done.returncode == 3, said(done)
-    assert f"{tree} is gone or was moved, too" in done.stdout
+    assert f"{tree} is missing or was also moved" in done.stdout
     assert there.worktrees() == {}
     assert (tree.with_name("elsewhere") / "README.md").is_file()
 

@@ -177,9 +177,9 @@ def _worktree(project: Project, holder: Holder, worktree: WorktreeRecord) -> Ite
 def _moved(project: Project, holder: Holder) -> Iterator[Finding]:
     for former in former_places(project):
         ids = ", ".join(str(worktree.id) for worktree in former.worktrees)
-        problem = f"this repository was moved from {former.main}; made there, and in no list here: {ids}"
+        problem = f"this repository was moved from {former.main}; worktrees created there: {ids}"
         if why := why_not_adopted(project, former):
-            hint = f"move it back to {former.main}, and remove them there; or git worktree repair PATH…   to keep them"
+            hint = f"move it back to {former.main} and remove them there; or git worktree repair PATH…   to keep them"
             yield Finding("worktrees", f"of {former.main}", f"{problem} ({why})", hint)
         else:
             mend = partial(adopt, project, holder, former)

@@ -52,11 +52,11 @@ def why_not_adopted(project: Project, former: Former) -> str:
         if worktree.holder is not None:
             return f"{worktree.id} is {worktree.status}"
         if not (worktree.path / ".git").is_file():
-            return f"{worktree.path} is gone or was moved, too"
+            return f"{worktree.path} is missing or was also moved"
         if worktree.id in known:
-            return f"there is another {worktree.id} by now"
+            return f"another worktree {worktree.id} exists now"
     if project.store.leases(f"project:{former.id}").all():
-        return "they have databases on servers of their own, which are bound to the former place"
+        return "their databases are on servers bound to the former place"
     return ""
 
 

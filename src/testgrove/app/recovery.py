@@ -40,7 +40,7 @@ def recover(holder: Holder, render: Render) -> list[str]:
             continue
         note = partial(holder.note_unfinished, dead.command)
         try:
-            with isolated(f"end the processes of `{dead.command}`", note):
+            with isolated(f"stop the processes of `{dead.command}`", note):
                 mended += _recover_one(holder, dead, render)
         finally:
             lock.release()
@@ -75,7 +75,7 @@ def _recover_one(holder: Holder, dead: CommandRecord, render: Render) -> list[st
 
 def _give_up(holder: Holder, before: WorktreeRecord, error: TestgroveError) -> None:
     """A worktree that cannot be recovered is nobody's, and its note says why. before: its record at first."""
-    note = f"its command died, and it could not be recovered: {error.message.splitlines()[0]}"
+    note = f"its command was killed, and recovery failed: {error.message.splitlines()[0]}"
     now = holder.store.worktrees.find(before.project, before.id) or before
     if now.status in (WorktreeStatus.CREATING, WorktreeStatus.REMOVING):
         set_broken(holder.store, now, note, half_made=before.status == WorktreeStatus.CREATING)

@@ -84,7 +84,9 @@ class CoordinateCommand(click.Command):
     shell_complete=complete_runs,
     help="Continue an interrupted run; finished scenarios are not run again.",
 )
-@click.option("--rerun", type=click.Choice(["failed"]), help="Run what failed in the newest run, or in --resume's.")
+@click.option(
+    "--rerun", type=click.Choice(["failed"]), help="Run only what failed in the newest run, or in the run of --resume."
+)
 @click.option(
     "--output",
     type=click.Choice(["stream"]),

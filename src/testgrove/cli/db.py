@@ -56,7 +56,7 @@ def list_databases(*, directory: Path, as_json: bool, quiet: bool) -> None:
     for entry in kept:
         echo(f"kept  {entry['engine']}  {entry['name']}  {entry['test']}  {entry['kept']}")
     if not found and not kept:
-        say("no databases: no worktree made by `testgrove create` has one", quiet=quiet)
+        say("no databases: no worktree from `testgrove create` has one", quiet=quiet)
 
 
 @db_command.command("url")

@@ -75,7 +75,7 @@ def check_command(*, names: tuple[str, ...], directory: Path, as_json: bool, qui
 def _show(checked: CheckedPort) -> None:
     owner = f"{checked.name}  {checked.worktree.id}" if checked.worktree else "not leased"
     for listener in checked.listeners:
-        echo(f"{checked.port}  {owner}  {listener} listens, {_where(checked, listener)}; to end it: {listener.ending}")
+        echo(f"{checked.port}  {owner}  {listener} listens, {_where(checked, listener)}; to stop it: {listener.ending}")
     if not checked.listeners:
         echo(f"{checked.port}  {owner}  free")
 

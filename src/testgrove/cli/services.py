@@ -39,7 +39,7 @@ def list_services(*, directory: Path, as_json: bool, quiet: bool) -> None:
         problem = f"  ({entry['problem']})" if entry["problem"] else ""
         echo(f"{entry['name']}  {entry['what']}  port {entry['port']}  {entry['state']}{process}{problem}")
     if not found:
-        say("no servers: no worktree made by `testgrove create` has a database here", quiet=quiet)
+        say("no servers: no worktree from `testgrove create` has a database here", quiet=quiet)
 
 
 @services_command.command("start")

@@ -54,7 +54,7 @@ def uninstall_command(*, yes: bool, directory: Path, as_json: bool, quiet: bool)
     for line in work.gone:
         say(f"removed {line}", quiet=quiet)
     for each in work.left:
-        say(f"left    {each.what}: {each.why}\n        to take it away: {each.how}", quiet=quiet)
+        say(f"left    {each.what}: {each.why}\n        to remove it: {each.how}", quiet=quiet)
     if as_json:
         print_json(removed=work.gone, left=[asdict(each) for each in work.left], complete=work.complete)
     return 0 if work.complete else 3

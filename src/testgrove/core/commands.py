@@ -35,7 +35,7 @@ def _split(command: str) -> list[str]:
     try:
         return shlex.split(command)
     except ValueError as error:
-        raise PreconditionError("command-unreadable", f"{command!r} cannot be split into words: {error}") from error
+        raise PreconditionError("command-unreadable", f"cannot split {command!r} into words: {error}") from error
 
 
 def _uses_shell(command: str) -> bool:

@@ -118,16 +118,16 @@ def _lines(found: Found, prefix: str, root: str) -> Iterator[str]:
     def head(*names: str) -> str:
         return f"[{'.'.join(filter(None, (prefix, *names)))}]"
 
-    yield "# What testgrove found here. Everything is optional; the reference: docs/configuration.md of testgrove."
+    yield "# What testgrove found here. Everything is optional. Reference: docs/configuration.md of testgrove."
     if prefix:
         yield head()
     where = "where the documented scripts look" if root else "the folder that holds the worktrees"
     yield f'{"" if root else "# "}root = "{root or "../<repository>-worktrees"}"   # {where}'
     versions = ", ".join(f'"{version}"' for version in found.pythons or ("3.11", "3.12"))
     yield f"# pythons = [{versions}]   # a cell for each; without it, the project's own choice"
-    yield '# collect = ["screenshots"]   # outputs to keep beside JUnit files, coverage and logs/'
+    yield '# collect = ["screenshots"]   # outputs to keep, in addition to JUnit files, coverage and logs/'
     if found.layout == "flat":
-        yield "# The packages stand at the top (a flat layout): a worktree's own are installed, or found from its top."
+        yield "# The packages are at the top (a flat layout): each worktree uses its own copy."
     yield ""
     yield "# [" + head("env")[1:]
     yield '# PAYMENT_API_URL = "http://127.0.0.1:${API_PORT}/mock"'
@@ -159,7 +159,7 @@ def _migrated(found: Found) -> Iterator[str]:
     if found.inputs:
         yield f"inputs = [{', '.join(_quoted(found.inputs))}]"
     else:
-        yield '# inputs = ["migrations/**"]   # files that change what it makes; by default what such tools use'
+        yield '# inputs = ["migrations/**"]   # files that change its result; default: the usual files of the tool'
 
 
 def _suite(name: str, suite: Suite, found: Found) -> Iterator[str]:

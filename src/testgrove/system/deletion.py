@@ -134,7 +134,7 @@ def delete_tree(path: Path, *, within: Path | None = None) -> None:
     inside = within is None or within.resolve() in place.parents
     top = len(place.parts) < 3 or place in (Path.home(), *Path.home().parents)
     if not path.is_absolute() or path.name in ("", "..") or top or not inside:
-        where = within or "a folder of ours"
+        where = within or "a folder of testgrove"
         raise PreconditionError("outside", f"{path} is not in {where}; refusing to delete it", hint=f"ls -ld {path}")
     mounts.require_none(path, f"cannot delete {path}")
     with explained("delete", path):

@@ -85,7 +85,7 @@ def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
 
 def remove_unfinished_write(path: Path) -> None:
     """Remove what an atomic_write() that was killed has left beside a file."""
-    with explained("clean up beside", path):
+    with explained("clean up next to", path):
         _temporary(path).unlink(missing_ok=True)
 
 
@@ -115,7 +115,7 @@ def entries(tree: Path, paths: Iterable[str]) -> list[Entry]:
     from testgrove.core.worktrees.ownership import Entry  # noqa: PLC0415 - as above
 
     top = f"{tree}/"
-    with explained("look at the files of", tree):
+    with explained("inspect the files of", tree):
         return [Entry(path, *_look(top + path)) for path in paths]
 
 

@@ -66,7 +66,7 @@ def _source() -> dict[str, bytes]:
     if spec is None or spec.origin is None:
         raise PreconditionError(
             "plugin-missing",
-            "the pytest plugin (pytest-testgrove) is not installed beside testgrove",
+            "the pytest plugin (pytest-testgrove) is not installed with testgrove",
             hint="install testgrove again, with its dependencies",
         )
     paths = sorted(Path(spec.origin).parent.iterdir())

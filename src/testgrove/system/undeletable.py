@@ -83,10 +83,10 @@ def _error(failed: str, blocker: str, top: Path) -> PreconditionError:
     quoted, near = shlex.quote(str(top)), (blocker, os.path.dirname(blocker))  # noqa: PTH120 - a str all along
     if fixed := next(filter(is_fixed, near), ""):
         why, blocker = "is immutable", fixed
-        hint = f"sudo chattr -ia {shlex.quote(fixed)}   and try again"
+        hint = f"sudo chattr -ia {shlex.quote(fixed)}   then retry"
     else:
         why = _whose(blocker, near)
-        hint = f"sudo chown -R $USER {quoted}   and try again; or delete it: sudo rm -rf {quoted}"
+        hint = f"sudo chown -R $USER {quoted}   then retry; or delete it: sudo rm -rf {quoted}"
     return PreconditionError(CODE, f"{failed}: {blocker} {why}", hint=hint, path=str(top), blocker=blocker)
 
 

@@ -111,7 +111,7 @@ def test_a_container_is_told_with_the_scenario_that_left_it_and_not_its_neighbou
     # Nothing tells which of the two has started it; the one that began first is blamed, and the other named.
     ((blamed, what, detail),) = told - {mounted}
     assert what == f"plain ({IMAGE})"
-    assert detail in {f"or left by {other}, beside it" for other in {"leaves", "tidy"} - {blamed}}
+    assert detail in {f"or left by {other} running at the same time" for other in {"leaves", "tidy"} - {blamed}}
 
 
 def test_the_engine_is_the_one_that_a_scenario_speaks_to(project, engine, tmp_path):

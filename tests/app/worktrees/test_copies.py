@@ -59,8 +59,8 @@ def test_an_edited_copy_is_the_users(grove):
 def test_what_is_not_there_is_a_note(grove):
     project = plant(grove, '[".env.local", "nothing/**"]')
     done = project.create("review", "a")
-    assert "note: copy: there is no .env.local in" in done.stderr
-    assert "note: copy: there is no nothing/** in" in done.stderr
+    assert "note: copy: no untracked file matches .env.local in" in done.stderr
+    assert "note: copy: no untracked file matches nothing/** in" in done.stderr
 
 
 def test_nothing_is_copied_from_outside_or_written_outside(grove):
@@ -78,8 +78,8 @@ def test_nothing_is_copied_from_outside_or_written_outside(grove):
     (project.repo / "sub/f.local").write_text("a nested repository's\n")
     done = project.create("review", "a")
     tree = project.root / "review-a"
-    for line in ("out.local is a link out of", "gone.local is a broken link", "dir.local is not a regular file",
-                 "there is no link/x.local", "there is no sub"):  # fmt: skip
+    for line in ("out.local links to a file outside", "gone.local is a broken link", "dir.local is not a regular file",
+                 "matches link/x.local in", "matches sub"):  # fmt: skip
         assert line in done.stderr, said(done)
     assert (tree / "in.local").read_text() == "real\n"
     assert not (tree / "in.local").is_symlink()

@@ -47,7 +47,7 @@ def test_deleted(project, pythons):
     for command in (("exec", "a", "--", "python", "--version"), ("shell", "a")):
         done = project.run(*command, check=False, env={"SHELL": "/bin/sh"})
         assert done.returncode == 3, said(done)
-        assert f"review-a has no environment: {tree}/.venv is gone" in done.stderr
+        assert f"review-a has no environment: {tree}/.venv is missing" in done.stderr
         assert "hint: testgrove sync review-a\n" in done.stderr
     assert "environment: rebuilt: it was missing" in project.run("sync", "a").stdout
     assert prefix(project) == [f"{tree}/.venv", pythons[0]]

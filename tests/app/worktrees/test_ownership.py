@@ -425,7 +425,7 @@ def test_a_checkout_that_git_cannot_read_is_skipped_and_goes_by_force(grove):
     assert done.returncode == 5, said(done)
     assert "Traceback" not in done.stderr
     done = project.run("cleanup", "--max-age", "0", "--yes")
-    assert "skipped test-unit-broken: cannot be examined" in done.stderr
+    assert "skipped test-unit-broken: examination failed" in done.stderr
     assert list(project.worktrees()) == ["test-unit-broken"]
     project.run("remove", "broken", "--force")
     project.auditor().assert_nothing()

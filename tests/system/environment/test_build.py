@@ -447,7 +447,7 @@ class TestCheck:
     def test_an_interpreter_that_is_gone(self, made):
         python_of(made.tree).unlink()
         python_of(made.tree).symlink_to("/nowhere/python3")
-        assert "is gone" in self.reason(made)
+        assert "is missing" in self.reason(made)
 
     def test_another_environment_over_it(self, made, other_python):
         argv = [other_python.path, "-m", "venv", "--without-pip", made.tree / ".venv"]

@@ -198,4 +198,6 @@ def _temporary(scene: Scene) -> Iterator[Thing]:
 
 
 def _or_of(detail: str, others: Sequence[str]) -> str:
-    return "; ".join(filter(None, [detail, f"or left by {', '.join(others)}, beside it" if others else ""]))
+    return "; ".join(
+        filter(None, [detail, f"or left by {', '.join(others)} running at the same time" if others else ""])
+    )

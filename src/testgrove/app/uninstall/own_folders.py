@@ -87,7 +87,7 @@ def _remove(chosen: Iterable[Path], left: list[Left]) -> tuple[list[str], list[L
             continue
         except OSError as error:
             there = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-            why = f"testgrove does not know what {', '.join(there[:3])} in it is" if there else str(error.strerror)
+            why = f"it contains unknown files: {', '.join(there[:3])}" if there else str(error.strerror)
             if not any(entry.what.startswith(str(folder)) for entry in left):
-                left.append(Left(str(folder), why, f"see what is in it: ls -la {folder}"))
+                left.append(Left(str(folder), why, f"ls -la {folder}"))
     return gone, left

@@ -118,14 +118,14 @@ class Uninstall:
             with isolated(f"clean up {project.main}", partial(self._stays, f"testgrove's files in {project.main}")):
                 self.gone += undo_servers(project, self._holder)
                 self.gone += take_away_traces(project)
-        with isolated(f"look at {project.main}", partial(self._note, f"the project {project.main}")):
+        with isolated(f"inspect {project.main}", partial(self._note, f"the project {project.main}")):
             self.left += left_in(project)
 
     def _forget_missing(self, main: Path, worktree: WorktreeRecord) -> None:
         """A worktree whose repository is gone: its folder can have anything of the user's in it, and stays."""
         what = _worktree(worktree, main)
         if worktree.path.exists():
-            why = "its repository is gone: git cannot say what in it is yours"
+            why = "its repository is gone: cannot check whether it contains your work"
             folder = worktree.path
             how = f"if the repository was moved: git worktree repair {folder}   in it; else: rm -r {folder}"
             self.left.append(Left(f"{what}, in {folder}", why, how))
@@ -142,10 +142,16 @@ class Uninstall:
         self.gone, self.left = self.gone + gone, self.left + left
         for lease in self._store.leases("left databases").all():
             drop = f'DROP DATABASE "{lease.data.get("name", "")}"'
-            self.left.append(Left(f"the database {lease.key}", "its tests have made it again, without a mark", drop))
+            self.left.append(
+                Left(f"the database {lease.key}", "its tests recreated it, without testgrove's mark", drop)
+            )
         if unknown := self._still_known():
             self.left.append(
-                Left(f"{self._locations.state}", f"it knows of {unknown}", "once that is gone: testgrove uninstall")
+                Left(
+                    f"{self._locations.state}",
+                    f"it still has records of {unknown}",
+                    "after removing it: testgrove uninstall",
+                )
             )
             return
         with isolated("delete the store", partial(self._stays, str(self._locations.state))):
@@ -157,7 +163,7 @@ class Uninstall:
     def _still_known(self) -> str:
         """What the store has on record that is not gone; empty where nothing is."""
         known = ", ".join(f"{number} {name}" for name, number in self._store.counts().items() if number)
-        return known or ("what is named above" if self._blocked else "")
+        return known or ("the items above" if self._blocked else "")
 
 
 @contextmanager
@@ -193,7 +199,7 @@ def require_alone(store: Store, locations: Locations) -> None:
     raise PreconditionError(
         "commands-running",
         f"other testgrove commands run: {named}",
-        hint="wait until they end, or end them, then: testgrove uninstall",
+        hint="wait until they end, or stop them, then: testgrove uninstall",
         pids=running,
     )
 

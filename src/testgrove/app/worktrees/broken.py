@@ -22,6 +22,6 @@ def set_broken(store: Store, worktree: WorktreeRecord, note: str, *, half_made: 
     """
     if half_made and worktree.status == WorktreeStatus.REMOVING:
         # Where that fails, nothing in it counts as testgrove's, and `remove` asks for --force.
-        with isolated(f"look at {worktree.path}", lambda _error: None):
+        with isolated(f"inspect {worktree.path}", lambda _error: None):
             records.update(store, worktree, manifest=take_manifest(worktree.path))
     records.update(store, worktree, status=WorktreeStatus.BROKEN, holder=None, note=note, plan=())

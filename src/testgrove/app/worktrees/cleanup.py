@@ -68,7 +68,7 @@ def why_kept(project: Project, worktree: WorktreeRecord) -> str:
     with isolated(f"examine {worktree.id}", failures.append):
         findings = examine(project, worktree)
         return findings.summary(rescuing=True) if findings.users else ""
-    return f"cannot be examined: {failures[0].message}"
+    return f"examination failed: {failures[0].message}"
 
 
 def remove_many(

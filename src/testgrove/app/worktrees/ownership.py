@@ -226,7 +226,7 @@ def collect_outputs(
     Raises PreconditionError (``mounted-inside``) if they could lie behind a mount point.
     """
     if paths:
-        mounts.require_none(worktree.path, f"the outputs of worktree {worktree.id} cannot be moved")
+        mounts.require_none(worktree.path, f"cannot move the outputs of worktree {worktree.id}")
         outputs.collect(paths, worktree.path, into or project.artifacts / str(worktree.id))
 
 

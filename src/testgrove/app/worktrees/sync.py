@@ -169,7 +169,7 @@ class Syncing:
         if not git.is_ancestor(self.tree, head, commit):
             raise PreconditionError(
                 "not-fast-forward",
-                f"{newest}: it has commits of its own",
+                f"{newest}: it has its own commits",
                 hint=f"git -C {self.tree} merge {label}   or rebase onto it",
             )
 

@@ -13,7 +13,7 @@ from testgrove.core.model import WorktreeStatus
 
 _SECOND = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
 Version = Annotated[Literal[1], Meta(description="Within a version, keys are only added.")]
-Legacy = Annotated[Literal[1], Meta(description="What `schema_version` was called first.")]
+Legacy = Annotated[Literal[1], Meta(description="The former name of `schema_version`.")]
 UtcTime = Annotated[str, Meta(description="ISO 8601, in UTC", pattern=rf"{_SECOND}(\.\d+)?(Z|\+00:00)$")]
 LocalTime = Annotated[str, Meta(description="ISO 8601, in local time without a zone", pattern=f"{_SECOND}$")]
 Ports = dict[str, int]

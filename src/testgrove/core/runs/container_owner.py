@@ -66,7 +66,10 @@ def goes_by_itself(container: Container, others: Iterable[Container]) -> bool:
 def told_as(container: Container, who: Sequence[Stay]) -> tuple[str, str]:
     """A leaked container's name and detail, told with the first of those who may have started it."""
     others = sorted({stay.cell for stay in who} - {who[0].cell})
-    return f"{container.name} ({container.image})", f"or left by {', '.join(others)}, beside it" if others else ""
+    return (
+        f"{container.name} ({container.image})",
+        f"or left by {', '.join(others)} running at the same time" if others else "",
+    )
 
 
 def _within(moment: float | None, stay: Stay, slack: float) -> bool:

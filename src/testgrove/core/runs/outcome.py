@@ -16,7 +16,7 @@ _PYTEST_EXITS = {
     4: "invalid pytest arguments",
 }
 _NOTHING_COLLECTED = 5
-_SHELL_EXITS = {126: "a command could not be executed", 127: "a command was not found"}
+_SHELL_EXITS = {126: "cannot execute a command", 127: "command not found"}
 _PYTEST_COMMAND = re.compile(r"(^|[\s/;&|(])(pytest|py\.test)([\s;&|)]|$)|-m\s+pytest\b|-mpytest\b")
 _UNITTEST_COMMAND = re.compile(r"\bmanage\.py\s+test\b|-m\s*unittest\b|\bdjango-admin\s+test\b")
 _UNITTEST_RAN = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
@@ -165,7 +165,7 @@ def _judge_session(ending: Ending, facts: SessionFacts) -> tuple[Status, str]:
     bad = counts["failed"] + counts["error"]
     if not facts.finished and code == 0:
         where = f": it left in {facts.running}" if facts.running else ""
-        return "error", f"pytest ended without finishing its session{where}"
+        return "error", f"pytest exited without finishing its session{where}"
     if code == _NOTHING_COLLECTED or (code == 0 and not sum(counts.values())):
         return "error", "no tests selected: no test ran"
     if code in _PYTEST_EXITS:
@@ -177,7 +177,7 @@ def _judge_session(ending: Ending, facts: SessionFacts) -> tuple[Status, str]:
     if bad:
         return "failed", f"{bad} tests failed, but pytest's exit status was 0"
     if facts.ran < facts.selected:
-        return "error", f"pytest was ended early: {facts.ran} of {facts.selected} selected tests ran"
+        return "error", f"pytest stopped early: {facts.ran} of {facts.selected} selected tests ran"
     if counts["skipped"] == sum(counts.values()):
         return "skipped", f"all {counts['skipped']} tests were skipped"
     return "passed", ""

@@ -29,7 +29,7 @@ class Scenario(Strict, frozen=True, kw_only=True):
 
     name: Annotated[str, means("unique in the file")]
     worktree: Annotated[str, means("the folder, under the base path, of the worktree it runs in")]
-    description: Annotated[str, means("what it verifies, in words")] = ""
+    description: Annotated[str, means("description of what it verifies")] = ""
     test_file: Annotated[
         str, means("the argument for pytest: a file, a folder or a test's id (`tests/a.py::test_b`)")
     ] = ""

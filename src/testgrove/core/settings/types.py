@@ -116,7 +116,7 @@ class Process(Strict, frozen=True, kw_only=True):
             "the readiness check: `http://…`, `tcp://host:port`, `log:<regular expression>` or `command:<shell line>`"
         ),
     ]
-    timeout: Annotated[float, means("seconds within which it must be ready")] = 60.0
+    timeout: Annotated[float, means("maximum time until it is ready, in seconds")] = 60.0
     env: Annotated[dict[str, str], means("variables for this process only")] = msgspec.field(default_factory=dict)
 
 

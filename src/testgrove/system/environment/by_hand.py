@@ -31,7 +31,7 @@ def require_environment(tree: Path, record: EnvironmentRecord | None, python: st
         raise _lost(f"{folder} is a link to {folder.resolve()}, outside this worktree", mend[1])
     if not (folder / "pyvenv.cfg").is_file():
         there = folder.exists()
-        what = "is not a virtual environment" if there else "is gone"
+        what = "is not a virtual environment" if there else "is missing"
         raise _lost(f"{tree} has no environment: {folder} {what}", mend[1 if there else 0])
     if record is None:
         raise _lost(f"{folder} is incomplete: the command that created it was interrupted", mend[0])

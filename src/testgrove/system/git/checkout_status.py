@@ -76,7 +76,7 @@ def status(path: Path) -> CheckoutStatus:
 
 def _has_index(git_dir: Path) -> bool:
     """Whether a checkout has an index. One that cannot be looked at is an error, not a missing one."""
-    with explained("look at the index in", git_dir):
+    with explained("inspect the index of", git_dir):
         try:
             (git_dir / "index").lstat()
         except FileNotFoundError:

@@ -127,7 +127,7 @@ def retarget(path: Path, commit: str, *, run: Run = process.run) -> None:
     if (path / ".gitmodules").exists():
         each = ("submodule", "--quiet", "foreach", "--recursive")
         run_long(run, path, "clean the submodules of", *each, "git clean -ffdxq && git reflog expire --expire=all HEAD")
-    require(call(path, "reflog", "expire", "--expire=all", "HEAD"), f"begin the reflog of {path} anew")
+    require(call(path, "reflog", "expire", "--expire=all", "HEAD"), f"restart the reflog of {path}")
 
 
 def _help_clean(path: Path) -> None:

@@ -55,7 +55,7 @@ def snapshot(repository: Repository, on_wait: OnWait | None = None) -> Snapshot:
     # One file that the next snapshot overwrites: nothing piles up when we are killed.
     index = git_dir / "testgrove-index"
     with (
-        explained("take a snapshot beside", git_dir),
+        explained("take a snapshot next to", git_dir),
         exclusive(git_dir / "testgrove-index.guard", what="another snapshot of this tree", on_wait=on_wait),
     ):
         try:

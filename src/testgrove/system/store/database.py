@@ -134,8 +134,8 @@ class Database:
             raise _unusable(self.path, second) from second
         if folder is not None:
             self._on_damage(
-                f"the store {self.path} was damaged ({error}): it was moved to {folder}, and what could be read of it "
-                "is in a new one"
+                f"the store {self.path} was damaged ({error}): it was moved to {folder}, and its readable rows were "
+                "copied to a new store"
             )
 
     def one(self, sql: str, *values: object) -> Row | None:
@@ -229,7 +229,7 @@ def _prepare(db: sqlite3.Connection, path: Path, identity: Identity | None) -> N
         with exclusive(path.with_suffix(".lock"), what=f"the store {path}", timeout=30.0):
             _require_same(path, identity)
             if not path.stat().st_size and path.with_name(HOLDERS).exists():
-                raise _DamagedError("it is empty, and commands have used it", identity)
+                raise _DamagedError("it is empty, although commands have used it", identity)
             migrate(db, path)
     db.execute("PRAGMA synchronous = NORMAL")
     if damage := damage_of(db):
@@ -247,7 +247,7 @@ def _unusable(path: Path, error: Exception) -> TestgroveError:
     if code & 0xFF == sqlite3.SQLITE_FULL:
         return ExhaustedError("disk-full", f"no disk space left for the store {path}", hint=f"df -h {path.parent}")
     if isinstance(error, sqlite3.Error) and is_damage(error):
-        message = f"the store {path} was damaged ({error}), and was replaced while this command used it"
+        message = f"the store {path} was damaged ({error}) and was replaced while this command used it"
         return StoreError("store-damaged", message, hint="run the command again")
     return StoreError(
         "store-unusable",
