@@ -1,7 +1,7 @@
-"""An environment file that every reader understands alike.
+"""An environment file that all tools parse in the same way.
 
 `set -a; . ./.env.test`, python-dotenv and `export $(cat .env.test | xargs)` read the same values, or
-render() refuses. What they cannot agree on, found by experiment: white space (the third splits there) and
+render() refuses. Experiments show that they differ for: white space (the third splits there) and
 control characters; `${…}` (python-dotenv expands it even between single quotes); a backslash before a
 backslash or at the end (python-dotenv drops one); both kinds of quote, or a single one together with `$`, a
 backtick or a backslash.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,=-]+")
-_LONGEST = 65536  # bytes; xargs takes no more than 128 KiB in all
+_LONGEST = 65536  # bytes; the limit of xargs is 128 KiB in total
 # bash sets these itself or does not let them be set.
 _SHELLS_OWN = re.compile(
     r"_|UID|EUID|PPID|GROUPS|SHELLOPTS|BASH.*|S?RANDOM|SECONDS|LINENO|EPOCH(?:SECONDS|REALTIME)|FUNCNAME|DIRSTACK"
@@ -41,10 +41,9 @@ _PROBLEMS = (
 
 
 def render(values: Mapping[str, str]) -> str:
-    """The text of an environment file: one NAME=value a line, in the order given, no comments and no blank
-    lines.
+    """Return the text of an environment file: one NAME=value a line, in this order, no comments or blank lines.
 
-    Raises UsageError (``env-name``, ``env-value``) naming the variable that the readers cannot agree on.
+    Raises UsageError (``env-name``, ``env-value``) with the name of a variable that tools would parse differently.
     """
     return "".join(f"{_checked(name)}={_quoted(name, value)}\n" for name, value in values.items())
 
@@ -90,8 +89,9 @@ def _problem(value: str) -> str:
 
 
 def parse(text: str) -> dict[str, str]:
-    """The values in a file that render() wrote; a person's small changes to it (comments, `export`) are
-    understood. A line with a NUL in it, which no process can be given, is left out."""
+    """Return the values in a file that render() wrote; a user's small edits (comments, `export`) are supported.
+
+    Skips a line that contains NUL, because no environment can contain it."""
     values = {}
     for line in text.split("\n"):
         name, equals, value = line.strip().removeprefix("export ").partition("=")

@@ -1,4 +1,4 @@
-"""Writing ahead: whoever is about to make something records it here first."""
+"""Write-ahead leases: a resource is recorded here before it is created."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Leases(Protocol):
         """Atomically show the taken keys of a kind, machine-wide, and record what is chosen."""
 
     def forget(self, *leases: Lease) -> None:
-        """Delete leases after what they name is gone."""
+        """Delete leases after their resources were removed."""
 
     def all(self) -> tuple[Lease, ...]:
         """This owner's leases, in the order in which they were recorded."""

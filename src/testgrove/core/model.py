@@ -16,9 +16,9 @@ _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}")
 
 
 def check_part(what: str, text: str) -> str:
-    """Return text when it can stand in a worktree's id; raise UsageError otherwise.
+    """Return text if it is valid in a worktree's id; raise UsageError otherwise.
 
-    Only what is safe as a directory, in a branch, in a URL and in a shell is accepted.
+    Valid text is safe as a directory name and in branches, URLs and shells.
     """
     if _PART.fullmatch(text) and ".." not in text and not text.endswith((".", ".lock")):
         return text
@@ -48,8 +48,10 @@ class WorktreeId:
 
 
 class WorktreeStatus(enum.StrEnum):
-    """Where a worktree stands in its life. The first three belong to a holder; once that is dead, recovery finishes
-    them. A broken worktree could be neither finished nor taken away: nothing is decided about it."""
+    """The state of a worktree.
+
+    The first three belong to a holder; if it dies, recovery completes them. A broken worktree could be neither
+    completed nor removed, and is left to the user."""
 
     CREATING = "creating"
     RUNNING = "running"
@@ -68,7 +70,7 @@ class LeaseKind(enum.StrEnum):
     DIRECTORY = "directory"  # key: a directory that is wholly ours
     TRASH = "trash"  # key: a directory that waits for its deletion
     TEARDOWN = "teardown"  # key: the worktree's path; data: commands, env_file, log
-    PROCESSES = "processes"  # key: the mark that our processes carry
+    PROCESSES = "processes"  # key: the mark of testgrove's processes
     KEEPER = "keeper"  # key: the folder of a project's servers; data: project, folder, run
     SERVICE = "service"  # key: the folder of one server under a keeper; data: as KEEPER's
     KEPT_DATABASE = "kept database"  # key: <folder of a server>#<name>; data: as KEEPER's
@@ -108,8 +110,8 @@ class WorktreeSpec:
 class DatabaseAccess:
     """How a worktree reaches one of its databases.
 
-    name: of an SQLite database, its file's whole path; of a Redis, its number. given: the whole URL where the server
-    is somebody else's, and what the user gave says more than the other fields.
+    name: for SQLite, the full path of the file; for Redis, the number. given: the full URL of an external server, which
+    can contain more than the other fields.
     """
 
     engine: str

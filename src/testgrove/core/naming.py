@@ -65,5 +65,5 @@ def _plain(text: str) -> str:
 
 
 def _digest(worktree: WorktreeId) -> str:
-    # A newline cannot stand in either part, so no two ids give the same bytes.
+    # No part can contain a newline, so no two ids give the same bytes.
     return hashlib.blake2b(f"{worktree.purpose}\n{worktree.identifier}".encode(), digest_size=_HASH // 2).hexdigest()

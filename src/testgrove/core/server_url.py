@@ -1,4 +1,4 @@
-"""The URL of somebody's own server: where it is, as whom we come, and how a database of ours on it is reached."""
+"""The URL of an external server: its address, the login, and the URLs of databases on it."""
 
 from __future__ import annotations
 

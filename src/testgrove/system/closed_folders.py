@@ -1,4 +1,4 @@
-"""Folders of a checkout that git passes over, with no more than a warning: what is in them is in none of its lists."""
+"""Folders of a checkout that git skips with only a warning: their content is in none of its lists."""
 
 from __future__ import annotations
 

@@ -57,8 +57,9 @@ class _Row:
 
 
 class Sampler:
-    """Tells each connection once. ports: those that are looked at on any address, besides the well-known ones; more
-    may be added while it works."""
+    """Reports each connection once.
+
+    ports: watched on any address, in addition to the well-known ones; more can be added later."""
 
     def __init__(self, ports: Iterable[int] = ()) -> None:
         self.ports = {*PORTS.values(), *ports}
@@ -106,7 +107,7 @@ class Sampler:
         return rows, there
 
     def _classify(self, rows: Iterable[_Row], holders: dict[int, tuple[int, int, str]]) -> None:
-        """Find out which listeners are databases; those of the descendants themselves are nobody else's."""
+        """Find the listeners that are databases; listeners of the descendants themselves are not foreign."""
         unknown = {row.listener for row in rows if row.inode in holders and row.listener} - self._servers.keys()
         self._servers.update(dict.fromkeys(unknown & holders.keys(), False))
         unknown -= holders.keys()
@@ -116,7 +117,7 @@ class Sampler:
 
 
 def listeners_at(path: str) -> list[int] | None:
-    """The processes that listen on a Unix socket, as far as we may see them; None where nobody does."""
+    """Return the visible processes that listen on a Unix socket; None if there are none."""
     wanted = {inode for inode, state, found in _unix(_ANY) if state == b"01" and _same_file(found, path)}
     return [pid for pid in _pids() if wanted & set(_sockets(pid))] if wanted else None
 
@@ -200,7 +201,7 @@ def _unix(pattern: re.Pattern[bytes]) -> Iterator[tuple[int, bytes, str]]:
 
 
 def _peer(inode: int) -> int:
-    """The other end of a connected Unix socket; 0 where the kernel does not tell."""
+    """Return the inode of a connected Unix socket's peer; 0 if unknown."""
     request = struct.pack("=BBHIIIiI", socket.AF_UNIX, 0, 0, 0xFFFFFFFF, inode, _SHOW_PEER, -1, 0xFFFFFFFF)
     for answer in _ask(request, _ONE):
         position = 16  # behind struct unix_diag_msg

@@ -1,4 +1,4 @@
-"""Containers of an engine, as far as `docker` tells."""
+"""Containers of an engine, as `docker` lists them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from testgrove.core.runs.container_owner import Container
 from testgrove.errors import TestgroveError
 from testgrove.system.processes.process import run
 
-# What says which engine `docker` speaks to.
+# What determines the engine that `docker` uses.
 VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG")
 _SOCKET = Path("/var/run/docker.sock")
 _TIMEOUT = 10.0  # seconds
@@ -89,7 +89,7 @@ def find_engine(environ: Mapping[str, str]) -> Engine | None:
 
 
 def _may_answer(environ: Mapping[str, str]) -> bool:
-    """Whether it is worth asking: there is a socket, or somebody has said that it is elsewhere."""
+    """Return whether an engine may exist: its default socket exists, or a variable names another one."""
     if environ.get("DOCKER_HOST") or environ.get("DOCKER_CONTEXT") or _SOCKET.exists():
         return True
     folder = environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/")) / ".docker"

@@ -79,12 +79,12 @@ def delete_trash(place: Path) -> None:
     delete_tree(place, within=place.parent)
     if place.parent.name == TRASH:
         remove_empty(place.parent, place.parent.parent)
-    else:  # it was renamed beside the trash folder, for which no inode was left
+    else:  # it was renamed next to the trash folder, because no inode was left for a new one
         remove_empty(place.parent)
 
 
 def remove_empty(*folders: Path) -> None:
-    """Remove folders that are empty, or hold what write_guard() wrote and no more; the others stay."""
+    """Remove folders that are empty or contain only files of write_guard(); keep the others."""
     for folder in folders:
         with suppress(OSError, TestgroveError):
             found = {entry.name: entry for entry in folder.iterdir()}
@@ -99,7 +99,7 @@ def remove_empty(*folders: Path) -> None:
                 folder.rmdir()
             except FileNotFoundError:
                 continue  # another command was faster; the guard would make the folder again
-            except OSError:  # somebody has put something into it just now
+            except OSError:  # another process has just created a file in it
                 write_guard(folder, guards)
 
 
@@ -110,9 +110,9 @@ def _is_guard(entry: Path) -> bool:
 
 
 def write_guard(folder: Path, names: Iterable[str] = (".gitignore",)) -> None:
-    """Make a folder that carries these of root_guard.FILES; by default git alone does not see what is in it.
+    """Create a folder with these files of root_guard.FILES; by default only the one that makes git ignore its content.
 
-    Several commands may do it at once: a file is written where it is missing or empty, and a user's own one stays.
+    Safe when several commands do it at once: a missing or empty file is written; a user's own file is kept.
     """
     with explained("create the folder", folder):
         make_folder(folder)
@@ -123,12 +123,12 @@ def write_guard(folder: Path, names: Iterable[str] = (".gitignore",)) -> None:
 
 
 def delete_tree(path: Path, *, within: Path | None = None) -> None:
-    """Delete a folder and all it holds; nothing to do where it is gone.
+    """Delete a folder and its content; does nothing if it does not exist.
 
-    within: the folder it must lie in; anything else is refused (PreconditionError ``outside``), as is a tree with
-    something mounted in it (``mounted-inside``), a relative path, a folder at the top, and the user's home.
-    Links are removed, never followed; read-only folders and files that appear meanwhile are dealt with. What this
-    user cannot delete is named (``undeletable``); what was deleted before it is gone.
+    within: the folder that must contain it; other paths are refused (PreconditionError ``outside``), and also a tree
+    with a mount in it (``mounted-inside``), a relative path, a top-level folder, and the user's home. Links are
+    removed, never followed; read-only folders and files that appear during the deletion are deleted, too. Files that
+    this user cannot delete are named in an error (``undeletable``); the files deleted before are lost.
     """
     place = path.parent.resolve() / path.name
     inside = within is None or within.resolve() in place.parents
@@ -152,9 +152,9 @@ def delete_tree(path: Path, *, within: Path | None = None) -> None:
 
 
 class _Deletion:
-    """Deletes relative to open folders, so that a folder that is swapped for a link meanwhile leads nowhere.
+    """Deletes relative to open folders, so that replacing a folder by a link during the deletion has no effect.
 
-    A folder on another mount than the parent's is never entered: something may be mounted while the tree is deleted.
+    A folder on another mount than its parent is never entered: something may be mounted during the deletion.
     """
 
     def __init__(self, parent: int) -> None:
@@ -208,7 +208,7 @@ class _Deletion:
             os.close(folder)
 
     def _lift(self, name: str, parent: int) -> None:
-        """Move a folder that lies too deep up to the top, to be deleted from there."""
+        """Move a folder that is nested too deep to the top, to be deleted from there."""
         os.close(self._open(name, parent))
         lifted = f".testgrove-deep.{secrets.token_hex(6)}"
         os.rename(name, lifted, src_dir_fd=parent, dst_dir_fd=self._parent)

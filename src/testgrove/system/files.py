@@ -57,8 +57,8 @@ def _file_on_the_way(path: Path | str | int) -> Path | None:
 
 
 def is_of_the_machine(error: OSError) -> bool:
-    """Whether an OSError tells of the machine's state, which any call can meet: a full, broken or read-only disk, a
-    file that may not be read, no memory, processes or descriptors left."""
+    """Return whether an OSError is caused by the machine's state, so that any call can raise it: a full, broken or
+    read-only disk, an unreadable file, no memory, processes or descriptors left."""
     return error.errno in {
         errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.ENOMEM,
         errno.EAGAIN, errno.EMFILE, errno.ENFILE,
@@ -66,8 +66,9 @@ def is_of_the_machine(error: OSError) -> bool:
 
 
 def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
-    """Replace a file as a whole: a reader sees the old one or the new one. mode: exact, whatever the umask
-    is. One writer at a time: what one that was killed has left beside the file is replaced."""
+    """Replace a file atomically: a reader sees the old one or the new one.
+
+    mode: exact, independent of the umask. One writer at a time: the temporary file of a killed writer is replaced."""
     content = data.encode() if isinstance(data, str) else data
     temporary = _temporary(path)
     with explained("write", path):
@@ -84,7 +85,7 @@ def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
 
 
 def remove_unfinished_write(path: Path) -> None:
-    """Remove what an atomic_write() that was killed has left beside a file."""
+    """Remove the temporary file that a killed atomic_write() left next to a file."""
     with explained("clean up next to", path):
         _temporary(path).unlink(missing_ok=True)
 
@@ -120,8 +121,7 @@ def entries(tree: Path, paths: Iterable[str]) -> list[Entry]:
 
 
 def children(folder: Path) -> list[Path]:
-    """What is in a folder, in the order of names; nothing where it is gone. Raises TestgroveError where it cannot be
-    read."""
+    """Return a folder's entries, sorted by name; empty if it does not exist. Raises TestgroveError if unreadable."""
     with explained("read", folder):
         try:
             return sorted(folder.iterdir())
@@ -217,10 +217,10 @@ def require_free(path: Path, amount: int) -> None:
 
 
 def copy_file(source: Path, target: Path, *, temporary: Path) -> None:
-    """Copy a file with its mode and modification time, in the place of any that is there.
+    """Copy a file with its mode and modification time, replacing an existing one.
 
-    temporary: a path on the target's file system; target is whole as soon as it is there. A source that is written
-    to meanwhile looks newer than its copy.
+    temporary: a path on the target's file system; target appears only when complete. A source that is changed during
+    the copy is newer than its copy.
     """
     import shutil  # noqa: PLC0415 - with three kinds of compression, for those who copy
 
@@ -239,7 +239,7 @@ def copy_file(source: Path, target: Path, *, temporary: Path) -> None:
 
 
 def temporary_entries(folder: Path) -> list[str]:
-    """What lies in a folder for temporary files, but the trees that pytest keeps on purpose."""
+    """Return the entries of a folder for temporary files, except the trees that pytest keeps on purpose."""
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 - names are what is asked for
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Who listens on a TCP port of this network namespace, as the kernel tells it."""
+"""The processes that listen on TCP ports of this network namespace, as the kernel lists them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Listener:
 
 
 def listeners(port: int) -> list[Listener]:
-    """Everybody who listens on the port, on any address of this machine; each holder of a shared socket is named."""
+    """Return all listeners on the port, on any address of this machine; includes each holder of a shared socket."""
     sockets = dict(_sockets(port))
     if not sockets:
         return []
@@ -97,7 +97,7 @@ def _holders(inodes: Collection[int]) -> Iterator[tuple[int, int]]:
     for name in os.listdir("/proc"):  # noqa: PTH208 - a Path for each process would double the time
         if not name.isdigit():
             continue
-        with suppress(OSError):  # ended meanwhile, or another user's
+        with suppress(OSError):  # it has ended, or belongs to another user
             for descriptor in os.scandir(f"/proc/{name}/fd"):
                 with suppress(OSError):
                     inode = wanted.get(os.readlink(descriptor.path))  # noqa: PTH115 - as above
@@ -116,7 +116,7 @@ def _parent(pid: int) -> int:
 def _command(pid: int) -> str:
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 - as above
-            words = b" ".join(file.read().replace(b"\0", b" ").split())  # one line, whatever `sh -c` was given
+            words = b" ".join(file.read().replace(b"\0", b" ").split())  # one line, also for a script of `sh -c`
     except OSError:
         return ""
     return words.decode(errors="replace")[:200]

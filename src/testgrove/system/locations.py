@@ -13,7 +13,7 @@ from pathlib import Path
 from testgrove.errors import PreconditionError
 from testgrove.system.trusted_paths import make_private
 
-# A file lock or SQLite's WAL is not to be trusted on these.
+# File locks and SQLite's WAL are not reliable on these.
 _NETWORK_FILE_SYSTEMS = {
     "nfs",
     "nfs4",

@@ -1,7 +1,7 @@
 """Locks that the kernel releases when their holder dies.
 
 Open-file-description locks (fcntl(2), F_OFD_SETLK): the descriptor is close-on-exec, so a child that is executed
-never keeps one. Lock files are never unlinked: a lock on a file that has been replaced excludes nobody.
+never keeps one. Lock files are never unlinked: a lock on a replaced file excludes no other process.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class LockFile:
         self.path = path
 
     def try_acquire(self, key: str) -> Lock | None:
-        """The lock, or None while somebody holds it."""
+        """Return the lock, or None while another process holds it."""
         return _try(self.path, (_offset(key), 1))
 
     def is_held(self, key: str) -> bool:
@@ -60,8 +60,7 @@ class LockFile:
 
     @contextmanager
     def hold(self, key: str, *, what: str, timeout: float, on_wait: OnWait | None = None) -> Iterator[None]:
-        """Hold the key. See exclusive(). on_wait: told the reason again and again while the key is not free; may
-        raise."""
+        """Hold the key, like exclusive(). on_wait: called repeatedly with the reason while it waits; may raise."""
         with _waiting(self.path, (_offset(key), 1), what, timeout, on_wait, again=True):
             yield
 
@@ -70,8 +69,8 @@ class LockFile:
 def exclusive(path: Path, *, what: str, timeout: float = 120.0, on_wait: OnWait | None = None) -> Iterator[Lock]:
     """Hold a whole lock file.
 
-    what: named in messages (``the git lock of /repo``). timeout: seconds. on_wait: told once, with the reason,
-    when the lock is not free at once. Raises PreconditionError (``lock-timeout``).
+    what: its name in messages (``the git lock of /repo``). timeout: seconds. on_wait: called once with the reason, if
+    it has to wait. Raises PreconditionError (``lock-timeout``).
     """
     with _waiting(path, _WHOLE, what, timeout, on_wait) as lock:
         yield lock
@@ -117,7 +116,7 @@ def other_users(path: Path, *, but: str) -> list[int]:
 
 
 def try_byte(path: Path, offset: int, *, shared: bool = False) -> Lock | None:
-    """A lock on one byte of a file that is for this alone, or None while somebody's lock excludes it."""
+    """Return a lock on one byte of a lock file, or None while another lock excludes it."""
     return _try(path, (offset, 1), fcntl.F_RDLCK if shared else fcntl.F_WRLCK)
 
 

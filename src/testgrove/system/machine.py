@@ -1,4 +1,4 @@
-"""What this machine, or this container, carries."""
+"""The capacity of this machine or container."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MEMORY_FOR_A_JOB = 768 * 1024**2
 
 
 def default_jobs() -> int:
-    """How many cells run at once unless told: one for each CPU we may use, as far as free memory carries them."""
+    """Return the default number of cells at once: one for each available CPU, limited by free memory."""
     by_memory = available_memory() // MEMORY_FOR_A_JOB
     return max(1, min(usable_cpus(), by_memory))
 
@@ -39,7 +39,7 @@ def available_memory() -> int:
 
 
 def lower_priority(pid: int, nice: int) -> None:
-    """Let others go first: a process gets this niceness, unless it is gone or not ours."""
+    """Lower a process's priority to this niceness; does nothing if it has ended or belongs to another user."""
     with suppress(ProcessLookupError, PermissionError):
         os.setpriority(os.PRIO_PROCESS, pid, nice)
 

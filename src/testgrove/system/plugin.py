@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PLUGIN = "pytest_testgrove"
-SESSION = "TESTGROVE_SESSION"  # the variable that tells a process, and all that it starts, that it belongs to a cell
+SESSION = "TESTGROVE_SESSION"  # marks a process and its descendants as part of a cell
 
 
 def place_plugin(cache_dir: Path) -> Path:
-    """Copy the plugin into a folder that holds nothing else; return the folder, for PYTHONPATH.
+    """Copy the plugin into a folder that contains nothing else; return the folder, for PYTHONPATH.
 
-    The folder is named after the plugin's content, complete as soon as it has its name, and used again.
-    Raises PreconditionError (``plugin-missing``) when pytest-testgrove is not installed beside testgrove.
+    The folder is named after the plugin's content, gets its name when it is complete, and is reused.
+    Raises PreconditionError (``plugin-missing``) when pytest-testgrove is not installed with testgrove.
     """
     files = _source()
     digest = hashlib.sha256()
@@ -98,8 +98,8 @@ def _publish(fresh: Path, folder: Path, files: Mapping[str, bytes]) -> None:
         fresh.rename(folder)
     except OSError:
         if _is_whole(folder, files):
-            return  # somebody else placed it meanwhile
-        damaged = Path(tempfile.mkdtemp(prefix=".old-", dir=folder.parent))  # by a cleaner of old files, say
+            return  # another command has placed it
+        damaged = Path(tempfile.mkdtemp(prefix=".old-", dir=folder.parent))  # for example by a cleaner of old files
         with suppress(FileNotFoundError):
             folder.rename(damaged)
         fresh.rename(folder)

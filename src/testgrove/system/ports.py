@@ -63,7 +63,7 @@ def _exhausted(ports: range, size: int, leased: Collection[int]) -> ExhaustedErr
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on the port, on any address of this machine."""
+    """Return whether the port has no listener on any address of this machine."""
     return _bindable(socket.AF_INET, "0.0.0.0", port) and _bindable(socket.AF_INET6, "::", port)  # noqa: S104 - bound for a moment, never listened on
 
 
@@ -71,7 +71,7 @@ def _bindable(family: socket.AddressFamily, address: str, port: int) -> bool:
     try:
         probe = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        return error.errno == errno.EAFNOSUPPORT  # no IPv6 here: nobody can listen on it either
+        return error.errno == errno.EAFNOSUPPORT  # no IPv6: no process can listen on it either
     with probe:
         # Without it, a connection that was closed a minute ago (TIME_WAIT) would make a free port look taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,9 +1,9 @@
-"""Paths that no other user of the machine can exchange for something else.
+"""Paths that no other user of the machine can replace.
 
-A path is as safe as the weakest folder on the way to it. It is walked from ``/``, symbolic links resolved one by one,
-and each folder must be ours or root's, and writable by nobody else. In a sticky folder (``/tmp``) others can make
-names, but not rename or remove ours: the next part must be ours or root's. What was checked so stays true, so a
-program that opens files by their path (SQLite) may be given the resolved one.
+A path is as safe as the weakest folder on the way to it. It is walked from ``/``, resolving symbolic links one by one;
+each folder must belong to this user or root, and must not be writable by other users. In a sticky folder (``/tmp``)
+others can create names, but not rename or remove this user's: the next part must belong to this user or root. The
+result stays valid after the check, so the resolved path is safe for a program that opens files by path (SQLite).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _HINT = "set TESTGROVE_STATE_DIR, TESTGROVE_CACHE_DIR or TESTGROVE_SCRATCH_DIR t
 
 
 def make_private(folder: Path, mode: int = 0o700) -> Path:
-    """Make a folder of ours, and its parents, where there is none; its path with all links resolved.
+    """Create a private folder and its parents if needed; return its path with all links resolved.
 
-    Raises PreconditionError (``folder-unusable``) where it cannot be made, where it is a link, a file or another
-    user's, and where another user could exchange it or write into it.
+    Raises PreconditionError (``folder-unusable``) if it cannot be created, is a link or a file, belongs to another
+    user, or if another user could replace it or write to it.
     """
     try:
         parent = _walk(folder.absolute().parent, make=True)
@@ -103,7 +103,7 @@ def _walk(path: Path, *, make: bool = False) -> Path:
 
 
 def _make(path: Path) -> None:
-    with suppress(FileExistsError):  # another command was faster, or another user: it is looked at next
+    with suppress(FileExistsError):  # another command or user was faster: it is checked next
         path.mkdir(0o700)
 
 
@@ -138,7 +138,7 @@ def _why_writable(found: os.stat_result, path: Path) -> str:
 
 
 def _has_acl(path: Path) -> bool:
-    """Whether the group's permissions are those of an access control list: then they say nothing about the group."""
+    """Return whether the group's permission bits are the mask of an access control list, not the group's rights."""
     try:
         return bool(os.getxattr(path, _ACL))
     except OSError:
@@ -147,8 +147,8 @@ def _has_acl(path: Path) -> bool:
 
 @cache
 def _is_own_group(group: int) -> bool:
-    """Whether a group has no members but us and root: with a umask of 002, folders are writable by such a one."""
-    import grp  # noqa: PLC0415 - most folders are nobody's but their owner's
+    """Return whether only this user and root are in a group: with a umask of 002, it can write to folders."""
+    import grp  # noqa: PLC0415 - most folders are not group-writable
     import pwd  # noqa: PLC0415 - as above
 
     if group == _ROOT:
@@ -166,8 +166,9 @@ def _is_own_group(group: int) -> bool:
 
 @cache
 def _unmapped_user() -> int | None:
-    """How the owner of files looks that have none in this user namespace: nobody in it can be that user. None where
-    every user has a number."""
+    """Return the uid shown for files whose owner has no uid in this user namespace; no user in it can be that owner.
+
+    None if every user has a uid here."""
     try:
         overflow = int(Path("/proc/sys/kernel/overflowuid").read_text())
         lines = Path("/proc/self/uid_map").read_text().splitlines()

@@ -1,8 +1,8 @@
-"""Turns: a lock with two sides. Any number of holders share one side, or a single one has the other.
+"""A fair reader-writer lock: any number of holders share it, or a single one holds it exclusively.
 
-Two bytes of a file. Whoever comes takes the gate first, then its side of the road behind it, and lets the gate go once
-it has that. So one that waits for the exclusive side stands in the gate: nobody overtakes it, and when it has been
-there, who waits at the gate has its chance before the next.
+It uses two bytes of a file. A process first locks the gate, then its side of the road behind it, and then releases the
+gate. So a process that waits for the exclusive side holds the gate: no other one overtakes it, and after it, those that
+wait at the gate have their chance before the next exclusive one.
 """
 
 from __future__ import annotations

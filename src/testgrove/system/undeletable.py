@@ -69,13 +69,13 @@ def _is_own(path: str) -> bool:
     try:
         return os.lstat(path).st_uid == os.geteuid()
     except FileNotFoundError:
-        return True  # another command has deleted it meanwhile
+        return True  # another command has deleted it
     except OSError as error:
         raise explain("read", Path(path), error) from error
 
 
 def _can_empty(folder: str) -> bool:
-    """Whether the entries of a folder can be deleted; one of ours is made writable for that."""
+    """Return whether the entries of a folder can be deleted; this user's own folder can be made writable for that."""
     return _is_own(folder) or os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
 
 

@@ -197,7 +197,7 @@ def is_kept(worktree: WorktreeRecord) -> bool:
 
 
 def delete(store: Store, worktree: WorktreeRecord) -> None:
-    """Forget a worktree that is gone."""
+    """Delete the record of a removed worktree."""
     store.worktrees.delete(worktree)
 
 

@@ -67,7 +67,7 @@ class Address:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is on this machine, as far as the address says."""
+        """Return whether the address is on this machine, as far as it shows."""
         return bool(self.socket) or is_loopback(self.host)
 
 

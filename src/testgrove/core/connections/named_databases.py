@@ -1,7 +1,7 @@
-"""The databases that a project's own files name: Alembic's, Django's, those of ``.env`` files. Nothing is run.
+"""The databases that a project's files name: Alembic's, Django's, those of ``.env`` files. Runs nothing.
 
-A value that only running the project would tell is left out: what a migration then connects to is watched, and the
-database that it was given must not be empty afterwards.
+A value that can only be found by running the project is skipped: in that case the migration's connections are watched,
+and its own database must not be empty afterwards.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ def read_env(text: str) -> dict[str, tuple[str, int]]:
 
 
 def in_env_file(file: str, text: str, environ: Mapping[str, str], *, comes_first: bool) -> Iterator[Named]:
-    """What the variables of a ``.env`` file name, but those that are for tests.
+    """Yield the databases that the variables of a ``.env`` file name, except those for tests.
 
-    Variables that the command has already come before the file's, unless comes_first says otherwise.
+    The command's own variables take precedence over the file's, unless comes_first says otherwise.
     """
     for key, (value, line) in read_env(text).items():
         if (key in environ and not comes_first) or "TEST" in key.upper().split("_"):
@@ -122,9 +122,9 @@ def in_env_file(file: str, text: str, environ: Mapping[str, str], *, comes_first
 
 
 def in_django_settings(file: str, text: str, alias: str, environ: Mapping[str, str]) -> list[Named] | None:
-    """What ``DATABASES[alias]`` names. environ: with the variables of ``.env``.
+    """Return the databases that ``DATABASES[alias]`` names. environ: with the variables of ``.env``.
 
-    Empty where it cannot be told, or where one of several assignments cannot; None where there is no such setting.
+    Empty if this cannot be determined for each assignment; None if the setting does not exist.
     """
     try:
         module = ast.parse(text)
@@ -170,7 +170,7 @@ def _leads_to(url: str, environ: Mapping[str, str]) -> tuple[Address, ...]:
 
 
 def _django(value: ast.expr, environ: Mapping[str, str]) -> tuple[Address, ...]:
-    """Where one entry of DATABASES leads; empty where that cannot be told."""
+    """Return the addresses of one entry of DATABASES; empty if they cannot be determined."""
     if isinstance(value, ast.Call):  # dj_database_url.parse("postgresql://…")
         name = _name_of(value.func)
         text = _literal(value.args[0]) if name == "parse" and value.args else None

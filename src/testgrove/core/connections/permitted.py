@@ -1,4 +1,4 @@
-"""Whether a connection leads to what a worktree was given, or to somebody else's server or database."""
+"""Decides whether a connection leads to a worktree's own server or database, or to a foreign one."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ _PASSWORDS = (
 class Given:
     """What a worktree may connect to.
 
-    own: servers of testgrove's, whatever the database. external: databases on servers of others. allowed: what the
-    settings permit besides. folders: those in which any SQLite file is its own.
+    own: testgrove's servers, with any database. external: databases on external servers. allowed: addresses that the
+    settings permit. folders: every SQLite file in them is the worktree's own.
     """
 
     own: tuple[Address, ...] = ()
@@ -65,10 +65,10 @@ def given_to(
     allowed: Iterable[str],
     environ: Mapping[str, str] | None = None,
 ) -> Given:
-    """What a worktree with these databases may connect to.
+    """Return what a worktree with these databases may connect to.
 
-    folders: its own, see Given. allowed: the setting. environ: the variables that a URL of somebody's own server leaves
-    something to.
+    folders: its own (see Given). allowed: the setting. environ: the variables that complete the URL of an external
+    server.
     """
     own: list[Address] = []
     external: list[Address] = []
@@ -86,14 +86,15 @@ def given_to(
 
 
 def strangers(text: str, given: Given, environ: Mapping[str, str], service_file: str = "") -> tuple[Address, ...]:
-    """Where a URL or DSN leads that was not given; empty for what is no database's URL. See resolve_url()."""
+    """Return the foreign addresses of a URL or DSN; empty if it is not a database URL. See resolve_url()."""
     return tuple(one for one in resolve_url(text, environ, service_file) if not given.permits(one))
 
 
 @dataclass(frozen=True)
 class Strange:
-    """A connection to what was not given. what: a variable, a driver or a process; where: what made it so, as far as it
-    can be told."""
+    """A connection to a foreign server or database.
+
+    what: a variable, a driver or a process. where: the place that caused it, if known."""
 
     address: Address
     what: str
@@ -123,7 +124,7 @@ def shown_command(command: str) -> str:
 
 
 def variable_leads(name: str, environ: Mapping[str, str], service_file: str = "") -> tuple[Address, ...]:
-    """Where a variable leads, together with those that complete it; empty for one that says nothing of a database."""
+    """Return the addresses of a variable, with those that complete it; empty if it names no database."""
     if name == "SQLITE_PATH":
         return (file_address(environ[name]),) if environ.get(name) else ()
     if name in _LIBPQ:
@@ -132,9 +133,9 @@ def variable_leads(name: str, environ: Mapping[str, str], service_file: str = ""
 
 
 def _same_database(address: Address, given: Address) -> bool:
-    """Whether an address on a server of somebody else's is the database that was given, or was made from it.
+    """Return whether an address on an external server is the permitted database, or was derived from it.
 
-    Test runners make databases beside it: ``test_<name>``, ``<name>_gw0``.
+    Test runners create databases next to it: ``test_<name>``, ``<name>_gw0``.
     """
     name, ours = address.database, given.database
     if name is None or ours is None or name == ours:

@@ -59,7 +59,7 @@ class PhaseTime(TypedDict):
 
 
 class Scenario(TypedDict):
-    """What a scenario is besides a cell; `expected`: seconds, null where nothing is known."""
+    """The additional fields of a scenario's cell. `expected`: seconds, null if unknown."""
 
     description: str
     tags: list[str]
@@ -138,7 +138,7 @@ class Cell(TypedDict):
 
 
 class CellCounts(TypedDict):
-    """How many cells ended how; `unfinished` stands only in a run that goes on."""
+    """Number of cells by status; `unfinished` appears only while the run continues."""
 
     total: int
     passed: int

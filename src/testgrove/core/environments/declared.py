@@ -78,7 +78,7 @@ def normal(name: str) -> str:
 
 @functools.lru_cache(maxsize=16)  # half a dozen questions are asked of each pyproject.toml
 def parse_toml(content: bytes) -> dict[str, Any]:
-    """The data, which is nobody's to change. Raises ValueError for what is not TOML."""
+    """Parse TOML; callers must not change the result. Raises ValueError if it is invalid."""
     return tomllib.loads(content.decode())
 
 

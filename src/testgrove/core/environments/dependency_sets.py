@@ -20,11 +20,11 @@ _LOWER_BOUND = re.compile(r"[>=~]=|>|@")
 
 @dataclass(frozen=True)
 class DependencySet:
-    """What to install. name: empty for the project's own choice.
+    """What to install. name: empty for the project's default.
 
-    resolution: which versions uv chooses, as it calls them; empty keeps the lock, where there is one.
-    requirements: further ones, beside the project's. file: a requirements file, in the place of the lock and of
-    the project's own requirement files. locked: only the lock will do.
+    resolution: uv's resolution mode; empty keeps the lock file if there is one. requirements: in addition to the
+    project's. file: a requirements file that replaces the lock file and the project's own requirement files.
+    locked: a lock file is required.
     """
 
     name: str = ""

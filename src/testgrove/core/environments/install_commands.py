@@ -1,4 +1,4 @@
-"""What to tell uv to install the contents of an environment: from a plan to argument lists."""
+"""uv's argument lists for installing the contents of an environment."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
 
 
 def install_arguments(contents: Contents) -> tuple[str, ...]:
-    """What to give to uv to install the contents; empty when there is nothing but pytest.
+    """Return uv's arguments for installing the contents; empty when there is only pytest.
 
-    Local distributions are always built anew: uv's cache knows a tree by the times of a few of its files, and
-    would hand out a build whose compiled parts a recycled checkout no longer has.
+    Local distributions are always rebuilt: uv's cache identifies a tree by the times of a few files, and would return
+    a build whose compiled parts no longer exist in a recycled checkout.
     """
     names = contents.names
     anew = ("--reinstall",) if names is None else _repeated("--reinstall-package", names)
@@ -58,9 +58,9 @@ def direct_requirements(contents: Contents) -> str:
 
 
 def highest_arguments(contents: Contents, direct: Path) -> tuple[str, ...]:
-    """What to give to uv to be told the newest versions of the contents, one ``name==version`` a line.
+    """Return uv's arguments for listing the newest versions of the contents, one ``name==version`` a line.
 
-    direct: a file that holds direct_requirements(contents).
+    direct: a file with direct_requirements(contents).
     """
     extras = _repeated("--extra", contents.extras or ()) if contents.project == "dependencies" else ()
     return (*_compile(contents, direct), *extras, *_repeated("--group", contents.groups), "--resolution", "highest")
@@ -73,9 +73,9 @@ def bounded_requirements(contents: Contents, lowest: Lowest) -> str:
 
 
 def lowest_arguments(contents: Contents, bounded: Path, bounds: Path) -> tuple[str, ...]:
-    """What to give to uv to be told the lowest versions of the contents.
+    """Return uv's arguments for listing the lowest versions of the contents.
 
-    bounded: a file that holds bounded_requirements(contents). bounds: one of lower_bounds().
+    bounded: a file with bounded_requirements(contents). bounds: a file with lower_bounds().
     """
     return (*_compile(contents, bounded), "--resolution", contents.resolution, "--constraints", str(bounds))
 

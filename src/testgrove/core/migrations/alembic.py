@@ -1,4 +1,4 @@
-"""What Alembic is told, and what it answers."""
+"""Alembic's commands and their output."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from testgrove.core.migrations.schema import Schema, difference
 from testgrove.core.migrations.tool import Models
 
 Code = Literal[
-    "several-heads",  # nobody can say which migration is the newest
+    "several-heads",  # it is ambiguous which migration is the newest
     "cannot-be-listed",
     "forward-failed",
     "leaves-behind",  # going back does not lead to the schema that was there before
@@ -25,8 +25,9 @@ _MEANT = ("NotImplementedError", "IrreversibleError", "Irreversible")
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong with a migration. diff: lines that begin with ``-`` or ``+``; output: what was said.
-    accepted: its user knows."""
+    """A problem of a migration.
+
+    diff: lines that start with ``-`` or ``+``. output: of the tool. accepted: the user accepts the problem."""
 
     code: Code
     migration: str
@@ -69,7 +70,7 @@ class Checked:
 
 
 class Drift:
-    """How far a database is from the schema it should have. What was told once is not told again further on."""
+    """Differences between a database and its expected schema. Each difference is reported once."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
@@ -83,7 +84,7 @@ class Drift:
 
 
 def way_back_failed(migration: str, output: str, accepted: bool) -> Problem:
-    """Why a migration could not be taken back: because it says so, or by a mistake."""
+    """Return why a migration back failed: it is declared irreversible, or it has an error."""
     last = last_line(output)
     if is_meant(output):
         return Problem("irreversible", migration, f"irreversible: {last}", output=output, accepted=accepted)
@@ -96,7 +97,7 @@ def is_meant(output: str) -> bool:
 
 
 def last_line(output: str) -> str:
-    """The line that most often says what was wrong."""
+    """Return the line of the output that usually contains the error."""
     lines = [
         line
         for line in output.splitlines()

@@ -1,4 +1,4 @@
-"""What Django is told about migrations, and what it answers."""
+"""Django's migration commands and their output."""
 
 from __future__ import annotations
 

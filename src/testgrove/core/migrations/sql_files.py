@@ -119,6 +119,6 @@ def _number(name: str) -> int | None:
 
 
 def _place(path: str) -> tuple[int, str]:
-    """Where a migration stands: 9 is before 10."""
+    """Return the sort key of a migration: 9 is before 10."""
     name = PurePosixPath(path).name
     return _number(name) or 0, name

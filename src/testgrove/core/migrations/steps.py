@@ -9,8 +9,10 @@ from graphlib import TopologicalSorter
 
 @dataclass(frozen=True)
 class Migration:
-    """One migration. name: as its tool takes it; parents: the names of those it stands on; app: whose sequence it
-    belongs to, where a tool has several; ours: it lies in the project, not in a library."""
+    """One migration.
+
+    name: as the tool accepts it. parents: names of the migrations it depends on. app: its sequence, if the tool has
+    several. ours: it belongs to the project, not to a library."""
 
     name: str
     parents: tuple[str, ...] = ()
@@ -24,14 +26,15 @@ class Migration:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells it from all others."""
+        """Return its unique key."""
         return self.app, self.name
 
 
 @dataclass(frozen=True)
 class Step:
-    """Migrations between two states that a tool can go to. before, after: the newest migration of each app there; an
-    empty name stands for none."""
+    """Migrations between two states that a tool can migrate to.
+
+    before, after: the newest migration of each app in that state; an empty name means none."""
 
     migrations: tuple[Migration, ...]
     before: tuple[tuple[str, str], ...]
@@ -50,17 +53,17 @@ class Step:
 
 
 def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
-    """Each after those it stands on, otherwise as they come. Raises graphlib.CycleError."""
+    """Return the migrations in topological order, otherwise unchanged. Raises graphlib.CycleError."""
     known = {migration.name: migration for migration in migrations}
     graph = {name: [parent for parent in each.parents if parent in known] for name, each in known.items()}
     return tuple(known[name] for name in TopologicalSorter(graph).static_order())
 
 
 def steps(plan: Sequence[Migration]) -> tuple[Step, ...]:
-    """The steps through a plan, which is in order and has one head for each app.
+    """Return the steps through a plan, which is in order and has one head for each app.
 
-    A tool goes to a migration, forward and back, where every other one stands on it or it on them. So branches that
-    are merged again are one step. Migrations of libraries that follow one another are one step, too.
+    A tool can migrate to a migration, forward and back, if each other migration is its ancestor or descendant. So
+    branches that are merged again are one step. Consecutive migrations of libraries are also one step.
     """
     whole = _checkpoints(plan)
     found: list[Step] = []
@@ -83,7 +86,7 @@ def steps(plan: Sequence[Migration]) -> tuple[Step, ...]:
 
 
 def _checkpoints(plan: Sequence[Migration]) -> set[tuple[str, str]]:
-    """Those that every other migration of their app stands on, or the other way round."""
+    """Return the migrations that are an ancestor or a descendant of every other one of their app."""
     below: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for migration in plan:
         own = {(migration.app, parent) for parent in migration.parents}

@@ -19,7 +19,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Script:
-    """Something to do: SQL, as it stands in a file of the project's. leads_to: the revision a database is at then."""
+    """One piece of work: SQL from a file of the project. leads_to: the database's revision afterwards."""
 
     file: str
     sql: str
@@ -31,7 +31,7 @@ Work = Command | Script
 
 @dataclass(frozen=True)
 class Listing:
-    """What a tool knows. conflicts: what it says of several heads, with their names; empty where there is one."""
+    """A tool's list of migrations. conflicts: its message about several heads; empty if there is one."""
 
     migrations: tuple[Migration, ...]
     conflicts: str = ""

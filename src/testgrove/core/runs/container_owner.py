@@ -1,4 +1,4 @@
-"""Whose a container is. An engine does not know who asked for one; when it was made and what is mounted in it tell."""
+"""Finds the owner of a container by its creation time and mounts: the engine does not record it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Container:
 
     @property
     def home(self) -> Path | None:
-        """The folder that it was started for, where what started it says so."""
+        """Return the folder that it was started for, if a label or mount shows it."""
         return next((Path(self.labels[name]) for name in _HOMES if self.labels.get(name)), None)
 
 
@@ -42,13 +42,14 @@ class Stay:
     ended: float | None = None
 
     def holds(self, path: Path) -> bool:
-        """Whether a path lies in its folders."""
+        """Return whether a path is in its folders."""
         return any(path.is_relative_to(folder) for folder in self.folders)
 
 
 def suspects(container: Container, stays: Iterable[Stay], slack: float) -> list[Stay]:
-    """The attempts that may have started a container; none where it is somebody else's. slack: seconds by which the
-    clocks may differ."""
+    """Return the attempts that may have started a container; empty if it is unrelated.
+
+    slack: maximum difference between the clocks, in seconds."""
     during = [stay for stay in stays if _within(container.created, stay, slack)]
     if (home := container.home) is not None:
         return [stay for stay in during if stay.holds(home)]
@@ -64,7 +65,7 @@ def goes_by_itself(container: Container, others: Iterable[Container]) -> bool:
 
 
 def told_as(container: Container, who: Sequence[Stay]) -> tuple[str, str]:
-    """A leaked container's name and detail, told with the first of those who may have started it."""
+    """Return the name and detail of a leaked container, reported for the first attempt that may have started it."""
     others = sorted({stay.cell for stay in who} - {who[0].cell})
     return (
         f"{container.name} ({container.image})",

@@ -41,8 +41,10 @@ class Event(msgspec.Struct, frozen=True, tag_field="type", tag=_snake, kw_only=T
 
 
 class ScenarioInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scenario is besides a cell. worktree: the folder under the base path. needs: the scenarios it waits for.
-    left_out: dependencies that it does without. timeout, expected: seconds; expected is null where nothing is known."""
+    """The additional fields of a scenario's cell.
+
+    worktree: the folder under the base path. needs: the scenarios it waits for. left_out: dependencies that were
+    skipped. timeout, expected: seconds; expected is null if unknown."""
 
     worktree: str
     description: str = ""
@@ -124,7 +126,7 @@ class TestsCollected(Event, frozen=True, kw_only=True):
 
 
 class TestFinished(Event, frozen=True, kw_only=True):
-    """One test's outcome. output: captured sections; text: the failure's long form; file and line: where it stands."""
+    """One test's outcome. output: captured sections. text: the failure's long form. file, line: its location."""
 
     cell: str
     attempt: int
@@ -163,8 +165,10 @@ class ProcessStarted(Event, frozen=True, kw_only=True):
 
 
 class ProcessFinished(Event, frozen=True, kw_only=True):
-    """It is gone. ready: seconds until it was ready, or None; reason: how it ended, empty where we ended it; tail: the
-    end of its output, where something is to be explained."""
+    """A process ended.
+
+    ready: seconds until it was ready, or None. reason: how it ended; empty if testgrove stopped it. tail: the end of
+    its output, if it failed."""
 
     cell: str
     attempt: int
@@ -207,7 +211,7 @@ class Interrupted(Event, frozen=True, kw_only=True):
 
 
 class CoverageMerged(Event, frozen=True, kw_only=True):
-    """total: per cent, over all cells; None where there is none, and note says why."""
+    """total: percentage over all cells; None if there is none; then note is the reason."""
 
     total: float | None = None
     note: str = ""

@@ -1,4 +1,4 @@
-"""What past runs say about each cell and scenario: how often it passed, how steadily, how long it took."""
+"""Statistics of past runs for each cell and scenario: pass rate, flakiness, duration."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Entry:
 
 
 def history(results: Iterable[RunResult]) -> list[Entry]:
-    """What runs, oldest first, say. Outcomes that a run took over from an earlier one count once; so do merged ones."""
+    """Compute statistics of runs, oldest first. An outcome that several runs share counts once."""
     entries: dict[tuple[bool, str], Entry] = {}
     for result in results:
         if result.merged:

@@ -1,4 +1,4 @@
-"""Leaks: what is there after an attempt, was not there before, and belongs to nobody any more."""
+"""Leaks: resources that exist after an attempt, did not exist before it, and have no owner."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = 50  # of each kind and attempt
 
 
 class Thing(NamedTuple):
-    """Something that can be left behind. name: what tells it from others of its kind; detail: whose it is, where."""
+    """Something that can be left behind. name: unique within its kind. detail: its owner and location."""
 
     kind: LeakKind
     name: str
@@ -28,7 +28,7 @@ class Thing(NamedTuple):
 
 
 def leaks(before: Iterable[Thing], after: Iterable[Thing], owned: Container[str] = ()) -> tuple[Thing, ...]:
-    """What an attempt left. owned: names of what has an owner. Each thing is told once, at most SHOWN of a kind."""
+    """Return what an attempt left behind. owned: names of things with an owner. Reports at most SHOWN of a kind."""
     known = {(thing.kind, thing.name) for thing in before}
     found: dict[tuple[str, str], Thing] = {}
     counts: dict[str, int] = {}

@@ -64,7 +64,7 @@ class Ending:
 
 
 def is_pytest(command: str) -> bool:
-    """Whether a suite's command runs pytest, as far as its text says."""
+    """Return whether a suite's command runs pytest, judging by its text."""
     return bool(_PYTEST_COMMAND.search(command))
 
 
@@ -122,7 +122,7 @@ def judge_processes(ended: Sequence[str], status: Status, reason: str) -> tuple[
 
 
 def judge_connections(strange: Sequence[object], status: Status, reason: str) -> tuple[Status, str]:
-    """What it makes of a status that something led to databases which were not given. It ends the attempt."""
+    """Return the status of an attempt that was stopped because it connected to foreign databases."""
     if not strange:
         return status, reason
     ended = "" if status in ("cancelled", "passed") else reason

@@ -48,8 +48,8 @@ class Cell:
     """One suite × ref × interpreter × dependency set × engine versions: what one worktree runs.
 
     key: unique in the run, stable between runs. ref: as the user wrote it; empty for the working tree.
-    python, deps: as requested; empty for the project's own choice. versions: of the engines with several.
-    folder: its own in the run's, by default its worktree's id. scenario: what it is besides, where it is one.
+    python, deps: as requested; empty for the project's default. versions: of the engines with several. folder: its
+    folder in the run's folder, by default its worktree's id. scenario: the additional fields of a scenario.
     """
 
     key: str
@@ -64,7 +64,7 @@ class Cell:
     scenario: ScenarioInfo | None = None
 
     def numbered(self, number: int) -> WorktreeId:
-        """The cell's worktree id, or its number-th stand-in while another run holds it."""
+        """Return the cell's worktree id, or its number-th substitute while another run holds it."""
         if number == 1:
             return self.id
         return replace(self.id, identifier=f"{self.id.identifier[:45]}-{number}")

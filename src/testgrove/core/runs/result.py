@@ -1,6 +1,6 @@
-"""What a run's events say: the one function that computes a result from them.
+"""Computes a run's result from its events.
 
-A run is its log: every report, the exit status and a run that was killed are computed by fold().
+The log is the only source: fold() computes every report and the exit status from it, also for a run that was killed.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class CellResult(msgspec.Struct, kw_only=True):
 
 
 class RunResult(msgspec.Struct, kw_only=True):
-    """What a log says. complete: the log ends with RunFinished. coverage: per cent, over all cells."""
+    """The content of a log. complete: the log ends with RunFinished. coverage: percentage over all cells."""
 
     run: str = ""
     project: str = ""

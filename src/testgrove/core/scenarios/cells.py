@@ -74,7 +74,7 @@ def _cell(scenario: PlannedScenario, expected: float | None) -> Cell:
 
 
 def plain(name: str) -> str:
-    """A name as a folder's and an identifier: itself where it can be, else with a hash that tells it from others."""
+    """Return a name that is valid as folder and identifier: unchanged if possible, else with a unique hash."""
     slug = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-_") or "x"
     if slug == name and len(name) <= _SHORT and name != "coverage":  # which is a folder of the run's
         return slug

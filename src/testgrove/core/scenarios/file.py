@@ -1,4 +1,4 @@
-"""Scenario files: text in, `Scenario` values out. An error says file, line, scenario, what was found and expected."""
+"""Parses scenario files into `Scenario` values. Errors name file, line, scenario, and what was found and expected."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class ScenarioFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 @dataclass(frozen=True)
 class Located:
-    """A scenario and where it stands. line: from 1, or 0 where that is not known."""
+    """A scenario and its location. line: from 1, or 0 if unknown."""
 
     scenario: Scenario
     line: int
@@ -183,7 +183,7 @@ def _explain(error: msgspec.ValidationError, source: Path, line: int, name: str)
 
 
 class _Twice(dict[str, Any]):
-    """An object in which a key stands twice."""
+    """An object with a duplicate key."""
 
     key = ""
 

@@ -65,8 +65,9 @@ class ScenarioPlan:
 
 @dataclass(frozen=True)
 class Filters:
-    """Which scenarios: each kind that is given must match, by any of its values. patterns: globs, or parts of the name.
-    dependencies: take along what the chosen ones need."""
+    """The selection of scenarios: every kind of filter must match, with any of its values.
+
+    patterns: globs, or parts of the name. dependencies: also select what the chosen scenarios need."""
 
     tags: Sequence[str] = ()
     worktrees: Sequence[str] = ()

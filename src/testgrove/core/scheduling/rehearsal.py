@@ -1,10 +1,12 @@
-"""An order for tasks that get in one another's way, found by playing the run through before it begins.
+"""Finds an order for tasks that compete for resources, by simulating the run before it starts.
 
-A rule for one task is blind to what it will meet: two queues that share their heads, a worktree that stands empty while
-its next task waits in another one. So the run is played with the expected durations, once for each rule; then backwards
-from its end, each task as late as it can be; then forwards again in the order of those latest starts; and so on. What
-ends soonest is the order. (Forward-backward improvement: K. Y. Li and R. J. Willis, "An iterative scheduling technique
-for resource-constrained project scheduling", European Journal of Operational Research 56, 1992.)
+A priority rule for single tasks cannot see later conflicts: two queues that share their first tasks, or a worktree that
+is idle while its next task waits elsewhere. So the run is simulated with the expected durations, once for each rule;
+then backwards from its end, with each task as late as possible; then forwards again in the order of those latest
+starts; and so on. The order with the earliest end is used.
+
+(Forward-backward improvement: K. Y. Li and R. J. Willis, "An iterative scheduling technique for resource-constrained
+project scheduling", European Journal of Operational Research 56, 1992.)
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class Rehearsal:
                 mirrored = {key: (-seconds,) for key, seconds in left.items()}
                 end, ends = self._play(mirrored, self._needs, self._needed_by)
                 played.append((round(end, 6), len(played), mirrored))
-        return min(played, key=lambda each: each[:2])[2]  # the plainest of those that are alike
+        return min(played, key=lambda each: each[:2])[2]  # the simplest of equal ones
 
     def _play(
         self, ranks: Ranks, before: Mapping[str, Sequence[str]], after: Mapping[str, Sequence[str]]

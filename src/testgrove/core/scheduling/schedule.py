@@ -1,13 +1,13 @@
-"""What runs next: a pure state machine, fed with what happened, that answers with what to do.
+"""Decides what runs next: a pure state machine that receives events and returns instructions.
 
-It knows no clock, no process and no file. Each call says what has happened; the answer is what to start now, what to
-try again after how many seconds, and what has ended. Every task ends exactly once.
+It uses no clock, process or file. Each call reports an event; the answer lists what to start now, what to retry after
+how many seconds, and what has ended. Every task ends exactly once.
 
-- A task starts when all its needs have passed; one that is ``always``, when they have ended.
-- It needs a free slot, its worktree and its resources; one that is exclusive needs nothing else to run.
-- Of those that could start, the first in rank does (see priorities.py). What must run alone waits for the others,
+- A task starts when all its needs have passed; an ``always`` task, when they have ended.
+- It needs a free slot, its worktree and its resources; an exclusive task starts only when nothing else runs.
+- Among the tasks that can start, the first in rank starts (see priorities.py). An exclusive task waits for the others,
   unless others wait for it.
-- A need that did not pass ends all that hang on it, at once, with the name of the task that failed.
+- If a need did not pass, all tasks that depend on it end at once, with the name of the task that failed.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ class Instructions:
 class Schedule:
     """The state of a run's tasks.
 
-    slots: how many run at once. durations: recorded seconds, as far as they are known. capacities: of resources, 1 by
-    default. max_fail: after so many failures nothing more starts but what is ``always``. backoff: seconds before a
-    second attempt, doubled before each further one. ended: what has ended before, in a run that is resumed; it is not
-    told again. Raises ValueError for tasks that could never all end.
+    slots: how many run at once. durations: recorded seconds, if known. capacities: of resources, 1 by default.
+    max_fail: after this number of failures only ``always`` tasks start. backoff: seconds before a second attempt,
+    doubled before each further one. ended: tasks that ended before a resumed run; they are not reported again. Raises
+    ValueError for tasks that can never all end.
 
     expected, the attribute: seconds that each task is expected to take.
     """
@@ -147,13 +147,13 @@ class Schedule:
         return self._choose(step)
 
     def rested(self, key: str) -> Instructions:
-        """The pause before a further attempt is over. Nothing happens where the task has ended meanwhile."""
+        """Report that the pause before a further attempt is over. Does nothing if the task has already ended."""
         if self._resting.pop(key, None):
             self._waiting[key] = None
         return self._choose(Instructions())
 
     def cancel(self, reason: str = INTERRUPTED) -> Instructions:
-        """Start nothing more, not even teardown. What runs goes on until finished() tells of its end."""
+        """Start nothing more, not even teardown. Running tasks continue until finished() reports their end."""
         step = Instructions()
         self._cancelled = True
         for key in [*self._waiting, *self._resting]:
@@ -176,7 +176,7 @@ class Schedule:
         return step
 
     def _find_order(self, slots: int, capacities: Mapping[str, int]) -> dict[str, int]:
-        """The place of each task among all that could start; of those that are alike, as the user named them."""
+        """Return the rank of each task among all that could start; equal ones keep the user's order."""
         ranks = find_ranks(self._tasks, in_order(self._tasks), self.expected, slots, capacities)
 
         def rank(key: str) -> tuple[float, ...]:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 class Task:
     """What a slot runs.
 
-    needs: keys of the tasks that must have passed. worktree: where it runs, alone unless all who run there are
-    shareable; empty for a place of its own. resources: names of semaphores; a name that stands twice is taken twice.
-    exclusive: nothing else runs meanwhile. always: it runs whatever became of its needs, once they have ended
-    (teardown). retries: further attempts after a failed one. last: it starts after what could start as well, because it
-    will wait for its own turn.
+    needs: keys of the tasks that must have passed. worktree: where it runs, alone unless all tasks there are shareable;
+    empty for a separate place. resources: names of semaphores; a duplicate name is acquired twice. exclusive: nothing
+    else runs at the same time. always: it runs when its needs have ended, with any status (teardown). retries: further
+    attempts after a failed one. last: it starts after all other tasks that could start, because it will wait for its
+    own turn.
     """
 
     key: str
@@ -49,7 +49,7 @@ def in_order(tasks: Mapping[str, Task]) -> list[str]:
     left = {key: len(set(task.needs)) for key, task in tasks.items()}
     dependents = dependents_of(tasks)
     order = [key for key, count in left.items() if not count]
-    for key in order:  # it grows meanwhile
+    for key in order:  # it grows during the loop
         for dependent in dependents[key]:
             left[dependent] -= 1
             if not left[dependent]:

@@ -1,4 +1,4 @@
-"""What is wrong with a settings' table: the key, as its user wrote it, and what could stand there."""
+"""Errors in a settings table: the key as the user wrote it, and what is allowed there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: TOML text in, `Settings` out. An error says file, key, what was found and what was expected."""
+"""Parses settings from TOML into `Settings`. Errors name file, key, what was found and what was expected."""
 
 from __future__ import annotations
 

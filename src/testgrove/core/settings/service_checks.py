@@ -1,4 +1,4 @@
-"""What the settings of services say that cannot be, beside what their types forbid."""
+"""Checks of the services' settings that their types cannot express."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _problems(engine: Engine, service: Service) -> Iterator[tuple[str, str]]:
     try:
         url = parse_server_url(engine.name, service.host)
     except ValueError as error:
-        plain = re.fullmatch(r"[A-Za-z0-9-]*", service.host)  # else a password may stand in it
+        plain = re.fullmatch(r"[A-Za-z0-9-]*", service.host)  # else it may contain a password
         yield "host", f"{error}, found '{service.host}'" if plain else str(error)
         return
     if service.is_shared and not (url.database or engine.default_database):

@@ -1,4 +1,4 @@
-"""What breaks in a project whose worktrees lie inside its repository: its files in, problems out. Nothing is run."""
+"""Finds the problems of worktrees inside the repository, from the project's files. Runs nothing."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ class Problem:
 
 
 def find_problems(root: str, texts: Mapping[str, str], names: Collection[str], *, tracked: bool) -> list[Problem]:
-    """The known problems. root: the worktrees' folder, relative to the top; texts: the top's configuration files by
-    name; names: what stands at the top; tracked: the project has files of its own in root."""
+    """Return the known problems.
+
+    root: the worktrees' folder, relative to the top. texts: the top's configuration files by name. names: the entries
+    of the top. tracked: the project tracks files in root."""
     tables = _tables(texts.get("pyproject.toml", ""))
     found = [*_setuptools(root, texts, tables, names), *_hatchling(root, texts, tables), *_mypy(root, texts, tables)]
     if tracked:

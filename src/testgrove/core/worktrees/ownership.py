@@ -1,7 +1,8 @@
-"""What in a checkout is the user's: a listing and a manifest in, the answer out.
+"""Decides which files in a checkout are the user's, from a listing and a manifest.
 
-Ours is what set-up or an attempt wrote and nobody touched since (the manifest says so), and what any tool
-can make again. Outputs are recognised test outputs, kept before a checkout goes. Everything else is theirs.
+testgrove's files are those that set-up or an attempt wrote and that are unchanged since (according to the manifest),
+and files that any tool can recreate. Outputs are known test outputs, saved before a checkout is removed. All other
+files are the user's.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ _OUTPUT = re.compile(
 
 
 class Entry(NamedTuple):
-    """A path in a checkout, relative to its top, with what tells whether it was touched: size in bytes,
-    mtime in nanoseconds, inode. A missing file has size -1; a nested repository's path ends in "/"."""
+    """A path in a checkout, relative to its top, with the values that show changes: size in bytes, mtime in
+    nanoseconds, inode. A missing file has size -1; a nested repository's path ends in "/"."""
 
     path: str
     size: int
@@ -58,7 +59,7 @@ class Manifest:
         return cls({e.path: (e.size, e.mtime_ns, e.inode) for e in entries if e.path not in kept})
 
     def holds(self, entry: Entry) -> bool:
-        """Whether we wrote this entry and nobody touched it since."""
+        """Return whether testgrove wrote this entry and it is unchanged since."""
         return self.entries.get(entry.path) == (entry.size, entry.mtime_ns, entry.inode)
 
     def dump(self) -> str:

@@ -1,4 +1,4 @@
-"""A worktree as it is on record: what its user sees of it, and what testgrove must know to undo and recycle it."""
+"""The stored record of a worktree: what users see, and what testgrove needs to undo and recycle it."""
 
 from __future__ import annotations
 

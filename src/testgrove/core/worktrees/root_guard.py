@@ -1,6 +1,6 @@
-"""The files that a root inside the repository carries, so that tools which are started above it pass it by.
+"""The files in a root inside the repository that make tools started above it skip it.
 
-With a root beside the repository none of them is written.
+With a root next to the repository, none of them is written.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PYTEST_INI = """# Written by testgrove: a worktree that has no configuration do
 """
 # By name, with their contents.
 FILES: Mapping[str, str] = {".gitignore": IGNORE_ALL, "conftest.py": _CONFTEST, "pytest.ini": _PYTEST_INI}
-# What a pytest that was started in it may leave beside them.
+# What a pytest started in the root may leave next to them.
 CACHES = ("__pycache__", ".pytest_cache")
 
 _ALWAYS = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml")

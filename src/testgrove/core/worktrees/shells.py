@@ -51,7 +51,7 @@ def enter(
 
 
 def _zsh(shell: str, prompt: str, folder: Path, again: str, own: str) -> Entry:
-    """zsh looks for all of its start-up files where ZDOTDIR says, and the first of them may set it."""
+    """Start-up files for zsh, which reads all of them from ZDOTDIR; the first of them may change it."""
     theirs, ours = shlex.quote(own), shlex.quote(str(folder))
     files = {
         folder / ".zshenv": f"ZDOTDIR={theirs}\n[ -f {theirs}/.zshenv ] && . {theirs}/.zshenv\n"

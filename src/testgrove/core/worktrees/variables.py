@@ -1,4 +1,4 @@
-"""The variables a worktree's environment file carries."""
+"""The variables in a worktree's environment file."""
 
 from __future__ import annotations
 

@@ -41,10 +41,10 @@ def overlay_for(
     offline: bool,
     on_wait: Callable[[str], None],
 ) -> str:
-    """A folder with coverage for the tree's environment; empty where that has its own.
+    """Return a folder with coverage for the tree's environment; empty if the environment has its own.
 
-    python: its version. cache: where overlays are kept, one for each interpreter. on_wait: is told what takes a while.
-    Raises what uv's failures are.
+    python: its version. cache: where overlays are kept, one for each interpreter. on_wait: called with a reason while
+    it waits. Raises the errors of uv.
     """
     if has_distribution(tree, "coverage"):
         return ""
@@ -60,7 +60,7 @@ def overlay_for(
             tool = Uv(find_uv(), run, tree, temporary, offline, None)
             interpreter = str(build.python_of(tree))
             tool("pip", "install", _REQUIREMENT, "--target", str(fresh), "--python", interpreter)
-            with suppress(OSError):  # somebody else was faster
+            with suppress(OSError):  # another command was faster
                 fresh.rename(folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -123,7 +123,7 @@ def merge(measured: Sequence[Measured], *, main: Path, out: Path, run: ToolRun) 
     }
     request = out / "request.json"
     request.write_text(json.dumps(task), encoding="utf-8")
-    # Isolated: beside the script, other modules have the names of those that it imports.
+    # Isolated mode: next to the script are modules with the names of those that it imports.
     argv = [str(build.python_of(newest.tree)), "-I", str(_HERE / "merge.py"), str(request)]
     done = run(argv, cwd=newest.tree, env=scrubbed(), timeout=_MERGE_TIMEOUT, log=None, check=False)
     request.unlink()

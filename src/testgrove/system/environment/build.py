@@ -85,9 +85,9 @@ def plan(
     deps: DependencySet = OWN,
     setup: tuple[str, ...] = (),
 ) -> EnvironmentPlan:
-    """What the tree's environment will hold. The checkout is clean: build products are not told from code.
+    """Plan the content of the tree's environment. The checkout must be clean: build products look like code.
 
-    extras, groups: None leaves the choice to the project. pytest: the suite needs it. deps: the dependency set.
+    extras, groups: None for the project's default. pytest: the suite needs it. deps: the dependency set.
     setup: the project's commands, which may install more.
     Raises UsageError (``unknown-extra``, ``unknown-group``), PreconditionError (``environment-failed``, ``no-lock``,
     ``no-requirements-file``).
@@ -171,11 +171,11 @@ def build(
     offline: bool = False,
     log: Path | None = None,
 ) -> EnvironmentRecord:
-    """Make the tree's environment anew, in the place of any that is there.
+    """Build the tree's environment, replacing an existing one.
 
-    temporary: a folder for uv's temporary files, made and removed here (uv leaves a lock behind for each environment).
-    Raises PreconditionError (``environment-failed``: what is asked for cannot be installed), UnavailableError
-    (``environment-failed``: it cannot be fetched) and ExhaustedError (``disk-full``).
+    temporary: a folder for uv's temporary files, created and removed here (uv leaves a lock file for each
+    environment). Raises PreconditionError (``environment-failed``: the requirements cannot be installed),
+    UnavailableError (``environment-failed``: a download failed) and ExhaustedError (``disk-full``).
     """
     folder = tree.absolute() / FOLDER
     tool = Uv(uv, run, tree.absolute(), temporary, offline, log)
@@ -198,7 +198,7 @@ def renew_versions(
     temporary: Path,
     offline: bool = False,
 ) -> EnvironmentRecord:
-    """See version_from_git.renew_versions(); the other parameters are those of build()."""
+    """Update the versions from git, see version_from_git.renew_versions(). Other parameters as in build()."""
     from testgrove.system.environment import version_from_git  # noqa: PLC0415 - for few projects
 
     with _temporary(temporary):
@@ -209,7 +209,7 @@ def renew_versions(
 
 
 def _fill(tool: Uv, tree: Path, plan: EnvironmentPlan) -> tuple[str, ...]:
-    """Make the environment and install what the plan names; return what the user is told about it."""
+    """Create the environment and install the plan's requirements; return notes for the user."""
     base, contents = str(plan.python), plan.contents
     # What is there already is preferred by uv: what a set is to choose must not come with the seeds.
     seeded = not plan.deps
@@ -238,7 +238,7 @@ def _install(tool: Uv, python: str, contents: Contents) -> None:
 
 
 def _install_lowest(tool: Uv, python: tuple[str, ...], contents: Contents, lowest: Lowest) -> None:
-    """Install the lowest versions of what has a lower bound, and beside them the newest that fit of what has none."""
+    """Install the lowest versions of packages with a lower bound, and the newest matching versions of the others."""
     highest = ""
     if lowest.unbounded:
         direct = tool.write("direct.in", direct_requirements(contents))

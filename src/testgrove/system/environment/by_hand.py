@@ -20,10 +20,10 @@ _QUESTION = "import sys; print('.'.join(map(str, sys.version_info[:3])), sys.pre
 
 
 def require_environment(tree: Path, record: EnvironmentRecord | None, python: str, *, mend: Sequence[str]) -> bool:
-    """Whether a worktree's environment was made by hand since; nothing is run where it was not.
+    """Return whether the user has replaced a worktree's environment. Runs nothing if not.
 
-    record: None where testgrove's own was never finished. python: the version that the worktree was made with. mend:
-    the commands that make the environment anew, with and without one in the way.
+    record: None if testgrove's own was never completed. python: the version that the worktree was created with. mend:
+    the commands that rebuild the environment, with and without an existing one.
     Raises PreconditionError (``no-environment``, ``other-interpreter``).
     """
     folder = tree / FOLDER
@@ -50,8 +50,8 @@ def require_environment(tree: Path, record: EnvironmentRecord | None, python: st
 
 
 def _version(folder: Path) -> str:
-    """What the environment's Python says of itself: its settings may name another one (``python3.9 -m venv`` over an
-    environment of 3.12 writes 3.9 there, and stays 3.12)."""
+    """Return the version that the environment's Python reports. Its pyvenv.cfg may name another one: ``python3.9 -m
+    venv`` over an environment of 3.12 writes 3.9 there, but the environment stays 3.12."""
     python = folder / "bin/python"
     try:
         done = run([str(python), "-I", "-c", _QUESTION], env=scrubbed(), timeout=30, check=False)

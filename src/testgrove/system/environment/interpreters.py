@@ -21,7 +21,7 @@ _REQUEST = re.compile(rf"(?:(?P<kind>python|cpython|pypy)[-@]?)?{_VERSION}", re.
 _FOLDER = re.compile(rf"(?:(?P<kind>cpython|pypy)-)?{_VERSION}(?:-.*)?")
 _AT_LEAST = re.compile(r"\s*>=\s*(\d+(?:\.\d+)*)\s*")
 _EXECUTABLE = re.compile(r"(?P<kind>python|pypy)(?P<version>3\.\d+)")
-# Understood by every Python there is, so that one that is too old can be told from one that does not work.
+# Valid in every Python version, to distinguish one that is too old from one that does not work.
 _QUESTION = (
     "import sys; v = sys.version_info; k = {'alpha': 'a', 'beta': 'b', 'candidate': 'rc'}.get(v[3]);"
     "n = getattr(getattr(sys, 'implementation', None), 'name', 'cpython');"
@@ -50,7 +50,7 @@ class Run(Protocol):
 class Interpreter:
     """A base interpreter, never a virtual environment's.
 
-    version: ``3.12.1``, or ``3.12`` where only running it would tell more. path: without symbolic links.
+    version: ``3.12.1``, or ``3.12`` if only running it would show more. path: without symbolic links.
     implementation: ``cpython`` or ``pypy``.
     """
 
@@ -114,7 +114,7 @@ def find(
 
 
 def describe(candidate: Path) -> Interpreter | None:
-    """The base interpreter behind a path, told by names alone; None where they do not tell."""
+    """Return the base interpreter of a path, judging only by names; None if they do not show it."""
     path = _base(candidate)
     if path is None:
         return None

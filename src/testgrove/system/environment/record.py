@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from testgrove.core.environments.plan import EnvironmentPlan
 
 FOLDER = ".venv"
-# All that installing a pure editable distribution writes beside its metadata: a .pth, a finder, scripts.
+# Everything that installing a pure editable distribution writes, except metadata: a .pth, a finder, scripts.
 _POINTERS = re.compile(r"[^/]+\.pth|[^/]*editable[^/]*\.py|(\.\./){3}bin/[^/]+|(.*/)?__pycache__/.*")
 
 
 @dataclass(frozen=True)
 class EnvironmentRecord:
-    """An environment as it was made. JSON-able.
+    """An environment as it was built. Can be stored as JSON.
 
-    python: its full version. interpreter: the executable behind it. prefix: where it stands. settings: its
-    pyvenv.cfg. distributions: those built from the tree. editable: nothing was built into the tree (built:
-    those files) or copied out of it, so the tree's code is what runs. seal: a signature of what is installed.
-    notes: for the user. deps: the name of the dependency set, empty for the project's own choice.
-    version_source: the mark of the commit and tags that a version from git was taken from; empty for another version.
+    python: its full version. interpreter: its base executable. prefix: its location. settings: its pyvenv.cfg.
+    distributions: those built from the tree. editable: nothing was built into the tree (built: those files) or copied
+    out of it, so the tree's code is what runs. seal: a signature of the installed packages. notes: for the user. deps:
+    the name of the dependency set, empty for the project's default. version_source: identifies the commit and tags of
+    a version from git; empty for other versions.
     """
 
     fingerprint: str
@@ -54,7 +54,7 @@ class EnvironmentRecord:
 
     @classmethod
     def from_json(cls, data: object) -> EnvironmentRecord | None:
-        """The record; None for what is none, such as another version's: the environment is then made anew."""
+        """Parse a record; return None if it is invalid or of another version: then the environment is rebuilt."""
         if not isinstance(data, dict):
             return None
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
@@ -65,7 +65,7 @@ class EnvironmentRecord:
 
 
 def check(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> str | None:
-    """None when the tree's environment can be used as it is, else the reason why it must be built anew.
+    """Return None if the tree's environment can be used unchanged, else the reason to rebuild it.
 
     Takes a few ms and runs nothing.
     """
@@ -73,9 +73,9 @@ def check(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> str |
 
 
 def outdated(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> str | None:
-    """None when the environment of a tree that somebody lives in may stay as it is, else why it must be built anew.
+    """Return None if the environment of a user's worktree can stay unchanged, else the reason to rebuild it.
 
-    Another one of the same Python, or other packages, are its user's wish.
+    Another environment with the same Python, or other packages, are the user's decision.
     """
     if not (tree / FOLDER / "pyvenv.cfg").is_file() or not os.access(tree / FOLDER / "bin/python", os.X_OK):
         return "it was missing"
@@ -139,10 +139,10 @@ def observe(tree: Path, plan: EnvironmentPlan, notes: tuple[str, ...]) -> Enviro
 
 
 def resealed(tree: Path, record: EnvironmentRecord) -> EnvironmentRecord:
-    """The record after set-up commands, which may have installed more or made the environment anew."""
+    """Return the record after set-up commands, which may have installed packages or replaced the environment."""
     folder = tree / FOLDER
     if not (folder / "pyvenv.cfg").is_file():
-        return record  # preflight says so
+        return record  # preflight reports it
     interpreter = os.path.realpath(folder / "bin/python")
     return replace(record, seal=seal(tree), settings=_settings(tree), interpreter=interpreter)
 
@@ -165,9 +165,9 @@ def seal(tree: Path) -> str:
 
 
 def seal_of(prefix: Path) -> str:
-    """A signature of what is installed, which changes when a package is added, removed or replaced.
+    """Return a signature of the installed packages, which changes when one is added, removed or replaced.
 
-    A package's own folder tells nothing: its time changes when its first __pycache__ is written.
+    A package's own folder is ignored: its time changes when its first __pycache__ is written.
     """
     lines = []
     for site in sorted(prefix.glob("lib/*/*-packages")):

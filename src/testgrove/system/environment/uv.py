@@ -29,7 +29,7 @@ _OFFLINE = re.compile(r"network was disabled|connectivity is disabled|not found 
 _one_at_a_time = threading.Lock()
 _STARTING = 10.0  # seconds that sysconfig may take at most
 _TIMEOUT = 3600.0  # seconds for one command of uv: a large download, a long compilation
-# The user's settings about where packages come from; all else of uv's is ours to say.
+# The user's settings for package sources; testgrove decides all other settings of uv.
 _KEPT = re.compile(
     r"UV_(CACHE_DIR|CONFIG_FILE|(DEFAULT_|EXTRA_|NO_)?INDEX\w*|FIND_LINKS|EXCLUDE_NEWER|TORCH_BACKEND"
     r"|LINK_MODE|KEYRING_PROVIDER|CREDENTIALS_DIR|OFFLINE|CONCURRENT_\w+|HTTP_\w+|REQUEST_TIMEOUT|NATIVE_TLS|SYSTEM_CERTS"
@@ -88,7 +88,7 @@ def uv_version(uv: Path, run: Run) -> str:
 
 
 def _installed_version(uv: Path) -> str:
-    """The version of a uv that was installed beside testgrove, from its metadata; empty for any other one."""
+    """Return the version of a uv that was installed with testgrove, from its metadata; empty for any other uv."""
     found = list((uv.parent.parent / "lib").glob("python*/site-packages/uv-*.dist-info/RECORD"))
     if len(found) != 1:
         return ""
@@ -125,7 +125,7 @@ class Uv:
         )
 
     def seed(self, python: Path, version: str) -> None:
-        """Add what an environment that was made empty lacks beside others: pip, and what old Pythons had by custom."""
+        """Add what a new environment from uv lacks: pip, and the packages that old Pythons included."""
         by_custom = ["setuptools"] if tuple(map(int, version.split(".")[:2])) < (3, 12) else []
         self._from_cache("pip", "install", "pip", *by_custom, "--python", str(python))
 
@@ -230,7 +230,7 @@ def _explain(output: str, tree: Path, command: str) -> TestgroveError:
     return PreconditionError(code, message, hint=command, tree=str(tree), command=command)
 
 
-# What uv's output tells, the first that fits: pattern, error, hint.
+# Errors in uv's output, first match wins: pattern, error, hint.
 _FAILURES: tuple[tuple[str, type[TestgroveError], str], ...] = (
     (r"No space left on device|os error 28\b|os error 122\b|quota exceeded", ExhaustedError, "df -h {tree}"),
     (

@@ -1,6 +1,6 @@
-"""A build backend whose wheel has another project's metadata and nothing else: that project's backend is asked for it.
+"""A build backend whose wheel contains only another project's metadata, which it gets from that project's backend.
 
-Runs in uv's build environment: stdlib only, Python 3.9 and later. `project.json` beside it says what project that is.
+Runs in uv's build environment: stdlib only, Python 3.9 and later. `project.json` next to it names that project.
 """
 
 # ruff: noqa: PTH100, PTH118, PTH120, PTH123

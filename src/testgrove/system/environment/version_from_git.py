@@ -37,10 +37,10 @@ def renew_versions(
     common_dir: Path,
     temporary: Path,
 ) -> EnvironmentRecord:
-    """Give the tree's own distributions the metadata that they have at the source's commit; the record afterwards.
+    """Give the tree's own distributions the metadata of the source's commit; return the record afterwards.
 
-    Their build backend is asked for the metadata, in a copy of the project's folder in which the commit is checked
-    out. Raises what Uv raises, where it cannot tell.
+    Their build backend computes the metadata, in a copy of the project's folder with that commit checked out. Raises
+    the errors of Uv if this fails.
     """
     with explained("renew the version in", tree):
         for number, folder in enumerate(plan.versioned):

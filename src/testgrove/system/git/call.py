@@ -25,7 +25,7 @@ _ATTEMPTS = 10
 
 # A file system monitor would be started for every checkout, and stay. Hooks are made for people's commands:
 # one that fails, or that expects to run in the main checkout, is no reason for a worktree not to exist.
-# A person may tell git to compare less than it can; a change that keeps size and mtime is still a change.
+# A user may configure git to compare less; a change that keeps size and mtime is still a change.
 CONFIG = (
     "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false",
     "-c", "core.splitIndex=false", "-c", "core.safecrlf=false",
@@ -45,8 +45,7 @@ class Run(Protocol):
 
 
 class Answer(NamedTuple):
-    """What git said. status: its exit status; out: raw, because paths need not be UTF-8; error: for
-    people."""
+    """git's answer. status: its exit status. out: raw, because paths need not be UTF-8. error: for users."""
 
     status: int
     out: bytes

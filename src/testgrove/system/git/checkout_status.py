@@ -75,7 +75,7 @@ def status(path: Path) -> CheckoutStatus:
 
 
 def _has_index(git_dir: Path) -> bool:
-    """Whether a checkout has an index. One that cannot be looked at is an error, not a missing one."""
+    """Return whether a checkout has an index. An unreadable one is an error, not a missing one."""
     with explained("inspect the index of", git_dir):
         try:
             (git_dir / "index").lstat()

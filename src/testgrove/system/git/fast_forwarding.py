@@ -36,8 +36,8 @@ def is_ancestor(path: Path, older: str, newer: str) -> bool:
 def fast_forward(path: Path, commit: str) -> None:
     """Move HEAD, and the branch it is on, to a descendant; untracked files in the way make git refuse.
 
-    Not under a supervisor: git goes on to its end when testgrove is killed, for half a move is nobody's state. Raises
-    PreconditionError (``not-fast-forward``).
+    Not under a supervisor: git must finish even if testgrove is killed, because an incomplete move is no valid state.
+    Raises PreconditionError (``not-fast-forward``).
     """
     answer = call(path, "merge", "--ff-only", "--quiet", "--no-autostash", commit, timeout=LONGEST)
     if answer.status != 0:

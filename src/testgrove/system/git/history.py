@@ -1,7 +1,7 @@
-"""What git keeps beside the files of one checkout: commits that nothing else holds, staged files, what is unfinished.
+"""What git keeps for one checkout, apart from its files: unreferenced commits, staged files, unfinished operations.
 
 Everything is read through git from a git directory, so it works when the checkout's folder is missing, and with every
-format of refs and of object names that git itself supports.
+format of refs and object names that git supports.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ _FORMAT = "--format=%H%x00%P%x00%ce%x00%s%x00"
 
 
 class Commit(NamedTuple):
-    """A commit that nothing else holds. given: testgrove checked it or a descendant out, so it came from a ref.
-    snapshot: testgrove made it."""
+    """A commit that nothing else references.
+
+    given: testgrove checked out this commit or a descendant, so it came from a ref. snapshot: testgrove created it."""
 
     sha: str
     subject: str
@@ -50,9 +51,9 @@ def ask(git_dir: Path, *words: str, stdin: bytes | None = None) -> Answer:
 def foreign_commits(git_dir: Path, own: Collection[str] = ()) -> list[Commit]:
     """Commits that would be lost with a linked worktree, the newest first.
 
-    They can be reached from its HEAD, from where its HEAD was (its reflog) or from refs of its own, and from no shared
-    ref. Snapshots, which testgrove makes, are left out. git_dir: its record in the repository. own: the commits that
-    testgrove checked out there; those came from a ref. Raises UnavailableError when git cannot tell.
+    They are reachable from its HEAD, its reflog or its own refs, and from no shared ref. testgrove's snapshots are left
+    out. git_dir: its record in the repository. own: the commits that testgrove checked out there; those came from a
+    ref. Raises UnavailableError when git fails.
     """
     refs = [f"--glob={each}" for each in _PER_WORKTREE]
     shared = [*(f"--exclude={each}" for each in _PER_WORKTREE), "--glob=refs/*"]
@@ -65,9 +66,9 @@ def foreign_commits(git_dir: Path, own: Collection[str] = ()) -> list[Commit]:
 
 
 def foreign_objects(git_dir: Path) -> list[str]:
-    """A linked worktree's own refs that name no commit but a file, a folder or a tag, which may be nowhere else.
+    """Return a linked worktree's own refs to blobs, trees or tags, which may exist nowhere else.
 
-    Raises UnavailableError when git cannot tell.
+    Raises UnavailableError when git fails.
     """
     folders = (each.removesuffix("/*") for each in _PER_WORKTREE)
     if detached_at(git_dir) is not None and not any((git_dir / folder).exists() for folder in folders):

@@ -1,4 +1,4 @@
-"""Checkouts of our own: made, filled, moved to another commit, taken away.
+"""testgrove's checkouts: creating, filling, moving to another commit, removing.
 
 git's worktree commands fail when several run at once, so they run under one lock, for about 10 ms; files
 are checked out after it is released.
@@ -61,7 +61,7 @@ def add_checkout(
         if branch and _is_free(repository, branch, commit):
             try:
                 _add(repository, path, lock, branch)
-            except UnavailableError:  # being rebased or bisected somewhere, which git's list does not tell
+            except UnavailableError:  # being rebased or bisected in another checkout, which git's list does not show
                 _forget_half_made(repository, path)
             else:
                 return False
@@ -74,8 +74,8 @@ def _add(repository: Repository, path: Path, lock: Lock, start: str, *options: s
         make_folder(path)
     settings = ("-c", "worktree.guessRemote=false", "-c", "worktree.useRelativePaths=false")
     words = ("--quiet", "--no-checkout", "--lock", "--reason", LOCK_REASON, *options)
-    # git keeps the lock as well: when testgrove is killed, nobody looks before git has finished its step.
-    # From the checkout we stand in: git copies that one's own settings (config.worktree, sparse patterns). With
+    # git inherits the lock: if testgrove is killed, other commands wait until git has finished its step.
+    # From the current checkout: git copies its own settings (config.worktree, sparse patterns). With
     # `extensions.worktreeConfig` and a shared `core.bare`, a checkout without them is taken for a bare repository.
     answer = call(repository.toplevel, *settings, "worktree", "add", *words, "--", str(path), start, inherit=(lock.fd,))
     if answer.status != 0:
@@ -113,9 +113,9 @@ def _size_of(path: Path, commit: str) -> int:
 def retarget(path: Path, commit: str, *, run: Run = process.run) -> None:
     """Move a checkout to another commit, detached, as if it were new: only its ``.venv`` stays.
 
-    HEAD's reflog begins anew, so that what was checked out before does not count as the user's. The caller
-    has made sure that nothing there is the user's. Raises as populate() does, and PreconditionError
-    (``mounted-inside``): git would delete what is mounted in the checkout.
+    HEAD's reflog is restarted, so that earlier checkouts do not count as the user's. The caller has checked that
+    nothing there is the user's. Raises like populate(), and PreconditionError (``mounted-inside``): git would delete
+    what is mounted in the checkout.
     """
     mounts.require_none(path, f"cannot recycle {path}")
     words = ("checkout", "--quiet", "--force", "--no-recurse-submodules", "--detach", commit)
@@ -163,11 +163,10 @@ def repair_checkouts(repository: Repository, paths: Sequence[Path]) -> None:
 
 
 def remove_checkout(repository: Repository, path: Path, on_wait: OnWait | None = None) -> None:
-    """Take git's record of a checkout away, whole or half made; the caller has moved its folder away.
+    """Remove git's record of a checkout, complete or not; the caller has moved its folder away.
 
-    Nothing to do where the record, or the repository, is gone. Another record is never touched, as ``git
-    worktree prune`` would. Raises PreconditionError (``checkout-in-place``) while the checkout is still
-    there.
+    Does nothing if the record or the repository does not exist. Unlike ``git worktree prune``, it never touches other
+    records. Raises PreconditionError (``checkout-in-place``) while the checkout still exists.
     """
     if not repository.common_dir.is_dir():
         return
@@ -181,22 +180,22 @@ def remove_checkout(repository: Repository, path: Path, on_wait: OnWait | None =
                 )
             if _is_empty(path):
                 path.rmdir()
-        if not os.path.lexists(path):  # else git would look at what somebody else put there
+        if not os.path.lexists(path):  # else git would inspect a foreign folder there
             words = ("worktree", "remove", "-f", "-f", "--", str(path))
             call_common(repository.common_dir, *words, timeout=LONGEST, inherit=(lock.fd,))
         _forget_half_made(repository, path)
 
 
 def is_checkout(repository: Repository, path: Path) -> bool:
-    """Whether the folder at path is this repository's checkout: its ``.git`` file and git's record name each other.
+    """Return whether the folder at path is this repository's checkout: its ``.git`` file and git's record match.
 
-    A clone, or any other folder, that somebody put where a checkout was is none.
+    False for a clone or another folder that replaced a checkout.
     """
     return any(_points_to(path, record) for record in checkout_records(repository, path))
 
 
 def _forget_half_made(repository: Repository, path: Path) -> None:
-    """Remove what is left of a path's records: those that git itself cannot read any more."""
+    """Remove the remaining records of a path, which git itself can no longer read."""
     with explained("remove git's record of", path):
         for record in checkout_records(repository, path):
             delete_tree(record, within=repository.common_dir)
@@ -238,7 +237,7 @@ def is_barely_made(record: Path) -> bool:
 
 
 def _is_half_made(record: Path) -> bool:
-    """Whether a record without a path is ours: its lock says so, or would if more of it had been written."""
+    """Return whether a record without a path is testgrove's: its lock file is testgrove's, or the start of one."""
     reason = _first_line(record / "locked")
     barely = {file.name for file in children(record)} <= {"locked", "gitdir"}
     return reason == LOCK_REASON or (barely and LOCK_REASON.startswith(reason))
@@ -253,9 +252,10 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _first_line(path: Path) -> str:
-    """The text of one of git's small files; empty where there is none.
+    """Return the text of one of git's small files; empty if it does not exist.
 
-    One that cannot be read is not taken for missing: its worktree would count as gone, and its commits as nobody's.
+    An unreadable file raises an error: as a missing one, its worktree would count as deleted and its commits as
+    unreferenced.
     """
     try:
         return os.fsdecode(path.read_bytes()).removesuffix("\n")

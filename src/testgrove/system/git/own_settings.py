@@ -12,9 +12,9 @@ _FILES = ("config.worktree", "info/sparse-checkout")
 
 
 def take_own_settings(repository: Repository, path: Path) -> None:
-    """Give a checkout the settings of the one we stand in, as ``git worktree add`` does for a new one.
+    """Give a checkout the settings of the current one, as ``git worktree add`` does for a new checkout.
 
-    The next ``git checkout --force`` fills the folder as they say. The caller has made sure that nothing there is the
+    The next ``git checkout --force`` fills the folder accordingly. The caller has checked that nothing there is the
     user's. Raises PreconditionError and UnavailableError.
     """
     source, target = git_dir_of(repository.toplevel), git_dir_of(path)

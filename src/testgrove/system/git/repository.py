@@ -1,4 +1,4 @@
-"""Which repository we stand in, what a ref means in it, and small facts about it."""
+"""The current repository, the meaning of a ref in it, and small facts about it."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _main_checkout(common_dir: Path, toplevel: Path) -> Path:
         main = (common_dir / settings.get("core.worktree", "..")).resolve()
         if (main / ".git").exists():
             return main
-    # The main one is bare: the first of its checkouts that is not one of ours stands for it.
+    # The main one is bare: use the first of its checkouts that is not testgrove's.
     found = checkouts(Repository(common_dir=common_dir, toplevel=toplevel, main=toplevel))
     others = [r.path for r in found if not r.bare and not r.prunable and r.locked != LOCK_REASON]
     return others[0] if others else toplevel
@@ -317,7 +317,7 @@ def delete_branch_if_at(repository: Repository, branch: str, commit: str) -> boo
 def main_commits(repository: Repository) -> tuple[str, ...]:
     """The commits of the branch that others are merged into, as the remote ``origin`` has it and as it is here.
 
-    It is what ``origin`` calls its default, and ``main`` or ``master``. Raises PreconditionError (``no-main-branch``).
+    It is the default branch of ``origin``, or ``main`` or ``master``. Raises PreconditionError (``no-main-branch``).
     """
     found = []
     for name in ("refs/remotes/origin/HEAD", "refs/heads/main", "refs/heads/master"):

@@ -13,7 +13,7 @@ from testgrove.system.git.call import call_common, require
 from testgrove.system.git.repository import Repository
 
 _LISTS = ("info/attributes", "objects/info/alternates")
-_LARGEST = 1 << 20  # bytes of a hook that is looked at
+_LARGEST = 1 << 20  # maximum bytes of a hook that are read
 _PUT_AWAY = ".testgrove-off"
 
 
@@ -68,8 +68,8 @@ def _settings(common: Path, file: Path, folders: Collection[str]) -> list[Shared
 
 
 def put_hook_away(hook: Path) -> Path:
-    """Rename a hook so that git does not run it any more; the new name. What its installer has saved as ``.legacy``
-    (pre-commit does) is the hook again."""
+    """Rename a hook so that git does not run it; return the new name. Restores the hook that its installer saved as
+    ``.legacy`` (pre-commit does that)."""
     number, target = 0, hook.with_name(hook.name + _PUT_AWAY)
     while os.path.lexists(target):
         number += 1

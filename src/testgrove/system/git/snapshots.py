@@ -1,4 +1,4 @@
-"""The working tree as it is now, as a commit that no branch sees."""
+"""The current working tree as a commit outside all branches."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _IDENTITY = {
 
 
 class Snapshot(NamedTuple):
-    """modified, untracked: how many files differ from HEAD. nested: what lies there and is not in the
-    commit: nested repositories, and submodules with changes of their own."""
+    """modified, untracked: number of files that differ from HEAD. nested: paths that are not in the commit: nested
+    repositories, and submodules with changes."""
 
     commit: str
     tree: str

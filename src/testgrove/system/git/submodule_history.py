@@ -38,11 +38,11 @@ class Module(NamedTuple):
 def unpublished_in_submodules(
     repository: Repository, record: Path, tree: Path, submodules: Collection[str], own: Collection[str]
 ) -> list[str]:
-    """Lines that name each submodule and what only it has: commits, stashes, staged files, unfinished operations.
+    """List lines that name each submodule and what only it has: commits, stashes, staged files, operations.
 
-    Nothing else has: no remote-tracking ref of it, no copy in the main checkout, and no commit that testgrove checked
-    out pins it. record: the worktree's git directory. tree: its folder, which may be missing. submodules: those that
-    are checked out. own: the commits that testgrove checked out. Raises UnavailableError when git cannot tell.
+    "Only" means: in no remote-tracking ref of it, in no copy in the main checkout, and not pinned by a commit that
+    testgrove checked out. record: the worktree's git directory. tree: its folder, which may be missing. submodules:
+    those that are checked out. own: the commits that testgrove checked out. Raises UnavailableError when git fails.
     """
     modules = list(_modules(repository, record, tree, submodules))
     pins = _Pins(record, own, [module.git_dir for module in modules])
@@ -56,7 +56,7 @@ def unpublished_in_submodules(
 def unpublished(
     git_dir: Path, *, copies: Iterable[Path] = (), pins: _Pins | None = None, index: bool = True
 ) -> list[str]:
-    """Lines that say what a repository has that neither its remotes nor its copies have. index: staged files, too."""
+    """Return lines with what a repository has and its remotes and copies do not. index: include staged files."""
     stashes = _stashes(git_dir)
     found = [commit for commit in _local_commits(git_dir) if commit.sha not in stashes.commits]
     if found and pins is not None:

@@ -10,9 +10,9 @@ from testgrove.system.locks import exclusive
 
 
 def update_submodules(path: Path, run: Run) -> None:
-    """Check out a checkout's submodules, at any depth; nothing to do where it has none.
+    """Check out a checkout's submodules, at any depth; does nothing if it has none.
 
-    What the main checkout has is taken from there: that needs no network, and finds commits that nobody
+    Objects are taken from the main checkout if possible: that needs no network, and finds commits that were not
     pushed. Raises UnavailableError (``submodules-failed``) and ExhaustedError (``disk-full``).
     """
     if not (path / ".gitmodules").exists():
@@ -20,7 +20,7 @@ def update_submodules(path: Path, run: Run) -> None:
     question = ("rev-parse", "--path-format=absolute", "--git-common-dir")
     answer = require(call(path, *question), f"read {path}").out
     common_dir = Path(os.fsdecode(answer.removesuffix(b"\n")))
-    # It writes to the repository's one configuration file, and fails when somebody else does so at the same
+    # It writes to the repository's only configuration file, and fails when another process does so at the same
     # time.
     with exclusive(common_dir / "testgrove.lock", what=f"the git lock of {common_dir.parent}"):
         require(

@@ -36,9 +36,9 @@ def version_source(tree: Path, commit: str) -> VersionSource:
 
 
 def make_version_repository(folder: Path, tree: Path, common_dir: Path, source: VersionSource) -> None:
-    """Make a folder a repository of its own in which the source's commit is checked out and nothing is modified.
+    """Make a folder a separate repository in which the source's commit is checked out and nothing is modified.
 
-    It borrows the objects of the tree's repository. No file of the commit is written: git is told not to look.
+    It borrows the objects of the tree's repository. No file of the commit is written: git is configured to ignore that.
     """
     what = "prepare the version"
     object_format = require(call(tree, "rev-parse", "--show-object-format"), what).out.decode().strip()

@@ -1,14 +1,14 @@
 """Promise 3, before a suite: would the tests import this tree?
 
 Each of the project's names is resolved by the interpreter that will run the suite, in its environment;
-nothing is imported. What a name may resolve to:
+nothing is imported. A name may resolve to:
 
-1. a file in the tree (and not in an old build that lies there);
+1. a file in the tree (and not in an old build there);
 2. a file in the worktree's environment that was installed from this tree, editable or still current;
 3. nothing, when pytest itself will find it in the tree (by its ``pythonpath``, at the root or in ``src``).
 
-Anything else is other code. The same holds for each portion of a namespace package, but that other
-distributions may add theirs in the environment.
+Anything else is other code. The same applies to each portion of a namespace package, except that other
+distributions may add portions in the environment.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class Judge:
         if any(self._is_this_tree(made) for made in owners):
             return "installed"
         if owners and not name.explicit and self._own_name_is_fine and all(map(self._is_unrelated, owners)):
-            return ""  # say a folder `alembic` with migrations, beside the tool of that name
+            return ""  # for example a folder `alembic` with migrations, named like the tool
         raise self._other_installation(leaf, location, owners)
 
     def _is_this_tree(self, made: Installation) -> bool:

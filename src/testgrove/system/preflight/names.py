@@ -26,10 +26,10 @@ _INI = {"pytest.ini": "pytest", ".pytest.ini": "pytest", "tox.ini": "pytest", "s
 
 @dataclass(frozen=True)
 class Name:
-    """A top-level name. explicit: the project's configuration says it.
+    """A top-level name. explicit: the project's configuration names it.
 
-    leaves: the dotted names of the packages and modules with code in them: the name itself, or, when it is a
-    namespace package, what lies in it.
+    leaves: the dotted names of the packages and modules with code: the name itself, or, for a namespace package, those
+    in it.
     """
 
     name: str
@@ -43,7 +43,7 @@ def top_level_names(tree: Path) -> tuple[str, ...]:
 
 
 def find_names(tree: Path) -> tuple[Name, ...]:
-    """The project's names: as its build configuration says them, else by its layout (src, flat)."""
+    """Return the project's names: from its build configuration, else from its layout (src, flat)."""
     declared = dict(_declared(tree, read_toml(tree / "pyproject.toml")))
     if declared:
         return tuple(
@@ -73,7 +73,7 @@ def import_folders(tree: Path) -> tuple[Path, ...]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The file's data; empty when it is missing or not TOML (then the tools that need it will say so)."""
+    """Return the file's data; empty if it is missing or not TOML (the tools that need it will report that)."""
     try:
         return parse_toml(read_if_there(path) or b"")
     except ValueError:
@@ -95,7 +95,7 @@ def _strings(value: object) -> list[str]:
 
 
 def _declared(tree: Path, project: dict[str, Any]) -> Iterator[tuple[str, Path]]:
-    """(name, the folder it lies in), as the build backends' tables say."""
+    """Yield names and their folders, from the tables of the build backends."""
     yield from _setuptools(tree, _table(project, "tool", "setuptools"))
     for path in _strings(_table(project, "tool", "hatch", "build", "targets", "wheel").get("packages")):
         yield Path(path).name, (tree / path).parent
@@ -188,7 +188,7 @@ def _holds_package(folder: Path, levels: int) -> bool:
 
 
 def _leaves(folder: Path, name: str, prefix: str = "", levels: int = _DEEPEST) -> Iterator[str]:
-    """The dotted names of the code that a top-level name stands for."""
+    """Return the dotted names of the code of a top-level name."""
     path = folder / name
     if (path / "__init__.py").exists() or (folder / f"{name}.py").exists():
         yield prefix + name

@@ -1,4 +1,4 @@
-"""Where a resolved file lies, what put it on the path, and which installation it belongs to."""
+"""The location of a resolved file, what put it on the path, and the installation that it belongs to."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _BUILDS = re.compile(r"(build/lib[^/]*|.*\b(site|dist)-packages)/")
 
 @dataclass(frozen=True)
 class Place:
-    """tree: this tree's files; build: an old build that lies in it; environment: the worktree's own; foreign:
-    another checkout of the repository, which is root; outside: anywhere else."""
+    """tree: this tree's files. build: an old build in it. environment: the worktree's own. foreign: another checkout of
+    the repository, which is root. outside: anywhere else."""
 
     kind: Kind
     root: Path
 
 
 class Places:
-    """Tells places apart. One may lie in another, as the environment in the tree: the inner one counts."""
+    """Finds the place of a path. Places can be nested, like the environment in the tree: the innermost counts."""
 
     def __init__(self, tree: Path, environment: Path, foreign: Sequence[Path]) -> None:
         kinds: dict[Path, Kind] = {path.resolve(): "foreign" for path in foreign}
@@ -73,7 +73,7 @@ def _installation(found: Mapping[str, Any]) -> Installation:
         source = unquote(url.path) if url.scheme == "file" else (url.geturl() or None)
         editable = bool(direct.get("dir_info", {}).get("editable"))
     except (ValueError, AttributeError):
-        pass  # not what the standard says: as good as none
+        pass  # violates the standard: treated as missing
     return Installation(name, version, tuple(found["owns"]), source, editable)
 
 

@@ -24,14 +24,14 @@ MARK = "testgrove-preflight:"
 
 
 class Resolver:
-    """Resolves names on sys.path as it is. namespaces: the namespace packages met, and their portions."""
+    """Resolves names on the current sys.path. namespaces: the namespace packages found, and their portions."""
 
     def __init__(self) -> None:
         self.namespaces: dict[str, list[str]] = {}
         self._placeholders: list[str] = []
 
     def origin(self, dotted: str) -> str | None:
-        """The file (or "built-in") that a name, or the regular package it lies in, would be loaded from."""
+        """Return the file (or "built-in") that a name, or the regular package around it, would be loaded from."""
         path: list[str] | None = None
         parts = dotted.split(".")
         for count in range(1, len(parts) + 1):
@@ -111,7 +111,7 @@ def _read(path: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print what the interpreter says of the names."""
+    """Print how the interpreter resolves the names."""
     count = int(arguments[0])
     names, folders = arguments[1 : 1 + count], arguments[1 + count :]
     plain = Resolver()

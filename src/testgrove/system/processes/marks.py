@@ -1,13 +1,13 @@
-"""Marks: numbers that the kernel hands down to every descendant of a process.
+"""Marks: numbers that the kernel passes on to every descendant of a process.
 
-An environment variable can be cleared, a session left, a parent lost. A resource limit that means nothing
-stays: it survives fork, exec, setsid, `env -i`, `unshare --user` and setuid, and shows in /proc/PID/limits. A
-run's mark is RLIMIT_RTTIME, which concerns real-time processes only. A supervisor's own mark is RLIMIT_LOCKS,
-which Linux has not looked at since 2.4; so the two do not displace each other.
+An environment variable can be cleared, a session can be left, a parent can die. A resource limit without effect
+stays: it survives fork, exec, setsid, `env -i`, `unshare --user` and setuid, and is visible in /proc/PID/limits. A
+run's mark is RLIMIT_RTTIME, which only affects real-time processes. A supervisor's own mark is RLIMIT_LOCKS,
+which Linux has ignored since 2.4; so the two do not displace each other.
 
-Soft limit: the newest mark. Hard limit: the first mark, kept, because an unprivileged testgrove inside a job
-of another one may not raise it; so both the outer and the inner one find everything that is theirs. (A third
-one inside the second replaces the second's mark.)
+Soft limit: the newest mark. Hard limit: the first mark; it stays, because an unprivileged testgrove inside a job
+of another one cannot raise it; so both the outer and the inner one find all their processes. (A third one inside
+the second replaces the second's mark.)
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 RLIMIT_LOCKS = 10  # resource does not name these two
 RLIMIT_RTTIME = 15
 
-# A mark from its top: 7 bits that tell it from a real limit | 34 bits that count down in quarters of a second
+# A mark from its top: 7 bits that distinguish it from a real limit | 34 bits that count down in quarters of a second
 # from 1970, so that a later mark is smaller and fits below an outer one | 22 bits of pid, so that no two
 # processes make the same one. 63 bits in all: setrlimit takes a signed number.
 _PREFIX = 0x74 << 56
@@ -47,7 +47,7 @@ _previous = _TICKS
 
 @dataclass(frozen=True)
 class Mark:
-    """A number that a process and all its descendants carry."""
+    """A number that marks a process and all its descendants."""
 
     value: int
 
@@ -64,7 +64,7 @@ class Mark:
 
     @classmethod
     def new(cls) -> Mark:
-        """A mark that nobody has had, lower than those that this process carries or has made."""
+        """Return an unused mark, lower than those that this process has or has created."""
         global _previous  # noqa: PLW0603 - the clock's resolution is coarser than two calls
         carried = [_ticks(mark) for kind in (RLIMIT_RTTIME, RLIMIT_LOCKS) for mark in _own(kind)]
         with _lock:
@@ -89,7 +89,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class MarkedProcess:
-    """A living process that carries a mark. start_time: clock ticks since the machine started."""
+    """A living process with a mark. start_time: clock ticks since the machine started."""
 
     pid: int
     start_time: int
@@ -100,13 +100,13 @@ class MarkedProcess:
 
 
 def marks_of(pid: int) -> tuple[Mark, ...]:
-    """All marks that a process carries, the newest first; a zombie still carries them."""
+    """Return all marks of a process, the newest first; a zombie still has them."""
     words = (int(word) for word in _read(f"{pid}/limits").split() if word.isdigit())
     return tuple(Mark(value) for value in sorted({word for word in words if _is_mark(word)}))
 
 
 def mark_of(pid: int) -> Mark | None:
-    """The newest mark that a process carries, or None."""
+    """Return the newest mark of a process, or None."""
     return next(iter(marks_of(pid)), None)
 
 
@@ -121,17 +121,17 @@ def lives(pid: int) -> bool:
 
 
 def marked(mark: Mark, *, exclude: Collection[int] = ()) -> list[MarkedProcess]:
-    """The living processes that carry a mark, the calling one included, newest pid first."""
+    """Return the living processes with a mark, including the calling one, newest pid first."""
     return list(_among(_all_pids(), mark, exclude))
 
 
 def end_marked(
     mark: Mark, *, exclude: Collection[int] = (), grace: float = 0.0, timeout: float = 5.0
 ) -> list[MarkedProcess]:
-    """End all processes that carry a mark, except the calling one, and return them.
+    """Stop all processes with a mark, except the calling one, and return them.
 
     grace: seconds between TERM and KILL; 0 kills at once. timeout: seconds that a KILL may take. Raises
-    UnavailableError (``processes-survive``) for those that cannot be ended.
+    UnavailableError (``processes-survive``) for those that cannot be stopped.
     """
     exclude = {*exclude, os.getpid()}
     ended: dict[int, MarkedProcess] = {}
@@ -151,11 +151,11 @@ def end_marked(
 
 
 def _kill_pass(mark: Mark, exclude: Collection[int], deadline: float) -> list[MarkedProcess]:
-    """Kill what carries the mark as it is found, and return it. When nothing was found, nothing is there.
+    """Kill processes with the mark as they are found, and return them. An empty result proves that there are none.
 
-    A scan alone does not prove that: a parent that vanished during it may have left a child behind its back.
-    So the pids that the kernel has handed out meanwhile are looked at, too, until it has handed out none;
-    this also catches what hops from pid to pid faster than a scan takes.
+    A single scan does not prove that: a parent that ended during the scan may have left an unseen child. So the pids
+    that the kernel assigned during the scan are checked, too, until it has assigned none; this also finds processes
+    that change their pid faster than a scan takes.
     """
     found: list[MarkedProcess] = []
     newest, pids, give_up = _newest_pid(), _all_pids(), 0.0
@@ -186,7 +186,7 @@ def _newest_pid() -> int:
 
 
 def _among(pids: Iterable[int], mark: Mark, exclude: Collection[int]) -> Iterator[MarkedProcess]:
-    """Those that carry the mark and live."""
+    """Return those with the mark that are alive."""
     for pid in pids:
         if _carries(pid, mark) and pid not in exclude and (start_time := _start_time(pid)) is not None:
             yield MarkedProcess(pid, start_time, _command(pid))
@@ -202,7 +202,9 @@ def _signal(mark: Mark, processes: Collection[MarkedProcess], number: signal.Sig
         poll = select.poll()
         waiting = set()
         for process in processes:
-            with suppress(ProcessLookupError, PermissionError):  # gone, or another user's: the next scan tells
+            with suppress(
+                ProcessLookupError, PermissionError
+            ):  # it has ended, or belongs to another user: the next scan shows which
                 fd = os.pidfd_open(process.pid)
                 stack.callback(os.close, fd)
                 if _carries(process.pid, mark) and _start_time(process.pid) == process.start_time:
@@ -229,9 +231,9 @@ def _ticks(value: int) -> int:
 
 
 def _read(name: str) -> bytes:
-    """A file in /proc, or nothing when its process has ended or is hidden from us.
+    """Return a file in /proc; empty when its process has ended or is hidden from this user.
 
-    Raises OSError when no descriptors are left: a process that cannot be looked at may be there.
+    Raises OSError when no descriptors are left: an existing process would be missed.
     """
     try:
         fd = os.open(f"/proc/{name}", os.O_RDONLY | os.O_CLOEXEC)
@@ -248,7 +250,7 @@ def _read(name: str) -> bytes:
 
 
 def _start_time(pid: int) -> int | None:
-    """Field 22 of /proc/PID/stat, or None for a process that is gone or a zombie."""
+    """Return field 22 of /proc/PID/stat, or None for a process that has ended or is a zombie."""
     fields = _read(f"{pid}/stat").rpartition(b")")[2].split()
     if not fields or (fields[0] in b"ZX" and fields[17] == b"1"):  # a dead leader may have living threads
         return None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Child = subprocess.Popen[bytes]
 
-# What points at somebody else's code, repository or database. A trailing star stands for anything.
+# Variables that point to another project's code, repository or database. A trailing star matches anything.
 SCRUBBED = (
     "GIT_*", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "PYTHONPYCACHEPREFIX",
     "__PYVENV_LAUNCHER__", "UV_PROJECT_ENVIRONMENT", "DATABASE_URL", "PG*", "REDIS_URL", "NEO4J_*", "MYSQL_*",
@@ -39,13 +39,13 @@ KEPT = (
     "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_AUTHOR_*", "GIT_COMMITTER_*", "TESTGROVE_STATE_DIR",
     "TESTGROVE_CACHE_DIR", "TESTGROVE_SCRATCH_DIR",
 )  # fmt: skip
-# CI sets these on purpose. git sets them for hooks, too, always beside one of _HOOK.
+# CI sets these on purpose. git also sets them for hooks, always together with one of _HOOK.
 _IDENTITY = ("GIT_AUTHOR_*", "GIT_COMMITTER_*")
 _HOOK = ("GIT_INDEX_FILE", "GIT_DIR")
 
 _PROGRAM = Path(__file__).with_name("supervisor.py")
 _TAIL_LINES = 12
-_DETAIL = 8000  # characters of output that an error carries
+_DETAIL = 8000  # characters of output in an error
 
 
 def scrubbed(environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -89,7 +89,7 @@ class Call:
         return text if len(text) <= 300 else text[:297] + "..."
 
     def hide(self, text: str) -> str:
-        """The text without the secrets that the command was given, which it may have echoed."""
+        """Return the text without the command's secrets, which it may have echoed."""
         for secret in self._secrets:
             text = text.replace(secret, "********") if secret else text
         return text
@@ -229,9 +229,9 @@ def ending_of(returncode: int) -> str:
 
 
 def spawn_supervisor(mark: str, streams: tuple[int, ...] = ()) -> Child:
-    """Start supervisor.py, to be spoken to through its pipes. mark: the number it is to carry.
+    """Start supervisor.py, which is controlled through its pipes. mark: of its processes.
 
-    streams: descriptors for a job in the foreground, which belongs to our terminal as we do.
+    streams: descriptors for a job in the foreground, on this process's terminal.
     """
     utf8 = f"utf8={sys.flags.utf8_mode}"  # file names must mean the same on both sides
     argv = [sys.executable, "-I", "-S", "-X", utf8, str(_PROGRAM), mark]
@@ -248,7 +248,7 @@ def spawn_left_alone(argv: Sequence[str], *, env: Mapping[str, str], log: Path) 
 
 
 def restart_in_utf8() -> NoReturn:
-    """Start this program anew with UTF-8 file names: what is written to files must name them, whatever the locale."""
+    """Restart this program with UTF-8 file names, so that files can contain all paths in any locale."""
     os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
 
 

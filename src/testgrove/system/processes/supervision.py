@@ -1,6 +1,6 @@
-"""Running jobs whose whole process tree must be gone afterwards.
+"""Runs jobs whose complete process tree must have ended afterwards.
 
-A Supervisor is the client of one supervisor.py; supervisor_pool has them for whoever needs one.
+A Supervisor is the client of one supervisor.py; supervisor_pool provides them.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _LOOK = 0.5  # seconds that one poll takes at most, because a signal that comes 
 
 @dataclass(frozen=True)
 class Job:
-    """What a supervisor runs. output: a file that stdout and stderr are appended to, or None for nowhere.
+    """What a supervisor runs. output: a file that stdout and stderr are appended to, or None to discard them.
 
-    timeout, grace: seconds; grace lies between TERM and KILL. user: uid and gid to run as (root only). In the
-    foreground it has our standard streams and our terminal instead; see SupervisorPool.foreground().
+    timeout, grace: seconds; grace is the time between TERM and KILL. user: uid and gid to run as (root only). A job in
+    the foreground uses this process's standard streams and terminal instead; see SupervisorPool.foreground().
     """
 
     argv: Sequence[Word]
@@ -160,7 +160,7 @@ class Supervisor:
             self._stdin.close()
 
     def close(self) -> None:
-        """kill(), and return when everything is gone. Raises UnavailableError where that cannot be had."""
+        """Kill everything and wait until it has ended. Raises UnavailableError if that fails."""
         if self._stdout.closed:
             return
         self.kill()
@@ -180,7 +180,7 @@ class Supervisor:
 
     def _send(self, request: dict[str, Any]) -> None:
         data = json.dumps(request).encode() + b"\n"
-        with self._sending, suppress(BrokenPipeError, ValueError):  # dead or killed: the next wait() tells
+        with self._sending, suppress(BrokenPipeError, ValueError):  # dead or killed: the next wait() reports it
             while data:
                 data = data[os.write(self._stdin.fileno(), data) :]
 
@@ -226,9 +226,9 @@ def become_subreaper() -> None:
 
 
 def reap_orphans() -> int:
-    """Reap the dead that our supervisors left to us, and return how many.
+    """Reap the zombies that supervisors left to this process, and return their number.
 
-    Only they: a child of somebody else in this process would lose its exit status.
+    Only these: other code in this process would lose the exit status of its child.
     """
     reaped = 0
     supervisors = set(_issued.values())

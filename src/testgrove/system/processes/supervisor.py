@@ -104,7 +104,7 @@ class Job:
             self.due = min(self.due, time.monotonic() + grace)
 
     def advance(self) -> bool:
-        """Do what is due; whether the whole tree is gone (or cannot be ended)."""
+        """Do what is due; return whether the complete tree has ended (or cannot be stopped)."""
         if not self.reap():
             return True
         now = time.monotonic()
@@ -201,10 +201,10 @@ class Supervisor:
 
 
 def spawn(request: dict[str, Any]) -> int:
-    """Execute the job in a session of its own and return its pid. Raises Spawn.
+    """Execute the job in a new session and return its pid. Raises Spawn.
 
-    Not by subprocess: importing it costs half as much again as the rest of the start. The error pipe closes
-    by itself when exec succeeds; until then the child says which step failed.
+    Without subprocess: importing it costs half as much as the rest of the start. The error pipe is closed by a
+    successful exec; before that, the child reports the step that failed.
     """
     reader, writer = os.pipe()
     pid = os.fork()
@@ -221,7 +221,7 @@ def spawn(request: dict[str, Any]) -> int:
 
 
 def execute(request: dict[str, Any], failure: int) -> NoReturn:
-    """In the child: become the job, or say why not. Never returns into the parent's loop."""
+    """In the child: become the job, or report why not. Never returns into the parent's loop."""
     what, number = "output", errno.EIO
     try:
         os.get_exec_path({})  # imports a module, which the other user may not be able to read
@@ -249,7 +249,7 @@ def execute(request: dict[str, Any], failure: int) -> NoReturn:
 
 
 def connect(streams: list[int], output: str | None) -> None:
-    """The job's standard streams: those it is given, and their terminal; else none, its output, and no terminal."""
+    """Set the job's standard streams: its own and their terminal; else no input, its output, and no terminal."""
     if streams:
         for number, fd in enumerate(streams):
             os.dup2(fd, number)
@@ -280,7 +280,7 @@ def wakeup() -> int:
 
 
 def become_reaper(mark: int) -> None:
-    """Adopt all orphans below this process, and let all descendants carry the mark (see marks.py)."""
+    """Adopt all orphans below this process, and mark all descendants (see marks.py)."""
     if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise SystemExit("testgrove's supervisor could not become a child subreaper")
     hard = resource.getrlimit(RLIMIT_LOCKS)[1]
@@ -289,7 +289,7 @@ def become_reaper(mark: int) -> None:
 
 
 if __name__ == "__main__":
-    os.chdir("/")  # a directory that somebody wants to remove is not ours to hold
+    os.chdir("/")  # so that the directory can be removed
     become_reaper(int(sys.argv[1]))
     Supervisor().run()
-    os._exit(0)  # nothing to tidy up, and somebody waits
+    os._exit(0)  # nothing to clean up, and another process waits

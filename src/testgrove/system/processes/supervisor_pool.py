@@ -1,4 +1,4 @@
-"""Supervisors for whoever needs one, and long tools (uv, a checkout, a migration) that run under one."""
+"""A pool of supervisors, and running long tools (uv, a checkout, a migration) under one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CANCEL_GRACE = 5.0  # seconds that a cancelled tool has to tidy up
 class SupervisorPool:
     """Supervisors to borrow, from any thread.
 
-    on_start: told the mark of each supervisor before it starts, so that it can be recorded.
+    on_start: called with the mark of each supervisor before it starts, so that it can be recorded.
     """
 
     def __init__(self, on_start: Callable[[Mark], None] | None = None) -> None:
@@ -70,7 +70,7 @@ class SupervisorPool:
 
     @contextmanager
     def foreground(self) -> Iterator[Supervisor]:
-        """A supervisor for one job that stands where this process stands: its streams, its terminal, its signals."""
+        """Return a supervisor for one job that takes over this process's streams, terminal and signals."""
         streams = tuple(os.dup(number) for number in range(3))
         try:
             supervisor = self._start(self._lent.add, streams)
@@ -145,11 +145,11 @@ def supervised_run(
     cancel: CancelFlag | None = None,
     watch: Watch = _unwatched,
 ) -> Completed:
-    """Run a long tool under a supervisor; stdout holds stdout and stderr as they came, stderr is empty.
+    """Run a long tool under a supervisor; stdout contains stdout and stderr in their order, stderr is empty.
 
-    env: by default scrubbed(). log: a file that the output is appended to as well. user: uid and gid to run as (root
-    only). cancel: ends the tool when set. watch: around the tool's work, given its supervisor.
-    Raises PreconditionError as Supervisor.start_job() does, and UnavailableError (``tool-timeout``,
+    env: by default scrubbed(). log: a file that the output is also appended to. user: uid and gid to run as (root
+    only). cancel: stops the tool when set. watch: a context around the tool's work, called with its supervisor.
+    Raises PreconditionError like Supervisor.start_job(), and UnavailableError (``tool-timeout``,
     ``tool-cancelled``, ``tool-lost``; with check, ``tool-failed``).
     """
     call = Call(argv, env)

@@ -1,4 +1,4 @@
-"""The store: one SQLite database for the user, all projects in it. SQL stands in this package only."""
+"""The store: one SQLite database for the user, with all projects. Only this package contains SQL."""
 
 from testgrove.system.store.database import Row
 from testgrove.system.store.leases import StoredLeases

@@ -37,7 +37,7 @@ class Commands:
         self._database.insert("holders", mark=record.mark, command=record.command, pid=record.pid, started=time.time())
 
     def delete(self, mark: str) -> None:
-        """Forget a command that holds nothing any more."""
+        """Delete the record of a command that holds nothing."""
         self._database.delete("holders", mark=mark)
 
     def holds_any(self, mark: str) -> bool:

@@ -24,15 +24,15 @@ from testgrove.system.trusted_paths import require_own_file
 
 Row = dict[str, Any]
 T = TypeVar("T")
-HOLDERS = "holders.lock"  # beside the store, from the first command on that holds anything
+HOLDERS = "holders.lock"  # next to the store, created by the first command that holds something
 _TRIES = 5  # a store is replaced by another command at the same time, at worst
 
 
 class Database:
-    """A connection that threads share; a transaction holds it for itself.
+    """A connection that threads share; a transaction locks it.
 
-    A damaged store is moved aside, by whichever command meets the damage first, and a new one takes its place with what
-    can still be read. Others notice that at their next use, and open the new one. on_damage: is told of it.
+    The first command that finds a damaged store moves it aside and replaces it by a new one with all readable
+    rows. Other commands notice that at their next use, and open the new one. on_damage: called with a message.
 
     Raises StoreError, and PreconditionError (``store-newer``).
     """
@@ -237,7 +237,7 @@ def _prepare(db: sqlite3.Connection, path: Path, identity: Identity | None) -> N
 
 
 def _require_same(path: Path, identity: Identity | None) -> None:
-    """A file that is not at the store's path any more must not be written to: SQLite's other files go by the path."""
+    """Never write to a file that is no longer at the store's path: SQLite finds its other files by the path."""
     if identity_of(path) != identity:
         raise _ReplacedError
 

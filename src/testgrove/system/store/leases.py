@@ -55,7 +55,7 @@ class StoredLeases:
         return tuple(Lease(_kind(row["kind"]), row["key"], json.loads(row["data"])) for row in rows)
 
     def hand_over(self, lease: Lease, owner: str) -> None:
-        """Make a lease another owner's, with the data that it is given."""
+        """Transfer a lease to another owner, with new data."""
         where = {"owner": self.owner, "kind": lease.kind, "key": lease.key}
         self.store.update("leases", where, owner=owner, data=json.dumps(lease.data))
 

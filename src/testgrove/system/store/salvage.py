@@ -1,12 +1,12 @@
-"""A damaged store is moved aside, and a new one takes its place with every row that can still be read.
+"""Replaces a damaged store with a new one that contains every readable row; the damaged one is moved aside.
 
-1. The new store is written as `<store>.building`; once it is complete, it is called `<store>.new`.
-2. The old files are moved to `damaged-<time>/`, beside the store.
+1. The new store is written as `<store>.building`; when it is complete, it is renamed to `<store>.new`.
+2. The old files are moved to `damaged-<time>/`, next to the store.
 3. `<store>.new` is renamed to `<store>`.
 
 A command that opens the store and finds a `.new` finishes steps 2 and 3, so that a kill at any point loses nothing. All
-of it is done under the store's lock file. Connections that are open to the old file do no harm: SQLite neither
-writes nor deletes files at the path of a database that was moved, and the store looks which file it is before each use.
+steps hold the store's lock file. Connections that are open to the old file do no harm: SQLite does not touch files at
+the path of a database that was moved, and the store checks the identity of its file before each use.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Identity = tuple[int, int]  # device and inode of the store's file
 NOTE = "its record was damaged"
-FOLDERS = "damaged-*"  # beside the store
+FOLDERS = "damaged-*"  # next to the store
 _BARE = (LeaseKind.DIRECTORY, LeaseKind.TRASH, LeaseKind.PROCESSES)  # kinds whose leases have no data
 
 
@@ -121,7 +121,7 @@ def _copy(new: sqlite3.Connection, table: str, row: dict[str, Any]) -> None:
 
 
 def _repair(new: sqlite3.Connection) -> None:
-    """Give values that make no sense others that delete nothing: such a worktree is its user's, and says so."""
+    """Replace invalid values with safe ones, which delete nothing: such a worktree belongs to its user, with a note."""
     sound = SOUND["worktrees"]
     broken = " OR ".join(f"NOT ({condition})" for condition in sound.values())
     new.execute(f"UPDATE worktrees SET note = '{NOTE}' WHERE {broken}")  # noqa: S608 - our own names
@@ -134,7 +134,7 @@ def _repair(new: sqlite3.Connection) -> None:
 
 
 def _repair_leases(new: sqlite3.Connection) -> None:
-    """Leases whose data is broken: where the rest says everything they stay, else they are found again elsewhere."""
+    """Repair leases with invalid data: keep them if the other columns are sufficient, else they are rediscovered."""
     broken = f"coalesce({SOUND['leases']['data']}, FALSE) = FALSE"
     rows = new.execute(f"SELECT seq, kind, key FROM leases WHERE {broken}").fetchall()  # noqa: S608 - our own names
     for seq, kind, key in rows:

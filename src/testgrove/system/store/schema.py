@@ -92,7 +92,7 @@ def damage_of(db: sqlite3.Connection) -> str:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether an error tells that the file's content is not a store's, instead of a full disk or a busy one."""
+    """Return whether an error means invalid content of the file, rather than a full disk or a busy database."""
     code = getattr(error, "sqlite_errorcode", None)
     text = str(error)
     if code is None:  # Python's own: text that is not UTF-8, a row that is not JSON

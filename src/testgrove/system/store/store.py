@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Store(Database):
-    """See Database. Every read and every change goes through one of its tables."""
+    """The store's tables. Every read and every change goes through one of them. See Database."""
 
     @property
     def commands(self) -> Commands:
@@ -47,11 +47,11 @@ class Store(Database):
         return StoredLeases(self, owner)
 
     def leases_of_kinds(self, *kinds: LeaseKind) -> list[OwnedLease]:
-        """All leases of some kinds, whoever has them, in the order in which they were recorded."""
+        """Return all leases of some kinds, of all owners, in the order in which they were recorded."""
         return leases_of_kinds(self, kinds)
 
     def counts(self) -> dict[str, int]:
-        """How many worktrees, runs and leases are on record; a database that a user's tests made is nobody's."""
+        """Return the numbers of stored worktrees, runs and leases, without databases that tests recreated."""
         tables = {"worktrees": "TRUE", "runs": "TRUE", "leases": f"kind != '{LeaseKind.LEFT_DATABASE}'"}
         return {
             name: self.rows(f"SELECT count(*) AS number FROM {name} WHERE {which}")[0]["number"]  # noqa: S608 - ours

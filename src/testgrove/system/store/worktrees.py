@@ -72,13 +72,13 @@ class Worktrees:
         return True
 
     def update(self, record: WorktreeRecord, **changes: Unpack[Changes]) -> WorktreeRecord:
-        """Change a worktree's record; the record with the changes. What else has changed meanwhile stays as it is."""
+        """Change fields of a worktree's record and return the new record. Other fields keep their stored values."""
         where = {"project": record.project, "id": str(record.id)}
         self._database.update("worktrees", where, **_columns(changes))
         return replace(record, **changes)
 
     def delete(self, record: WorktreeRecord) -> None:
-        """Forget a worktree that is gone."""
+        """Delete the record of a removed worktree."""
         self._database.delete("worktrees", project=record.project, id=str(record.id))
 
     def _one(self, condition: str, *values: object) -> WorktreeRecord | None:
