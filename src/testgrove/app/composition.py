@@ -34,7 +34,7 @@ def open_project(
         if not _is_text(path):
             raise PreconditionError(
                 "path-not-text",
-                f"{str(path)!r} is not UTF-8 text, which env files and reports are written in",
+                f"{str(path)!r} is not valid UTF-8, which env files and reports require",
                 hint="rename the folder",
             )
     locations = locate(os.environ)

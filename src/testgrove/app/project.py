@@ -115,4 +115,4 @@ def _settings_text(source: Path) -> str | None:
         problem = f"not valid UTF-8 at byte {error.start}"
     except OSError as error:
         problem = (error.strerror or str(error)).lower()
-    raise UsageError("config-unreadable", f"{source} cannot be read: {problem}", hint=f"ls -l {source}")
+    raise UsageError("config-unreadable", f"cannot read {source}: {problem}", hint=f"ls -l {source}")

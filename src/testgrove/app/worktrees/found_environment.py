@@ -49,7 +49,7 @@ def find_environment(project: Project, tree: Path) -> FoundEnvironment:
     for name in ("python", "python3"):
         if found := shutil.which(name, path=scrubbed().get("PATH")):
             return _ask(Path(found))
-    raise PreconditionError("no-environment", "there is no Python on PATH", hint=f"make one: uv venv {own}")
+    raise PreconditionError("no-environment", "no Python found on PATH", hint=f"uv venv {own}")
 
 
 def _ask(python: Path) -> FoundEnvironment:
@@ -57,5 +57,5 @@ def _ask(python: Path) -> FoundEnvironment:
     answer = done.stdout.splitlines()[-3:]
     if done.returncode != 0 or len(answer) != 3:
         why = (done.stderr.splitlines() or ["no answer"])[-1]
-        raise PreconditionError("no-environment", f"{python} does not run: {why}", hint=f"{python} -V")
+        raise PreconditionError("no-environment", f"cannot run {python}: {why}", hint=f"{python} -V")
     return FoundEnvironment(Path(answer[2]), Path(answer[1]), answer[0])

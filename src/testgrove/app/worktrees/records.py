@@ -49,8 +49,8 @@ def _missing(id_text: str, known: list[str]) -> PreconditionError:
     import difflib  # noqa: PLC0415 - only on this path
 
     near = difflib.get_close_matches(id_text, known, 3, 0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`testgrove list` shows the worktrees there are"
-    return PreconditionError("no-such-worktree", f"there is no worktree '{id_text}' in this project", hint=hint)
+    hint = f"did you mean {' or '.join(near)}?" if near else "testgrove list"
+    return PreconditionError("no-such-worktree", f"worktree '{id_text}' not found in this project", hint=hint)
 
 
 def dead_commands(store: Store, is_held: Callable[[str], bool]) -> list[CommandRecord]:
