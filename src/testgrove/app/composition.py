@@ -1,6 +1,6 @@
-"""The composition root: what a project is made of, and what holding one for a command comes to.
+"""The composition root: creates a project from its parts, and holds it for a command.
 
-Everything else in app is given a project; only this knows what finishes the work of commands that died.
+Everything else in app receives a project; only this module knows what recovers the work of killed commands.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def open_project(
     directory: Path, render: Render, *, offline: bool = False, on_damage: Callable[[str], object] = lambda _text: None
 ) -> Project:
-    """The project that directory is in. Raises PreconditionError where there is none.
+    """Return the project that contains directory. Raises PreconditionError if there is none.
 
-    render: makes a run's reports. on_damage: is told when the store turns out to be damaged.
+    render: writes a run's reports. on_damage: called with a message if the store is damaged.
     """
     repository = git.discover(directory)
     for path in (repository.common_dir, repository.main):
@@ -51,7 +51,7 @@ def _is_text(path: Path) -> bool:
 
 @contextmanager
 def hold(project: Project, command: str) -> Iterator[Holder]:
-    """See Project.holding()."""
+    """Implement Project.holding()."""
     # `list` must not load these when there is nothing to do
     from testgrove.app.holder import holding  # noqa: PLC0415
     from testgrove.app.recovery import recover  # noqa: PLC0415

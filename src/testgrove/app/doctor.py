@@ -1,4 +1,4 @@
-"""The doctor: looks at everything that a worktree or a run relies on, says what is wrong, and mends what can be."""
+"""The doctor: checks everything that a worktree or a run depends on, reports problems, and fixes what it can."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ from testgrove.system.undeletable import CODE as UNDELETABLE
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at. problem: what is wrong, empty where all is well. hint: the next command to type, or what to
-    change. mend: what --fix does about it; None where only its user can."""
+    """The result of one check.
+
+    problem: empty if there is none. hint: the next command, or what to change. mend: the action of --fix; None if only
+    the user can fix it."""
 
     area: str
     subject: str
@@ -49,9 +51,9 @@ class Finding:
 
 
 def died(project: Project) -> dict[str, str]:
-    """The commands that left something, which the next command finishes; and what is to be said once it is.
+    """Return the commands with leftovers, which the next command cleans up, and the message for afterwards.
 
-    One that could not empty its trash need not have been killed.
+    A command that could not empty its trash was not necessarily killed.
     """
     is_held, said = LockFile(project.locations.locks).is_held, {}
     for dead in records.dead_commands(project.store, is_held):
@@ -166,7 +168,7 @@ def _worktree(project: Project, holder: Holder, worktree: WorktreeRecord) -> Ite
         yield _without_folder(project, worktree, remove)
         return
     try:
-        if worktree.status is WorktreeStatus.READY:  # a parked one is made anew when it is used again
+        if worktree.status is WorktreeStatus.READY:  # a parked one is rebuilt when it is reused
             require_environment(worktree)
             variables_of(worktree)
         yield Finding("worktrees", name)

@@ -1,4 +1,4 @@
-"""A command of the user's beside application processes: testgrove stays its parent until all of them have ended."""
+"""Runs a user's command with application processes: testgrove stays its parent until all of them have ended."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 def run_beside(
     project: Project, worktree: Worktree, names: Sequence[str], command: Sequence[str], *, say: Callable[[str], None]
 ) -> int:
-    """Start processes, run the command in the foreground, end them; the command's exit status.
+    """Start processes, run the command in the foreground, stop them; return the command's exit status.
 
-    The worktree is held meanwhile: two commands would start the same servers on the same ports. say: shows progress.
-    Raises UsageError (``unknown-process``) and what Processes.running() does.
+    The worktree is held in the meantime: two commands would start the same servers on the same ports. say: shows
+    progress. Raises UsageError (``unknown-process``) and the errors of Processes.running().
     """
     _check(project, names)
     with project.holding(f"testgrove exec {worktree.id}") as holder:
@@ -63,7 +63,7 @@ def run_beside(
 
 
 def run_in_foreground(supervisors: SupervisorPool, job: Job) -> int:
-    """Run a job where this process stands, and return its status: 128 and the number for a signal, else as env(1)."""
+    """Run a job in the foreground and return its status: 128 plus the number for a signal, else as env(1)."""
     with supervisors.foreground() as supervisor, PassingOn() as passing:
         try:
             passing.to(supervisor.start_job(job))
@@ -95,7 +95,7 @@ class PassingOn:
             signal.signal(number, old)
 
     def to(self, pid: int) -> None:
-        """Pass signals on to this process, those that have come already included; 0: to nobody any more."""
+        """Pass signals on to this process, including earlier ones; 0: stop passing them on."""
         self._pid = pid
         while pid and self._early:
             self._send(self._early.pop(0))

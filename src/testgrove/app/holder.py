@@ -89,7 +89,7 @@ class Holder:
 
 
 def has_let_go(store: Store, mark: str) -> bool:
-    """Whether nothing in the store refers to a command any more."""
+    """Return whether nothing in the store refers to a command."""
     return not store.leases(f"command:{mark}").all() and not store.commands.holds_any(mark)
 
 

@@ -29,9 +29,9 @@ class Written:
 
 
 def init(project: Project, *, scripts: bool) -> Written:
-    """Write the settings into the checkout that we stand in; with scripts, those too, and ``root = "worktrees"``.
+    """Write the settings into the current checkout; with scripts, also those, and ``root = "worktrees"``.
 
-    Raises PreconditionError (``exists``) where that would overwrite something, before anything is written.
+    Raises PreconditionError (``exists``) before anything is written, if this would overwrite something.
     """
     top = project.repository.toplevel
     file, whole, added = _with_root(top) if scripts and _settings_file(top) else _anew(top, ROOT if scripts else "")

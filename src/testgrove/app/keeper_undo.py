@@ -21,7 +21,7 @@ _TIMEOUT = 1800.0  # seconds that another command's migration may take
 
 
 def kept_lock(project: str) -> str:
-    """The lock of whoever changes what a project's keeper holds."""
+    """The lock for changing the servers of a project's keeper."""
     return f"kept:{project}"
 
 

@@ -35,7 +35,7 @@ class SupervisedServer:
         """Implement RunningProcess."""
         with self._lock:
             if self._wait(0.0) is None:
-                # Not reported yet, so the number is still this process's, or just nobody's any more.
+                # Not reaped yet, so the pid is still this process's, or just unused.
                 with suppress(ProcessLookupError):
                     os.kill(self.pid, signal)
                 if self._wait(timeout) is None:
@@ -53,7 +53,7 @@ class SupervisedServer:
 
 
 class SupervisedLauncher:
-    """See services.base.Launcher. cancel: set when the run is interrupted; tools are ended then."""
+    """Runs servers and tools under supervisors. cancel: stops the tools when set, after an interruption of the run."""
 
     def __init__(self, supervisors: SupervisorPool, cancel: threading.Event) -> None:
         self._supervisors = supervisors

@@ -1,8 +1,8 @@
-"""A repository that was moved: its worktrees are known under the place where it was, and its own list is empty.
+"""A repository that was moved: the store knows its worktrees under the former place, and its own list is empty.
 
-A project is named after its git directory. Where that is gone, and this repository's records name worktrees that the
-project has, this repository is the project's. Such worktrees can be adopted: git writes their pointers anew (``git
-worktree repair``), then the store names this project for them.
+A project is named after its git directory. If that directory is missing, and this repository's records name worktrees
+of the project, this repository is the project's. Such worktrees can be adopted: git rewrites their pointers (``git
+worktree repair``), then the store assigns them to this project.
 """
 
 from __future__ import annotations

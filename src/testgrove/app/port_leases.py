@@ -29,7 +29,7 @@ def lease_server_port(project: Project, leases: StoredLeases, name: str) -> int:
 
 
 def forget_ports(leases: StoredLeases, *ports: int) -> None:
-    """Give ports back on which nothing of ours listens."""
+    """Release ports without listeners of testgrove."""
     leases.forget(*(lease for lease in leases.all() if _is_of(lease, ports)))
 
 
@@ -67,7 +67,7 @@ class ServerPorts:
             forget_ports(self._leases, *taken)
 
     def give_back(self, port: int) -> None:
-        """Nothing listens there any more: the next server may have it."""
+        """Release a port for the next server, after its listener has ended."""
         with self._guard:
             self._free.append(port)
 

@@ -1,7 +1,7 @@
-"""Application processes: started one after the other, each ready before the next; ended together, as trees.
+"""Application processes: started one after the other, each ready before the next; stopped together, as trees.
 
-A process is ready when *it* answers: every listener on the ports that its settings name must descend from its own
-supervisor. A server that somebody left there is found before anything is started, and named.
+A process is ready when *it* answers: every listener on its configured ports must descend from its own supervisor.
+Another server on such a port is found and named before anything is started.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class AppProcess:
         return self.result
 
     def settled(self) -> JobResult | None:
-        """As poll(), but one whose end its supervisor has yet to tell has ended."""
+        """Like poll(), but returns the end of a process before its supervisor has reported it."""
         return self.poll() if lives(self.pid) else self.poll(GRACE)
 
     def tail(self) -> str:
@@ -88,10 +88,9 @@ class AppProcess:
 
 
 class Processes:
-    """The processes that one attempt, or one command of the user's, needs.
+    """The processes of one attempt, or of one user command.
 
-    on_start: told of each before it starts. on_wait: told what is waited for. cancel: set when it is not worth while
-    any more.
+    on_start: called for each before it starts. on_wait: called with what it waits for. cancel: stops waiting when set.
     """
 
     def __init__(

@@ -27,10 +27,10 @@ Hold = Callable[["Project", str], AbstractContextManager["Holder"]]
 
 @dataclass
 class Project:
-    """A git repository as testgrove sees it, with the store that all projects of the user share.
+    """A git repository with the store that all projects of the user share.
 
-    Made by composition.open_project(). render: makes a run's reports. hold: holds the machine for one command. offline:
-    nothing of ours goes to the network. fresh_templates: database templates are built anew.
+    Created by composition.open_project(). render: writes a run's reports. hold: holds the machine for one command.
+    offline: testgrove does not use the network. fresh_templates: database templates are rebuilt.
     """
 
     repository: git.Repository
@@ -58,7 +58,7 @@ class Project:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings of the checkout we stand in."""
+        """The settings of the current checkout."""
         return load_settings(self.repository.toplevel)
 
     @cached_property
@@ -91,7 +91,7 @@ class Project:
 
 
 def load_settings(tree: Path) -> Settings:
-    """The settings that a checkout carries: `testgrove.toml`, else the table in `pyproject.toml`, else none."""
+    """Return a checkout's settings: `testgrove.toml`, else the table in `pyproject.toml`, else none."""
     from testgrove.core.settings.parse import parse  # noqa: PLC0415 - msgspec: `list` does without
     from testgrove.core.settings.types import Settings  # noqa: PLC0415 - as above
 

@@ -26,12 +26,12 @@ from testgrove.system.store.runs import RunRecord
 
 
 def recover(holder: Holder, render: Render) -> list[str]:
-    """Finish what dead commands left, in all projects; the ids of the worktrees that were mended or undone.
+    """Recover what dead commands left, in all projects; return the ids of the recovered or undone worktrees.
 
-    render: makes the reports of runs that were killed.
+    render: writes the reports of runs that were killed.
 
-    Idempotent, and safe to be killed: every step looks at what is there, and each dead command has one mender at a
-    time, which holds the dead one's own lock.
+    Idempotent, and safe to be killed: every step checks the actual state, and each dead command is recovered by one
+    process at a time, which holds the dead command's own lock.
     """
     mended: list[str] = []
     for dead in records.dead_commands(holder.store, holder.locks.is_held):
@@ -74,7 +74,7 @@ def _recover_one(holder: Holder, dead: CommandRecord, render: Render) -> list[st
 
 
 def _give_up(holder: Holder, before: WorktreeRecord, error: TestgroveError) -> None:
-    """A worktree that cannot be recovered is nobody's, and its note says why. before: its record at first."""
+    """Release a worktree that cannot be recovered, with the reason in its note. before: its record at the start."""
     note = f"its command was killed, and recovery failed: {error.message.splitlines()[0]}"
     now = holder.store.worktrees.find(before.project, before.id) or before
     if now.status in (WorktreeStatus.CREATING, WorktreeStatus.REMOVING):
@@ -105,7 +105,7 @@ def _mend_worktree(holder: Holder, worktree: WorktreeRecord) -> None:
             case Action.RELEASE_PORTS:
                 undo(holder, leases, LeaseKind.PORTS)
     if whole:
-        with suppress(TestgroveError):  # its folder may be no checkout any more
+        with suppress(TestgroveError):  # its folder may no longer be a checkout
             remove_unfinished_writes(worktree)
     if actions:
         records.set_parked(store, worktree)
@@ -114,7 +114,7 @@ def _mend_worktree(holder: Holder, worktree: WorktreeRecord) -> None:
 
 
 def _keep_commits(holder: Holder, worktree: WorktreeRecord) -> None:
-    """Before a checkout goes: somebody may have worked in it since its command died."""
+    """Check a checkout before its removal: a user may have worked in it since its command died."""
     leases = records.leases_of(holder.store, worktree)
     for lease in leases.all():
         if lease.kind == LeaseKind.CHECKOUT and (repository := repository_of(lease)):
@@ -127,7 +127,7 @@ def _last_beat_ns(store: Store, worktree: WorktreeRecord) -> int:
     try:
         return (run.folder / LOG).stat().st_mtime_ns if run else 0
     except OSError:
-        return 0  # the log is gone: then nothing that the attempt wrote can be told from the user's files
+        return 0  # without the log, files of the attempt cannot be distinguished from the user's
 
 
 def _finish_run(holder: Holder, run: RunRecord, render: Render) -> None:

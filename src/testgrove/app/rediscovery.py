@@ -1,9 +1,9 @@
-"""What the store does not know any more after it was damaged is learnt again: from git's records, from the metadata
-that worktrees carry, and from the folders of the project's own servers. Nothing is deleted. Databases on servers by URL
-are leased again by what the metadata say; their owner marks decide when they are dropped.
+"""Restores records that a damaged store lost: from git's records, from the metadata in worktrees, and from the folders
+of the project's own servers. Deletes nothing. Databases on external servers are leased again according to the metadata;
+their owner marks decide when they are dropped.
 
-Done once for each damage and project, by the first command that may. Only a worktree that git records with our lock,
-whose metadata bears its folder's id, and that was made before the damage is taken for ours.
+Done once for each damage and project, by the first command that can. A worktree counts as testgrove's only if git's
+record has testgrove's lock, its metadata has its folder's id, and it was created before the damage.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def is_due(project: Project) -> bool:
 
 
 def rediscover(project: Project, holder: Holder) -> list[str]:
-    """Learn again what git and metadata tell; the ids that were added.
+    """Restore records from git and metadata; return the ids that were added.
 
-    Put off while commands run of which the store knows nothing: their worktrees must not look free.
+    Postponed while commands run that the store does not know: their worktrees must not look free.
     """
     folders = list(_pending(project))
     known = {command.pid for command in project.store.commands.all()}

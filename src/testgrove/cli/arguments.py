@@ -21,7 +21,7 @@ def a_number(_context: click.Context, parameter: click.Parameter, value: float |
 
 
 def _completing(names: Callable[[Path], Iterable[str]]) -> Complete:
-    """Complete to those of the names that are not given yet. names: of the project in a folder."""
+    """Complete to the names that are not used yet. names: returns those of the project in a folder."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
         given = ctx.params.get(param.name or "")
@@ -30,7 +30,7 @@ def _completing(names: Callable[[Path], Iterable[str]]) -> Complete:
             found = names(ctx.params.get("directory") or Path())
             return [name for name in found if name.startswith(incomplete) and name not in used]
         except (TestgroveError, OSError):
-            return []  # what is wrong is said by the command itself
+            return []  # the command itself reports the error
 
     return complete
 

@@ -48,7 +48,7 @@ def broker_command(
 
     def on_ready(path: Path) -> None:
         echo(json.dumps({"schema_version": SCHEMA_VERSION, "socket": str(path)}))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever reads us need not wait for our end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a reader of stdout need not wait for the end
 
     project = project_in(directory)
     with project.holding("testgrove broker") as holder:

@@ -145,7 +145,7 @@ def _databases(
 
 
 def warn_of_nested_root(project: Project, *, quiet: bool) -> None:
-    """Say what is known to break because the worktrees lie inside the repository."""
+    """Print the known problems of worktrees inside the repository."""
     from testgrove.app.worktrees.nested_root import problems
 
     for problem in problems(project):

@@ -1,4 +1,4 @@
-"""doctor: what is wrong, and what mends it."""
+"""doctor: shows problems and their fixes."""
 
 from __future__ import annotations
 

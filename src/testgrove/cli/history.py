@@ -1,4 +1,4 @@
-"""history: what past runs say about each scenario and cell."""
+"""history: statistics of past runs for each scenario and cell."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _unexpected(error: Exception, *, as_json: bool) -> int:
-    """A machine that fails (a full or broken disk) is no bug; anything else is, and says so with a traceback."""
+    """Report a failure of the machine (a full or broken disk) as an error; else a bug, with a traceback."""
     from testgrove.system.files import explain, is_of_the_machine
 
     if isinstance(error, OSError) and is_of_the_machine(error):

@@ -60,7 +60,7 @@ def _remember_fresh_templates(ctx: click.Context, _option: click.Parameter, valu
 
 
 def _is_in_ci() -> bool:
-    """Whether nobody would be kept waiting who has just changed a migration, and everybody relies on the answer."""
+    """Return whether to rebuild database templates: on CI, where the result matters more than the time."""
     return os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 
@@ -77,7 +77,7 @@ no_template_cache = click.option(
 
 
 def leak_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say what is looked for after an attempt."""
+    """Add the options for the checks after an attempt."""
     checks = click.option(
         "--leak-checks",
         type=click.Choice(["off", "fast", "all"]),
@@ -113,7 +113,7 @@ def print_json(**document: Any) -> None:
 def echo(text: str, *, newline: bool = True, styled: bool = False) -> None:
     """Results: stdout. Names that are not UTF-8 come out as the bytes they are, except on a terminal.
 
-    styled: has colours of ours in it, and names of others were cleaned where they were put together.
+    styled: the text contains testgrove's colours, and foreign names in it are already cleaned.
     """
     if not styled and sys.stdout.isatty():
         text = visible(text)
@@ -191,7 +191,7 @@ def show_error(error: TestgroveError, *, as_json: bool) -> None:
 
 
 def show_usage(error: click.ClickException) -> None:
-    """Wrong usage, as click says it."""
+    """A usage error in click's words."""
     words = io.StringIO()
     error.show(file=words)
     click.echo(visible(words.getvalue()), nl=False, err=True)

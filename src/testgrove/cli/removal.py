@@ -56,7 +56,7 @@ def remove_command(
     return max((error.exit_status for error in refused.values()), default=0)
 
 
-TakeAway = Callable[[str], tuple[str, list[str]]]  # by name; what is gone, and notes on it
+TakeAway = Callable[[str], tuple[str, list[str]]]  # by name; returns what was removed, and notes
 
 
 @contextmanager
@@ -178,14 +178,14 @@ def _clean_templates(service: Service, max_age: float, outcome: Outcome, *, yes:
 
 @dataclass
 class Outcome:
-    """What a clean-up has done so far; each step is told as it happens."""
+    """The progress of a clean-up; each step is printed as it happens."""
 
     quiet: bool
     gone: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
     def done(self, name: str, error: TestgroveError | None, note: str = "") -> None:
-        """One worktree is gone, or stays because of an error. note: what was kept of it."""
+        """Report one worktree that was removed, or kept because of an error. note: what was kept of it."""
         if error is None:
             self.gone.append(name)
             say(f"removed {name}", quiet=self.quiet)

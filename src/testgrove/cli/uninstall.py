@@ -61,7 +61,7 @@ def uninstall_command(*, yes: bool, directory: Path, as_json: bool, quiet: bool)
 
 
 def _ask(work: Uninstall) -> None:
-    """Raises UsageError where nobody can answer, InterruptedByUser for a no."""
+    """Ask for confirmation. Raises UsageError without a terminal, InterruptedByUser for a no."""
     say("\n".join(work.plan()))
     if not sys.stdin.isatty():
         raise UsageError(

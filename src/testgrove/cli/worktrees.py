@@ -62,7 +62,7 @@ def list_command(
 
 
 def _say_moved(project: Project, *, quiet: bool) -> bool:
-    """Whether worktrees were made where this repository was before; says so."""
+    """Print a note if worktrees were created at the repository's former place; return whether there are any."""
     from testgrove.app.moved_repository import former_places
 
     former = former_places(project)
@@ -167,7 +167,7 @@ def _formatted(values: dict[str, str], form: str) -> str:
 
 
 class OptionsAfterFirst(click.Command):
-    """A command whose options may stand after its first word, too; what follows them is left alone."""
+    """A command that also accepts its options after the first word; the words after them are passed through."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Move the first word behind the options."""
@@ -224,7 +224,7 @@ def shell_command(worktree: str, *, processes: str | None, directory: Path, as_j
 def _inside(
     project: Project, name: str, command: Callable[[Worktree], Sequence[str]], processes: str | None, *, quiet: bool
 ) -> int:
-    """Become a command inside a worktree; with processes, run it beside them, and return its status."""
+    """Become a command inside a worktree; with processes, run it together with them and return its status."""
     from testgrove.app.worktrees.inside import replace_by, require_environment
 
     worktree = find(project, name)
@@ -250,7 +250,7 @@ def keep_servers(project: Project, worktree: Worktree) -> None:
 
 @contextmanager
 def servers_of(project: Project, worktree: Worktree) -> Iterator[None]:
-    """Keep the servers of a worktree's databases running meanwhile."""
+    """Keep the servers of a worktree's databases running during the block."""
     keeper = None
     if worktree.databases:
         from testgrove.app.databases.persistent_services import reach_servers

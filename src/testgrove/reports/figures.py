@@ -1,4 +1,4 @@
-"""What reports compute from a run's result, so that all of them say the same."""
+"""Figures that all reports compute from a run's result in the same way."""
 
 from __future__ import annotations
 
@@ -103,13 +103,13 @@ def span_end(result: RunResult, cell: CellResult, span: PhaseSpan) -> float:
 
 
 def python_of(cell: CellResult) -> str:
-    """The interpreter the cell ran on, as exactly as it is known."""
+    """Return the interpreter of the cell, as exactly as it is known."""
     return (cell.last.python if cell.last else "") or cell.info.python
 
 
 @dataclass
 class Tally:
-    """Counts of attempts that are still growing: each test is looked at once, however often it is asked."""
+    """Counts of attempts that are still growing: each test is read only once, for any number of queries."""
 
     _seen: dict[tuple[str, int], tuple[int, Counter[TestOutcome]]] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from testgrove.reports.wording import flat
 if TYPE_CHECKING:
     from testgrove.core.runs.result import CellResult, RunResult
 
-MOST = 400  # nodes; beyond, a picture tells nothing
+MOST = 400  # nodes; a larger picture is unreadable
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 168, 34, 56, 10, 6
 _SHOWN = 22  # characters of a name
 
@@ -101,7 +101,7 @@ def graph(result: RunResult) -> Graph | None:
 
 
 def lanes(result: RunResult) -> list[Lane]:
-    """What ran in each slot; empty where the log does not say."""
+    """Return what ran in each slot; empty if the log does not contain it."""
     whole = max(result.duration, 0.001)
     found: dict[int, list[LaneBar]] = {}
     for number, cell in enumerate(result.cells.values(), 1):
@@ -136,7 +136,7 @@ def _places(needs: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[float, floa
     """Columns by the longest way from a beginning; in a column, near what is needed."""
     depth: dict[str, int] = {}
     todo = list(needs)
-    while todo:  # a need may stand after what needs it: merged runs
+    while todo:  # in merged runs, a need may come after the task that needs it
         left = []
         for key in todo:
             if all(need in depth for need in needs[key]):

@@ -1,4 +1,4 @@
-"""What past runs say, for people and for programs."""
+"""Statistics of past runs, as text and as JSON."""
 
 from __future__ import annotations
 

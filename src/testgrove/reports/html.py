@@ -63,9 +63,9 @@ class Row:
 
 
 def render(result: RunResult, *, compiled: Path | None = None) -> str:
-    """``report.html``'s text. Links to logs are relative to the run's folder, where the page belongs.
+    """Return the text of ``report.html``. Links to logs are relative to the run's folder, which contains the page.
 
-    compiled: an existing folder of ours that keeps the compiled template, which takes longer to make than the page.
+    compiled: an existing private folder for the compiled template, which takes longer to create than the page.
     """
     environment = _environment(compiled)
     script = environment.loader.get_source(environment, "report.js")[0] if environment.loader else ""
@@ -84,7 +84,7 @@ def _environment(compiled: Path | None) -> Environment:
 
     class Cache(FileSystemBytecodeCache):
         def dump_bytecode(self, bucket: Bucket) -> None:
-            with suppress(OSError):  # a full disk, say: the page is made all the same
+            with suppress(OSError):  # for example a full disk: the page is still written
                 super().dump_bytecode(bucket)
 
     environment = Environment(

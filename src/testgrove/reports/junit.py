@@ -1,7 +1,7 @@
-"""``junit.xml``: a run as one JUnit document in which cells, and tests of the same name in them, stay apart.
+"""``junit.xml``: a run as one JUnit document that separates cells, and tests of the same name in them.
 
-A suite stands for a cell, with the tests of the attempt that decided. What is not a pass in testgrove's eyes
-is none here: a cell that could not run, or failed without a failing test, gets a test case that says why.
+Each cell is a suite, with the tests of the attempt that decided. A cell that does not pass never looks passed: one that
+could not run, or failed without a failing test, gets a test case with the reason.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _case(cell: CellResult, test: TestResult, earlier: list[tuple[int, TestResul
 
 
 def _own_case(cell: CellResult, took: float) -> Iterator[Element]:
-    """The test case that stands for the cell itself, where its tests alone would not tell how it ended."""
+    """Return a test case for the cell itself, if its tests alone do not show how it ended."""
     status, last = cell.status, cell.last
     tests = last.tests if last else []
     verdict = {"passed": "", "flaky": "", "skipped": "skipped", "failed": "failure"}.get(status or "", "error")
@@ -119,7 +119,7 @@ def _own_case(cell: CellResult, took: float) -> Iterator[Element]:
         about = {"message": one_line(reason, 500), "type": status or "unfinished"}
         parts = [reason, cell.hint and f"hint: {cell.hint}", last.tail if last else ""]
         SubElement(case, verdict, about).text = clean("\n\n".join(filter(None, parts)))
-    for attempt in untold:  # a command's failure, or a timeout, that no test tells of
+    for attempt in untold:  # a command's failure or a timeout that is not visible in any test
         tag = ("flaky" if not verdict else "rerun") + ("Failure" if attempt.status == "failed" else "Error")
         about = {"message": one_line(attempt.reason, 500), "type": f"attempt {attempt.number}"}
         note = SubElement(case, tag, about)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Said:
-    """What was said about one cell already: how many phases and attempts, its reason to wait, its end."""
+    """What was already printed about one cell: number of phases and attempts, its reason to wait, its end."""
 
     phases: int = 0
     attempts: int = 0
@@ -72,7 +72,7 @@ class PlainView:
             self._say(f"{key}: {ending(cell, now)}")
 
     def _progress(self, cell: CellResult) -> None:
-        """What there is to say between a cell's beginning and its end: here nothing."""
+        """Print a cell's progress between start and end: nothing in this view."""
 
     def _say(self, line: str) -> None:
         if self._gone:

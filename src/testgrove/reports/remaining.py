@@ -16,7 +16,7 @@ def seconds_left(result: RunResult, now: float) -> float | None:
     ):
         return None
     path: dict[str, float] = {}
-    for key, own in left.items():  # each stands after what it needs
+    for key, own in left.items():  # each comes after what it needs
         scenario = result.cells[key].info.scenario
         needs = scenario.needs if scenario else ()
         path[key] = own + max((path.get(need, 0.0) for need in needs), default=0.0)

@@ -68,7 +68,7 @@ def summary(result: RunResult, *, folder: str = "", color: bool = False) -> str:
 
 
 def _gathered(blocks: list[list[Line]]) -> list[Line]:
-    """Blocks of lines one below the other, with an empty line after the last; no more than a screen takes."""
+    """Join blocks of lines, with an empty line after the last; limited to the size of a screen."""
     lines = [line for block in blocks[:SHOWN_TESTS] for line in block]
     if len(blocks) > SHOWN_TESTS:
         lines.append((f"… and {number(len(blocks) - SHOWN_TESTS, 'cell')} more that did not run", ""))
@@ -82,7 +82,7 @@ def _not_run(cell: CellResult) -> list[Line]:
 
 
 def _cell(cell: CellResult, folder: str) -> Iterator[Line]:
-    """What there is to say about a cell that ended; nothing if it simply passed."""
+    """Yield the lines about a cell that ended; none if it simply passed."""
     if cell.status in NOT_RUN and not all_skipped(cell):
         return
     key, survivors = flat(cell.info.key), list(_survivors(cell))

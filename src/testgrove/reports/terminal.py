@@ -107,7 +107,7 @@ class LiveView:
             return
         try:
             action()
-        except OSError:  # the terminal is gone; the run goes on, its reports are written
+        except OSError:  # the terminal is closed; the run continues and writes its reports
             self._gone = True
 
     def _draw(self, result: RunResult, now: float, *, whole: bool) -> None:
@@ -187,7 +187,7 @@ class _Row:
 
 
 def _row(cell: CellResult, now: float, tally: Tally) -> _Row:
-    """What one cell's line says."""
+    """Return the text of one cell's line."""
     counts = tally.of(cell)
     word, phase = _word(cell), cell.phase
     tests = counted(counts)

@@ -1,4 +1,4 @@
-"""How reports word durations, counts and text that came out of somebody's tests."""
+"""The wording of durations, counts and test output in reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _ANSI = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours and cursor movements
-    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # titles and links, with all that they carry
+    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # titles and links, with their content
     r"|\x1b[ -/]*[0-~]?"
 )
 # What XML allows is left out. The other way round, it takes ten times as long to compile.
@@ -41,7 +41,7 @@ def leak_line(leak: LeakResult) -> str:
 
 
 def one_line(text: str, limit: int) -> str:
-    """The first line that says something, cleaned, at most limit characters long."""
+    """Return the first non-empty line, cleaned, with at most limit characters."""
     first = flat(next((line for line in map(str.strip, clean(text).splitlines()) if line), ""))
     return first if len(first) <= limit else first[: limit - 1] + "…"
 

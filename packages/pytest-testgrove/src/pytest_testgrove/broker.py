@@ -1,4 +1,4 @@
-"""Asking a broker for databases: the one that testgrove told us of, or one for this session, started here.
+"""A client of the database broker: the one that testgrove configured, or one started here for this session.
 
 PYTEST_DONT_REWRITE
 """
@@ -29,12 +29,12 @@ _START_TIMEOUT = 120.0  # seconds
 _ANSWER_TIMEOUT = 1860.0  # a migration that builds the template may take half an hour
 # What would lead testgrove's own interpreter, or git, somewhere else.
 _DROPPED = ("PYTHONPATH", "PYTHONHOME", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
-# git sets these for a hook; without the variables above, testgrove could not tell them from what CI sets on purpose.
+# git sets these for hooks; the variables above let testgrove distinguish them from those that CI sets on purpose.
 _IDENTITY = ("GIT_AUTHOR_", "GIT_COMMITTER_")
 
 
 class BrokerError(Exception):
-    """There is no database to be had; the text says why and what to do. code: the broker's word for it, if it said."""
+    """No database is available; the text contains the reason and a hint. code: the broker's error code, if any."""
 
     def __init__(self, text: str, code: str = "") -> None:
         super().__init__(text)
@@ -52,12 +52,12 @@ class Client:
         self._connection = connection
         self._lines = connection.makefile("r", encoding="utf-8")
         self._lock = threading.Lock()
-        self._owed: Deque[bytes] = deque()  # requests whose answers are still to be read; empty: nobody wants it
+        self._owed: Deque[bytes] = deque()  # requests with unread answers; empty: the answer is not needed
         self._answers: Dict[bytes, Dict[str, Any]] = {}  # those that were read and not asked for yet
 
     @classmethod
     def connect(cls, path: str) -> "Client":
-        """Raises BrokerLostError where nobody listens."""
+        """Connect. Raises BrokerLostError if no broker listens."""
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(_ANSWER_TIMEOUT)
         try:
@@ -89,7 +89,7 @@ class Client:
         return found
 
     def tell(self, do: str, **values: Any) -> None:
-        """A request whose answer nobody waits for. Raises BrokerLostError."""
+        """Send a request without waiting for the answer. Raises BrokerLostError."""
         self._send_ahead(_line(do, values), wanted=False)
 
     def ask_ahead(self, do: str, **values: Any) -> None:
@@ -206,7 +206,7 @@ def start(session: int, root: Path) -> str:
         assert process.stdout is not None
         with process.stdout:
             text = _first_document(process.stdout.fileno())
-        process.returncode = process.poll() or 0  # it is nobody's to wait for: it outlives who started it
+        process.returncode = process.poll() or 0  # no process waits for it: it outlives this one
         path = text.get("socket")
         if isinstance(path, str):
             return path
@@ -233,7 +233,7 @@ def _first_document(fd: int) -> Dict[str, Any]:
 
 
 def find_testgrove() -> List[str]:
-    """The command, as words: $TESTGROVE, else beside the interpreter, else on PATH. Raises BrokerError."""
+    """Return the command as words: $TESTGROVE, else next to the interpreter, else on PATH. Raises BrokerError."""
     named = os.environ.get(COMMAND_VARIABLE)
     if named:
         return [named] if Path(named).is_file() else shlex.split(named)
@@ -247,7 +247,7 @@ def find_testgrove() -> List[str]:
 
 
 def _installed() -> str:
-    """What is installed in this environment, as far as names and versions say, for the template's fingerprint."""
+    """Return names and versions of the packages in this environment, for the template's fingerprint."""
     names = {sys.version}
     for folder in sys.path:
         try:

@@ -1,6 +1,6 @@
-"""What leads this process to a database: variables, when they change, and connections that drivers make.
+"""Reports how this process reaches databases: variables, when they change, and connections of drivers.
 
-It only reports; testgrove knows what the tests were given, and judges. Active in a run of testgrove's alone.
+It only reports; testgrove knows what the tests may connect to, and decides. Active only in a testgrove run.
 
 PYTEST_DONT_REWRITE
 """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ISOLATIONS = ("clone", "reset", "transaction")
 MARKER = "testgrove_database"
 SETTING = "testgrove_database_isolation"
-CONTROLLER = "testgrove_controller"  # in what xdist tells its workers: the pid of who starts them
+CONTROLLER = "testgrove_controller"  # key in xdist's worker input: the controller's pid
 
 
 def declare(parser: pytest.Parser) -> None:
@@ -74,7 +74,7 @@ class Lessor:
         ahead, self._next, self._ahead = self._ahead, nextitem, {}
         if not ahead or self._client is None or not self._client.is_ahead("get", **ahead):
             return
-        from pytest_testgrove.broker import BrokerError  # noqa: PLC0415 - not needed where nobody asks
+        from pytest_testgrove.broker import BrokerError  # noqa: PLC0415 - only needed on request
 
         with suppress(BrokerError):  # there is none
             self.give_back(self._client.ask("get", **ahead)["name"])
@@ -89,7 +89,7 @@ class Lessor:
 
     def expect(self) -> None:
         """Ask for the next test's database: the broker has it ready while pytest is on its way there."""
-        from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - not needed where nobody asks
+        from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - only needed on request
 
         isolation = isolation_of(self._next) if self._next is not None else ""
         if (
@@ -103,7 +103,7 @@ class Lessor:
 
     def lease(self, **wanted: str) -> "dict[str, Any]":
         """What the broker answers to a request for something of an engine's."""
-        from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - not needed where nobody asks
+        from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - only needed on request
 
         if self._client is not None:
             try:
@@ -114,11 +114,11 @@ class Lessor:
         return self._client.ask("get", **wanted)
 
     def give_back(self, name: str) -> None:
-        """What was leased under that name is needed no more."""
+        """Release what was leased under that name."""
         from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - as above
 
         if self._client is not None:
-            with suppress(BrokerLostError):  # then it is gone, too
+            with suppress(BrokerLostError):  # then it is released, too
                 self._client.tell("put", name=name)
 
     def give_back_from(self, request: pytest.FixtureRequest, name: str) -> None:
@@ -229,8 +229,8 @@ worker_database, testgrove_worker_database = both_names(_worker_database, "worke
 
 @contextmanager
 def explained(fixture: str) -> Iterator[None]:
-    """A failure that says what to do, in the place of a traceback."""
-    from pytest_testgrove.broker import BrokerError  # noqa: PLC0415 - not needed where nobody asks
+    """Fail with a hint instead of a traceback."""
+    from pytest_testgrove.broker import BrokerError  # noqa: PLC0415 - only needed on request
 
     try:
         yield

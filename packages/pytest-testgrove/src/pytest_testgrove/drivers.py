@@ -1,7 +1,7 @@
-"""Where the known database drivers connect to, as they say themselves once they have connected.
+"""Reports where the known database drivers connect to, according to the drivers, after a connection is open.
 
-A driver is wrapped when it is imported; without one, this costs a look into a dictionary for each import. A connection
-that failed is none. Nothing here may disturb a test: what cannot be wrapped or asked is left alone.
+A driver is wrapped when it is imported; without one, this costs a dictionary lookup for each import. Failed connections
+are ignored. Nothing here may disturb a test: a driver that cannot be wrapped or inspected is left alone.
 
 PYTEST_DONT_REWRITE
 """
@@ -20,8 +20,7 @@ Tell = Callable[[Target], None]
 
 
 def watch(tell: Tell) -> None:
-    """Wrap the drivers, those that are imported already and those that will be. tell: given each connection's target,
-    once for each."""
+    """Wrap the drivers that are or will be imported. tell: called once for each connection's target."""
     told: Set[Target] = set()
 
     def once(target: Target) -> None:
@@ -155,7 +154,7 @@ def _mysqldb(module: Any, tell: Tell) -> None:
 
 
 def _of_mysqldb(connection: Any, given: Dict[str, Any]) -> Target:
-    """The C library says whether it is a socket, and which host; the rest is what it was given."""
+    """The C library reports whether it is a socket, and the host; the rest comes from the arguments."""
     host, _, how = str(connection.get_host_info()).partition(" via ")
     database = str(given.get("database") or given.get("db") or "")
     if "socket" in how.lower():
@@ -188,7 +187,7 @@ def _of_neo4j(connection: Any) -> Target:
 
 
 def _at(engine: str, named: Any, peer: Any, database: str) -> Target:
-    """named: a host, a (host, port), or a socket's path. peer: what the socket says. Raises where it says nothing."""
+    """named: a host, a (host, port), or a socket's path. peer: the socket's peer address. Raises if it has none."""
     if isinstance(peer, tuple):
         host = named[0] if isinstance(named, tuple) else named
         return engine, str(host or peer[0]), str(peer[0]), int(peer[1]), database

@@ -39,5 +39,5 @@ class Failures:
     def pytest_runtest_makereport(self, item: pytest.Item, call: "pytest.CallInfo[Any]") -> Iterator[None]:
         """See pytest."""
         outcome: Any = yield
-        if call.when != "teardown":  # a rerun begins anew with its setup
+        if call.when != "teardown":  # a rerun starts again with its setup
             item.stash[_FAILED] = outcome.get_result().failed

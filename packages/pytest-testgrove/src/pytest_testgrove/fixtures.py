@@ -25,8 +25,8 @@ METADATA = ".worktree-metadata.json"
 class Worktree:
     """The worktree that the tests run in.
 
-    id: ``<purpose>-<identifier>``. path: its folder. metadata: what ``.worktree-metadata.json`` says, read
-    when it is first asked for.
+    id: ``<purpose>-<identifier>``. path: its folder. metadata: the content of ``.worktree-metadata.json``, read on
+    first use.
     """
 
     def __init__(self, path: Path, id: str = "") -> None:  # noqa: A002 - the word users know
@@ -39,7 +39,7 @@ class Worktree:
 
     @property
     def id(self) -> str:
-        """The worktree's name; an empty string where neither the environment nor the metadata say it."""
+        """The worktree's name; empty if neither the environment nor the metadata contain it."""
         return self._id or str(self.metadata.get("id", ""))
 
     @property
@@ -54,7 +54,7 @@ class Worktree:
 
 
 def find_worktree(start: Path) -> Worktree | None:
-    """The worktree that the environment names, or the one that `start` lies in, or None."""
+    """The worktree that the environment names, or the one that contains `start`, or None."""
     tree = os.environ.get(TREE_VARIABLE)
     if tree:
         return Worktree(Path(tree), os.environ.get(ID_VARIABLE, ""))
@@ -109,7 +109,7 @@ def _port(name: str) -> int:
 
 
 class ProcessUrls(Dict[str, str]):
-    """URLs by the names of processes. A name that has none fails the test, and says which have one."""
+    """URLs by process name. A name without a URL fails the test; the message lists the names that have one."""
 
     def __missing__(self, name: str) -> str:
         there = ", ".join(self) or "none"
@@ -142,9 +142,9 @@ database_url, testgrove_database_url = both_names(_database_url, "database_url",
 
 
 def url_of_worktree(config: pytest.Config, fixture: str, variable: str, service: str) -> str:
-    """What a variable says.
+    """The value of a variable.
 
-    Only inside a worktree: one that merely happens to be set may name somebody's real database.
+    Only inside a worktree: elsewhere it may name a real database of the user.
     """
     if not os.environ.get(ID_VARIABLE) and find_worktree(config.rootpath) is None:
         _fail(fixture, f"neither {ID_VARIABLE} nor {TREE_VARIABLE} is set, so {variable} is not trusted")

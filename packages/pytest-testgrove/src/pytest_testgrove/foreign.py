@@ -1,6 +1,6 @@
-"""Which loaded modules come from another checkout of the repository.
+"""Finds loaded modules that come from another checkout of the repository.
 
-Called once, when pytest ends, over all of sys.modules: one lstat for each file and each folder, and no more.
+Called once, when pytest ends, for all of sys.modules: only one lstat for each file and each folder.
 
 PYTEST_DONT_REWRITE
 """
@@ -20,7 +20,7 @@ _INSTALLED = ("/site-packages/", "/dist-packages/")
 
 
 class Checkouts:
-    """Tells whose checkout a path lies in. Checkouts may lie in one another: the innermost one counts."""
+    """Finds the checkout that contains a path. Checkouts can be nested: the innermost one counts."""
 
     def __init__(self, tree: str, foreign: Sequence[str]) -> None:
         ours = os.path.realpath(tree)
@@ -33,14 +33,14 @@ class Checkouts:
         self._owners: dict[str, tuple[str, bool]] = {}
 
     def owner(self, file: str) -> str:
-        """The foreign checkout that the file really lies in; an empty string for anything else."""
+        """Return the foreign checkout that contains the file, with links resolved; else an empty string."""
         owner, may_be_linked = self._owner_of_folder(file.rpartition("/")[0])
         if may_be_linked:
             try:
                 if stat.S_ISLNK(os.lstat(file).st_mode):
                     return self._by_root(os.path.realpath(file))
             except OSError:
-                pass  # in a zip file, or deleted meanwhile
+                pass  # in a zip file, or already deleted
         return owner
 
     def owner_of_folder(self, folder: str) -> str:
@@ -54,10 +54,10 @@ class Checkouts:
         return known
 
     def _look_up(self, folder: str) -> tuple[str, bool]:
-        """The owner, and whether single files in the folder may be links to somewhere else.
+        """Return the owner, and whether single files in the folder may be links to other places.
 
-        Inside installed packages they are not: who links into a checkout links a whole package, or a module
-        that lies directly in site-packages. That saves most of the time that this module costs.
+        Files inside installed packages are not: tools that link into a checkout link a complete package, or a module
+        directly in site-packages. This saves most of this module's time.
         """
         within = f"{folder}/"
         if not folder.startswith("/") or "/./" in within or "/../" in within or "//" in within:
@@ -97,7 +97,7 @@ def find(modules: Mapping[str, Any], checkouts: Checkouts) -> list[dict[str, str
     found = []
     for name, module in list(modules.items()):
         try:
-            # never getattr: lazy modules would import, and anything may stand in sys.modules
+            # never getattr: lazy modules would import, and sys.modules can contain any object
             attributes = object.__getattribute__(module, "__dict__")
         except AttributeError:
             continue

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_testgrove.session import Log
 
 SHOWN = 50
-SETTLE = 0.1  # seconds for threads that have been told to end
+SETTLE = 0.1  # seconds for threads to end after they were asked to
 # Kept open by libraries on purpose, for the whole life of a process; coverage.py closes its data file at exit.
 _KEPT = ("/dev/", "/proc/", "/sys/")
 _COVERAGE = ".coverage"
@@ -30,10 +30,10 @@ class Leftovers:
         self._threads = set(threading.enumerate())
 
     def report(self, log: Log) -> None:
-        """Say what was opened in between and is open still. Nothing is said where there is nothing."""
+        """Report what was opened in between and is still open, if anything."""
         if not self._found_descriptors() and not self._found_threads():
             return
-        gc.collect()  # what nobody refers to any more would close by itself
+        gc.collect()  # unreferenced files and sockets would close anyway
         self._settle()
         descriptors = [_describe(fd, target) for fd, target in self._found_descriptors()]
         threads = [_name(thread) for thread in self._found_threads()]

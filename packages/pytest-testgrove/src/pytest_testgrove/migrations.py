@@ -18,8 +18,9 @@ _OF_THE_MIGRATION = ("migration-failed", "irreversible", "unknown-revision")
 
 
 class MigrationError(Exception):
-    """A migration failed, has no way back or is not there. The text is what its tool said; code: ``migration-failed``,
-    ``irreversible``, ``unknown-revision``."""
+    """A migration failed, is irreversible or does not exist.
+
+    The text is the output of its tool. code: ``migration-failed``, ``irreversible``, ``unknown-revision``."""
 
     def __init__(self, text: str, code: str) -> None:
         super().__init__(text)
@@ -27,9 +28,9 @@ class MigrationError(Exception):
 
 
 class Schema(Mapping[str, str]):
-    """What there is in a database, without rows: ``"table public.orders"`` → its definition, which may be empty.
+    """The schema of a database, without rows: ``"table public.orders"`` → its definition, which may be empty.
 
-    Equal when the databases are built alike. diff() says what is not; str() is all of it, a line for each thing.
+    Equal if the databases have the same schema. diff() returns the differences; str() lists everything, one per line.
     """
 
     def __init__(self, things: Mapping[str, str]) -> None:
@@ -116,7 +117,7 @@ class Migrations:
         return Schema(self._ask("schema")["schema"])
 
     def _ask(self, do: str, **values: Any) -> "Dict[str, Any]":
-        from pytest_testgrove.broker import BrokerError  # noqa: PLC0415 - not needed where nobody asks
+        from pytest_testgrove.broker import BrokerError  # noqa: PLC0415 - only needed on request
 
         with explained("migrations"):
             try:
@@ -142,7 +143,7 @@ migrations, testgrove_migrations = both_names(_migrations, "migrations")
 
 def _engine(request: pytest.FixtureRequest, lessor: Lessor) -> str:
     """The one that the test names, else the first of which there are migrations."""
-    from pytest_testgrove import broker  # noqa: PLC0415 - not needed where nobody asks
+    from pytest_testgrove import broker  # noqa: PLC0415 - only needed on request
 
     chosen = getattr(request, "param", None)
     if chosen is not None and chosen not in _ENGINES:

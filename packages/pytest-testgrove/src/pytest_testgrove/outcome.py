@@ -14,10 +14,10 @@ _MESSAGE_LIMIT = 500  # characters
 
 
 class Case:
-    """What is known of one test so far. Its reports are added as they come; record() is the result.
+    """The known state of one test. Its reports are added as they come; record() returns the result.
 
-    The worst phase decides; of two equal ones the first. A failed subtest fails its test. is_to_be_rerun: the
-    last try does not count (pytest-rerunfailures starts and finishes a test anew for each).
+    The worst phase decides; of two equal ones the first. A failed subtest fails its test. is_to_be_rerun: the last try
+    does not count (pytest-rerunfailures starts and finishes the test again for each try).
     """
 
     def __init__(self, nodeid: str) -> None:
@@ -85,7 +85,7 @@ class Case:
 
 
 def phase_outcome(report: Any) -> str:
-    """What one phase says of its test."""
+    """Return the outcome of one phase."""
     if report.outcome == "failed":
         return "error" if report.when in ("setup", "teardown", "collect") else "failed"
     expected = hasattr(report, "wasxfail")

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 
 def start(session: pytest.Session, told: dict[str, Any] | None, connections: Connections | None) -> None:
-    """Register what this process has to do. told: by the controller, in an xdist worker; else None. connections: what
-    watches this process's."""
+    """Register the plugins of this process.
+
+    told: the controller's input in an xdist worker; else None. connections: watches this process's connections."""
     config = session.config
     if told is not None:
         hide_injection()
@@ -106,7 +107,7 @@ class Recorder:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker what to do. The first one says how many tests there are."""
+        """Send a worker its input. The first one reports the number of tests."""
         node.workerinput["testgrove"] = {
             "session": self._folder,
             "tree": self._tree,
@@ -195,7 +196,7 @@ class Recorder:
 
 
 class Watcher:
-    """The moments at which variables are looked at: once tests are collected, after each file of tests, at the end."""
+    """Checks variables after the collection, after each test file, and at the end."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections

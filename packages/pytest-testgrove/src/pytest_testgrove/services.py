@@ -27,8 +27,8 @@ class Redis:
         self._name, self._lessor = name, lessor
 
     def empty(self, item: pytest.Item) -> None:
-        """What tests before this one have left is gone."""
-        from pytest_testgrove.broker import BrokerError  # noqa: PLC0415 - not needed where nobody asks
+        """Empty the instance of data that earlier tests left."""
+        from pytest_testgrove.broker import BrokerError  # noqa: PLC0415 - only needed on request
 
         if self._lessor is None:
             return
@@ -65,7 +65,7 @@ def _testgrove_redis(pytestconfig: pytest.Config, _testgrove_lessor: Lessor) -> 
 
 
 def _found(config: pytest.Config, lessor: Lessor) -> Redis:
-    from pytest_testgrove import broker  # noqa: PLC0415 - not needed where nobody asks
+    from pytest_testgrove import broker  # noqa: PLC0415 - only needed on request
 
     # A run on somebody else's server has a numbered database for its suite, and a broker for other engines or none.
     lends = not broker.in_a_run() or (os.environ.get(broker.SOCKET_VARIABLE) and REDIS in lessor.engines())

@@ -16,11 +16,11 @@ _finished: set[str] = set()  # sessions that this process has claimed and finish
 
 
 def claim(folder: str) -> bool:
-    """Whether this process may report into the folder: nobody has claimed it, or who did has ended.
+    """Return whether this process may report into the folder: it is unclaimed, or its claimant has ended.
 
     A nested pytest always finds the claim of a living process; pytest processes that one command starts one
-    after another (``pytest a && pytest b``) are each reported. Claims are numbered, never replaced: two
-    processes that find a dead one cannot both win.
+    after another (``pytest a && pytest b``) are all reported. Claims are numbered, never replaced: two processes that
+    find a dead claimant cannot both win.
     """
     number = 1
     while True:
@@ -57,14 +57,14 @@ def _is_over(path: str, folder: str) -> bool:
 
 
 def finish(folder: str) -> None:
-    """This process reports no more; a later session in it may."""
+    """Stop reporting from this process; a later session in it may report again."""
     _finished.add(folder)
 
 
 class Log:
     """``tests.jsonl``: one JSON object a line, each appended with one write, so that writers never mix lines.
 
-    A child that a test forks keeps silent. error: why nothing is written any more, if that is so.
+    A child that a test forks writes nothing. error: why writing has stopped, if it has.
     """
 
     def __init__(self, folder: str) -> None:
@@ -95,7 +95,7 @@ class Log:
 
 
 def cut(text: str) -> str:
-    """At most LIMIT bytes of a text: where it is longer, the middle is cut out and that is said."""
+    """Return at most LIMIT bytes of a text: the middle of a longer one is replaced by a note."""
     if len(text) <= LIMIT // 4:
         return text
     data = text.encode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""A tool whose connections are watched: one to a database server that it was not given ends it."""
+"""Runs a tool and watches its connections: a connection to a foreign database server stops it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ConnectedTool:
         self._connections = AttemptConnections(given, (), env, tree, roots=lambda: self._roots)
 
     def is_set(self) -> bool:
-        """Whether the tool is to end: it was interrupted, or has connected to somebody else's server."""
+        """Return whether to stop the tool: it was interrupted, or has connected to a foreign server."""
         return self._cancel.is_set() or bool(self._connections.strange)
 
     def watching(self, supervisor: Supervisor) -> AbstractContextManager[object]:

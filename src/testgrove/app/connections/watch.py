@@ -1,6 +1,6 @@
-"""Where attempts connect to: what the pytest plugin reports of them, and the sockets of all their processes.
+"""Watches the connections of attempts: reports of the pytest plugin, and the sockets of all processes.
 
-What leads to a database that was not given ends the attempt, whose outcome is then an error.
+A connection to a foreign database ends the attempt with an error.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _SHARE = 50  # a pause is at least so many times as long as a look took: two per
 
 
 class AttemptConnections:
-    """The connections of one attempt. roots: the processes below which its own run, now.
+    """The connections of one attempt. roots: returns the current ancestors of its processes.
 
-    given: what it may connect to. names: the variables that it was given; environ: all of them.
+    given: what it may connect to. names: the variables that testgrove set. environ: all variables.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class AttemptConnections:
                 self._add(strange)
 
     def without_own(self, things: Iterable[Thing]) -> list[Thing]:
-        """Leftovers of a pytest process, without its connections to what it was given: no leak, they end with it."""
+        """Return leftovers of a pytest process without permitted connections: these end with it and are no leaks."""
         return [thing for thing in things if not (thing.kind == "descriptor" and self._is_own(thing.name))]
 
     def is_given(self, address: Address) -> bool:
-        """Whether a connection that was made leads to what was given, or to a server of the run's own."""
+        """Return whether an open connection is permitted, or leads to a server of the run."""
         return self._given.permits(address) or self._is_runs(address) or self._is_alias(address)
 
     def _take_values(self, entry: Mapping[str, Any]) -> None:
@@ -114,7 +114,7 @@ class AttemptConnections:
             self._add(Strange(known[0], "a driver connected to", where))
 
     def _add(self, strange: Strange) -> None:
-        """One of each server and database; a socket says less than a driver does."""
+        """Return one connection for each server and database; a driver's report is preferred to a socket's."""
         address = strange.address
         with self._guard:
             key = (address.permission or str(address), address.database or "")
@@ -130,7 +130,7 @@ class AttemptConnections:
             if served or (served is None and (address.socket or not accepts(address.port))):
                 return True
         published = bool(address.port) and published_since(address.port, self._began, self._environ)
-        # Containers get ports of their own; what cannot be asked about is not called somebody's.
+        # Containers have their own ports; an unknown address is not reported as foreign.
         return published if published is not None else address.is_local and address.port not in PORTS.values()
 
     def _is_alias(self, address: Address) -> bool:
@@ -148,7 +148,7 @@ class AttemptConnections:
         return (one for one in (*self._given.external, *self._given.allowed) if one.port == port and one.host)
 
     def _is_own(self, name: str) -> bool:
-        """Whether a descriptor, as the plugin describes it, is a connection to what was given."""
+        """Return whether a descriptor, as described by the plugin, is a permitted connection."""
         words = name.split(" ")
         if words[0] != "socket" or len(words) < 2 or words[-1] == "listening":
             return False

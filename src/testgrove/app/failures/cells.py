@@ -14,7 +14,7 @@ from testgrove.errors import TestgroveError
 
 
 def note_of(cell: str, status: Status, run: str, dumped: str) -> str:
-    """What `list` says of a worktree that was kept."""
+    """Return the note in `list` for a worktree that was kept."""
     return f"kept: {cell} {status} in run {run}" + (f"; {dumped}" if dumped else "")
 
 

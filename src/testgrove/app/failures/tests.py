@@ -109,7 +109,7 @@ def failed_databases(project: Project) -> list[FailedDatabase]:
         try:
             found.append(FailedDatabase(name=file.parent.name, folder=file.parent, **json.loads(file.read_text())))
         except (OSError, ValueError, TypeError):
-            continue  # it is being taken away, or is nobody's
+            continue  # it is being removed, or has no owner
     return sorted(found, key=lambda each: each.kept, reverse=True)
 
 

@@ -141,7 +141,7 @@ class Attempt:
         status, reason = judge_processes(ended, *self._judge(result, log))
         if not self.run.cancel.is_set():
             status, reason = judge_connections(self.connections.strange, status, reason)
-        if self.connections.strange:  # a further try would only connect again to what is somebody else's
+        if self.connections.strange:  # a further attempt would connect to the foreign server again
             self.run.given_up.add(self.cell.key)
         self._finish(result, status, reason)
         workspace.notes += self.run.leaks.report(watched, result, self.connections.without_own(log.leftovers))
@@ -151,7 +151,7 @@ class Attempt:
 
     def _scene(self, temporary: Path, environ: dict[str, str]) -> Scene:
         run, workspace = self.run, self.workspace
-        # In the user's own checkout (--here), somebody may be at work.
+        # In the user's own checkout (--here), the user may be working.
         watched = isinstance(workspace, Creation) or self.cell.scenario is not None
         expected = [*run.project.settings.collect, *filter(None, [self.cell.settings.junit])]
         return Scene(

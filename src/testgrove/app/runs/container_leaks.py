@@ -1,4 +1,4 @@
-"""Containers that attempts leave behind: of those that are new, whose they are, once nobody may still be using them."""
+"""Containers that attempts leave behind: assigns new ones to attempts, once no other attempt can be using them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Told = tuple[Stay, str, str]  # who has left it, its name, a detail
 
 
 class EngineWatch:
-    """The containers of one engine. Those that are there when it is made are nobody's leak."""
+    """The containers of one engine. Those that exist when this is created are no leaks."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -60,10 +60,10 @@ class ContainerWatch:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._engines: dict[str, EngineWatch] = {}  # by the engine's id
-        self._known: dict[tuple[str | None, ...], EngineWatch | None] = {}  # by what says which engine it is
+        self._known: dict[tuple[str | None, ...], EngineWatch | None] = {}  # by the variables that select the engine
 
     def engine_of(self, environ: Mapping[str, str]) -> EngineWatch | None:
-        """The engine of an environment, looked at from now on; None where there is none that answers."""
+        """Watch the engine of an environment from now on; return None if no engine answers."""
         key = tuple(environ.get(name) for name in VARIABLES)
         with self._guard:
             if key not in self._known:
@@ -81,7 +81,7 @@ class ContainerWatch:
             try:
                 yield from engine.look()
             except TestgroveError:
-                continue  # what cannot be looked at is no leak
+                continue  # what cannot be checked is not reported as a leak
 
     def _find(self, key: tuple[str | None, ...], environ: Mapping[str, str]) -> EngineWatch | None:
         engine = find_engine(environ)

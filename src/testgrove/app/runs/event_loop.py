@@ -50,7 +50,7 @@ class View(Protocol):
 
 
 class Work(Protocol):
-    """See slots.Slot."""
+    """The work of one slot. Implements slots.Slot."""
 
     def work(self) -> None: ...
 
@@ -98,13 +98,13 @@ class EventLoop:
         self._pauses: list[tuple[float, str]] = []  # when each ends, and whose it is
         self._lanes = list(range(1, self.jobs + 1))  # the slots that are free
         self._lane_of: dict[str, int] = {}
-        self._waits: dict[str, str] = {}  # what each cell was last said to wait for
+        self._waits: dict[str, str] = {}  # the last reported reason for waiting of each cell
         self._looked = 0.0
         self._warm = False
         self._ended_by = ""  # why the run ended what was running
 
     def work(self) -> RunResult:
-        """Run the cells; the result says how each ended. A Ctrl-C ends them, with a result, a second one kills."""
+        """Run the cells and return the result of each. Ctrl-C stops them, with a result; a second Ctrl-C kills."""
         started = time.time()
         self._take(self._opening(started))
         for event in self.origin.before:
@@ -182,7 +182,7 @@ class EventLoop:
                 self._beat()
                 self.view.update(self._fold.result, time.time())
         except BaseException:
-            # Leaving the pool waits for the slots, so they must be told.
+            # Leaving the pool waits for the slots, so they must be cancelled first.
             self.run.cancel.set()
             raise
 
@@ -228,7 +228,7 @@ class EventLoop:
             self._take(self.run.inbox.get_nowait())
 
     def _obey(self, slots: Executor, step: Instructions, told: CellFinished | None = None) -> None:
-        """told: what the slot said of the attempt that has just ended; the schedule knows whether it was the last."""
+        """told: the slot's result of the attempt that has just ended; the schedule knows whether it was the last."""
         now = time.time()
         for end in step.ended:
             own = told if told and told.cell == end.key else None

@@ -1,9 +1,9 @@
-"""Exclusive suites: one runs while no other cell works, in any project and shell of the user's.
+"""Exclusive suites: one runs while no other cell works, in any project and shell of the user.
 
-A cell holds the shared side while it works, preparing and tidying up included; an exclusive one prepares on the shared
-side, lets it go, and runs on the exclusive one. Nothing else is held while a shared side is waited for, so nobody waits
-in a circle. A testgrove command that a cell's own suite runs is the cell's work: it takes no turn, which it would wait
-for until the cell has ended.
+A cell holds the lock shared while it works, including preparation and cleaning up; an exclusive one prepares with the
+shared lock, releases it, and runs with the exclusive one. No other lock is held while waiting for the shared one, so
+there is no deadlock. A testgrove command that a cell's own suite runs is part of the cell: it takes no lock, because it
+would wait for the end of the cell.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHOWN = 3
 
 
 class CellTurn:
-    """One cell's turn. on_wait: told what is waited for. cancel: set when the run is interrupted."""
+    """One cell's turn. on_wait: called with what it waits for. cancel: set when the run is interrupted."""
 
     def __init__(self, project: Project, cancel: Event, on_wait: Callable[[str], None]) -> None:
         self._project, self._cancel, self._on_wait = project, cancel, on_wait
@@ -67,7 +67,7 @@ class CellTurn:
         return f"to run alone, for {who}" if exclusive else f"for an exclusive suite: {who}"
 
     def _at_work(self, own: str) -> list[str]:
-        """The cells that work now, or stand before their exclusive turn; whose they are."""
+        """Return the cells that work now or wait for their exclusive turn, with their runs."""
         return [
             f"{each.id} of {each.main.name} (pid {each.pid})"
             for each in self._project.store.worktrees.at_work()

@@ -1,4 +1,4 @@
-"""What an attempt was given to connect to: its databases, what the settings configure, what they permit."""
+"""What an attempt may connect to: its databases, and what the settings configure or permit."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def here_cells(project: Project, cells: Sequence[Cell]) -> tuple[Cell, ...]:
 
 @dataclass
 class CheckoutInPlace(Workspace):
-    """A checkout that is used as it is: testgrove has not made it, and the store knows nothing of it."""
+    """A checkout that is used in place: testgrove did not create it, and it has no record in the store."""
 
     found: FoundEnvironment = field(kw_only=True)
     leased: Mapping[str, int] = field(default_factory=dict, kw_only=True)
@@ -89,7 +89,7 @@ class CheckoutInPlace(Workspace):
         project, found = self.project, self.found
         if self.spec.ports:
             self.leased = lease_worktree_ports(project, project.store.leases(owner), self.spec.ports)
-        # What a migration would run with; no hash of files says what somebody has installed by hand.
+        # The packages of a migration; a hash of files does not include packages installed by hand.
         seal = f"{found.python} {found.version} {seal_of(found.prefix)}"
         mark = hashlib.sha256(seal.encode()).hexdigest()
         self.plan = EnvironmentPlan(Contents("bare"), found.python, found.version, self.target.tree, mark)

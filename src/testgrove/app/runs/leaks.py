@@ -1,8 +1,8 @@
-"""What attempts leave behind: looked at as soon as one has ended, slowly where nobody waits.
+"""Finds what attempts leave behind: fast checks as soon as one has ended, slow ones in the background.
 
-On the slot's path: surviving processes and their ports (the supervisor has named them), the worktree's own ports, what
-pytest had open at its exit, the folder for temporary files. Off it, in a thread: files in the checkout, databases,
-containers. A checkout is not used again before it has been looked at.
+In the slot: surviving processes and their ports (reported by the supervisor), the worktree's own ports, what pytest had
+open at its exit, the folder for temporary files. In a thread: files in the checkout, databases, containers. A checkout
+is not reused before its checks are complete.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ Look = Callable[[], Iterable[Thing]]
 
 @dataclass(frozen=True)
 class Scene:
-    """Where an attempt runs. ports: the worktree's own. temporary: its TMPDIR. checkout: lists the files that are
-    there and that nobody expects, given what was there before; None where that is not looked at. manifest: what was
-    there before the first attempt, where that is known. databases: lists those that its tests have made. environ: what
-    it runs in, which says what engine its containers are on. mark: which its processes carry."""
+    """Where an attempt runs.
+
+    ports: the worktree's own. temporary: its TMPDIR. checkout: lists unexpected files, compared to the state before;
+    None if this is not checked. manifest: the state before the first attempt, if known. databases: lists those that its
+    tests created. environ: its environment, which selects the engine of its containers. mark: of its processes."""
 
     cell: str
     attempt: int
@@ -51,14 +52,14 @@ class Scene:
 
 @dataclass
 class Watched:
-    """An attempt that goes on. ports: those of its own on which somebody listened before."""
+    """A running attempt. ports: those of its ports that had a listener before."""
 
     scene: Scene
     ports: set[int]
 
 
 class LeakWatch:
-    """Watches the attempts of one run, from all slots. emit: told of each leak. checks: how much is looked at."""
+    """Watches the attempts of one run, from all slots. emit: called for each leak. checks: how much is checked."""
 
     def __init__(self, emit: Callable[[AnyEvent], None], checks: LeakChecks = "all") -> None:
         self._emit, self._checks = emit, checks
@@ -96,9 +97,9 @@ class LeakWatch:
                 del self._active[key]
 
     def report(self, watched: Watched, result: JobResult, at_exit: Sequence[Thing]) -> list[str]:
-        """An attempt has ended: tell what it left. at_exit: what its processes had open.
+        """Report what an attempt left behind after its end. at_exit: what its processes had open.
 
-        Returns notes on what is not its own: listeners on its ports that it has not started.
+        Returns notes about listeners on its ports that it did not start.
         """
         scene = watched.scene
         if self._checks == "off":
@@ -117,7 +118,7 @@ class LeakWatch:
         return self._seen.get(tree)
 
     def close(self) -> None:
-        """Return when everything has been looked at."""
+        """Return when all checks are complete."""
         if self._checks == "all":
             self._slow.submit(self._look_at_containers)
         self._slow.shutdown(wait=True)
@@ -151,7 +152,7 @@ class LeakWatch:
             try:
                 self._tell(scene, look(watched))
             except (TestgroveError, OSError):
-                continue  # what cannot be looked at is no leak
+                continue  # what cannot be checked is not reported as a leak
         self._look_at_containers()
 
     def _look_first(self, scene: Scene) -> None:

@@ -50,7 +50,7 @@ class EventLog:
             self.full = True
 
     def make_room(self) -> None:
-        """Nothing runs any more that could take the space: use what was set aside."""
+        """Release the reserved disk space: nothing runs that could use it up."""
         self._reserve.unlink(missing_ok=True)
         with explained("write the run's log", self.path):
             while self._kept:
@@ -61,7 +61,7 @@ class EventLog:
         os.utime(self.path)
 
     def close(self) -> None:
-        """Nothing is appended any more."""
+        """Close the log."""
         self.make_room()
         self._file.close()
 

@@ -48,7 +48,7 @@ def run_ids(project: Project) -> list[str]:
 
 
 def _began(log: Path) -> float:
-    """When a run began, to tell which of a second was first; 0 for a log that is empty yet."""
+    """Return the start time of a run, to order runs of the same second; 0 for a log that is still empty."""
     with log.open("rb") as file:
         events = decode_log(file.readline())
     return events[0].t if events else 0.0

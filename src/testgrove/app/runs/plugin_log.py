@@ -18,7 +18,7 @@ from testgrove.core.runs.outcome import SessionFacts
 class SessionLog:
     """Follows ``tests.jsonl`` in an attempt's session folder. tree: the worktree that the suite runs in.
 
-    environment: where its Python may be besides.
+    environment: another folder that may contain its Python.
     """
 
     def __init__(self, folder: Path, tree: Path, cell: str, attempt: int, *, environment: Path | None = None) -> None:
@@ -27,7 +27,7 @@ class SessionLog:
         self._environment = Path(os.path.realpath(environment)) if environment else self._tree
         self._path = folder / "tests.jsonl"
         self.leftovers: list[Thing] = []  # of its processes, at their exit
-        self.connections: list[dict[str, Any]] = []  # what leads to databases; for whoever judges it to take away
+        self.connections: list[dict[str, Any]] = []  # connections to databases, until the watch takes them
         self._cell, self._attempt = cell, attempt
         self._offset = 0
 
@@ -45,7 +45,7 @@ class SessionLog:
             try:
                 entry = msgspec.json.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError):
-                continue  # somebody else wrote into the file: the outcome is judged by what can be read
+                continue  # another process wrote to the file: the outcome is computed from the readable lines
             if isinstance(entry, dict) and entry.get("type") in ("values", "connection"):
                 self.connections.append(entry)
             elif isinstance(entry, dict):

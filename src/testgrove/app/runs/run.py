@@ -148,8 +148,10 @@ def _slots(project: Project, holder: Holder, request: Request) -> Iterator[MakeS
 
 
 def tasks_of(cells: Sequence[Cell]) -> list[Task]:
-    """The cells as tasks. A slot tries its cell again by itself, in the same worktree; an exclusive cell prepares
-    beside others and waits for its turn in its slot, because other runs are waited for as well."""
+    """Return the cells as tasks.
+
+    A slot retries its cell itself, in the same worktree; an exclusive cell prepares while others run, and waits for its
+    turn in its slot, because it also waits for other runs."""
     return [Task(cell.key, last=cell.settings.exclusive) for cell in cells]
 
 

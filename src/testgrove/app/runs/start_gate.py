@@ -30,7 +30,7 @@ class StartGate:
 
 
 class Start:
-    """One that has begun. It must be told of what it sees, and be over at the latest when its process is."""
+    """A start in progress. It receives events, and must end at the latest when its process ends."""
 
     def __init__(self, places: Semaphore | None) -> None:
         self._places = places

@@ -38,15 +38,17 @@ DEFAULT_FILES = (
     "scenarios.toml",
     "tests/integration/scenarios.toml",
 )
-_PREFIX = "scenario:"  # of a scenario's name where durations are recorded, beside those of suites
+_PREFIX = "scenario:"  # of a scenario's name in the recorded durations, which also contain suites
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked `testgrove coordinate` for. base: the worktrees' folder, by default the project's root. jobs:
-    slots, None for the machine's own number. max_fail: failures after which nothing more starts. timeout: seconds for
-    the whole run. again: the command that repeats the run. before: what the run goes on with. leak_checks: how much is
-    looked at after an attempt; fail_on_leak: a leak makes the exit status 6."""
+    """The options of `testgrove coordinate`.
+
+    base: the worktrees' folder, by default the project's root. jobs: slots, None for the machine's default. max_fail:
+    number of failures after which nothing more starts. timeout: seconds for the whole run. again: the command that
+    repeats the run. before: the run to resume. leak_checks: how much is checked after an attempt. fail_on_leak: a leak
+    makes the exit status 6."""
 
     file: Path
     base: Path | None = None

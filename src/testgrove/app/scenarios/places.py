@@ -1,4 +1,4 @@
-"""What is in the places of scenarios' worktrees, and what a run's log says of them. Nothing is changed here."""
+"""The state of the scenarios' worktrees, and what a run's log reports of them. Changes nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ State = Literal["ours", "adopted", "parked", "gone", "missing", "broken"]
 
 @dataclass(frozen=True)
 class Found:
-    """A scenario's worktree as it is. detail: why it cannot be used as it is; empty where it can."""
+    """The state of a scenario's worktree. detail: why it cannot be used unchanged; empty if it can."""
 
     name: str
     path: Path
@@ -32,7 +32,7 @@ class Found:
 
     @property
     def ready(self) -> bool:
-        """Whether scenarios can run in it as it is."""
+        """Return whether scenarios can run in it unchanged."""
         return self.state in ("ours", "adopted") and not self.detail
 
 

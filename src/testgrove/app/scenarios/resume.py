@@ -50,7 +50,7 @@ class Before:
         return within(plan, self.names) if self.run else plan
 
     def of(self, plan: ScenarioPlan) -> Before:
-        """What it says of the scenarios that were chosen among them. Teardown runs again after what runs again."""
+        """Return the earlier results of the selected scenarios. Teardown runs again if one of its needs does."""
         kept: set[str] = set()
         for each in plan.scenarios:  # each after those that it needs
             if each.name in self.ended and (not each.always or all(need.name in kept for need in each.needs)):

@@ -1,4 +1,4 @@
-"""What one slot does with one scenario: one attempt, in the scenario's worktree as it is."""
+"""Runs one attempt of one scenario in a slot, in the scenario's unchanged worktree."""
 
 from __future__ import annotations
 

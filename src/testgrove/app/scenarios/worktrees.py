@@ -75,7 +75,7 @@ class _Lacking:
 
 
 class ScenarioWorktrees:
-    """The worktrees of a run. Each is made ready once, by the first scenario that needs it. tell: what was done."""
+    """The worktrees of a run. Each is prepared once, by the first scenario that needs it. tell: reports each step."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class ScenarioWorktrees:
         return None if git.is_ancestor(path, commit, head) else _Lacking(ref, commit, head)
 
     def _moved_on(self, name: str, worktree: WorktreeRecord, tell: Tell) -> WorktreeRecord:
-        """One of ours, with all that the ref has which its scenarios name: it is moved on, if asked for."""
+        """Check that a testgrove worktree contains the commit of its scenarios' ref; fast-forward it if requested."""
         path, store = worktree.path, self._project.store
         lacking = self._lacking(name, path)
         if lacking is None:
@@ -275,7 +275,7 @@ class ScenarioWorktrees:
         return WorktreeId(PURPOSE, plain(found.name))
 
     def _verify(self, found: Found, worktree: WorktreeRecord, on_phase: OnPhase, tell: Tell) -> WorktreeRecord:
-        """Bring one of ours up to date where that is asked for; its commit stays where its user has it."""
+        """Sync a testgrove worktree if requested; its commit stays unchanged."""
         if not self._wishes.setup:
             return worktree
         syncing = Syncing(self._project, self._holder, worktree, on_phase, unseen)
@@ -322,7 +322,7 @@ class ScenarioWorktrees:
         return changed
 
     def _merged(self, worktree: WorktreeRecord) -> WorktreeRecord:
-        """One of ours, after changes were brought in: the merge is testgrove's own commit."""
+        """Update the record of a testgrove worktree after a merge, which is testgrove's own commit."""
         head, _ = git.head_of(worktree.path)
         own = (*worktree.own_commits, head)
         return records.update(self._project.store, worktree, commit=head, own_commits=own)

@@ -45,9 +45,9 @@ def folders(locations: Locations) -> list[Path]:
 
 
 def delete_all_but_state(locations: Locations) -> tuple[list[str], list[Left]]:
-    """Delete caches, and folders that are empty; what is gone, and what is left.
+    """Delete caches and empty folders; return what was deleted and what is left.
 
-    What is in the folders for temporary files and servers was undone with what it belonged to.
+    The content of the folders for temporary files and servers was removed with its owners.
     """
     left: list[Left] = []
     _delete(locations.cache, [locations.cache / name for name in _CACHES], left)
@@ -58,7 +58,7 @@ def delete_all_but_state(locations: Locations) -> tuple[list[str], list[Left]]:
 
 
 def delete_state(locations: Locations) -> tuple[list[str], list[Left]]:
-    """Delete what is in the state folder, once the store is gone; what is gone, and what is left."""
+    """Delete the state folder's content, after the store; return what was deleted and what is left."""
     left: list[Left] = []
     state = locations.state
     _delete(state, state.glob(FOLDERS), left)

@@ -21,7 +21,7 @@ from testgrove.system.deletion import TRASH, remove_empty
 
 
 def undo_servers(project: Project, holder: Holder) -> list[str]:
-    """Take away the project's own servers, which no worktree has databases on; what is gone."""
+    """Remove the project's own servers, when no worktree has databases on them; return what was removed."""
     place = place_of(project.store, project.id)
     if place is None:
         return []
@@ -30,8 +30,8 @@ def undo_servers(project: Project, holder: Holder) -> list[str]:
 
 
 def take_away_traces(project: Project) -> list[str]:
-    """Take away the registry view, hooks and settings that lead to worktrees which are gone, our lines in
-    ``info/exclude`` and our lock file; what is gone. A line that hides something that is there stays."""
+    """Remove registry, hooks and settings that point to removed worktrees, and testgrove's lines in ``info/exclude``
+    and lock file; return what was removed. A line that hides an existing file stays."""
     gone = []
     registry = project.main / records.REGISTRY
     if registry.is_file() and records.is_our_registry(registry):

@@ -1,14 +1,14 @@
-"""Uninstall: all that testgrove has for this user goes, in all projects. What is the user's stays, and is named with
-the command that takes it away.
+"""Uninstall: removes everything that testgrove has for this user, in all projects. The user's files and databases stay,
+and are listed with the command that removes them.
 
-The order matters, because what is left after a crash must be known to the next `uninstall`:
+The order matters, because the next `uninstall` must know what is left after a crash:
 
-1. Refuse while other commands run. Finish what killed ones left.
-2. Look at every project's worktrees, and change nothing before the user has agreed.
-3. In each project: worktrees, as bulk clean-up removes them; then servers, files and lines in its git directory. A
-   repository that is gone was perhaps moved: its worktrees stay.
+1. Refuse while other commands run. Recover what killed ones left.
+2. Examine every project's worktrees, and change nothing before the user has agreed.
+3. In each project: worktrees, like a bulk clean-up; then servers, files and lines in its git directory. A missing
+   repository may have been moved: its worktrees stay.
 4. Caches and folders for temporary files; see own_folders.
-5. The store, last, and only once it knows of nothing that stays.
+5. The store last, and only when it has no record of anything that stays.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from testgrove.system.trusted_paths import owner_of
 
 
 class Uninstall:
-    """What there is to take away. gone: what has been, as lines for people. left: what stays. complete: whether
-    nothing stays that the store must know of, so that it could go, too."""
+    """What to remove. gone: lines about removed items. left: what stays. complete: whether the store was also removed,
+    because nothing stays that it must know."""
 
     def __init__(self, holder: Holder, locations: Locations, render: Render) -> None:
         self.gone: list[str] = []
@@ -75,7 +75,7 @@ class Uninstall:
             self._projects.append(project)
 
     def _stays(self, what: str, error: TestgroveError) -> None:
-        """Note what could not be taken away, for the next uninstall to try again."""
+        """Record what could not be removed, so that the next uninstall retries it."""
         self._blocked = True
         self._note(what, error)
 
@@ -101,7 +101,7 @@ class Uninstall:
         return [(gone.main, each) for gone in self._missing for each in self._store.worktrees.of_project(gone.id)]
 
     def perform(self) -> None:
-        """Take it away. What cannot be goes to left."""
+        """Remove everything. What cannot be removed is added to left."""
         self.agreed = True
         for project in self._projects:
             self._clear(project)
@@ -122,7 +122,7 @@ class Uninstall:
             self.left += left_in(project)
 
     def _forget_missing(self, main: Path, worktree: WorktreeRecord) -> None:
-        """A worktree whose repository is gone: its folder can have anything of the user's in it, and stays."""
+        """Handle a worktree whose repository is missing: its folder may contain the user's work, and stays."""
         what = _worktree(worktree, main)
         if worktree.path.exists():
             why = "its repository is gone: cannot check whether it contains your work"

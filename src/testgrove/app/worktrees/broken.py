@@ -1,7 +1,7 @@
-"""Broken worktrees: those that could be neither finished nor taken away.
+"""Broken worktrees: those that could be neither completed nor removed.
 
-They have a status of their own, because a removal that is recorded counts as decided: a recovery finishes it. Nothing
-is decided about a broken worktree. People may work in it, so `remove` and `cleanup` examine it like any other.
+They have their own status, because a recorded removal counts as decided: a recovery completes it. Nothing is decided
+about a broken worktree. Users may work in it, so `remove` and `cleanup` examine it like any other.
 """
 
 from __future__ import annotations

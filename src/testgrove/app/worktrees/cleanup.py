@@ -77,9 +77,9 @@ def remove_many(
     ids: Sequence[str],
     on_done: Callable[[str, TestgroveError | None, str], None],
 ) -> None:
-    """Remove worktrees one after another; on_done is told of each, with the error for one that stays, and a note.
+    """Remove worktrees one after another. on_done: called for each, with the error if it stays, and a note.
 
-    Commits that came from a ref which is gone are kept under another; the note says so.
+    Commits that came from a deleted ref are kept under another ref; the note names it.
     """
     for name in ids:
         with isolated(f"remove {name}", lambda error, name=name: on_done(name, error, "")):  # type: ignore[misc]

@@ -1,7 +1,7 @@
-"""`copy`: files of the main checkout that git does not have, copied into worktrees.
+"""`copy`: untracked files of the main checkout, copied into worktrees.
 
-A copy keeps its source's mode and modification time. It is ours, as the manifest has it, until somebody edits it; the
-source has changed when its size or its time is no longer the copy's.
+A copy keeps its source's mode and modification time. It belongs to testgrove (according to the manifest) until it is
+edited; the source has changed if its size or time differs from the copy's.
 """
 
 from __future__ import annotations
@@ -86,9 +86,9 @@ def copy_all(tree: Path, sources: Sources, *, snapshot: bool) -> None:
 
 
 def renew(tree: Path, sources: Sources, manifest: Manifest, temporary: Callable[[], None]) -> Renewed:
-    """Copy what has changed in the main checkout and not in the worktree, and what is missing there.
+    """Copy files that were changed in the main checkout but not in the worktree, and those that are missing there.
 
-    manifest: what in the worktree is ours. temporary: is told before the first copy that there will be TEMPORARY.
+    manifest: testgrove's files in the worktree. temporary: called before the first copy, which creates TEMPORARY.
     """
     done = Renewed()
     tracked = git.tracked_among(tree, sources.files)
@@ -98,7 +98,7 @@ def renew(tree: Path, sources: Sources, manifest: Manifest, temporary: Callable[
         if path in tracked:
             done.kept.append(f"{path}: tracked by git here")
         elif same:
-            done.ours.append(path)  # also where a sync was killed before it could say so
+            done.ours.append(path)  # also if a sync was killed before it recorded the copy
         elif here.size >= 0 and not manifest.holds(here):
             done.kept.append(f"{path}: edited here; differs from the main checkout")
         else:

@@ -117,7 +117,7 @@ class Creation(Workspace):
             new_branch=spec.new_branch,
             on_wait=partial(self.on_phase, "worktree"),
         )
-        nested_root.guard(project)  # the last worktree's removal may have taken the folder away meanwhile
+        nested_root.guard(project)  # the removal of the last worktree may have deleted the folder
         branch = "" if detached else spec.new_branch or self.target.branch
         ref = spec.new_branch or spec.ref or ""
         self.update(branch=branch, commit=self.target.commit, own_commits=(self.target.commit,), ref=ref)

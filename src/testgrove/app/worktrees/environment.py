@@ -43,7 +43,7 @@ def plan_environment(
 
 
 def build_environment(project: Project, holder: Holder, tree: Path, plan: EnvironmentPlan) -> EnvironmentRecord:
-    """Make it anew, in the place of any that is there."""
+    """Rebuild the environment, replacing an existing one."""
     return build.build(
         tree,
         plan,
@@ -64,10 +64,10 @@ def with_version(
     commit: str,
     fresh: bool,
 ) -> EnvironmentRecord:
-    """Bring a version that comes from git up to date; a snapshot has the version of the commit that it was taken on.
+    """Update a version that comes from git; a snapshot has the version of its parent commit.
 
-    Nothing is compiled for it; where the build backend cannot tell the version alone, the environment is made anew.
-    commit: the one that is checked out. fresh: the environment has just been made.
+    Nothing is compiled for this; if the build backend cannot compute the version alone, the environment is rebuilt.
+    commit: the one that is checked out. fresh: the environment was just built.
     """
     if not plan.versioned:
         return record

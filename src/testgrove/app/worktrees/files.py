@@ -1,4 +1,4 @@
-"""The files that a worktree carries for people and other programs: its env file and its metadata."""
+"""The files in a worktree for users and other programs: its env file and its metadata."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def values_of(
 
 
 class Written(NamedTuple):
-    """What was written. worktree: the record as it is now. kept: the names of values of the env file that stay as the
-    user has edited them, and would be others now."""
+    """What was written. worktree: the current record. kept: names of values in the env file that the user edited, and
+    that testgrove would change."""
 
     worktree: WorktreeRecord
     kept: list[str]
 
 
 def write_files(project: Project, worktree: WorktreeRecord, databases: Mapping[str, DatabaseAccess]) -> Written:
-    """Write both, as the record and the databases say, and keep on record how the databases are reached.
+    """Write both files from the record and the databases, and store the databases' addresses.
 
-    What the user has edited in the env file stays.
+    The user's edits of the env file are kept.
     """
     shown = {
         name: {"engine": access.engine, "name": access.name, "url": access.url(redacted=True)}
@@ -62,9 +62,9 @@ def write_files(project: Project, worktree: WorktreeRecord, databases: Mapping[s
 
 
 def rewrite_ports(project: Project, worktree: WorktreeRecord) -> Written:
-    """Write both anew for the ports on record: how databases are reached stays, and so does what the user has edited.
+    """Rewrite both files for the recorded ports. Database addresses and the user's edits are kept.
 
-    Raises PreconditionError (``no-env-file``) where the env file cannot be read.
+    Raises PreconditionError (``no-env-file``) if the env file cannot be read.
     """
     known = variables_of(worktree)
     written = _written(worktree, known)
@@ -90,9 +90,9 @@ def _users_own(project: Project, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def refresh(project: Project, worktree: WorktreeRecord) -> WorktreeRecord | None:
-    """Write both anew, where there is anything new; the record as it is then.
+    """Rewrite both files if anything has changed; return the current record.
 
-    None where the env file could not be, because its user has edited it.
+    None if the env file could not be written, because its user has edited it.
     """
     manifest = manifest_of(worktree)
     ours: WorktreeRecord | None = None
@@ -106,8 +106,8 @@ def refresh(project: Project, worktree: WorktreeRecord) -> WorktreeRecord | None
 
 
 def _adopt(project: Project, worktree: WorktreeRecord, manifest: Manifest) -> WorktreeRecord | None:
-    """Count the env file as ours if it says, to the letter, what we would write: a command was killed before it could
-    remember that it had written it. The record as it is then; None where it is the user's."""
+    """Count an env file with exactly the expected content as testgrove's: a command was killed before it could
+    record the file. Return the current record; None if the file is the user's."""
     path = worktree.path / worktree.env_file
     if not path.is_file():
         return None
@@ -153,9 +153,9 @@ def _merged(project: Project, worktree: WorktreeRecord, values: Mapping[str, str
 
 
 def _written(worktree: WorktreeRecord, known: Mapping[str, str]) -> dict[str, str] | None:
-    """The values in the env file that we wrote last; None for a worktree of a version that did not keep them.
+    """Return the values of the env file that testgrove wrote last; None for a worktree of an older version.
 
-    known: the file's values, which tell how far a killed command came.
+    known: the file's values, which show how far a killed command came.
     """
     last, begun = (_values_in(path) for path in _copies(worktree))
     if last is None and begun is None:
@@ -164,14 +164,14 @@ def _written(worktree: WorktreeRecord, known: Mapping[str, str]) -> dict[str, st
 
 
 def _copies(worktree: WorktreeRecord) -> tuple[Path, Path]:
-    """Where the values are kept as they were written last, and as a command is just writing them: this tells what the
-    user has edited. They go with the worktree."""
+    """The files with the last written values, and those being written: they show what the user edited. They are removed
+    with the worktree."""
     folder = git.git_dir_of(worktree.path)
     return folder / "testgrove-env", folder / "testgrove-env.begun"
 
 
 def remove_unfinished_writes(worktree: WorktreeRecord) -> None:
-    """Remove what a command that was killed while it wrote a worktree's files has left beside them."""
+    """Remove temporary files of a command that was killed while it wrote a worktree's files."""
     tree = worktree.path
     for path in (tree / worktree.env_file, tree / METADATA, *_copies(worktree)):
         remove_unfinished_write(path)
@@ -187,7 +187,7 @@ def _write_metadata(worktree: WorktreeRecord) -> None:
 
 
 def _replace(path: Path, content: bytes, *, mode: int) -> None:
-    """Write a file, unless it is what it should be: its times tell whether it was touched."""
+    """Write a file unless its content is already correct: its times show whether it was changed."""
     if not (path.is_file() and path.read_bytes() == content):
         atomic_write(path, content, mode=mode)
 

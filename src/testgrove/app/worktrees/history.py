@@ -1,4 +1,5 @@
-"""What git's records hold of a worktree beside its files. It goes with the worktree, and may be all there is of it."""
+"""What git's records contain for a worktree, apart from its files. It is removed with the worktree, and may be the only
+copy."""
 
 from __future__ import annotations
 
@@ -27,9 +28,9 @@ class History:
 
 
 def history_of(repository: git.Repository, worktree: WorktreeRecord, submodules: Collection[str] = ()) -> History:
-    """Look at git's records of a worktree, whether or not its folder is there.
+    """Examine git's records of a worktree, also if its folder is missing.
 
-    submodules: those that are checked out. Raises UnavailableError when git cannot tell.
+    submodules: those that are checked out. Raises UnavailableError when git fails.
     """
     path, own = worktree.path, worktree.own_commits
     there = git.is_checkout(repository, path)
@@ -66,9 +67,9 @@ def described(commit: git.Commit) -> str:
 
 
 def is_anothers(repository: git.Repository, worktree: WorktreeRecord) -> bool:
-    """Whether the checkout in a worktree's place is not the one that testgrove made: it was replaced by hand.
+    """Return whether the checkout in a worktree's place was replaced by hand and is not testgrove's.
 
-    The metadata in it say so, and where there are none, the lock that testgrove puts on each of its checkouts.
+    Its metadata show this; without metadata, the lock that testgrove sets on each of its checkouts.
     """
     path = worktree.path
     if not git.is_checkout(repository, path):
@@ -83,7 +84,7 @@ def is_anothers(repository: git.Repository, worktree: WorktreeRecord) -> bool:
 
 
 def let_go_of_anothers(store: Store, repository: git.Repository, worktree: WorktreeRecord) -> None:
-    """Hold a checkout no longer that somebody else has put in a worktree's place: it is left alone, with its record."""
+    """Release a foreign checkout in a worktree's place: it is left alone, with its record."""
     if is_anothers(repository, worktree):
         leases = records.leases_of(store, worktree)
         leases.forget(*(lease for lease in leases.all() if lease.kind == LeaseKind.CHECKOUT))
@@ -104,11 +105,11 @@ def set_removing(store: Store, worktree: WorktreeRecord) -> WorktreeRecord:
 
 
 def decide_removal(store: Store, repository: git.Repository, worktree: WorktreeRecord) -> list[str]:
-    """Keep every commit that would go with a worktree which is about to be undone, and whose user cannot be asked.
+    """Keep every commit that would be lost with a worktree that is about to be undone without asking its user.
 
-    Returns a line for each ref that keeps some. Then the removal is recorded as decided: after a crash, what the undo
-    has already taken away must not look like the user's changes. Raises PreconditionError
-    (``worktree-dirty``) for what cannot be kept, except where the removal was decided before, and (``not-mounted``).
+    Returns a line for each ref that keeps some. Then the removal is recorded as decided: after a crash, files that the
+    undo has deleted must not look like the user's changes. Raises PreconditionError (``worktree-dirty``) for what
+    cannot be kept, unless the removal was already decided, and (``not-mounted``).
     """
     let_go_of_anothers(store, repository, worktree)
     kept = [] if is_anothers(repository, worktree) else _rescue_all(store, repository, worktree)

@@ -20,7 +20,7 @@ from testgrove.system.processes.process import replace_process, scrubbed
 
 
 def variables_of(worktree: Worktree) -> dict[str, str]:
-    """The variables of a worktree's env file. Raises PreconditionError when it is gone."""
+    """Return the variables of a worktree's env file. Raises PreconditionError if it is missing."""
     path = worktree.path / worktree.env_file
     try:
         return parse(read_env_file(path))
@@ -49,14 +49,14 @@ def with_environment(environ: dict[str, str], tree: Path) -> dict[str, str]:
 
 
 def environ_inside(worktree: Worktree) -> dict[str, str]:
-    """What a command of the user's sees in a worktree. Raises PreconditionError when its env file is gone."""
+    """Return the environment of a user's command in a worktree. Raises PreconditionError if its env file is missing."""
     return with_environment(scrubbed() | variables_of(worktree), worktree.path)
 
 
 def require_environment(worktree: WorktreeRecord) -> bool:
-    """Whether the worktree's environment was made by hand. Raises PreconditionError for one that is gone, or another.
+    """Return whether the worktree's environment was made by hand. Raises PreconditionError if it is missing or foreign.
 
-    Without one of its own, a command would run the machine's Python, and with it anybody's code.
+    Without its own environment, a command would run the machine's Python, and with it any code.
     """
     if not worktree.python:
         return False  # made without one

@@ -18,7 +18,7 @@ _READ = ("pyproject.toml", "setup.py", "setup.cfg", "tox.ini", "mypy.ini", ".myp
 
 
 def guard(project: Project) -> None:
-    """Write the root's guard files where it lies inside the repository: see core.root_guard."""
+    """Write the root's guard files if it is inside the repository: see core.worktrees.root_guard."""
     if not is_nested(project) or is_tracked(project):
         return  # where the project has files of its own in that folder, new ones must stay visible
     # Without a configuration above, a worktree that has none is its own root for pytest, which is best.
@@ -27,7 +27,7 @@ def guard(project: Project) -> None:
 
 
 def is_nested(project: Project) -> bool:
-    """Whether the worktrees lie inside the main checkout."""
+    """Return whether the worktrees are inside the main checkout."""
     return project.root.is_relative_to(project.main)
 
 
@@ -44,7 +44,7 @@ def pytest_options(project: Project, tree: Path) -> str:
 
 
 def problems(project: Project) -> list[Problem]:
-    """What is known to break because the worktrees lie inside the repository; empty for a root elsewhere."""
+    """Return the known problems of worktrees inside the repository; empty for a root elsewhere."""
     if not is_nested(project):
         return []
     names = {entry.name for entry in project.main.iterdir()}

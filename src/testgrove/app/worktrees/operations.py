@@ -68,11 +68,11 @@ def create(
     logs: Path | None = None,
     on_output: OnOutput = unseen,
 ) -> Creation:
-    """Make a worktree ready, from nothing or from a parked one of the same id.
+    """Create a worktree, or recycle a parked one of the same id.
 
-    With run, the worktree goes to that run (status ``running``, still held); else it is ``ready`` and nobody's.
-    logs: where the output of its set-up is kept, under its id, by default in test-artifacts; on_output: is given it.
-    Whatever fails, nothing is left but the error and that output.
+    With run, the worktree belongs to that run (status ``running``, still held); else it is ``ready`` without a holder.
+    logs: where the output of its set-up is kept, under its id, by default in test-artifacts. on_output: receives it.
+    After a failure, only the error and that output are left.
     """
     worktree, notes = _claim(project, holder, spec, run, databases=databases is not None)
     creation = Creation(
@@ -156,7 +156,7 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
             hint=f"testgrove remove {spec.id}   or choose another --identifier",
         )
     if known.path != records.place_of(project, spec):
-        # A run's, wanted under its id now; or a version before made it. An environment cannot be moved: begin anew.
+        # A run's worktree, or one of an older version. Environments cannot be moved: start again.
         removed = remove(project, holder, str(known.id), Way(bulk=True))
         notes = [removed.note] if removed.note else []
         return _begin(project, holder, spec, run, notes, databases=databases)
@@ -169,7 +169,7 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
         records.update(project.store, worktree, holder=None)
         raise
     if not git.is_checkout(project.repository, worktree.path) or is_anothers(project.repository, worktree):
-        # Somebody deleted or replaced it by hand: begin anew.
+        # It was deleted or replaced by hand: start again.
         let_go_of_anothers(project.store, project.repository, worktree)
         undo(holder, records.leases_of(project.store, worktree))
         records.delete(project.store, worktree)
@@ -266,7 +266,7 @@ def _move_outputs(
     project: Project, worktree: WorktreeRecord, folder: Path, contents: CheckoutContents | None = None
 ) -> str:
     """Move a worktree's outputs to a folder. If something is mounted in the worktree, or an output belongs to another
-    user, they stay, and that is said."""
+    user, they stay, with a note."""
     try:
         collect_outputs(project, worktree, outputs_of(project, worktree, contents), into=folder)
     except PreconditionError as error:
@@ -277,8 +277,8 @@ def _move_outputs(
 
 
 def keep(project: Project, holder: Holder, worktree: WorktreeRecord, *, collect_into: Path, note: str) -> str:
-    """Leave a worktree that a run is done with as it is, for people: `ready`, its ports leased. Its databases go with
-    the run's servers, so its env file names them no more. Returns what park() returns."""
+    """Keep a worktree for the user: `ready`, its ports leased. Its databases end with the run's servers, so
+    they are removed from its env file. Returns the same as park()."""
     left: list[str] = []
     perform: dict[Action, Callable[[], object]] = {
         Action.COLLECT_OUTPUTS: lambda: left.append(_move_outputs(project, worktree, collect_into)),

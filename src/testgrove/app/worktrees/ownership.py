@@ -23,8 +23,8 @@ _KILL_GRACE_NS = 3 * 10**9  # our processes live at most so long after the run's
 
 @dataclass(frozen=True)
 class Findings:
-    """users: lines that name what is the user's. outputs: paths to be kept before the tree goes. unheld: commits that
-    came from a ref which is gone; they are the user's, too, but bulk removal can keep them under another ref."""
+    """users: lines about what is the user's. outputs: paths to save before the tree is removed. unheld: commits from a
+    deleted ref; they are the user's, too, but bulk removal can keep them under another ref."""
 
     users: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
@@ -75,9 +75,9 @@ def _how_to_keep(worktree: WorktreeRecord, unheld: Sequence[git.Commit]) -> str:
 
 
 def examine(project: Project, worktree: WorktreeRecord) -> Findings:
-    """Look at everything that would go with a worktree: its files, and what git's records hold beside them.
+    """Examine everything that would be lost with a worktree: its files, and git's records.
 
-    One of another's in its place would not go with it, so nothing of that is looked at.
+    A foreign checkout in its place would not be removed, so it is not examined.
     """
     path = worktree.path
     if not git.is_checkout(project.repository, path) or is_anothers(project.repository, worktree):
@@ -105,7 +105,7 @@ def examine_records(project: Project, worktree: WorktreeRecord, submodules: Coll
 
 
 def _files(project: Project, worktree: WorktreeRecord, state: git.CheckoutStatus) -> Ownership:
-    """Whose each file is that git does not have as it is."""
+    """Return the owner of each file that git does not contain unchanged."""
     path, database = worktree.path, _database_files(worktree)
     return classify(
         files.entries(path, [name for name in (*state.untracked, *state.nested) if name not in database]),
@@ -221,9 +221,9 @@ def outputs_of(project: Project, worktree: WorktreeRecord, contents: CheckoutCon
 def collect_outputs(
     project: Project, worktree: WorktreeRecord, paths: Collection[str], *, into: Path | None = None
 ) -> None:
-    """Move recognised test outputs to ``test-artifacts/<id>``, or into a run's folder.
+    """Move known test outputs to ``test-artifacts/<id>``, or into a run's folder.
 
-    Raises PreconditionError (``mounted-inside``) if they could lie behind a mount point.
+    Raises PreconditionError (``mounted-inside``) if they could be behind a mount point.
     """
     if paths:
         mounts.require_none(worktree.path, f"cannot move the outputs of worktree {worktree.id}")

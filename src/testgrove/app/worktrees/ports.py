@@ -64,9 +64,9 @@ def held_ports(project: Project) -> list[HeldPort]:
 
 
 def check(project: Project, names: tuple[str, ...]) -> list[CheckedPort]:
-    """Who listens on the ports of these worktrees, or on ports given by number; by default on all of the project's.
+    """Return the listeners on the ports of these worktrees, or on these port numbers; by default on all of the project.
 
-    Raises PreconditionError for a name that no worktree has.
+    Raises PreconditionError for an unknown worktree.
     """
     worktrees = records.all_of(project)
     known = {port: (name, worktree) for worktree in worktrees for name, port in worktree.ports.items()}
@@ -81,9 +81,9 @@ def check(project: Project, names: tuple[str, ...]) -> list[CheckedPort]:
 
 
 def release(project: Project, holder: Holder, name: str) -> tuple[int, ...]:
-    """Give back a worktree's ports that nobody listens on; they leave its env file, too. The ports that went.
+    """Release a worktree's ports without listeners, also in its env file; return the released ports.
 
-    Raises PreconditionError (``port-in-use``) when others stay, after those went.
+    Raises PreconditionError (``port-in-use``) afterwards, if other ports are in use.
     """
     worktree = records.take(project, holder, records.named(project, name), WorktreeStatus.READY)
     try:
@@ -129,12 +129,12 @@ def reassign(project: Project, holder: Holder, name: str) -> Reassigned:
 
 
 def exchange_taken(project: Project, worktree: WorktreeRecord) -> WorktreeRecord | None:
-    """Lease other ports for a worktree that we hold where a process from outside of it listens on one of them. A server
-    that somebody has left in the worktree stays, and is named when its port is needed.
+    """Lease other ports for a held worktree if a process outside the worktree listens on one of them. A server in the
+    worktree keeps running, and is named when its port is needed.
 
-    Returns the worktree's record as it is then; None where its ports stay.
+    Returns the worktree's current record; None if its ports are unchanged.
 
-    Raises ExhaustedError (``ports-exhausted``) when there are no others; then everything is as it was.
+    Raises ExhaustedError (``ports-exhausted``) if there are no free ports; then nothing is changed.
     """
     tree = worktree.path
     used = [each for port in listening_among(worktree.ports.values()) for each in listeners(port)]
@@ -145,7 +145,7 @@ def exchange_taken(project: Project, worktree: WorktreeRecord) -> WorktreeRecord
 
 
 def _change(project: Project, worktree: WorktreeRecord, ports: dict[str, int]) -> Written:
-    """Make these a worktree's ports: what is leased for it beside them goes when no file names it any more."""
+    """Set a worktree's ports: its other leases are released after the files no longer name them."""
     written = rewrite_ports(project, records.update(project.store, worktree, ports=ports))
     leases = records.leases_of(project.store, worktree)
     leases.forget(*(lease for lease in leases.all() if _is_of_the_block(project, lease, ports)))

@@ -140,7 +140,7 @@ def take_to_remove(project: Project, holder: Holder, worktree: WorktreeRecord) -
     resting = (WorktreeStatus.READY, WorktreeStatus.PARKED, WorktreeStatus.BROKEN)
     with project.store.transaction():
         taken = take(project, holder, worktree, *resting, WorktreeStatus.REMOVING)
-        if taken.status == WorktreeStatus.REMOVING:  # a command of an older version has given it up
+        if taken.status == WorktreeStatus.REMOVING:  # a command of an older version has abandoned it
             taken = update(project.store, taken, status=WorktreeStatus.BROKEN)
     return taken
 
@@ -218,9 +218,9 @@ def publish(project: Project, holder: Holder) -> None:
 
 
 def write_registry(store: Store, locks: LockFile, project_id: str, main: Path) -> None:
-    """Replace the view of the store in the main checkout. Written under a lock, so that no older view comes last.
+    """Rewrite the registry file in the main checkout. Written under a lock, so that an older state never comes last.
 
-    A file of that name that is the user's is left alone; `doctor` says so, and --fix moves it aside.
+    A user's file of that name is left alone; `doctor` reports it, and --fix moves it aside.
     """
     if not os.access(main, os.X_OK):  # gone, or closed to us
         return

@@ -3,19 +3,19 @@
 The order is core.worktrees.lifecycle.remove(). It matters, because every step may be the last before a crash, and
 nothing of the user's may go with it:
 
-1. Take the worktree, so that no other command uses it. It keeps its status: a crash up to step 7 leaves it as it was.
-2. Examine it. Nothing is changed while something is the user's: a single removal refuses. Bulk removal goes on where
-   only commits are in the way that came from a ref which is gone.
-3. Run the teardown commands, which are leased: a crash runs them again. One that fails keeps the worktree.
-4. Where there were some, examine it again: they may have written outputs, and the user may have committed meanwhile.
+1. Take the worktree, so that no other command uses it. It keeps its status: a crash up to step 7 leaves it unchanged.
+2. Examine it. Nothing is changed if something in it is the user's: a single removal refuses. Bulk removal continues if
+   the only obstacle is commits that came from a deleted ref.
+3. Run the teardown commands, which are leased: after a crash they run again. If one fails, the worktree is kept.
+4. After teardown commands, examine it again: they may have written outputs, and the user may have committed.
 5. Move outputs to the artifacts.
-6. Bulk removal: keep those commits under ``refs/testgrove/rescued``. Only then may their last holder go.
-7. Record that it is being removed. A crash from here on ends in the removal being finished.
-8. Undo the leases, the newest first: processes, databases, ports; the checkout goes to the trash before git's record of
-   it goes, for a record without a folder is seen and a folder without a record is not. A checkout that somebody else
-   has put in its place is left alone, with its record. If that fails, nothing is decided any more (`broken`): whoever
-   tries again begins with step 1.
-9. Forget the worktree, and bring the registry up to date.
+6. Bulk removal: keep those commits under ``refs/testgrove/rescued``. Only then may their last reference be removed.
+7. Record that it is being removed. After a crash from here on, recovery completes the removal.
+8. Undo the leases, the newest first: processes, databases, ports; the checkout is moved to the trash before git's
+   record is removed, because a record without a folder can be found, but not a folder without a record. A foreign
+   checkout in its place is left alone, with its record. If this fails, the worktree becomes `broken`: nothing is
+   decided, and the next attempt starts with step 1.
+9. Delete the worktree's record, and update the registry.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Way:
 
 
 def remove(project: Project, holder: Holder, name: str, way: Way = Way()) -> Worktree:
-    """Take a worktree away; its note says what went wrong or was kept.
+    """Remove a worktree; the note reports what failed or was kept.
 
-    Raises PreconditionError while something of the user's is in it, unless forced; and, before anything is changed, if
+    Raises PreconditionError if it contains the user's work, unless forced; and, before anything is changed, if
     something in it cannot be deleted (``undeletable``).
     """
     worktree = records.named(project, name)
@@ -160,14 +160,14 @@ def _looked_at(
         return look(project, worktree)
     except TestgroveError:
         if way.force:
-            return Findings.nothing()  # git cannot read it any more, and the user has said to lose it
+            return Findings.nothing()  # git can no longer read it, and the user accepts the loss
         raise
 
 
 def _tear_down(project: Project, holder: Holder, worktree: WorktreeRecord, *, force: bool) -> str:
-    """Run the teardown commands: those that are configured now, or those that an undo has not got through.
+    """Run the teardown commands: those that are configured now, or those that an undo did not complete.
 
-    One that fails keeps the worktree, and its note says so; with force, what failed is returned.
+    If one fails, the worktree is kept, with a note; with force, the failure is returned.
     """
     leases, commands = records.leases_of(project.store, worktree), project.settings.teardown
     known = [lease for lease in leases.all() if lease.kind == LeaseKind.TEARDOWN]
@@ -214,7 +214,7 @@ def trim_parked(project: Project, holder: Holder, keep: int) -> list[str]:
 def _remove_quietly(project: Project, holder: Holder, worktrees: Sequence[WorktreeRecord]) -> list[str]:
     notes = []
     for worktree in worktrees:
-        # The user's files, a failed teardown, or somebody took it over: it stays, and `list` shows it.
+        # The user's files, a failed teardown, or another holder: it stays, and `list` shows it.
         with isolated(f"remove {worktree.id}", lambda _error: None):
             removed = remove(project, holder, str(worktree.id), Way(bulk=True))
             notes += [f"removed {removed.id}: {removed.note}"] if removed.note else []

@@ -1,9 +1,8 @@
-"""What set-up or tests have written into the git directory that all checkouts share, and that breaks with a worktree.
+"""Finds entries of set-up or tests in the git directory that all checkouts share, which break without a worktree.
 
-A tool that installs a hook or a filter from a worktree (``pre-commit install``, ``nbstripout --install``) writes into
+A tool that installs a hook or a filter from a worktree (``pre-commit install``, ``nbstripout --install``) writes to
 the repository of the main checkout, with paths into the worktree: without it, the user's own commits fail. The user
-works in the same repository meanwhile, so this is judged by what is written there, not by when: by paths into our
-folders.
+works in the same repository at the same time, so entries are recognised by paths into testgrove's folders, not by time.
 """
 
 from __future__ import annotations
@@ -22,8 +21,10 @@ from testgrove.system.git.shared import SharedPath
 
 @dataclass(frozen=True)
 class SharedChange:
-    """A part of the shared git directory that names a path of ours. tree: the worktree, or a temporary folder, that the
-    path lies in. fix: what to type. mend: what ``doctor --fix`` does; None where only the user can decide."""
+    """An entry of the shared git directory with a path into testgrove's folders.
+
+    tree: the worktree or temporary folder that contains the path. fix: the command for the user. mend: the action of
+    ``doctor --fix``; None if only the user can decide."""
 
     subject: str
     path: str
@@ -42,7 +43,7 @@ class SharedChange:
 
 
 def shared_changes(project: Project, tree: Path | None = None) -> list[SharedChange]:
-    """What the shared git directory says of our worktrees and temporary folders, or of one worktree."""
+    """Return the entries with paths into testgrove's worktrees and temporary folders, or into one worktree."""
     ours = {worktree.path for worktree in records.all_of(project)} | ({tree} if tree else set())
     temporary = {project.locations.scratch, project.locations.memory}
     roots = {project.root, *(path.parent for path in ours)}
@@ -59,7 +60,7 @@ def _spellings(folders: set[Path]) -> list[str]:
 
 
 def _place_of(path: str, roots: set[Path], temporary: set[Path], ours: set[Path]) -> Path | None:
-    """The folder of ours that a path lies in. A folder beside our worktrees that we did not make is its user's."""
+    """Return testgrove's folder that contains a path. Other folders next to the worktrees are the user's."""
     resolved = Path(path).resolve()
     for root in roots:
         if resolved.is_relative_to(base := root.resolve()):

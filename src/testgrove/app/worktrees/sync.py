@@ -1,12 +1,12 @@
-"""`sync`: a worktree that somebody lives in, brought up to date; what is the user's stays as it is.
+"""`sync`: updates a user's worktree and keeps the user's work unchanged.
 
-1. The ref's newest commit that this repository knows, where it is a fast-forward and nothing is modified.
+1. The ref's newest commit in this repository, if it is a fast-forward and nothing is modified.
 2. `copy`: files whose source changed and that were not edited here.
-3. The environment, when it is gone or its dependencies have changed; one that was made by hand stays otherwise.
-4. `setup`, after 1 or 3 have changed something.
+3. The environment, if it is missing or its dependencies have changed; otherwise one that was made by hand stays.
+4. `setup`, if 1 or 3 changed something.
 5. The env file and the metadata; then the check that tests would exercise this tree.
 
-What each step writes is remembered as ours at once. What a killed sync has left, the next one takes up.
+Files of each step are recorded as testgrove's at once. After a killed sync, the next one continues.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Syncing:
             raise refusal
 
     def repair(self) -> None:
-        """All steps but the first: the commit stays as it is."""
+        """All steps except the first: the commit is unchanged."""
         self._require_checkout()
         head, branch = git.head_of(self.tree)
         self.update(note="", branch=branch, commit=head)
@@ -225,7 +225,7 @@ class Syncing:
             self.done.append("environment: updated the version from git")
 
     def _require_published(self) -> None:
-        """An environment that is made anew loses the clones in it."""
+        """Refuse to rebuild an environment with the user's work in its clones, which would be lost."""
         if lines := unpublished_in_clones(self.worktree, git.environment_clones(self.tree)):
             raise PreconditionError(
                 "worktree-dirty",
@@ -234,7 +234,7 @@ class Syncing:
             )
 
     def _accepted(self, recorded: environment_record.EnvironmentRecord | None) -> bool:
-        """Whether the environment was made by hand. One that is gone is made again; another Python's is an error."""
+        """Return whether the environment was made by hand. A missing one is rebuilt; another Python is an error."""
         again = f"rm -rf {self.tree}/.venv; testgrove sync {self.worktree.id}"
         try:
             return environment_by_hand.require_environment(
@@ -270,9 +270,9 @@ class Syncing:
         return {entry.path: entry for entry in found}
 
     def _written_since(self, before: dict[str, Entry]) -> list[str]:
-        """What set-up wrote, as far as that is certain: somebody may be at work here meanwhile.
+        """Record the files that set-up certainly wrote: the user may be working here at the same time.
 
-        Files that were ours, and new ones that git ignores.
+        These are files that were testgrove's, and new ones that git ignores.
         """
         changed = [path for path, entry in self._entries().items() if before.get(path) != entry]
         new = [path for path in changed if path not in before]

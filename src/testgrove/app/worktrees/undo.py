@@ -1,4 +1,4 @@
-"""Undo: what a lease names is taken away, then the lease. Idempotent, in reverse order, only things that are ours."""
+"""Undo: removes what a lease names, then the lease. Idempotent, in reverse order, only testgrove's resources."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def undo_leases(holder: Holder, leases: StoredLeases, chosen: Sequence[Lease]) -
 
 
 def _undo_one(holder: Holder, leases: StoredLeases, lease: Lease) -> str:  # noqa: C901 - one case for each kind
-    """Returns what was kept, and why; empty for what is gone."""
+    """Return what was kept, and why; empty if it was removed."""
     note = ""
     match lease.kind:
         case LeaseKind.PORTS:
-            pass  # nothing of ours listens any more: processes are undone before ports
+            pass  # no process of testgrove listens: processes are undone before ports
         case LeaseKind.PROCESSES:
             end_marked(Mark.parse(lease.key))
         case LeaseKind.TEARDOWN:
@@ -155,7 +155,7 @@ def _to_trash(holder: Holder, path: Path) -> None:
     holder.leases.record(trash)
     try:
         move_to_trash(path, folder, place=Path(trash.key))
-    except ExhaustedError:  # no inode is left for the trash folder; another name beside it needs none
+    except ExhaustedError:  # no inode is left for the trash folder; a new name next to it needs none
         holder.leases.forget(trash)
         trash = Lease(LeaseKind.TRASH, f"{path.parent / TRASH}.{Path(trash.key).name}")
         holder.leases.record(trash)

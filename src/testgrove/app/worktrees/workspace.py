@@ -1,7 +1,7 @@
-"""Where a cell runs: a folder, with the variables and databases that commands in it get.
+"""Where a cell runs: a folder, with the variables and databases of its commands.
 
-A worktree of testgrove's is one (creation.Creation); a checkout that is used in place and a scenario's location are
-others. What they have in common is here: making databases, attempts and reports need no more.
+A testgrove worktree is one (creation.Creation); a checkout that is used in place and a scenario's location are
+others. This module contains what they share; creating databases, attempts and reports need only this.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class DatabasesInTheMaking(Protocol):
         """The environment is ready; wait for the databases."""
 
     def abandon(self) -> None:
-        """The set-up has failed: return when nothing is being made any more."""
+        """Give up after a failed set-up: return when no creation is running."""
 
 
 @dataclass
 class Workspace(ABC):
     """One place where commands run.
 
-    logs: the folder in which the output of its set-up is kept, under its id. on_output: is given that output.
+    logs: the folder for the output of its set-up, under its id. on_output: receives that output.
     """
 
     project: Project
@@ -92,12 +92,12 @@ class Workspace(ABC):
 
     @property
     def database_folder(self) -> Path:
-        """Where databases that are files lie."""
+        """The folder of databases that are files."""
         return self.tree
 
     @property
     def environment_elsewhere(self) -> Path | None:
-        """The environment, where it does not lie in the tree."""
+        """The environment, if it is outside the tree."""
         return None
 
     def environ(self) -> dict[str, str]:
