@@ -124,7 +124,7 @@ def _create(project: Project, spec: WorktreeSpec, migrate_to: str | None, *, qui
         project.holding(f"testgrove create {spec.id}") as holder,
         CellTurn(project, Event(), partial(shown, "waiting")) as turn,
     ):
-        turn.take(exclusive=False)  # an exclusive suite is not to be disturbed
+        turn.take(exclusive=False)  # do not disturb an exclusive suite
         target = operations.target_of(project, spec.ref)
         streamed = unseen if quiet else stream
         with _databases(project, holder, services, spec.id.purpose, migrate_to) as making:

@@ -164,7 +164,7 @@ def listening_ports() -> set[int] | None:
 
 
 def _ask(request: bytes, flags: int) -> Iterator[bytes]:
-    """The kernel's answers to a question about sockets; none where it refuses to tell."""
+    """Return the kernel's answers to a socket query; none if it refuses the query."""
     with suppress(OSError):
         yield from _answers(request, flags)
 

@@ -111,8 +111,7 @@ def read_env_file(path: Path) -> str:
 
 
 def entries(tree: Path, paths: Iterable[str]) -> list[Entry]:
-    """Look at paths of a checkout. A folder (a nested repository, a submodule) is looked at with all it
-    holds."""
+    """Read the state of paths in a checkout. A folder (a nested repository, a submodule) is read with its content."""
     from testgrove.core.worktrees.ownership import Entry  # noqa: PLC0415 - as above
 
     top = f"{tree}/"

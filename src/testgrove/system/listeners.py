@@ -64,7 +64,7 @@ def listeners(port: int) -> list[Listener]:
 
 
 def listening_among(ports: Collection[int]) -> set[int]:
-    """Those of the ports on which somebody listens. Under a millisecond: it does not look who."""
+    """Return those of the ports that have a listener. Takes less than a millisecond: does not look up processes."""
     known = listening_ports() if ports else set()
     if known is not None:
         return known.intersection(ports)

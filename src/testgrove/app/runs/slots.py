@@ -25,7 +25,7 @@ from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system.undeletable import CODE as UNDELETABLE
 
 _STAND_INS = 32
-# Somebody else's worktree, or one with a user's files: it is left alone and a stand-in is made.
+# A worktree in use, or one with a user's files: it is left alone and a substitute is created.
 _LEFT_ALONE = {
     "worktree-held", "worktree-exists", "worktree-dirty", "mounted-inside", "held", "path-exists", UNDELETABLE
 }  # fmt: skip

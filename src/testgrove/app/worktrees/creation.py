@@ -137,7 +137,7 @@ class Creation(Workspace):
             hint = 'choose another name: [tool.testgrove] env_file = ".env.testgrove"'
             raise PreconditionError(
                 "name-tracked",
-                f"{name} is tracked at {self.target.label}, and testgrove writes a file of that name",
+                f"{name} is tracked at {self.target.label}; refusing to overwrite it",
                 hint=f"git rm --cached {name}" if name == METADATA else hint,
             )
 

@@ -161,8 +161,9 @@ class CheckoutContents:
 
 
 def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tuple[list[Thing], CheckoutContents]:
-    """What is in a checkout that was not there before or was changed, and that nobody expects there: no output, no
-    cache, nothing that git is told to ignore. And all that is there now."""
+    """Return unexpected new or changed files in a checkout, and all current files.
+
+    Outputs, caches and ignored files are expected."""
     now = CheckoutContents.of(tree)
     found = classify(now.untracked, modified=now.modified, manifest=before, collect=collect).theirs
     ignored = git.ignored_among(tree, [name for name, _ in found])

@@ -158,11 +158,11 @@ def require_git() -> None:
     try:
         text = process.run(["git", "version"], env=environment(), check=False).stdout
     except PreconditionError as error:
-        raise PreconditionError("no-git", "git is not installed, or not on the PATH", hint=_INSTALL) from error
+        raise PreconditionError("no-git", "git not found (searched: PATH)", hint=_INSTALL) from error
     _require_version(text)
 
 
 def _require_version(text: str) -> None:
     match = re.search(r"(\d+)\.(\d+)\S*", text)
     if match and (int(match[1]), int(match[2])) < OLDEST:
-        raise PreconditionError("git-too-old", f"git {match[0]} is too old", hint=_INSTALL, found=match[0])
+        raise PreconditionError("git-too-old", f"unsupported git version {match[0]}", hint=_INSTALL, found=match[0])

@@ -61,8 +61,8 @@ def status(path: Path) -> CheckoutStatus:
     modified, staged, unmerged = _tracked(path, submodules)
     git_dir = git_dir_of(path)
     if not _has_index(git_dir):
-        staged = []  # a half-made checkout: nobody has staged that every file is deleted
-    modified += [name for name in found.overlooked if name not in modified]  # nobody else looks at them
+        staged = []  # an incomplete checkout: its user did not stage the deletion of every file
+    modified += [name for name in found.overlooked if name not in modified]  # git itself does not report them
     return CheckoutStatus(
         tuple(modified),
         tuple(staged),

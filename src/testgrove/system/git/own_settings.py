@@ -27,7 +27,7 @@ def take_own_settings(repository: Repository, path: Path) -> None:
         _unset(path, settings, "core.worktree")  # the other checkout's folder
         _unset(path, settings, "core.bare", "^true$")
     if changed and call(path, "config", "--type=bool", "core.sparseCheckout").out.strip() != b"true":
-        (target / "index").unlink(missing_ok=True)  # it says which files were left out
+        (target / "index").unlink(missing_ok=True)  # it records which files were skipped
 
 
 def _replace(source: Path, target: Path) -> bool:

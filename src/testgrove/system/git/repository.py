@@ -72,7 +72,7 @@ def discover(directory: Path) -> Repository:
     directory = directory.absolute()
     if not directory.is_dir():
         require_git()
-        raise PreconditionError("no-directory", f"{directory} is no directory", hint=f"ls -ld {directory}")
+        raise PreconditionError("no-directory", f"{directory} is not a directory", hint=f"ls -ld {directory}")
     questions = ("--git-common-dir", "--absolute-git-dir", "--show-toplevel")
     ask = ("rev-parse", "--path-format=absolute")
     answer = call_known(directory, *ask, *questions, "--revs-only", "HEAD^{commit}", "HEAD^{tree}")

@@ -202,9 +202,7 @@ def _signal(mark: Mark, processes: Collection[MarkedProcess], number: signal.Sig
         poll = select.poll()
         waiting = set()
         for process in processes:
-            with suppress(
-                ProcessLookupError, PermissionError
-            ):  # it has ended, or belongs to another user: the next scan shows which
+            with suppress(ProcessLookupError, PermissionError):  # ended, or another user's: the next scan shows it
                 fd = os.pidfd_open(process.pid)
                 stack.callback(os.close, fd)
                 if _carries(process.pid, mark) and _start_time(process.pid) == process.start_time:

@@ -19,10 +19,9 @@ KERNEL_LISTS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children"
 
 
 def descendants() -> Iterator[int]:
-    """The pids of all descendants, parents before children, zombies included.
+    """Return the pids of all descendants, parents before children, including zombies.
 
-    A pid cannot have been given to a stranger between its reading and a signal: the kernel would have to hand
-    out all other pids first.
+    A pid cannot be reused between this and a signal: the kernel would have to assign all other pids first.
     """
     parents = [os.getpid()]
     while parents:
