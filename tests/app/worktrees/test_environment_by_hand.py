@@ -69,7 +69,7 @@ def test_made_again_with_the_same_python(project, pythons, pip):
     assert marker.exists()
     # Once the dependencies change, it is testgrove's turn again.
     project.write({"requirements.txt": "pytest\n"}, commit="dependencies")
-    assert "environment: made anew" in project.run("sync", "a").stdout
+    assert "environment: rebuilt" in project.run("sync", "a").stdout
     assert not marker.exists()
     project.run("remove", "a")
     project.auditor().assert_nothing()

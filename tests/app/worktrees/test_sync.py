@@ -149,7 +149,7 @@ def test_changed_dependencies_make_the_environment_anew_and_setup_runs_again(gro
     assert (tree / "made/at").read_text() == at
     commit(project.repo, "requirements.txt", "pytest\n")
     words = sync(project)
-    assert "environment: made anew: the dependencies" in words
+    assert "environment: rebuilt: the dependencies" in words
     assert "setup: run again" in words
     assert (tree / "made/at").read_text() != at
     assert (
