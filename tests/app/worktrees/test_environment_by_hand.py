@@ -64,7 +64,7 @@ def test_made_again_with_the_same_python(project, pythons, pip):
     marker = tree / ".venv/lib" / f"python{pythons[0]}" / "site-packages/mine.py"
     marker.write_text("")  # as `pip install` would
     done = project.run("sync", "a")
-    assert "environment: made by hand with Python" in done.stderr
+    assert "made by hand with Python" in done.stderr
     assert "is up to date" in done.stdout
     assert marker.exists()
     # Once the dependencies change, it is testgrove's turn again.
