@@ -131,7 +131,7 @@ def revert(at: Place) -> None:
     failing(at, "revert", "HEAD~1")
 
 
-@situation("A mailbox that is being applied (`git am`)")
+@situation("An unfinished mailbox (`git am`)")
 def mailbox(at: Place) -> None:
     branch = diverge(at)
     patch = at.git("format-patch", "--stdout", f"main..{branch}")
@@ -144,7 +144,7 @@ def bisect(at: Place) -> None:
     at.git("bisect", "start")
 
 
-@situation("A ref of the worktree's own under `refs/worktree`")
+@situation("A ref of the worktree under `refs/worktree`")
 def worktree_ref(at: Place) -> None:
     made = at.commit("kept by a ref of the worktree's own")
     at.git("update-ref", "refs/worktree/mine", made)
@@ -152,14 +152,14 @@ def worktree_ref(at: Place) -> None:
     at.git("reflog", "expire", "--expire=all", "HEAD")
 
 
-@situation("A ref of the worktree's own that names a file, not a commit")
+@situation("A ref of the worktree to a file, not a commit")
 def worktree_ref_to_file(at: Place) -> None:
     draft = at.write("draft.txt", "only under a ref of the worktree's own\n")
     at.git("update-ref", "refs/worktree/draft", at.git("hash-object", "-w", "draft.txt").strip())
     draft.unlink()
 
 
-@situation("A ref under `refs/bisect` that a bisection has left")
+@situation("A leftover ref of a bisection under `refs/bisect`")
 def bisect_ref(at: Place) -> None:
     made = at.commit("kept by a bisection")
     at.git("update-ref", "refs/bisect/bad", made)
@@ -167,7 +167,7 @@ def bisect_ref(at: Place) -> None:
     at.git("reflog", "expire", "--expire=all", "HEAD")
 
 
-@situation("A lock that the user put on it (`git worktree lock`)")
+@situation("A lock that the user set (`git worktree lock`)")
 def locked(at: Place) -> None:
     at.git("worktree", "unlock", str(at.tree))
     at.git("worktree", "lock", "--reason", "mine", str(at.tree))

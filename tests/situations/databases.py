@@ -11,12 +11,12 @@ NAMES = {"a_database_with_our_prefix": "testdb_unit_mine", "a_template_with_our_
 batch = Batch("databases")
 
 
-@batch.situation("A database on the user's server, whose name begins like testgrove's (`testdb_`)", UNTOUCHED)
+@batch.situation("A database on the user's server, whose name starts like testgrove's (`testdb_`)", UNTOUCHED)
 def a_database_with_our_prefix(_at: Place) -> None:
     """Made by furnish(): it lies beside worktrees."""
 
 
-@batch.situation("A database on the user's server, whose name begins like testgrove's templates", UNTOUCHED)
+@batch.situation("A database on the user's server, whose name starts like testgrove's templates", UNTOUCHED)
 def a_template_with_our_prefix(_at: Place) -> None:
     """Made by furnish()."""
 

@@ -23,7 +23,7 @@ def modified(at: Place) -> None:
     append(at.tree / "README.md")
 
 
-@situation("A tracked file was modified, with its size and time kept, and git compares no more than that")
+@situation("A tracked file was modified, with its size and time kept, and git is set to compare only these")
 def modified_unseen(at: Place) -> None:
     at.git("config", "extensions.worktreeConfig", "true")
     at.git("config", "--worktree", "core.checkStat", "minimal")
@@ -47,7 +47,7 @@ def staged(at: Place) -> None:
     at.git("add", "README.md")
 
 
-@situation("A file is staged, and exists in the index alone")
+@situation("A staged file that exists only in the index")
 def staged_and_gone(at: Place) -> None:
     draft = at.write("draft.txt", "only in the index\n")
     at.git("add", "draft.txt")
@@ -114,7 +114,7 @@ def assume_unchanged(at: Place) -> None:
     append(at.tree / "README.md")
 
 
-@situation("A link that leads nowhere")
+@situation("A broken link")
 def broken_link(at: Place) -> None:
     (at.tree / "link").symlink_to("/nowhere/at/all")
 
@@ -164,13 +164,13 @@ def options_as_names(at: Place) -> None:
         at.write(name)
 
 
-@situation("Names that differ from a tracked one in case alone")
+@situation("Names that differ from a tracked one only in case")
 def case(at: Place) -> None:
     at.write("readme.md")
     at.write("SRC/code.py")
 
 
-@situation("The same, and git is told that names with another case are the same (`core.ignoreCase`)")
+@situation("The same, and git is set to ignore case (`core.ignoreCase`)")
 def case_ignored(at: Place) -> None:
     at.git("config", "extensions.worktreeConfig", "true")
     at.git("config", "--worktree", "core.ignoreCase", "true")
@@ -196,7 +196,7 @@ def pipe(at: Place) -> None:
     os.mkfifo(at.tree / "pipe")
 
 
-@situation("A socket, with a file beside it")
+@situation("A socket, with a file next to it")
 def a_socket(at: Place) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         folder = os.open(at.tree, os.O_RDONLY)
@@ -205,7 +205,7 @@ def a_socket(at: Place) -> None:
     at.write("beside.txt")
 
 
-@situation("A folder that nobody may read")
+@situation("An unreadable folder")
 def closed_folder(at: Place) -> None:
     at.write("closed/precious.txt")
     (at.tree / "closed").chmod(0)

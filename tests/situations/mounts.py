@@ -30,7 +30,7 @@ def mounted(name: str) -> Callable[[Place], None]:
 for title, name in (
     ("A folder is mounted at an untracked path", "data"),
     ("A folder is mounted in a cache (`.mypy_cache`)", ".mypy_cache"),
-    ("A folder is mounted where test outputs lie (`logs`)", "logs"),
+    ("A folder is mounted over test outputs (`logs`)", "logs"),
     ("A folder is mounted inside an output (`htmlcov/x`)", "htmlcov/x"),
     ("A folder is mounted in the environment", ".venv/src"),
     ("A folder is mounted over a tracked one", "src"),

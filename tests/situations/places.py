@@ -14,7 +14,7 @@ batch = Batch("places")
 situation = batch.situation
 
 
-@situation("Its index is damaged", "Says that git cannot read it; keeps everything")
+@situation("Its index is damaged", "Reports that git cannot read it; keeps everything")
 def damaged_index(at: Place) -> None:
     at.write("precious.txt")
     (index,) = (at.grove.repo / ".git/worktrees").glob(f"{at.tree.name}/index")

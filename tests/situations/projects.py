@@ -34,7 +34,7 @@ def common_directory(at: Place) -> None:
     at.grove.git("config", "alias.mine", "status")
 
 
-@situation("A worktree of the user's beside testgrove's", KEEPS)
+@situation("A worktree of the user's next to testgrove's", KEEPS)
 def users_worktree(at: Place) -> None:
     own = at.grove.root / "own"
     at.grove.git("worktree", "add", "--quiet", "--detach", str(own))
@@ -60,7 +60,7 @@ def root_away(at: Place) -> None:
     at.grove.root.mkdir()
 
 
-@situation("The repository was renamed", "Does not know the worktree; leaves it")
+@situation("The repository was renamed", "Does not find the worktree; leaves it")
 def renamed_repository(at: Place) -> None:
     at.write("notes.txt")
     at.commit("only here")

@@ -77,7 +77,7 @@ def submodule_commit(at: Place) -> None:
     commit_in(at.tree / "lib", "on no branch of the submodule")
 
 
-@situation("A submodule with a branch of its own, back at the pinned commit")
+@situation("A submodule with its own branch, back at the pinned commit")
 def submodule_branch(at: Place) -> None:
     git(at.tree / "lib", "switch", "--quiet", "--create", "topic")
     commit_in(at.tree / "lib", "on a branch of the submodule")
