@@ -35,7 +35,7 @@ from testgrove.system.undeletable import CODE as UNDELETABLE
 from testgrove.system.undeletable import require_deletable
 
 FREE_BYTES = 64 * 1024**2
-_IN_TRASH = "testgrove doctor   names what is left of it in the trash"
+_IN_TRASH = "testgrove doctor   lists what is left of it in the trash"
 
 
 @dataclass

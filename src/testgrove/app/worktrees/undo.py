@@ -132,7 +132,7 @@ def _is_ours(path: Path, repository: git.Repository | None, common_dir: Path) ->
             return False
         entries = {entry.name for entry in path.iterdir()}
     if not entries:
-        return True  # `git worktree add` was killed; nobody has put anything there yet
+        return True  # `git worktree add` was killed; the folder is still empty
     if repository is None or entries == {".git"}:
         return _points_into(path, common_dir)
     return git.is_checkout(repository, path)

@@ -269,7 +269,7 @@ def _temporary(folder: Path) -> Iterator[None]:
 def _make_room(folder: Path) -> None:
     """Remove what uv would refuse to clear, or would clear somewhere else. Raises PreconditionError
     (``mounted-inside``; ``undeletable``: a container's files, which uv would trip over half way)."""
-    mounts.require_none(folder, f"{folder} cannot be replaced")
+    mounts.require_none(folder, f"cannot replace {folder}")
     require_deletable(folder, "the environment cannot be replaced")
     with explained("remove", folder):
         if folder.is_symlink() or folder.is_file():
