@@ -40,12 +40,12 @@ class Wanted(TypedDict):
 
 @click.command("create")
 @click.option("--purpose", required=True, help="What it is for: test-unit, test-integration, review, …")
-@click.option("--identifier", required=True, help="Its name, unique within its purpose.")
+@click.option("--identifier", required=True, help="Its name, unique within its purpose. The id is PURPOSE-IDENTIFIER.")
 @click.option(
     "--branch",
     "ref",
     required=True,
-    help="Branch, remote branch, tag or SHA. A branch that is checked out elsewhere is checked out detached.",
+    help="Branch, remote branch, tag or SHA. If it is checked out elsewhere: detached HEAD.",
 )
 @click.option("--ports", is_flag=True, help="Lease a block of ports.")
 @click.option(

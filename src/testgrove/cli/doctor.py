@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 @common
 @example("testgrove doctor", "testgrove doctor --fix")
 def doctor_command(*, fix: bool, directory: Path, as_json: bool, quiet: bool) -> int:
-    """Check tools, settings, servers, worktrees and their environments, ports and the registry view.
+    """Check tools, settings, servers, worktrees and their environments, ports and the registry file.
 
     If the worktrees are inside the repository, it also checks for tools that break there (build backends, mypy). Like
     every command, it cleans up after commands that were killed. --fix removes the records of worktrees whose folder is
-    missing, finishes removals, and rewrites the registry view. The exit status is 3 while there are problems.
+    missing, completes removals, and rewrites the registry file. The exit status is 3 while there are problems.
     """
     from testgrove.app.doctor import died, examine
 

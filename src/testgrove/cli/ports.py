@@ -53,7 +53,7 @@ def list_command(*, directory: Path, as_json: bool, quiet: bool) -> None:
 @common
 @example("testgrove ports check", "testgrove ports check test-integration-api", "testgrove ports check 8001")
 def check_command(*, names: tuple[str, ...], directory: Path, as_json: bool, quiet: bool) -> int:
-    """Show which processes listen on ports, and how to end them. Default: the ports of this project's worktrees.
+    """Show which processes listen on ports, and how to stop them. Default: the ports of this project's worktrees.
 
     The exit status is 3 if a process outside a worktree listens on one of its ports.
     """

@@ -25,7 +25,7 @@ _A_CENTURY = 876_000.0  # hours
 @click.command("remove")
 @several_worktrees
 @click.option("--force", is_flag=True, help="Also remove your files and commits in it. They are lost.")
-@click.option("--rescued", is_flag=True, help="Drop commits from `list --rescued` instead of removing worktrees.")
+@click.option("--rescued", is_flag=True, help="Delete commits from `list --rescued` instead of removing worktrees.")
 @common
 @example("testgrove remove test-integration-api", "testgrove remove --rescued test-integration-api")
 def remove_command(

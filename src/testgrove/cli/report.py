@@ -60,7 +60,7 @@ def merge_command(*, runs: tuple[str, ...], output: Path | None, directory: Path
     """Merge several runs into one report: JSON, JUnit, HTML and a log. The exit status is 0 even if a run failed.
 
     A RUN is a run's id, the beginning of one, or a folder with an events.jsonl, for example from another machine.
-    If several runs have the same key, the run's id is appended to it.
+    If several runs contain the same cell, the run's id is appended to it.
     """
     from testgrove.app.runs.past import merge_runs
     from testgrove.reports import report_json

@@ -19,9 +19,9 @@ from testgrove.cli.worktrees import find, servers_of
 def sync_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) -> None:
     """Update a worktree: copied files, the newest commit, the environment.
 
-    Fast-forwards to the newest commit of its branch's upstream, or of the ref that it was made from. Run `git fetch`
-    first. If it is no fast-forward or files are modified, the commit stays and the exit status is 3. Your edits are
-    kept.
+    Fast-forwards to the newest commit of its branch's upstream, or of the ref that it was created from. Run `git fetch`
+    first. If no fast-forward is possible or files are modified, the commit stays and the exit status is 3. Your edits
+    are kept.
     """
     from testgrove.app.worktrees.hooks import unseen
     from testgrove.app.worktrees.sync import sync

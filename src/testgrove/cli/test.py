@@ -87,7 +87,7 @@ class TestCommand(click.Command):
 @click.option(
     "--keep-failed",
     is_flag=True,
-    help="Keep the worktree of a cell that fails (at most 8) and the databases of tests that fail (20), for a week.",
+    help="Keep the worktrees of failed cells (at most 8) and the databases of failed tests (at most 20), for a week.",
 )
 @click.option("--here", is_flag=True, help="Run in this checkout and its environment, one suite after the other.")
 @leak_options
@@ -118,6 +118,8 @@ def test_command(
     **wanted: Unpack[Wanted],
 ) -> int:
     """Run the test suites in parallel, each in its own worktree, with one report.
+
+    A cell is one combination of suite, ref, Python version and dependency set; each runs in its own worktree.
 
     Without --ref, the working tree is tested as it is now: with changes and untracked files, without ignored ones.
     With --here, suites run in the current checkout, with its .venv or else the active environment; testgrove writes

@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 @common
 @example("testgrove uninstall", "testgrove uninstall --yes --json")
 def uninstall_command(*, yes: bool, directory: Path, as_json: bool, quiet: bool) -> int:  # noqa: ARG001 - common options
-    """Take away what testgrove has on this machine for you, in all projects, wherever it is called.
+    """Remove everything that testgrove has stored for you on this machine, in all projects, from any folder.
 
-    That is: worktrees, servers and their databases, ports, templates and other caches, temporary folders, the registry
-    views, testgrove's lines in .git/info/exclude, and its records. It shows all that, and asks.
+    This includes worktrees, servers and their databases, ports, templates and other caches, temporary folders, registry
+    files, testgrove's lines in .git/info/exclude, and its records. It lists them and asks for confirmation.
 
-    What is yours stays, and is named with the command that takes it away: worktrees with files or commits of yours,
-    test-artifacts, commits that clean-up has kept, databases on your own servers. While such a worktree is there, its
-    servers and its record stay, too, and the exit status is 3. Refuses while other testgrove commands run.
+    Your work stays, and is listed with the command that removes it: worktrees that contain your files or commits,
+    test-artifacts, commits kept by clean-up, databases on external servers. While such a worktree exists, its servers
+    and its record stay, too, and the exit status is 3. Refuses while other testgrove commands run.
 
-    The program itself goes as it came: uv tool uninstall testgrove, or pip uninstall testgrove.
+    To uninstall the program itself afterwards: uv tool uninstall testgrove, or pip uninstall testgrove.
     """
     from testgrove.app.uninstall.uninstall import uninstalling
     from testgrove.system.locations import locate

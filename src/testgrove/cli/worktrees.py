@@ -33,8 +33,10 @@ def list_command(
 ) -> None:
     """List this project's worktrees: id, status, branch or commit, path.
 
+    The next run or `create` reuses parked worktrees. Broken ones could not be removed.
+
     With --rescued, list commits that were on no branch when clean-up or a run removed their worktree. They are kept
-    under refs/testgrove/rescued until `remove --rescued` drops them.
+    under refs/testgrove/rescued until `remove --rescued` deletes them.
     """
     project = project_in(directory)
     if rescued:
@@ -105,7 +107,7 @@ def _list_rescued(project: Project, *, as_json: bool, quiet: bool) -> None:
 @common
 @example("testgrove show test-integration-api")
 def show_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
-    """Show all details of a worktree. WORKTREE is an id, or an identifier that only one purpose has."""
+    """Show all details of a worktree. WORKTREE is an id, or an identifier if it is unique."""
     found = find(project_in(directory), worktree)
     if as_json:
         print_json(worktree=as_document(found))
@@ -199,7 +201,8 @@ def exec_command(
     """Run a command inside a worktree, with its environment active and its variables set.
 
     The exit status is that of the command, 126 if it cannot be executed, or 127 if it is not found.
-    With --processes, the processes are ready before it starts. When it ends, they and its leftovers are stopped.
+    With --processes, the processes are ready before it starts. When it ends, they are stopped, and so are processes
+    that it leaves.
     """
     words = command[1:] if command[0] == "--" else command
     return _inside(project_in(directory), worktree, lambda _found: words, processes, quiet=quiet or as_json)
