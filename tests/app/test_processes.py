@@ -227,7 +227,7 @@ def test_a_leftover_server_that_answers_is_found_out_and_named(cells):
     cell = cells["stale"]
     assert cell["status"] == "error"
     assert f"pid {os.getpid()} (`" in cell["reason"]
-    assert "is not ours" in cell["reason"]
+    assert "listens on it" in cell["reason"]
     assert cell["hint"] == f"kill {os.getpid()}"
     assert cell["processes"] == [], "nothing was started"
 

@@ -88,7 +88,7 @@ def test_processes_are_ready_for_the_command_and_gone_after_it(project):
     port = project.worktrees()["review-a"]["ports"]["api"]
     assert done.stdout == f"ours answered at tcp://127.0.0.1:{port}\n"
     logs = project.artifacts / "review-a/processes"
-    assert f"its output: {logs}/worker.log" in done.stderr
+    assert f"(log: {logs}/worker.log" in done.stderr
     assert (logs / "worker.log").read_text() == "waiting\n"
     project.auditor().assert_no_leftovers()
     project.run("remove", "review-a")

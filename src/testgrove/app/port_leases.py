@@ -46,11 +46,11 @@ class ServerPorts:
         self._guard = threading.Lock()
 
     def start(self, name: str, start: Callable[[int], T]) -> T:
-        """What start makes of a leased port; where that cannot be bound (``port-taken``), of the next.
+        """Call start with a leased port; if that port cannot be bound (``port-taken``), with the next one.
 
-        A free port can be taken by anybody until it is bound: binding is the only proof. Each port is leased before
-        it is tried, and those that were taken stay leased until another one is found.
-        Raises what start raises, and ExhaustedError (``ports-exhausted``) when no port is left.
+        Any process can take a free port until it is bound: binding is the only proof. Each port is leased before it is
+        tried, and ports in use stay leased until another one is found.
+        Raises the errors of start, and ExhaustedError (``ports-exhausted``) when no port is left.
         """
         taken: list[int] = []
         try:

@@ -67,14 +67,14 @@ class LeaseKind(enum.StrEnum):
     PORTS = "ports"  # key: a port; data: names
     BRANCH = "branch"  # key: a branch we made; data: the commit it was made at
     CHECKOUT = "checkout"  # key: the worktree's path; data: common_dir
-    DIRECTORY = "directory"  # key: a directory that is wholly ours
+    DIRECTORY = "directory"  # key: a directory that belongs to testgrove
     TRASH = "trash"  # key: a directory that waits for its deletion
     TEARDOWN = "teardown"  # key: the worktree's path; data: commands, env_file, log
     PROCESSES = "processes"  # key: the mark of testgrove's processes
     KEEPER = "keeper"  # key: the folder of a project's servers; data: project, folder, run
     SERVICE = "service"  # key: the folder of one server under a keeper; data: as KEEPER's
     KEPT_DATABASE = "kept database"  # key: <folder of a server>#<name>; data: as KEEPER's
-    DATABASE = "database"  # key: where and its name, on a server that is not ours; data: engine, url, how it is known
+    DATABASE = "database"  # key: address and name, on an external server; data: engine, url, how it is recognised
     LEFT_DATABASE = "left database"  # as DATABASE; tests made it again without our mark: kept, and named by doctor
 
 

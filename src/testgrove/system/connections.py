@@ -151,7 +151,7 @@ def _tcp() -> Iterator[tuple[int, int, int, int, bytes]]:
 
 
 def listening_ports() -> set[int] | None:
-    """The TCP ports on which somebody listens; None where the kernel refuses to tell."""
+    """Return the TCP ports with a listener; None if the kernel refuses the query."""
     found: set[int] = set()
     try:
         for family in (socket.AF_INET, socket.AF_INET6):

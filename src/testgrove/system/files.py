@@ -150,7 +150,7 @@ def _look_inside(top: str, found: os.stat_result) -> tuple[int, int, int]:
 
 
 def take_manifest(tree: Path, paths: Iterable[str], *, theirs: Collection[str] = ()) -> Manifest:
-    """The manifest of paths as they are now. theirs: paths that were the user's before, and stay so."""
+    """Return the manifest of the current paths. theirs: paths that were the user's before, and still are."""
     from testgrove.core.worktrees.ownership import Manifest  # noqa: PLC0415 - as above
 
     return Manifest.of(entries(tree, paths), theirs=theirs)
@@ -162,8 +162,7 @@ def save_manifest(path: Path, manifest: Manifest) -> None:
 
 
 def load_manifest(path: Path) -> Manifest | None:
-    """The manifest in a file; None where there is none, or one that cannot be read (then nothing counts as
-    ours)."""
+    """Return the manifest in a file; None if it is missing or unreadable (then no file counts as testgrove's)."""
     from testgrove.core.worktrees.ownership import Manifest  # noqa: PLC0415 - as above
 
     try:

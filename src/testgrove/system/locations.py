@@ -88,7 +88,7 @@ def locate(environ: Mapping[str, str]) -> Locations:
     state = _chosen(environ, "TESTGROVE_STATE_DIR", "XDG_STATE_HOME", ".local/state")
     cache = _chosen(environ, "TESTGROVE_CACHE_DIR", "XDG_CACHE_HOME", ".cache")
     # Not $TMPDIR: Unix sockets live here, and their paths end at 107 bytes.
-    scratch = make_private(Path(environ.get("TESTGROVE_SCRATCH_DIR") or f"/tmp/testgrove-{os.getuid()}"))  # noqa: S108 - checked to be ours alone
+    scratch = make_private(Path(environ.get("TESTGROVE_SCRATCH_DIR") or f"/tmp/testgrove-{os.getuid()}"))  # noqa: S108 - checked to be private
     return Locations(state, cache, scratch, _in_memory(scratch))
 
 

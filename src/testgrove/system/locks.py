@@ -49,7 +49,7 @@ class LockFile:
         return _try(self.path, (_offset(key), 1))
 
     def is_held(self, key: str) -> bool:
-        """Whether anybody, this process included, holds the key."""
+        """Return whether any process, including this one, holds the key."""
         fd = _open(self.path)
         try:
             question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _offset(key), 1, 0)

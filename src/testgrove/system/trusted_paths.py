@@ -39,7 +39,7 @@ def make_private(folder: Path, mode: int = 0o700) -> Path:
 
 
 def require_own_file(path: Path) -> None:
-    """Refuse a file that another user has made, can change, or has a link to. One that is missing is fine.
+    """Refuse a file that another user created, can change, or has a link to. A missing one is accepted.
 
     Raises PreconditionError (``not-ours``).
     """

@@ -123,7 +123,7 @@ def test_variables_are_judged_with_those_that_complete_them(tmp_path):
     assert judged({"DATABASE_URL": "postgresql://localhost/by_hand"}) == []
     assert judged({"DATABASE_URL": "sqlite://", "OTHER_URL": "postgresql://production/x"}) == []
     (told,) = judged({"DATABASE_URL": "postgresql://me@db.example:5432/shop", "PGPORT": "15003"})
-    assert "set by conftest.py); if" in told
+    assert "set by conftest.py); to" in told
     (told,) = judged({"DATABASE_URL": "postgresql://me@db.example/shop"})
     assert "postgres db.example:15003 database 'shop'" in told
     assert "(set by conftest.py as .env.dev has it)" in told

@@ -83,8 +83,8 @@ def test_replaced_by_another_python(project, pythons, way):
     for command in (("exec", "a", "--", "true"), ("shell", "a"), ("sync", "a")):
         done = project.run(*command, check=False)
         assert done.returncode == 3, said(done)
-        assert f"{tree}/.venv is Python {pythons[1]}." in done.stderr
-        assert f"; the worktree was made with {pythons[0]}." in done.stderr
+        assert f"{tree}/.venv has Python {pythons[1]}." in done.stderr
+        assert f", but the worktree was created with {pythons[0]}." in done.stderr
         assert f"hint: rm -rf {tree}/.venv; testgrove sync review-a" in done.stderr
     subprocess.run(["/bin/sh", "-c", f"rm -rf {tree}/.venv"], check=True)
     project.run("sync", "review-a")

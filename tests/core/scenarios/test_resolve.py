@@ -162,8 +162,8 @@ def test_one_that_depends_on_itself_is_a_circle():
     [
         ("{", "1: not valid JSON"),
         ('{"scenarios": [\n{"name": }]}', ":2: not valid JSON"),
-        ("[]", "a list 'scenarios'"),
-        ('{"scenarios": {}}', "a list 'scenarios'"),
+        ("[]", "the list 'scenarios'"),
+        ('{"scenarios": {}}', "the list 'scenarios'"),
         ('{"scenarios": [], "more": 1}', "'more': unknown field"),
         ('{"scenarios": [3]}', ":1: scenario 'number 1': expected"),
         ('{"scenarios": [\n\n{"worktree": "w"}]}', ":3: scenario 'number 1': 'name' is missing"),

@@ -44,7 +44,7 @@ BUGS = {
 
 # A busy machine is no reason to fail; what fails prints how it is repeated.
 RANDOM = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
-NOTHING = '"""What runs next'
+NOTHING = '"""Decides what runs next'
 
 
 def play(case: Case, data: Any, module: ModuleType = schedule) -> None:

@@ -124,7 +124,7 @@ def pytest_plugin_registered(plugin: object) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # xdist's
 def pytest_configure_node(node: Any) -> None:
-    """Tell xdist's workers whose session theirs is."""
+    """Tell xdist's workers which session they belong to."""
     tell_worker(node)
 
 

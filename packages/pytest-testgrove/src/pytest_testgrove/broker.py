@@ -199,7 +199,7 @@ def start(session: int, root: Path) -> str:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=said,
-                start_new_session=True,  # Ctrl-C is ours; it ends when we have
+                start_new_session=True,  # Ctrl-C is handled here; the broker ends after this process
             )
         except OSError as error:
             raise BrokerError(f"cannot execute {words[0]}: {error.strerror}\n  hint: {INSTALL}") from error

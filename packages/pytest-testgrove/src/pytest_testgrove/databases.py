@@ -184,7 +184,7 @@ class Lessor:
         told = getattr(self._config, "workerinput", None)
         if told is None:
             return broker.Meeting(base, os.getpid(), self._config.rootpath).client()
-        # A worker of xdist's: the controller's folder is above ours. Where the controller has been killed, our parent
+        # An xdist worker: the controller's folder is above its own. If the controller was killed, its parent
         # is another process, with which no broker would ever end.
         return broker.Meeting(base.parent, told.get(CONTROLLER, os.getppid()), self._config.rootpath).client()
 

@@ -33,7 +33,7 @@ def claim(folder: str) -> bool:
             number += 1
             continue
         except OSError:
-            return False  # no such folder, or not ours: a variable left over from somewhere else
+            return False  # missing, or another user's: a leftover variable
         with os.fdopen(fd, "w") as file:
             file.write(f"{os.getpid()}\n")
         return True

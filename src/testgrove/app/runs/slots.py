@@ -174,5 +174,5 @@ class WorktreeSlot(Slot[Creation]):
 
     def _begin_attempt(self, workspace: Creation) -> None:
         workspace.update(attempt_from=time.time())
-        # Nothing of anybody's runs in it yet.
+        # No command runs in it yet.
         workspace.worktree = exchange_taken(self.run.project, workspace.worktree) or workspace.worktree

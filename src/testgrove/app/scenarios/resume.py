@@ -34,8 +34,8 @@ _CUT_SHORT = (TIME_UP, DISK_FULL)
 
 @dataclass(frozen=True)
 class Before:
-    """ended: how scenarios ended that do not run again. events: theirs, for the new log. names: of all scenarios of the
-    earlier run. created: the worktrees that it has made. run: its id. source, base: as it had them."""
+    """ended: status of scenarios that do not run again. events: theirs, for the new log. names: all scenarios of the
+    earlier run. created: the worktrees that it created. run: its id. source, base: of the earlier run."""
 
     run: str = ""
     ended: Mapping[str, Status] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""The worktrees of scenarios: folders under the base path. Ours, a user's own that is adopted, or missing.
+"""The worktrees of scenarios: folders under the base path. They are testgrove's, a user's (adopted), or missing.
 
-What is ours is held for the run, as on record; what is a user's by a lock on its path. A user's worktree gets an
-environment where it lacks one and that is asked for; nothing else in it is touched, and it is never removed.
+testgrove's worktrees are held for the run by their record, a user's by a lock on its path. A user's worktree gets a
+missing environment if requested; nothing else in it is changed, and it is never removed.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class ScenarioWorktrees:
         return f"with its branch {branch}" if git.delete_branch_if_at(repository, branch, head) else ""
 
     def _remember(self, worktree: WorktreeRecord) -> None:
-        """What the run's scenarios wrote into a worktree that this run has made is ours."""
+        """Record files that the run's scenarios wrote to a worktree of this run as testgrove's."""
         if worktree.id in self._created:
             records.update(self._project.store, worktree, manifest=take_manifest(worktree.path))
 

@@ -205,8 +205,8 @@ def require_alone(store: Store, locations: Locations) -> None:
 
 
 def _require_same_owner(project: Project) -> None:
-    """Raise PreconditionError (``not-ours``) where another user has put a repository in the place of a project: its
-    settings have commands in them."""
+    """Raise PreconditionError (``not-ours``) if another user has replaced a project: its settings contain
+    commands."""
     owner = owner_of(project.repository.common_dir)
     rows = records.all_of(project)
     leases = [lease for worktree in rows for lease in records.leases_of(project.store, worktree).all()]

@@ -30,7 +30,7 @@ class Sources:
 
 @dataclass
 class Renewed:
-    """copied: paths that were copied now; ours: those that were up to date; kept: those that were not, and why."""
+    """copied: paths that were copied. ours: paths that were up to date. kept: paths that were not copied, and why."""
 
     copied: list[str] = field(default_factory=list)
     ours: list[str] = field(default_factory=list)
@@ -38,9 +38,9 @@ class Renewed:
 
 
 def find_sources(main: Path, patterns: Sequence[str], ours: Collection[str]) -> Sources:
-    """Look for the files. ours: names at the top that testgrove writes, which are never copied.
+    """Find the files. ours: names at the top that testgrove writes; they are never copied.
 
-    Raises PreconditionError (``copy-tracked``) for a pattern that names nothing but files that git tracks.
+    Raises PreconditionError (``copy-tracked``) for a pattern that matches only files that git tracks.
     """
     found = Sources()
     for pattern in patterns:

@@ -142,7 +142,7 @@ class Creation(Workspace):
             )
 
     def _refuse_known_branch(self) -> None:
-        """Before the lease: a branch that was there is never ours to undo, even at the same commit."""
+        """Check before the lease: an existing branch must never be undone, even at the same commit."""
         branch = self.spec.new_branch
         if branch and git.has_branch(self.project.repository, branch):
             raise PreconditionError(

@@ -26,7 +26,7 @@ class FoundEnvironment:
 
     @property
     def environ(self) -> dict[str, str]:
-        """What a command in it sees: ours scrubbed, its programs first."""
+        """Return a command's environment: testgrove's own, scrubbed, with the programs of this environment first."""
         environ = scrubbed()
         environ["PATH"] = f"{self.python.parent}{os.pathsep}{environ.get('PATH') or os.defpath}"
         return environ | ({"VIRTUAL_ENV": str(self.prefix)} if (self.prefix / "pyvenv.cfg").is_file() else {})

@@ -33,7 +33,8 @@ def variables_of(worktree: Worktree) -> dict[str, str]:
 
 
 def environ_of(tree: Path, env_file: str) -> dict[str, str]:
-    """What a command in a worktree sees, as far as it was made: ours scrubbed, its variables, its environment."""
+    """Return a command's environment in a possibly incomplete worktree: testgrove's own, scrubbed, with its variables
+    and its virtual environment."""
     environ = scrubbed()
     if (tree / env_file).is_file():
         with explained("read", tree / env_file):
@@ -42,7 +43,7 @@ def environ_of(tree: Path, env_file: str) -> dict[str, str]:
 
 
 def with_environment(environ: dict[str, str], tree: Path) -> dict[str, str]:
-    """Activate a worktree's environment; where it has none, keep pip from installing into anybody else's."""
+    """Activate a worktree's environment; if it has none, keep pip from installing into another one."""
     if (tree / ".venv").exists():
         return build.activate(environ, tree)
     return environ | {"PIP_REQUIRE_VIRTUALENV": "1"}

@@ -136,14 +136,14 @@ def _hand_over(creation: Creation, run: str | None) -> None:
 
 
 class _Claimed(NamedTuple):
-    """A worktree that is ours now, with the plan that makes it ready on record."""
+    """Take a worktree for this command, and record the plan that makes it ready."""
 
     worktree: WorktreeRecord
     notes: Sequence[str] = ()
 
 
 def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None, *, databases: bool) -> _Claimed:
-    """The worktree, ours now: a new one, or a parked one."""
+    """Take a new or a parked worktree for this command."""
     known = project.store.worktrees.find(project.id, spec.id)
     if known is None:
         return _begin(project, holder, spec, run, databases=databases)

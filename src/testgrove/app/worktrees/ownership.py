@@ -1,4 +1,4 @@
-"""Promise 2 on a real worktree: what in it is the user's, what is ours, what are outputs to be kept."""
+"""Promise 2 on a real worktree: finds the user's files, testgrove's files, and outputs to keep."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def examine(project: Project, worktree: WorktreeRecord) -> Findings:
     """
     path = worktree.path
     if not git.is_checkout(project.repository, path) or is_anothers(project.repository, worktree):
-        return examine_records(project, worktree)  # what is there instead is not ours, and is left alone
+        return examine_records(project, worktree)  # the folder in its place is not testgrove's, and is left alone
     state = git.status(path)
     found = _files(project, worktree, state)
     theirs = [f"{printable(name)} ({why})" for name, why in found.theirs]
@@ -196,7 +196,7 @@ def manifest_of(worktree: WorktreeRecord) -> Manifest | None:
     try:
         return Manifest.load(worktree.manifest) if worktree.manifest else None
     except ValueError:
-        return None  # then nothing counts as ours
+        return None  # then no file counts as testgrove's
 
 
 def require_no_mounts(worktree: WorktreeRecord, doing: str) -> None:

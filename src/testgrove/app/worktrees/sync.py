@@ -124,7 +124,7 @@ class Syncing:
         return manifest_of(self.worktree) or Manifest()
 
     def _remember(self, paths: Iterable[str]) -> None:
-        """These are ours, as they are now."""
+        """Record the current state of these files as testgrove's."""
         fresh = Manifest.of(files.entries(self.tree, paths)).entries
         self.update(manifest=Manifest({**self._manifest.entries, **fresh}).dump())
 

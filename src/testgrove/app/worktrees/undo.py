@@ -24,8 +24,8 @@ def undo(holder: Holder, leases: StoredLeases, *kinds: LeaseKind) -> list[str]:
     """Undo an owner's leases, the newest first; all of them, or those of some kinds.
 
     Returns what was kept, and why, for the user.
-    A server that is not ours and does not answer, and trash that cannot be deleted, hold up nothing else: the error is
-    raised at the end.
+    An external server that does not answer, and trash that cannot be deleted, do not stop the rest: the error is raised
+    at the end.
     """
     failure: TestgroveError | None = None
     notes: list[str] = []
@@ -123,9 +123,9 @@ def _undo_checkout(holder: Holder, lease: Lease) -> None:
 
 
 def _is_ours(path: Path, repository: git.Repository | None, common_dir: Path) -> bool:
-    """Whether the folder is a checkout of ours, perhaps half made; a folder that somebody put there is not.
+    """Return whether the folder is testgrove's checkout, perhaps incomplete; False for a folder of the user.
 
-    repository: None if it is gone. Then nothing but the ``.git`` file tells whose the folder is.
+    repository: None if it is missing. Then only the ``.git`` file shows the owner of the folder.
     """
     with explained("look into", path):
         if not path.is_dir() or path.is_symlink():
@@ -164,7 +164,7 @@ def _to_trash(holder: Holder, path: Path) -> None:
 
 
 def repository_of(lease: Lease) -> git.Repository | None:
-    """The lease's repository, or None when its user has deleted it. Raises PreconditionError (``not-ours``)."""
+    """Return the lease's repository, or None if it was deleted. Raises PreconditionError (``not-ours``)."""
     common_dir = Path(lease.data["common_dir"])
     with explained("look into", common_dir):
         if not (common_dir / "HEAD").exists():
@@ -174,7 +174,7 @@ def repository_of(lease: Lease) -> git.Repository | None:
 
 
 def _require_same_owner(path: Path, lease: Lease) -> None:
-    """Refuse a folder that is not ours, nor of the user whose it was: git would run its hooks, a teardown its files."""
+    """Refuse a folder that belongs neither to this user nor its former owner: git and teardowns run its files."""
     if (owner := owner_of(path)) not in (os.geteuid(), lease.data.get("owner")):
         raise PreconditionError(
             "not-ours",

@@ -101,7 +101,7 @@ class Workspace(ABC):
         return None
 
     def environ(self) -> dict[str, str]:
-        """What a command here sees: ours scrubbed, the environment active, the variables set."""
+        """Return a command's environment: testgrove's own, scrubbed, with the virtual environment and variables."""
         return self.environ_with(self.databases)
 
     def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:

@@ -200,7 +200,7 @@ def _keywords(text: str) -> dict[str, str]:
 
 
 def _service(name: str, text: str) -> dict[str, str]:
-    import configparser  # noqa: PLC0415 - hardly anybody has a service file
+    import configparser  # noqa: PLC0415 - a service file is rare
 
     parser = configparser.RawConfigParser(strict=False, comment_prefixes=("#",), delimiters=("=",))
     try:

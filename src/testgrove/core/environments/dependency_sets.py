@@ -82,9 +82,10 @@ def find_set(settings: Settings, name: str | None) -> DependencySet:
 
 @dataclass(frozen=True)
 class Lowest:
-    """What old versions are looked for of. unbounded: names of which no direct requirement gives a lower bound, so
-    that they have no lowest version that anybody means; bounded: the other direct ones; tests: requirements, with a
-    bound, of the extras and groups."""
+    """The packages whose lowest versions are wanted.
+
+    unbounded: names without a lower bound in any direct requirement, so that they have no meaningful lowest version.
+    bounded: the other direct ones. tests: requirements of the extras and groups, with a bound."""
 
     unbounded: tuple[str, ...]
     bounded: tuple[str, ...]

@@ -54,7 +54,7 @@ class Manifest:
 
     @classmethod
     def of(cls, entries: Iterable[Entry], *, theirs: Collection[str] = ()) -> Manifest:
-        """A manifest of entries. theirs: paths that were the user's before the attempt, and stay so."""
+        """A manifest of entries. theirs: paths that were the user's before the attempt, and still are."""
         kept = set(theirs)
         return cls({e.path: (e.size, e.mtime_ns, e.inode) for e in entries if e.path not in kept})
 
@@ -80,7 +80,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Ownership:
-    """ours: may go. outputs: are moved to the artifacts first. theirs: (path, why) of what is the user's."""
+    """ours: may be removed. outputs: are first moved to the artifacts. theirs: (path, why) of the user's files."""
 
     ours: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()

@@ -192,7 +192,7 @@ class Keeper:
 
     def serve(self) -> None:
         """Work until there is nothing more to keep."""
-        self._socket_path.unlink(missing_ok=True)  # of a keeper that was killed; ours is the only one
+        self._socket_path.unlink(missing_ok=True)  # of a killed keeper; this is the only living one
         with socket.socket(socket.AF_UNIX) as control, selectors.DefaultSelector() as selector:
             control.bind(str(self._socket_path))
             self._socket_path.chmod(0o600)

@@ -49,7 +49,7 @@ class KeptService:
 
     @classmethod
     def read(cls, folder: Path) -> KeptService:
-        """The service of a folder. Raises PreconditionError (``no-such-service``; ``not-ours``)."""
+        """Return the service of a folder. Raises PreconditionError (``no-such-service``; ``not-ours``)."""
         for path in (folder, folder / SPEC):  # its content is executed
             if owner_of(path) not in (None, os.geteuid()):
                 raise PreconditionError("not-ours", f"{path} belongs to another user", hint=f"ls -ld {path}")
@@ -107,7 +107,7 @@ class KeptProgram:
 
 
 def has_clients(port: int) -> bool:
-    """Whether anybody is connected to a port of this machine's loopback address."""
+    """Return whether a client is connected to a port of this machine's loopback address."""
     suffix = f":{port:04X}"
     with Path("/proc/net/tcp").open(encoding="ascii") as table:
         return any(

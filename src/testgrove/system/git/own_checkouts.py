@@ -205,10 +205,10 @@ def _forget_half_made(repository: Repository, path: Path) -> None:
 
 
 def checkout_records(repository: Repository, path: Path) -> list[Path]:
-    """The folders in which git keeps a checkout's record: HEAD, index, reflog. They are there without the checkout.
+    """Return the folders in which git keeps a checkout's record: HEAD, index, reflog. They outlive the checkout.
 
-    `git worktree add` makes the folder, then ``locked``, then ``gitdir`` which names the checkout: one that
-    was killed before that is known by its name and by being ours, or empty.
+    `git worktree add` creates the folder, then ``locked``, then ``gitdir``, which names the checkout: after an earlier
+    kill, the folder is recognised by its name and by testgrove's lock, or by being empty.
     """
     named = re.compile(re.escape(re.sub(r"[^A-Za-z0-9._-]", "-", path.name)) + r"\d*")
     found = []

@@ -105,7 +105,7 @@ def _no_commit(toplevel: Path, git_dir: Path) -> PreconditionError:
 
 
 def git_dir_of(toplevel: Path) -> Path:
-    """Where git keeps a checkout's own index: beside the files, or where its .git file says."""
+    """Return the folder of a checkout's own index: its ``.git``, or the folder that its .git file names."""
     dot_git = toplevel / ".git"
     if dot_git.is_dir():
         return dot_git
@@ -285,8 +285,7 @@ def _escaped(name: str) -> str:
 
 
 def create_branch(repository: Repository, name: str, commit: str) -> None:
-    """Make a local branch. Raises PreconditionError when it is there, or cannot be (``a`` beside ``a/b``, a
-    bad name)."""
+    """Create a local branch. Raises PreconditionError if it exists or the name is impossible (``a`` with ``a/b``)."""
     bad = name.startswith("-") or name == "HEAD" or _HOSTILE.search(name)
     if bad or call_common(repository.common_dir, "check-ref-format", f"refs/heads/{name}").status != 0:
         raise PreconditionError("invalid-branch", f"invalid branch name {name!r}", hint="man git-check-ref-format")

@@ -137,7 +137,7 @@ class Judge:
         if any(self._is_from_tree(made) for made in owners):
             what = "a stale build of this tree"
             if self._installed is None:
-                what = "a build of an unknown state of this tree"
+                what = "a build of this tree in an unknown state"
         elif made := next((made for made in owners if made.source), None):
             place = self._places.of(made.source or "")
             where = "another checkout of this repository, " if place.kind == "foreign" else ""

@@ -200,7 +200,7 @@ def run_bytes(
 
 
 def _popen(call: Call, cwd: str | Path | None, stdin: int, inherit: tuple[int, ...]) -> subprocess.Popen[bytes]:
-    """In a session of its own: no terminal to ask for a password on, and Ctrl-C is ours to handle."""
+    """Start in a new session: no terminal for password prompts, and Ctrl-C is handled by this process."""
     try:
         return subprocess.Popen(
             call.words,

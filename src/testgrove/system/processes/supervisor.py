@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 if TYPE_CHECKING or __name__ != "__main__":
     from testgrove.system.processes import process_tree
 else:
-    # Last: nothing beside this file hides a module of the library. Not by pathlib, which costs a third of the start.
+    # Last: no file next to this one hides a standard module. Without pathlib, which costs a third of the start.
     sys.path.append(os.path.dirname(__file__))  # noqa: PTH120
     import process_tree
 

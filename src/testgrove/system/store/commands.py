@@ -46,5 +46,5 @@ class Commands:
         return self._database.one(sql, mark) is not None
 
     def _read(self, condition: str, *values: object) -> list[CommandRecord]:
-        rows = self._database.rows(f"SELECT mark, command, pid FROM holders {condition}", *values)  # noqa: S608 - ours
+        rows = self._database.rows(f"SELECT mark, command, pid FROM holders {condition}", *values)  # noqa: S608 - constant text
         return [CommandRecord(row["mark"], row["command"], row["pid"]) for row in rows]

@@ -285,7 +285,7 @@ class GivenPostgres:
             return [(found.name, found.mark.age_days() * 24) for found in templates.all_of(session) if found.mark]
 
     def drop_template(self, name: str) -> None:
-        """Take a template away. Nothing happens when it is not there, or not ours."""
+        """Drop a template. Does nothing if it does not exist or is not testgrove's."""
         with self._session() as session:
             found = sql.find(session, name)
             if found and found.mark and found.mark.kind == "template":

@@ -109,7 +109,7 @@ def _judged(connection: Connection[Any], rows: list[tuple[str, str | None]]) -> 
 
 
 def create(connection: Connection[Any], name: str, template: str, how: str, mark: Mark) -> None:
-    """Make a database, ours alone, and mark it."""
+    """Create a database under a secret name, and mark it."""
     from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
     with reported(f"create the database {name}"):

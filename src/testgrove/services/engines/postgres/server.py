@@ -195,10 +195,10 @@ class PostgresServer:
         port: int,
         settings: Mapping[str, str] | None = None,
     ) -> PostgresServer:
-        """Unpack a template and start a server on it. Where it does not start, no data is left.
+        """Unpack a template and start a server on it. If it does not start, no data is left.
 
-        directory: without ``data``, ours, in memory if it is to be fast; socket_dir: with a short path, may be the
-        same; port: leased, on loopback. Raises PreconditionError (``port-taken``, ``socket-path-too-long``,
+        directory: private, without ``data``, in memory for speed. socket_dir: with a short path, may be the same. port:
+        leased, on loopback. Raises PreconditionError (``port-taken``, ``socket-path-too-long``,
         ``no-driver``), UnavailableError (``server-died``, ``server-not-ready``).
         """
         require_driver()
