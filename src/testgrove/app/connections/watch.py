@@ -134,7 +134,7 @@ class AttemptConnections:
         return published if published is not None else address.is_local and address.port not in PORTS.values()
 
     def _is_alias(self, address: Address) -> bool:
-        """Whether an IP address is that of a host which was given or permitted by its name."""
+        """Return whether an IP address belongs to a host that is permitted by name."""
         same = [one for one in self._named_at(address.port) if one.host != address.host]
         addresses = self._aliases.of(address.host) if same and address.host else set()
         for one in same:
