@@ -55,7 +55,7 @@ def test_worktrees_that_were_deleted_by_hand_are_mended(grove):
     (project.repo / "worktrees_registry.json").write_text("{")
     found = wrong(project)
     assert "is missing" in found["worktrees review-a"]
-    assert "is out of date" in found["registry worktrees_registry.json"]
+    assert "refusing to overwrite it" in found["registry worktrees_registry.json"]
     done = project.run("doctor", "--fix")
     assert (project.repo / "worktrees_registry.json.before-testgrove").read_text() == "{", "it may be the user's"
     assert "fixed   worktrees     review-a" in done.stdout

@@ -268,4 +268,4 @@ def test_a_stranger_on_the_port_keeps_it_and_the_worktree_has_others(project):
         stranger.kill()
     ports = project.worktrees()["review-a"]["ports"]
     assert port not in ports.values()
-    assert f"which has {' '.join(map(str, ports.values()))} from now on" in done.stderr, said(done)
+    assert f"its new ports: {' '.join(map(str, ports.values()))}" in done.stderr, said(done)

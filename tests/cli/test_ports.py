@@ -122,7 +122,7 @@ def test_a_port_in_use_is_not_released(project, server):
     process = server(api)
     done = project.run("ports", "release", "a", check=False)
     assert done.returncode == 3, said(done)
-    assert f"port {api} of test-unit-a stays: pid {process.pid}" in done.stderr
+    assert f"port {api} of test-unit-a is in use by pid {process.pid}" in done.stderr
     assert f"kill {process.pid}" in done.stderr
     assert metadata(project)["ports"] == {"api": api}
     assert {name for name in env_file(project) if name.endswith("_PORT")} == {"API_PORT"}
