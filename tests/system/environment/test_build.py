@@ -442,7 +442,7 @@ class TestCheck:
     def test_a_moved_or_copied_tree(self, made):
         moved = made.tree.with_name("moved")
         shutil.copytree(made.tree, moved, symlinks=True)
-        assert "it was made at" in check(moved, made.plan(), made.record)
+        assert "it was created at" in check(moved, made.plan(), made.record)
 
     def test_an_interpreter_that_is_gone(self, made):
         python_of(made.tree).unlink()
