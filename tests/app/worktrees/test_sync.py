@@ -104,8 +104,10 @@ def test_what_could_lose_something_is_refused_and_the_rest_is_done(project, chan
     before = git(tree, "rev-parse", "HEAD"), git(tree, "status", "--porcelain")
     words = sync(project, status=3)
     assert newest[:10] in words
-    why = {"modified": "src/code.py is modified", "staged": "src/code.py is modified", "conflicting": "cannot fast-forward",
-           "diverged": "its own commits", "rebasing": "a rebase is not finished"}  # fmt: skip
+    why = {
+        "modified": "src/code.py is modified", "staged": "src/code.py is modified", "conflicting": "cannot fast-forward",
+        "diverged": "its own commits", "rebasing": "a rebase is not finished",
+    }  # fmt: skip
     assert why[change] in words
     assert "everything else is up to date" in words
     assert (git(tree, "rev-parse", "HEAD"), git(tree, "status", "--porcelain")) == before

@@ -65,7 +65,7 @@ def test_several_heads_are_named():
 
 
 def test_no_migrations_at_all():
-    with pytest.raises(PreconditionError, match="no migrations"):
+    with pytest.raises(PreconditionError, match="no Alembic migrations"):
         found("alembic upgrade head").read("\n")
 
 
@@ -183,7 +183,7 @@ def test_sql_files_with_two_sections(up, down):
     assert [(each.sql.strip(), each.file, each.leads_to) for each in tool.back("base", "1")] == [
         ("two;", "db/1_a.sql", "base")
     ]
-    with pytest.raises(PreconditionError, match="no 2_b"):
+    with pytest.raises(PreconditionError, match="2_b has no down migration"):
         tool.back("1", "head")
 
 

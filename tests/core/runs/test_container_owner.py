@@ -52,4 +52,7 @@ def test_what_a_reaper_takes_away_is_no_leak_while_the_reaper_is_there():
 
 def test_others_that_may_have_left_it_are_named():
     assert told_as(made(1.0), [A]) == ("db (postgres:18)", "")
-    assert told_as(made(1.0), [A, B, Stay("a", 2, (), 0.0)]) == ("db (postgres:18)", "or left by b, beside it")
+    assert told_as(made(1.0), [A, B, Stay("a", 2, (), 0.0)]) == (
+        "db (postgres:18)",
+        "or left by b running at the same time",
+    )

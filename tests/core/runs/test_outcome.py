@@ -54,7 +54,7 @@ def test_passing_tests_pass():
         (Ending(2), session(passed=1), "error", "interrupted"),
         (Ending(None, signal=9), session(passed=1), "error", "signal 9"),
         (Ending(None, timed_out=True, timeout=5), session(passed=1), "error", "timed out after 5 s"),
-        (Ending(None, lost=True), session(passed=1), "error", "supervised"),
+        (Ending(None, lost=True), session(passed=1), "error", "its supervisor process was killed"),
         (Ending(0, cancelled=True), session(passed=1), "cancelled", "interrupted"),
     ],
 )

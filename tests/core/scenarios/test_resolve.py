@@ -139,7 +139,7 @@ def test_more_than_there_is_of_a_resource_is_an_error():
 
 
 def test_a_worktree_cannot_be_two_refs():
-    assert "'b' for worktree w, and 'a' says 'x'" in error(one(ref="x"), one("b", ref="b")).message
+    assert "'b' for worktree w conflicts with 'x' in scenario 'a'" in error(one(ref="x"), one("b", ref="b")).message
 
 
 def test_a_circle_is_printed():
