@@ -105,7 +105,8 @@ def test_what_could_lose_something_is_refused_and_the_rest_is_done(project, chan
     words = sync(project, status=3)
     assert newest[:10] in words
     why = {
-        "modified": "src/code.py is modified", "staged": "src/code.py is modified", "conflicting": "cannot fast-forward",
+        "modified": "src/code.py is modified", "staged": "src/code.py is modified",
+        "conflicting": "cannot fast-forward",
         "diverged": "its own commits", "rebasing": "a rebase is not finished",
     }  # fmt: skip
     assert why[change] in words
