@@ -104,7 +104,7 @@ def test_a_shell_that_cannot_be_executed(project, shell, status):
 def test_a_worktree_that_is_not_there(project):
     done = project.run("shell", "b", check=False)
     assert done.returncode == 3
-    assert "no worktree 'b'" in done.stderr
+    assert "worktree 'b' not found" in done.stderr
 
 
 def test_the_other_shells_are_entered_in_their_own_way():

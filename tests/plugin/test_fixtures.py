@@ -65,7 +65,7 @@ def test_the_urls_of_processes(suite):
     check = "assert process_urls == {'api': 'http://127.0.0.1:1', 'web-app': 'http://127.0.0.1:2'}"
     assert suite.run(**uses("process_urls", check)).status == 0
     result = suite.run(**uses("process_urls", "process_urls['worker']"))
-    assert "no process 'worker' with an address" in result.output
+    assert "process 'worker' with an address not found" in result.output
     assert "those that do: api, web-app" in result.output
 
 

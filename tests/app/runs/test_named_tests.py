@@ -49,7 +49,7 @@ def test_a_keyword_leaves_out_the_suites_without_such_a_test(project):
     ("words", "message"),
     [
         (["tests/unit/test_x.py"], "'tests/unit/test_x.py' not found"),
-        (["nothing"], "there is no suite 'nothing'"),
+        (["nothing"], "suite 'nothing' not found"),
         (["-x"], "-- -x"),
     ],
 )

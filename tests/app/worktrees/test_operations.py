@@ -89,7 +89,7 @@ def test_a_branch_that_exists_is_never_undone(project):
     project.git("branch", "taken")
     done = project.create("feature", "a", "--new-branch", "--no-env", branch="taken", check=False)
     assert done.returncode == 3, said(done)
-    assert "'taken' exists" in done.stderr
+    assert "'taken' already exists" in done.stderr
     assert project.git("branch", "--format=%(refname:short)").split() == ["main", "taken"]
     project.auditor().assert_nothing()
 
@@ -214,7 +214,7 @@ def test_a_worktree_of_that_id_is_there(project):
     before = (project.root / "test-unit-a/.env.test").stat()
     done = project.create("test-unit", "a", check=False)
     assert done.returncode == 3, said(done)
-    assert f"worktree test-unit-a exists (ready, {project.root}/test-unit-a)" in done.stderr
+    assert f"worktree test-unit-a already exists (ready, {project.root}/test-unit-a)" in done.stderr
     assert "testgrove remove test-unit-a" in done.stderr
     assert (project.root / "test-unit-a/.env.test").stat() == before
 
@@ -250,7 +250,7 @@ def test_two_purposes_may_share_an_identifier(project):
     project.create("review", "same")
     done = project.run("remove", "same", check=False)
     assert done.returncode == 3
-    assert "'same' could be test-unit-same and review-same" in done.stderr
+    assert "'same' is ambiguous: test-unit-same and review-same" in done.stderr
     assert "use the full id" in done.stderr
     project.run("remove", "review-same")
     project.run("remove", "same")

@@ -204,7 +204,7 @@ def test_parked_and_held_worktrees_are_refused(project):
     assert "is parked" in done.stderr
     done = project.run("sync", "nothing", check=False)
     assert done.returncode == 3
-    assert "no worktree 'nothing'" in done.stderr
+    assert "worktree 'nothing' not found" in done.stderr
 
 
 def test_the_document(project):

@@ -173,9 +173,9 @@ def _against_base(base: str, files: Mapping[str, bytes], declared: Declared, cho
 def _check_set(deps: DependencySet, files: Mapping[str, bytes], *, has_lock: bool) -> None:
     if deps.locked and not has_lock:
         message = f"the dependency set '{deps.name}' needs a lock, such as uv.lock, and there is none in this tree"
-        raise PreconditionError("no-lock", message, hint="uv lock, and commit the file")
+        raise PreconditionError("no-lock", message, hint="uv lock && git add uv.lock")
     if deps.file and deps.file not in files:
-        message = f"the file of the dependency set '{deps.name}', {deps.file}, is not in this tree"
+        message = f"{deps.file}, the file of dependency set '{deps.name}', is missing in this tree"
         raise PreconditionError("no-requirements-file", message, hint=f"git add {deps.file}", file=deps.file)
 
 
@@ -199,5 +199,5 @@ def _check(what: str, wanted: tuple[str, ...] | None, there: Iterable[str]) -> N
     for name in wanted or ():
         if normal(name) not in known:
             names = ", ".join(sorted(known.values())) or "none"
-            message = f"the project declares no {what} '{name}'"
+            message = f"{what} '{name}' not found in the project"
             raise UsageError(f"unknown-{what}", message, hint=f"declared: {names}", name=name)

@@ -13,7 +13,7 @@ from testgrove.core.environments.sources import is_telling
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Tables of pyproject.toml that say how the code is looked at, not what is installed.
+# Tables of pyproject.toml that configure checks of the code, not what is installed.
 _OTHER_TOOLS = frozenset({
     "bandit", "basedpyright", "black", "codespell", "commitizen", "coverage", "flake8", "importlinter",
     "isort", "mypy", "nox", "pylint", "pyright", "pytest", "ruff", "testgrove", "towncrier", "tox", "vulture",

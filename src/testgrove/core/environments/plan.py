@@ -31,13 +31,13 @@ class Wish:
 class Contents:
     """What is installed.
 
-    requirements: files, relative to the tree. extras: None means all but `without`. groups: beside the
-    default ones where default_groups. project: how the tree itself gets in. names: the local distributions,
-    which are built anew; None where they are not known. pytest: added where nothing brings it. notes: for
-    the user. resolution: which versions uv chooses, where that is said. more: requirements beside the project's.
-    lowest: what old versions are wanted of. then: what is installed over these contents, changing no more of them
-    than it must. export: what makes the requirements file of a lock that uv does not read. workspace: all members of
-    it. source: what was chosen, in one line; passed_over: what could have been, and why it was not.
+    requirements: files, relative to the tree. extras: None means all except `without`. groups: in addition to the
+    default groups if default_groups. project: how the tree itself is installed. names: the local distributions,
+    which are always rebuilt; None if unknown. pytest: added if nothing else requires it. notes: for the user.
+    resolution: uv's resolution mode, if set. more: requirements in addition to the project's. lowest: packages whose
+    lowest versions are wanted. then: installed afterwards, with as few changes to these contents as possible. export:
+    command that writes the requirements file of a lock that uv cannot read. workspace: all members of it. source: what
+    was chosen, in one line. passed_over: other candidates, and why they were not chosen.
     """
 
     kind: Kind

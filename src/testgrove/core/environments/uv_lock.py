@@ -19,11 +19,11 @@ def from_uv_lock(files: Mapping[str, bytes], declared: Declared, wish: Wish) -> 
     all_members = "workspace" in declared.uv and len(locked_here(lock)) > 1
     whole = [declared, *(_members(files, lock) if all_members else ())]
     without = _conflicting(declared) if wish.extras is None else ()
-    notes = [f"the extra '{name}' conflicts with another one and is left out" for name in without]
+    notes = [f"extra '{name}' conflicts with another one and is not installed" for name in without]
     groups = wish.groups or ()
     if wish.groups is None and wish.pytest and not any(_default_brings_pytest(each, wish.extras) for each in whole):
         groups = _test_group(whole)
-        notes += [f"pytest is not in the default groups: the group '{name}' is installed too" for name in groups]
+        notes += [f"pytest is not in the default groups: also installing the group '{name}'" for name in groups]
     return Contents(
         "uv-lock",
         extras=wish.extras,

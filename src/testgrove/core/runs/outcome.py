@@ -74,7 +74,7 @@ def judge_unittest(command: str, output: str, status: Status, reason: str) -> tu
         return status, reason
     ran = [int(number) for number in _UNITTEST_RAN.findall(output)]
     if not sum(ran):
-        return "error", "nothing was selected: no test ran"
+        return "error", "no tests selected: no test ran"
     return status, f"{sum(ran)} tests ran; not verified: not a pytest suite"
 
 

@@ -221,7 +221,7 @@ def _device(path: Path) -> int:
 
 def _explain(output: str, tree: Path, command: str) -> TestgroveError:
     """What is wrong. command: what repeats it, if that can be said."""
-    code, what = "environment-failed", f"uv could not make the environment of {tree}"
+    code, what = "environment-failed", f"uv failed to create the environment of {tree}"
     message = "\n  ".join([f"{what}:", *_essence(output)])
     for pattern, error, hint in _FAILURES:
         if re.search(pattern, output):
