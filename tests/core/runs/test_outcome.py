@@ -79,8 +79,8 @@ def test_a_hanging_test_is_named():
 @pytest.mark.parametrize(
     ("command", "output", "expected"),
     [
-        ("python manage.py test", "Ran 0 tests in 0.000s\n\nOK\n", ("error", "nothing was selected: no test ran")),
-        ("python -m unittest", "", ("error", "nothing was selected: no test ran")),
+        ("python manage.py test", "Ran 0 tests in 0.000s\n\nOK\n", ("error", "no tests selected: no test ran")),
+        ("python -m unittest", "", ("error", "no tests selected: no test ran")),
         (
             "python manage.py test",
             "Ran 3 tests in 0.1s\n\nOK\n",
@@ -101,7 +101,7 @@ def test_pytests_own_error_is_the_reason():
     claimed = judge(
         Ending(4), SessionFacts(sessions=1, finishes=1), pytest=True, cause="file or directory not found: x"
     )
-    assert claimed == ("error", "pytest was called wrongly: file or directory not found: x")
+    assert claimed == ("error", "invalid pytest arguments: file or directory not found: x")
     assert judge(Ending(1), SessionFacts(), pytest=False, cause=cause) == ("failed", f"exit status 1: {cause}")
 
 
