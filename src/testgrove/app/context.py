@@ -39,7 +39,7 @@ class AppContext(Context):
         return self.leases if self.kind == "run" else records.worktree_leases(self.project, workspace.spec.id)
 
     def owner_of(self, workspace: Workspace) -> str:
-        """Whose database it is, for people who look at its mark."""
+        """Name the owner of a database, as its mark shows it."""
         if self.kind == "run":
             return f"{self.leases.owner} {workspace.spec.id} on {socket.gethostname()}"
         return worktree_owner(self.project, str(workspace.spec.id))

@@ -127,7 +127,7 @@ def _learn(project: Project, path: Path, metadata: dict[str, Any]) -> bool:
 
 
 def _learn_given(project: Project, name: str, databases: dict[str, dict[str, str]]) -> None:
-    """A worktree's databases on servers by URL. Their marks say whether they are its own, once they are to go."""
+    """Return a worktree's databases on external servers. Their marks decide at its removal whether they are its own."""
     from testgrove.app.context import worktree_owner  # noqa: PLC0415 - few worktrees have any
     from testgrove.core.server_url import parse_server_url  # noqa: PLC0415 - as above
 

@@ -243,7 +243,7 @@ class Client:
             there = ", ".join(self._services) or "none"
             name = str(found).removesuffix(MIGRATIONS)
             hint = self._hint.format(name) if name in {*self._kinds, *BUILT_IN} else ""
-            raise UsageError("unknown-engine", f"there is no engine {found!r} here; there are: {there}", hint=hint)
+            raise UsageError("unknown-engine", f"engine {found!r} not found (available: {there})", hint=hint)
         return found
 
     def _engine_of(self, service: str) -> str:

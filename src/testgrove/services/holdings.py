@@ -32,7 +32,7 @@ class Holdings(ABC, Generic[T]):
         """Take one away. Raises TestgroveError."""
 
     def get(self, isolation: str) -> DatabaseAccess:  # noqa: ARG002 - there is one
-        """See Share. Raises TestgroveError."""
+        """Implement Share. Raises TestgroveError."""
         access, thing = self.make()
         with self._guard:
             if not self._closed:
@@ -42,20 +42,20 @@ class Holdings(ABC, Generic[T]):
         raise UnavailableError("broker-closed", "the broker has closed")
 
     def put(self, name: str) -> None:
-        """See Share. Raises PreconditionError (``not-leased``)."""
+        """Implement Share. Raises PreconditionError (``not-leased``)."""
         self.discard(self.take(name))
 
     def keep(self, name: str) -> None:
-        """See Share. Raises PreconditionError (``not-leased``)."""
+        """Implement Share. Raises PreconditionError (``not-leased``)."""
         self.take(name)
 
     def close(self) -> None:
-        """See Share. A second call does nothing."""
+        """Implement Share. A second call does nothing."""
         with self._guard:
             self._closed = True
             held, self._held = self._held, {}
         for thing in held.values():
-            with suppress(TestgroveError):  # it goes with its server, or its lease is undone later
+            with suppress(TestgroveError):  # it is removed with its server, or with its lease later
                 self.discard(thing)
 
     def of(self, name: str) -> T:

@@ -51,7 +51,7 @@ class OwnInstance:
             self.stop()
 
     def stop(self) -> None:
-        """End the instance and what is in it. A second call does nothing."""
+        """Stop the instance and discard its content. A second call does nothing."""
         if self._process is not None:
             self._process.stop(signal=signal.SIGKILL, timeout=5)  # there is nothing to save
             self._process = None
@@ -65,12 +65,12 @@ class _Emptying:
     access: DatabaseAccess
 
     def make_as_new(self) -> bool:
-        """See Watch."""
+        """Implement Watch."""
         self.engine.empty(self.access)
         return True
 
     def close(self) -> None:
-        """See Watch."""
+        """Implement Watch."""
 
 
 class InstanceEngine(ABC):
@@ -107,7 +107,7 @@ class InstanceEngine(ABC):
         password: Secret,
         settings: Mapping[str, str],
     ) -> OwnInstance:
-        """See InstanceServer. It is ready when it listens."""
+        """Implement InstanceServer. It is ready when it listens."""
         service = self._described(program, directory, port, password, settings)
         host = EmbeddedHost(launcher, ours=(), copies=directory, identity=ITSELF)
         process = host.start(KeptProgram(service, directory), directory=directory)
@@ -115,20 +115,20 @@ class InstanceEngine(ABC):
         return OwnInstance(Endpoint(self.name, program.version, LOOPBACK, port, user, password), process)
 
     def watch(self, instance: OwnInstance) -> _Emptying:
-        """See InstanceServer."""
+        """Implement InstanceServer."""
         at = instance.endpoint
         return _Emptying(self, DatabaseAccess(self.name, "", at.host, at.port, at.user, at.password))
 
     def lay_out_instance(
         self, folder: Path, *, binary: Any, port: int, password: Secret, settings: Mapping[str, str]
     ) -> DatabaseAccess:
-        """See InstanceServer."""
+        """Implement InstanceServer."""
         self._described(binary, folder, port, password, settings).write(folder)
         engine = engine_of(self.name)
         return DatabaseAccess(self.name, engine.default_database, LOOPBACK, port, engine.user, password)
 
     def move_instance(self, folder: Path, port: int) -> None:
-        """See InstanceServer. The port is a word of the command line."""
+        """Implement InstanceServer. The port is a word of the command line."""
         service = KeptService.read(folder)
         argv = tuple(str(port) if word == str(service.port) else word for word in service.argv)
         replace(service, argv=argv, port=port).write(folder)
@@ -140,14 +140,14 @@ class InstanceEngine(ABC):
         return KeptService(directory.name, program.what, argv, port, signal.SIGTERM, engine=self.name)
 
     def require(self) -> None:  # noqa: B027 - most have none
-        """See engines.protocols.Engine. It needs no driver."""
+        """Implement Engine. It needs no driver."""
 
     def client_environ(self, access: DatabaseAccess) -> dict[str, str]:  # noqa: ARG002 - for those that read variables
-        """See engines.protocols.Engine."""
+        """Implement Engine."""
         return {}
 
     def client_programs(self, path: str | None) -> tuple[Path, ...]:  # noqa: ARG002 - it brings none
-        """See engines.protocols.Engine."""
+        """Implement Engine."""
         return ()
 
 

@@ -136,7 +136,7 @@ class Provider:
         """Look whether it can be had, before anything is made. A second call does nothing. Raises TestgroveError."""
 
     def start_ahead(self) -> None:
-        """Begin with what takes time."""
+        """Start slow work in advance."""
 
     def traits(self) -> Traits | None:
         """What the fingerprint of a template depends on; None where there are no templates."""

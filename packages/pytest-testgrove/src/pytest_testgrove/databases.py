@@ -177,7 +177,7 @@ class Lessor:
             return broker.Client.connect(path)
         if broker.in_a_run():
             raise broker.BrokerError(
-                "this suite has no PostgreSQL of the run's own "
+                "this suite has no PostgreSQL of its own "
                 f'(`services = ["{POSTGRES}"]` in the suite\'s table, and host = "embedded")'
             )
         base = self._factory.getbasetemp()

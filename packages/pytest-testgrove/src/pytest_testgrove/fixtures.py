@@ -122,7 +122,7 @@ class ProcessUrls(Dict[str, str]):
 
 
 def _process_urls() -> ProcessUrls:
-    """Where the application processes that run beside the suite are: ``process_urls["api"]`` is ``$API_URL``."""
+    """URLs of the application processes that run with the suite: ``process_urls["api"]`` is ``$API_URL``."""
     if PROCESSES_VARIABLE not in os.environ:
         _fail("process_urls", f"{PROCESSES_VARIABLE} is not set: no process was started for these tests")
     names = os.environ[PROCESSES_VARIABLE].split(",")

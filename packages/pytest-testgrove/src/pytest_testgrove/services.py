@@ -67,7 +67,7 @@ def _testgrove_redis(pytestconfig: pytest.Config, _testgrove_lessor: Lessor) -> 
 def _found(config: pytest.Config, lessor: Lessor) -> Redis:
     from pytest_testgrove import broker  # noqa: PLC0415 - only needed on request
 
-    # A run on somebody else's server has a numbered database for its suite, and a broker for other engines or none.
+    # A run on an external server has a numbered database for its suite; its broker, if any, is for other engines.
     lends = not broker.in_a_run() or (os.environ.get(broker.SOCKET_VARIABLE) and REDIS in lessor.engines())
     if not lends:
         return Redis(url_of_worktree(config, "redis_url", "REDIS_URL", REDIS))
@@ -161,7 +161,7 @@ def _giver(
 
 
 def _of_service(config: pytest.Config, lessor: Lessor, name: str, wanted: "dict[str, str]") -> Service:
-    from pytest_testgrove import broker  # noqa: PLC0415 - not needed where nobody asks
+    from pytest_testgrove import broker  # noqa: PLC0415 - only needed on request
 
     lends = not broker.in_a_run() or (os.environ.get(broker.SOCKET_VARIABLE) and name in lessor.engines())
     if lends:

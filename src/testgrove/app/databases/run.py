@@ -72,11 +72,11 @@ class RunDatabases:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What cannot be had of the servers, for the run's header."""
+        """Return the limits of the servers, for the run's header."""
         return tuple(provider.note for provider in self._providers.values() if provider.note)
 
     def start_ahead(self) -> None:
-        """Begin with what takes time."""
+        """Start slow work in advance."""
         for provider in self._providers.values():
             provider.start_ahead()
 

@@ -62,7 +62,7 @@ class Evidence:
         """
         engine = engine_of(access.engine)
         if not engine.dump:
-            raise PreconditionError("not-kept", f"what is in a {access.engine} database cannot be kept")
+            raise PreconditionError("not-kept", f"cannot dump a {access.engine} database")
         words = re.sub("[^A-Za-z0-9]+", "-", test.rpartition("::")[2]).strip("-")[:40] or "test"
         name = f"{words}-{token_hex(2)}"
         folder = self._place(name)

@@ -35,7 +35,7 @@ class EmptyDatabases:
         self._guard = threading.Lock()
 
     def make(self) -> DatabaseAccess:
-        """One that nobody has used, with the extensions that the settings name. Raises TestgroveError."""
+        """Return an unused database with the extensions of the settings. Raises TestgroveError."""
         name = f"testgrove_empty_{secrets.token_hex(4)}"
         owner = f"{self._context.leases.owner} on {socket.gethostname()}"
         file = self._context.folder / f"{name}.sqlite3"

@@ -48,7 +48,7 @@ class _Migrations:
         self._guard = threading.Lock()
 
     def open(self) -> Share:
-        """See Allocator. Raises UsageError where it is not known how to go step by step, PreconditionError."""
+        """Implement Allocator. Raises UsageError where it is not known how to go step by step, PreconditionError."""
         table = f"[tool.testgrove.services.{self._name}]"
         tool = find_tool(self._service.migrate, read_inputs(self._tree, self._service.inputs), table=table)
         with self._guard:
@@ -57,6 +57,6 @@ class _Migrations:
         return MigrationShare(self._empty, tool, Migrator(self._context.launcher, self._tree, self._environ, settings))
 
     def close(self) -> None:
-        """See Allocator."""
+        """Implement Allocator."""
         if self._empty is not None:
             self._empty.close()

@@ -67,7 +67,7 @@ class Migration:
         return parse(read_env_file(path)) if path.is_file() else {}
 
     def _users_own(self) -> dict[str, str]:
-        """What the env file holds besides what testgrove has written: that is another in each worktree."""
+        """Return the variables of the env file that testgrove did not write: its own differ in each worktree."""
         settings = self._context.project.settings
         written = {*service_variables(settings.services), *FIXED_VARIABLES, *map(port_variable, settings.ports.names)}
         written |= configured(settings).keys()

@@ -72,7 +72,7 @@ def rewrite_ports(project: Project, worktree: WorktreeRecord) -> Written:
 
 
 def _values_now(project: Project, worktree: WorktreeRecord, known: Mapping[str, str]) -> dict[str, str]:
-    """What the env file says of ours, when the databases are reached as the known variables say."""
+    """Return testgrove's values of the env file, with the database addresses of the known variables."""
     ours = service_variables(project.settings.services)
     return variables(
         worktree.id,

@@ -110,7 +110,7 @@ class Strange:
 def how_to_permit(address: Address) -> str:
     """What to do about an address."""
     if address.is_file:
-        return "use the file that $SQLITE_PATH names, or one in the worktree"
+        return "use the file in $SQLITE_PATH, or one in the worktree"
     if address.service:
         return f"remove the service '{address.service}', or allow its server in [tool.testgrove]: {SETTING}"
     return f'to allow it, set in [tool.testgrove]: {SETTING} = ["{address.permission}"]'

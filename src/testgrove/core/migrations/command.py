@@ -20,6 +20,6 @@ def migration_to(name: str, service: Service, revision: str) -> str:
         return " ".join([*words[:-1], shlex.quote(revision)])
     raise UsageError(
         "no-migrate-to",
-        f"how to migrate to {revision} is not known: 'services.{name}.migrate' is '{service.migrate}'",
+        f"cannot derive how to migrate to {revision}: 'services.{name}.migrate' is '{service.migrate}'",
         hint=f'say it: [tool.testgrove.services.{name}] migrate_to = "… ${{REVISION}}"',
     )

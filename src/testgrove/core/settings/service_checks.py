@@ -20,7 +20,7 @@ _PATH = re.compile(r"[A-Za-z0-9._+@-]+(?:/[A-Za-z0-9._+@-]+)*")
 
 
 def service_problems(services: Mapping[str, Service]) -> Iterator[tuple[str, str]]:
-    """Key and problem of each setting that cannot be. No password stands in them."""
+    """Yield key and problem of each invalid setting, without passwords."""
     for name, service in services.items():
         for key, problem in _problems(engine_of(service.engine), service):
             yield f"{name}.{key}", problem
@@ -53,7 +53,7 @@ def _problems(engine: Engine, service: Service) -> Iterator[tuple[str, str]]:
         yield "version", f"expected a version such as '16', or several, found {list(versions)}"
     if service.is_embedded:
         if service.is_shared:
-            yield "isolation", "'none' means the server of a URL as it is, and 'host' names none"
+            yield "isolation", "isolation 'none' requires a URL as 'host'"
         return
     if "external" not in engine.hosts:
         yield "host", f"{engine.title} runs embedded only"
@@ -65,6 +65,6 @@ def _problems(engine: Engine, service: Service) -> Iterator[tuple[str, str]]:
         yield "host", f"{error}, found '{service.host}'" if plain else str(error)
         return
     if service.is_shared and not (url.database or engine.default_database):
-        yield "host", "where isolation is 'none', the URL must name the database"
+        yield "host", "with isolation 'none', the URL must name the database"
     if service.settings:
         yield "settings", "'settings' requires host = 'embedded': testgrove does not configure external servers"

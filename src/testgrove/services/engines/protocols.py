@@ -103,7 +103,7 @@ class PersistentServer(Protocol):
         """Have it running. Raises UnavailableError."""
 
     def at_port(self, port: int) -> PersistentServer:
-        """The same server, as it is reached on another port."""
+        """Return the same server with another port."""
 
     def move(self, port: int) -> PersistentServer:
         """The same server on another port, from its next start on."""
@@ -138,7 +138,7 @@ class SharedServer(Engine, Protocol):
         """Its binaries, with `version` and `major`. Raises PreconditionError, UsageError."""
 
     def traits(self, binaries: Any, service: Service) -> Traits:
-        """See Provider."""
+        """Implement Provider."""
 
     def prepare(self) -> None:
         """What can be done while a server starts, such as importing a driver. Raises PreconditionError."""
@@ -241,7 +241,7 @@ class FileEngine(Engine, Protocol):
     """An engine whose databases are files."""
 
     def traits(self) -> Traits:
-        """See Provider."""
+        """Implement Provider."""
 
     def templates(self, cache: Path, locks: LockFile, *, fresh: bool) -> FileTemplates:
         """The migrated files below the user's cache."""
@@ -263,7 +263,7 @@ class ExternalConnection(Protocol):
         """Connect, and become a living owner of what is made. Raises UnavailableError, PreconditionError."""
 
     def traits(self) -> Traits | None:
-        """See Provider."""
+        """Implement Provider."""
 
     def sweep(self) -> list[str]:
         """Take away what dead owners have left."""
@@ -291,7 +291,7 @@ class ExternalConnection(Protocol):
         """Databases for tests; None where there are none. find: the template's name."""
 
     def close(self) -> None:
-        """Let go: this owner is gone."""
+        """Disconnect: other commands then see this owner as gone."""
 
 
 class TemplateServer(ExternalConnection, Protocol):

@@ -205,7 +205,7 @@ class EmbeddedHost:
             parent.chmod(mode | stat.S_IXOTH)
 
     def reachable(self, binaries: Programs) -> Path:
-        """The binaries' folder where the server's user can execute them, else in a copy that is made once."""
+        """Return the binaries' folder if the server's user can execute them, else a copy that is created once."""
         if self.identity.user is None or self._executes(binaries.bindir / binaries.main):
             return binaries.bindir
         self._make_copies()

@@ -30,7 +30,7 @@ class ExternalServer(Provider):
         self._server = engine.external(url, service)
         self.note = self._server.note
         self._token = secrets.token_hex(8) if context.fresh and service.migrate else ""
-        self._fresh: set[str] = set()  # templates that nobody else is to use
+        self._fresh: set[str] = set()  # templates reserved for this run
         self._is_open, self._is_swept = False, False
         self._guard = threading.Lock()
 
@@ -48,11 +48,11 @@ class ExternalServer(Provider):
             self._server.sweep()
 
     def traits(self) -> Traits | None:
-        """See Provider."""
+        """Implement Provider."""
         return self._server.traits()
 
     def make(self, order: Order) -> Held:
-        """See Provider."""
+        """Implement Provider."""
         self.find()
         template = self._template(order.wanted, order) if order.wanted else ""
         order.say(f"a database on {self._server.url.place}")
@@ -77,7 +77,7 @@ class ExternalServer(Provider):
         return template
 
     def allocator(self, wanted: Callable[[], Wanted], owner: str) -> Allocator | None:
-        """See Provider."""
+        """Implement Provider."""
 
         def find() -> str:
             self.find()
@@ -114,7 +114,7 @@ class AsGiven(Provider):
             )
 
     def make(self, order: Order) -> Held:  # noqa: ARG002 - nothing is made
-        """See Provider."""
+        """Implement Provider."""
         self.find()
         assert self._access is not None
         return Held(self._access)
@@ -128,7 +128,7 @@ class _Leased(Held):
         self._engine, self._order, self._key = engine, order, f"{url.place} {access.name}"
 
     def drop(self) -> str:
-        """See Held."""
+        """Implement Held."""
         for lease in self._order.leases.all():
             if (lease.kind, lease.key) == (LeaseKind.DATABASE, self._key):
                 return self._drop(lease)

@@ -24,7 +24,7 @@ def read_schema(access: DatabaseAccess) -> Schema:
 
 
 def is_untouched(access: DatabaseAccess) -> bool:
-    """Whether there is nothing at all in a database, not even what a migration tool keeps. Raises UnavailableError."""
+    """Return whether a database is completely empty: not even a migration tool's table. Raises UnavailableError."""
     return schemas_of(access).is_untouched(access)
 
 

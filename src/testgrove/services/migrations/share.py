@@ -28,7 +28,7 @@ class Blanks(Protocol):
 
 
 class MigrationShare(Holdings["DatabaseAccess"]):
-    """See broker.Share and broker.Migrating: one client's databases."""
+    """One client's databases, which it migrates itself. Implements broker.Share and broker.Migrating."""
 
     def __init__(self, blanks: Blanks, tool: Tool, migrator: Migrator) -> None:
         super().__init__()

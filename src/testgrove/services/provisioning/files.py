@@ -33,18 +33,18 @@ class Files(Provider):
         self._templates = engine.templates(context.cache, context.locks, fresh=context.fresh)
 
     def traits(self) -> Traits:
-        """See Provider."""
+        """Implement Provider."""
         return self._engine.traits()
 
     def make(self, order: Order) -> Held:
-        """See Provider."""
+        """Implement Provider."""
         if order.wanted is None:
             return _OwnFile(self._engine.create(order.file), self._engine)
         place = partial(self._templates.place, fingerprint=order.wanted.fingerprint, build=order.wanted.build)
         return Held(place(order.file, on_wait=order.say))
 
     def allocator(self, wanted: Callable[[], Wanted], owner: str) -> Allocator:  # noqa: ARG002 - files have no marks
-        """See Provider. The files that the migration reads are looked at once."""
+        """Implement Provider. The files that the migration reads are looked at once."""
         guard, found = threading.Lock(), list[Any]()
 
         def copy(path: Path) -> DatabaseAccess:
@@ -64,7 +64,7 @@ class _OwnFile(Held):
         self._engine = engine
 
     def drop(self) -> str:
-        """See Held."""
+        """Implement Held."""
         self._engine.remove(Path(self.access.name))
         return ""
 
@@ -76,11 +76,11 @@ class _Copies:
         self._copy, self._folder, self._name = copy, folder, Path(name).name
 
     def open(self) -> Share:
-        """See Allocator."""
+        """Implement Allocator."""
         return FileShare(self._copy, self._folder, self._name)
 
     def close(self) -> None:
-        """See Allocator."""
+        """Implement Allocator."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -92,7 +92,7 @@ class FileShare(Holdings[Path]):
         self._copy, self._folder, self._name = copy, folder, name
 
     def make(self) -> tuple[DatabaseAccess, Path]:
-        """A file as the migration left it, in a folder of its own. Raises TestgroveError."""
+        """Return a migrated file in a new folder. Raises TestgroveError."""
         folder = self._folder / secrets.token_hex(4)
         try:
             with explained("create the folder", folder):

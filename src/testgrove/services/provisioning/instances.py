@@ -41,13 +41,13 @@ class Instances(Provider):
         self._guard = threading.Lock()
 
     def find(self) -> None:
-        """See Provider. Raises PreconditionError where there is no binary."""
+        """Implement Provider. Raises PreconditionError where there is no binary."""
         with self._guard:
             if self._binary is None:
                 self._binary = self.engine.find(self.context.launcher, self._service)
 
     def make(self, order: Order) -> Held:
-        """See Provider."""
+        """Implement Provider."""
         self.find()
         directory = self.context.folder / f"{self._name}-{order.label}"[:60]
         start = partial(self.start_in, directory, generate_password())
@@ -82,7 +82,7 @@ class Instances(Provider):
         )
 
     def allocator(self, wanted: Callable[[], Wanted], owner: str) -> Allocator:  # noqa: ARG002 - they are empty, and have no marks
-        """See Provider."""
+        """Implement Provider."""
         return _InstanceAllocator(self)
 
 
@@ -95,12 +95,12 @@ class _OwnInstance(Held):
         self._instance = instance
 
     def drop(self) -> str:
-        """See Held."""
+        """Implement Held."""
         self._instance.stop()
         return ""
 
     def stop(self) -> None:
-        """See Held."""
+        """Implement Held."""
         self._instance.stop()
 
 
@@ -113,7 +113,7 @@ class _InstanceAllocator:
         self._guard = threading.Lock()
 
     def open(self) -> Share:
-        """See Allocator. Raises PreconditionError where there is no binary."""
+        """Implement Allocator. Raises PreconditionError where there is no binary."""
         self._provider.find()
         return InstanceShare(partial(_LeasedPlace, self._provider, self._remember), self._provider.engine.watch)
 
@@ -123,7 +123,7 @@ class _InstanceAllocator:
         return instance
 
     def close(self) -> None:
-        """See Allocator. Those that were kept end, too."""
+        """Implement Allocator. Those that were kept end, too."""
         for instance in self._all:
             instance.stop()
 
@@ -146,14 +146,14 @@ class _LeasedPlace:
         self._port = 0
 
     def start(self) -> Instance:
-        """See Place. Once it has had a port, it has that one: its client knows the address."""
+        """Implement Place. Once it has had a port, it has that one: its client knows the address."""
         if self._port:
             return self._remember(self._provider.start_at(self._password, self._port))
         instance, self._port = self._provider.start(self._password)
         return self._remember(instance)
 
     def free(self) -> None:
-        """See Place."""
+        """Implement Place."""
         if self._port:
             self._provider.context.ports.give_back(self._port)
 
@@ -186,11 +186,11 @@ class ClientInstance:
             self._start()
 
     def leave(self) -> None:
-        """Let it run; nobody will ask for anything about it any more."""
+        """Leave it running, without any further requests."""
         self._watch.close()
 
     def end(self) -> None:
-        """End it, and what is in it."""
+        """Stop it and discard its content."""
         self._stop()
         self._place.free()
 
@@ -221,9 +221,9 @@ class InstanceShare(Holdings[ClientInstance]):
         self.of(name).empty()
 
     def keep(self, name: str) -> None:
-        """See Share. Raises PreconditionError, ExhaustedError."""
+        """Implement Share. Raises PreconditionError, ExhaustedError."""
         found = self.of(name)
         if len(self._kept) >= _KEPT:
-            raise ExhaustedError("too-many-kept", f"{_KEPT} instances of this session are kept already")
+            raise ExhaustedError("too-many-kept", f"{_KEPT} instances of this session are already kept")
         found.leave()
         self._kept.append(self.take(name))

@@ -40,7 +40,7 @@ class LazyPool:
         self._guard = threading.Lock()
 
     def open(self) -> Share:
-        """See Allocator. Raises TestgroveError where there can be no server."""
+        """Implement Allocator. Raises TestgroveError where there can be no server."""
         with self._guard:
             if self._failure is not None:
                 raise self._failure  # a migration that fails is not tried again for every test
@@ -55,7 +55,7 @@ class LazyPool:
         return self._pool.open()
 
     def close(self) -> None:
-        """See Allocator."""
+        """Implement Allocator."""
         if self._pool is not None:
             with suppress(TestgroveError):  # its lease stays, and the next command tries again
                 self._pool.close()

@@ -38,7 +38,7 @@ class OwnServers(Provider):
         self._guard = threading.Lock()
 
     def find(self) -> None:
-        """See Provider. Raises PreconditionError where there are no binaries."""
+        """Implement Provider. Raises PreconditionError where there are no binaries."""
         with self._guard:
             if self._binaries is None:
                 self._binaries = self._engine.find(self._context.launcher, self._service)
@@ -55,16 +55,16 @@ class OwnServers(Provider):
                 )
 
     def traits(self) -> Traits:
-        """See Provider."""
+        """Implement Provider."""
         return self._engine.traits(self._binaries, self._service)
 
     def start_ahead(self) -> None:
-        """Begin to start the server that the project's last run had: most often this one needs the same."""
+        """Start the server of the project's last run in advance: this run usually needs the same one."""
         self._ahead = threading.Thread(target=self._start_likely, name="ahead")
         self._ahead.start()
 
     def _start_likely(self) -> None:
-        with suppress(TestgroveError, OSError):  # whoever needs the server starts it, and is told what is wrong
+        with suppress(TestgroveError, OSError):  # the cell that needs the server starts it again, and reports the error
             likely = self._last.read_text()
             if template := self._templates.find(likely):
                 with self._lock(likely):
@@ -83,7 +83,7 @@ class OwnServers(Provider):
         return self._context.cache / "templates" / f"{'-'.join(filter(None, parts))}.last"
 
     def make(self, order: Order) -> Held:
-        """See Provider."""
+        """Implement Provider."""
         self.find()
         server = self._server(order.wanted, order.say, order.note)
         order.check()
@@ -146,7 +146,7 @@ class OwnServers(Provider):
         return found
 
     def allocator(self, wanted: Callable[[], Wanted], owner: str) -> Allocator:
-        """See Provider."""
+        """Implement Provider."""
 
         def living() -> Server:
             """The server; where it was killed, another one on the same template."""
@@ -171,7 +171,7 @@ class _OnServer(Held):
         self._server, self._engine = server, engine
 
     def drop(self) -> str:
-        """See Held. With a server that was killed, it is gone."""
+        """Implement Held. With a server that was killed, it is gone."""
         if self._server.alive:
             self._server.drop_database(self.access.name)
             return ""
@@ -182,9 +182,9 @@ class _OnServer(Held):
         )
 
     def further(self) -> list[str]:
-        """See Held."""
+        """Implement Held."""
         return self._server.further_databases(self.access.name) if self._server.alive else []
 
     def stop(self) -> None:
-        """See Held."""
+        """Implement Held."""
         self._server.stop()

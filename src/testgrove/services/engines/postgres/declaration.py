@@ -20,7 +20,7 @@ def _variables(access: DatabaseAccess) -> dict[str, str]:
     }
     if access.name != access.user:  # else it is what clients assume
         values["PGDATABASE"] = access.name
-    if access.password.reveal():  # somebody's own server may ask for none
+    if access.password.reveal():  # an external server may require none
         values["PGPASSWORD"] = access.password.reveal()
     return values
 

@@ -50,7 +50,7 @@ class Postgres:
     lease_by_mark = Part(f"{_HERE}.external:lease_of")
 
     def find(self, launcher: Launcher, service: Service) -> PostgresBinaries:  # noqa: ARG002 - nothing is executed
-        """See SharedServer."""
+        """Implement SharedServer."""
         from testgrove.services.engines.postgres.binaries import find_postgres  # noqa: PLC0415 - only where it is embedded
         from testgrove.services.engines.postgres.server import require_driver  # noqa: PLC0415 - as above
 
@@ -58,7 +58,7 @@ class Postgres:
         return find_postgres(service.version, service.extensions)
 
     def traits(self, binaries: PostgresBinaries, service: Service) -> Traits:
-        """See SharedServer."""
+        """Implement SharedServer."""
         from testgrove.services.engines.postgres.server import ENCODING, LOCALE  # noqa: PLC0415 - as above
 
         engine = f"postgres {binaries.version} {binaries.build}"
@@ -74,7 +74,7 @@ class Postgres:
         host: EmbeddedHost,
         directory: Path,
     ) -> PostgresServer:
-        """See SharedServer."""
+        """Implement SharedServer."""
         from testgrove.services.engines.postgres import sql  # noqa: PLC0415 - as above
         from testgrove.services.engines.postgres.server import PostgresServer  # noqa: PLC0415 - as above
 
@@ -97,7 +97,7 @@ class Postgres:
         return server
 
     def pool(self, find: Callable[[], PostgresServer], folder: Path, owner: str) -> LazyPool:
-        """See SharedServer."""
+        """Implement SharedServer."""
 
         def make() -> Pool:
             from testgrove.services.engines.postgres.pool import Pool  # noqa: PLC0415 - most suites never ask for one
@@ -110,21 +110,21 @@ class Postgres:
         return LazyPool(make)
 
     def dump(self, access: DatabaseAccess, file: Path, launcher: Launcher, service: Service | None) -> None:
-        """See Dumps."""
+        """Implement Dumps."""
         options = ("--no-password", "--no-owner", "--no-privileges", "--no-comments")
         locks, target = f"--lock-wait-timeout={_LOCKED}", access.url(redacted=True)
         argv = [_dump_program(service), *options, locks, "--file", str(file), target]
         launcher.run(argv, cwd=file.parent, env=scrubbed() | self.client_environ(access), timeout=_DUMP_TIMEOUT)
 
     def load(self, file: Path, access: DatabaseAccess, launcher: Launcher) -> None:
-        """See Dumps."""
+        """Implement Dumps."""
         quiet = ("--quiet", "--no-psqlrc", "--output=/dev/null")
         (program, target) = self.shell(access.url(redacted=True), None)
         argv = [program, *quiet, "--set=ON_ERROR_STOP=1", "--file", str(file), target]
         launcher.run(argv, cwd=file.parent, env=scrubbed() | self.client_environ(access), timeout=_DUMP_TIMEOUT)
 
     def shell(self, url: str, service: Service | None) -> tuple[str, ...]:  # noqa: ARG002 - a newer psql speaks to all
-        """See Engine."""
+        """Implement Engine."""
         if found := shutil.which("psql"):
             return (found, url)
         try:
@@ -136,7 +136,7 @@ class Postgres:
         return (str(program), url)
 
     def client_environ(self, access: DatabaseAccess) -> dict[str, str]:
-        """See Engine."""
+        """Implement Engine."""
         return {"PGPASSWORD": access.password.reveal(), "PGCONNECT_TIMEOUT": "10"}
 
     def client_programs(self, path: str | None) -> tuple[Path, ...]:

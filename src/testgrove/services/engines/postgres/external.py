@@ -93,7 +93,7 @@ class GivenPostgres:
             )
 
     def traits(self) -> Traits:
-        """What about the server decides what a migration makes, for a fingerprint."""
+        """Return the properties of the server that a migration's result depends on, for a fingerprint."""
         at = self.endpoint
         engine = f"postgres {at.version} by URL, {self._base}, role {at.user}"
         return Traits(engine, extensions=self._extensions)
@@ -330,10 +330,10 @@ def _kept(url: ServerUrl, name: str) -> str:
 
 
 def server_at(url: ServerUrl, service: Service) -> GivenPostgres:
-    """See protocols.External.external()."""
+    """Implement External.external()."""
     return GivenPostgres(url, version=service.version, extensions=service.extensions)
 
 
 def lease_of(url: ServerUrl, name: str, owner: str) -> Lease:
-    """See protocols.External.lease_by_mark()."""
+    """Implement External.lease_by_mark()."""
     return lease_by_mark(url, name, owner, {"name": name, "temporary": ""})

@@ -122,6 +122,6 @@ def strategy(connection: Connection[Any]) -> LiteralString:
 
 
 def check_answers(url: ServerUrl) -> tuple[str, Secret]:
-    """See protocols.External."""
+    """Implement External."""
     with connect(url, database=url.database) as connection:
         return connection.info.user, Secret(connection.info.password or "")

@@ -197,5 +197,5 @@ class KeptPostgres:
 
 
 def lay_out(folder: Path, run: Path, *, service: Service, **how: Any) -> KeptPostgres:
-    """See protocols.SharedServer."""
+    """Implement SharedServer."""
     return KeptPostgres.prepare(folder, run, settings=service.settings, **how)

@@ -289,7 +289,7 @@ def run(connection: Connection[Any], statement: LiteralString, *parts: str | Com
 
 
 def execute_script(sql: str, access: DatabaseAccess, *, timeout: float) -> None:
-    """See protocols.Schemas.execute()."""
+    """Implement Schemas.execute()."""
     import psycopg  # noqa: PLC0415 - heavy, and an extra
 
     with reported(f"connect to {access.name}"):

@@ -263,6 +263,6 @@ def _check_closed(data: Path) -> None:
 def templates(
     binaries: PostgresBinaries, service: Service, *, directory: Path, locks: LockFile, **how: Any
 ) -> TemplateCache:
-    """See protocols.SharedServer."""
+    """Implement SharedServer."""
     extensions, settings = service.extensions, service.settings
     return TemplateCache(directory, locks, binaries=binaries, extensions=extensions, settings=settings, **how)

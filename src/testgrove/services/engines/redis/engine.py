@@ -33,28 +33,28 @@ class Redis:
     lease_by_mark = Part(f"{_HERE}.external:lease_of")
 
     def find(self, launcher: Launcher, service: Service) -> RedisBinary:
-        """See InstanceServer."""
+        """Implement InstanceServer."""
         from testgrove.services.engines.redis.binaries import find_redis  # noqa: PLC0415 - only where it is embedded
 
         return find_redis(launcher, service.version)
 
     def remade(self, data: Mapping[str, object]) -> str:  # noqa: ARG002 - a number cannot be made again
-        """See External."""
+        """Implement External."""
         return ""
 
     def shell(self, url: str, service: Service | None) -> tuple[str, ...]:  # noqa: ARG002 - any client speaks to all
-        """See Engine."""
+        """Implement Engine."""
         return (client("redis-cli", "valkey-cli"), "--no-auth-warning", "-u", url)
 
     def require(self) -> None:
-        """See engines.protocols.Engine. It needs no driver."""
+        """Implement Engine. It needs no driver."""
 
     def client_environ(self, access: DatabaseAccess) -> dict[str, str]:
-        """See Engine."""
+        """Implement Engine."""
         return {"REDISCLI_AUTH": access.password.reveal()}
 
     def client_programs(self, path: str | None) -> tuple[Path, ...]:  # noqa: ARG002 - it brings none
-        """See Engine."""
+        """Implement Engine."""
         return ()
 
 

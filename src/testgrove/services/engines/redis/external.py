@@ -296,5 +296,5 @@ def _marks_of(data: Mapping[str, Any], url: ServerUrl, connection: Redis) -> int
 
 
 def lease_of(url: ServerUrl, name: str, owner: str) -> Lease:
-    """See protocols.External.lease_by_mark()."""
+    """Implement External.lease_by_mark()."""
     return lease_by_mark(url, name, owner, {"number": int(name), "marks": None})

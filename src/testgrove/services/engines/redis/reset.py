@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from testgrove.services.base import Endpoint
     from testgrove.services.engines.redis.server import RedisServer
 
-_TIMEOUT = 5  # seconds; a server that a script keeps busy is started anew
+_TIMEOUT = 5  # seconds; a server that is busy with a script is restarted
 _WAITING = frozenset("bPO")  # CLIENT LIST's flags: in a blocking call, subscribed, monitoring
 _CLIENT = re.compile(rb"^id=(\d+) .*? flags=(\w+) ", re.MULTILINE)
 # Those that the older versions do not know are answered by an error, which is as good.
@@ -34,7 +34,7 @@ class RedisWatch:
         self._untouched = self._line.state()
 
     def make_as_new(self) -> bool:
-        """See protocols.Watch."""
+        """Implement Watch."""
         try:
             clients = _CLIENT.finditer(self._line.ask("CLIENT LIST"))
             waiting = [found[1].decode() for found in clients if _waits(found[2])]
@@ -44,7 +44,7 @@ class RedisWatch:
             return False  # it was shut down, or is busy
 
     def close(self) -> None:
-        """See protocols.Watch."""
+        """Implement Watch."""
         self._line.close()
 
 

@@ -31,22 +31,22 @@ class Sqlite:
     execute = Part(f"{_HERE}.schema:execute")
 
     def traits(self) -> Traits:
-        """See FileEngine."""
+        """Implement FileEngine."""
         return Traits(f"sqlite {sqlite3.sqlite_version}")
 
     def shell(self, url: str, service: Service | None) -> tuple[str, ...]:  # noqa: ARG002 - there are no versions
-        """See Engine."""
+        """Implement Engine."""
         return (client("sqlite3"), url.removeprefix("sqlite:///"))
 
     def require(self) -> None:
-        """See engines.protocols.Engine. It needs no driver."""
+        """Implement Engine. It needs no driver."""
 
     def client_environ(self, access: DatabaseAccess) -> dict[str, str]:  # noqa: ARG002 - a file has no password
-        """See Engine."""
+        """Implement Engine."""
         return {}
 
     def client_programs(self, path: str | None) -> tuple[Path, ...]:  # noqa: ARG002 - it brings none
-        """See Engine."""
+        """Implement Engine."""
         return ()
 
 

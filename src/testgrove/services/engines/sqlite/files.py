@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 KEPT = 20  # files
 KEPT_DAYS = 30
-LOCKED = 5.0  # seconds that a copy waits for a lock which somebody holds
+LOCKED = 5.0  # seconds that a copy waits for the lock of another process
 
 
 class SqliteTemplates:
@@ -104,7 +104,7 @@ def create(path: Path) -> DatabaseAccess:
 
 
 def remove_database(path: Path) -> None:
-    """Remove a database's file and those that SQLite puts beside it."""
+    """Remove a database's file and the files that SQLite creates next to it."""
     for name in (path, *(path.with_name(path.name + end) for end in ENGINE.beside)):
         name.unlink(missing_ok=True)
 
@@ -144,15 +144,15 @@ def copy_whole(source: Path, target: Path) -> None:
 
 
 def templates(cache: Path, locks: LockFile, *, fresh: bool) -> SqliteTemplates:
-    """See protocols.FileEngine."""
+    """Implement FileEngine."""
     return SqliteTemplates(cache / "sqlite", locks, fresh=fresh)
 
 
 def dump(access: DatabaseAccess, file: Path, *_how: object) -> None:
-    """See protocols.Dumps."""
+    """Implement Dumps."""
     copy_whole(Path(access.name), file)
 
 
 def load(file: Path, access: DatabaseAccess, *_how: object) -> None:
-    """See protocols.Dumps."""
+    """Implement Dumps."""
     shutil.copyfile(file, access.name)

@@ -118,7 +118,7 @@ def _is_version_table(database: sqlite3.Connection, name: str) -> bool:
 
 
 def execute(sql: str, access: DatabaseAccess, *, timeout: float) -> None:  # noqa: ARG001 - it has none
-    """See protocols.Schemas."""
+    """Implement Schemas."""
     with closing(sqlite3.connect(access.name)) as database:
         try:
             database.executescript(sql)
