@@ -43,7 +43,7 @@ def test_django_runs_its_own_command_and_no_test_is_no_pass(grove, tools):
     assert passed["reason"] == "1 tests ran; not verified: not a pytest suite"
     project.write({"posts/tests.py": "# none yet\n"})
     empty = cell(project, "--here", python=str(tools), status=1)
-    assert (empty["status"], empty["reason"]) == ("error", "nothing was selected: no test ran")
+    assert (empty["status"], empty["reason"]) == ("error", "no tests selected: no test ran")
 
 
 def test_a_conftest_that_cannot_be_imported_is_the_reason(grove):
