@@ -426,16 +426,21 @@ def test_recycling_carries_nothing_over(grove):
 
     reasons = {cell["suite"]: (cell["status"], cell["reason"], cell["attempts"][0]["tail"]) for cell in second["cells"]}
     assert {name: status for name, (status, *_) in reasons.items()} == dict.fromkeys(RECYCLED, "passed"), reasons
-    built = {cell["suite"] for cell in second["cells"] if rebuilt(cell)}
+    built = rebuilt("suite", first, second)
     assert built == {*RECYCLED} - {"byte-code-that-counts-as-fresh", "nothing"}
     logs = {attempt["log"].partition("/")[0] for cell in second["cells"] for attempt in cell["attempts"]}
     assert logs == {f"test-{name}-tree" for name in RECYCLED}
     here.auditor().assert_no_leftovers()
 
 
-def rebuilt(cell: Mapping[str, Any]) -> str:
-    """Why a cell's environment was made anew, or nothing."""
-    return "".join(span["reason"] for span in cell["phases"] if span["phase"] == "environment")
+def rebuilt(key: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> set[str]:
+    """The cells, by their suite or ref, that tell in a second run why their environment was made anew."""
+    before, after = (
+        {cell[key]: "".join(span["reason"] for span in cell["phases"] if span["phase"] == "environment")
+         for cell in report["cells"]}
+        for report in (first, second)
+    )  # fmt: skip
+    return {name for name, reason in after.items() if reason != before[name]}
 
 
 # A distribution of the tree's that is installed as a copy, not as a pointer to its code.
@@ -470,14 +475,15 @@ def test_a_stale_build_is_not_what_a_recycled_worktree_tests(grove):
         here.git("switch", "--quiet", "--create", name, "main")
         here.write({**files, "README.md": name}, commit=name)
     words = [word for name in changed for word in ("--ref", name)]
-    assert statuses(test_run(here, *words)) == dict.fromkeys(changed, "passed")
+    first = test_run(here, *words)
+    assert statuses(first) == dict.fromkeys(changed, "passed")
 
     for name, path in changed.items():
         here.git("switch", "--quiet", name)
         here.write({path: "VALUE = 2\n"}, commit="Another value")
     second = test_run(here, *words)
     assert statuses(second) == dict.fromkeys(changed, "failed")
-    assert {cell["ref"] for cell in second["cells"] if rebuilt(cell)} == {"copied", "generated"}
+    assert rebuilt("ref", first, second) == {"copied", "generated"}
 
     for name in changed:
         here.git("switch", "--quiet", name)
