@@ -22,7 +22,7 @@ from second_user import as_user, end, start_as, two_users
 from services.launcher import LocalLauncher
 from testgrove.app import keeper
 from testgrove.errors import PreconditionError, TestgroveError
-from testgrove.services.binaries import PostgresBinaries
+from testgrove.services.engines.postgres.binaries import PostgresBinaries
 from testgrove.services.hosts.embedded import EmbeddedHost, Identity
 from testgrove.system import trusted_paths
 from testgrove.system.locations import locate
