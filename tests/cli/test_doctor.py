@@ -65,6 +65,15 @@ def test_worktrees_that_were_deleted_by_hand_are_mended(grove):
     project.auditor().assert_nothing()
 
 
+def test_a_write_of_the_registry_that_did_not_end_is_cleaned_up(grove):
+    project = grove()
+    project.create("review", "a", "--no-env")
+    (project.repo / ".worktrees_registry.json.tmp").write_text("{")
+    assert "is out of date" in wrong(project)["registry worktrees_registry.json"]
+    project.run("doctor", "--fix")
+    project.auditor().assert_no_leftovers(within=2.0)
+
+
 def test_a_registry_of_the_users_is_left_alone(grove):
     project = grove()
     path, own = project.repo / "worktrees_registry.json", '{"worktrees": {"mine": {}}, "allocated_ports": [8001]}'

@@ -28,7 +28,7 @@ from testgrove.errors import TestgroveError
 from testgrove.services.provisioning.choose import provider_of
 from testgrove.system.environment import interpreters
 from testgrove.system.environment.uv import find_uv, uv_version
-from testgrove.system.files import explained, require_free
+from testgrove.system.files import explained, has_unfinished_write, require_free
 from testgrove.system.listeners import listening_among
 from testgrove.system.locks import LockFile
 from testgrove.system.outputs import free_name
@@ -233,7 +233,7 @@ def _registry(project: Project, holder: Holder) -> Iterator[Finding]:
     if path.exists():
         with suppress(OSError, ValueError, KeyError, TypeError):
             shown = set(json.loads(path.read_text(encoding="utf-8"))["worktrees"])
-    problem = "" if shown == known else f"{path} is out of date"
+    problem = "" if shown == known and not has_unfinished_write(path) else f"{path} is out of date"
     mend = partial(records.publish, project, holder) if problem else None
     if not records.is_our_registry(path):
         aside = free_name(path.with_name(f"{path.name}.before-testgrove"))

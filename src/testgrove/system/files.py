@@ -84,6 +84,11 @@ def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
             raise
 
 
+def has_unfinished_write(path: Path) -> bool:
+    """Whether an atomic_write() that could not end has left something beside a file."""
+    return os.path.lexists(_temporary(path))
+
+
 def remove_unfinished_write(path: Path) -> None:
     """Remove the temporary file that a killed atomic_write() left next to a file."""
     with explained("clean up next to", path):

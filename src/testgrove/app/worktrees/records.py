@@ -15,7 +15,7 @@ from testgrove.core.engines.registry import main_database
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 from testgrove.core.worktrees.record import Changes, WorktreeRecord
 from testgrove.errors import PreconditionError
-from testgrove.system.files import atomic_write
+from testgrove.system.files import atomic_write, remove_unfinished_write
 from testgrove.system.locks import LockFile
 from testgrove.system.store import Store, StoredLeases
 from testgrove.system.store.commands import CommandRecord
@@ -234,6 +234,7 @@ def write_registry(store: Store, locks: LockFile, project_id: str, main: Path) -
             "allocated_ports": allocated,
         }
         target = main / REGISTRY
+        remove_unfinished_write(target)
         if (known or target.exists()) and is_our_registry(target):
             atomic_write(target, (json.dumps(view, indent=2) + "\n").encode())
 
