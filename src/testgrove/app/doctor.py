@@ -139,7 +139,7 @@ def _services(project: Project, holder: Holder) -> Iterator[Finding]:
             found = provider_of(context, name, service)
             found.find()
             found.close()
-            yield Finding("services", f"{name} can be had")
+            yield Finding("services", f"{name} is available")
         except TestgroveError as error:
             yield _failed("services", name, error)
 

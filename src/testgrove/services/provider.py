@@ -133,7 +133,7 @@ class Provider:
     note = ""
 
     def find(self) -> None:
-        """Look whether it can be had, before anything is made. A second call does nothing. Raises TestgroveError."""
+        """Check that it is available, before anything is created. A second call does nothing. Raises TestgroveError."""
 
     def start_ahead(self) -> None:
         """Start slow work in advance."""

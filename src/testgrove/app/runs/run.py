@@ -182,7 +182,7 @@ def running(
     find_targets: Callable[[], dict[str, Target]],
     request: Request,
 ) -> Iterator[Run]:
-    """What a run holds besides its worktrees: its record, its folders, its servers. All but the reports go."""
+    """The resources of a run apart from its worktrees: record, folders and servers. All but the reports are removed."""
     run_id, scratch, memory = _new_places(project)
     leases = project.store.leases(f"run:{run_id}")
     cancel = threading.Event()

@@ -146,7 +146,7 @@ class _LeasedPlace:
         self._port = 0
 
     def start(self) -> Instance:
-        """Implement Place. Once it has had a port, it has that one: its client knows the address."""
+        """Implement Place. The port never changes after the first call: the client knows the address."""
         if self._port:
             return self._remember(self._provider.start_at(self._password, self._port))
         instance, self._port = self._provider.start(self._password)
