@@ -202,7 +202,9 @@ def test_a_worktree_on_a_disk_that_is_not_mounted_stays(grove):
     assert not (project.root / "test-unit-a").exists()
     for command in (("remove", "a"), ("cleanup", "--max-age", "0", "--yes"), ("doctor", "--fix")):
         done = project.run(*command, check=False)
-        assert f"{project.root} is not mounted" in done.stderr + done.stdout, said(done)
+        assert f"{project.root}, which holds the worktree's folder, is not mounted" in done.stderr + done.stdout, said(
+            done
+        )
     assert len(git_records(project.repo)) == 1
     project.run("remove", "a", "--force")
     project.auditor().assert_nothing()
