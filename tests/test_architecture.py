@@ -55,8 +55,8 @@ def rows(tree: ast.AST) -> Iterator[str]:
 RULES = {
     "the store's SQL": (
         statements,
-        # services: engines speak to databases of the project's; pools asks PostgreSQL how large a template is.
-        ("system/store/", "services/", "app/providers/pools.py"),
+        # services: engines speak to databases of the project's
+        ("system/store/", "services/"),
         ['store.rows("SELECT * FROM worktrees")', 'db.execute(f"UPDATE runs SET {what}")', 'x = ("a" " FROM leases")'],
     ),
     "starting processes": (

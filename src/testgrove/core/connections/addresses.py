@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 PORTS = {"postgres": 5432, "mysql": 3306, "redis": 6379, "neo4j": 7687}
+# Schemes of URLs, and the family that each belongs to. A family need not be an engine of testgrove's: connections to
+# servers that testgrove does not run are recognized, too. What testgrove runs: core.engines.registry.
 ENGINES = {
     **dict.fromkeys(("postgresql", "postgres", "postgis", "psql", "pgsql"), "postgres"),
     **dict.fromkeys(("mysql", "mysql2", "mariadb", "mysqlgis"), "mysql"),
@@ -29,9 +31,9 @@ _WORD = re.compile(r"\s*(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)*))"
 class Address:
     """Where a connection leads.
 
-    engine: ``postgres``, ``mysql``, ``redis``, ``neo4j``, ``sqlite``; empty where only a socket was seen. host: a name
-    or an IP address, in lower case; empty for a Unix socket, whose path is socket. database: its name or number, of
-    SQLite the file; None where it is not known. service: of PostgreSQL, one that no service file explains.
+    engine: the family (see ENGINES); empty where only a socket was seen. host: a name or an IP address, in lower case;
+    empty for a Unix socket, whose path is socket. database: its name or number, of SQLite the file; None where it is
+    not known. service: of PostgreSQL, one that no service file explains.
     """
 
     engine: str

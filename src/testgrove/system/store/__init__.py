@@ -1,4 +1,4 @@
-"""The store: one SQLite database for the user, with all projects. Only this package contains SQL."""
+"""The store: one SQLite database for the user, with all projects. The store's SQL is only in this package."""
 
 from testgrove.system.store.database import Row
 from testgrove.system.store.leases import StoredLeases

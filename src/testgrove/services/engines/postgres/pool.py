@@ -1,9 +1,9 @@
-"""Ready databases: clones of a template, created in advance and dropped while no test waits.
+"""A pool of databases for tests: clones of a template. It opens shares for clients, limits databases, and drops them.
 
-Every client has a share of the pool: roles, a base owned by each role, and clones of that base. So a clone takes one
-statement, and no other client sees what a test does to its role, or the other databases that it creates. A thread for
-each share creates and resets; one thread of the pool drops. The databases are on a server of testgrove and are removed
-with it.
+Every client has a share of the pool (share.py): roles, a base owned by each role, and clones of that base. So a clone
+takes one statement, and no other client sees what a test does to its role, or the other databases that it creates. A
+thread for each share creates in advance and resets; one thread of the pool drops. The databases are on a server of
+testgrove and are removed with it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _KEPT = 20  # databases that clients asked to keep
 
 
 class ClonePool(ABC):
-    """Hands out databases that are clones of one template. Safe to use from several threads.
+    """Opens shares of the clones of one template; the shares hand them out. Safe to use from several threads.
 
     limit: maximum number of databases at the same time. resets: whether used databases are reset for clients that
     request it; else they get another clone.
