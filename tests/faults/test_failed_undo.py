@@ -58,7 +58,7 @@ def test_a_recovery_that_fails_is_noted_and_other_commands_go_on(one):
     other = one.sibling("other")
     other.create("test-unit", "mine")
     other.run("remove", "test-unit-mine")
-    assert_kept_until_it_can_go(one, "broken", "its command died")
+    assert_kept_until_it_can_go(one, "broken", "its command was killed")
 
 
 def test_what_a_dead_command_left_of_a_deleted_repository_is_no_hindrance(grove):

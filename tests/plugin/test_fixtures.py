@@ -66,7 +66,7 @@ def test_the_urls_of_processes(suite):
     assert suite.run(**uses("process_urls", check)).status == 0
     result = suite.run(**uses("process_urls", "process_urls['worker']"))
     assert "process 'worker' with an address not found" in result.output
-    assert "those that do: api, web-app" in result.output
+    assert "available: api, web-app" in result.output
 
 
 @pytest.mark.parametrize(("fixture", "variable"), [("database_url", "DATABASE_URL"), ("redis_url", "REDIS_URL")])
