@@ -127,7 +127,7 @@ def test_a_connection_while_the_migration_runs_ends_it(grove, stranger, tools):
     project: Grove = grove(files=files, config=CONFIG.format(tools=tools))
     output = refused(project, "create", "--purpose=test-unit", "--identifier=a", "--branch=main")
     assert f"connected to 127.0.0.1:{stranger.port}, which is not its database" in output
-    assert "was ended" in output
+    assert "was stopped" in output
     assert f'allow_connections = ["127.0.0.1:{stranger.port}"]' in output
     assert contents(stranger) == before
     assert project.worktrees() == {}
