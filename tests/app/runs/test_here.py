@@ -119,7 +119,7 @@ def test_in_a_worktree_its_environment_counts(project, pythons):
     done = here(project, cwd=tree)
     assert done.returncode == 1, said(done)
     assert f"has Python {pythons[1]}." in done.stdout
-    assert "the worktree was made with" in done.stdout
+    assert "the worktree was created with" in done.stdout
 
 
 def test_one_at_a_time(grove):
