@@ -53,9 +53,10 @@ def write_files(project: Project, worktree: WorktreeRecord, databases: Mapping[s
 
     The user's edits of the env file are kept.
     """
+    declared = [*project.settings.services, *databases]  # which is ready first differs from time to time
     shown = {
         name: {"engine": access.engine, "name": access.name, "url": access.url(redacted=True)}
-        for name, access in databases.items()
+        for name, access in sorted(databases.items(), key=lambda each: declared.index(each[0]))
     }
     worktree = records.update(project.store, worktree, databases=shown)
     return _write(project, worktree, values_of(project, worktree.id, worktree.ports, databases))
