@@ -80,9 +80,9 @@ class CheckoutInPlace(Workspace):
         """Implement Workspace."""
         return self.found.prefix
 
-    def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
+    def environ_with(self, databases: Mapping[str, DatabaseAccess], *, plain: str = "") -> dict[str, str]:
         """Implement Workspace."""
-        return self.found.environ | self.values(databases)
+        return self.found.environ | self.values(databases, plain=plain)
 
     def prepare(self, owner: str) -> None:
         """Ports, databases, the check that the tests exercise this tree. owner: of the ports' leases."""

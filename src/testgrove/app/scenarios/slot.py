@@ -40,9 +40,9 @@ class ScenarioLocation(CheckoutInPlace):
         """Implement Workspace. Not the worktree: others run there, too, and it may be a user's."""
         return self.files
 
-    def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
+    def environ_with(self, databases: Mapping[str, DatabaseAccess], *, plain: str = "") -> dict[str, str]:
         """As a command in the worktree has it; then what is this scenario's own."""
-        environ = super().environ_with(databases)
+        environ = super().environ_with(databases, plain=plain)
         if self.place.worktree is None:
             return environ
         own = variables_of(self.place.worktree)

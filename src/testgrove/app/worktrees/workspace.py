@@ -104,13 +104,13 @@ class Workspace(ABC):
         """Return a command's environment: testgrove's own, scrubbed, with the virtual environment and variables."""
         return self.environ_with(self.databases)
 
-    def environ_with(self, databases: Mapping[str, DatabaseAccess]) -> dict[str, str]:
-        """environ(), as if these were the workspace's databases."""
-        return with_environment(scrubbed(), self.tree) | self.values(databases)
+    def environ_with(self, databases: Mapping[str, DatabaseAccess], *, plain: str = "") -> dict[str, str]:
+        """environ(), as if these were the workspace's databases. plain: see variables()."""
+        return with_environment(scrubbed(), self.tree) | self.values(databases, plain=plain)
 
     def environ_of(self, service: str, database: DatabaseAccess) -> dict[str, str]:
         """environ(), with one database, which the variables without a service's name mean too. For migrations."""
-        return with_environment(scrubbed(), self.tree) | self.values({service: database}, plain=service)
+        return self.environ_with({service: database}, plain=service)
 
     def suite_environ(self) -> dict[str, str]:
         """environ(), with the variables of the suite that is to run."""
