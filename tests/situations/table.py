@@ -66,7 +66,7 @@ class Situation:
     @property
     def stays(self) -> bool:
         """Whether nothing without ``--force`` takes the worktree away."""
-        return not self.outcome.startswith(("Removes", "Moves", "Does not know"))
+        return not self.outcome.startswith(("Removes", "Moves", "Does not find"))
 
 
 SITUATIONS: list[Situation] = []

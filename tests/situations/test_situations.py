@@ -168,7 +168,7 @@ def judge(grove: Grove, operation: Operation, staged: list[Staged]) -> None:
     if operation is remove:
         there = grove.worktrees()
         for each in staged:
-            if each.situation.stays != (each.id in there) and "not know" not in each.situation.outcome:
+            if each.situation.stays != (each.id in there) and "not find" not in each.situation.outcome:
                 words = f"the worktree {'is there' if each.id in there else 'is gone'}"
                 found.setdefault(each.situation.name, []).append(f"{words}; the page: {each.situation.outcome}")
     expected = {each.situation.name for each in staged if each.situation.waiting}
