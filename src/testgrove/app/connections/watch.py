@@ -25,6 +25,7 @@ from testgrove.system.processes.supervision import is_supervised
 
 _PAUSE = 0.025  # seconds between two looks at sockets: about what one short psql takes
 _HELD = 1.0  # seconds in which a driver reports by which name it found an address
+_LOOKS = 8  # at who listens, before a server counts as somebody else's
 _SHARE = 50  # a pause is at least so many times as long as a look took: two percent of a CPU
 
 
@@ -222,7 +223,19 @@ class ConnectionWatch:
 
 
 def _is_served(address: Address) -> bool | None:
-    """Whether a process of this run listens at an address of this machine; None where none listens at all."""
+    """Whether a process of this run listens at an address of this machine; None where none listens at all.
+
+    A server that is just ending shows its socket for some moments, and no process that holds it: so a no counts once it
+    was given several times.
+    """
+    for _ in range(_LOOKS):
+        if (served := _is_served_now(address)) is not False:
+            return served
+        time.sleep(_PAUSE)
+    return False
+
+
+def _is_served_now(address: Address) -> bool | None:
     if address.socket:
         pids = listeners_at(address.socket)
         return None if pids is None else any(map(is_supervised, pids))
