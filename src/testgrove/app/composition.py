@@ -53,11 +53,11 @@ def _is_text(path: Path) -> bool:
 def hold(project: Project, command: str) -> Iterator[Holder]:
     """Implement Project.holding()."""
     # `list` must not load these when there is nothing to do
-    from testgrove.app.holder import holding  # noqa: PLC0415
-    from testgrove.app.recovery import recover  # noqa: PLC0415
-    from testgrove.app.rediscovery import is_due, rediscover  # noqa: PLC0415
-    from testgrove.app.worktrees.records import write_registry  # noqa: PLC0415
-    from testgrove.system.store.projects import ProjectRecord  # noqa: PLC0415
+    from testgrove.app.holder import holding  # noqa: PLC0415 - as above
+    from testgrove.app.recovery import recover  # noqa: PLC0415 - as above
+    from testgrove.app.rediscovery import is_due, rediscover  # noqa: PLC0415 - as above
+    from testgrove.app.worktrees.records import write_registry  # noqa: PLC0415 - as above
+    from testgrove.system.store.projects import ProjectRecord  # noqa: PLC0415 - as above
 
     store = project.store
     with holding(store, project.locations, command) as holder:

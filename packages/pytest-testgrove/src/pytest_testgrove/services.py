@@ -166,6 +166,6 @@ def _of_service(config: pytest.Config, lessor: Lessor, name: str, wanted: "dict[
     lends = not broker.in_a_run() or (os.environ.get(broker.SOCKET_VARIABLE) and name in lessor.engines())
     if lends:
         return Service(lessor.lease(service=name, **wanted))
-    # On somebody else's server without databases for tests, all tests of a suite share the worktree's.
+    # On an external server without databases for single tests, all tests of a suite share the worktree's.
     variable = f"{re.sub('[^A-Za-z0-9]', '_', name).upper()}_URL"
     return Service({"url": url_of_worktree(config, f"testgrove_service({name!r})", variable, name)})

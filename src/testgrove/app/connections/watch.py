@@ -25,7 +25,7 @@ from testgrove.system.processes.supervision import is_supervised
 
 _PAUSE = 0.025  # seconds between two looks at sockets: about what one short psql takes
 _HELD = 1.0  # seconds in which a driver reports by which name it found an address
-_LOOKS = 8  # at who listens, before a server counts as somebody else's
+_LOOKS = 8  # at who listens, before a server counts as foreign
 _SHARE = 50  # a pause is at least so many times as long as a look took: two percent of a CPU
 
 
@@ -225,8 +225,8 @@ class ConnectionWatch:
 def _is_served(address: Address) -> bool | None:
     """Whether a process of this run listens at an address of this machine; None where none listens at all.
 
-    A server that is just ending shows its socket for some moments, and no process that holds it: so a no counts once it
-    was given several times.
+    A server that is about to exit still has its socket for a moment, but no process that holds it. So the answer is
+    False only after several looks.
     """
     for _ in range(_LOOKS):
         if (served := _is_served_now(address)) is not False:

@@ -1,4 +1,4 @@
-"""Templates of ours on servers that somebody else runs, for a clean-up."""
+"""Templates that testgrove has left on external servers: found and dropped by a clean-up."""
 
 from __future__ import annotations
 
