@@ -21,7 +21,7 @@ from testgrove.app.project import Project
 from testgrove.app.runs.advice import advice
 from testgrove.app.runs.given_connections import given_of
 from testgrove.app.runs.junit_input import read_junit
-from testgrove.app.runs.leaks import LeakWatch, Scene
+from testgrove.app.runs.leaks import AttemptContext, LeakWatch
 from testgrove.app.runs.plugin_log import SessionLog
 from testgrove.app.runs.start_gate import Start, StartGate
 from testgrove.app.worktrees import nested_root
@@ -123,11 +123,11 @@ class Attempt:
             session, workspace.tree, self.cell.key, self.number, environment=workspace.environment_elsewhere
         )
         environ = self._environ(session, temporary)
-        scene = self._scene(temporary, environ)
+        context = self._leak_context(temporary, environ)
         processes = self._make_processes(temporary)
         self.connections = self._make_connections(temporary, environ, processes)
         with (
-            self.run.leaks.watching(scene) as watched,
+            self.run.leaks.watching(context) as watched,
             self.run.connections.watching(self.connections),
             self._running(processes),
         ):
@@ -149,12 +149,12 @@ class Attempt:
             workspace.notes += advice(self.run.project, workspace, tail(self.output))
         return status, reason
 
-    def _scene(self, temporary: Path, environ: dict[str, str]) -> Scene:
+    def _leak_context(self, temporary: Path, environ: dict[str, str]) -> AttemptContext:
         run, workspace = self.run, self.workspace
         # In the user's own checkout (--here), the user may be working.
         watched = isinstance(workspace, Creation) or self.cell.scenario is not None
         expected = [*run.project.settings.collect, *filter(None, [self.cell.settings.junit])]
-        return Scene(
+        return AttemptContext(
             cell=self.cell.key,
             attempt=self.number,
             tree=workspace.tree,

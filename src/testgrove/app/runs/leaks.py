@@ -31,7 +31,7 @@ Look = Callable[[], Iterable[Thing]]
 
 
 @dataclass(frozen=True)
-class Scene:
+class AttemptContext:
     """Where an attempt runs.
 
     ports: the worktree's own. temporary: its TMPDIR. checkout: lists unexpected files, compared to the state before;
@@ -54,7 +54,7 @@ class Scene:
 class Watched:
     """A running attempt. ports: those of its ports that had a listener before."""
 
-    scene: Scene
+    context: AttemptContext
     ports: set[int]
 
 
@@ -76,17 +76,17 @@ class LeakWatch:
             self._slow.submit(self._containers.engine_of, scrubbed())  # of most attempts, so that none waits for it
 
     @contextmanager
-    def watching(self, scene: Scene) -> Iterator[Watched]:
+    def watching(self, context: AttemptContext) -> Iterator[Watched]:
         """An attempt goes on in the block. It starts once the last look at its checkout is over."""
-        self.settle(scene.tree)
-        self._seen.pop(scene.tree, None)
-        stay = stay_of(scene.cell, scene.attempt, (scene.tree, scene.temporary))
+        self.settle(context.tree)
+        self._seen.pop(context.tree, None)
+        stay = stay_of(context.cell, context.attempt, (context.tree, context.temporary))
         if self._checks == "all":
-            self._look_first(scene)
-            self._containers.enter(stay, scene.environ)
-        ports = listening_among(scene.ports) if self._checks != "off" else set()
-        watched = Watched(scene, ports)
-        key = (scene.cell, scene.attempt)
+            self._look_first(context)
+            self._containers.enter(stay, context.environ)
+        ports = listening_among(context.ports) if self._checks != "off" else set()
+        watched = Watched(context, ports)
+        key = (context.cell, context.attempt)
         with self._guard:
             self._active[key] = watched
         try:
@@ -101,13 +101,13 @@ class LeakWatch:
 
         Returns notes about listeners on its ports that it did not start.
         """
-        scene = watched.scene
+        context = watched.context
         if self._checks == "off":
             return []
         ports, taken = self._new_ports(watched)
-        self._tell(scene, leaks((), [*_of_processes(result), *ports, *at_exit, *_temporary(scene)]))
+        self._tell(context, leaks((), [*_of_processes(result), *ports, *at_exit, *_temporary(context)]))
         if self._checks == "all":
-            self._pending[scene.tree] = self._slow.submit(self._look_slowly, watched)
+            self._pending[context.tree] = self._slow.submit(self._look_slowly, watched)
         return taken
 
     def settle(self, tree: Path) -> CheckoutContents | None:
@@ -125,9 +125,9 @@ class LeakWatch:
         for pending in self._pending.values():
             pending.result()
 
-    def _tell(self, scene: Scene, found: Iterable[Thing]) -> None:
+    def _tell(self, context: AttemptContext, found: Iterable[Thing]) -> None:
         for thing in found:
-            self._say(scene.cell, scene.attempt, thing)
+            self._say(context.cell, context.attempt, thing)
 
     def _say(self, cell: str, attempt: int, thing: Thing) -> None:
         self._emit(
@@ -137,47 +137,49 @@ class LeakWatch:
     def _new_ports(self, watched: Watched) -> tuple[list[Thing], list[str]]:
         """The worktree's ports on which the attempt's processes listen now, and notes on those that others have."""
         ours, taken = [], []
-        for port in sorted(listening_among(watched.scene.ports) - watched.ports):
+        for port in sorted(listening_among(watched.context.ports) - watched.ports):
             found = listeners(port)
             who = ", ".join(map(str, found))
-            if any(each.pid is not None and watched.scene.mark in marks_of(each.pid) for each in found):
+            if any(each.pid is not None and watched.context.mark in marks_of(each.pid) for each in found):
                 ours.append(Thing("port", str(port), who))
             elif found:
                 taken.append(f"port {port} is in use by {who}, which was not started by a test")
         return ours, taken
 
     def _look_slowly(self, watched: Watched) -> None:
-        scene = watched.scene
+        context = watched.context
         for look in (self._look_at_checkout, self._look_at_databases):
             try:
-                self._tell(scene, look(watched))
+                self._tell(context, look(watched))
             except (TestgroveError, OSError):
                 continue  # what cannot be checked is not reported as a leak
         self._look_at_containers()
 
-    def _look_first(self, scene: Scene) -> None:
+    def _look_first(self, context: AttemptContext) -> None:
         """What is in a checkout before its first attempt."""
         with self._looking:
-            if scene.checkout is not None and scene.tree not in self._manifests:
-                self._manifests[scene.tree] = scene.manifest or scene.checkout(Manifest())[1].manifest(scene.tree)
+            if context.checkout is not None and context.tree not in self._manifests:
+                self._manifests[context.tree] = context.manifest or context.checkout(Manifest())[1].manifest(
+                    context.tree
+                )
 
     def _look_at_checkout(self, watched: Watched) -> Iterable[Thing]:
-        scene = watched.scene
-        if scene.checkout is None:
+        context = watched.context
+        if context.checkout is None:
             return ()
-        found, now = scene.checkout(self._manifests[scene.tree])
-        self._manifests[scene.tree], self._seen[scene.tree] = now.manifest(scene.tree), now
+        found, now = context.checkout(self._manifests[context.tree])
+        self._manifests[context.tree], self._seen[context.tree] = now.manifest(context.tree), now
         with self._guard:
-            also = {other.scene.cell for other in self._active.values() if other.scene.tree == scene.tree}
-        detail = sorted(also - {scene.cell})
+            also = {other.context.cell for other in self._active.values() if other.context.tree == context.tree}
+        detail = sorted(also - {context.cell})
         return [thing._replace(detail=_or_of(thing.detail, detail)) for thing in leaks((), found)]
 
     def _look_at_databases(self, watched: Watched) -> Iterable[Thing]:
-        scene = watched.scene
-        if scene.databases is None:
+        context = watched.context
+        if context.databases is None:
             return ()
-        now = tuple(scene.databases())
-        before, self._known[scene.tree] = self._known.get(scene.tree, ()), now
+        now = tuple(context.databases())
+        before, self._known[context.tree] = self._known.get(context.tree, ()), now
         return leaks(before, now)
 
     def _look_at_containers(self) -> None:
@@ -193,8 +195,8 @@ def _of_processes(result: JobResult) -> Iterator[Thing]:
         yield Thing("port", str(port), f"pid {who}")
 
 
-def _temporary(scene: Scene) -> Iterator[Thing]:
-    for name in temporary_entries(scene.temporary):
+def _temporary(context: AttemptContext) -> Iterator[Thing]:
+    for name in temporary_entries(context.temporary):
         yield Thing("temporary", name)
 
 
