@@ -21,7 +21,7 @@ from testgrove.errors import UsageError
 if TYPE_CHECKING:
     from testgrove.app.project import Project
     from testgrove.app.runs.run import Finished
-    from testgrove.app.scenarios.coordinate import Outlook, Request
+    from testgrove.app.scenarios.coordinate import Preview, Request
 
 
 class CoordinateCommand(click.Command):
@@ -110,12 +110,12 @@ def coordinate_command(
     The default FILE is scenarios.json in this folder, else tests/integration/scenarios.json. A scenario whose
     dependency does not pass is skipped. Ctrl-C stops the run and writes the report; a second Ctrl-C kills.
     """
-    from testgrove.app.scenarios.coordinate import coordinate, outlook
+    from testgrove.app.scenarios.coordinate import coordinate, preview
 
     project = project_in(directory)
     request = _request(project, directory, file, again, given)
     if given["dry_run"]:
-        _show(outlook(project, request), as_json=as_json)
+        _show(preview(project, request), as_json=as_json)
         return 0
     if given["only_setup"]:
         return _set_up(project, request, as_json=as_json, quiet=quiet)
@@ -172,9 +172,9 @@ def _view(project: Project, out: Any, *, quiet: bool, output: str | None) -> Any
     return view_for(out, quiet=quiet, is_tty=out.isatty(), output=read)
 
 
-def _show(seen: Outlook, *, as_json: bool) -> None:
+def _show(seen: Preview, *, as_json: bool) -> None:
     from testgrove.app.scenarios.places import would
-    from testgrove.reports.outlook import as_lines, document
+    from testgrove.reports.preview import as_lines, document
 
     worktrees = {
         each.name: {

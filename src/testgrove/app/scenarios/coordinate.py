@@ -64,7 +64,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Preview:
     """What would happen. worktrees: as they are; jobs: slots."""
 
     plan: ScenarioPlan
@@ -107,13 +107,13 @@ def make_plan(project: Project, request: Request) -> ScenarioPlan:
     return select(request.before.limit(whole), request.filters)
 
 
-def outlook(project: Project, request: Request) -> Outlook:
+def preview(project: Project, request: Request) -> Preview:
     """The plan, with what is there and what it is expected to take. Nothing is changed."""
     plan = make_plan(project, request)
     base, jobs = base_of(project, request), jobs_of(request, plan)
     found = tuple(look(project, base, name) for name in plan.worktrees)
     tasks = scenario_cells.tasks_of(plan.scenarios)
-    return Outlook(plan, found, forecast(tasks, jobs, durations(project), project.settings.resources), jobs, base)
+    return Preview(plan, found, forecast(tasks, jobs, durations(project), project.settings.resources), jobs, base)
 
 
 def coordinate(project: Project, request: Request, view: View) -> runs.Finished:
@@ -121,7 +121,7 @@ def coordinate(project: Project, request: Request, view: View) -> runs.Finished:
 
     Raises UsageError and PreconditionError (``no-such-worktree``) before anything runs.
     """
-    seen = outlook(project, request)
+    seen = preview(project, request)
     _require_worktrees(seen, request)
     plan, jobs, before = seen.plan, seen.jobs, request.before.of(seen.plan)
     expected = seen.forecast.expected if seen.forecast.known else {}
@@ -146,7 +146,7 @@ def coordinate(project: Project, request: Request, view: View) -> runs.Finished:
     return runs.Finished(result, run.folder, notes)
 
 
-def _schedule(project: Project, request: Request, seen: Outlook, before: Before) -> Schedule:
+def _schedule(project: Project, request: Request, seen: Preview, before: Before) -> Schedule:
     return Schedule(
         scenario_cells.tasks_of(seen.plan.scenarios),
         seen.jobs,
@@ -157,7 +157,7 @@ def _schedule(project: Project, request: Request, seen: Outlook, before: Before)
     )
 
 
-def _origin(request: Request, seen: Outlook, before: Before) -> Origin:
+def _origin(request: Request, seen: Preview, before: Before) -> Origin:
     return Origin(
         request.again,
         str(seen.plan.source.absolute()),  # the run may be resumed from elsewhere
@@ -173,7 +173,7 @@ def set_up(project: Project, request: Request, on_phase: OnPhase) -> dict[str, d
 
     Raises TestgroveError for the first that cannot be.
     """
-    seen = outlook(project, request)
+    seen = preview(project, request)
     _require_worktrees(seen, request)
     done: dict[str, dict[str, str]] = {}
 
@@ -216,7 +216,7 @@ def main_branch(project: Project) -> str:
     return branch or commit
 
 
-def _require_worktrees(seen: Outlook, request: Request) -> None:
+def _require_worktrees(seen: Preview, request: Request) -> None:
     """Before anything runs: without --setup-worktrees, all of them must be there."""
     for found in seen.worktrees:
         if found.state == "broken":
@@ -228,7 +228,7 @@ def _require_worktrees(seen: Outlook, request: Request) -> None:
             raise error
 
 
-def _header(seen: Outlook) -> str:
+def _header(seen: Preview) -> str:
     number = len(seen.worktrees)
     parts = [f"{seen.plan.source.name}: {number} worktree{'s' if number > 1 else ''} in {seen.base}"]
     if left_out := seen.plan.left_out:

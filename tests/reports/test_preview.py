@@ -9,7 +9,7 @@ from testgrove.core.scenarios import file
 from testgrove.core.scenarios.resolve import resolve
 from testgrove.core.scheduling.forecast import Forecast
 from testgrove.core.text import some
-from testgrove.reports.outlook import as_lines, document
+from testgrove.reports.preview import as_lines, document
 
 SIZE = 300
 ALL = [f"s{each}" for each in range(SIZE)]
