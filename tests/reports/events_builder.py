@@ -18,7 +18,7 @@ from testgrove.core.runs.events import (
     TestOutcome,
     TestsCollected,
 )
-from testgrove.core.runs.result import Fold, RunResult, fold
+from testgrove.core.runs.result import ResultBuilder, RunResult, fold
 
 START = 1_769_852_400.0  # 2026-01-31T09:40:00Z
 
@@ -130,7 +130,7 @@ class Log:
 
     def live(self) -> RunResult:
         """The result so far, of a run that goes on."""
-        folding = Fold()
+        builder = ResultBuilder()
         for event in self.events:
-            folding.apply(event)
-        return folding.result
+            builder.apply(event)
+        return builder.result

@@ -7,10 +7,10 @@ import io
 from rich.console import Console
 
 from testgrove.core.runs import events
-from testgrove.core.runs.result import Fold, RunResult, fold
+from testgrove.core.runs.result import ResultBuilder, RunResult, fold
 from testgrove.reports import html
 from testgrove.reports.figures import Tally
-from testgrove.reports.graph import graph, lanes
+from testgrove.reports.graph import graph, slot_rows
 from testgrove.reports.remaining import seconds_left
 from testgrove.reports.terminal import picture
 
@@ -64,7 +64,7 @@ def test_without_needs_there_is_no_graph():
 
 
 def test_each_slot_has_a_lane():
-    one, two = lanes(a_run(*DIAMOND))
+    one, two = slot_rows(a_run(*DIAMOND))
     assert [bar.key for bar in one.bars] == ["first", "long & <slow>", "last"]
     assert (one.slot, one.busy, two.busy) == (1, 80.0, 10.0)
     assert (one.bars[1].left, one.bars[1].width) == (10.0, 50.0)
@@ -88,7 +88,7 @@ def live_run() -> RunResult:
         )
         for name, needs in names.items()
     )  # fmt: skip
-    folding = Fold()
+    builder = ResultBuilder()
     for event in (
         events.RunStarted(t=0, run="r", project="p", header="h", jobs=3, cells=cells, source="s.json"),
         events.CellPhase(t=0, cell="waits", phase="waiting", reason="runs"),
@@ -97,8 +97,8 @@ def live_run() -> RunResult:
         events.CellPhase(t=1, cell="runs", phase="running", slot=2),
         events.CellPhase(t=2, cell="comes", phase="environment", slot=1),
     ):
-        folding.apply(event)
-    return folding.result
+        builder.apply(event)
+    return builder.result
 
 
 def test_a_terminal_shows_a_line_for_each_slot_then_failures_then_who_waits_for_what():

@@ -55,7 +55,7 @@ class Graph:
 
 
 @dataclass(frozen=True)
-class LaneBar:
+class AttemptBar:
     """One attempt in a slot. left and width: per cent of the run."""
 
     number: int
@@ -68,11 +68,11 @@ class LaneBar:
 
 
 @dataclass(frozen=True)
-class Lane:
+class SlotRow:
     """One slot. busy: per cent of the run in which it ran something."""
 
     slot: int
-    bars: tuple[LaneBar, ...]
+    bars: tuple[AttemptBar, ...]
     busy: float
 
 
@@ -100,17 +100,17 @@ def graph(result: RunResult) -> Graph | None:
     return Graph(tuple(nodes.values()), tuple(edges), width, height, critical, sum(took[key] for key in critical))
 
 
-def lanes(result: RunResult) -> list[Lane]:
+def slot_rows(result: RunResult) -> list[SlotRow]:
     """Return what ran in each slot; empty if the log does not contain it."""
     whole = max(result.duration, 0.001)
-    found: dict[int, list[LaneBar]] = {}
+    found: dict[int, list[AttemptBar]] = {}
     for number, cell in enumerate(result.cells.values(), 1):
         for attempt in cell.attempts:
             start = attempt.started - result.started
             if attempt.slot and start >= 0:  # else an earlier run's, which this one went on with
                 took = attempt_duration(result, attempt)
                 width = max(0.1, round(100 * min(took, whole - start) / whole, 3))
-                bar = LaneBar(
+                bar = AttemptBar(
                     number,
                     cell.info.key,
                     attempt.status or "unfinished",
@@ -121,7 +121,7 @@ def lanes(result: RunResult) -> list[Lane]:
                 )
                 found.setdefault(attempt.slot, []).append(bar)
     return [
-        Lane(
+        SlotRow(
             slot, tuple(sorted(bars, key=lambda bar: bar.start)), round(100 * sum(b.duration for b in bars) / whole, 1)
         )
         for slot, bars in sorted(found.items())

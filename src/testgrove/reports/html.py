@@ -26,7 +26,7 @@ from testgrove.reports.figures import (
     python_of,
     run_status,
 )
-from testgrove.reports.graph import graph, lanes
+from testgrove.reports.graph import graph, slot_rows
 from testgrove.reports.matrix import matrix
 from testgrove.reports.timeline import Timeline, timeline
 
@@ -126,7 +126,7 @@ def _content(result: RunResult) -> dict[str, Any]:
         "timeline": _timeline(result),
         "matrix": matrix(result),
         "graph": graph(result),
-        "lanes": lanes(result) if result.source else [],
+        "slot_rows": slot_rows(result) if result.source else [],
         "leaks": [(cell.info.key, leak) for cell in result.cells.values() for leak in cell.leaks],
         "problems": [row for row in rows if row.word in ("failed", "error") or row.failing],
         "failed_in": Counter(nodeid for row in rows for nodeid in {test.nodeid for test in row.failing}),

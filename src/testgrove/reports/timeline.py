@@ -37,7 +37,7 @@ STEPS = (
 
 
 @dataclass(frozen=True)
-class Bar:
+class PhaseBar:
     """One phase. left and width: per cent of the axis; start and duration: seconds since the run's start."""
 
     phase: Phase
@@ -54,7 +54,7 @@ class TimelineRow:
 
     number: int
     key: str
-    bars: list[Bar]
+    bars: list[PhaseBar]
     retries: list[float]
 
 
@@ -80,7 +80,7 @@ def timeline(result: RunResult) -> Timeline:
         for span in cell.phases:
             start, end = span.start - result.started, span_end(result, cell, span) - result.started
             bars.append(
-                Bar(
+                PhaseBar(
                     phase=span.phase,
                     left=share(start),
                     width=round(share(end) - share(start), 3),

@@ -31,7 +31,7 @@ from testgrove.core.runs.events import (
     as_text,
 )
 from testgrove.core.runs.plan import Cell
-from testgrove.core.runs.result import Fold, RunResult
+from testgrove.core.runs.result import ResultBuilder, RunResult
 from testgrove.core.scheduling.schedule import Instructions, Retry, Schedule
 
 TIME_UP = "the run's timeout of "  # how the reason begins of what the run has ended, and goes on with when resumed
@@ -92,7 +92,7 @@ class EventLoop:
 
     def __post_init__(self) -> None:
         self._log = EventLog(self.run.folder)
-        self._fold = Fold()
+        self._builder = ResultBuilder()
         self._beaten = time.monotonic()
         self._cells = {cell.key: cell for cell in self.cells}
         self._pauses: list[tuple[float, str]] = []  # when each ends, and whose it is
@@ -110,7 +110,7 @@ class EventLoop:
         for event in self.origin.before:
             self._take(event)
         self._say_waits()
-        self.view.start(self._fold.result)
+        self.view.start(self._builder.result)
         try:
             with ThreadPoolExecutor(self.jobs, thread_name_prefix="slot") as slots, self._interruptible():
                 self._serve(slots)
@@ -121,10 +121,10 @@ class EventLoop:
             for event in self.closing():
                 self._take(event)
         finally:
-            self.view.stop(self._fold.result)
+            self.view.stop(self._builder.result)
         self._take(RunFinished(t=time.time(), duration=time.time() - started))
         self._log.close()
-        return self._fold.result
+        return self._builder.result
 
     def _opening(self, started: float) -> RunStarted:
         cells = tuple(
@@ -180,7 +180,7 @@ class EventLoop:
                     self._end_because(slots, f"{DISK_FULL}{self.run.folder}")
                 self._look_at_waits()
                 self._beat()
-                self.view.update(self._fold.result, time.time())
+                self.view.update(self._builder.result, time.time())
         except BaseException:
             # Leaving the pool waits for the slots, so they must be cancelled first.
             self.run.cancel.set()
@@ -211,7 +211,7 @@ class EventLoop:
         self._obey(slots, self.schedule.cancel(f"{reason} before this started"))
 
     def _look_at_waits(self) -> None:
-        if self._fold.result.source and time.monotonic() - self._looked > _LOOK:
+        if self._builder.result.source and time.monotonic() - self._looked > _LOOK:
             self._looked = time.monotonic()
             self._say_waits()
 
@@ -265,7 +265,7 @@ class EventLoop:
     def _take(self, event: AnyEvent) -> None:
         event = as_text(event)
         self._log.append(event)
-        self._fold.apply(event)
+        self._builder.apply(event)
 
     def _beat(self) -> None:
         if time.monotonic() - self._beaten > _BEAT:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from testgrove.core.runs.events import AnyEvent, Interrupted, decode_log, encode
-from testgrove.core.runs.result import Fold, RunResult, fold
+from testgrove.core.runs.result import ResultBuilder, RunResult, fold
 from testgrove.system.deletion import remove_empty
 from testgrove.system.files import atomic_write, explained
 
@@ -76,7 +76,7 @@ def write_reports(folder: Path, result: RunResult, render: Render) -> None:
 def load_reports(render: Render) -> None:
     """Render a run in which nothing has happened, so that what the reports are made with is loaded."""
     with suppress(Exception):  # the reports themselves will tell
-        for _ in render(Fold().result):
+        for _ in render(ResultBuilder().result):
             pass
 
 

@@ -24,7 +24,7 @@ from testgrove.core.runs.events import (
     WorktreeChanged,
     decode_log,
 )
-from testgrove.core.runs.result import CellResult, Fold
+from testgrove.core.runs.result import CellResult, ResultBuilder
 from testgrove.core.scenarios.resolve import ScenarioPlan, within
 from testgrove.errors import PreconditionError
 from testgrove.system.files import explained
@@ -76,11 +76,11 @@ def earlier(project: Project, name: str, *, failed_only: bool) -> Before:
         )
     if goes_on(project, folder):
         raise PreconditionError("held", f"{folder.name} is still running", hint="wait until it ends, or stop it")
-    folding = Fold()
+    builder = ResultBuilder()
     for event in events:
-        folding.apply(event)
+        builder.apply(event)
     kept: tuple[Status, ...] = ("passed", "flaky") if failed_only else ("passed", "flaky", "failed", "error")
-    cells = folding.result.cells.values()
+    cells = builder.result.cells.values()
     created = created_by(events)
     ended = {cell.info.key: cell.status for cell in cells if cell.status in kept and not _cut_short(cell)}
     return Before(

@@ -181,7 +181,7 @@ class RunResult(msgspec.Struct, kw_only=True):
         return LEAKS if self.fail_on_leak and any(cell.leaks for cell in self.cells.values()) else 0
 
 
-class Fold:
+class ResultBuilder:
     """Applies events one by one; `result` is up to date after each. Used live by the terminal and at once by fold()."""
 
     def __init__(self) -> None:
@@ -299,10 +299,10 @@ def fold(events: Iterable[AnyEvent]) -> RunResult:
 
     A cell whose end the log does not hold (the run was killed) becomes ``cancelled``, or ``error`` if it was running.
     """
-    folding = Fold()
+    builder = ResultBuilder()
     for event in events:
-        folding.apply(event)
-    result = folding.result
+        builder.apply(event)
+    result = builder.result
     if not result.complete and result.cells and not result.interrupted:
         result.interrupted = "the run was killed before the end"
     for cell in result.cells.values():
