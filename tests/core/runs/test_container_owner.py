@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from testgrove.core.runs.container_owner import Container, Stay, goes_by_itself, suspects, told_as
+from testgrove.core.runs.container_owner import AttemptInterval, Container, goes_by_itself, suspects, told_as
 
-A = Stay("a", 1, (Path("/w/one"), Path("/s/a")), began=100.0, ended=110.0)
-B = Stay("b", 1, (Path("/w/two"),), began=105.0)
+A = AttemptInterval("a", 1, (Path("/w/one"), Path("/s/a")), began=100.0, ended=110.0)
+B = AttemptInterval("b", 1, (Path("/w/two"),), began=105.0)
 COMPOSE = "com.docker.compose.project.working_dir"
 
 
@@ -13,7 +13,7 @@ def made(created: float | None, **more) -> Container:
     return Container("id", "db", "postgres:18", created, **more)
 
 
-def who(container: Container, slack: float = 0.0) -> list[Stay]:
+def who(container: Container, slack: float = 0.0) -> list[AttemptInterval]:
     return suspects(container, [A, B], slack)
 
 
@@ -52,7 +52,7 @@ def test_what_a_reaper_takes_away_is_no_leak_while_the_reaper_is_there():
 
 def test_others_that_may_have_left_it_are_named():
     assert told_as(made(1.0), [A]) == ("db (postgres:18)", "")
-    assert told_as(made(1.0), [A, B, Stay("a", 2, (), 0.0)]) == (
+    assert told_as(made(1.0), [A, B, AttemptInterval("a", 2, (), 0.0)]) == (
         "db (postgres:18)",
         "or left by b running at the same time",
     )

@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from testgrove.core.runs.container_owner import Container, Stay, goes_by_itself, suspects, told_as
+from testgrove.core.runs.container_owner import AttemptInterval, Container, goes_by_itself, suspects, told_as
 from testgrove.errors import TestgroveError
 from testgrove.system.containers import VARIABLES, Engine, find_engine
 
-Told = tuple[Stay, str, str]  # who has left it, its name, a detail
+Told = tuple[AttemptInterval, str, str]  # who has left it, its name, a detail
 
 
 class EngineWatch:
@@ -20,14 +20,14 @@ class EngineWatch:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._known = set(engine.ids())
-        self._stays: list[Stay] = []
-        self._open: dict[str, tuple[Container, list[Stay]]] = {}  # new ones, and who may have started them
+        self._intervals: list[AttemptInterval] = []
+        self._open: dict[str, tuple[Container, list[AttemptInterval]]] = {}  # new ones, and who may have started them
         self._guard = threading.Lock()
 
-    def enter(self, stay: Stay) -> None:
+    def enter(self, interval: AttemptInterval) -> None:
         """An attempt begins."""
         with self._guard:
-            self._stays.append(stay)
+            self._intervals.append(interval)
 
     def look(self) -> Iterator[Told]:
         """What has been left behind by attempts that are over. Raises TestgroveError where the engine is silent."""
@@ -35,10 +35,10 @@ class EngineWatch:
         there = self._engine.ids()
         new = self._engine.describe(there - self._known - self._open.keys())
         with self._guard:
-            stays = list(self._stays)
-            self._stays = [stay for stay in stays if stay.ended is None or stay.ended > began]
+            intervals = list(self._intervals)
+            self._intervals = [interval for interval in intervals if interval.ended is None or interval.ended > began]
         for container in new:
-            self._open[container.id] = (container, suspects(container, stays, self._engine.slack))
+            self._open[container.id] = (container, suspects(container, intervals, self._engine.slack))
         self._known &= there
         self._open = {key: found for key, found in self._open.items() if key in there}
         yield from self._told()
@@ -46,7 +46,7 @@ class EngineWatch:
     def _told(self) -> Iterator[Told]:
         containers = [container for container, _ in self._open.values()]
         for container, who in list(self._open.values()):
-            if who and (goes_by_itself(container, containers) or any(stay.ended is None for stay in who)):
+            if who and (goes_by_itself(container, containers) or any(interval.ended is None for interval in who)):
                 continue
             del self._open[container.id]
             self._known.add(container.id)
@@ -70,10 +70,10 @@ class ContainerWatch:
                 self._known[key] = self._find(key, environ)
             return self._known[key]
 
-    def enter(self, stay: Stay, environ: Mapping[str, str]) -> None:
+    def enter(self, interval: AttemptInterval, environ: Mapping[str, str]) -> None:
         """An attempt begins, in an environment."""
         if (engine := self.engine_of(environ)) is not None:
-            engine.enter(stay)
+            engine.enter(interval)
 
     def look(self) -> Iterator[Told]:
         """What has been left behind by attempts that are over."""
@@ -96,6 +96,6 @@ class ContainerWatch:
         return self._engines[name]
 
 
-def stay_of(cell: str, attempt: int, folders: tuple[Path, ...]) -> Stay:
+def interval_of(cell: str, attempt: int, folders: tuple[Path, ...]) -> AttemptInterval:
     """An attempt that begins now."""
-    return Stay(cell, attempt, tuple(folder.resolve() for folder in folders), time.time())
+    return AttemptInterval(cell, attempt, tuple(folder.resolve() for folder in folders), time.time())

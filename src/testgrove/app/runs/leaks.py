@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from testgrove.app.runs.container_leaks import ContainerWatch, stay_of
+from testgrove.app.runs.container_leaks import ContainerWatch, interval_of
 from testgrove.app.worktrees.ownership import CheckoutContents
 from testgrove.core.runs.events import AnyEvent, LeakFound
 from testgrove.core.runs.leaks import LeakChecks, Thing, leaks
@@ -80,10 +80,10 @@ class LeakWatch:
         """An attempt goes on in the block. It starts once the last look at its checkout is over."""
         self.settle(context.tree)
         self._seen.pop(context.tree, None)
-        stay = stay_of(context.cell, context.attempt, (context.tree, context.temporary))
+        interval = interval_of(context.cell, context.attempt, (context.tree, context.temporary))
         if self._checks == "all":
             self._look_first(context)
-            self._containers.enter(stay, context.environ)
+            self._containers.enter(interval, context.environ)
         ports = listening_among(context.ports) if self._checks != "off" else set()
         watched = Watched(context, ports)
         key = (context.cell, context.attempt)
@@ -92,7 +92,7 @@ class LeakWatch:
         try:
             yield watched
         finally:
-            stay.ended = time.time()
+            interval.ended = time.time()
             with self._guard:
                 del self._active[key]
 

@@ -31,7 +31,7 @@ class Container:
 
 
 @dataclass(eq=False)
-class Stay:
+class AttemptInterval:
     """The time of an attempt, in seconds; ended is None while it goes on. folders: the worktree, and the one for
     temporary files."""
 
@@ -46,14 +46,14 @@ class Stay:
         return any(path.is_relative_to(folder) for folder in self.folders)
 
 
-def suspects(container: Container, stays: Iterable[Stay], slack: float) -> list[Stay]:
+def suspects(container: Container, intervals: Iterable[AttemptInterval], slack: float) -> list[AttemptInterval]:
     """Return the attempts that may have started a container; empty if it is unrelated.
 
     slack: maximum difference between the clocks, in seconds."""
-    during = [stay for stay in stays if _within(container.created, stay, slack)]
+    during = [interval for interval in intervals if _within(container.created, interval, slack)]
     if (home := container.home) is not None:
-        return [stay for stay in during if stay.holds(home)]
-    return [stay for stay in during if any(stay.holds(path) for path in container.mounts)] or during
+        return [interval for interval in during if interval.holds(home)]
+    return [interval for interval in during if any(interval.holds(path) for path in container.mounts)] or during
 
 
 def goes_by_itself(container: Container, others: Iterable[Container]) -> bool:
@@ -64,16 +64,16 @@ def goes_by_itself(container: Container, others: Iterable[Container]) -> bool:
     return any(REAPER in other.image and session in other.name for other in others for session in sessions)
 
 
-def told_as(container: Container, who: Sequence[Stay]) -> tuple[str, str]:
+def told_as(container: Container, who: Sequence[AttemptInterval]) -> tuple[str, str]:
     """Return the name and detail of a leaked container, reported for the first attempt that may have started it."""
-    others = sorted({stay.cell for stay in who} - {who[0].cell})
+    others = sorted({interval.cell for interval in who} - {who[0].cell})
     return (
         f"{container.name} ({container.image})",
         f"or left by {', '.join(others)} running at the same time" if others else "",
     )
 
 
-def _within(moment: float | None, stay: Stay, slack: float) -> bool:
+def _within(moment: float | None, interval: AttemptInterval, slack: float) -> bool:
     if moment is None:
         return True
-    return stay.began - slack <= moment and (stay.ended is None or moment <= stay.ended + slack)
+    return interval.began - slack <= moment and (interval.ended is None or moment <= interval.ended + slack)
