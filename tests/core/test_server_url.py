@@ -47,7 +47,7 @@ def test_a_password_with_special_characters_survives():
 
 def test_an_access_by_url_shows_no_password():
     url = parse_server_url("redis", "redis://:s3cret@h:1/5")
-    access = DatabaseAccess("redis", "5", "h", 1, "", url.password, given=url.text)
+    access = DatabaseAccess("redis", "5", "h", 1, "", url.password, external_url=url.text)
     assert access.url() == "redis://:s3cret@h:1/5"
     assert access.url(redacted=True) == "redis://h:1/5"
 

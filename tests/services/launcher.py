@@ -47,7 +47,7 @@ class LocalLauncher:
         self.started.append(process)
         return process
 
-    def run(self, argv, *, cwd, env, timeout, user=None, given=None):
+    def run(self, argv, *, cwd, env, timeout, user=None, permitted=None):
         self.tools.append(list(argv))
         try:
             done = subprocess.run(

@@ -209,9 +209,9 @@ def _without_folder(project: Project, worktree: Worktree, remove: Callable[[], o
 
 def _ports(project: Project) -> Iterator[Finding]:
     for checked in ports.check(project, ()):
-        for stranger in checked.strangers:
-            problem = f"{stranger}, outside the worktree, listens on it"
-            yield Finding("ports", f"{checked.port} of {_owner(checked)}", problem, stranger.ending)
+        for listener in checked.foreign_listeners:
+            problem = f"{listener}, outside the worktree, listens on it"
+            yield Finding("ports", f"{checked.port} of {_owner(checked)}", problem, listener.ending)
     span = port_range(project.settings.ports.range)
     leased = {held.port for held in ports.held_ports(project)}
     free = len(set(span) - leased - listening_among(span))

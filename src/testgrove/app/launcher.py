@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-from testgrove.core.connections.permitted import Given
+from testgrove.core.connections.permitted import PermittedConnections
 from testgrove.system.processes.supervision import Job, JobResult, Supervisor
 from testgrove.system.processes.supervisor_pool import SupervisorPool, supervised_run
 
@@ -82,14 +82,14 @@ class SupervisedLauncher:
         env: Mapping[str, str],
         timeout: float,
         user: tuple[int, int] | None = None,
-        given: Given | None = None,
+        permitted: PermittedConnections | None = None,
     ) -> str:
         """Implement Launcher."""
         run = partial(supervised_run, self._supervisors, argv, cwd=cwd, env=env, timeout=timeout, user=user)
-        if given is None:
+        if permitted is None:
             return run(cancel=self._cancel).stdout
         from testgrove.app.connections.tool import ConnectedTool  # noqa: PLC0415 - for migrations alone
 
-        tool = ConnectedTool(given, env, cwd, self._cancel)
+        tool = ConnectedTool(permitted, env, cwd, self._cancel)
         with tool.judged(argv):
             return run(cancel=tool, watch=tool.watching).stdout

@@ -153,7 +153,7 @@ class Processes:
 
     def _start(self, process: AppProcess) -> None:
         argv = with_references(process.settings.command, process.environ, key=f"processes.{process.name}.command")
-        self._refuse_strangers(process)
+        self._refuse_foreign_listeners(process)
         with explained("write the log", process.log):
             process.log.parent.mkdir(parents=True, exist_ok=True)
             process.log.unlink(missing_ok=True)  # an older one would look ready
@@ -162,18 +162,18 @@ class Processes:
         self.all.append(process)
         self._on_start(process)
 
-    def _refuse_strangers(self, process: AppProcess) -> None:
+    def _refuse_foreign_listeners(self, process: AppProcess) -> None:
         ours = [other.supervisor.pid for other in (*self.all, process)]
         for port in sorted(process.ports):
             for listener in listeners(port):
                 if not any(listener.descends_from(pid) for pid in ours):
-                    raise _stranger(process.name, listener)
+                    raise _port_taken(process.name, listener)
 
     def _await(self, process: AppProcess) -> None:
         settings, pause, told = process.settings, _FIRST_PAUSE, ""
         deadline = time.monotonic() + settings.timeout
         while process.poll(pause) is None:
-            self._refuse_strangers(process)
+            self._refuse_foreign_listeners(process)
             left = deadline - time.monotonic()
             reason = self._why_not(process, min(max(left, 0.1), _PROBE))
             if not reason:
@@ -240,7 +240,7 @@ def _not_its(process: AppProcess, port: int) -> str:
     return f"port {port} is in use by another process: {others[0]}" if others else ""
 
 
-def _stranger(name: str, listener: Listener) -> TestgroveError:
+def _port_taken(name: str, listener: Listener) -> TestgroveError:
     return PreconditionError(
         "port-taken",
         f"process {name} cannot use port {listener.port}: {listener} listens on it",

@@ -69,7 +69,7 @@ def check_command(*, names: tuple[str, ...], directory: Path, as_json: bool, qui
             _show(each)
     if not found:
         say("no worktree has ports", quiet=quiet)
-    return 3 if any(each.strangers for each in found if each.worktree) else 0
+    return 3 if any(each.foreign_listeners for each in found if each.worktree) else 0
 
 
 def _show(checked: CheckedPort) -> None:

@@ -110,8 +110,8 @@ class WorktreeSpec:
 class DatabaseAccess:
     """How a worktree reaches one of its databases.
 
-    name: for SQLite, the full path of the file; for Redis, the number. given: the full URL of an external server, which
-    can contain more than the other fields.
+    name: for SQLite, the full path of the file; for Redis, the number. external_url: the full URL of an external
+    server, which can contain more than the other fields.
     """
 
     engine: str
@@ -121,12 +121,12 @@ class DatabaseAccess:
     user: str
     password: Secret
     socket_dir: str = ""
-    given: Secret | None = None
+    external_url: Secret | None = None
 
     def url(self, *, redacted: bool = False) -> str:
         """A connection URL; redacted leaves the password out."""
-        if self.given is not None:
-            return _without_password(self.given.reveal()) if redacted else self.given.reveal()
+        if self.external_url is not None:
+            return _without_password(self.external_url.reveal()) if redacted else self.external_url.reveal()
         from testgrove.core.engines.registry import engine_of  # noqa: PLC0415 - most commands print no URL
 
         return engine_of(self.engine).url_of(self, redacted=redacted)

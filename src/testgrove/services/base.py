@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from testgrove.core.connections.permitted import Given
+    from testgrove.core.connections.permitted import PermittedConnections
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -52,12 +52,12 @@ class Launcher(Protocol):
         env: Mapping[str, str],
         timeout: float,
         user: tuple[int, int] | None = None,
-        given: Given | None = None,
+        permitted: PermittedConnections | None = None,
     ) -> str:
         """Run a tool and return its output. Raises UnavailableError with the last lines of the output.
 
-        given: the servers that it may connect to, if connections are watched. A connection to another database server
-        stops the tool and raises PreconditionError (``other-database``).
+        permitted: the servers that it may connect to, if connections are watched. A connection to another database
+        server stops the tool and raises PreconditionError (``other-database``).
         """
 
 

@@ -16,7 +16,7 @@ import pytest
 from testgrove.app.connections import aliases
 from testgrove.app.connections.watch import AttemptConnections
 from testgrove.core.connections.addresses import Address, parse_permission
-from testgrove.core.connections.permitted import Given
+from testgrove.core.connections.permitted import PermittedConnections
 from testgrove.core.runs.leaks import Thing
 from testgrove.system.connections import Connection
 from testgrove.system.processes.supervision import Job, Supervisor
@@ -38,8 +38,8 @@ def server() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def connections(given: Given = Given(), **environ: str) -> AttemptConnections:  # noqa: B008 - it is frozen
-    return AttemptConnections(given, ["DATABASE_URL"], environ, Path("/nowhere"), list)
+def connections(permitted: PermittedConnections = PermittedConnections(), **environ: str) -> AttemptConnections:  # noqa: B008 - it is frozen
+    return AttemptConnections(permitted, ["DATABASE_URL"], environ, Path("/nowhere"), list)
 
 
 def connect(attempt: AttemptConnections, port: int, host: str = "localhost", **more: Any) -> list[str]:
@@ -63,8 +63,8 @@ def test_somebodys_server_is_strange_once_whoever_sees_it(server):
 
 def test_what_is_permitted_by_any_of_its_names_is_none_and_what_nobody_serves_neither(server):
     for name in (f"127.0.0.1:{server}", f"localhost:{server}", f"[::1]:{server}"):
-        assert connect(connections(Given(allowed=(parse_permission(name),))), server) == []
-    named = Given(external=(Address("postgres", socket.gethostname(), server, database="x"),))
+        assert connect(connections(PermittedConnections(allowed=(parse_permission(name),))), server) == []
+    named = PermittedConnections(external=(Address("postgres", socket.gethostname(), server, database="x"),))
     address = socket.gethostbyname(socket.gethostname())
     assert connect(connections(named), server, address, address=address) == []
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -111,12 +111,12 @@ def test_a_container_made_during_the_attempt_is_the_tests_own_and_an_older_one_i
 
 
 def test_variables_are_judged_with_those_that_complete_them(tmp_path):
-    given = Given(own=(Address("postgres", "127.0.0.1", 15003),))
+    permitted = PermittedConnections(own=(Address("postgres", "127.0.0.1", 15003),))
     (tmp_path / ".env.dev").write_text("DATABASE_URL='postgresql://me:pw@db.example/shop'\n")
 
     def judged(values: dict[str, str], *gone: str) -> list[str]:
         environ = {"DATABASE_URL": "postgresql://u@127.0.0.1:15003/x", "PGPORT": "15003"}
-        attempt = AttemptConnections(given, ["DATABASE_URL", "PGPORT"], environ, tmp_path, list)
+        attempt = AttemptConnections(permitted, ["DATABASE_URL", "PGPORT"], environ, tmp_path, list)
         attempt.take({"type": "values", "values": values, "gone": gone, "where": "conftest.py"})
         return list(map(str, attempt.strange))
 
@@ -133,9 +133,9 @@ def test_variables_are_judged_with_those_that_complete_them(tmp_path):
 
 
 def test_the_file_of_sqlite_is_judged_too(tmp_path):
-    given = Given(external=(Address("sqlite", database="/kept/x.db"),), folders=(tmp_path,))
+    permitted = PermittedConnections(external=(Address("sqlite", database="/kept/x.db"),), folders=(tmp_path,))
     for path, strange in (("/kept/x.db", 0), (":memory:", 0), (f"{tmp_path}/y.db", 0), ("/home/me/dev.db", 1)):
-        attempt = AttemptConnections(given, ["SQLITE_PATH"], {"SQLITE_PATH": "/kept/x.db"}, tmp_path, list)
+        attempt = AttemptConnections(permitted, ["SQLITE_PATH"], {"SQLITE_PATH": "/kept/x.db"}, tmp_path, list)
         attempt.take({"type": "values", "values": {"SQLITE_PATH": path}, "gone": [], "where": "conftest.py"})
         assert len(attempt.strange) == strange, path
 
@@ -145,7 +145,7 @@ def test_a_permitted_name_that_leads_elsewhere_each_time_it_is_resolved_is_permi
     turns = itertools.cycle([{"192.0.2.1"}, {"192.0.2.2"}])
     answers = {"db.example": turns, "192.0.2.1": itertools.repeat({"192.0.2.1"})}
     monkeypatch.setattr(aliases, "addresses_of", lambda host: next(answers[host]) if host in answers else {host})
-    permitted = Given(allowed=(parse_permission("db.example:5432"),))
+    permitted = PermittedConnections(allowed=(parse_permission("db.example:5432"),))
 
     attempt = connections(permitted)
     attempt.see(Connection(1, 2, "pytest", "192.0.2.9", 5432))  # before the driver reports it

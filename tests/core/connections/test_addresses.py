@@ -1,4 +1,4 @@
-"""Where URLs, DSNs and variables lead, and whether that is what a worktree was given."""
+"""Where URLs, DSNs and variables lead, and whether that is what a worktree was permitted."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 
 from testgrove.core.connections.addresses import Address, parse_permission, resolve_postgres, resolve_url, same_server
 from testgrove.core.connections.permitted import (
-    Given,
-    Strange,
-    given_to,
+    ForeignConnection,
+    PermittedConnections,
+    foreign_addresses,
     how_to_permit,
+    permitted_for,
     shown_command,
-    strangers,
     variable_leads,
 )
 from testgrove.core.model import DatabaseAccess
@@ -105,13 +105,17 @@ def test_a_permission_that_is_none_is_refused(text: str) -> None:
         parse_permission(text)
 
 
-def access(engine: str, name: str, port: int, given: str = "", socket_dir: str = "") -> DatabaseAccess:
+def access(engine: str, name: str, port: int, permitted: str = "", socket_dir: str = "") -> DatabaseAccess:
     secret = Secret("x")
-    return DatabaseAccess(engine, name, "127.0.0.1", port, "u", secret, socket_dir, Secret(given) if given else None)
+    return DatabaseAccess(
+        engine, name, "127.0.0.1", port, "u", secret, socket_dir, Secret(permitted) if permitted else None
+    )
 
 
 def test_on_a_server_of_our_own_every_database_is_ours() -> None:
-    given = given_to({"postgres": access("postgres", "testdb_unit_x", 15003, socket_dir="/dev/shm/s")}, [TREE], [])
+    permitted = permitted_for(
+        {"postgres": access("postgres", "testdb_unit_x", 15003, socket_dir="/dev/shm/s")}, [TREE], []
+    )
     for text in (
         "postgresql://localhost/testdb_integration_by_hand",  # the port is PGPORT
         "postgresql://localhost:15003/testdb_unit_x_gw0",
@@ -122,29 +126,31 @@ def test_on_a_server_of_our_own_every_database_is_ours() -> None:
         "sqlite:////work/tree/test.db",
         "http://localhost:5432",
     ):
-        assert strangers(text, given, OURS) == (), text
+        assert foreign_addresses(text, permitted, OURS) == (), text
     for text in (
         "postgresql://localhost:5432/dev",
         "redis://localhost",
         "sqlite:////home/me/dev.db",
         "sqlite:///../dev.db",
     ):
-        assert strangers(text, given, OURS), text
+        assert foreign_addresses(text, permitted, OURS), text
 
 
 def test_on_an_external_server_ours_and_postgres_are_permitted() -> None:
     url = "postgresql://ci:x@db.example/testdb_unit_x"
     redis = "redis://cache.example/4"
-    given = given_to({"postgres": access("postgres", "", 0, url), "redis": access("redis", "4", 0, redis)}, [TREE], [])
+    permitted = permitted_for(
+        {"postgres": access("postgres", "", 0, url), "redis": access("redis", "4", 0, redis)}, [TREE], []
+    )
     for database in ("testdb_unit_x", "postgres", "test_testdb_unit_x", "testdb_unit_x_gw1", "testgrove_lent_1"):
-        assert strangers(f"postgresql://db.example/{database}", given, {}) == (), database
-    assert strangers(redis, given, {}) == ()
+        assert foreign_addresses(f"postgresql://db.example/{database}", permitted, {}) == (), database
+    assert foreign_addresses(redis, permitted, {}) == ()
     for other in (
         "postgresql://db.example/shop",
         "postgresql://db.example:5433/testdb_unit_x",
         "redis://cache.example/0",
     ):
-        assert strangers(other, given, {}), other
+        assert foreign_addresses(other, permitted, {}), other
 
 
 def test_a_variable_leads_where_it_and_its_like_lead_together() -> None:
@@ -178,13 +184,13 @@ def test_a_command_line_is_shown_without_passwords(command: str, shown: str) -> 
 
 
 def test_what_the_setting_names_is_permitted_and_the_hint_names_it() -> None:
-    (found,) = strangers("postgresql://warehouse:5439/facts", Given(), {})
-    assert str(Strange(found, "$X leads to", "set by a.py")).startswith(
+    (found,) = foreign_addresses("postgresql://warehouse:5439/facts", PermittedConnections(), {})
+    assert str(ForeignConnection(found, "$X leads to", "set by a.py")).startswith(
         "$X leads to postgres warehouse:5439 database 'facts', which does not belong to this worktree (set by a.py); to"
     )
     assert how_to_permit(found).endswith('allow_connections = ["warehouse:5439"]')
-    assert strangers("postgresql://warehouse:5439/facts", given_to({}, [], ["warehouse:5439"]), {}) == ()
-    (socket,) = strangers("postgresql:///x?host=/srv/pg", Given(), {})
-    assert strangers("postgresql:///x?host=/srv/pg", given_to({}, [], [socket.permission]), {}) == ()
+    assert foreign_addresses("postgresql://warehouse:5439/facts", permitted_for({}, [], ["warehouse:5439"]), {}) == ()
+    (socket,) = foreign_addresses("postgresql:///x?host=/srv/pg", PermittedConnections(), {})
+    assert foreign_addresses("postgresql:///x?host=/srv/pg", permitted_for({}, [], [socket.permission]), {}) == ()
     assert isinstance(socket, Address)
     assert socket.is_local

@@ -8,7 +8,7 @@ from testgrove.core.model import DatabaseAccess
 from testgrove.core.secret import Secret
 from testgrove.core.settings.types import Settings
 from testgrove.errors import PreconditionError
-from testgrove.services.migrations.guard import given_for, refuse_other_databases
+from testgrove.services.migrations.guard import permitted_for_migration, refuse_other_databases
 
 ACCESS = DatabaseAccess("postgres", "testdb_unit_a", "127.0.0.1", 15001, "me", Secret("secret"))
 ENV = {"DATABASE_URL": ACCESS.url(), "PGHOST": "127.0.0.1", "PGPORT": "15001", "PGDATABASE": ACCESS.name}
@@ -26,8 +26,8 @@ def judged(tree, command: str, *, allowed: tuple[str, ...] = (), access: Databas
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     try:
-        given = given_for({access.engine: access}, Settings(allow_connections=allowed), tree, env)
-        refuse_other_databases(command, tree=tree, env=env, given=given)
+        permitted = permitted_for_migration({access.engine: access}, Settings(allow_connections=allowed), tree, env)
+        refuse_other_databases(command, tree=tree, env=env, permitted=permitted)
     except PreconditionError as error:
         return f"{error.details['file']}:{error.details['line']}:{error.details['key']}"
     return ""
@@ -54,7 +54,9 @@ def test_alembics_file_stops_the_command_that_reads_it(tmp_path, command, folder
 def test_a_url_of_the_server_that_is_given_is_no_other_one(tmp_path):
     own = INI.replace(DEV, "postgresql://x@localhost:15001/anything")
     assert judged(tmp_path, "alembic upgrade head", files={"alembic.ini": own, "m/env.py": ENV_PY}) == ""
-    theirs = DatabaseAccess("postgres", "t", "db", 1, "u", Secret(""), given=Secret("postgresql://u@db.example:5432/t"))
+    theirs = DatabaseAccess(
+        "postgres", "t", "db", 1, "u", Secret(""), external_url=Secret("postgresql://u@db.example:5432/t")
+    )
     files = {"alembic.ini": INI.replace("localhost:5432/shop", "db.example:5432/t")}
     assert judged(tmp_path, "alembic upgrade head", access=theirs, env={}, files=files) == ""
     files = {"alembic.ini": INI.replace("localhost:5432/shop", "db.example:5432/shop")}

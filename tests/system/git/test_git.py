@@ -937,7 +937,7 @@ def test_status_of_what_is_no_checkout_is_an_expected_error(tmp_path: Path) -> N
 
 def foreign(path: Path, own: Sequence[str] = ()) -> list[tuple[str, str, bool]]:
     found = git.foreign_commits(git.git_dir_of(path), own)
-    return [(commit.sha, commit.subject, commit.given) for commit in found]
+    return [(commit.sha, commit.subject, commit.from_ref) for commit in found]
 
 
 def test_foreign_commits_are_those_that_only_this_checkout_holds(

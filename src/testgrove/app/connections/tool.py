@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from testgrove.app.connections.watch import AttemptConnections, ConnectionWatch
-from testgrove.core.connections.permitted import Given, how_to_permit
+from testgrove.core.connections.permitted import PermittedConnections, how_to_permit
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.system.processes.supervision import Supervisor
 
@@ -16,13 +16,15 @@ from testgrove.system.processes.supervision import Supervisor
 class ConnectedTool:
     """One run of a tool. It is also the flag that ends it. cancel: set when the command is interrupted."""
 
-    def __init__(self, given: Given, env: Mapping[str, str], tree: Path, cancel: threading.Event) -> None:
+    def __init__(
+        self, permitted: PermittedConnections, env: Mapping[str, str], tree: Path, cancel: threading.Event
+    ) -> None:
         self._cancel, self._roots = cancel, list[int]()
-        self._connections = AttemptConnections(given, (), env, tree, roots=lambda: self._roots)
+        self._connections = AttemptConnections(permitted, (), env, tree, roots=lambda: self._roots)
 
     def is_set(self) -> bool:
         """Return whether to stop the tool: it was interrupted, or has connected to a foreign server."""
-        return self._cancel.is_set() or bool(self._connections.strange)
+        return self._cancel.is_set() or bool(self._connections.foreign)
 
     def watching(self, supervisor: Supervisor) -> AbstractContextManager[object]:
         """The tool works below a supervisor in the block."""
@@ -40,12 +42,12 @@ class ConnectedTool:
         self._require_none(argv, None)
 
     def _require_none(self, argv: Sequence[str], cause: Exception | None) -> None:
-        if not self._connections.strange:
+        if not self._connections.foreign:
             return
-        strange = self._connections.strange[0]
+        foreign = self._connections.foreign[0]
         raise PreconditionError(
             "other-database",
-            f"`{argv[-1]}` was stopped: {strange.what} {strange.address}, which is not its database",
-            hint=how_to_permit(strange.address),
-            address=str(strange.address),
+            f"`{argv[-1]}` was stopped: {foreign.what} {foreign.address}, which is not its database",
+            hint=how_to_permit(foreign.address),
+            address=str(foreign.address),
         ) from cause

@@ -16,7 +16,7 @@ from typing import Any
 from testgrove.app.connections.aliases import Aliases
 from testgrove.core import envfile
 from testgrove.core.connections.addresses import PORTS, Address, parse_permission
-from testgrove.core.connections.permitted import Given, Strange, shown_command, variable_leads
+from testgrove.core.connections.permitted import ForeignConnection, PermittedConnections, shown_command, variable_leads
 from testgrove.core.runs.leaks import Thing
 from testgrove.system.connections import Connection, Sampler, accepts, listeners_at
 from testgrove.system.containers import published_since
@@ -32,21 +32,21 @@ _SHARE = 50  # a pause is at least so many times as long as a look took: two per
 class AttemptConnections:
     """The connections of one attempt. roots: returns the current ancestors of its processes.
 
-    given: what it may connect to. names: the variables that testgrove set. environ: all variables.
+    permitted: what it may connect to. names: the variables that testgrove set. environ: all variables.
     """
 
     def __init__(
         self,
-        given: Given,
+        permitted: PermittedConnections,
         names: Iterable[str],
         environ: Mapping[str, str],
         tree: Path,
         roots: Callable[[], Sequence[int]],
     ) -> None:
-        self.roots, self.strange = roots, list[Strange]()
-        self._given, self._names, self._environ, self._tree = given, set(names), dict(environ), tree
+        self.roots, self.foreign = roots, list[ForeignConnection]()
+        self._permitted, self._names, self._environ, self._tree = permitted, set(names), dict(environ), tree
         self._began, self._aliases = time.time(), Aliases()
-        self._held: list[tuple[float, Strange]] = []
+        self._held: list[tuple[float, ForeignConnection]] = []
         self._told: set[tuple[str, str]] = set()
         self._guard = threading.Lock()
 
@@ -63,11 +63,11 @@ class AttemptConnections:
         if not self.is_given(address):
             engine = next((engine for engine, port in PORTS.items() if port == found.port), "")
             where = Address(engine, found.host, found.port, found.socket)
-            strange = Strange(where, f"`{shown_command(found.command)}` connected to")
+            foreign = ForeignConnection(where, f"`{shown_command(found.command)}` connected to")
             if any(self._named_at(found.port)) and not address.is_local:
-                self._held.append((time.monotonic(), strange))
+                self._held.append((time.monotonic(), foreign))
             else:
-                self._add(strange)
+                self._add(foreign)
 
     def judge_held(self, after: float = 0.0) -> None:
         """Judge addresses that a permitted name may lead to, once what connected there has had time to say so.
@@ -75,11 +75,11 @@ class AttemptConnections:
         after: seconds.
         """
         until = time.monotonic() - after
-        due = [strange for when, strange in self._held if when <= until]
+        due = [foreign for when, foreign in self._held if when <= until]
         self._held = [each for each in self._held if each[0] > until]
-        for strange in due:
-            if not self.is_given(strange.address):
-                self._add(strange)
+        for foreign in due:
+            if not self.is_given(foreign.address):
+                self._add(foreign)
 
     def without_own(self, things: Iterable[Thing]) -> list[Thing]:
         """Return leftovers of a pytest process without permitted connections: these end with it and are no leaks."""
@@ -87,7 +87,7 @@ class AttemptConnections:
 
     def is_given(self, address: Address) -> bool:
         """Return whether an open connection is permitted, or leads to a server of the run."""
-        return self._given.permits(address) or self._is_runs(address) or self._is_alias(address)
+        return self._permitted.permits(address) or self._is_runs(address) or self._is_alias(address)
 
     def _take_values(self, entry: Mapping[str, Any]) -> None:
         changed = {str(name): str(value) for name, value in entry["values"].items()}
@@ -97,9 +97,9 @@ class AttemptConnections:
         where = str(entry["where"])
         for name in sorted((changed.keys() | set(entry["gone"])) & self._names):
             for address in variable_leads(name, self._environ, self._service_file):
-                if not self._given.permits(address) and not self._is_alias(address):
+                if not self._permitted.permits(address) and not self._is_alias(address):
                     source = " ".join(filter(None, [f"set by {where}" if where else "", self._file_of(name, address)]))
-                    self._add(Strange(address, f"${name} leads to", source))
+                    self._add(ForeignConnection(address, f"${name} leads to", source))
 
     def _take_connection(self, entry: Mapping[str, Any]) -> None:
         engine, host, port, database = entry["engine"], str(entry["host"]), int(entry["port"]), entry["database"]
@@ -108,21 +108,21 @@ class AttemptConnections:
         else:
             found = [Address(engine, socket=host, database=database or None)]
         known = [address for address in found if address.host or address.socket]
-        if port and self._given.permits(found[0]):
+        if port and self._permitted.permits(found[0]):
             self._aliases.learn(host, str(entry["address"]))
         if not any(map(self.is_given, known)):
             where = ", in ".join(filter(None, [entry["where"], entry["test"]]))
-            self._add(Strange(known[0], "a driver connected to", where))
+            self._add(ForeignConnection(known[0], "a driver connected to", where))
 
-    def _add(self, strange: Strange) -> None:
+    def _add(self, foreign: ForeignConnection) -> None:
         """Return one connection for each server and database; a driver's report is preferred to a socket's."""
-        address = strange.address
+        address = foreign.address
         with self._guard:
             key = (address.permission or str(address), address.database or "")
             if key in self._told or (not address.database and any(key[0] == told for told, _ in self._told)):
                 return
             self._told.add(key)
-            self.strange.append(strange)
+            self.foreign.append(foreign)
 
     def _is_runs(self, address: Address) -> bool:
         """Whether a server is there that this run or one of its tests has started, in a container too; or none is."""
@@ -141,12 +141,12 @@ class AttemptConnections:
         for one in same:
             if addresses & self._aliases.of(one.host):
                 renamed = Address(address.engine, one.host, address.port, database=address.database)
-                return self._given.permits(renamed)
+                return self._permitted.permits(renamed)
         return False
 
     def _named_at(self, port: int) -> Iterator[Address]:
-        """What was given or permitted by a host's name or address and this port."""
-        return (one for one in (*self._given.external, *self._given.allowed) if one.port == port and one.host)
+        """What was permitted or permitted by a host's name or address and this port."""
+        return (one for one in (*self._permitted.external, *self._permitted.allowed) if one.port == port and one.host)
 
     def _is_own(self, name: str) -> bool:
         """Return whether a descriptor, as described by the plugin, is a permitted connection."""
@@ -157,7 +157,7 @@ class AttemptConnections:
             address = parse_permission(_bracketed(words[-1]))
         except ValueError:
             return False
-        return self._given.permits(address) or bool(address.is_local and _is_served(address))
+        return self._permitted.permits(address) or bool(address.is_local and _is_served(address))
 
     def _file_of(self, name: str, address: Address) -> str:
         """The env file that has the same value, if there is one."""

@@ -48,7 +48,7 @@ def _access(engine: str, database: str, known: Mapping[str, str], service: str) 
     if not service:  # a URL of isolation = 'none' may leave them to the environment
         user = user or known.get(declared.user_variable, "")
         password = password if password.reveal() else Secret(known.get(declared.password_variable, ""))
-    return DatabaseAccess(engine, database, url.host, url.port, user, password, given=url.text)
+    return DatabaseAccess(engine, database, url.host, url.port, user, password, external_url=url.text)
 
 
 def is_given(project: Project, name: str) -> bool:

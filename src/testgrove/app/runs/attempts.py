@@ -19,9 +19,9 @@ from testgrove.app.holder import Holder
 from testgrove.app.processes import GRACE, AppProcess, Place, Processes
 from testgrove.app.project import Project
 from testgrove.app.runs.advice import advice
-from testgrove.app.runs.given_connections import given_of
 from testgrove.app.runs.junit_input import read_junit
 from testgrove.app.runs.leaks import AttemptContext, LeakWatch
+from testgrove.app.runs.permitted_connections import permitted_in_attempt
 from testgrove.app.runs.plugin_log import SessionLog
 from testgrove.app.runs.start_gate import Start, StartGate
 from testgrove.app.worktrees import nested_root
@@ -140,8 +140,8 @@ class Attempt:
             ended = processes.ended()
         status, reason = judge_processes(ended, *self._judge(result, log))
         if not self.run.cancel.is_set():
-            status, reason = judge_connections(self.connections.strange, status, reason)
-        if self.connections.strange:  # a further attempt would connect to the foreign server again
+            status, reason = judge_connections(self.connections.foreign, status, reason)
+        if self.connections.foreign:  # a further attempt would connect to the foreign server again
             self.run.given_up.add(self.cell.key)
         self._finish(result, status, reason)
         workspace.notes += self.run.leaks.report(watched, result, self.connections.without_own(log.leftovers))
@@ -170,8 +170,8 @@ class Attempt:
     def _make_connections(self, temporary: Path, environ: dict[str, str], processes: Processes) -> AttemptConnections:
         workspace = self.workspace
         return AttemptConnections(
-            given_of(workspace, self.cell, environ, temporary),
-            workspace.given_variables(),
+            permitted_in_attempt(workspace, self.cell, environ, temporary),
+            workspace.set_variables(),
             environ,
             workspace.tree,
             roots=lambda: [self.supervisor.pid, *(process.supervisor.pid for process in list(processes.all))],
@@ -315,7 +315,7 @@ class Attempt:
         while (result := self.supervisor.wait(_LOOK_AT_START if start.going_on else _LOOK)) is None:
             self._read(log)
             start.look(running=log.facts.selected > 0)
-            if (self.run.cancel.is_set() or self.connections.strange) and not told:
+            if (self.run.cancel.is_set() or self.connections.foreign) and not told:
                 self.supervisor.end(GRACE)
                 told = True
         self._read(log)

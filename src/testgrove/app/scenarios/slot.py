@@ -50,9 +50,9 @@ class ScenarioLocation(CheckoutInPlace):
             own = {name: value for name, value in own.items() if name not in environ}
         return environ | own | {"WORKTREE_ID": str(self.place.worktree.id)}
 
-    def given_variables(self) -> set[str]:
+    def set_variables(self) -> set[str]:
         """Implement Workspace."""
-        return super().given_variables() | set(variables_of(self.place.worktree) if self.place.worktree else ())
+        return super().set_variables() | set(variables_of(self.place.worktree) if self.place.worktree else ())
 
     def own_variables(self) -> Mapping[str, str]:
         """Implement Workspace. Of a worktree that a user has made: what its env file names is its own."""

@@ -98,8 +98,8 @@ def examine_records(project: Project, worktree: WorktreeRecord, submodules: Coll
     if is_anothers(project.repository, worktree):
         return Findings.nothing()
     history = history_of(project.repository, worktree, submodules)
-    lonely = [described(commit) for commit in history.commits if not commit.given]
-    unheld = tuple(commit for commit in history.commits if commit.given)
+    lonely = [described(commit) for commit in history.commits if not commit.from_ref]
+    unheld = tuple(commit for commit in history.commits if commit.from_ref)
     away = [line] if (line := unmounted(project.store, worktree)) else []
     return Findings((*away, *lonely, *history.lines), unheld=unheld)
 

@@ -42,7 +42,7 @@ class CheckedPort:
         return self.worktree is not None and listener.works_in(self.worktree.path)
 
     @property
-    def strangers(self) -> tuple[Listener, ...]:
+    def foreign_listeners(self) -> tuple[Listener, ...]:
         """The listeners that do not."""
         return tuple(each for each in self.listeners if not self.is_ours(each))
 

@@ -117,7 +117,7 @@ class Workspace(ABC):
         environ = self.environ()
         return environ | expand_env(dict(self.suite_env), environ, source="the suite's 'env")
 
-    def given_variables(self) -> set[str]:
+    def set_variables(self) -> set[str]:
         """The names of the variables that testgrove and the settings set for the suite."""
         return {*self.values(self.databases), *self.suite_env}
 

@@ -35,7 +35,7 @@ _PASSWORDS = (
 
 
 @dataclass(frozen=True)
-class Given:
+class PermittedConnections:
     """What a worktree may connect to.
 
     own: testgrove's servers, with any database. external: databases on external servers. allowed: addresses that the
@@ -50,8 +50,8 @@ class Given:
     def permits(self, address: Address) -> bool:
         """Whether a connection to the address is the worktree's own affair."""
         if address.is_file:
-            given = any(one.database == address.database for one in self.external if one.is_file)
-            return given or _is_inside(address.database or ":memory:", self.folders)
+            named = any(one.database == address.database for one in self.external if one.is_file)
+            return named or _is_inside(address.database or ":memory:", self.folders)
         if address.service:
             return False
         if any(same_server(address, one) for one in (*self.own, *self.allowed)):
@@ -59,39 +59,41 @@ class Given:
         return any(same_server(address, one) and _same_database(address, one) for one in self.external)
 
 
-def given_to(
+def permitted_for(
     databases: Mapping[str, DatabaseAccess],
     folders: Iterable[PurePath],
     allowed: Iterable[str],
     environ: Mapping[str, str] | None = None,
-) -> Given:
+) -> PermittedConnections:
     """Return what a worktree with these databases may connect to.
 
-    folders: its own (see Given). allowed: the setting. environ: the variables that complete the URL of an external
-    server.
+    folders: its own (see PermittedConnections). allowed: the setting. environ: the variables that complete the URL of
+    an external server.
     """
     own: list[Address] = []
     external: list[Address] = []
     for access in databases.values():
         engine = engine_of(access.engine)
-        if access.given is not None:
-            external += resolve_url(access.given.reveal(), environ or {})
+        if access.external_url is not None:
+            external += resolve_url(access.external_url.reveal(), environ or {})
         elif engine.isolation == "file":
             external.append(file_address(access.name))
         else:
             own.append(Address(engine.name, access.host, access.port))
             if access.socket_dir and engine.socket:
                 own.append(Address(engine.name, socket=f"{access.socket_dir}/{engine.socket.format(port=access.port)}"))
-    return Given(tuple(own), tuple(external), tuple(map(parse_permission, allowed)), tuple(folders))
+    return PermittedConnections(tuple(own), tuple(external), tuple(map(parse_permission, allowed)), tuple(folders))
 
 
-def strangers(text: str, given: Given, environ: Mapping[str, str], service_file: str = "") -> tuple[Address, ...]:
+def foreign_addresses(
+    text: str, permitted: PermittedConnections, environ: Mapping[str, str], service_file: str = ""
+) -> tuple[Address, ...]:
     """Return the foreign addresses of a URL or DSN; empty if it is not a database URL. See resolve_url()."""
-    return tuple(one for one in resolve_url(text, environ, service_file) if not given.permits(one))
+    return tuple(one for one in resolve_url(text, environ, service_file) if not permitted.permits(one))
 
 
 @dataclass(frozen=True)
-class Strange:
+class ForeignConnection:
     """A connection to a foreign server or database.
 
     what: a variable, a driver or a process. where: the place that caused it, if known."""
@@ -132,17 +134,17 @@ def variable_leads(name: str, environ: Mapping[str, str], service_file: str = ""
     return resolve_url(environ.get(name, ""), environ, service_file)
 
 
-def _same_database(address: Address, given: Address) -> bool:
+def _same_database(address: Address, external: Address) -> bool:
     """Return whether an address on an external server is the permitted database, or was derived from it.
 
     Test runners create databases next to it: ``test_<name>``, ``<name>_gw0``.
     """
-    name, ours = address.database, given.database
+    name, ours = address.database, external.database
     if name is None or ours is None or name == ours:
         return True
-    if address.is_numbered or given.is_numbered:
+    if address.is_numbered or external.is_numbered:
         return False
-    if is_for_maintenance(name, address.engine, given.engine):
+    if is_for_maintenance(name, address.engine, external.engine):
         return True
     return name.startswith(_OURS) or re.search(rf"(^|_){re.escape(ours)}(_|$)", name) is not None
 

@@ -121,12 +121,12 @@ def judge_processes(ended: Sequence[str], status: Status, reason: str) -> tuple[
     return "error", "; ".join([*(f"{each} while the suite ran" for each in ended), *filter(None, [reason])])
 
 
-def judge_connections(strange: Sequence[object], status: Status, reason: str) -> tuple[Status, str]:
+def judge_connections(foreign: Sequence[object], status: Status, reason: str) -> tuple[Status, str]:
     """Return the status of an attempt that was stopped because it connected to foreign databases."""
-    if not strange:
+    if not foreign:
         return status, reason
     ended = "" if status in ("cancelled", "passed") else reason
-    return "error", "; ".join([*map(str, strange[:3]), *filter(None, [ended])])
+    return "error", "; ".join([*map(str, foreign[:3]), *filter(None, [ended])])
 
 
 def _ended_badly(ending: Ending, facts: SessionFacts) -> str:

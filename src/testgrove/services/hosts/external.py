@@ -110,7 +110,7 @@ class AsGiven(Provider):
         if self._access is None:
             url, (user, password) = self._url, self._engine.check_answers(self._url)
             self._access = DatabaseAccess(
-                url.engine, self._database, url.host, url.port, user, password, given=url.text
+                url.engine, self._database, url.host, url.port, user, password, external_url=url.text
             )
 
     def make(self, order: Order) -> Held:  # noqa: ARG002 - nothing is made

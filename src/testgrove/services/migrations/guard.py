@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testgrove.core.connections import named_databases as named
-from testgrove.core.connections.permitted import Given, given_to, how_to_permit, variable_leads
+from testgrove.core.connections.permitted import PermittedConnections, how_to_permit, permitted_for, variable_leads
 from testgrove.core.engines.registry import engine_of
 from testgrove.errors import PreconditionError
 from testgrove.services.migrations.inputs import files_below
@@ -38,7 +38,7 @@ def refuse_other_databases(
     *,
     tree: Path,
     env: Mapping[str, str],
-    given: Given,
+    permitted: PermittedConnections,
 ) -> None:
     """Check that no file that a migration command reads names another server than the migration's own.
 
@@ -46,25 +46,27 @@ def refuse_other_databases(
     Raises PreconditionError (``other-database``).
     """
     for found in _Files(command, tree, env).named():
-        stranger = next((address for address in found.leads_to if not given.permits(address)), None)
-        if stranger is not None:
+        foreign = next((address for address in found.leads_to if not permitted.permits(address)), None)
+        if foreign is not None:
             raise PreconditionError(
                 OTHER,
-                f"{found.file}:{found.line}: {found.key} names {stranger}, which is not the migration's own"
+                f"{found.file}:{found.line}: {found.key} names {foreign}, which is not the migration's own"
                 f" database; refusing to run `{_short(command)}`",
-                hint=f"make it read $DATABASE_URL; or, {how_to_permit(stranger)}",
+                hint=f"make it read $DATABASE_URL; or, {how_to_permit(foreign)}",
                 file=found.file,
                 line=found.line,
                 key=found.key,
-                address=str(stranger),
+                address=str(foreign),
             )
 
 
-def given_for(databases: Mapping[str, DatabaseAccess], settings: Settings, tree: Path, env: Mapping[str, str]) -> Given:
+def permitted_for_migration(
+    databases: Mapping[str, DatabaseAccess], settings: Settings, tree: Path, env: Mapping[str, str]
+) -> PermittedConnections:
     """Return the servers that a migration may use: its databases and those of the settings. env: its variables."""
-    given = given_to(databases, (tree, tree.resolve()), settings.allow_connections, env)
+    permitted = permitted_for(databases, (tree, tree.resolve()), settings.allow_connections, env)
     configured = [address for name in settings.env for address in variable_leads(name, env)]
-    return replace(given, external=(*given.external, *configured))
+    return replace(permitted, external=(*permitted.external, *configured))
 
 
 def require_objects(command: str, access: DatabaseAccess) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from testgrove.core.engines.registry import engine_of
 from testgrove.core.migrations.tool import Command
 from testgrove.errors import PreconditionError, UnavailableError
-from testgrove.services.migrations.guard import given_for, refuse_other_databases
+from testgrove.services.migrations.guard import permitted_for_migration, refuse_other_databases
 from testgrove.services.migrations.schemas import is_untouched, schemas_of
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ class Migrator:
 
     def _run(self, command: Command, access: DatabaseAccess) -> str:
         argv, env = ("/bin/sh", "-c", command.text), self._environ(access)
-        given = given_for({access.engine: access}, self._settings, self._tree, env)
-        refuse_other_databases(command.text, tree=self._tree, env=env, given=given)
+        permitted = permitted_for_migration({access.engine: access}, self._settings, self._tree, env)
+        refuse_other_databases(command.text, tree=self._tree, env=env, permitted=permitted)
         try:
-            return self._launcher.run(argv, cwd=self._tree, env=env, timeout=TIMEOUT, given=given)
+            return self._launcher.run(argv, cwd=self._tree, env=env, timeout=TIMEOUT, permitted=permitted)
         except UnavailableError as error:
             if error.code != "tool-failed" or error.details.get("returncode") in _NOT_RUN:
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from testgrove.errors import UnavailableError
-from testgrove.services.migrations.guard import given_for, refuse_other_databases, require_objects
+from testgrove.services.migrations.guard import permitted_for_migration, refuse_other_databases, require_objects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,10 +34,10 @@ def run_migration(
     (``other-database``) if it would use, or has used, another database.
     """
     databases = {**(others or {}), access.engine: access}
-    given = given_for(databases, settings, cwd, env)
-    refuse_other_databases(command, tree=cwd, env=env, given=given)
+    permitted = permitted_for_migration(databases, settings, cwd, env)
+    refuse_other_databases(command, tree=cwd, env=env, permitted=permitted)
     try:
-        launcher.run(("/bin/sh", "-c", command), cwd=cwd, env=env, timeout=timeout, given=given)
+        launcher.run(("/bin/sh", "-c", command), cwd=cwd, env=env, timeout=timeout, permitted=permitted)
     except UnavailableError as error:
         raise UnavailableError(
             "migration-failed", f"the migration `{command}` failed in {cwd}:\n{error.message}", hint=error.hint

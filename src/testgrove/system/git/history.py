@@ -34,12 +34,13 @@ _FORMAT = "--format=%H%x00%P%x00%ce%x00%s%x00"
 class Commit(NamedTuple):
     """A commit that nothing else references.
 
-    given: testgrove checked out this commit or a descendant, so it came from a ref. snapshot: testgrove created it."""
+    from_ref: testgrove checked out this commit or a descendant, so it came from a ref. snapshot: testgrove created
+    it."""
 
     sha: str
     subject: str
     parents: tuple[str, ...] = ()
-    given: bool = False
+    from_ref: bool = False
     snapshot: bool = False
 
 
@@ -58,11 +59,11 @@ def foreign_commits(git_dir: Path, own: Collection[str] = ()) -> list[Commit]:
     refs = [f"--glob={each}" for each in _PER_WORKTREE]
     shared = [*(f"--exclude={each}" for each in _PER_WORKTREE), "--glob=refs/*"]
     found = unheld(git_dir, _heads(git_dir), [*refs, "--not", *shared])
-    given = {*own}
+    from_ref = {*own}
     for commit in found:
-        if commit.sha in given:
-            given.update(commit.parents)
-    return [commit._replace(given=commit.sha in given) for commit in found if not commit.snapshot]
+        if commit.sha in from_ref:
+            from_ref.update(commit.parents)
+    return [commit._replace(from_ref=commit.sha in from_ref) for commit in found if not commit.snapshot]
 
 
 def foreign_objects(git_dir: Path) -> list[str]:

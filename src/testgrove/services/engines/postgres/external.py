@@ -277,7 +277,7 @@ class GivenPostgres:
         """How a database of that name is reached."""
         at = self.endpoint
         given = self.url.with_database(name, at.user, at.password)
-        return DatabaseAccess("postgres", name, at.host, at.port, at.user, at.password, given=given)
+        return DatabaseAccess("postgres", name, at.host, at.port, at.user, at.password, external_url=given)
 
     def templates(self) -> list[tuple[str, float]]:
         """Our templates on the server, and how many hours ago each was last asked for; the newest first."""

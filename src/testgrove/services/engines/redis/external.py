@@ -166,7 +166,9 @@ class GivenRedis:
                 if self._claim(number, mark):
                     at = self.endpoint
                     given = self.url.with_database(str(number), at.user, at.password)
-                    return DatabaseAccess("redis", str(number), at.host, at.port, at.user, at.password, given=given)
+                    return DatabaseAccess(
+                        "redis", str(number), at.host, at.port, at.user, at.password, external_url=given
+                    )
                 leases.forget(lease)
                 passed_over.add(number)
         raise self._used_up()
