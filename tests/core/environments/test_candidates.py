@@ -7,7 +7,7 @@ import pytest
 from testgrove.core.environments.decide import decide
 from testgrove.core.environments.install_commands import install_arguments
 from testgrove.core.environments.missing import declared_elsewhere
-from testgrove.core.environments.plan import Wish
+from testgrove.core.environments.plan import EnvironmentRequest
 
 BUILDS = '[build-system]\nrequires = ["hatchling"]\n'
 PROJECT = f'{BUILDS}[project]\nname = "shop"\n'
@@ -16,8 +16,8 @@ EXTRAS = PROJECT + "[project.optional-dependencies]\n"
 CI = ".github/workflows/ci.yml"
 
 
-def choice(files: dict[str, str], **wish: object):
-    return decide({name: text.encode() for name, text in files.items()}, Wish(**wish))  # type: ignore[arg-type]
+def choice(files: dict[str, str], **request: object):
+    return decide({name: text.encode() for name, text in files.items()}, EnvironmentRequest(**request))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

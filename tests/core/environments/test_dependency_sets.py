@@ -18,7 +18,7 @@ from testgrove.core.environments.install_commands import (
     lower_bounds,
     lowest_arguments,
 )
-from testgrove.core.environments.plan import Contents, Wish
+from testgrove.core.environments.plan import Contents, EnvironmentRequest
 from testgrove.core.settings.types import Dependencies, Settings
 from testgrove.errors import PreconditionError, UsageError
 
@@ -46,7 +46,7 @@ OLD_WEB = DependencySet("oldweb", requirements=("web~=2.1",))
 
 
 def contents(files: dict[str, bytes], deps: DependencySet) -> Contents:
-    return decide(files, Wish(deps=deps))
+    return decide(files, EnvironmentRequest(deps=deps))
 
 
 def command(files: dict[str, bytes], deps: DependencySet) -> str:
@@ -88,7 +88,7 @@ def test_a_sets_requirements_go_over_the_lock_and_a_resolution_leaves_it():
         "pip install -e .[fast] web~=2.1 pytest --group dev --reinstall-package shop"
     )
     assert command(LOCKED, HIGHEST).startswith("pip install -e .[fast] pytest --group dev --resolution highest")
-    assert contents(LOCKED, DependencySet("locked", locked=True)) == decide(LOCKED, Wish())
+    assert contents(LOCKED, DependencySet("locked", locked=True)) == decide(LOCKED, EnvironmentRequest())
 
 
 def test_a_file_takes_the_place_of_the_lock_and_of_requirement_files():
@@ -97,17 +97,17 @@ def test_a_file_takes_the_place_of_the_lock_and_of_requirement_files():
     assert command(files, pins) == "pip install -r old/pins.txt pytest"
     assert "requirements.txt" not in command({**LOCKED, **files}, pins)
     with pytest.raises(PreconditionError, match=r"old/pins\.txt"):
-        decide(FREE, Wish(deps=pins))
+        decide(FREE, EnvironmentRequest(deps=pins))
 
 
 def test_the_locked_set_needs_a_lock():
     with pytest.raises(PreconditionError, match=r"uv\.lock") as caught:
-        decide(FREE, Wish(deps=DependencySet("locked", locked=True)))
+        decide(FREE, EnvironmentRequest(deps=DependencySet("locked", locked=True)))
     assert "uv lock" in caught.value.hint
 
 
 def test_another_set_is_another_environment():
-    marks = {fingerprint(FREE, {"wish": repr(Wish(deps=deps))}) for deps in (LOWEST, HIGHEST, OLD_WEB)}
+    marks = {fingerprint(FREE, {"request": repr(EnvironmentRequest(deps=deps))}) for deps in (LOWEST, HIGHEST, OLD_WEB)}
     assert len(marks) == 3
 
 

@@ -8,7 +8,7 @@ from testgrove.core.environments.decide import decide
 from testgrove.core.environments.dependency_sets import DependencySet
 from testgrove.core.environments.install_commands import install_arguments
 from testgrove.core.environments.locks import exported, find_lock
-from testgrove.core.environments.plan import Contents, Wish
+from testgrove.core.environments.plan import Contents, EnvironmentRequest
 from testgrove.errors import PreconditionError
 
 BUILDS = '[build-system]\nrequires = ["hatchling"]\n'
@@ -21,8 +21,8 @@ POETRY = BUILDS + (
 PDM = BUILDS + "[project]\nname = 'shop'\n[tool.pdm.dev-dependencies]\ntest = ['pytest']\n"
 
 
-def choice(files: dict[str, str], **wish: object) -> Contents:
-    return decide({name: text.encode() for name, text in files.items()}, Wish(**wish))  # type: ignore[arg-type]
+def choice(files: dict[str, str], **request: object) -> Contents:
+    return decide({name: text.encode() for name, text in files.items()}, EnvironmentRequest(**request))  # type: ignore[arg-type]
 
 
 def test_the_order_of_locks():
@@ -36,7 +36,7 @@ def test_the_order_of_locks():
 
 
 @pytest.mark.parametrize(
-    ("files", "wish", "command"),
+    ("files", "request", "command"),
     [
         (
             {"pyproject.toml": POETRY, "poetry.lock": ""},
@@ -58,8 +58,8 @@ def test_the_order_of_locks():
         ({"Pipfile": "", "Pipfile.lock": "{}"}, {"groups": ()}, "pipenv requirements"),
     ],
 )
-def test_a_lock_that_uv_does_not_read_is_exported_by_its_own_tool(files, wish, command):
-    contents = choice(files, **wish)
+def test_a_lock_that_uv_does_not_read_is_exported_by_its_own_tool(files, request, command):
+    contents = choice(files, **request)
     assert contents.kind == "exported"
     assert contents.export is not None
     assert " ".join(contents.export.command) == command

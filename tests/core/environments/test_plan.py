@@ -8,7 +8,7 @@ from testgrove.core.environments.decide import decide
 from testgrove.core.environments.declared import read_declared
 from testgrove.core.environments.fingerprint import fingerprint
 from testgrove.core.environments.install_commands import install_arguments, note_on_pytest
-from testgrove.core.environments.plan import Wish
+from testgrove.core.environments.plan import EnvironmentRequest
 from testgrove.core.environments.requirement_files import requirement_files
 from testgrove.core.environments.sources import local_folders, mentioned, sources
 from testgrove.errors import PreconditionError, UsageError
@@ -46,24 +46,24 @@ def files(**contents: str) -> dict[str, bytes]:
     return {names[name]: text.encode() for name, text in contents.items()}
 
 
-def command(sources: dict[str, bytes], **wish: object) -> str:
-    return " ".join(install_arguments(decide(sources, Wish(**wish))))  # type: ignore[arg-type]
+def command(sources: dict[str, bytes], **request: object) -> str:
+    return " ".join(install_arguments(decide(sources, EnvironmentRequest(**request))))  # type: ignore[arg-type]
 
 
 def test_a_tree_without_any_declaration_is_bare():
-    contents = decide({}, Wish())
+    contents = decide({}, EnvironmentRequest())
     assert (contents.kind, contents.project, contents.pytest) == ("bare", "none", True)
     assert install_arguments(contents) == ()
 
 
 def test_a_pyproject_that_only_configures_tools_is_bare():
-    assert decide(files(pyproject_toml="[tool.pytest.ini_options]\n"), Wish()).kind == "bare"
+    assert decide(files(pyproject_toml="[tool.pytest.ini_options]\n"), EnvironmentRequest()).kind == "bare"
 
 
 def test_a_lock_wins_and_brings_all_extras_and_the_default_groups():
     there = files(pyproject_toml=PROJECT + 'dependencies = ["pytest"]\n' + BUILDS, uv_lock=LOCK,
                   requirements_txt="six")  # fmt: skip
-    assert decide(there, Wish()).kind == "uv-lock"
+    assert decide(there, EnvironmentRequest()).kind == "uv-lock"
     assert command(there) == (
         "sync --frozen --inexact --all-extras --reinstall-package shop-api --reinstall-package dynamic"
         " --reinstall-package copied"
@@ -89,14 +89,16 @@ def test_settings_choose_the_extras_and_groups_of_a_lock():
     ],
 )
 def test_a_lock_whose_default_groups_lack_pytest_gets_the_test_group_too(groups, added):
-    contents = decide(files(pyproject_toml=PROJECT + f"[dependency-groups]\n{groups}\n", uv_lock=""), Wish())
+    contents = decide(
+        files(pyproject_toml=PROJECT + f"[dependency-groups]\n{groups}\n", uv_lock=""), EnvironmentRequest()
+    )
     assert contents.groups == added
     assert len(contents.notes) == len(added)
 
 
 def test_configured_default_groups_count():
     text = PROJECT + '[dependency-groups]\nci = ["pytest"]\ntest = ["pytest"]\n[tool.uv]\ndefault-groups = ["ci"]\n'
-    assert decide(files(pyproject_toml=text, uv_lock=""), Wish()).groups == ()
+    assert decide(files(pyproject_toml=text, uv_lock=""), EnvironmentRequest()).groups == ()
 
 
 def test_of_extras_that_conflict_only_the_first_is_installed():
@@ -104,7 +106,7 @@ def test_of_extras_that_conflict_only_the_first_is_installed():
     text += 'conflicts = [[{ extra = "cpu" }, { extra = "gpu" }]]\n'
     there = files(pyproject_toml=text, uv_lock="")
     assert "--all-extras --no-extra gpu" in command(there)
-    assert "'gpu'" in decide(there, Wish()).notes[0]
+    assert "'gpu'" in decide(there, EnvironmentRequest()).notes[0]
 
 
 def test_requirement_files_come_with_the_project_where_it_can_be_installed():
@@ -148,16 +150,16 @@ def test_a_project_comes_with_the_extra_or_group_that_brings_pytest(tables, want
 
 def test_include_groups_that_go_in_a_circle_end():
     text = PROJECT + "[dependency-groups]\na = [{include-group = 'b'}]\nb = [{include-group = 'a'}]\n" + BUILDS
-    assert decide(files(pyproject_toml=text), Wish()).groups == ()
+    assert decide(files(pyproject_toml=text), EnvironmentRequest()).groups == ()
 
 
 def test_a_project_without_a_build_system_gives_its_dependencies_alone():
     text = PROJECT + "[project.optional-dependencies]\ntest = ['pytest']\n"
-    contents = decide(files(pyproject_toml=text), Wish())
+    contents = decide(files(pyproject_toml=text), EnvironmentRequest())
     assert contents.project == "dependencies"
     assert command(files(pyproject_toml=text)) == "pip install -r pyproject.toml --extra test"
     forced = text + "[tool.uv]\npackage = true\n"
-    assert decide(files(pyproject_toml=forced), Wish()).project == "editable"
+    assert decide(files(pyproject_toml=forced), EnvironmentRequest()).project == "editable"
 
 
 def test_setup_py_is_read_and_not_run():
@@ -196,22 +198,22 @@ def test_unknown_extras_and_groups_are_named():
     there = files(pyproject_toml=PROJECT + "[project.optional-dependencies]\nTest_All = []\n" + BUILDS)
     assert "-e .[test-all]" in command(there, extras=("test-all",))
     with pytest.raises(UsageError, match="extra 'nope' not found") as raised:
-        decide(there, Wish(extras=("nope",)))
+        decide(there, EnvironmentRequest(extras=("nope",)))
     assert raised.value.hint == "declared: Test_All"
     with pytest.raises(UsageError, match="group 'nope' not found"):
-        decide(there, Wish(groups=("nope",)))
+        decide(there, EnvironmentRequest(groups=("nope",)))
 
 
 def test_a_broken_file_is_named():
     with pytest.raises(PreconditionError, match=r"pyproject\.toml is not valid TOML"):
-        decide(files(pyproject_toml="[project"), Wish())
+        decide(files(pyproject_toml="[project"), EnvironmentRequest())
     with pytest.raises(PreconditionError, match=r"cannot read setup\.cfg"):
-        decide(files(setup_cfg="name = x"), Wish())
+        decide(files(setup_cfg="name = x"), EnvironmentRequest())
 
 
 def test_poetry_groups_are_installed_from_their_requirements():
     text = BUILDS + "[tool.poetry]\nname = 'x'\n[tool.poetry.group.dev.dependencies]\npytest = '^8.1'\n"
-    contents = decide(files(pyproject_toml=text), Wish())
+    contents = decide(files(pyproject_toml=text), EnvironmentRequest())
     assert (contents.names, contents.more) == (("x",), ("pytest>=8.1,<9",))
 
 

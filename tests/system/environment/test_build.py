@@ -77,9 +77,9 @@ class Grove:
         return plan(self.tree, interpreter=python or self.python, extras=extras, groups=groups,
                     tree_hash=tree_hash, uv_version="1", pytest=pytest, deps=deps)  # fmt: skip
 
-    def build(self, *, offline=False, **wish) -> EnvironmentRecord:
+    def build(self, *, offline=False, **request) -> EnvironmentRecord:
         temporary = self.tree.parent / "temporary"
-        return build(self.tree, self.plan(**wish), uv=find_uv(), run=self.tool, temporary=temporary, offline=offline)
+        return build(self.tree, self.plan(**request), uv=find_uv(), run=self.tool, temporary=temporary, offline=offline)
 
     def run(self, code: str) -> str:
         """What the environment's Python prints, with byte code written as users have it."""
@@ -421,8 +421,8 @@ class TestCheck:
         grove.record = grove.build()
         return grove
 
-    def reason(self, made, **wish) -> str | None:
-        return check(made.tree, made.plan(**wish), made.record)
+    def reason(self, made, **request) -> str | None:
+        return check(made.tree, made.plan(**request), made.record)
 
     def test_a_record_survives_json(self, made):
         data = json.loads(json.dumps(made.record.to_json()))

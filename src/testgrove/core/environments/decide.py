@@ -19,7 +19,7 @@ from testgrove.core.environments.dependency_sets import DependencySet, lowest
 from testgrove.core.environments.foreign_locks import from_other_lock
 from testgrove.core.environments.install_words import Asked
 from testgrove.core.environments.locks import LOCKS, find_lock
-from testgrove.core.environments.plan import Contents, Installation, Kind, Wish
+from testgrove.core.environments.plan import Contents, EnvironmentRequest, Installation, Kind
 from testgrove.core.environments.requirement_files import base_files, contradiction, requirement_files
 from testgrove.core.environments.uv_lock import default_groups, from_uv_lock
 from testgrove.core.environments.workflows import read_workflows
@@ -32,7 +32,7 @@ _LOCAL_LINE = re.compile(r"^\s*(?:-e\s|--editable[\s=]|\.{1,2}(?:/|\[|\s|$)|file
 _CONDA = ("environment.yml", "environment.yaml")
 
 
-def decide(files: Mapping[str, bytes], wish: Wish) -> Contents:
+def decide(files: Mapping[str, bytes], request: EnvironmentRequest) -> Contents:
     """Choose what to install.
 
     Raises UsageError (``unknown-extra``, ``unknown-group``), PreconditionError for files that cannot be read and for a
@@ -40,40 +40,40 @@ def decide(files: Mapping[str, bytes], wish: Wish) -> Contents:
     """
     declared = read_declared(files)
     dynamic = "setup.py" in files  # its extras may be computed
-    _check("extra", wish.extras if not dynamic else None, declared.extras)
-    _check("group", wish.groups, (*declared.groups, *declared.poetry_groups, *declared.pdm_groups))
+    _check("extra", request.extras if not dynamic else None, declared.extras)
+    _check("group", request.groups, (*declared.groups, *declared.poetry_groups, *declared.pdm_groups))
     lock = find_lock(files)
-    _check_set(wish.deps, files, has_lock=bool(lock))
+    _check_set(request.deps, files, has_lock=bool(lock))
     if lock == "uv.lock":
-        return _from_lock_and_set(files, declared, wish)
-    if lock and not wish.deps.leaves_the_lock:
-        locked = replace(from_other_lock(lock, files, declared, wish), passed_over=_beside_lock(lock, files))
-        if wish.deps.is_own:
+        return _from_lock_and_set(files, declared, request)
+    if lock and not request.deps.leaves_the_lock:
+        locked = replace(from_other_lock(lock, files, declared, request), passed_over=_beside_lock(lock, files))
+        if request.deps.is_own:
             return locked
-        return replace(locked, then=_with_set(_from_files(files, declared, wish), files, declared, wish))
-    return _with_set(_from_files(files, declared, wish), files, declared, wish)
+        return replace(locked, then=_with_set(_from_files(files, declared, request), files, declared, request))
+    return _with_set(_from_files(files, declared, request), files, declared, request)
 
 
-def _from_lock_and_set(files: Mapping[str, bytes], declared: Declared, wish: Wish) -> Contents:
+def _from_lock_and_set(files: Mapping[str, bytes], declared: Declared, request: EnvironmentRequest) -> Contents:
     """What uv.lock names, with the set over it; or, for a set that leaves the lock, what uv finds instead."""
-    locked = replace(from_uv_lock(files, declared, wish), passed_over=_beside_lock("uv.lock", files))
-    if wish.deps.is_own:
+    locked = replace(from_uv_lock(files, declared, request), passed_over=_beside_lock("uv.lock", files))
+    if request.deps.is_own:
         return locked
     extras = tuple(name for name in declared.extras if name not in locked.without)
     groups = (*(default_groups(declared) if locked.default_groups else ()), *locked.groups)
     own = replace(
         locked,
-        kind="requirements" if wish.deps.file else "pyproject",
-        requirements=(wish.deps.file,) if wish.deps.file else (),
+        kind="requirements" if request.deps.file else "pyproject",
+        requirements=(request.deps.file,) if request.deps.file else (),
         extras=extras if locked.extras is None else locked.extras,
         groups=tuple(dict.fromkeys(groups)),
         default_groups=False,
         workspace=False,
-        source=f"dependency set {wish.deps.name}",
+        source=f"dependency set {request.deps.name}",
         passed_over=(),
     )
-    free = _with_set(own, files, declared, wish)
-    return free if wish.deps.leaves_the_lock else replace(locked, then=free)
+    free = _with_set(own, files, declared, request)
+    return free if request.deps.leaves_the_lock else replace(locked, then=free)
 
 
 def _beside_lock(lock: str, files: Mapping[str, bytes]) -> tuple[PassedOver, ...]:
@@ -81,25 +81,25 @@ def _beside_lock(lock: str, files: Mapping[str, bytes]) -> tuple[PassedOver, ...
     return tuple(PassedOver(name, f"{lock} comes first") for name in others)
 
 
-def _from_files(files: Mapping[str, bytes], declared: Declared, wish: Wish) -> Contents:
-    candidates = () if wish.deps.file else _allowed(all_candidates(files, declared), declared, wish)
+def _from_files(files: Mapping[str, bytes], declared: Declared, request: EnvironmentRequest) -> Contents:
+    candidates = () if request.deps.file else _allowed(all_candidates(files, declared), declared, request)
     chosen, passed = choose(candidates)
     asked = chosen.asked if chosen else Asked()
-    base, passed_base = ((), ()) if wish.deps.file else _base(files, declared, chosen)
-    requirements = (wish.deps.file,) if wish.deps.file else tuple(dict.fromkeys((*base, *asked.files)))
+    base, passed_base = ((), ()) if request.deps.file else _base(files, declared, chosen)
+    requirements = (request.deps.file,) if request.deps.file else tuple(dict.fromkeys((*base, *asked.files)))
     project: Installation = "none"
     if declared.installable or declared.has_project_table:
         project = "editable" if declared.installable else "dependencies"
-    own_groups, more = _asked_groups(declared, wish)
-    groups = asked.groups if wish.groups is None else own_groups
+    own_groups, more = _asked_groups(declared, request)
+    groups = asked.groups if request.groups is None else own_groups
     more = (*declared.loose, *asked.requirements, *more)
     unnamed = any(_LOCAL_LINE.search(text) for text in (*_texts(files, requirements), *more))
     names = (declared.name,) if project == "editable" else ()
     kind: Kind = "requirements" if requirements else "pyproject" if groups or more or project != "none" else "bare"
-    sources = [wish.deps.file, chosen.source if chosen else "", *base, _PROJECT[project]]
+    sources = [request.deps.file, chosen.source if chosen else "", *base, _PROJECT[project]]
     return Contents(
-        kind, requirements, extras=asked.extras if wish.extras is None else wish.extras, groups=groups,
-        project=project, pytest=wish.pytest, names=None if unnamed or "" in names else names, more=more,
+        kind, requirements, extras=asked.extras if request.extras is None else request.extras, groups=groups,
+        project=project, pytest=request.pytest, names=None if unnamed or "" in names else names, more=more,
         source=", ".join(dict.fromkeys(filter(None, sources))) or "pytest alone",
         notes=_conda_notes(files) if kind == "bare" else (),
         passed_over=(*passed, *passed_base, *(PassedOver(name, _NO_CONDA) for name in _conda(files))),
@@ -122,24 +122,24 @@ def _texts(files: Mapping[str, bytes], names: Iterable[str]) -> list[str]:
     return [files[name].decode("utf-8", "replace") for name in names]
 
 
-def _asked_groups(declared: Declared, wish: Wish) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _asked_groups(declared: Declared, request: EnvironmentRequest) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The groups that the settings name: those that uv reads, and the requirements of the others."""
-    asked = wish.groups or ()
+    asked = request.groups or ()
     others = {**declared.pdm_groups, **declared.poetry_groups}
     known = {normal(name) for name in declared.groups}
     named = tuple(name for name in asked if normal(name) in known)
     return named, tuple(text for name in asked if name not in named for text in others.get(name, ()))
 
 
-def _allowed(candidates: Iterable[Candidate], declared: Declared, wish: Wish) -> tuple[Candidate, ...]:
+def _allowed(candidates: Iterable[Candidate], declared: Declared, request: EnvironmentRequest) -> tuple[Candidate, ...]:
     """The candidates without what the settings have decided."""
-    groups, more = _asked_groups(declared, wish)
-    if declared.brings_pytest(extras=wish.extras or (), groups=groups) or any("pytest" in text for text in more):
+    groups, more = _asked_groups(declared, request)
+    if declared.brings_pytest(extras=request.extras or (), groups=groups) or any("pytest" in text for text in more):
         return ()
     found = []
     for each in candidates:
-        extras = each.asked.extras if wish.extras is None else ()
-        if wish.groups is None:
+        extras = each.asked.extras if request.extras is None else ()
+        if request.groups is None:
             found.append(replace(each, asked=replace(each.asked, extras=extras)))
         elif not each.source.startswith(("Poetry", "PDM")):
             found.append(replace(each, asked=replace(each.asked, extras=extras, groups=())))
@@ -179,13 +179,15 @@ def _check_set(deps: DependencySet, files: Mapping[str, bytes], *, has_lock: boo
         raise PreconditionError("no-requirements-file", message, hint=f"git add {deps.file}", file=deps.file)
 
 
-def _with_set(contents: Contents, files: Mapping[str, bytes], declared: Declared, wish: Wish) -> Contents:
+def _with_set(
+    contents: Contents, files: Mapping[str, bytes], declared: Declared, request: EnvironmentRequest
+) -> Contents:
     """Contents that uv resolves together with the set's requirements, and with pytest: added afterwards, it could
     replace what the set has chosen."""
-    deps = wish.deps
+    deps = request.deps
     if deps.is_own:
         return contents
-    more = (*contents.more, *deps.requirements, *(("pytest",) if wish.pytest else ()))
+    more = (*contents.more, *deps.requirements, *(("pytest",) if request.pytest else ()))
     contents = replace(contents, resolution=deps.resolution, more=more)
     if not deps.is_lowest:
         return contents

@@ -17,7 +17,7 @@ Installation = Literal["editable", "dependencies", "none"]
 
 
 @dataclass(frozen=True)
-class Wish:
+class EnvironmentRequest:
     """What the settings ask for; None leaves it to the project's files. pytest: the suite needs it. deps: the
     dependency set."""
 

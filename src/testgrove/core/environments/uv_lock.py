@@ -6,36 +6,40 @@ from typing import TYPE_CHECKING
 
 from testgrove.core.environments.candidates import TEST_NAMES
 from testgrove.core.environments.declared import Declared, is_pytest, read_declared
-from testgrove.core.environments.plan import Contents, Wish
+from testgrove.core.environments.plan import Contents, EnvironmentRequest
 from testgrove.core.environments.sources import locked_here
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def from_uv_lock(files: Mapping[str, bytes], declared: Declared, wish: Wish) -> Contents:
+def from_uv_lock(files: Mapping[str, bytes], declared: Declared, request: EnvironmentRequest) -> Contents:
     """What uv installs from the lock."""
     lock = files["uv.lock"]
     all_members = "workspace" in declared.uv and len(locked_here(lock)) > 1
     whole = [declared, *(_members(files, lock) if all_members else ())]
-    without = _conflicting(declared) if wish.extras is None else ()
+    without = _conflicting(declared) if request.extras is None else ()
     notes = [f"extra '{name}' conflicts with another one and is not installed" for name in without]
-    groups = wish.groups or ()
-    if wish.groups is None and wish.pytest and not any(_default_brings_pytest(each, wish.extras) for each in whole):
+    groups = request.groups or ()
+    if (
+        request.groups is None
+        and request.pytest
+        and not any(_default_brings_pytest(each, request.extras) for each in whole)
+    ):
         groups = _test_group(whole)
         notes += [f"pytest is not in the default groups: also installing the group '{name}'" for name in groups]
     return Contents(
         "uv-lock",
-        extras=wish.extras,
+        extras=request.extras,
         without=without,
         groups=groups,
-        default_groups=wish.groups is None,
+        default_groups=request.groups is None,
         project="editable" if declared.installable else "dependencies",
         names=tuple(name for name, _ in locked_here(lock)),
-        pytest=wish.pytest,
+        pytest=request.pytest,
         notes=tuple(notes),
         workspace=all_members,
-        source=_source(whole, wish, groups, without, all_members=all_members),
+        source=_source(whole, request, groups, without, all_members=all_members),
     )
 
 
@@ -73,14 +77,19 @@ def _conflicting(declared: Declared) -> tuple[str, ...]:
 
 
 def _source(
-    whole: list[Declared], wish: Wish, groups: tuple[str, ...], without: tuple[str, ...], *, all_members: bool
+    whole: list[Declared],
+    request: EnvironmentRequest,
+    groups: tuple[str, ...],
+    without: tuple[str, ...],
+    *,
+    all_members: bool,
 ) -> str:
-    defaults = [name for each in whole for name in default_groups(each)] if wish.groups is None else []
+    defaults = [name for each in whole for name in default_groups(each)] if request.groups is None else []
     parts = ["uv.lock", "all packages of the workspace"] if all_members else ["uv.lock"]
     if named := ", ".join(dict.fromkeys([*defaults, *groups])):
         parts.append(f"groups {named}")
-    if wish.extras is None and any(each.extras for each in whole):
+    if request.extras is None and any(each.extras for each in whole):
         parts.append(f"extras all but {', '.join(without)}" if without else "extras all")
-    elif wish.extras:
-        parts.append(f"extras {', '.join(wish.extras)}")
+    elif request.extras:
+        parts.append(f"extras {', '.join(request.extras)}")
     return ", ".join(parts)

@@ -24,7 +24,7 @@ from testgrove.core.environments.install_commands import (
     lowest_arguments,
     note_on_pytest,
 )
-from testgrove.core.environments.plan import Contents, EnvironmentPlan, Wish
+from testgrove.core.environments.plan import Contents, EnvironmentPlan, EnvironmentRequest
 from testgrove.core.environments.sources import SEARCHED, local_folders, mentioned, sources
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import mounts
@@ -92,16 +92,16 @@ def plan(
     Raises UsageError (``unknown-extra``, ``unknown-group``), PreconditionError (``environment-failed``, ``no-lock``,
     ``no-requirements-file``).
     """
-    wish = Wish(extras, groups, pytest, deps)
+    request = EnvironmentRequest(extras, groups, pytest, deps)
     with explained("read the dependencies in", tree):
         files = _read(tree, deps.file)
-        contents = decide(files, wish)
+        contents = decide(files, request)
         folders = () if contents.names == () else local_folders(files)
         facts = {
             "python": (interpreter.version, str(interpreter.path), interpreter.implementation),
             "platform": (os.uname().sysname, os.uname().machine),
             "uv": uv_version,
-            "wish": asdict(wish),
+            "request": asdict(request),
             "contents": asdict(replace(contents, notes=(), source="", passed_over=())),
             "settings": sorted(pair for pair in os.environ.items() if _DECIDING.fullmatch(pair[0])),
             **({"setup": setup} if setup else {}),
