@@ -129,7 +129,7 @@ def coordinate_command(
 def _request(project: Project, directory: Path, file: Path | None, again: str, given: dict[str, Any]) -> Request:
     from testgrove.app.scenarios.coordinate import Request, find_file, main_branch
     from testgrove.app.scenarios.resume import Before, earlier
-    from testgrove.app.scenarios.worktrees import Wishes
+    from testgrove.app.scenarios.worktrees import WorktreePreparation
     from testgrove.cli.worktrees import current
     from testgrove.core.scenarios.resolve import Filters
 
@@ -157,7 +157,7 @@ def _request(project: Project, directory: Path, file: Path | None, again: str, g
         given["jobs"],
         1 if given["fail_fast"] else given["max_fail"],
         given["timeout"],
-        Wishes(setup=given["setup_worktrees"], pull=pull, cleanup=given["cleanup"]),
+        WorktreePreparation(setup=given["setup_worktrees"], pull=pull, cleanup=given["cleanup"]),
         again,
         before,
         given["fail_on_leak"],
@@ -196,7 +196,7 @@ def _show(seen: Preview, *, as_json: bool) -> None:
 def _set_up(project: Project, request: Request, *, as_json: bool, quiet: bool) -> int:
     from testgrove.app.scenarios.coordinate import set_up
 
-    if not request.wishes.setup:
+    if not request.preparation.setup:
         raise UsageError("only-setup", "--only-setup requires --setup-worktrees", hint="add --setup-worktrees")
     done = set_up(project, request, progress(quiet=quiet or as_json))
     if as_json:

@@ -16,7 +16,7 @@ from testgrove.app.runs.log_and_reports import write_reports
 from testgrove.app.scenarios.places import Found, look, unknown_worktree
 from testgrove.app.scenarios.resume import Before
 from testgrove.app.scenarios.slot import ScenarioSlot
-from testgrove.app.scenarios.worktrees import ScenarioWorktrees, Wishes
+from testgrove.app.scenarios.worktrees import ScenarioWorktrees, WorktreePreparation
 from testgrove.app.worktrees.creation import git_excluded
 from testgrove.app.worktrees.operations import target_of
 from testgrove.app.worktrees.workspace import OnPhase
@@ -56,7 +56,7 @@ class Request:
     jobs: int | None = None
     max_fail: int | None = None
     timeout: float | None = None
-    wishes: Wishes = field(default_factory=Wishes)
+    preparation: WorktreePreparation = field(default_factory=WorktreePreparation)
     again: str = ""
     before: Before = field(default_factory=Before)
     fail_on_leak: bool = False
@@ -128,9 +128,9 @@ def coordinate(project: Project, request: Request, view: View) -> runs.Finished:
     cells = scenario_cells.cells_of(plan.scenarios, expected)
     with project.holding("testgrove coordinate") as holder:
         holder.supervisors.start_ahead(jobs + len({engine for cell in cells for engine in cell.settings.services}))
-        pulled = target_of(project, request.wishes.pull) if request.wishes.pull else None
+        pulled = target_of(project, request.preparation.pull) if request.preparation.pull else None
         with runs.running(project, holder, cells, dict, runs.Request(leak_checks=request.leak_checks)) as run:
-            held = ScenarioWorktrees(project, holder, seen.base, request.wishes, plan.scenarios, pulled)
+            held = ScenarioWorktrees(project, holder, seen.base, request.preparation, plan.scenarios, pulled)
             slot, closing = partial(ScenarioSlot, held), partial(_close, held, request)
             schedule, origin = _schedule(project, request, seen, before), _origin(request, seen, before)
             header = _header(seen)
@@ -181,9 +181,9 @@ def set_up(project: Project, request: Request, on_phase: OnPhase) -> dict[str, d
         done[name] = {"action": action, "path": str(path), "detail": detail}
 
     with project.holding("testgrove coordinate --only-setup") as holder:
-        pulled = target_of(project, request.wishes.pull) if request.wishes.pull else None
+        pulled = target_of(project, request.preparation.pull) if request.preparation.pull else None
         git.exclude(project.repository, git_excluded(project))
-        held = ScenarioWorktrees(project, holder, seen.base, request.wishes, seen.plan.scenarios, pulled)
+        held = ScenarioWorktrees(project, holder, seen.base, request.preparation, seen.plan.scenarios, pulled)
         try:
             for name in seen.plan.worktrees:
                 held.ready(name, on_phase, tell, project.artifacts)
@@ -221,7 +221,7 @@ def _require_worktrees(seen: Preview, request: Request) -> None:
     for found in seen.worktrees:
         if found.state == "broken":
             raise PreconditionError("path-exists", found.detail, hint=f"ls -la {found.path}")
-        if not request.wishes.setup and found.state != "adopted" and not found.ready:
+        if not request.preparation.setup and found.state != "adopted" and not found.ready:
             lines = {each.worktree: each.line for each in reversed(seen.plan.scenarios)}
             error = unknown_worktree(found)
             error.message = f"{seen.plan.source}:{lines[found.name]}: {error.message}"
@@ -238,7 +238,7 @@ def _header(seen: Preview) -> str:
 
 def _close(held: ScenarioWorktrees, request: Request) -> Sequence[AnyEvent]:
     held.close()
-    if not request.wishes.cleanup:
+    if not request.preparation.cleanup:
         return ()
     gone = held.clean_up(request.before.created)
     return [

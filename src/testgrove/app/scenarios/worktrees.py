@@ -37,7 +37,7 @@ Tell = Callable[[str, WorktreeAction, Path, str], None]
 
 
 @dataclass(frozen=True)
-class Wishes:
+class WorktreePreparation:
     """What is to be done to worktrees before scenarios run in them. pull: the ref whose changes they get, or empty."""
 
     setup: bool = False
@@ -82,11 +82,11 @@ class ScenarioWorktrees:
         project: Project,
         holder: Holder,
         base: Path,
-        wishes: Wishes,
+        preparation: WorktreePreparation,
         scenarios: Sequence[PlannedScenario],
         pulled: Target | None,
     ) -> None:
-        self._project, self._holder, self._base, self._wishes = project, holder, base, wishes
+        self._project, self._holder, self._base, self._preparation = project, holder, base, preparation
         self._pulled = pulled
         self._of: dict[str, list[PlannedScenario]] = {}
         for each in scenarios:
@@ -204,7 +204,7 @@ class ScenarioWorktrees:
         lacking = self._lacking(name, path)
         if lacking is None:
             return worktree
-        if not self._wishes.setup or not git.is_ancestor(path, lacking.head, lacking.commit):
+        if not self._preparation.setup or not git.is_ancestor(path, lacking.head, lacking.commit):
             raise lacking.error(name, path)
         worktree = records.update(store, worktree, own_commits=(*worktree.own_commits, lacking.commit))
         git.fast_forward(path, lacking.commit)
@@ -234,7 +234,7 @@ class ScenarioWorktrees:
 
     def _create(self, found: Found, on_phase: OnPhase, tell: Tell, logs: Path) -> WorktreeRecord:
         project, holder = self._project, self._holder
-        if not self._wishes.setup:
+        if not self._preparation.setup:
             raise unknown_worktree(found)
         if found.worktree is not None and found.state == "gone":  # nothing can be lost
             removal.remove(project, holder, str(found.worktree.id), removal.Way(bulk=True))
@@ -276,7 +276,7 @@ class ScenarioWorktrees:
 
     def _verify(self, found: Found, worktree: WorktreeRecord, on_phase: OnPhase, tell: Tell) -> WorktreeRecord:
         """Sync a testgrove worktree if requested; its commit stays unchanged."""
-        if not self._wishes.setup:
+        if not self._preparation.setup:
             return worktree
         syncing = Syncing(self._project, self._holder, worktree, on_phase, unseen)
         syncing.repair()
@@ -292,7 +292,7 @@ class ScenarioWorktrees:
     def _adopt(self, found: Found, on_phase: OnPhase, tell: Tell) -> None:
         """Give a worktree that a user has made an environment, where it lacks one and that is asked for."""
         detail = ""
-        if self._wishes.setup and (why := self._lacks_environment(found.path)):
+        if self._preparation.setup and (why := self._lacks_environment(found.path)):
             on_phase("environment", why)
             _, python = wanted(self._of[found.name])
             commit, _ = git.head_of(found.path)
