@@ -17,7 +17,7 @@ from testgrove.app.connections import aliases
 from testgrove.app.connections.watch import AttemptConnections
 from testgrove.core.connections.addresses import Address, parse_permission
 from testgrove.core.connections.permitted import PermittedConnections
-from testgrove.core.runs.leaks import Thing
+from testgrove.core.runs.leaks import TrackedResource
 from testgrove.system.connections import Connection
 from testgrove.system.processes.supervision import Job, Supervisor
 
@@ -89,7 +89,9 @@ def test_a_server_that_a_process_of_the_run_has_started_is_the_runs(tmp_path):
         attempt = connections()
         assert connect(attempt, port) == []
         own, other = f"socket 127.0.0.1:4711 127.0.0.1:{port}", "socket 127.0.0.1:4711 192.0.2.1:80"
-        found = [Thing("descriptor", name) for name in (own, other, "/tmp/x", "socket pair")] + [Thing("thread", own)]
+        found = [TrackedResource("descriptor", name) for name in (own, other, "/tmp/x", "socket pair")] + [
+            TrackedResource("thread", own)
+        ]
         assert [thing.name for thing in attempt.without_own(found)] == [other, "/tmp/x", "socket pair", own]
     finally:
         supervisor.close()

@@ -6,23 +6,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testgrove.core.runs.events import CellFinished, CellInfo, LeakFound, RunFinished, RunStarted
-from testgrove.core.runs.leaks import SHOWN, Thing, leaks
+from testgrove.core.runs.leaks import SHOWN, TrackedResource, leaks
 from testgrove.core.runs.result import fold
 
 THINGS = st.lists(
-    st.builds(Thing, st.sampled_from(["file", "port"]), st.sampled_from("abcde"), st.sampled_from(["", "x"]))
+    st.builds(TrackedResource, st.sampled_from(["file", "port"]), st.sampled_from("abcde"), st.sampled_from(["", "x"]))
 )
 
 
 def test_a_leak_is_new_and_nobodys():
-    before = [Thing("file", "old"), Thing("port", "80")]
-    after = [Thing("file", "old", "changed words"), Thing("file", "80"), Thing("database", "mine"), Thing("port", "81")]
-    assert leaks(before, after, owned={"mine"}) == (Thing("file", "80"), Thing("port", "81"))
+    before = [TrackedResource("file", "old"), TrackedResource("port", "80")]
+    after = [
+        TrackedResource("file", "old", "changed words"),
+        TrackedResource("file", "80"),
+        TrackedResource("database", "mine"),
+        TrackedResource("port", "81"),
+    ]
+    assert leaks(before, after, owned={"mine"}) == (TrackedResource("file", "80"), TrackedResource("port", "81"))
 
 
 def test_each_is_told_once_and_not_too_many():
-    many = [Thing("file", str(number % 200)) for number in range(400)]
-    assert leaks((), [*many, Thing("port", "1")]) == (*many[:SHOWN], Thing("port", "1"))
+    many = [TrackedResource("file", str(number % 200)) for number in range(400)]
+    assert leaks((), [*many, TrackedResource("port", "1")]) == (*many[:SHOWN], TrackedResource("port", "1"))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

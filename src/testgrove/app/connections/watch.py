@@ -17,7 +17,7 @@ from testgrove.app.connections.aliases import Aliases
 from testgrove.core import envfile
 from testgrove.core.connections.addresses import PORTS, Address, parse_permission
 from testgrove.core.connections.permitted import ForeignConnection, PermittedConnections, shown_command, variable_leads
-from testgrove.core.runs.leaks import Thing
+from testgrove.core.runs.leaks import TrackedResource
 from testgrove.system.connections import Connection, Sampler, accepts, listeners_at
 from testgrove.system.containers import published_since
 from testgrove.system.listeners import listeners
@@ -81,9 +81,11 @@ class AttemptConnections:
             if not self.is_given(foreign.address):
                 self._add(foreign)
 
-    def without_own(self, things: Iterable[Thing]) -> list[Thing]:
+    def without_own(self, resources: Iterable[TrackedResource]) -> list[TrackedResource]:
         """Return leftovers of a pytest process without permitted connections: these end with it and are no leaks."""
-        return [thing for thing in things if not (thing.kind == "descriptor" and self._is_own(thing.name))]
+        return [
+            resource for resource in resources if not (resource.kind == "descriptor" and self._is_own(resource.name))
+        ]
 
     def is_given(self, address: Address) -> bool:
         """Return whether an open connection is permitted, or leads to a server of the run."""

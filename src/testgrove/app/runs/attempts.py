@@ -40,7 +40,7 @@ from testgrove.core.runs.events import (
     ProcessStarted,
     Status,
 )
-from testgrove.core.runs.leaks import Thing
+from testgrove.core.runs.leaks import TrackedResource
 from testgrove.core.runs.outcome import (
     Ending,
     is_pytest,
@@ -162,7 +162,7 @@ class Attempt:
             ports=tuple(workspace.ports.values()),
             checkout=partial(left_in_checkout, workspace.tree, expected) if watched else None,
             manifest=workspace.manifest,
-            databases=lambda: [Thing("database", name) for name in run.databases.further(self.cell)],
+            databases=lambda: [TrackedResource("database", name) for name in run.databases.further(self.cell)],
             environ=environ,
             mark=self.supervisor.mark,
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 from testgrove.app.runs.container_leaks import ContainerWatch, interval_of
 from testgrove.app.worktrees.ownership import CheckoutContents
 from testgrove.core.runs.events import AnyEvent, LeakFound
-from testgrove.core.runs.leaks import LeakChecks, Thing, leaks
+from testgrove.core.runs.leaks import LeakChecks, TrackedResource, leaks
 from testgrove.core.worktrees.ownership import Manifest
 from testgrove.errors import TestgroveError
 from testgrove.system.files import temporary_entries
@@ -27,7 +27,7 @@ from testgrove.system.processes.marks import Mark, marks_of
 from testgrove.system.processes.process import scrubbed
 from testgrove.system.processes.supervision import JobResult
 
-Look = Callable[[], Iterable[Thing]]
+Look = Callable[[], Iterable[TrackedResource]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class AttemptContext:
     tree: Path
     temporary: Path
     ports: Sequence[int] = ()
-    checkout: Callable[[Manifest], tuple[list[Thing], CheckoutContents]] | None = None
+    checkout: Callable[[Manifest], tuple[list[TrackedResource], CheckoutContents]] | None = None
     manifest: Manifest | None = None
     databases: Look | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class LeakWatch:
         self._active: dict[tuple[str, int], Watched] = {}
         self._manifests: dict[Path, Manifest] = {}
         self._seen: dict[Path, CheckoutContents] = {}  # after the last attempt in each checkout
-        self._known: dict[Path, tuple[Thing, ...]] = {}  # databases, by worktree
+        self._known: dict[Path, tuple[TrackedResource, ...]] = {}  # databases, by worktree
         self._looking = threading.Lock()
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="leaks")
         self._pending: dict[Path, Future[None]] = {}
@@ -96,7 +96,7 @@ class LeakWatch:
             with self._guard:
                 del self._active[key]
 
-    def report(self, watched: Watched, result: JobResult, at_exit: Sequence[Thing]) -> list[str]:
+    def report(self, watched: Watched, result: JobResult, at_exit: Sequence[TrackedResource]) -> list[str]:
         """Report what an attempt left behind after its end. at_exit: what its processes had open.
 
         Returns notes about listeners on its ports that it did not start.
@@ -125,23 +125,30 @@ class LeakWatch:
         for pending in self._pending.values():
             pending.result()
 
-    def _tell(self, context: AttemptContext, found: Iterable[Thing]) -> None:
-        for thing in found:
-            self._say(context.cell, context.attempt, thing)
+    def _tell(self, context: AttemptContext, found: Iterable[TrackedResource]) -> None:
+        for resource in found:
+            self._say(context.cell, context.attempt, resource)
 
-    def _say(self, cell: str, attempt: int, thing: Thing) -> None:
+    def _say(self, cell: str, attempt: int, resource: TrackedResource) -> None:
         self._emit(
-            LeakFound(t=time.time(), cell=cell, attempt=attempt, kind=thing.kind, name=thing.name, detail=thing.detail)
+            LeakFound(
+                t=time.time(),
+                cell=cell,
+                attempt=attempt,
+                kind=resource.kind,
+                name=resource.name,
+                detail=resource.detail,
+            )
         )
 
-    def _new_ports(self, watched: Watched) -> tuple[list[Thing], list[str]]:
+    def _new_ports(self, watched: Watched) -> tuple[list[TrackedResource], list[str]]:
         """The worktree's ports on which the attempt's processes listen now, and notes on those that others have."""
         ours, taken = [], []
         for port in sorted(listening_among(watched.context.ports) - watched.ports):
             found = listeners(port)
             who = ", ".join(map(str, found))
             if any(each.pid is not None and watched.context.mark in marks_of(each.pid) for each in found):
-                ours.append(Thing("port", str(port), who))
+                ours.append(TrackedResource("port", str(port), who))
             elif found:
                 taken.append(f"port {port} is in use by {who}, which was not started by a test")
         return ours, taken
@@ -163,7 +170,7 @@ class LeakWatch:
                     context.tree
                 )
 
-    def _look_at_checkout(self, watched: Watched) -> Iterable[Thing]:
+    def _look_at_checkout(self, watched: Watched) -> Iterable[TrackedResource]:
         context = watched.context
         if context.checkout is None:
             return ()
@@ -172,9 +179,9 @@ class LeakWatch:
         with self._guard:
             also = {other.context.cell for other in self._active.values() if other.context.tree == context.tree}
         detail = sorted(also - {context.cell})
-        return [thing._replace(detail=_or_of(thing.detail, detail)) for thing in leaks((), found)]
+        return [resource._replace(detail=_or_of(resource.detail, detail)) for resource in leaks((), found)]
 
-    def _look_at_databases(self, watched: Watched) -> Iterable[Thing]:
+    def _look_at_databases(self, watched: Watched) -> Iterable[TrackedResource]:
         context = watched.context
         if context.databases is None:
             return ()
@@ -184,20 +191,20 @@ class LeakWatch:
 
     def _look_at_containers(self) -> None:
         for who, name, detail in self._containers.look():
-            self._say(who.cell, who.attempt, Thing("container", name, detail))
+            self._say(who.cell, who.attempt, TrackedResource("container", name, detail))
 
 
-def _of_processes(result: JobResult) -> Iterator[Thing]:
+def _of_processes(result: JobResult) -> Iterator[TrackedResource]:
     """What outlived the command's own end; what was ended with it has left nothing."""
     for survivor in result.survivors:
-        yield Thing("process", survivor)
+        yield TrackedResource("process", survivor)
     for port, who in result.ports:
-        yield Thing("port", str(port), f"pid {who}")
+        yield TrackedResource("port", str(port), f"pid {who}")
 
 
-def _temporary(context: AttemptContext) -> Iterator[Thing]:
+def _temporary(context: AttemptContext) -> Iterator[TrackedResource]:
     for name in temporary_entries(context.temporary):
-        yield Thing("temporary", name)
+        yield TrackedResource("temporary", name)
 
 
 def _or_of(detail: str, others: Sequence[str]) -> str:

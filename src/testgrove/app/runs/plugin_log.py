@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from testgrove.core.runs.events import AnyEvent, TestFinished, TestsCollected
-from testgrove.core.runs.leaks import LeakKind, Thing
+from testgrove.core.runs.leaks import LeakKind, TrackedResource
 from testgrove.core.runs.outcome import SessionFacts
 
 
@@ -26,7 +26,7 @@ class SessionLog:
         self._tree = Path(os.path.realpath(tree))
         self._environment = Path(os.path.realpath(environment)) if environment else self._tree
         self._path = folder / "tests.jsonl"
-        self.leftovers: list[Thing] = []  # of its processes, at their exit
+        self.leftovers: list[TrackedResource] = []  # of its processes, at their exit
         self.connections: list[dict[str, Any]] = []  # connections to databases, until the watch takes them
         self._cell, self._attempt = cell, attempt
         self._offset = 0
@@ -67,7 +67,7 @@ class SessionLog:
             case "leftovers":
                 kinds: tuple[LeakKind, ...] = ("descriptor", "thread")
                 for kind in kinds:
-                    self.leftovers += [Thing(kind, str(name)) for name in entry.get(kind, ())]
+                    self.leftovers += [TrackedResource(kind, str(name)) for name in entry.get(kind, ())]
             case "finish":
                 facts.finishes += 1
                 facts.ran += int(entry.get("ran", facts.selected))

@@ -10,7 +10,7 @@ from pathlib import Path
 from testgrove.app.project import Project
 from testgrove.app.worktrees.history import described, history_of, is_anothers, unmounted
 from testgrove.core.engines.registry import engine_shown
-from testgrove.core.runs.leaks import Thing
+from testgrove.core.runs.leaks import TrackedResource
 from testgrove.core.text import printable
 from testgrove.core.worktrees.ownership import Entry, Manifest, Ownership, classify, is_made_again
 from testgrove.core.worktrees.record import WorktreeRecord
@@ -37,11 +37,11 @@ class Findings:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """All that is the user's, a line for each thing."""
+        """All that is the user's, one line each."""
         return (*self.users, *(described(commit) for commit in self.unheld))
 
     def summary(self, *, rescuing: bool = False) -> str:
-        """The user's things in one line. rescuing: without commits that will be kept under another ref."""
+        """All that is the user's, in one line. rescuing: without commits that will be kept under another ref."""
         lines = self.users if rescuing else self.lines
         more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
         return f"has {'; '.join(lines[:3])}{more}"
@@ -160,7 +160,9 @@ class CheckoutContents:
         return Manifest.of([*there, *self.modified])
 
 
-def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tuple[list[Thing], CheckoutContents]:
+def left_in_checkout(
+    tree: Path, collect: Sequence[str], before: Manifest
+) -> tuple[list[TrackedResource], CheckoutContents]:
     """Return unexpected new or changed files in a checkout, and all current files.
 
     Outputs, caches and ignored files are expected."""
@@ -176,8 +178,8 @@ def left_in_checkout(tree: Path, collect: Sequence[str], before: Manifest) -> tu
 
     # Without a .gitignore a snapshot, or a commit, has byte code in it, which each run writes again.
     told = [name for name, _ in found if name not in ignored and not is_made_again(name)]
-    things = [Thing("file", printable(name), detail(name)) for name in told]
-    return things, now
+    resources = [TrackedResource("file", printable(name), detail(name)) for name in told]
+    return resources, now
 
 
 def _database_files(worktree: WorktreeRecord) -> set[str]:

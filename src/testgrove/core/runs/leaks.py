@@ -19,7 +19,7 @@ LeakChecks = Literal["off", "fast", "all"]
 SHOWN = 50  # of each kind and attempt
 
 
-class Thing(NamedTuple):
+class TrackedResource(NamedTuple):
     """Something that can be left behind. name: unique within its kind. detail: its owner and location."""
 
     kind: LeakKind
@@ -27,15 +27,17 @@ class Thing(NamedTuple):
     detail: str = ""
 
 
-def leaks(before: Iterable[Thing], after: Iterable[Thing], owned: Container[str] = ()) -> tuple[Thing, ...]:
-    """Return what an attempt left behind. owned: names of things with an owner. Reports at most SHOWN of a kind."""
-    known = {(thing.kind, thing.name) for thing in before}
-    found: dict[tuple[str, str], Thing] = {}
+def leaks(
+    before: Iterable[TrackedResource], after: Iterable[TrackedResource], owned: Container[str] = ()
+) -> tuple[TrackedResource, ...]:
+    """Return what an attempt left behind. owned: names of resources with an owner. Reports at most SHOWN of a kind."""
+    known = {(resource.kind, resource.name) for resource in before}
+    found: dict[tuple[str, str], TrackedResource] = {}
     counts: dict[str, int] = {}
-    for thing in after:
-        key = (thing.kind, thing.name)
-        if key in known or key in found or thing.name in owned or counts.get(thing.kind, 0) >= SHOWN:
+    for resource in after:
+        key = (resource.kind, resource.name)
+        if key in known or key in found or resource.name in owned or counts.get(resource.kind, 0) >= SHOWN:
             continue
-        found[key] = thing
-        counts[thing.kind] = counts.get(thing.kind, 0) + 1
+        found[key] = resource
+        counts[resource.kind] = counts.get(resource.kind, 0) + 1
     return tuple(found.values())
