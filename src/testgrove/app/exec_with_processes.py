@@ -23,10 +23,10 @@ from testgrove.system.processes.supervisor_pool import SupervisorPool
 
 _NOT_EXECUTED = {"command-not-found": 127, "interpreter-missing": 127, "command-not-executable": 126}
 _OF_TERMINALS = (signal.SIGINT, signal.SIGQUIT)
-_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def run_beside(
+def run_with_processes(
     project: Project, worktree: Worktree, names: Sequence[str], command: Sequence[str], *, say: Callable[[str], None]
 ) -> int:
     """Start processes, run the command in the foreground, stop them; return the command's exit status.
@@ -64,22 +64,23 @@ def run_beside(
 
 def run_in_foreground(supervisors: SupervisorPool, job: Job) -> int:
     """Run a job in the foreground and return its status: 128 plus the number for a signal, else as env(1)."""
-    with supervisors.foreground() as supervisor, PassingOn() as passing:
+    with supervisors.foreground() as supervisor, SignalForwarder() as forwarder:
         try:
-            passing.to(supervisor.start_job(job))
+            forwarder.to(supervisor.start_job(job))
         except PreconditionError as error:
             if error.code not in _NOT_EXECUTED:
                 raise
             sys.stderr.write(f"testgrove exec: {printable(error.message)}\n")
             return _NOT_EXECUTED[error.code]
         result = supervisor.wait()
-        passing.to(0)
+        forwarder.to(0)
     assert result is not None
     return result.exit_code if result.exit_code is not None else 128 + (result.signal or signal.SIGKILL)
 
 
-class PassingOn:
-    """In the block, signals go to a child, once it is there. A terminal gives its own to the whole group itself."""
+class SignalForwarder:
+    """Forward signals to a child in the block, as soon as it exists. A terminal gives its own to the whole group
+    itself."""
 
     def __init__(self) -> None:
         self._pid = 0
@@ -87,7 +88,7 @@ class PassingOn:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._pass_on) for number in (*_OF_TERMINALS, *_PASSED_ON)}
+        self._before = {number: signal.signal(number, self._forward) for number in (*_OF_TERMINALS, *_FORWARDED)}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,12 +96,12 @@ class PassingOn:
             signal.signal(number, old)
 
     def to(self, pid: int) -> None:
-        """Pass signals on to this process, including earlier ones; 0: stop passing them on."""
+        """Pass signals on to this process, including earlier ones; 0: stop forwarder them on."""
         self._pid = pid
         while pid and self._early:
             self._send(self._early.pop(0))
 
-    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+    def _forward(self, number: int, _frame: FrameType | None) -> None:
         if number in _OF_TERMINALS and _in_terminals_foreground():
             return
         if self._pid:

@@ -235,9 +235,9 @@ def _inside(
     keep_servers(project, worktree)
     if processes is None:
         replace_by(worktree, command(worktree))
-    from testgrove.app.exec_with_processes import run_beside
+    from testgrove.app.exec_with_processes import run_with_processes
 
-    return run_beside(
+    return run_with_processes(
         project, worktree, processes.split(","), command(worktree), say=lambda text: say(text, quiet=quiet)
     )
 
