@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from testgrove.app.worktrees.workspace import DatabasesInTheMaking
 
 
-class Wanted(TypedDict):
+class CreateOptions(TypedDict):
     """The options that say what the worktree is. ref: --branch."""
 
     purpose: str
@@ -62,16 +62,16 @@ class Wanted(TypedDict):
     "testgrove create --purpose test-integration --identifier api --branch main --ports",
     "testgrove create --purpose review --identifier 42 --branch feature/x --new-branch --base main",
 )
-def create_command(*, directory: Path, as_json: bool, quiet: bool, **wanted: Unpack[Wanted]) -> None:
+def create_command(*, directory: Path, as_json: bool, quiet: bool, **options: Unpack[CreateOptions]) -> None:
     """Create a worktree: a checkout with its own environment, ports and env file."""
     from testgrove.core.environments.dependency_sets import find_set
 
-    worktree_id = WorktreeId(wanted["purpose"], wanted["identifier"])
-    _refuse_unused(wanted)
+    worktree_id = WorktreeId(options["purpose"], options["identifier"])
+    _refuse_unused(options)
     project = project_in(directory)
-    spec = _spec(project, worktree_id, wanted)
+    spec = _spec(project, worktree_id, options)
     find_set(project.settings, spec.deps)
-    notes = _create(project, spec, wanted["migrate_to"], quiet=quiet or as_json)
+    notes = _create(project, spec, options["migrate_to"], quiet=quiet or as_json)
     worktree = find(project, str(worktree_id))
     for note in notes:
         say(f"note: {note}", quiet=quiet)
@@ -82,30 +82,30 @@ def create_command(*, directory: Path, as_json: bool, quiet: bool, **wanted: Unp
         echo(describe(worktree))
 
 
-def _refuse_unused(wanted: Wanted) -> None:
-    base, deps = wanted["base"], wanted["deps"]
-    if base is not None and not wanted["new_branch"]:
+def _refuse_unused(options: CreateOptions) -> None:
+    base, deps = options["base"], options["deps"]
+    if base is not None and not options["new_branch"]:
         raise UsageError(
             "base-unused", f"--base {base} requires --new-branch", hint="add --new-branch, or remove --base"
         )
-    if deps and wanted["no_env"]:
+    if deps and options["no_env"]:
         raise UsageError(
             "deps-unused", f"--deps {deps} cannot be combined with --no-env", hint="remove --no-env or --deps"
         )
 
 
-def _spec(project: Project, worktree_id: WorktreeId, wanted: Wanted) -> WorktreeSpec:
+def _spec(project: Project, worktree_id: WorktreeId, options: CreateOptions) -> WorktreeSpec:
     from testgrove.core.runs.plan import named_python
 
-    ref, new_branch, base, python = wanted["ref"], wanted["new_branch"], wanted["base"], wanted["python"]
+    ref, new_branch, base, python = options["ref"], options["new_branch"], options["base"], options["python"]
     return WorktreeSpec(
         worktree_id,
         ref if not new_branch else "HEAD" if base is None else base,
-        ports=project.settings.ports.names if wanted["ports"] else (),
+        ports=project.settings.ports.names if options["ports"] else (),
         python=named_python(worktree_id) if python is None else python,
         new_branch=ref if new_branch else None,
-        environment=not wanted["no_env"],
-        deps=wanted["deps"],
+        environment=not options["no_env"],
+        deps=options["deps"],
     )
 
 

@@ -20,14 +20,14 @@ from testgrove.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Words:
+class CommandLine:
     """pytest: what follows ``--``. again: the whole command, as it can be typed to repeat the run."""
 
     pytest: tuple[str, ...]
     again: str
 
 
-class Wanted(TypedDict):
+class TestOptions(TypedDict):
     """The options that say what to run: fields of app.runs.run.Request."""
 
     suites: tuple[str, ...]
@@ -55,7 +55,7 @@ class TestCommand(click.Command):
         words = [
             f"--random-order={secrets.randbelow(2**32)}" if word == "--random-order" else word for word in args[:at]
         ]
-        ctx.obj = Words(tuple(args[at + 1 :]), shlex.join(["testgrove", "test", *words, *args[at:]]))
+        ctx.obj = CommandLine(tuple(args[at + 1 :]), shlex.join(["testgrove", "test", *words, *args[at:]]))
         try:
             return super().parse_args(ctx, words)
         except click.NoSuchOption as error:
@@ -108,14 +108,14 @@ class TestCommand(click.Command):
     "testgrove test integration --fail-on-leak --leak-checks fast",
 )
 def test_command(
-    words: Words,
+    words: CommandLine,
     *,
     keyword: str | None,
     verbose: bool,
     directory: Path,
     as_json: bool,
     quiet: bool,
-    **wanted: Unpack[Wanted],
+    **options: Unpack[TestOptions],
 ) -> int:
     """Run the test suites in parallel, each in its own worktree, with one report.
 
@@ -130,14 +130,14 @@ def test_command(
     from testgrove.reports.summary import summary
     from testgrove.reports.terminal import view_for
 
-    if wanted["here"]:
-        _refuse_with_here(wanted)
+    if options["here"]:
+        _refuse_with_here(options)
     project = project_in(directory)
     out = sys.stderr if as_json else sys.stdout
     output = partial(read_from, project.artifacts) if verbose else None
     view = view_for(out, quiet=quiet, is_tty=out.isatty(), output=output)
     arguments = (*words.pytest, *(("-k", keyword) if keyword else ()))
-    finished = run_tests(project, Request(arguments=arguments, again=words.again, **wanted), view)
+    finished = run_tests(project, Request(arguments=arguments, again=words.again, **options), view)
     if as_json:
         print_json(folder=str(finished.folder), **report_json.report(finished.result))
     else:
@@ -157,13 +157,13 @@ def read_from(artifacts: Path, run: str, log: str, offset: int) -> bytes:
         return b""
 
 
-def _refuse_with_here(wanted: Wanted) -> None:
+def _refuse_with_here(options: TestOptions) -> None:
     others = {
-        "--ref": wanted["refs"],
-        "--python": wanted["pythons"],
-        "--deps": wanted["sets"],
-        "-j": wanted["jobs"],
-        "--keep-failed": wanted["keep_failed"],
+        "--ref": options["refs"],
+        "--python": options["pythons"],
+        "--deps": options["sets"],
+        "-j": options["jobs"],
+        "--keep-failed": options["keep_failed"],
     }
     for option, value in others.items():
         if value:

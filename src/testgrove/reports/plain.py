@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class _Said:
+class _Printed:
     """What was already printed about one cell: number of phases and attempts, its reason to wait, its end."""
 
     phases: int = 0
@@ -28,7 +28,7 @@ class PlainView:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._said: dict[str, _Said] = {}
+        self._printed: dict[str, _Printed] = {}
         self._gone = False
         self._environments: set[str] = set()
 
@@ -46,29 +46,29 @@ class PlainView:
         self.update(result, result.ended)
 
     def _cell(self, cell: CellResult, now: float) -> None:
-        key, said = flat(cell.info.key), self._said.setdefault(cell.info.key, _Said())
-        for span in cell.phases[said.phases :]:
+        key, printed = flat(cell.info.key), self._printed.setdefault(cell.info.key, _Printed())
+        for span in cell.phases[printed.phases :]:
             reason = flat(span.reason)
             if span.phase == "waiting":
-                if reason and reason != said.reason:
+                if reason and reason != printed.reason:
                     self._say(f"{key}: waiting: {reason}")
-                said.reason = reason
-            elif not said.begun:
-                said.begun = True
+                printed.reason = reason
+            elif not printed.begun:
+                printed.begun = True
                 self._say(f"{key}: started in {flat(cell.info.worktree)}")
             if span.phase == "environment" and reason and reason not in self._environments:
                 self._environments.add(reason)  # most cells of a run have the same one
                 self._say(f"environment: {reason}")
-        said.phases = len(cell.phases)
-        for attempt in cell.attempts[said.attempts :]:
-            if said.attempts:
-                earlier = cell.attempts[said.attempts - 1]
+        printed.phases = len(cell.phases)
+        for attempt in cell.attempts[printed.attempts :]:
+            if printed.attempts:
+                earlier = cell.attempts[printed.attempts - 1]
                 why = f" after {earlier.status}: {flat(earlier.reason)}".removesuffix(": ") if earlier.status else ""
                 self._say(f"{key}: attempt {attempt.number}{why}")
-            said.attempts += 1
+            printed.attempts += 1
         self._progress(cell)
-        if cell.status is not None and not said.finished:
-            said.finished = True
+        if cell.status is not None and not printed.finished:
+            printed.finished = True
             self._say(f"{key}: {ending(cell, now)}")
 
     def _progress(self, cell: CellResult) -> None:

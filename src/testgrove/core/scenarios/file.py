@@ -89,8 +89,8 @@ def parse(text: str, source: Path) -> tuple[Located, ...]:
     Raises UsageError for what is not such a text, an unknown field, a wrong type or a value that makes no sense.
     """
     data, lines = _toml(text, source) if source.suffix == ".toml" else _json(text, source)
-    if isinstance(data, _Twice):
-        raise problem(source, 0, "", f"duplicate key '{data.key}'", code="scenario-twice")
+    if isinstance(data, _DuplicateKey):
+        raise problem(source, 0, "", f"duplicate key '{data.key}'", code="scenario-duplicate")
     if not isinstance(data, dict) or not isinstance(data.get("scenarios"), list):
         raise problem(source, 0, "", "expected an object with the list 'scenarios'", code="scenarios-missing")
     for key in data.keys() - {"scenarios", "description", "$schema"}:
@@ -157,8 +157,8 @@ def _scenario(raw: object, source: Path, line: int, number: int) -> Located:
     name = raw.get("name") if isinstance(raw, dict) else None
     shown = name if isinstance(name, str) and name else f"number {number}"
     for each in (raw, *(raw.values() if isinstance(raw, dict) else ())):
-        if isinstance(each, _Twice):
-            raise problem(source, line, shown, f"duplicate key '{each.key}'", code="scenario-twice")
+        if isinstance(each, _DuplicateKey):
+            raise problem(source, line, shown, f"duplicate key '{each.key}'", code="scenario-duplicate")
     try:
         scenario = msgspec.convert(raw, Scenario, strict=True)
     except msgspec.ValidationError as error:
@@ -182,7 +182,7 @@ def _explain(error: msgspec.ValidationError, source: Path, line: int, name: str)
     return problem(source, line, name, f"'{key}': {said}" if key else said, code="scenario-wrong-type")
 
 
-class _Twice(dict[str, Any]):
+class _DuplicateKey(dict[str, Any]):
     """An object with a duplicate key."""
 
     key = ""
@@ -192,10 +192,10 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
-    twice = _Twice(found)
+    duplicate = _DuplicateKey(found)
     keys = [key for key, _ in pairs]
-    twice.key = next(key for key in keys if keys.count(key) > 1)
-    return twice
+    duplicate.key = next(key for key in keys if keys.count(key) > 1)
+    return duplicate
 
 
 def _json(text: str, source: Path) -> tuple[Any, list[int]]:
