@@ -111,7 +111,7 @@ def _spec(project: Project, worktree_id: WorktreeId, options: CreateOptions) -> 
 
 def _create(project: Project, spec: WorktreeSpec, migrate_to: str | None, *, quiet: bool) -> Sequence[str]:
     """Make the worktree; notes on it."""
-    from testgrove.app.runs.exclusive import CellTurn
+    from testgrove.app.runs.exclusive import CellLock
     from testgrove.app.worktrees import operations
     from testgrove.app.worktrees.hooks import unseen
     from testgrove.core.runs.default_suites import services_for
@@ -122,7 +122,7 @@ def _create(project: Project, spec: WorktreeSpec, migrate_to: str | None, *, qui
     shown = progress(quiet=quiet)
     with (
         project.holding(f"testgrove create {spec.id}") as holder,
-        CellTurn(project, Event(), partial(shown, "waiting")) as turn,
+        CellLock(project, Event(), partial(shown, "waiting")) as turn,
     ):
         turn.take(exclusive=False)  # do not disturb an exclusive suite
         target = operations.target_of(project, spec.ref)

@@ -53,8 +53,8 @@ class Locations:
         return self.state / "holders.lock"  # the store knows this name, too
 
     @property
-    def turns(self) -> Path:
-        """The file in which cells lock that they run; see system.turns."""
+    def exclusive_lock(self) -> Path:
+        """The file in which cells lock that they run; see system.fair_lock."""
         return self.state / "turns.lock"
 
     @property

@@ -17,8 +17,8 @@ from typing import Self
 from testgrove.app.project import Project
 from testgrove.core.text import some
 from testgrove.errors import PreconditionError
+from testgrove.system.fair_lock import FairLock
 from testgrove.system.plugin import SESSION
-from testgrove.system.turns import Turn
 
 _PATIENCE = 12 * 3600.0  # seconds; a suite's own timeout is an hour by default
 _PAUSE = 0.05  # seconds between two tries
@@ -26,30 +26,31 @@ _LOOK = 1.0  # seconds between two looks at who is in the way
 _SHOWN = 3
 
 
-class CellTurn:
-    """One cell's turn. on_wait: called with what it waits for. cancel: set when the run is interrupted."""
+class CellLock:
+    """The lock of one cell, shared or exclusive. on_wait: called with what it waits for. cancel: set when the run is
+    interrupted."""
 
     def __init__(self, project: Project, cancel: Event, on_wait: Callable[[str], None]) -> None:
         self._project, self._cancel, self._on_wait = project, cancel, on_wait
-        self._turn = Turn(project.locations.turns)
+        self._lock = FairLock(project.locations.exclusive_lock)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._turn.release()
+        self._lock.release()
 
     def take(self, *, exclusive: bool, worktree: str = "") -> None:
-        """Return when the turn has come; a side that is held is let go first.
+        """Return when the lock is held; one that is held already is released first.
 
         worktree: the cell's own, once it is made. Raises PreconditionError (``cancelled``, ``turn-timeout``).
         """
         if SESSION in os.environ:
             return
-        self._turn.release()
+        self._lock.release()
         deadline, told, pause = time.monotonic() + _PATIENCE, "", _PAUSE / 8
         look = time.monotonic() + _PAUSE  # another cell may be in the gate for a moment
-        while not self._turn.try_take(exclusive=exclusive):
+        while not self._lock.try_take(exclusive=exclusive):
             now = time.monotonic()
             if now > look:
                 reason, look = self._reason(worktree, exclusive=exclusive), now + _LOOK
@@ -67,7 +68,7 @@ class CellTurn:
         return f"to run alone, for {who}" if exclusive else f"for an exclusive suite: {who}"
 
     def _at_work(self, own: str) -> list[str]:
-        """Return the cells that work now or wait for their exclusive turn, with their runs."""
+        """Return the cells that work now or wait for the exclusive lock, with their runs."""
         return [
             f"{each.id} of {each.main.name} (pid {each.pid})"
             for each in self._project.store.worktrees.at_work()

@@ -12,7 +12,7 @@ from testgrove.app.failures.cells import dump_databases, note_of
 from testgrove.app.isolation import told
 from testgrove.app.launcher import SupervisedLauncher
 from testgrove.app.runs.attempts import Attempt, Run
-from testgrove.app.runs.exclusive import CellTurn
+from testgrove.app.runs.exclusive import CellLock
 from testgrove.app.worktrees import operations
 from testgrove.app.worktrees.creation import Creation
 from testgrove.app.worktrees.ports import exchange_taken
@@ -65,12 +65,12 @@ class Slot(ABC, Generic[W]):
         run = self.run
         status: Status = "error"
         try:
-            with CellTurn(run.project, run.cancel, partial(self._phase, "waiting")) as turn:
-                turn.take(exclusive=False)
+            with CellLock(run.project, run.cancel, partial(self._phase, "waiting")) as lock:
+                lock.take(exclusive=False)
                 workspace = self._prepare()
                 try:
                     if self.cell.settings.exclusive:
-                        turn.take(exclusive=True, worktree=str(workspace.spec.id))
+                        lock.take(exclusive=True, worktree=str(workspace.spec.id))
                     status, reason = self._attempts(workspace)
                 finally:
                     run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase="collecting"))

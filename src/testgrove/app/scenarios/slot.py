@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from testgrove.app.runs.attempts import Attempt, Run
-from testgrove.app.runs.exclusive import CellTurn
+from testgrove.app.runs.exclusive import CellLock
 from testgrove.app.runs.here import CheckoutInPlace
 from testgrove.app.runs.slots import Slot
 from testgrove.app.scenarios.worktrees import ScenarioWorktree, ScenarioWorktrees
@@ -77,13 +77,13 @@ class ScenarioSlot(Slot[ScenarioLocation]):
 
     def _cell(self) -> tuple[Status, str]:
         run, cell = self.run, self.cell
-        with CellTurn(run.project, run.cancel, partial(self._phase, "waiting")) as turn:
-            turn.take(exclusive=False)
+        with CellLock(run.project, run.cancel, partial(self._phase, "waiting")) as lock:
+            lock.take(exclusive=False)
             location = None
             try:
                 location = self._prepare()
                 if cell.settings.exclusive:
-                    turn.take(exclusive=True, worktree=str(cell.id))
+                    lock.take(exclusive=True, worktree=str(cell.id))
                 with run.holder.supervisors.borrow() as supervisor:
                     self._phase("running")
                     status, reason = Attempt(run, cell, location, supervisor, self.attempt, self.lane).work()

@@ -10,25 +10,25 @@ import time
 
 import pytest
 
-from testgrove.system.turns import Turn
+from testgrove.system.fair_lock import FairLock
 
 HOLD = """
 import signal, sys
 from pathlib import Path
-from testgrove.system.turns import Turn
-turn = Turn(Path(sys.argv[1]))
-print(turn.try_take(exclusive=sys.argv[2] == "exclusive"), flush=True)
+from testgrove.system.fair_lock import FairLock
+lock = FairLock(Path(sys.argv[1]))
+print(lock.try_take(exclusive=sys.argv[2] == "exclusive"), flush=True)
 signal.pause()
 """
 
 
 @pytest.fixture
-def turn(tmp_path):
+def lock(tmp_path):
     """Makes turns at one lock; all are released afterwards."""
     made = []
 
-    def make() -> Turn:
-        made.append(Turn(tmp_path / "lock"))
+    def make() -> FairLock:
+        made.append(FairLock(tmp_path / "lock"))
         return made[-1]
 
     yield make
@@ -36,15 +36,15 @@ def turn(tmp_path):
         each.release()
 
 
-def test_any_number_share_and_one_is_alone(turn):
-    readers, writer = [turn() for _ in range(3)], turn()
+def test_any_number_share_and_one_is_alone(lock):
+    readers, writer = [lock() for _ in range(3)], lock()
     assert all(reader.try_take(exclusive=False) for reader in readers)
     assert not writer.try_take(exclusive=True)
     for reader in readers:
         reader.release()
     assert writer.try_take(exclusive=True)
     for exclusive in (True, False):
-        other = turn()
+        other = lock()
         assert not other.try_take(exclusive=exclusive)
         other.release()
     writer.release()
@@ -52,8 +52,8 @@ def test_any_number_share_and_one_is_alone(turn):
     assert readers[0].try_take(exclusive=False)
 
 
-def test_who_waits_for_the_exclusive_side_is_not_overtaken(turn):
-    first, late, writer = turn(), turn(), turn()
+def test_who_waits_for_the_exclusive_side_is_not_overtaken(lock):
+    first, late, writer = lock(), lock(), lock()
     assert first.try_take(exclusive=False)
     assert not writer.try_take(exclusive=True)
     assert not late.try_take(exclusive=False), "the one that waits stands in the gate"
@@ -65,26 +65,26 @@ def test_who_waits_for_the_exclusive_side_is_not_overtaken(turn):
     assert late.try_take(exclusive=False)
 
 
-def test_who_gives_up_leaves_the_gate(turn):
-    reader, writer = turn(), turn()
+def test_who_gives_up_leaves_the_gate(lock):
+    reader, writer = lock(), lock()
     assert reader.try_take(exclusive=False)
     assert not writer.try_take(exclusive=True)
     writer.release()
-    assert turn().try_take(exclusive=False)
+    assert lock().try_take(exclusive=False)
 
 
 @pytest.mark.parametrize("side", ["shared", "exclusive"])
-def test_a_holder_that_is_killed_lets_go(turn, tmp_path, side):
+def test_a_holder_that_is_killed_lets_go(lock, tmp_path, side):
     words = [sys.executable, "-c", HOLD, tmp_path / "lock", side]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "True\n"
-        other = turn()
+        other = lock()
         assert not other.try_take(exclusive=True)
         holder.send_signal(signal.SIGKILL)
     assert other.try_take(exclusive=True)
 
 
-def test_everybody_gets_a_turn_and_the_exclusive_one_is_alone(turn):
+def test_everybody_gets_a_turn_and_the_exclusive_one_is_alone(lock):
     inside: list[bool] = []
     problems: list[str] = []
     turns_taken = {"shared": 0, "exclusive": 0}
@@ -92,7 +92,7 @@ def test_everybody_gets_a_turn_and_the_exclusive_one_is_alone(turn):
     guard = threading.Lock()
 
     def work(*, exclusive: bool) -> None:
-        mine = turn()
+        mine = lock()
         while time.monotonic() < end:
             while not mine.try_take(exclusive=exclusive):
                 time.sleep(0.001)

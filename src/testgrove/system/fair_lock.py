@@ -14,8 +14,8 @@ from testgrove.system.locks import Lock, try_byte
 _GATE, _ROAD = 0, 1
 
 
-class Turn:
-    """One holder's turn, released by release() or by the kernel. Used by one thread."""
+class FairLock:
+    """One holder of the lock, released by release() or by the kernel. Used by one thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -23,7 +23,7 @@ class Turn:
         self._road: Lock | None = None
 
     def try_take(self, *, exclusive: bool) -> bool:
-        """Whether the turn has come. Until it has, or release(), the place that was won so far is kept."""
+        """Return whether the lock is held now. Until it is, or release(), the position reached so far is kept."""
         self._gate = self._gate or try_byte(self._path, _GATE)
         if self._gate is None:
             return False
