@@ -172,7 +172,7 @@ def use_programs(_world: World, place: Path) -> None:
 
 def use_servers(world: World, place: Path) -> None:
     """What root does before a keeper starts there."""
-    keeper._make_folders(keeper.KeeperPlace("p", place / "p", world.base / "run"))
+    keeper._make_folders(keeper.KeeperLocation("p", place / "p", world.base / "run"))
 
 
 @pytest.mark.parametrize("kind", ["folder", "link to a folder of theirs"])

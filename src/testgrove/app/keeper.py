@@ -33,7 +33,7 @@ _PAUSE = 0.002
 
 
 @dataclass(frozen=True)
-class KeeperPlace:
+class KeeperLocation:
     """Where a project's keeper has its things. folder: on disk, one folder in it for each service; run: with a short
     path, for sockets."""
 
@@ -60,21 +60,21 @@ class KeeperPlace:
         return {"project": self.project, "folder": str(self.folder), "run": str(self.run)}
 
     @classmethod
-    def of_lease(cls, lease: Lease) -> KeeperPlace:
+    def of_lease(cls, lease: Lease) -> KeeperLocation:
         """The place that a lease names."""
         return cls(lease.data["project"], Path(lease.data["folder"]), Path(lease.data["run"]))
 
 
-def place_of(store: Store, project: str) -> KeeperPlace | None:
+def place_of(store: Store, project: str) -> KeeperLocation | None:
     """The place of a project's keeper; None where the project keeps no servers."""
     leases = store.leases(project_owner(project)).all()
-    return next((KeeperPlace.of_lease(lease) for lease in leases if lease.kind == LeaseKind.KEEPER), None)
+    return next((KeeperLocation.of_lease(lease) for lease in leases if lease.kind == LeaseKind.KEEPER), None)
 
 
-def new_place(locations: Locations, project: str, *, closed: bool) -> KeeperPlace:
+def new_place(locations: Locations, project: str, *, closed: bool) -> KeeperLocation:
     """Where a project's keeper is to be. closed: its servers run as a user who cannot pass through our folders."""
     servers = locations.open_servers if closed else locations.servers
-    return KeeperPlace(project, servers / project, locations.scratch / f"keeper-{project[:8]}")
+    return KeeperLocation(project, servers / project, locations.scratch / f"keeper-{project[:8]}")
 
 
 def project_owner(project: str) -> str:
@@ -83,7 +83,7 @@ def project_owner(project: str) -> str:
 
 
 @contextmanager
-def keeper_of(place: KeeperPlace, locks: LockFile, on_wait: OnWait) -> Iterator[KeeperClient]:
+def keeper_of(place: KeeperLocation, locks: LockFile, on_wait: OnWait) -> Iterator[KeeperClient]:
     """A connection to the place's keeper, which is started if there is none. Its folders are there, and leased.
 
     While it is open, no server is stopped for being idle.
@@ -96,7 +96,7 @@ def keeper_of(place: KeeperPlace, locks: LockFile, on_wait: OnWait) -> Iterator[
         yield client
 
 
-def _started(place: KeeperPlace, locks: LockFile, on_wait: OnWait) -> KeeperClient:
+def _started(place: KeeperLocation, locks: LockFile, on_wait: OnWait) -> KeeperClient:
     on_wait("starting the keeper of the project's servers")
     _make_folders(place)
     log = place.folder / _LOG
@@ -116,7 +116,7 @@ def _started(place: KeeperPlace, locks: LockFile, on_wait: OnWait) -> KeeperClie
     return client
 
 
-def _make_folders(place: KeeperPlace) -> None:
+def _make_folders(place: KeeperLocation) -> None:
     """Raises PreconditionError (``folder-unusable``) where another user could exchange what the keeper executes."""
     make_private(place.folder.parent, 0o711)
     make_private(place.run.parent)
@@ -125,7 +125,7 @@ def _make_folders(place: KeeperPlace) -> None:
             folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def end_keeper(place: KeeperPlace, locks: LockFile) -> bool:
+def end_keeper(place: KeeperLocation, locks: LockFile) -> bool:
     """Stop a keeper and every server it has; whether there was one. Data stays. Raises UnavailableError."""
     was_there = stop_keeper(place.socket)
     deadline = time.monotonic() + _END_TIMEOUT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from testgrove.app.holder import Holder
-from testgrove.app.keeper import KeeperPlace, end_keeper, keeper_of, project_owner
+from testgrove.app.keeper import KeeperLocation, end_keeper, keeper_of, project_owner
 from testgrove.core.engines.registry import implementation_of
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import PreconditionError, TestgroveError
@@ -27,7 +27,7 @@ def kept_lock(project: str) -> str:
 
 def undo_kept(holder: Holder, owner: str, lease: Lease) -> None:
     """Take away a database or a server of a worktree, and the lease; with the last one everything goes."""
-    place = KeeperPlace.of_lease(lease)
+    place = KeeperLocation.of_lease(lease)
     what = "the project's servers, held by another command"
     with holder.locks.hold(kept_lock(place.project), what=what, timeout=_TIMEOUT):
         if others_kept(holder.store, place.project, lease):
@@ -47,7 +47,7 @@ def others_kept(store: Store, project: str, but: Lease | None = None) -> bool:
     return any(but is None or (lease.kind, lease.key) != (but.kind, but.key) for lease in leases)
 
 
-def _undo_service(place: KeeperPlace, folder: Path) -> None:
+def _undo_service(place: KeeperLocation, folder: Path) -> None:
     mounts.require_none(folder, f"cannot delete {folder}")
     client = KeeperClient.connect(place.socket)
     if client:
@@ -56,7 +56,7 @@ def _undo_service(place: KeeperPlace, folder: Path) -> None:
     delete_tree(folder, within=place.folder)
 
 
-def _undo_database(holder: Holder, place: KeeperPlace, lease: Lease) -> None:
+def _undo_database(holder: Holder, place: KeeperLocation, lease: Lease) -> None:
     folder, _, name = lease.key.partition("#")
     server = persistent_server(Path(folder))
     if server is None:
@@ -80,7 +80,7 @@ def persistent_server(folder: Path) -> PersistentServer | None:
     return found
 
 
-def undo_keeper(holder: Holder, place: KeeperPlace) -> None:
+def undo_keeper(holder: Holder, place: KeeperLocation) -> None:
     """Take away a keeper that has nothing of any worktree's, and its servers. Raises as delete_tree() does."""
     what = "the project's servers, held by another command"
     with holder.locks.hold(kept_lock(place.project), what=what, timeout=_TIMEOUT):
@@ -88,7 +88,7 @@ def undo_keeper(holder: Holder, place: KeeperPlace) -> None:
             _undo_whole(holder, place)
 
 
-def _undo_whole(holder: Holder, place: KeeperPlace) -> None:
+def _undo_whole(holder: Holder, place: KeeperLocation) -> None:
     leases = holder.store.leases(project_owner(place.project))
     for folder in (place.run, place.folder):
         mounts.require_none(folder, f"cannot delete {folder}")

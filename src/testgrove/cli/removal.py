@@ -62,12 +62,12 @@ TakeAway = Callable[[str], tuple[str, list[str]]]  # by name; returns what was r
 @contextmanager
 def _removing(project: Project, *, force: bool) -> Iterator[TakeAway]:
     """How a worktree is removed."""
-    from testgrove.app.worktrees.removal import Way, remove
+    from testgrove.app.worktrees.removal import RemovalOptions, remove
 
     with project.holding("testgrove remove") as holder:
 
         def take_away(name: str) -> tuple[str, list[str]]:
-            removed = remove(project, holder, name, Way(force=force))
+            removed = remove(project, holder, name, RemovalOptions(force=force))
             left = f"{removed.path} was not removed: it now contains something else" if removed.path.exists() else ""
             return str(removed.id), [note for note in (removed.note, left) if note]
 

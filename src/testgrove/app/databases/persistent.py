@@ -17,7 +17,7 @@ from testgrove.app.databases.migration import migration, wanted_in
 from testgrove.app.databases.persistent_ports import start_on_a_free_port
 from testgrove.app.databases.persistent_services import rewrite_env_files
 from testgrove.app.holder import Holder
-from testgrove.app.keeper import KeeperPlace, keeper_of, new_place, place_of, project_owner
+from testgrove.app.keeper import KeeperLocation, keeper_of, new_place, place_of, project_owner
 from testgrove.app.keeper_undo import kept_lock
 from testgrove.app.port_leases import lease_server_port
 from testgrove.app.project import Project
@@ -129,7 +129,7 @@ class KeptDatabases:
         return replace(access, port=port)
 
     @contextmanager
-    def _keeper(self, making: CellDatabases) -> Iterator[tuple[KeeperPlace, KeeperClient]]:
+    def _keeper(self, making: CellDatabases) -> Iterator[tuple[KeeperLocation, KeeperClient]]:
         """Hold the project's keeper exclusively: only one command at a time creates or removes its databases."""
         project, locks = self._project, self._holder.locks
         what = "the project's servers, held by another command"
@@ -138,7 +138,7 @@ class KeptDatabases:
             with keeper_of(place, locks, making.say) as keeper:
                 yield place, keeper
 
-    def _new_place(self) -> KeeperPlace:
+    def _new_place(self) -> KeeperLocation:
         project = self._project
         closed = self._context.host.identity.user is not None
         place = new_place(project.locations, project.id, closed=closed)
@@ -147,7 +147,7 @@ class KeptDatabases:
 
     def _server(
         self,
-        place: KeeperPlace,
+        place: KeeperLocation,
         keeper: KeeperClient,
         name: str,
         service: Service,
@@ -168,7 +168,7 @@ class KeptDatabases:
         return server.at_port(moved)
 
     def _new_server(
-        self, folder: Any, place: KeeperPlace, service: Service, binaries: Any, wanted: Wanted | None
+        self, folder: Any, place: KeeperLocation, service: Service, binaries: Any, wanted: Wanted | None
     ) -> PersistentServer:
         project, context, implementation = self._project, self._context, implementation_of(service.engine)
         templates = implementation.templates(

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from testgrove.app.databases.persistent_ports import start_on_a_free_port
 from testgrove.app.databases.worktree_external import accesses_given, is_given
 from testgrove.app.holder import Holder
-from testgrove.app.keeper import KeeperPlace, end_keeper, keeper_of, place_of
+from testgrove.app.keeper import KeeperLocation, end_keeper, keeper_of, place_of
 from testgrove.app.keeper_undo import kept_lock, persistent_server
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
@@ -125,7 +125,7 @@ def service_of(lease: Lease) -> str:
 
 
 @contextmanager
-def _working(project: Project, holder: Holder, say: Say) -> Iterator[tuple[KeeperPlace, KeeperClient]]:
+def _working(project: Project, holder: Holder, say: Say) -> Iterator[tuple[KeeperLocation, KeeperClient]]:
     place = _place(project, "")
     what, told = "the project's servers, held by another command", set[str]()
 
@@ -180,7 +180,7 @@ def _names_of(project: Project, worktree: str) -> list[str]:
     return [Path(lease.key.partition("#")[0]).name for lease in leases if lease.kind in _KEPT]
 
 
-def _place(project: Project, name: str) -> KeeperPlace:
+def _place(project: Project, name: str) -> KeeperLocation:
     place = place_of(project.store, project.id)
     if place is None or (name and not (place.folder / name).is_dir()):
         there = ", ".join(service.name for service in services_in(place.folder)) if place else ""
@@ -193,7 +193,7 @@ def _place(project: Project, name: str) -> KeeperPlace:
     return place
 
 
-def _chosen(place: KeeperPlace, names: Sequence[str]) -> list[str]:
+def _chosen(place: KeeperLocation, names: Sequence[str]) -> list[str]:
     known = [service.name for service in services_in(place.folder)]
     for name in names:
         if name not in known:

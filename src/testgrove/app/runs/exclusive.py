@@ -64,13 +64,13 @@ class CellLock:
                 raise PreconditionError("cancelled", "the run was interrupted")
 
     def _reason(self, own: str, *, exclusive: bool) -> str:
-        who = some(self._at_work(own), _SHOWN) or "a starting cell"
+        who = some(self._running(own), _SHOWN) or "a starting cell"
         return f"to run alone, for {who}" if exclusive else f"for an exclusive suite: {who}"
 
-    def _at_work(self, own: str) -> list[str]:
+    def _running(self, own: str) -> list[str]:
         """Return the cells that work now or wait for the exclusive lock, with their runs."""
         return [
             f"{each.id} of {each.main.name} (pid {each.pid})"
-            for each in self._project.store.worktrees.at_work()
+            for each in self._project.store.worktrees.running()
             if (each.id, each.project) != (own, self._project.id)
         ]

@@ -148,7 +148,7 @@ class ScenarioWorktrees:
                     raise PreconditionError("path-exists", found.detail)
                 gone = found.state == "gone"  # a scenario has deleted it: nothing can be lost
                 head = "" if gone else git.head_of(found.path)[0]
-                removal.remove(self._project, self._holder, str(found.worktree.id), removal.Way(bulk=True))
+                removal.remove(self._project, self._holder, str(found.worktree.id), removal.RemovalOptions(bulk=True))
                 yield name, "removed", found.path, "" if gone else self._remove_branch(name, head)
             except TestgroveError as error:
                 yield name, "kept", found.path, error.message
@@ -237,7 +237,7 @@ class ScenarioWorktrees:
         if not self._preparation.setup:
             raise unknown_worktree(found)
         if found.worktree is not None and found.state == "gone":  # nothing can be lost
-            removal.remove(project, holder, str(found.worktree.id), removal.Way(bulk=True))
+            removal.remove(project, holder, str(found.worktree.id), removal.RemovalOptions(bulk=True))
         ref, python = wanted(self._of[found.name])
         new_branch, target = "", None
         if not ref:

@@ -33,7 +33,7 @@ from testgrove.app.uninstall.project_traces import left_in, take_away_traces, un
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.cleanup import why_kept
 from testgrove.app.worktrees.history import unmounted
-from testgrove.app.worktrees.removal import Way, remove
+from testgrove.app.worktrees.removal import RemovalOptions, remove
 from testgrove.app.worktrees.undo import undo
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError, TestgroveError
@@ -112,7 +112,7 @@ class Uninstall:
         for worktree in records.all_of(project):
             what = _worktree(worktree, project.main)
             with isolated(f"remove {what}", partial(self._stays, what)):
-                removed = remove(project, self._holder, str(worktree.id), Way(bulk=True))
+                removed = remove(project, self._holder, str(worktree.id), RemovalOptions(bulk=True))
                 self.gone.append(f"{what}{f' ({removed.note})' if removed.note else ''}")
         if not records.all_of(project):
             with isolated(f"clean up {project.main}", partial(self._stays, f"testgrove's files in {project.main}")):

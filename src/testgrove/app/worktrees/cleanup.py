@@ -11,7 +11,7 @@ from testgrove.app.isolation import isolated
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.ownership import examine, require_no_mounts
-from testgrove.app.worktrees.removal import Way, remove
+from testgrove.app.worktrees.removal import RemovalOptions, remove
 from testgrove.core.model import WorktreeStatus
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import TestgroveError
@@ -83,5 +83,5 @@ def remove_many(
     """
     for name in ids:
         with isolated(f"remove {name}", lambda error, name=name: on_done(name, error, "")):  # type: ignore[misc]
-            removed = remove(project, holder, name, Way(bulk=True))
+            removed = remove(project, holder, name, RemovalOptions(bulk=True))
             on_done(name, None, removed.note)

@@ -22,7 +22,7 @@ from testgrove.app.worktrees.ownership import (
     require_no_mounts,
     take_manifest,
 )
-from testgrove.app.worktrees.removal import Way, remove
+from testgrove.app.worktrees.removal import RemovalOptions, remove
 from testgrove.app.worktrees.undo import undo
 from testgrove.app.worktrees.workspace import DatabasesInTheMaking, OnPhase, Target
 from testgrove.core.model import LeaseKind, WorktreeSpec, WorktreeStatus
@@ -157,7 +157,7 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
         )
     if known.path != records.place_of(project, spec):
         # A run's worktree, or one of an older version. Environments cannot be moved: start again.
-        removed = remove(project, holder, str(known.id), Way(bulk=True))
+        removed = remove(project, holder, str(known.id), RemovalOptions(bulk=True))
         notes = [removed.note] if removed.note else []
         return _begin(project, holder, spec, run, notes, databases=databases)
     worktree = records.take(project, holder, known, WorktreeStatus.PARKED)

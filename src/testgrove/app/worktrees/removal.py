@@ -47,7 +47,7 @@ KEPT, KEPT_DAYS = 8, 7  # how many worktrees with failures are kept, and how lon
 
 
 @dataclass(frozen=True)
-class Way:
+class RemovalOptions:
     """How a worktree is removed. force: what is the user's in it is lost. bulk: commits that came from a ref which is
     gone are kept under another, instead of stopping the removal."""
 
@@ -55,7 +55,7 @@ class Way:
     bulk: bool = False
 
 
-def remove(project: Project, holder: Holder, name: str, way: Way = Way()) -> Worktree:
+def remove(project: Project, holder: Holder, name: str, options: RemovalOptions = RemovalOptions()) -> Worktree:
     """Remove a worktree; the note reports what failed or was kept.
 
     Raises PreconditionError if it contains the user's work, unless forced; and, before anything is changed, if
@@ -65,7 +65,7 @@ def remove(project: Project, holder: Holder, name: str, way: Way = Way()) -> Wor
     _require_outside(worktree.path)
     require_no_mounts(worktree, "removed")
     require_deletable(worktree.path, f"worktree {worktree.id} cannot be removed")
-    removal = Removal(project, holder, records.take_to_remove(project, holder, worktree), way)
+    removal = Removal(project, holder, records.take_to_remove(project, holder, worktree), options)
     removal.work()
     records.publish(project, holder)
     notes = [*removal.notes, *map(str, shared_changes(project, worktree.path))]
@@ -79,7 +79,7 @@ class Removal:
     project: Project
     holder: Holder
     worktree: WorktreeRecord
-    way: Way
+    options: RemovalOptions
     notes: list[str] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings.nothing)
 
@@ -114,21 +114,21 @@ class Removal:
         }[action]()
 
     def _examine(self) -> None:
-        self.findings = _examined(self.project, self.worktree, self.way)
+        self.findings = _examined(self.project, self.worktree, self.options)
 
     def _run_teardown(self) -> None:
-        failed = _tear_down(self.project, self.holder, self.worktree, force=self.way.force)
+        failed = _tear_down(self.project, self.holder, self.worktree, force=self.options.force)
         self.notes += [failed] if failed else []
 
     def _examine_again(self) -> None:
-        self.findings = _examined_again(self.project, self.worktree, self.way)
+        self.findings = _examined_again(self.project, self.worktree, self.options)
 
     def _collect_outputs(self) -> None:
         collect_outputs(self.project, self.worktree, self.findings.outputs)
 
     def _keep_commits(self) -> None:
         repository = self.project.repository
-        self.notes += [] if self.way.force else rescue(repository, self.worktree, self.findings.unheld)
+        self.notes += [] if self.options.force else rescue(repository, self.worktree, self.findings.unheld)
         let_go_of_anothers(self.project.store, repository, self.worktree)
 
     def _undo_leases(self) -> None:
@@ -138,28 +138,31 @@ class Removal:
         records.delete(self.project.store, self.worktree)
 
 
-def _examined(project: Project, worktree: WorktreeRecord, way: Way) -> Findings:
+def _examined(project: Project, worktree: WorktreeRecord, options: RemovalOptions) -> Findings:
     """What is in the worktree, once it is certain that it may go."""
-    findings = _looked_at(project, worktree, way, examine)
-    if not way.force:
-        findings.require_nothing_of_the_users(worktree, "removed", rescuing=way.bulk)
+    findings = _looked_at(project, worktree, options, examine)
+    if not options.force:
+        findings.require_nothing_of_the_users(worktree, "removed", rescuing=options.bulk)
     return findings
 
 
-def _examined_again(project: Project, worktree: WorktreeRecord, way: Way) -> Findings:
+def _examined_again(project: Project, worktree: WorktreeRecord, options: RemovalOptions) -> Findings:
     """The same after teardown, which may write files as it likes."""
-    if not way.force:
-        examine_records(project, worktree).require_nothing_of_the_users(worktree, "removed", rescuing=way.bulk)
-    return _looked_at(project, worktree, way, examine)
+    if not options.force:
+        examine_records(project, worktree).require_nothing_of_the_users(worktree, "removed", rescuing=options.bulk)
+    return _looked_at(project, worktree, options, examine)
 
 
 def _looked_at(
-    project: Project, worktree: WorktreeRecord, way: Way, look: Callable[[Project, WorktreeRecord], Findings]
+    project: Project,
+    worktree: WorktreeRecord,
+    options: RemovalOptions,
+    look: Callable[[Project, WorktreeRecord], Findings],
 ) -> Findings:
     try:
         return look(project, worktree)
     except TestgroveError:
-        if way.force:
+        if options.force:
             return Findings.nothing()  # git can no longer read it, and the user accepts the loss
         raise
 
@@ -216,6 +219,6 @@ def _remove_quietly(project: Project, holder: Holder, worktrees: Sequence[Worktr
     for worktree in worktrees:
         # The user's files, a failed teardown, or another holder: it stays, and `list` shows it.
         with isolated(f"remove {worktree.id}", lambda _error: None):
-            removed = remove(project, holder, str(worktree.id), Way(bulk=True))
+            removed = remove(project, holder, str(worktree.id), RemovalOptions(bulk=True))
             notes += [f"removed {removed.id}: {removed.note}"] if removed.note else []
     return notes

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _COLUMNS = {"commit": "commit_id"}  # where a column has another name than the record's field
 
 
-class AtWork(NamedTuple):
+class RunningWorktree(NamedTuple):
     """A run's worktree that a command holds now. main: its project's main checkout. pid: of the command."""
 
     id: str
@@ -52,14 +52,14 @@ class Worktrees:
         """The worktrees that a command holds."""
         return self._read("WHERE holder = ?", mark)
 
-    def at_work(self) -> list[AtWork]:
+    def running(self) -> list[RunningWorktree]:
         """The worktrees that attempts may run in now, of all projects, in the order in which their commands began."""
         rows = self._database.rows(
             "SELECT worktrees.id, worktrees.project, projects.main, holders.pid FROM worktrees"
             " JOIN projects ON projects.id = worktrees.project JOIN holders ON holders.mark = worktrees.holder"
             " WHERE worktrees.run IS NOT NULL AND worktrees.parked IS NULL ORDER BY holders.started, worktrees.id"
         )
-        return [AtWork(row["id"], row["project"], Path(row["main"]), row["pid"]) for row in rows]
+        return [RunningWorktree(row["id"], row["project"], Path(row["main"]), row["pid"]) for row in rows]
 
     def add(self, record: WorktreeRecord) -> bool:
         """Record a worktree; False, and nothing is changed, where its id or its folder is taken."""
