@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Self
 
-from testgrove.app.processes import AppProcess, Place, Processes
+from testgrove.app.processes import AppProcess, ProcessContext, Processes
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.inside import environ_inside
@@ -43,17 +43,17 @@ def run_with_processes(
                 records.publish(project, holder)
                 now = " ".join(map(str, worktree.ports.values()))
                 say(f"another process listens on a port of {worktree.id}; its new ports: {now}")
-            place = Place(
+            context = ProcessContext(
                 tree=worktree.path,
                 environ=environ_inside(worktree),
                 ports=worktree.ports,
                 logs=project.artifacts / str(worktree.id) / "processes",
             )
-            processes = Processes(holder.supervisors, project.settings.processes, place, on_wait=say)
+            processes = Processes(holder.supervisors, project.settings.processes, context, on_wait=say)
             with processes.running(names):
                 for process in processes.all:
                     say(_introduce(process))
-                environ = {**place.environ, "TESTGROVE_PROCESSES": ",".join(names)}
+                environ = {**context.environ, "TESTGROVE_PROCESSES": ",".join(names)}
                 status = run_in_foreground(holder.supervisors, Job(command, worktree.path, environ))
                 for sentence in processes.ended():
                     say(f"note: {sentence} while the command ran")

@@ -35,7 +35,7 @@ _TAIL_LINES = 15
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessContext:
     """Where processes run. environ: what each of them sees, before its own `env`; ports: the worktree's; logs: the
     folder of their output."""
 
@@ -97,14 +97,14 @@ class Processes:
         self,
         supervisors: SupervisorPool,
         declared: Mapping[str, Process],
-        place: Place,
+        context: ProcessContext,
         *,
         on_start: Callable[[AppProcess], None] = lambda _: None,
         on_wait: Callable[[str], None] = lambda _: None,
         cancel: Event | None = None,
     ) -> None:
         self.all: list[AppProcess] = []
-        self._supervisors, self._declared, self._place = supervisors, declared, place
+        self._supervisors, self._declared, self._context = supervisors, declared, context
         self._on_start, self._on_wait = on_start, on_wait
         self._cancel = cancel or Event()
 
@@ -130,8 +130,8 @@ class Processes:
         return [process.ending() for process in self.all if process.settled() and process.ending()]
 
     def _prepare(self, name: str, supervisors: ExitStack) -> AppProcess:
-        settings, place = self._declared[name], self._place
-        base = dict(place.environ)
+        settings, context = self._declared[name], self._context
+        base = dict(context.environ)
         environ = base | expand_env(settings.env, base, source=f"'processes.{name}.env")
         text, key = settings.ready, f"processes.{name}.ready"
         if text.startswith(("http:", "tcp:")):
@@ -145,8 +145,8 @@ class Processes:
             settings=settings,
             environ=environ,
             ready=ready,
-            ports=_ports(settings, ready, place.ports),
-            log=place.logs / f"{name}.log",
+            ports=_ports(settings, ready, context.ports),
+            log=context.logs / f"{name}.log",
             supervisor=supervisors.enter_context(self._supervisors.borrow()),
             started=time.time(),
         )
@@ -157,7 +157,7 @@ class Processes:
         with explained("write the log", process.log):
             process.log.parent.mkdir(parents=True, exist_ok=True)
             process.log.unlink(missing_ok=True)  # an older one would look ready
-        job = Job(argv, self._place.tree, process.environ, process.log, _FOR_EVER, GRACE)
+        job = Job(argv, self._context.tree, process.environ, process.log, _FOR_EVER, GRACE)
         process.pid = process.supervisor.start_job(job)
         self.all.append(process)
         self._on_start(process)
@@ -207,7 +207,7 @@ class Processes:
             supervised_run(
                 self._supervisors,
                 ["/bin/sh", "-c", line],
-                cwd=self._place.tree,
+                cwd=self._context.tree,
                 env=process.environ,
                 timeout=timeout,
                 cancel=self._cancel,

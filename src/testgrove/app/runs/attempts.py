@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from testgrove.app.connections.watch import AttemptConnections, ConnectionWatch
 from testgrove.app.databases.run import RunDatabases
 from testgrove.app.holder import Holder
-from testgrove.app.processes import GRACE, AppProcess, Place, Processes
+from testgrove.app.processes import GRACE, AppProcess, ProcessContext, Processes
 from testgrove.app.project import Project
 from testgrove.app.runs.advice import advice
 from testgrove.app.runs.junit_input import read_junit
@@ -179,7 +179,7 @@ class Attempt:
 
     def _make_processes(self, temporary: Path) -> Processes:
         run = self.run
-        place = Place(
+        context = ProcessContext(
             tree=self.workspace.tree,
             environ=self.workspace.environ() | {"TMPDIR": str(temporary)},
             ports=dict(self.workspace.ports),
@@ -188,7 +188,7 @@ class Attempt:
         return Processes(
             run.holder.supervisors,
             run.project.settings.processes,
-            place,
+            context,
             on_start=self._process_started,
             on_wait=partial(self._phase, "processes"),
             cancel=run.cancel,

@@ -80,10 +80,10 @@ def check(
         _require_environment(tree, python)
     names = find_names(tree)
     answer = _ask(python, tree, env, names, run)
-    place = environment or tree / ".venv"
-    _require_interpreter(answer, tree, place.resolve(), recorded_python)
+    folder = environment or tree / ".venv"
+    _require_interpreter(answer, tree, folder.resolve(), recorded_python)
     judge = Judge(
-        tree=tree, python=python, env=env, foreign=foreign, installed=installed, answer=answer, environment=place
+        tree=tree, python=python, env=env, foreign=foreign, installed=installed, answer=answer, environment=folder
     )
     resolved = tuple(found for name in judge.in_order(names) for found in judge.resolve(name))
     return PreflightResult(answer["version"], resolved)

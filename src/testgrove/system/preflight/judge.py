@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from testgrove.errors import PreconditionError
-from testgrove.system.preflight.names import project_name
-from testgrove.system.preflight.places import (
+from testgrove.system.preflight.import_locations import (
+    ImportLocation,
+    ImportLocations,
     Installation,
-    Place,
-    Places,
     normalised,
     pth_file,
     pythonpath_entry,
     read_installations,
 )
+from testgrove.system.preflight.names import project_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -65,7 +65,7 @@ class Judge:
         self._env = env
         self._installed = installed
         self._answer = answer
-        self._places = Places(tree, environment, foreign)
+        self._locations = ImportLocations(tree, environment, foreign)
         self._installations = read_installations(answer["distributions"])
         self._project = normalised(project_name(tree))
         self._own_name_is_fine = False
@@ -100,17 +100,17 @@ class Judge:
                 tree=str(self._tree),
                 name=leaf,
             )
-        if self._places.of(location).kind != "tree":
+        if self._locations.of(location).kind != "tree":
             raise self._other_code(leaf, location)
         return ResolvedName(leaf, location, "pytest")
 
     def _judge_portion(self, namespace: str, portion: str) -> None:
-        if self._places.of(portion).kind not in ("tree", "environment"):
+        if self._locations.of(portion).kind not in ("tree", "environment"):
             raise self._other_code(namespace, portion)
 
     def _judge(self, name: Name, leaf: str, location: str) -> str:
         """How a name that resolves is this tree's; an empty string for one that is another distribution's."""
-        kind = self._places.of(location).kind
+        kind = self._locations.of(location).kind
         if kind == "tree":
             return "tree"
         if kind != "environment":
@@ -128,7 +128,7 @@ class Judge:
         return made.editable or (self._installed is not None and self._installed.is_current)
 
     def _is_from_tree(self, made: Installation) -> bool:
-        return bool(made.source) and self._places.of(made.source or "").kind == "tree"
+        return bool(made.source) and self._locations.of(made.source or "").kind == "tree"
 
     def _is_unrelated(self, made: Installation) -> bool:
         return made.source is None and normalised(made.name) != self._project
@@ -139,8 +139,8 @@ class Judge:
             if self._installed is None:
                 what = "a build of this tree in an unknown state"
         elif made := next((made for made in owners if made.source), None):
-            place = self._places.of(made.source or "")
-            where = "another checkout of this repository, " if place.kind == "foreign" else ""
+            origin = self._locations.of(made.source or "")
+            where = "another checkout of this repository, " if origin.kind == "foreign" else ""
             what = f"an installation of {made.name} {made.version} made from {where}{made.source}"
         elif owners:
             what = f"the release {owners[0].name} {owners[0].version}"
@@ -150,7 +150,7 @@ class Judge:
 
     def _other_code(self, leaf: str, location: str) -> PreconditionError:
         entry = pythonpath_entry(location, self._tree, self._env)
-        what = self._describe(self._places.of(location))
+        what = self._describe(self._locations.of(location))
         if entry:
             hint = f"remove {entry} from PYTHONPATH in the suite's `env`"
             return self._error(leaf, location, f"{what}, through PYTHONPATH={self._env['PYTHONPATH']}", hint)
@@ -162,12 +162,12 @@ class Judge:
             what += f", through {pth}"
         return self._error(leaf, location, what, self._reinstall(pth if editable is None else ""))
 
-    def _describe(self, place: Place) -> str:
-        if place.kind == "foreign":
-            return f"in another checkout of this repository ({place.root})"
-        if place.kind == "build":
+    def _describe(self, location: ImportLocation) -> str:
+        if location.kind == "foreign":
+            return f"in another checkout of this repository ({location.root})"
+        if location.kind == "build":
             return "an old build in the tree"
-        if self._answer["base_prefix"] in map(str, place.root.parents):
+        if self._answer["base_prefix"] in map(str, location.root.parents):
             return f"installed in the system's Python ({self._answer['base_prefix']})"
         return "outside the tree and its environment"
 

@@ -18,7 +18,7 @@ _BUILDS = re.compile(r"(build/lib[^/]*|.*\b(site|dist)-packages)/")
 
 
 @dataclass(frozen=True)
-class Place:
+class ImportLocation:
     """tree: this tree's files. build: an old build in it. environment: the worktree's own. foreign: another checkout of
     the repository, which is root. outside: anywhere else."""
 
@@ -26,8 +26,8 @@ class Place:
     root: Path
 
 
-class Places:
-    """Finds the place of a path. Places can be nested, like the environment in the tree: the innermost counts."""
+class ImportLocations:
+    """Finds the location of a path. Locations can be nested, like the environment in the tree: the innermost counts."""
 
     def __init__(self, tree: Path, environment: Path, foreign: Sequence[Path]) -> None:
         kinds: dict[Path, Kind] = {path.resolve(): "foreign" for path in foreign}
@@ -36,16 +36,16 @@ class Places:
         self._kinds = kinds
         self._tree = tree
 
-    def of(self, location: str) -> Place:
-        """The place of a file or a folder; a relative one is the tree's, as a suite starts there."""
+    def of(self, location: str) -> ImportLocation:
+        """Return the location of a file or a folder; a relative one is the tree's, as a suite starts there."""
         path = (self._tree / location).resolve()
         for root in (path, *path.parents):
             kind = self._kinds.get(root)
             if kind == "tree" and _BUILDS.match(f"{path.relative_to(root).as_posix()}/"):
-                return Place("build", root)
+                return ImportLocation("build", root)
             if kind is not None:
-                return Place(kind, root)
-        return Place("outside", path)
+                return ImportLocation(kind, root)
+        return ImportLocation("outside", path)
 
 
 @dataclass(frozen=True)
