@@ -34,7 +34,7 @@ SECRET = "s3cret"
 )
 def test_a_url_of_another_database_there_is_complete(text, place, other):
     url = parse_server_url("postgres", text)
-    assert url.place == place
+    assert url.location == place
     assert url.with_database("x", "ci", Secret(SECRET)).reveal() == other
     assert SECRET not in repr(url) + without_password(text)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from testgrove.app.context import run_context
 from testgrove.app.holder import Holder, left_only_trash
 from testgrove.app.left_databases import left_databases
-from testgrove.app.moved_repository import adopt, former_places, why_not_adopted
+from testgrove.app.moved_repository import adopt, former_locations, why_not_adopted
 from testgrove.app.project import Project
 from testgrove.app.worktrees import nested_root, ports, records, removal
 from testgrove.app.worktrees.creation import FREE_BYTES
@@ -177,7 +177,7 @@ def _worktree(project: Project, holder: Holder, worktree: WorktreeRecord) -> Ite
 
 
 def _moved(project: Project, holder: Holder) -> Iterator[Finding]:
-    for former in former_places(project):
+    for former in former_locations(project):
         ids = ", ".join(str(worktree.id) for worktree in former.worktrees)
         problem = f"this repository was moved from {former.main}; worktrees created there: {ids}"
         if why := why_not_adopted(project, former):

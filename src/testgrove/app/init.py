@@ -106,10 +106,10 @@ def _with_root(top: Path) -> tuple[Path, str, str]:
 def _scripts_to_write(top: Path) -> dict[Path, bytes]:
     """Those that are not there yet, as they are in the package."""
     folder = resources.files("testgrove") / "documented"
-    places = {top / "scripts": folder, top / "tests" / "integration": folder / "integration"}
+    locations = {top / "scripts": folder, top / "tests" / "integration": folder / "integration"}
     ours = {
-        place / each.name: each.read_bytes()
-        for place, from_ in places.items()
+        location / each.name: each.read_bytes()
+        for location, from_ in locations.items()
         for each in from_.iterdir()
         if each.is_file()
     }

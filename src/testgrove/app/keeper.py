@@ -65,13 +65,13 @@ class KeeperLocation:
         return cls(lease.data["project"], Path(lease.data["folder"]), Path(lease.data["run"]))
 
 
-def place_of(store: Store, project: str) -> KeeperLocation | None:
+def location_of(store: Store, project: str) -> KeeperLocation | None:
     """The place of a project's keeper; None where the project keeps no servers."""
     leases = store.leases(project_owner(project)).all()
     return next((KeeperLocation.of_lease(lease) for lease in leases if lease.kind == LeaseKind.KEEPER), None)
 
 
-def new_place(locations: Locations, project: str, *, closed: bool) -> KeeperLocation:
+def new_location(locations: Locations, project: str, *, closed: bool) -> KeeperLocation:
     """Where a project's keeper is to be. closed: its servers run as a user who cannot pass through our folders."""
     servers = locations.open_servers if closed else locations.servers
     return KeeperLocation(project, servers / project, locations.scratch / f"keeper-{project[:8]}")
@@ -83,31 +83,31 @@ def project_owner(project: str) -> str:
 
 
 @contextmanager
-def keeper_of(place: KeeperLocation, locks: LockFile, on_wait: OnWait) -> Iterator[KeeperClient]:
+def keeper_of(location: KeeperLocation, locks: LockFile, on_wait: OnWait) -> Iterator[KeeperClient]:
     """A connection to the place's keeper, which is started if there is none. Its folders are there, and leased.
 
     While it is open, no server is stopped for being idle.
 
     Raises UnavailableError (``keeper-failed``).
     """
-    client = KeeperClient.connect(place.socket) or _started(place, locks, on_wait)
+    client = KeeperClient.connect(location.socket) or _started(location, locks, on_wait)
     with client:
         client.hold()
         yield client
 
 
-def _started(place: KeeperLocation, locks: LockFile, on_wait: OnWait) -> KeeperClient:
+def _started(location: KeeperLocation, locks: LockFile, on_wait: OnWait) -> KeeperClient:
     on_wait("starting the keeper of the project's servers")
-    _make_folders(place)
-    log = place.folder / _LOG
-    words = [sys.executable, "-m", "testgrove.app.keeper", place.project]
+    _make_folders(location)
+    log = location.folder / _LOG
+    words = [sys.executable, "-m", "testgrove.app.keeper", location.project]
     idle = os.environ.get(IDLE_VARIABLE)
     env = scrubbed() | ({IDLE_VARIABLE: idle} if idle else {})
     child = spawn_left_alone(words, env=env, log=log)
     deadline = time.monotonic() + _START_TIMEOUT
-    while (client := KeeperClient.connect(place.socket)) is None:
+    while (client := KeeperClient.connect(location.socket)) is None:
         # One that finds another keeper at work ends at once.
-        if (child.poll() is not None and not locks.is_held(place.lock)) or time.monotonic() > deadline:
+        if (child.poll() is not None and not locks.is_held(location.lock)) or time.monotonic() > deadline:
             said = log.read_text(errors="replace")[-2000:].strip() if log.exists() else ""
             raise UnavailableError(
                 "keeper-failed", f"cannot start the keeper of the project's servers:\n{said}", hint=f"less {log}"
@@ -116,20 +116,20 @@ def _started(place: KeeperLocation, locks: LockFile, on_wait: OnWait) -> KeeperC
     return client
 
 
-def _make_folders(place: KeeperLocation) -> None:
+def _make_folders(location: KeeperLocation) -> None:
     """Raises PreconditionError (``folder-unusable``) where another user could exchange what the keeper executes."""
-    make_private(place.folder.parent, 0o711)
-    make_private(place.run.parent)
-    for folder in (place.folder, place.run):
+    make_private(location.folder.parent, 0o711)
+    make_private(location.run.parent)
+    for folder in (location.folder, location.run):
         with explained("create the folder", folder):
             folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def end_keeper(place: KeeperLocation, locks: LockFile) -> bool:
+def end_keeper(location: KeeperLocation, locks: LockFile) -> bool:
     """Stop a keeper and every server it has; whether there was one. Data stays. Raises UnavailableError."""
-    was_there = stop_keeper(place.socket)
+    was_there = stop_keeper(location.socket)
     deadline = time.monotonic() + _END_TIMEOUT
-    while locks.is_held(place.lock):
+    while locks.is_held(location.lock):
         if time.monotonic() > deadline:
             raise UnavailableError("keeper-failed", "the keeper of the project's servers does not stop")
         time.sleep(_PAUSE)
@@ -140,15 +140,15 @@ def main(project: str) -> None:
     """Be a project's keeper, unless there is one."""
     locations = locate(os.environ)
     store = Store(locations.store)
-    place = place_of(store, project)
-    lock = LockFile(locations.locks).try_acquire(place.lock) if place else None
-    if place is None or lock is None:
+    location = location_of(store, project)
+    lock = LockFile(locations.locks).try_acquire(location.lock) if location else None
+    if location is None or lock is None:
         return
     idle = float(os.environ.get(IDLE_VARIABLE) or IDLE)
-    _make_folders(place)
+    _make_folders(location)
     with holding(store, locations, f"testgrove keeper of project {project}") as holder:
         launcher = SupervisedLauncher(holder.supervisors, threading.Event())
-        keeper = Keeper(place.folder, place.socket, launcher, idle=idle)
+        keeper = Keeper(location.folder, location.socket, launcher, idle=idle)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: keeper.finish())
         keeper.serve()

@@ -27,16 +27,16 @@ def kept_lock(project: str) -> str:
 
 def undo_kept(holder: Holder, owner: str, lease: Lease) -> None:
     """Take away a database or a server of a worktree, and the lease; with the last one everything goes."""
-    place = KeeperLocation.of_lease(lease)
+    location = KeeperLocation.of_lease(lease)
     what = "the project's servers, held by another command"
-    with holder.locks.hold(kept_lock(place.project), what=what, timeout=_TIMEOUT):
-        if others_kept(holder.store, place.project, lease):
+    with holder.locks.hold(kept_lock(location.project), what=what, timeout=_TIMEOUT):
+        if others_kept(holder.store, location.project, lease):
             if lease.kind == LeaseKind.SERVICE:
-                _undo_service(place, Path(lease.key))
+                _undo_service(location, Path(lease.key))
             else:
-                _undo_database(holder, place, lease)
+                _undo_database(holder, location, lease)
         else:
-            _undo_whole(holder, place)
+            _undo_whole(holder, location)
         holder.store.leases(owner).forget(lease)
 
 
@@ -47,21 +47,21 @@ def others_kept(store: Store, project: str, but: Lease | None = None) -> bool:
     return any(but is None or (lease.kind, lease.key) != (but.kind, but.key) for lease in leases)
 
 
-def _undo_service(place: KeeperLocation, folder: Path) -> None:
+def _undo_service(location: KeeperLocation, folder: Path) -> None:
     mounts.require_none(folder, f"cannot delete {folder}")
-    client = KeeperClient.connect(place.socket)
+    client = KeeperClient.connect(location.socket)
     if client:
         with client:
             client.drop(folder.name)
-    delete_tree(folder, within=place.folder)
+    delete_tree(folder, within=location.folder)
 
 
-def _undo_database(holder: Holder, place: KeeperLocation, lease: Lease) -> None:
+def _undo_database(holder: Holder, location: KeeperLocation, lease: Lease) -> None:
     folder, _, name = lease.key.partition("#")
     server = persistent_server(Path(folder))
     if server is None:
         return
-    with keeper_of(place, holder.locks, lambda _reason: None) as keeper:
+    with keeper_of(location, holder.locks, lambda _reason: None) as keeper:
         try:
             server.start(keeper)
         except TestgroveError as error:
@@ -80,21 +80,21 @@ def persistent_server(folder: Path) -> PersistentServer | None:
     return found
 
 
-def undo_keeper(holder: Holder, place: KeeperLocation) -> None:
+def undo_keeper(holder: Holder, location: KeeperLocation) -> None:
     """Take away a keeper that has nothing of any worktree's, and its servers. Raises as delete_tree() does."""
     what = "the project's servers, held by another command"
-    with holder.locks.hold(kept_lock(place.project), what=what, timeout=_TIMEOUT):
-        if not others_kept(holder.store, place.project):
-            _undo_whole(holder, place)
+    with holder.locks.hold(kept_lock(location.project), what=what, timeout=_TIMEOUT):
+        if not others_kept(holder.store, location.project):
+            _undo_whole(holder, location)
 
 
-def _undo_whole(holder: Holder, place: KeeperLocation) -> None:
-    leases = holder.store.leases(project_owner(place.project))
-    for folder in (place.run, place.folder):
+def _undo_whole(holder: Holder, location: KeeperLocation) -> None:
+    leases = holder.store.leases(project_owner(location.project))
+    for folder in (location.run, location.folder):
         mounts.require_none(folder, f"cannot delete {folder}")
-    end_keeper(place, holder.locks)
-    for service in place.folder.glob("*/data"):
+    end_keeper(location, holder.locks)
+    for service in location.folder.glob("*/data"):
         release_shared_memory(service)
-    for folder in (place.run, place.folder):
+    for folder in (location.run, location.folder):
         delete_tree(folder, within=folder.parent)
     leases.forget(*leases.all())

@@ -32,11 +32,11 @@ def left_databases(project: Project) -> Iterator[str]:
     """What is known of databases without our mark on the project's server, each as a sentence with the command that
     drops it. Those that are gone are forgotten. Raises UnavailableError when the server does not answer."""
     services = project.settings.services.values()
-    places = {parse_server_url(each.engine, each.host).place for each in services if not each.is_embedded}
+    locations = {parse_server_url(each.engine, each.host).location for each in services if not each.is_embedded}
     left = project.store.leases(_OWNER)
-    for owner, leases in ((left, left.all()), *_of_worktrees(project)) if places else ():
+    for owner, leases in ((left, left.all()), *_of_worktrees(project)) if locations else ():
         for lease in leases:
-            if _is_at(lease, places):
+            if _is_at(lease, locations):
                 yield from _said(owner if owner is left else None, lease)
 
 
@@ -47,10 +47,10 @@ def _of_worktrees(project: Project) -> list[tuple[StoredLeases, tuple[Lease, ...
     return [(leases, leases.all()) for leases in found]
 
 
-def _is_at(lease: Lease, places: Collection[str]) -> bool:
+def _is_at(lease: Lease, locations: Collection[str]) -> bool:
     kinds = (LeaseKind.DATABASE, LeaseKind.LEFT_DATABASE)
     name = lease.data.get("name")
-    return lease.kind in kinds and name is not None and lease.key in {f"{place} {name}" for place in places}
+    return lease.kind in kinds and name is not None and lease.key in {f"{location} {name}" for location in locations}
 
 
 def _said(left: StoredLeases | None, lease: Lease) -> Iterator[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Former:
+class FormerLocation:
     """A place where this repository was. worktrees: the worktrees that are recorded for it."""
 
     id: str
@@ -31,7 +31,7 @@ class Former:
     worktrees: tuple[WorktreeRecord, ...]
 
 
-def former_places(project: Project) -> list[Former]:
+def former_locations(project: Project) -> list[FormerLocation]:
     """Where this repository was when worktrees of it were made; empty where it was not moved."""
     gone = [each for each in project.store.projects.all() if each.id != project.id and not each.common_dir.exists()]
     if not gone:
@@ -41,11 +41,11 @@ def former_places(project: Project) -> list[Former]:
     for each in gone:
         worktrees = project.store.worktrees.of_project(each.id)
         if any(worktree.path in paths for worktree in worktrees):
-            found.append(Former(each.id, each.main, tuple(worktrees)))
+            found.append(FormerLocation(each.id, each.main, tuple(worktrees)))
     return found
 
 
-def why_not_adopted(project: Project, former: Former) -> str:
+def why_not_adopted(project: Project, former: FormerLocation) -> str:
     """Why the worktrees cannot be adopted; empty where they can."""
     known = {worktree.id for worktree in records.all_of(project)}
     for worktree in former.worktrees:
@@ -60,7 +60,7 @@ def why_not_adopted(project: Project, former: Former) -> str:
     return ""
 
 
-def adopt(project: Project, holder: Holder, former: Former) -> None:
+def adopt(project: Project, holder: Holder, former: FormerLocation) -> None:
     """Make the worktrees of a former place this project's. Raises PreconditionError (``not-adopted``)."""
     if why := why_not_adopted(project, former):
         raise PreconditionError("not-adopted", f"the worktrees of {former.main} stay as they are: {why}")
@@ -73,7 +73,7 @@ def adopt(project: Project, holder: Holder, former: Former) -> None:
     records.publish(project, holder)
 
 
-def _adopt_leases(project: Project, former: Former, worktree: WorktreeRecord) -> None:
+def _adopt_leases(project: Project, former: FormerLocation, worktree: WorktreeRecord) -> None:
     leases = project.store.leases(f"worktree:{former.id}/{worktree.id}")
     for lease in leases.all():
         data: dict[str, Any] = dict(lease.data)

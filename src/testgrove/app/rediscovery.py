@@ -56,8 +56,8 @@ def rediscover(project: Project, holder: Holder) -> list[str]:
             metadata = _metadata_of(path, before=damaged_at)
             if _learn(project, path, metadata):
                 added.append(metadata["id"])
-    if (place := _servers(project)) is not None:
-        _learn_servers(project, place)
+    if (location := _servers(project)) is not None:
+        _learn_servers(project, location)
     for folder in folders:
         _mark(folder, project).touch()
     records.write_registry(project.store, holder.locks, project.id, project.main)
@@ -135,7 +135,7 @@ def _learn_given(project: Project, name: str, databases: dict[str, dict[str, str
         if service_name not in databases or service.is_embedded or service.is_shared:
             continue
         url, shown = parse_server_url(service.engine, service.host), databases[service_name]
-        if parse_server_url(service.engine, shown["url"]).place == url.place:
+        if parse_server_url(service.engine, shown["url"]).location == url.location:
             lease = implementation_of(service.engine).lease_by_mark(url, shown["name"], worktree_owner(project, name))
             _record(project, _owner(project, name), lease)
 
@@ -168,18 +168,18 @@ def _record(project: Project, owner: str, lease: Lease) -> bool:
 
 def _servers(project: Project) -> Path | None:
     """The folder of the project's own servers, where there is one."""
-    places = (project.locations.servers / project.id, project.locations.open_servers / project.id)
-    return next((place for place in places if place.is_dir()), None)
+    locations = (project.locations.servers / project.id, project.locations.open_servers / project.id)
+    return next((location for location in locations if location.is_dir()), None)
 
 
 def _learn_servers(project: Project, folder: Path) -> None:
-    from testgrove.app.keeper import new_place, place_of, project_owner  # noqa: PLC0415 - few projects have servers
+    from testgrove.app.keeper import location_of, new_location, project_owner  # noqa: PLC0415 - few projects have servers
     from testgrove.services.keeper.service import services_in  # noqa: PLC0415 - as above
     from testgrove.system.ports import network_namespace  # noqa: PLC0415 - as above
 
     closed = folder.parent == project.locations.open_servers
-    place = place_of(project.store, project.id) or new_place(project.locations, project.id, closed=closed)
-    _record(project, project_owner(project.id), place.lease())
+    location = location_of(project.store, project.id) or new_location(project.locations, project.id, closed=closed)
+    _record(project, project_owner(project.id), location.lease())
     known = records.all_of(project)
     for service in services_in(folder):
         own = _with_instance(service, known)
@@ -188,13 +188,13 @@ def _learn_servers(project: Project, folder: Path) -> None:
         _record(project, owner, Lease(LeaseKind.PORTS, f"{network_namespace()}:{service.port}", port))
         if own:
             name = service.name.removesuffix(f"-{own.id}")
-            _learn_database(project, own, name, Lease(LeaseKind.SERVICE, str(folder / service.name), place.data()))
+            _learn_database(project, own, name, Lease(LeaseKind.SERVICE, str(folder / service.name), location.data()))
             continue
         for worktree in known:
             for name, shown in worktree.databases.items():
                 if f":{service.port}/" in str(shown.get("url", "")):
                     key = f"{folder / service.name}#{shown['name']}"
-                    _learn_database(project, worktree, name, Lease(LeaseKind.KEPT_DATABASE, key, place.data()))
+                    _learn_database(project, worktree, name, Lease(LeaseKind.KEPT_DATABASE, key, location.data()))
 
 
 def _with_instance(service: KeptService, known: list[WorktreeRecord]) -> WorktreeRecord | None:

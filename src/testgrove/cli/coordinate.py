@@ -173,7 +173,7 @@ def _view(project: Project, out: Any, *, quiet: bool, output: str | None) -> Any
 
 
 def _show(seen: Preview, *, as_json: bool) -> None:
-    from testgrove.app.scenarios.places import would
+    from testgrove.app.scenarios.found_worktrees import would
     from testgrove.reports.preview import as_lines, document
 
     worktrees = {

@@ -65,9 +65,9 @@ def list_command(
 
 def _say_moved(project: Project, *, quiet: bool) -> bool:
     """Print a note if worktrees were created at the repository's former place; return whether there are any."""
-    from testgrove.app.moved_repository import former_places
+    from testgrove.app.moved_repository import former_locations
 
-    former = former_places(project)
+    former = former_locations(project)
     for each in former:
         count = f"{len(each.worktrees)} worktree{'s' if len(each.worktrees) > 1 else ''}"
         say(f"{count} of {each.main}, where this repository was, cannot be listed: testgrove doctor", quiet=quiet)

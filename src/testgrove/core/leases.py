@@ -36,4 +36,4 @@ def lease_by_mark(url: ServerUrl, name: str, owner: str, how: Mapping[str, Any])
     the lease is undone.
     """
     data = {"engine": url.engine, "url": url.text.reveal(), "token": "", "owner": owner, **how}
-    return Lease(LeaseKind.DATABASE, f"{url.place} {name}", data)
+    return Lease(LeaseKind.DATABASE, f"{url.location} {name}", data)

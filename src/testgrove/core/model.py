@@ -93,7 +93,7 @@ class WorktreeSpec:
 
     ref: branch, remote branch, tag, SHA, or None for a snapshot of the working tree.
     ports: names of the ports to lease, in order. python: a version request such as ``3.12``, or None. deps: the name
-    of a dependency set, or None. place: its folder, where that is not its id under the project's root.
+    of a dependency set, or None. path: its folder, where that is not its id under the project's root.
     """
 
     id: WorktreeId
@@ -103,7 +103,7 @@ class WorktreeSpec:
     new_branch: str | None = None
     environment: bool = True
     deps: str | None = None
-    place: Path | None = None
+    path: Path | None = None
 
 
 @dataclass(frozen=True)

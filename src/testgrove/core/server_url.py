@@ -27,7 +27,7 @@ class ServerUrl:
     database: str
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The server in messages and in the names of leases: no user, no password."""
         return f"{self.engine} at {self.host}:{self.port}"
 

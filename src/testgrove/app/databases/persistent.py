@@ -17,7 +17,7 @@ from testgrove.app.databases.migration import migration, wanted_in
 from testgrove.app.databases.persistent_ports import start_on_a_free_port
 from testgrove.app.databases.persistent_services import rewrite_env_files
 from testgrove.app.holder import Holder
-from testgrove.app.keeper import KeeperLocation, keeper_of, new_place, place_of, project_owner
+from testgrove.app.keeper import KeeperLocation, keeper_of, location_of, new_location, project_owner
 from testgrove.app.keeper_undo import kept_lock
 from testgrove.app.port_leases import lease_server_port
 from testgrove.app.project import Project
@@ -134,14 +134,14 @@ class KeptDatabases:
         project, locks = self._project, self._holder.locks
         what = "the project's servers, held by another command"
         with self._mutex, locks.hold(kept_lock(project.id), what=what, timeout=_BUILD_TIMEOUT, on_wait=making.say):
-            place = place_of(project.store, project.id) or self._new_place()
+            place = location_of(project.store, project.id) or self._new_place()
             with keeper_of(place, locks, making.say) as keeper:
                 yield place, keeper
 
     def _new_place(self) -> KeeperLocation:
         project = self._project
         closed = self._context.host.identity.user is not None
-        place = new_place(project.locations, project.id, closed=closed)
+        place = new_location(project.locations, project.id, closed=closed)
         project.store.leases(project_owner(project.id)).record(place.lease())
         return place
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from testgrove.app.databases.persistent_ports import start_on_a_free_port
 from testgrove.app.databases.worktree_external import accesses_given, is_given
 from testgrove.app.holder import Holder
-from testgrove.app.keeper import KeeperLocation, end_keeper, keeper_of, place_of
+from testgrove.app.keeper import KeeperLocation, end_keeper, keeper_of, location_of
 from testgrove.app.keeper_undo import kept_lock, persistent_server
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
@@ -32,7 +32,7 @@ _KEPT = (LeaseKind.SERVICE, LeaseKind.KEPT_DATABASE)
 
 def list_services(project: Project) -> list[dict[str, Any]]:
     """The project's servers; see KeptServer.document(). Without a keeper all of them are stopped."""
-    place = place_of(project.store, project.id)
+    place = location_of(project.store, project.id)
     if place is None:
         return []
     client = KeeperClient.connect(place.socket)
@@ -60,7 +60,7 @@ def start_services(project: Project, holder: Holder, names: Sequence[str], say: 
 
 def stop_services(project: Project, locks: LockFile, names: Sequence[str]) -> None:
     """Stop servers in good order; without names all of them, and the keeper. Data stays."""
-    place = place_of(project.store, project.id)
+    place = location_of(project.store, project.id)
     if place is None:
         return
     if not names:
@@ -79,7 +79,7 @@ def reach_servers(project: Project, worktree: str, say: Say) -> KeeperClient | N
 
     While the connection is open, no server is stopped for being idle.
     """
-    place = place_of(project.store, project.id)
+    place = location_of(project.store, project.id)
     if place is None or not _names_of(project, worktree):
         return None
     client = KeeperClient.connect(place.socket)
@@ -181,7 +181,7 @@ def _names_of(project: Project, worktree: str) -> list[str]:
 
 
 def _place(project: Project, name: str) -> KeeperLocation:
-    place = place_of(project.store, project.id)
+    place = location_of(project.store, project.id)
     if place is None or (name and not (place.folder / name).is_dir()):
         there = ", ".join(service.name for service in services_in(place.folder)) if place else ""
         missing = f"server {name!r} not found (available: {there or 'none'})"

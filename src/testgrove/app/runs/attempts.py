@@ -23,7 +23,7 @@ from testgrove.app.runs.junit_input import read_junit
 from testgrove.app.runs.leaks import AttemptContext, LeakWatch
 from testgrove.app.runs.permitted_connections import permitted_in_attempt
 from testgrove.app.runs.plugin_log import SessionLog
-from testgrove.app.runs.start_gate import Start, StartGate
+from testgrove.app.runs.start_gate import StartGate, StartPermit
 from testgrove.app.worktrees import nested_root
 from testgrove.app.worktrees.creation import Creation, foreign_checkouts
 from testgrove.app.worktrees.ownership import left_in_checkout
@@ -310,7 +310,7 @@ class Attempt:
             environ = self.run.coverage.environ(self.workspace, environ, session.name)
         return injected_environment(environ, self.run.plugin, session, tree, foreign_checkouts(self.run.project, tree))
 
-    def _follow(self, log: SessionLog, start: Start) -> JobResult:
+    def _follow(self, log: SessionLog, start: StartPermit) -> JobResult:
         told = False
         while (result := self.supervisor.wait(_LOOK_AT_START if start.going_on else _LOOK)) is None:
             self._read(log)

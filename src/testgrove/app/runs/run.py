@@ -183,7 +183,7 @@ def running(
     request: Request,
 ) -> Iterator[Run]:
     """The resources of a run apart from its worktrees: record, folders and servers. All but the reports are removed."""
-    run_id, scratch, memory = _new_places(project)
+    run_id, scratch, memory = _new_folders(project)
     leases = project.store.leases(f"run:{run_id}")
     cancel = threading.Event()
     databases = RunDatabases(project, holder, leases, memory, cancel)
@@ -233,18 +233,18 @@ def _make_artifacts(project: Project, folder: Path) -> None:
         folder.mkdir(parents=True)
 
 
-def _new_places(project: Project) -> tuple[str, Path, Path]:
+def _new_folders(project: Project) -> tuple[str, Path, Path]:
     """A run's id, and where its scratch folder and its folder in memory are to be."""
     run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     name = run_id[-11:]
     return run_id, project.locations.scratch / name, project.locations.memory / f"{name}-m"
 
 
-def _make_folders(record: Callable[[Lease], None], *places: Path) -> None:
-    for place in places:
-        record(Lease(LeaseKind.DIRECTORY, str(place)))
-        with explained("create the run's folder", place):
-            place.mkdir(mode=0o700)
+def _make_folders(record: Callable[[Lease], None], *folders: Path) -> None:
+    for folder in folders:
+        record(Lease(LeaseKind.DIRECTORY, str(folder)))
+        with explained("create the run's folder", folder):
+            folder.mkdir(mode=0o700)
 
 
 def durations(project: Project) -> dict[str, float]:

@@ -155,7 +155,7 @@ class WorktreeSlot(Slot[Creation]):
             python=cell.python or None,
             deps=cell.deps or None,
             ports=run.project.settings.ports.names if cell.settings.ports else (),
-            place=run.project.root / run_folder(wanted),
+            path=run.project.root / run_folder(wanted),
         )
 
     def _create(self, spec: WorktreeSpec) -> Creation:

@@ -16,38 +16,38 @@ _POLL = 0.05  # seconds between two looks at whether the run still goes on
 
 
 class StartGate:
-    """Lets so many start at once. places: how many."""
+    """Limits how many attempts start at once. permits: the limit."""
 
-    def __init__(self, places: int) -> None:
-        self._places = Semaphore(places)
+    def __init__(self, permits: int) -> None:
+        self._permits = Semaphore(permits)
 
-    def enter(self, cancel: Flag) -> Start:
-        """Wait for a place; no longer than until the run is cancelled."""
-        while not self._places.acquire(timeout=_POLL):
+    def enter(self, cancel: Flag) -> StartPermit:
+        """Wait for a permit, at most until the run is cancelled."""
+        while not self._permits.acquire(timeout=_POLL):
             if cancel.is_set():
-                return Start(None)
-        return Start(self._places)
+                return StartPermit(None)
+        return StartPermit(self._permits)
 
 
-class Start:
-    """A start in progress. It receives events, and must end at the latest when its process ends."""
+class StartPermit:
+    """The permit of one starting attempt. It must be released at the latest when its process ends."""
 
-    def __init__(self, places: Semaphore | None) -> None:
-        self._places = places
+    def __init__(self, permits: Semaphore | None) -> None:
+        self._permits = permits
         self._until = time.monotonic() + _HELD
 
     @property
     def going_on(self) -> bool:
-        """It still has its place."""
-        return self._places is not None
+        """Whether the permit is still held."""
+        return self._permits is not None
 
     def look(self, *, running: bool) -> None:
-        """running: its tests run. Give the place back, if so, or if it has been held for long enough."""
+        """Release the permit if its tests run, or if it has been held for long enough. running: its tests run."""
         if running or time.monotonic() > self._until:
             self.over()
 
     def over(self) -> None:
-        """Give the place back. Calling it twice is fine."""
-        places, self._places = self._places, None
-        if places:
-            places.release()
+        """Release the permit. Idempotent."""
+        permits, self._permits = self._permits, None
+        if permits:
+            permits.release()

@@ -13,7 +13,7 @@ from testgrove.app.project import Project
 from testgrove.app.runs import run as runs
 from testgrove.app.runs.event_loop import EventLoop, Origin, View
 from testgrove.app.runs.log_and_reports import write_reports
-from testgrove.app.scenarios.places import Found, look, unknown_worktree
+from testgrove.app.scenarios.found_worktrees import FoundWorktree, find_worktree, unknown_worktree
 from testgrove.app.scenarios.resume import Before
 from testgrove.app.scenarios.slot import ScenarioSlot
 from testgrove.app.scenarios.worktrees import ScenarioWorktrees, WorktreePreparation
@@ -68,13 +68,13 @@ class Preview:
     """What would happen. worktrees: as they are; jobs: slots."""
 
     plan: ScenarioPlan
-    worktrees: tuple[Found, ...]
+    worktrees: tuple[FoundWorktree, ...]
     forecast: Forecast
     jobs: int
     base: Path
 
     @property
-    def to_set_up(self) -> tuple[Found, ...]:
+    def to_set_up(self) -> tuple[FoundWorktree, ...]:
         """The worktrees that are not ready."""
         return tuple(each for each in self.worktrees if not each.ready)
 
@@ -111,7 +111,7 @@ def preview(project: Project, request: Request) -> Preview:
     """The plan, with what is there and what it is expected to take. Nothing is changed."""
     plan = make_plan(project, request)
     base, jobs = base_of(project, request), jobs_of(request, plan)
-    found = tuple(look(project, base, name) for name in plan.worktrees)
+    found = tuple(find_worktree(project, base, name) for name in plan.worktrees)
     tasks = scenario_cells.tasks_of(plan.scenarios)
     return Preview(plan, found, forecast(tasks, jobs, durations(project), project.settings.resources), jobs, base)
 

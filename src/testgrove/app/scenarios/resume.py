@@ -13,7 +13,7 @@ from testgrove.app.project import Project
 from testgrove.app.runs.event_loop import DISK_FULL, TIME_UP
 from testgrove.app.runs.log_and_reports import LOG
 from testgrove.app.runs.past import goes_on, run_folder, run_ids
-from testgrove.app.scenarios.places import created_by
+from testgrove.app.scenarios.found_worktrees import created_by
 from testgrove.core.runs.events import (
     AnyEvent,
     AttemptStarted,

@@ -23,17 +23,17 @@ from testgrove.system.files import read_env_file
 
 @dataclass
 class ScenarioLocation(CheckoutInPlace):
-    """A scenario's worktree, with the databases that this scenario gets. place: the worktree itself. own_ports: its
+    """A scenario's worktree, with the databases that this scenario gets. prepared: the worktree itself. own_ports: its
     ports are those of its slot, not of the worktree. files: a folder of this attempt's own."""
 
-    place: ScenarioWorktree = field(kw_only=True)
+    prepared: ScenarioWorktree = field(kw_only=True)
     own_ports: bool = field(kw_only=True)
     files: Path = field(kw_only=True)
 
     @property
     def tree(self) -> Path:
         """Implement Workspace."""
-        return self.place.path
+        return self.prepared.path
 
     @property
     def database_folder(self) -> Path:
@@ -43,29 +43,29 @@ class ScenarioLocation(CheckoutInPlace):
     def environ_with(self, databases: Mapping[str, DatabaseAccess], *, plain: str = "") -> dict[str, str]:
         """As a command in the worktree has it; then what is this scenario's own."""
         environ = super().environ_with(databases, plain=plain)
-        if self.place.worktree is None:
+        if self.prepared.worktree is None:
             return environ
-        own = variables_of(self.place.worktree)
+        own = variables_of(self.prepared.worktree)
         if databases or self.own_ports:  # the scenario's, in the place of the worktree's
             own = {name: value for name, value in own.items() if name not in environ}
-        return environ | own | {"WORKTREE_ID": str(self.place.worktree.id)}
+        return environ | own | {"WORKTREE_ID": str(self.prepared.worktree.id)}
 
     def set_variables(self) -> set[str]:
         """Implement Workspace."""
-        return super().set_variables() | set(variables_of(self.place.worktree) if self.place.worktree else ())
+        return super().set_variables() | set(variables_of(self.prepared.worktree) if self.prepared.worktree else ())
 
     def own_variables(self) -> Mapping[str, str]:
         """Implement Workspace. Of a worktree that a user has made: what its env file names is its own."""
         path = self.tree / self.project.settings.env_file
-        return parse(read_env_file(path)) if self.place.worktree is None and path.is_file() else {}
+        return parse(read_env_file(path)) if self.prepared.worktree is None and path.is_file() else {}
 
     def check(self) -> None:
         """Promise 3, once for a worktree and what a scenario adds to its environment."""
         key = frozenset(self.suite_env.items())
-        with self.place.guard:
-            if key not in self.place.checked:
+        with self.prepared.guard:
+            if key not in self.prepared.checked:
                 super().check()
-                self.place.checked.add(key)
+                self.prepared.checked.add(key)
 
 
 class ScenarioSlot(Slot[ScenarioLocation]):
@@ -97,23 +97,23 @@ class ScenarioSlot(Slot[ScenarioLocation]):
         run, cell = self.run, self.cell
         assert cell.scenario is not None
         self._phase("worktree")
-        place = self._worktrees.ready(cell.scenario.worktree, self._phase, self._tell, run.folder)
+        prepared = self._worktrees.ready(cell.scenario.worktree, self._phase, self._tell, run.folder)
         # A worktree's ports are for one at a time, and a user's worktree has none.
-        own_ports = place.worktree is None or (cell.scenario.shareable and bool(place.worktree.ports))
-        of_worktree = place.worktree.ports if place.worktree else {}
+        own_ports = prepared.worktree is None or (cell.scenario.shareable and bool(prepared.worktree.ports))
+        of_worktree = prepared.worktree.ports if prepared.worktree else {}
         ports = self._worktrees.ports_of_slot(self.lane, run.id) if own_ports else of_worktree
         location = ScenarioLocation(
             run.project,
             run.holder,
             WorktreeSpec(cell.id, None),
-            place.target,
+            prepared.target,
             self._phase,
             run.folder,
             making=run.databases.for_cell(cell),
             suite_env=cell.settings.env,
-            found=place.environment,
+            found=prepared.environment,
             leased=ports,
-            place=place,
+            prepared=prepared,
             own_ports=own_ports,
             files=run.scratch / f"{cell.folder}-{self.attempt}d",
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 from testgrove.app.holder import Holder
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
-from testgrove.app.scenarios.places import Found, look, unknown_worktree, wanted
+from testgrove.app.scenarios.found_worktrees import FoundWorktree, find_worktree, unknown_worktree, wanted
 from testgrove.app.worktrees import operations, records, removal
 from testgrove.app.worktrees.environment import build_environment, plan_environment
 from testgrove.app.worktrees.found_environment import FoundEnvironment, find_environment
@@ -140,7 +140,7 @@ class ScenarioWorktrees:
         """Remove what this run has created, and the run it goes on with: ``before``, by name. After close()."""
         names = dict.fromkeys([*self._created.values(), *before])
         for name in names:
-            found = look(self._project, self._base, name)
+            found = find_worktree(self._project, self._base, name)
             if found.worktree is None or found.worktree.id.purpose != PURPOSE or found.state == "parked":
                 continue
             try:
@@ -169,7 +169,7 @@ class ScenarioWorktrees:
             records.update(self._project.store, worktree, manifest=take_manifest(worktree.path))
 
     def _prepare(self, name: str, on_phase: OnPhase, tell: Tell, logs: Path) -> ScenarioWorktree:
-        found = look(self._project, self._base, name)
+        found = find_worktree(self._project, self._base, name)
         worktree: WorktreeRecord | None = None
         if found.state == "broken":
             raise PreconditionError("path-exists", found.detail, hint=f"ls -la {found.path}")
@@ -232,7 +232,7 @@ class ScenarioWorktrees:
         self._taken.append(taken)
         return taken
 
-    def _create(self, found: Found, on_phase: OnPhase, tell: Tell, logs: Path) -> WorktreeRecord:
+    def _create(self, found: FoundWorktree, on_phase: OnPhase, tell: Tell, logs: Path) -> WorktreeRecord:
         project, holder = self._project, self._holder
         if not self._preparation.setup:
             raise unknown_worktree(found)
@@ -253,7 +253,7 @@ class ScenarioWorktrees:
             ports=project.settings.ports.names,
             python=python or None,
             new_branch=new_branch or None,
-            place=found.path,
+            path=found.path,
         )
         made = operations.create(
             project, holder, spec, target or operations.target_of(project, ref), on_phase=on_phase, logs=logs
@@ -269,12 +269,12 @@ class ScenarioWorktrees:
         )
         return self._take(made.worktree)
 
-    def _id(self, found: Found) -> WorktreeId:
+    def _id(self, found: FoundWorktree) -> WorktreeId:
         if found.worktree is not None and found.state == "parked":
             return found.worktree.id
         return WorktreeId(PURPOSE, plain(found.name))
 
-    def _verify(self, found: Found, worktree: WorktreeRecord, on_phase: OnPhase, tell: Tell) -> WorktreeRecord:
+    def _verify(self, found: FoundWorktree, worktree: WorktreeRecord, on_phase: OnPhase, tell: Tell) -> WorktreeRecord:
         """Sync a testgrove worktree if requested; its commit stays unchanged."""
         if not self._preparation.setup:
             return worktree
@@ -289,7 +289,7 @@ class ScenarioWorktrees:
             raise PreconditionError("held", f"{path} is in use by another testgrove command", hint="wait until it ends")
         self._locks.append(lock)
 
-    def _adopt(self, found: Found, on_phase: OnPhase, tell: Tell) -> None:
+    def _adopt(self, found: FoundWorktree, on_phase: OnPhase, tell: Tell) -> None:
         """Give a worktree that a user has made an environment, where it lacks one and that is asked for."""
         detail = ""
         if self._preparation.setup and (why := self._lacks_environment(found.path)):

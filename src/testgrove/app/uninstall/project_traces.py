@@ -6,7 +6,7 @@ import os
 
 from testgrove.app.databases.external_templates import services_with_templates
 from testgrove.app.holder import Holder
-from testgrove.app.keeper import place_of
+from testgrove.app.keeper import location_of
 from testgrove.app.keeper_undo import undo_keeper
 from testgrove.app.project import Project
 from testgrove.app.uninstall.own_folders import Left
@@ -22,10 +22,10 @@ from testgrove.system.deletion import TRASH, remove_empty
 
 def undo_servers(project: Project, holder: Holder) -> list[str]:
     """Remove the project's own servers, when no worktree has databases on them; return what was removed."""
-    place = place_of(project.store, project.id)
-    if place is None:
+    location = location_of(project.store, project.id)
+    if location is None:
         return []
-    undo_keeper(holder, place)
+    undo_keeper(holder, location)
     return [f"the servers of {project.main}"]
 
 
@@ -75,8 +75,10 @@ def left_in(project: Project) -> list[Left]:
 def _on_servers(project: Project) -> list[Left]:
     """Templates on a server that the settings name: whether there are any, only the server knows."""
     how = f"testgrove cleanup --max-age 0 --yes --project {project.main}"
-    places = (parse_server_url(each.engine, each.host).place for each in services_with_templates(project).values())
+    locations = (
+        parse_server_url(each.engine, each.host).location for each in services_with_templates(project).values()
+    )
     return [
-        Left(f"templates on {place}, where there are any", "the server is yours", how)
-        for place in dict.fromkeys(places)
+        Left(f"templates on {location}, where there are any", "the server is yours", how)
+        for location in dict.fromkeys(locations)
     ]

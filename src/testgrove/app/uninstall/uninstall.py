@@ -22,7 +22,7 @@ from pathlib import Path
 from testgrove.app.composition import hold
 from testgrove.app.holder import Holder, holding
 from testgrove.app.isolation import isolated
-from testgrove.app.keeper import place_of
+from testgrove.app.keeper import location_of
 from testgrove.app.project import Project
 from testgrove.app.recovery import recover
 from testgrove.app.rediscovery import KEEPER, is_due, rediscover
@@ -90,7 +90,7 @@ class Uninstall:
                 why = why_kept(project, worktree)
                 what = _worktree(worktree, project.main)
                 lines.append(f"{'leave ' if why else 'remove'}  {what}{f': {why}' if why else ''}")
-            if place_of(self._store, project.id):
+            if location_of(self._store, project.id):
                 lines.append(f"remove  the servers of {project.main}, with their databases")
             lines.append(f"remove  testgrove's own files in {project.main}")
         lines += [f"leave   {_worktree(each, main)}, which is gone" for main, each in self._missing_worktrees()]

@@ -155,7 +155,7 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
             f"worktree {spec.id} already exists ({known.status}, {known.path})",
             hint=f"testgrove remove {spec.id}   or choose another --identifier",
         )
-    if known.path != records.place_of(project, spec):
+    if known.path != records.path_of(project, spec):
         # A run's worktree, or one of an older version. Environments cannot be moved: start again.
         removed = remove(project, holder, str(known.id), RemovalOptions(bulk=True))
         notes = [removed.note] if removed.note else []

@@ -72,16 +72,16 @@ def _owner(project_id: str, worktree: str) -> str:
     return f"worktree:{project_id}/{worktree}"
 
 
-def place_of(project: Project, spec: WorktreeSpec) -> Path:
+def path_of(project: Project, spec: WorktreeSpec) -> Path:
     """The folder that a worktree is made in."""
-    return spec.place or project.root / str(spec.id)
+    return spec.path or project.root / str(spec.id)
 
 
 def insert(
     project: Project, holder: Holder, spec: WorktreeSpec, *, run: str | None, plan: Sequence[str]
 ) -> WorktreeRecord:
     """Record a worktree that is about to be made. Raises PreconditionError when its id or place is taken."""
-    path = place_of(project, spec)
+    path = path_of(project, spec)
     if path.is_symlink() or (path.exists() and any(path.iterdir() if path.is_dir() else [path])):
         raise _path_exists(project, path)
     record = WorktreeRecord(

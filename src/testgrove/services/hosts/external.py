@@ -55,7 +55,7 @@ class ExternalServer(Provider):
         """Implement Provider."""
         self.find()
         template = self._template(order.wanted, order) if order.wanted else ""
-        order.say(f"a database on {self._server.url.place}")
+        order.say(f"a database on {self._server.url.location}")
         access = self._server.create_database(
             order.name, template=template, owner=order.owner, leases=order.leases, kind=self._context.kind
         )
@@ -102,7 +102,7 @@ class AsGiven(Provider):
 
     def __init__(self, engine: External, url: ServerUrl, default_database: str) -> None:
         self._engine, self._url, self._database = engine, url, url.database or default_database
-        self.note = f"{url.place}: database {self._database} is shared by all worktrees"
+        self.note = f"{url.location}: database {self._database} is shared by all worktrees"
         self._access: DatabaseAccess | None = None
 
     def find(self) -> None:
@@ -125,7 +125,7 @@ class _Leased(Held):
 
     def __init__(self, engine: External, url: ServerUrl, access: DatabaseAccess, order: Order) -> None:
         super().__init__(access)
-        self._engine, self._order, self._key = engine, order, f"{url.place} {access.name}"
+        self._engine, self._order, self._key = engine, order, f"{url.location} {access.name}"
 
     def drop(self) -> str:
         """Implement Held."""

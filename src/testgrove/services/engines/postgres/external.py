@@ -65,7 +65,7 @@ class GivenPostgres:
         """
         owner = external_session.connect(self.url)
         try:
-            with reported(f"use {self.url.place}"):
+            with reported(f"use {self.url.location}"):
                 external_session.check_server(owner, self.url)
                 version = external_session.full_version(owner)
                 self._check_wishes(version, external_session.missing_extensions(owner, self._extensions))
@@ -83,12 +83,12 @@ class GivenPostgres:
         if self._wanted and not f"{version}.".startswith(f"{self._wanted}."):
             raise PreconditionError(
                 "other-version",
-                f"{self.url.place} is PostgreSQL {version}, but the settings require version = '{self._wanted}'",
+                f"{self.url.location} is PostgreSQL {version}, but the settings require version = '{self._wanted}'",
             )
         if missing:
             raise PreconditionError(
                 "missing-extension",
-                f"{self.url.place} lacks the extension {', '.join(missing)}",
+                f"{self.url.location} lacks the extension {', '.join(missing)}",
                 hint="ask the server's administrator to install it",
             )
 
@@ -122,7 +122,7 @@ class GivenPostgres:
     def _session(self) -> Iterator[Connection[Any]]:
         """A connection for one piece of work, while the owner's lives."""
         self.keep_alive()
-        with reported(f"use {self.url.place}"), external_session.connect(self.url) as session:
+        with reported(f"use {self.url.location}"), external_session.connect(self.url) as session:
             yield session
 
     def keep_alive(self) -> None:
@@ -220,7 +220,7 @@ class GivenPostgres:
                     if not template:
                         templates.add_extensions(self.access(candidate), self._extensions)
                     return self.access(candidate)
-        raise PreconditionError("database-exists", f"the database {name} on {self.url.place} is in use")
+        raise PreconditionError("database-exists", f"the database {name} on {self.url.location} is in use")
 
     def _may_have(self, session: Connection[Any], lease: Lease, leases: Leases) -> bool:
         """Record a lease of the name unless another owner, on any machine, uses it; return whether it did."""
@@ -267,7 +267,7 @@ class GivenPostgres:
     def _lease(self, name: str, temporary: str, token: str) -> Lease:
         data = {"engine": "postgres", "url": self.url.text.reveal()}
         data |= {"name": name, "temporary": temporary, "token": token}
-        return Lease(LeaseKind.DATABASE, f"{self.url.place} {name}", data)
+        return Lease(LeaseKind.DATABASE, f"{self.url.location} {name}", data)
 
     def mark(self, kind: Kind, token: str, owner: str) -> Mark:
         """A mark of this owner's. owner: for people."""
@@ -307,7 +307,7 @@ def drop_leased(data: Mapping[str, Any], *, held: bool = False) -> str:  # noqa:
 
         return drop_pool(data)
     url = parse_server_url("postgres", data["url"])
-    with reported(f"use {url.place}"), external_session.connect(url, timeout=_UNDO_TIMEOUT) as session:
+    with reported(f"use {url.location}"), external_session.connect(url, timeout=_UNDO_TIMEOUT) as session:
         found = None if data["token"] else sql.find(session, data["name"])
         token = token_of(data, found.mark if found else None)
         gone = sql.drop(session, **_names(data) | {"token": token})
@@ -319,14 +319,14 @@ def remade(data: Mapping[str, Any]) -> str:
 
     Raises UnavailableError when the server does not answer."""
     url = parse_server_url("postgres", data["url"])
-    with reported(f"use {url.place}"), external_session.connect(url, timeout=_UNDO_TIMEOUT) as session:
+    with reported(f"use {url.location}"), external_session.connect(url, timeout=_UNDO_TIMEOUT) as session:
         found = sql.find(session, data["name"])
     return _kept(url, data["name"]) if found is not None and found.mark is None else ""
 
 
 def _kept(url: ServerUrl, name: str) -> str:
     drop = f"dropdb -h {url.host} -p {url.port} {name}"
-    return f"kept the database {name} on {url.place}, which was recreated outside testgrove; to drop it: {drop}"
+    return f"kept the database {name} on {url.location}, which was recreated outside testgrove; to drop it: {drop}"
 
 
 def server_at(url: ServerUrl, service: Service) -> GivenPostgres:

@@ -48,7 +48,7 @@ class GivenPool(ClonePool):
         token = secrets.token_hex(8)
         self._name, self._mark = f"testgrove_pool_{token}", server.mark("run", token, owner)
         data = {"engine": "postgres", "url": server.url.text.reveal(), "pool": self._name}
-        self._lease = Lease(LeaseKind.DATABASE, f"{server.url.place} {self._name}", data)
+        self._lease = Lease(LeaseKind.DATABASE, f"{server.url.location} {self._name}", data)
         leases.record(self._lease)
         super().__init__(limit=limit)
 
@@ -127,7 +127,7 @@ def drop_pool(data: Mapping[str, Any]) -> str:
     """
     url, name = parse_server_url("postgres", data["url"]), str(data["pool"])
     with (
-        reported(f"use {url.place}"),
+        reported(f"use {url.location}"),
         external_session.connect(url) as session,
         sql.locked(session, f"the pool {name}", timeout=_LEFT_BEHIND),
     ):
@@ -139,7 +139,7 @@ def drop_pool(data: Mapping[str, Any]) -> str:
 
 def room(server: GivenPostgres, *, least: int, most: int) -> int:
     """How many databases a pool may have at once: half as many as there are connections left on the server."""
-    with reported(f"use {server.url.place}"), external_session.connect(server.url) as session:
+    with reported(f"use {server.url.location}"), external_session.connect(server.url) as session:
         found = session.execute(
             "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
             " - (SELECT count(*) FROM pg_stat_activity)"

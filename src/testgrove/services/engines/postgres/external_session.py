@@ -47,7 +47,7 @@ def connect(url: ServerUrl, *, database: str = "", timeout: int = 10) -> Connect
     why = " ".join(str(first).split()) if first else "the URL has a parameter that the driver does not support"
     raise UnavailableError(
         "server-unreachable",
-        f"cannot use {url.place}: {why}",
+        f"cannot use {url.location}: {why}",
         hint=f"psql -h {url.host} -p {url.port} -U {url.user or '$USER'} -c 'SELECT 1' postgres",
     ) from None
 
@@ -66,18 +66,18 @@ def _make_lasting(connection: Connection[Any]) -> None:
 def check_server(connection: Connection[Any], url: ServerUrl) -> None:
     """Raise PreconditionError where the server is too old or does not let us create databases."""
     if connection.info.server_version < _OLDEST:
-        raise PreconditionError("server-too-old", f"{url.place} is unsupported: it is older than PostgreSQL 13")
+        raise PreconditionError("server-too-old", f"{url.location} is unsupported: it is older than PostgreSQL 13")
     found = connection.execute(
         "SELECT rolcreatedb OR rolsuper, pg_is_in_recovery() FROM pg_roles WHERE rolname = current_user"
     ).fetchone()
     may_create, is_standby = found or (False, False)
     if is_standby:
-        raise PreconditionError("server-read-only", f"{url.place} is a standby, which is read-only")
+        raise PreconditionError("server-read-only", f"{url.location} is a standby, which is read-only")
     if not may_create:
         role = connection.info.user
         raise PreconditionError(
             "no-createdb",
-            f"role '{role}' is not allowed to create databases on {url.place}",
+            f"role '{role}' is not allowed to create databases on {url.location}",
             hint=f'ALTER ROLE "{role}" CREATEDB;   or use another role in the URL',
         )
 

@@ -145,7 +145,7 @@ def refuse_unmarked(found: Found, url: ServerUrl) -> bool:
     if found.mark is None:
         raise PreconditionError(
             "database-exists",
-            f"the database {found.name} already exists on {url.place} and does not belong to testgrove",
+            f"the database {found.name} already exists on {url.location} and does not belong to testgrove",
             hint=f"rename it, or drop it if it is not needed: dropdb -h {url.host} -p {url.port} {found.name}",
             database=found.name,
         )

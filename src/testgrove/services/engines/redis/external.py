@@ -49,7 +49,7 @@ def _reported(url: ServerUrl) -> Iterator[None]:
     except RedisError as error:
         raise UnavailableError(
             "server-unreachable",
-            f"cannot use {url.place}: {' '.join(str(error).split())}",
+            f"cannot use {url.location}: {' '.join(str(error).split())}",
             hint=f"redis-cli -h {url.host} -p {url.port} PING",
         ) from None  # the driver's trace may show the connection's arguments
 
@@ -105,7 +105,7 @@ class GivenRedis:
     @property
     def note(self) -> str:
         """What its user should know."""
-        return f"{self.url.place}: numbered databases, which share pub/sub, scripts and FLUSHALL"
+        return f"{self.url.location}: numbered databases, which share pub/sub, scripts and FLUSHALL"
 
     def traits(self) -> None:
         """There are no templates."""
@@ -140,7 +140,7 @@ class GivenRedis:
     def _used_up(self) -> ExhaustedError:
         return ExhaustedError(
             "databases-used-up",
-            f"all {self._count} numbered databases of {self.url.place} are in use",
+            f"all {self._count} numbered databases of {self.url.location} are in use",
             hint='use an embedded server instead: [tool.testgrove.services.redis] host = "embedded"',
         )
 
@@ -179,7 +179,7 @@ class GivenRedis:
         free = set(range(1, self._count)) - (_used(self._owner) - held) - passed_over - {there}
 
         def choose(taken: frozenset[str]) -> Sequence[Lease]:
-            names = ((number, f"{self.url.place} {number}") for number in sorted(free, key=lambda n: (n in held, n)))
+            names = ((number, f"{self.url.location} {number}") for number in sorted(free, key=lambda n: (n in held, n)))
             found = next(((number, name) for number, name in names if name not in taken), None)
             if found is None:
                 return ()
@@ -285,7 +285,7 @@ def drop_leased(data: Mapping[str, Any], *, held: bool = False) -> str:
         if ours or (mark is None and held):
             database.flushdb()
         elif mark is None and database.dbsize():
-            return f"kept database {number} of {url.place}: its testgrove mark is missing"
+            return f"kept database {number} of {url.location}: its testgrove mark is missing"
         if ours:
             marks.hdel(MARKS, str(number))
     return ""

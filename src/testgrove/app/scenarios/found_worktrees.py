@@ -21,7 +21,7 @@ State = Literal["ours", "adopted", "parked", "gone", "missing", "broken"]
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundWorktree:
     """The state of a scenario's worktree. detail: why it cannot be used unchanged; empty if it can."""
 
     name: str
@@ -36,27 +36,31 @@ class Found:
         return self.state in ("ours", "adopted") and not self.detail
 
 
-def look(project: Project, base: Path, name: str) -> Found:
-    """What is there in the place of a scenario's worktree. Nothing is changed."""
+def find_worktree(project: Project, base: Path, name: str) -> FoundWorktree:
+    """Return the state of a scenario's worktree. Changes nothing."""
     path = base / name
     known = project.store.worktrees.at(path)
     worktree = known if known is not None and known.project == project.id else None
     if git.is_checkout(project.repository, path):
         return _checkout(name, path, worktree)
     if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
-        return Found(name, path, "broken", f"{path} already exists and is not a worktree of this repository", worktree)
+        return FoundWorktree(
+            name, path, "broken", f"{path} already exists and is not a worktree of this repository", worktree
+        )
     if worktree is not None:
-        return Found(name, path, "gone", f"{path} not found", worktree)
-    return Found(name, path, "missing", f"{path} not found")
+        return FoundWorktree(name, path, "gone", f"{path} not found", worktree)
+    return FoundWorktree(name, path, "missing", f"{path} not found")
 
 
-def _checkout(name: str, path: Path, worktree: WorktreeRecord | None) -> Found:
+def _checkout(name: str, path: Path, worktree: WorktreeRecord | None) -> FoundWorktree:
     environment = (path / FOLDER).exists()
     if worktree is None:
-        return Found(name, path, "adopted", "" if environment else "it has no .venv")
+        return FoundWorktree(name, path, "adopted", "" if environment else "it has no .venv")
     if worktree.status == WorktreeStatus.PARKED:
-        return Found(name, path, "parked", "it is parked for recycling", worktree)
-    return Found(name, path, "ours", "its .venv is missing" if worktree.python and not environment else "", worktree)
+        return FoundWorktree(name, path, "parked", "it is parked for recycling", worktree)
+    return FoundWorktree(
+        name, path, "ours", "its .venv is missing" if worktree.python and not environment else "", worktree
+    )
 
 
 def wanted(scenarios: Sequence[PlannedScenario]) -> tuple[str, str]:
@@ -66,7 +70,7 @@ def wanted(scenarios: Sequence[PlannedScenario]) -> tuple[str, str]:
     return (refs[0] if refs else ""), (pythons[0] if pythons else "")
 
 
-def would(found: Found, scenarios: Sequence[PlannedScenario]) -> str:
+def would(found: FoundWorktree, scenarios: Sequence[PlannedScenario]) -> str:
     """What `--setup-worktrees` would do to one that is not ready."""
     if found.state == "broken":
         return ""
@@ -80,7 +84,7 @@ def would(found: Found, scenarios: Sequence[PlannedScenario]) -> str:
     )
 
 
-def unknown_worktree(found: Found) -> PreconditionError:
+def unknown_worktree(found: FoundWorktree) -> PreconditionError:
     """The error for a worktree that is not there, or not whole."""
     makes = "--setup-worktrees creates it; or: git worktree add " + str(found.path)
     return PreconditionError(
