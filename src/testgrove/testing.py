@@ -112,12 +112,12 @@ class EngineContract:
         supervisors = SupervisorPool(on_start=lambda _mark: None)
         launcher = SupervisedLauncher(supervisors, threading.Event())
         host = EmbeddedHost(launcher, ours=[folder], copies=folder / "copies")
-        places = {"cache": folder / "cache", "folder": folder / "run"}
-        places["folder"].mkdir()
+        folders = {"cache": folder / "cache", "folder": folder / "run"}
+        folders["folder"].mkdir()
         try:
             yield Context(
                 launcher=launcher, locks=LockFile(folder / "locks"), project_id="contract", fresh=False, kind="run",
-                leases=_Leases(), ports=_Ports(), host=host, **places,
+                leases=_Leases(), ports=_Ports(), host=host, **folders,
             )  # fmt: skip
         finally:
             supervisors.close()

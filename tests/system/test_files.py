@@ -165,9 +165,9 @@ def test_the_trash_takes_equal_names_and_read_only_folders(tmp_path: Path) -> No
     assert {place.parent for place in places} == {trash}
     assert len(places) == 3
     assert all((place / "in").is_dir() for place in places)
-    place = deletion.trash_place(tmp_path / "y", trash)
+    place = deletion.trash_location(tmp_path / "y", trash)
     (tmp_path / "y").mkdir()
-    assert deletion.move_to_trash(tmp_path / "y", trash, place=place) == place
+    assert deletion.move_to_trash(tmp_path / "y", trash, location=place) == place
 
 
 def test_the_trash_refuses_what_is_missing_or_elsewhere(tmp_path: Path, tiny: Path) -> None:

@@ -84,19 +84,21 @@ def graph(result: RunResult) -> Graph | None:
         return None
     took = {key: sum(attempt_duration(result, attempt) for attempt in cell.attempts) for key, cell in cells.items()}
     critical = critical_path([Task(key, needs=each) for key, each in needs.items()], took)
-    places = _places(needs)
+    positions = _positions(needs)
     nodes = {}
     for number, (key, cell) in enumerate(cells.items(), 1):
-        x, y = places[key]
+        x, y = positions[key]
         name = flat(key)
         label = name if len(name) <= _SHOWN else name[: _SHOWN - 1] + "…"
         nodes[key] = Node(number, key, label, cell.status or "unfinished", x, y, key in critical, took[key])
     chain = set(pairwise(critical))
     edges = [
-        Edge(_path(places[need], places[key]), (need, key) in chain) for key, each in needs.items() for need in each
+        Edge(_path(positions[need], positions[key]), (need, key) in chain)
+        for key, each in needs.items()
+        for need in each
     ]
-    width = max(x for x, _ in places.values()) + WIDTH + MARGIN
-    height = max(y for _, y in places.values()) + HEIGHT + MARGIN
+    width = max(x for x, _ in positions.values()) + WIDTH + MARGIN
+    height = max(y for _, y in positions.values()) + HEIGHT + MARGIN
     return Graph(tuple(nodes.values()), tuple(edges), width, height, critical, sum(took[key] for key in critical))
 
 
@@ -132,7 +134,7 @@ def _needs(cell: CellResult, known: Mapping[str, CellResult]) -> tuple[str, ...]
     return tuple(need for need in cell.info.scenario.needs if need in known) if cell.info.scenario else ()
 
 
-def _places(needs: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[float, float]]:
+def _positions(needs: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[float, float]]:
     """Columns by the longest way from a beginning; in a column, near what is needed."""
     depth: dict[str, int] = {}
     todo = list(needs)
@@ -151,7 +153,7 @@ def _places(needs: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[float, floa
     for column in sorted(columns):
         keys = columns[column]
         keys.sort(key=lambda key: sum(line[need] for need in needs[key]) / len(needs[key]) if needs[key] else 0.0)
-        line |= {key: place for place, key in enumerate(keys)}
+        line |= {key: position for position, key in enumerate(keys)}
     return {key: (MARGIN + depth[key] * (WIDTH + GAP_X), MARGIN + line[key] * (HEIGHT + GAP_Y)) for key in needs}
 
 

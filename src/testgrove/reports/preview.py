@@ -38,11 +38,11 @@ def as_lines(found: dict[str, Any]) -> list[str]:
     """The same as lines of text."""
     names = [flat(each["name"]) for each in found["order"]]
     width = max(map(len, names), default=0)
-    places = max((len(each["worktree"]) for each in found["order"]), default=0)
+    width_of_worktrees = max((len(each["worktree"]) for each in found["order"]), default=0)
     lines = [f"{found['file']}: {number(len(names), 'scenario')} on {number(found['jobs'], 'slot')}, in this order:"]
     lines += [
-        _line(place, each, f"{name:{width}}  {each['worktree']:{places}}")
-        for place, (name, each) in enumerate(zip(names, found["order"], strict=True), 1)
+        _line(number, each, f"{name:{width}}  {each['worktree']:{width_of_worktrees}}")
+        for number, (name, each) in enumerate(zip(names, found["order"], strict=True), 1)
     ]
     to_set_up = {name: at for name, at in found["worktrees"].items() if not at["ready"]}
     lines.append(f"worktrees in {flat(found['base'])}: {_some(found['worktrees'])}")
@@ -59,8 +59,8 @@ def as_lines(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _line(place: int, scenario: dict[str, Any], what: str) -> str:
-    parts = [f"{place:>3}. {what}"]
+def _line(number: int, scenario: dict[str, Any], what: str) -> str:
+    parts = [f"{number:>3}. {what}"]
     if scenario["expected"] is not None:
         parts.append(f"about {seconds(scenario['expected'])}")
     if scenario["needs"]:

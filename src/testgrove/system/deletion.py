@@ -29,19 +29,19 @@ _DEEPEST = 100  # one descriptor for each level while a tree is deleted
 _PATIENCE = 10.0  # seconds for files that appear while a tree is deleted
 
 
-def trash_place(path: Path, trash: Path) -> Path:
+def trash_location(path: Path, trash: Path) -> Path:
     """A name in the trash folder that nothing has, for a lease to name before the move."""
     return trash / f"{path.name[:200]}.{secrets.token_hex(6)}"
 
 
-def move_to_trash(path: Path, trash: Path, *, place: Path | None = None) -> Path:
+def move_to_trash(path: Path, trash: Path, *, location: Path | None = None) -> Path:
     """Rename path into the trash folder of its file system; return where it is now.
 
-    place: from trash_place(). Raises PreconditionError when it is missing, busy, on another file system, or has
+    location: from trash_place(). Raises PreconditionError when it is missing, busy, on another file system, or has
     something mounted in it (``mounted-inside``): a mount would move with it.
     """
     mounts.require_none(path, f"cannot move {path} to the trash")
-    target = place or trash_place(path, trash)
+    target = location or trash_location(path, trash)
     with explained("move to the trash", path):
         try:
             _rename_into(path, target)
@@ -74,13 +74,13 @@ def _rename_into(path: Path, target: Path) -> None:
             return
 
 
-def delete_trash(place: Path) -> None:
+def delete_trash(location: Path) -> None:
     """Delete what is in the trash, then the trash and the worktrees' folder that it is in, while they are empty."""
-    delete_tree(place, within=place.parent)
-    if place.parent.name == TRASH:
-        remove_empty(place.parent, place.parent.parent)
+    delete_tree(location, within=location.parent)
+    if location.parent.name == TRASH:
+        remove_empty(location.parent, location.parent.parent)
     else:  # it was renamed next to the trash folder, because no inode was left for a new one
-        remove_empty(place.parent)
+        remove_empty(location.parent)
 
 
 def remove_empty(*folders: Path) -> None:
@@ -130,23 +130,23 @@ def delete_tree(path: Path, *, within: Path | None = None) -> None:
     removed, never followed; read-only folders and files that appear during the deletion are deleted, too. Files that
     this user cannot delete are named in an error (``undeletable``); the files deleted before are lost.
     """
-    place = path.parent.resolve() / path.name
-    inside = within is None or within.resolve() in place.parents
-    top = len(place.parts) < 3 or place in (Path.home(), *Path.home().parents)
+    location = path.parent.resolve() / path.name
+    inside = within is None or within.resolve() in location.parents
+    top = len(location.parts) < 3 or location in (Path.home(), *Path.home().parents)
     if not path.is_absolute() or path.name in ("", "..") or top or not inside:
         where = within or "a folder of testgrove"
         raise PreconditionError("outside", f"{path} is not in {where}; refusing to delete it", hint=f"ls -ld {path}")
     mounts.require_none(path, f"cannot delete {path}")
     with explained("delete", path):
         try:
-            parent = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            parent = os.open(location.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             return
         deletion = _Deletion(parent)
         try:
-            deletion.remove(place.name)
+            deletion.remove(location.name)
         except OSError as error:
-            raise explain_deletion(deletion.at or place, place, error) from error
+            raise explain_deletion(deletion.at or location, location, error) from error
         finally:
             os.close(parent)
 
@@ -220,16 +220,16 @@ class _Deletion:
         handle = os.open(name, flags | os.O_PATH, dir_fd=parent)
         try:
             self._require_same_mount(handle)
-            place = f"/proc/self/fd/{handle}"
+            location = f"/proc/self/fd/{handle}"
             mode = stat.S_IMODE(os.fstat(handle).st_mode)
             if mode & stat.S_IRWXU != stat.S_IRWXU:
-                Path(place).chmod(mode | stat.S_IRWXU)
+                Path(location).chmod(mode | stat.S_IRWXU)
             # By the handle: under its name there may be a mount by now.
-            return os.open(place, os.O_DIRECTORY | os.O_CLOEXEC | os.O_RDONLY)
+            return os.open(location, os.O_DIRECTORY | os.O_CLOEXEC | os.O_RDONLY)
         finally:
             os.close(handle)
 
     def _require_same_mount(self, folder: int) -> None:
         if mounts.identity(folder) != self._mount:
-            place = Path(f"/proc/self/fd/{folder}").readlink()
-            raise mounts.mounted_inside(mounts.Mount(place, ""), f"cannot delete {place.parent}")
+            location = Path(f"/proc/self/fd/{folder}").readlink()
+            raise mounts.mounted_inside(mounts.Mount(location, ""), f"cannot delete {location.parent}")

@@ -191,11 +191,11 @@ def make_folder(path: Path, mode: int = 0o777) -> None:
 
 def free_bytes(path: Path) -> int:
     """Bytes that can be written at path, or at its nearest parent that exists."""
-    place = path
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    with explained("read the free space of", place):
-        found = os.statvfs(place)
+    folder = path
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with explained("read the free space of", folder):
+        found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize
 
 

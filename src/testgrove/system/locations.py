@@ -111,11 +111,11 @@ def _chosen(environ: Mapping[str, str], variable: str, xdg: str, default: str) -
         return make_private(Path(base) / "testgrove")
     first: PreconditionError | None = None
     for home in _homes(environ):
-        place = home / default / "testgrove"
-        if default.endswith("state") and _file_system_of(place) in _NETWORK_FILE_SYSTEMS:
+        folder = home / default / "testgrove"
+        if default.endswith("state") and _file_system_of(folder) in _NETWORK_FILE_SYSTEMS:
             continue
         try:
-            return make_private(place)
+            return make_private(folder)
         except PreconditionError as error:
             first = first or error
     try:

@@ -33,14 +33,14 @@ class Mount:
 
 def mounts_in(folder: Path) -> list[Mount]:
     """The mount points in a folder, at any depth, the folder itself included. Links in its path are followed."""
-    place = folder.parent.resolve() / folder.name
-    return [mount for mount in _all_mounts() if mount.path == place or place in mount.path.parents]
+    resolved = folder.parent.resolve() / folder.name
+    return [mount for mount in _all_mounts() if mount.path == resolved or resolved in mount.path.parents]
 
 
 def mount_point_of(path: Path) -> Path:
     """The mount point of the file system that a path is on; the path itself may be missing."""
-    place = path.parent.resolve() / path.name
-    around = [mount.path for mount in _all_mounts() if mount.path == place or mount.path in place.parents]
+    resolved = path.parent.resolve() / path.name
+    around = [mount.path for mount in _all_mounts() if mount.path == resolved or mount.path in resolved.parents]
     return max(around, key=lambda point: len(point.parts), default=Path("/"))
 
 

@@ -42,10 +42,10 @@ def lease_block(leases: Leases, ports: range, names: Sequence[str], *, start: fl
 def _blocks(ports: range, size: int, start: float) -> Iterator[range]:
     """Every block of that many consecutive ports. The first one starts at a multiple of the size, so that blocks of
     one size leave no gaps between them."""
-    places = max(len(ports) - size + 1, 0)
+    count = max(len(ports) - size + 1, 0)
     first = int(len(ports) // size * start) * size
-    for place in (*range(first, places), *range(min(first, places))):
-        yield ports[place : place + size]
+    for offset in (*range(first, count), *range(min(first, count))):
+        yield ports[offset : offset + size]
 
 
 def _exhausted(ports: range, size: int, leased: Collection[int]) -> ExhaustedError:

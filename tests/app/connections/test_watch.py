@@ -45,7 +45,7 @@ def connections(permitted: PermittedConnections = PermittedConnections(), **envi
 def connect(attempt: AttemptConnections, port: int, host: str = "localhost", **more: Any) -> list[str]:
     found = {"type": "connection", "engine": "postgres", "host": host, "address": "127.0.0.1", "port": port}
     attempt.take(found | {"database": "x", "where": "tests/test_a.py:3", "test": ""} | more)
-    return list(map(str, attempt.strange))
+    return list(map(str, attempt.foreign))
 
 
 def test_somebodys_server_is_strange_once_whoever_sees_it(server):
@@ -58,7 +58,7 @@ def test_somebodys_server_is_strange_once_whoever_sees_it(server):
     attempt = connections()
     for _ in range(2):
         attempt.see(Connection(1, 2, "psql postgresql://me:pw@localhost/x", "127.0.0.1", server))
-    assert [each.what for each in attempt.strange] == ["`psql postgresql://me:****@localhost/x` connected to"]
+    assert [each.what for each in attempt.foreign] == ["`psql postgresql://me:****@localhost/x` connected to"]
 
 
 def test_what_is_permitted_by_any_of_its_names_is_none_and_what_nobody_serves_neither(server):
@@ -120,7 +120,7 @@ def test_variables_are_judged_with_those_that_complete_them(tmp_path):
         environ = {"DATABASE_URL": "postgresql://u@127.0.0.1:15003/x", "PGPORT": "15003"}
         attempt = AttemptConnections(permitted, ["DATABASE_URL", "PGPORT"], environ, tmp_path, list)
         attempt.take({"type": "values", "values": values, "gone": gone, "where": "conftest.py"})
-        return list(map(str, attempt.strange))
+        return list(map(str, attempt.foreign))
 
     assert judged({"DATABASE_URL": "postgresql://localhost/by_hand"}) == []
     assert judged({"DATABASE_URL": "sqlite://", "OTHER_URL": "postgresql://production/x"}) == []
@@ -139,7 +139,7 @@ def test_the_file_of_sqlite_is_judged_too(tmp_path):
     for path, strange in (("/kept/x.db", 0), (":memory:", 0), (f"{tmp_path}/y.db", 0), ("/home/me/dev.db", 1)):
         attempt = AttemptConnections(permitted, ["SQLITE_PATH"], {"SQLITE_PATH": "/kept/x.db"}, tmp_path, list)
         attempt.take({"type": "values", "values": {"SQLITE_PATH": path}, "gone": [], "where": "conftest.py"})
-        assert len(attempt.strange) == strange, path
+        assert len(attempt.foreign) == strange, path
 
 
 def test_a_permitted_name_that_leads_elsewhere_each_time_it_is_resolved_is_permitted(monkeypatch):
@@ -155,8 +155,8 @@ def test_a_permitted_name_that_leads_elsewhere_each_time_it_is_resolved_is_permi
     attempt.judge_held(after=60)
     assert connect(attempt, 5432, "db.example", address="192.0.2.9") == []
     attempt.judge_held()
-    assert attempt.strange == []
+    assert attempt.foreign == []
 
     attempt.see(Connection(1, 2, "psql", "192.0.2.66", 5432))
     attempt.judge_held()
-    assert [each.address.host for each in attempt.strange] == ["192.0.2.66"]
+    assert [each.address.host for each in attempt.foreign] == ["192.0.2.66"]

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from testgrove.app.runs import start_gate
-from testgrove.app.runs.start_gate import Start, StartGate
+from testgrove.app.runs.start_gate import StartGate, StartPermit
 
 NEVER = threading.Event()
 
@@ -20,7 +20,7 @@ def long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start_gate, "_HELD", 3600.0)
 
 
-def second(gate: StartGate, pool: ThreadPoolExecutor, cancel: threading.Event = NEVER) -> Future[Start]:
+def second(gate: StartGate, pool: ThreadPoolExecutor, cancel: threading.Event = NEVER) -> Future[StartPermit]:
     """Somebody else wants to start."""
     asked = pool.submit(gate.enter, cancel)
     with pytest.raises(TimeoutError):
@@ -28,7 +28,7 @@ def second(gate: StartGate, pool: ThreadPoolExecutor, cancel: threading.Event = 
     return asked
 
 
-GIVEN_BACK: dict[str, Callable[[Start], None]] = {
+GIVEN_BACK: dict[str, Callable[[StartPermit], None]] = {
     "its tests run": lambda start: start.look(running=True),
     "it has ended": lambda start: start.over(),
 }

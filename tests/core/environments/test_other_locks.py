@@ -36,7 +36,7 @@ def test_the_order_of_locks():
 
 
 @pytest.mark.parametrize(
-    ("files", "request", "command"),
+    ("files", "asked", "command"),
     [
         (
             {"pyproject.toml": POETRY, "poetry.lock": ""},
@@ -58,8 +58,8 @@ def test_the_order_of_locks():
         ({"Pipfile": "", "Pipfile.lock": "{}"}, {"groups": ()}, "pipenv requirements"),
     ],
 )
-def test_a_lock_that_uv_does_not_read_is_exported_by_its_own_tool(files, request, command):
-    contents = choice(files, **request)
+def test_a_lock_that_uv_does_not_read_is_exported_by_its_own_tool(files, asked, command):
+    contents = choice(files, **asked)
     assert contents.kind == "exported"
     assert contents.export is not None
     assert " ".join(contents.export.command) == command

@@ -65,7 +65,7 @@ class Evidence:
             raise PreconditionError("not-kept", f"cannot dump a {access.engine} database")
         words = re.sub("[^A-Za-z0-9]+", "-", test.rpartition("::")[2]).strip("-")[:40] or "test"
         name = f"{words}-{token_hex(2)}"
-        folder = self._place(name)
+        folder = self._path(name)
         try:
             self._write(access, folder / engine.dump)
             about = {"engine": engine.name, "test": test, "kept": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -78,7 +78,7 @@ class Evidence:
             trim(self._project)
         return name
 
-    def _place(self, name: str) -> Path:
+    def _path(self, name: str) -> Path:
         folder = _folder(self._project) / name
         git.exclude(self._project.repository, git_excluded(self._project))
         with explained("create the folder", folder):

@@ -46,7 +46,7 @@ def _collect(project: Project, worktree: WorktreeRecord, folder: Path) -> Collec
     tree, since = worktree.path, worktree.created.timestamp()
     copied = []
     for output in outputs_of(project, worktree):
-        place = re.sub(r"^htmlcov(?=/|$)", "coverage", output)
-        if copy_output(tree / output, folder / place, since=since):
-            copied.append(place)
+        name = re.sub(r"^htmlcov(?=/|$)", "coverage", output)
+        if copy_output(tree / output, folder / name, since=since):
+            copied.append(name)
     return Collected(str(worktree.id), folder, tuple(copied))

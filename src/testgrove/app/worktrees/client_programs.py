@@ -12,11 +12,11 @@ from testgrove.system.processes.process import scrubbed
 
 def link_client_programs(tree: Path, engines: Iterable[str]) -> None:
     """Put the client programs of some engines, those of the server's own binaries, beside the environment's Python."""
-    place = tree / ".venv" / "bin"
-    if not place.is_dir():
+    programs = tree / ".venv" / "bin"
+    if not programs.is_dir():
         return
     for engine in set(engines):
         implementation = implementation_of(engine)
         for program in implementation.client_programs(scrubbed().get("PATH")):
-            if not os.path.lexists(link := place / program.name):
+            if not os.path.lexists(link := programs / program.name):
                 link.symlink_to(program)

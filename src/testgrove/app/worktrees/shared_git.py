@@ -49,9 +49,9 @@ def shared_changes(project: Project, tree: Path | None = None) -> list[SharedCha
     roots = {project.root, *(path.parent for path in ours)}
     found = []
     for shared in git_shared.shared_paths(project.repository, _spellings(roots | temporary)):
-        place = _place_of(shared.path, roots, temporary, ours)
-        if place is not None and (tree is None or place == tree):
-            found.append(_change(project, shared, place))
+        location = _location_of(shared.path, roots, temporary, ours)
+        if location is not None and (tree is None or location == tree):
+            found.append(_change(project, shared, location))
     return found
 
 
@@ -59,14 +59,14 @@ def _spellings(folders: set[Path]) -> list[str]:
     return sorted({str(each) for folder in folders for each in (folder, folder.resolve())})
 
 
-def _place_of(path: str, roots: set[Path], temporary: set[Path], ours: set[Path]) -> Path | None:
+def _location_of(path: str, roots: set[Path], temporary: set[Path], ours: set[Path]) -> Path | None:
     """Return testgrove's folder that contains a path. Other folders next to the worktrees are the user's."""
     resolved = Path(path).resolve()
     for root in roots:
         if resolved.is_relative_to(base := root.resolve()):
-            place = root / resolved.relative_to(base).parts[0]
-            if place in ours or not os.path.lexists(place):
-                return place
+            location = root / resolved.relative_to(base).parts[0]
+            if location in ours or not os.path.lexists(location):
+                return location
     return next((folder for folder in temporary if resolved.is_relative_to(folder.resolve())), None)
 
 

@@ -13,7 +13,7 @@ from testgrove.core.engines.registry import implementation_of
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError
 from testgrove.system import git, mounts
-from testgrove.system.deletion import TRASH, delete_trash, delete_tree, move_to_trash, remove_empty, trash_place
+from testgrove.system.deletion import TRASH, delete_trash, delete_tree, move_to_trash, remove_empty, trash_location
 from testgrove.system.files import explained
 from testgrove.system.processes.marks import Mark, end_marked
 from testgrove.system.store import StoredLeases
@@ -151,15 +151,15 @@ def _points_into(path: Path, common_dir: Path) -> bool:
 
 def _to_trash(holder: Holder, path: Path) -> None:
     folder = path.parent / TRASH
-    trash = Lease(LeaseKind.TRASH, str(trash_place(path, folder)))
+    trash = Lease(LeaseKind.TRASH, str(trash_location(path, folder)))
     holder.leases.record(trash)
     try:
-        move_to_trash(path, folder, place=Path(trash.key))
+        move_to_trash(path, folder, location=Path(trash.key))
     except ExhaustedError:  # no inode is left for the trash folder; a new name next to it needs none
         holder.leases.forget(trash)
         trash = Lease(LeaseKind.TRASH, f"{path.parent / TRASH}.{Path(trash.key).name}")
         holder.leases.record(trash)
-        move_to_trash(path, path.parent, place=Path(trash.key))
+        move_to_trash(path, path.parent, location=Path(trash.key))
     holder.delete_later(holder.leases, trash)
 
 

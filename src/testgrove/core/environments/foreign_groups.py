@@ -91,7 +91,7 @@ def _one(part: str) -> str:
 def _after(sign: str, numbers: list[int]) -> str:
     """The first version that a caret or a tilde excludes."""
     if sign == "~":
-        place = min(1, len(numbers) - 1)
+        position = min(1, len(numbers) - 1)
     else:
-        place = next((place for place, number in enumerate(numbers) if number), len(numbers) - 1)
-    return ".".join(map(str, [*numbers[:place], numbers[place] + 1]))
+        position = next((position for position, number in enumerate(numbers) if number), len(numbers) - 1)
+    return ".".join(map(str, [*numbers[:position], numbers[position] + 1]))

@@ -36,9 +36,9 @@ def asked(words: Sequence[str], own: str = "") -> Asked:
     extras: list[str] = []
     groups: list[str] = []
     requirements: list[str] = []
-    places = {"file": files, "extra": extras, "group": groups, "requirement": requirements}
+    by_kind = {"file": files, "extra": extras, "group": groups, "requirement": requirements}
     for kind, value in _pairs(words, own):
-        places[kind].append(value)
+        by_kind[kind].append(value)
     return Asked(*(tuple(dict.fromkeys(each)) for each in (files, extras, groups, requirements)))
 
 

@@ -31,8 +31,8 @@ def requirement_files(names: Iterable[str]) -> tuple[str, ...]:
     names: paths in the tree, of which those at its top and in FOLDERS count.
     """
     found = set(names)
-    places = {name: place for name in found if (place := _place(name)) and not _is_source(name, found)}
-    return tuple(sorted(places, key=lambda name: (places[name], name)))
+    ranks = {name: rank for name in found if (rank := _rank(name)) and not _is_source(name, found)}
+    return tuple(sorted(ranks, key=lambda name: (ranks[name], name)))
 
 
 def base_files(names: Iterable[str]) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def _is_source(name: str, names: set[str]) -> bool:
     return name.endswith(".in") and f"{name[:-3]}.txt" in names
 
 
-def _place(path: str) -> tuple[int, int] | None:
+def _rank(path: str) -> tuple[int, int] | None:
     """How likely a file is meant for tests: its word for them, then how many further words its name has."""
     folder, _, name = path.lower().rpartition("/")
     stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix

@@ -65,7 +65,7 @@ class SqlFiles:
         for path in sorted(downs.keys() - ups.keys()):
             there = PurePosixPath(path).name
             raise UsageError("sql-pairs", f"{downs[path][0]} has no up migration (expected {there}.up.sql)")
-        paths = sorted(ups, key=_place)
+        paths = sorted(ups, key=_order)
         names = ["base", *(PurePosixPath(path).name for path in paths)]
         pairs = []
         for before, name, path in zip(names, names[1:], paths, strict=False):
@@ -118,7 +118,7 @@ def _number(name: str) -> int | None:
     return int(digits) if digits else None
 
 
-def _place(path: str) -> tuple[int, str]:
+def _order(path: str) -> tuple[int, str]:
     """Return the sort key of a migration: 9 is before 10."""
     name = PurePosixPath(path).name
     return _number(name) or 0, name

@@ -40,7 +40,7 @@ def tasks_of(scenarios: Sequence[PlannedScenario]) -> list[Task]:
 
 
 def _cell(scenario: PlannedScenario, expected: float | None) -> Cell:
-    place = plain(scenario.name)
+    name = plain(scenario.name)
     settings = Suite(
         command=scenario.command,
         services=scenario.services,
@@ -67,8 +67,8 @@ def _cell(scenario: PlannedScenario, expected: float | None) -> Cell:
         settings=settings,
         ref=scenario.ref,
         python=scenario.python,
-        id=WorktreeId(PURPOSE, place),
-        folder=place,
+        id=WorktreeId(PURPOSE, name),
+        folder=name,
         scenario=info,
     )
 

@@ -104,10 +104,10 @@ def parse(text: str, source: Path) -> tuple[Located, ...]:
 
 def problem(source: Path, line: int, name: str, message: str, *, code: str, hint: str = "") -> UsageError:
     """The error for something in a scenario file."""
-    place = f"{source}:{line}" if line else str(source)
+    location = f"{source}:{line}" if line else str(source)
     who = f"scenario '{name}': " if name else ""
     return UsageError(
-        code, f"{place}: {who}{message}", hint=hint, file=str(source), line=line or None, scenario=name or None
+        code, f"{location}: {who}{message}", hint=hint, file=str(source), line=line or None, scenario=name or None
     )
 
 

@@ -183,7 +183,7 @@ class Schedule:
             task = self._tasks[key]
             return task.last or (task.exclusive and not self._dependents[key]), *ranks[key]
 
-        return {key: place for place, key in enumerate(sorted(self._tasks, key=rank))}
+        return {key: position for position, key in enumerate(sorted(self._tasks, key=rank))}
 
     def _may_start(self, key: str) -> bool:
         return not self._cancelled and (not self._stopped or self._tasks[key].always)

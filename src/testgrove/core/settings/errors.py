@@ -50,10 +50,10 @@ def _in_words(message: str, data: dict[str, Any], path: list[str]) -> str:
 def _value_at(data: Any, path: list[str]) -> Any:
     """The value at a path, whose parts are names, or those of lists with a number (``pythons[0]``)."""
     for part in path:
-        name, _, place = part.partition("[")
+        name, _, index = part.partition("[")
         data = data.get(name) if isinstance(data, dict) else None
-        if place and isinstance(data, list):
-            data = data[int(place.removesuffix("]"))]
+        if index and isinstance(data, list):
+            data = data[int(index.removesuffix("]"))]
     return data if path else None
 
 

@@ -186,8 +186,8 @@ class Uv:
         first, *more = export.packages
         words = ["tool", "run", "--isolated", "--python", sys.executable, "--from", first]
         words += [word for package in more for word in ("--with", package)]
-        places = dict.fromkeys(("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"), str(folder))
-        env = {**self._env, "UV_CACHE_DIR": str(_cache(self._env)), **places, **dict(export.environ)}
+        folders = dict.fromkeys(("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"), str(folder))
+        env = {**self._env, "UV_CACHE_DIR": str(_cache(self._env)), **folders, **dict(export.environ)}
         output = ""
         for options in ([] if "--offline" in self._options else [["--offline"]]) + [[]]:
             argv = [str(self._uv), *words, *self._options, *options, "--", *export.command]

@@ -44,11 +44,11 @@ def renew_versions(
     """
     with explained("renew the version in", tree):
         for number, folder in enumerate(plan.versioned):
-            place = temporary / f"version-{number}"
-            copy = place / "tree"
+            scratch = temporary / f"version-{number}"
+            copy = scratch / "tree"
             make_version_repository(copy, tree, common_dir, source)
             _mirror(tree, copy, PurePosixPath(folder).parts)
-            metadata = _ask(tool, place, copy / folder, tree / FOLDER / "bin/python")
+            metadata = _ask(tool, scratch, copy / folder, tree / FOLDER / "bin/python")
             for made in list(local_distributions(tree)):
                 if made.folder == os.path.realpath(tree / folder):
                     _replace_metadata(made.info, metadata)
@@ -56,33 +56,33 @@ def renew_versions(
 
 
 def _mirror(source: Path, target: Path, below: tuple[str, ...]) -> None:
-    """Show a folder at another place: its files are copied, its sub-folders are links, but for those below."""
+    """Show a folder at another scratch: its files are copied, its sub-folders are links, but for those below."""
     target.mkdir(exist_ok=True)
     for entry in os.scandir(source):
-        place = target / entry.name
+        scratch = target / entry.name
         if entry.name in (".git", FOLDER):
             continue
         if below and entry.name == below[0]:
-            _mirror(Path(entry.path), place, below[1:])
+            _mirror(Path(entry.path), scratch, below[1:])
         elif entry.is_file() and entry.stat().st_size < _SMALL:
-            shutil.copy2(entry.path, place)
+            shutil.copy2(entry.path, scratch)
         else:
-            place.symlink_to(entry.path)
+            scratch.symlink_to(entry.path)
 
 
-def _ask(tool: Uv, place: Path, project: Path, python: Path) -> bytes:
+def _ask(tool: Uv, scratch: Path, project: Path, python: Path) -> bytes:
     """The METADATA of a project, from its own build backend."""
     pyproject = project / "pyproject.toml"
     system = build_system(pyproject.read_bytes() if pyproject.is_file() else b"")
-    asking = place / "asking"
+    asking = scratch / "asking"
     asking.mkdir()
     shutil.copy(Path(__file__).with_name("version_backend.py"), asking)
     (asking / "project.json").write_text(json.dumps({**system, "folder": str(project)}))
     requires = json.dumps(system["requires"])  # a TOML array of strings, too
     ours = f'[build-system]\nrequires = {requires}\nbuild-backend = "version_backend"\nbackend-path = ["."]\n'
     (asking / "pyproject.toml").write_text(ours)
-    tool("build", "--wheel", "--out-dir", str(place / "answer"), str(asking), "--python", str(python))
-    (wheel,) = (place / "answer").glob("*.whl")
+    tool("build", "--wheel", "--out-dir", str(scratch / "answer"), str(asking), "--python", str(python))
+    (wheel,) = (scratch / "answer").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         return archive.read(next(name for name in archive.namelist() if name.endswith("/METADATA")))
 

@@ -124,8 +124,8 @@ def _no_repository(directory: Path, answer: Answer) -> PreconditionError:
         return PreconditionError(
             "no-repository", f"{directory} is inside a .git folder", hint="run testgrove in the checkout"
         )
-    places = (directory.resolve(), *directory.resolve().parents)
-    top = next((place for place in places if (place / ".git").exists()), None)
+    folders = (directory.resolve(), *directory.resolve().parents)
+    top = next((folder for folder in folders if (folder / ".git").exists()), None)
     if top is not None and top.stat().st_uid != os.geteuid():
         message = f"git refuses to work in {top}, which belongs to another user"
         return PreconditionError("git-refused", message, hint=f"git config --global --add safe.directory {top}")

@@ -28,20 +28,20 @@ def update_submodules(path: Path, run: Run) -> None:
             f"read .gitmodules in {path}",
             code="submodules-failed",
         )
-    for name, place in _declared(path):
+    for name, folder in _declared(path):
         store = common_dir / "modules" / name
         if (store / "HEAD").exists():
-            _take_from(store, name, place, path, run)
+            _take_from(store, name, folder, path, run)
     words = ("submodule", "--quiet", "update", "--init", "--recursive", "--force")
     run_long(run, path, "check out the submodules of", *words, code="submodules-failed")
 
 
-def _take_from(store: Path, name: str, place: str, path: Path, run: Run) -> None:
+def _take_from(store: Path, name: str, folder: str, path: Path, run: Run) -> None:
     """Take one submodule, or its new commits, from the main checkout's copy. Where that fails, its own URL is next."""
     url = os.fsdecode(call(path, "config", "-z", f"submodule.{name}.url").out.rstrip(b"\0"))
     if url:
         settings = ("-c", "protocol.file.allow=always", "-c", f"url.{store}.insteadOf={url}")
-        words = (*settings, "submodule", "--quiet", "update", "--force", "--", place)
+        words = (*settings, "submodule", "--quiet", "update", "--force", "--", folder)
         run(["git", *CONFIG, *words], cwd=path, env=environment(), timeout=LONGEST, check=False)
 
 
@@ -49,4 +49,4 @@ def _declared(path: Path) -> list[tuple[str, str]]:
     """The names and paths in .gitmodules."""
     answer = call(path, "config", "-z", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$")
     pairs = (field.partition("\n") for field in answer.fields())
-    return [(key.removeprefix("submodule.").removesuffix(".path"), place) for key, _, place in pairs]
+    return [(key.removeprefix("submodule.").removesuffix(".path"), folder) for key, _, folder in pairs]
