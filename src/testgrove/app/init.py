@@ -8,7 +8,9 @@ from importlib import resources
 from pathlib import Path
 
 from testgrove.app.project import Project
-from testgrove.core import starter
+from testgrove.core.discovery.project import find, is_read
+from testgrove.core.discovery.table import table as table_of
+from testgrove.core.discovery.table import with_root
 from testgrove.core.settings.parse import parse
 from testgrove.errors import PreconditionError, UsageError
 from testgrove.system import git
@@ -70,9 +72,9 @@ def _anew(top: Path, root: str) -> tuple[Path, str, str]:
     pyproject = top / "pyproject.toml"
     file = pyproject if pyproject.exists() else top / "testgrove.toml"
     files = git.listed_files(top)
-    texts = {name: _read(top / name) for name in files if starter.READ.fullmatch(name)}
+    texts = {name: _read(top / name) for name in files if is_read(name)}
     prefix = _PREFIX if file == pyproject else ""
-    added = starter.table(starter.find(files, texts), prefix=prefix, root=root)
+    added = table_of(find(files, texts), prefix=prefix, root=root)
     before = _read(file)
     whole = f"{before.rstrip()}\n\n{added}" if before.strip() else added
     parse(whole, file, table=bool(prefix))
@@ -93,7 +95,7 @@ def _with_root(top: Path) -> tuple[Path, str, str]:
             f'{file} sets root = "{set_already}", but the documented scripts require {ROOT}/',
             hint=f"set it by hand: {line}",
         )
-    whole = starter.with_root(before, ROOT, prefix=prefix)
+    whole = with_root(before, ROOT, prefix=prefix)
     try:
         fits = parse(whole, file, table=bool(prefix)).root == ROOT
     except UsageError:

@@ -20,15 +20,25 @@ Isolation = Literal["database", "instance", "file"]
 
 @dataclass(frozen=True)
 class Hints:
-    """What in a project's files shows that it uses an engine, for `init`.
+    """What in a project's files shows that it uses an engine, and how it reads its address, for `init`.
 
     packages: distributions that it depends on. images: a regular expression for images in Compose files. guessed: a
-    project with migrations and none of the other hints uses this engine.
+    project with migrations and none of the other hints uses this engine. prefixes: the first words of variables
+    (``POSTGRES`` of ``POSTGRES_HOST``). urls: whole names of variables that hold a URL. facts: ``host``, ``port``,
+    ``user``, ``password`` and ``name``, as texts with references to the engine's variables. numbered: its databases are
+    numbers in one instance. open_settings: settings of a server that asks for no password. backends: a regular
+    expression for the engine's backends in Django's settings.
     """
 
     packages: frozenset[str] = frozenset()
     images: str = ""
     guessed: bool = False
+    prefixes: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    numbered: bool = False
+    open_settings: str = ""
+    backends: str = ""
 
 
 @dataclass(frozen=True)

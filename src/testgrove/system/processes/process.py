@@ -29,7 +29,7 @@ Child = subprocess.Popen[bytes]
 # Variables that point to another project's code, repository or database. A trailing star matches anything.
 SCRUBBED = (
     "GIT_*", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "PYTHONPYCACHEPREFIX",
-    "__PYVENV_LAUNCHER__", "UV_PROJECT_ENVIRONMENT", "DATABASE_URL", "PG*", "REDIS_URL", "NEO4J_*", "MYSQL_*",
+    "__PYVENV_LAUNCHER__", "UV_PROJECT_ENVIRONMENT", "DATABASE_URL", "PG*", "REDIS_*", "NEO4J_*", "MYSQL_*",
     "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_CURRENT_TEST", "PYTEST_XDIST_*", "COV_CORE_*",
     "COVERAGE_PROCESS_START", "TESTGROVE_*",
 )  # fmt: skip

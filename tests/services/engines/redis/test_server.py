@@ -127,3 +127,15 @@ def test_another_process_at_the_socket_is_not_ours(start, port, require_redis):
     wrong = replace(server.endpoint, password=generate_password())
     with pytest.raises(UnavailableError, match="WRONGPASS"):
         replace(program, endpoint=wrong).is_ready(1)
+
+
+def test_a_password_is_not_needed_where_the_settings_say_so_and_ours_still_fits(start, port):
+    access = start(port, settings={"requirepass": ""}).create_database("one", owner="x")
+    with redis.Redis(port=port) as client, redis.Redis.from_url(access.url()) as ours:
+        client.set("a", "1")
+        assert ours.get("a") == b"1"
+
+
+def test_another_password_is_refused(start, port):
+    with pytest.raises(UsageError, match="testgrove sets it"):
+        start(port, settings={"requirepass": "x"})

@@ -50,5 +50,14 @@ ENGINE = Engine(
         ),
         "postgres|postgis/|pgvector/",
         guessed=True,
+        prefixes=("POSTGRES", "POSTGRESQL", "PG", "PSQL"),
+        facts={
+            "host": "${PGHOST}",
+            "port": "${PGPORT}",
+            "user": "${PGUSER}",
+            "password": "${PGPASSWORD}",
+            "name": "${DATABASE_NAME}",
+        },
+        backends=r"postgresql|postgis|psqlextra",
     ),
 )

@@ -18,7 +18,11 @@ def _url(access: DatabaseAccess, redacted: bool) -> str:
 
 
 def _variables(access: DatabaseAccess) -> dict[str, str]:
-    return {"REDIS_URL": access.url()}
+    values = {"REDIS_URL": access.url(), "REDIS_HOST": access.host, "REDIS_PORT": str(access.port)}
+    values["REDIS_DB"] = access.name if access.name.isdigit() else "0"  # a run's own instance has a name
+    if access.password.reveal():  # an external server may require none
+        values["REDIS_PASSWORD"] = access.password.reveal()
+    return values
 
 
 ENGINE = Engine(
@@ -31,12 +35,18 @@ ENGINE = Engine(
     test_isolations=("reset",),
     url_variable="REDIS_URL",
     variables=_variables,
-    variable_names=("REDIS_URL",),
+    variable_names=("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_PASSWORD"),
     default_database="0",
     socket="redis.sock",
     without=frozenset(("path",)),
     hints=Hints(
-        frozenset(("redis", "valkey", "rq", "arq", "aioredis", "django-redis", "pytest-redis")), "redis|valkey/"
+        frozenset(("redis", "valkey", "rq", "arq", "aioredis", "django-redis", "pytest-redis", "huey", "scrapy-redis")),
+        "redis|valkey/",
+        prefixes=("REDIS", "VALKEY"),
+        urls=("CELERY_BROKER_URL", "BROKER_URL", "CELERY_RESULT_BACKEND", "RESULT_BACKEND", "CACHE_URL"),
+        facts={"host": "${REDIS_HOST}", "port": "${REDIS_PORT}", "user": "default", "password": "${REDIS_PASSWORD}"},
+        numbered=True,
+        open_settings='{ requirepass = "" }',
     ),
     describe=_url,
 )

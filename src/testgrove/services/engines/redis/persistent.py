@@ -59,7 +59,7 @@ def empty_instance(access: DatabaseAccess) -> None:
     """Delete everything in an instance. Raises UnavailableError (``redis-failed``)."""
     try:
         with socket.create_connection((access.host, access.port), timeout=10) as client, client.makefile("rb") as lines:
-            client.sendall(f"AUTH {access.password.reveal()}\r\nFLUSHALL\r\n".encode())
+            client.sendall(f"AUTH {access.user} {access.password.reveal()}\r\nFLUSHALL\r\n".encode())
             answers = [lines.readline(), lines.readline()]
     except OSError as error:
         raise UnavailableError(

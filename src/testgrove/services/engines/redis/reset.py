@@ -61,7 +61,7 @@ class _Line:
         try:
             self._socket.settimeout(_TIMEOUT)
             self._socket.connect(f"{at.socket_dir}/redis.sock")
-            self.ask(f"AUTH {at.password.reveal()}")
+            self.ask(f"AUTH {at.user} {at.password.reveal()}")
         except OSError as error:
             self._socket.close()
             raise self._silent(error) from error

@@ -61,7 +61,9 @@ class RedisProgram:
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(5)
                 client.connect(str(self.socket))
-                client.sendall(f"AUTH {self.endpoint.password.reveal()}\r\nINFO server\r\n".encode())
+                client.sendall(
+                    f"AUTH {self.endpoint.user} {self.endpoint.password.reveal()}\r\nINFO server\r\n".encode()
+                )
                 answer = b""
                 while not (found := _PROCESS_ID.search(answer)):
                     data = client.recv(65536)
@@ -110,7 +112,12 @@ class RedisServer(OwnInstance):
 
 def configuration(path: Path | None, port: int, password: Secret, directory: Path, overrides: Mapping[str, str]) -> str:
     """The text of a configuration file. path: of a Unix socket, if there is to be one. Raises UsageError
-    (``invalid-setting``)."""
+    (``invalid-setting``).
+
+    With ``requirepass = ""`` among the overrides, clients need no password; those that give ours by name still can.
+    """
+    is_open = overrides.get("requirepass") == ""
+    overrides = {name: value for name, value in overrides.items() if name != "requirepass" or value}
     for name, value in overrides.items():
         if name in _OURS or not re.fullmatch(r"[a-z][a-z0-9-]*", name) or "\n" in value:
             why = "testgrove sets it" if name in _OURS else "invalid name"
@@ -119,7 +126,7 @@ def configuration(path: Path | None, port: int, password: Secret, directory: Pat
         "bind": _LOOPBACK,
         "port": str(port),
         **({"unixsocket": str(path), "unixsocketperm": "700"} if path else {}),
-        "requirepass": password.reveal(),
+        "requirepass": "" if is_open else password.reveal(),
         "daemonize": "no",
         "dir": str(directory),
         "logfile": "",

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from testgrove.core.discovery.project import find
+from testgrove.core.discovery.table import table, with_root
 from testgrove.core.settings.parse import parse
-from testgrove.core.starter import find, table, with_root
 
 UNIT_AND_MORE = ["tests/unit/test_a.py", "tests/integration/test_b.py", "tests/performance/test_c.py"]
 ALEMBIC = ["alembic.ini", "migrations/env.py", "src/shop/__init__.py", *UNIT_AND_MORE]
@@ -95,3 +96,73 @@ def test_a_root_is_added_and_the_rest_stays(text):
         before.park, before.ports, before.services, before.suites,
     )  # fmt: skip
     assert {line for line in text.splitlines() if "<repository>" not in line} <= set(changed.splitlines())
+
+
+def test_variables_and_a_server_without_a_password():
+    code = 'import os, redis\nc = redis.Redis(os.environ.get("REDIS_HOST"), int(os.environ["CACHE_REDIS_PORT"]))\n'
+    found = settings(UNIT_AND_MORE, {"requirements.txt": "redis\npsycopg\n", "a.py": code + 'os.getenv("DB_HOST")\n'})
+    assert found.env == {"CACHE_REDIS_PORT": "${REDIS_PORT}", "DB_HOST": "${PGHOST}"}
+    assert found.services["redis"].settings == {"requirepass": ""}
+    with_password = settings([], {"requirements.txt": "redis\n", "a.py": code + 'os.getenv("REDIS_PASSWORD")\n'})
+    assert with_password.services["redis"].settings == {}
+
+
+def test_no_value_of_an_env_file_is_copied():
+    texts = {"requirements.txt": "asyncpg\n", "a.py": "# DATABASE_URL\n",
+             ".env": "DATABASE_URL=postgresql+asyncpg://me:hunter2@prod.example/real\n"}  # fmt: skip
+    written = table(find(UNIT_AND_MORE, texts), prefix="")
+    assert 'DATABASE_URL = "postgresql+asyncpg://${PGUSER}:${PGPASSWORD}@' in written
+    assert not {"hunter2", "prod.example", "me:"} & set(written.replace("@", ":").split(":"))
+
+
+@pytest.mark.parametrize(
+    ("texts", "services"),
+    [
+        ({"requirements.txt": "celery[redis]\n", "shop/a.py": "import celery\n"}, []),
+        ({"requirements.txt": "celery[redis]\n", "shop/a.py": "BROKER = 'redis://localhost'\n"}, ["redis"]),
+        ({"requirements.txt": "redis\n", "shop/a.py": "from redis.asyncio import Redis\n"}, ["redis"]),
+        ({"requirements.txt": "redis\n", "a.py": "", ".env.example": "X=redis://cache\n"}, ["redis"]),
+        ({"compose.yaml": "services:\n  redis:\n    image: redis\n", "a.py": "# predis\n"}, []),
+        ({".github/workflows/ci.yml": "    services:\n      db:\n        image: postgres:16\n"}, ["postgres"]),
+    ],
+)
+def test_a_redis_that_nothing_mentions_is_not_declared(texts, services):
+    assert list(settings(UNIT_AND_MORE, texts).services) == services
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        (("1_a.sql", "1_a.down.sql"), None),
+        (("1_a.up.sql", "1_a.down.sql"), "db/sql/*.up.sql"),
+        (("1_a.up.sql", "1_a_down.sql"), "db/sql/*.up.sql"),
+        (("1_a.sql",), "db/sql/*.sql"),
+    ],
+)
+def test_what_leads_back_is_no_migration(names, pattern):
+    found = settings([f"db/sql/{name}" for name in names], {"requirements.txt": "psycopg\n"})
+    migrate = found.services["postgres"].migrate
+    assert migrate.startswith(f"for file in {pattern};") if pattern else migrate == ""
+
+
+def test_several_bases_of_alembic_have_several_heads():
+    texts = {f"migrations/versions/{name}.py": "down_revision: str | None = None\n" for name in "ab"}
+    assert settings([*ALEMBIC, *texts], texts).services["postgres"].migrate == "alembic upgrade heads"
+    del texts["migrations/versions/b.py"]
+    assert settings([*ALEMBIC, *texts], texts).services["postgres"].migrate == "alembic upgrade head"
+
+
+def test_processes_are_started_for_tests_of_the_whole():
+    files = ["main.py", "tests/unit/test_a.py", "tests/e2e/test_b.py"]
+    found = settings(files, {"main.py": "app = FastAPI()\nworker = Celery()\n"})
+    assert list(found.processes) == ["api", "worker"]
+    assert (found.suites["unit"].processes, found.suites["e2e"].processes) == ((), ("api", "worker"))
+
+
+@pytest.mark.parametrize(
+    ("host", "told"), [('"HOST": "db"', True), ('"PORT": 5432', True), ('"HOST": env("DB_HOST")', False)]
+)
+def test_a_server_that_django_names_literally_is_told(host, told):
+    text = f'DATABASES = {{"default": {{"ENGINE": "django.db.backends.postgresql", "NAME": "shop", {host}}}}}\n'
+    written = table(find(DJANGO, {"requirements.txt": "psycopg\n", "shop/settings.py": text}), prefix="")
+    assert ("# shop/settings.py names a server literally. Read these variables there: PGHOST, " in written) == told
