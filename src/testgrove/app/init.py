@@ -22,7 +22,7 @@ _PREFIX = "tool.testgrove"
 
 
 @dataclass(frozen=True)
-class Written:
+class InitResult:
     """settings: the file and the text that was added to it, empty where nothing was. scripts: their paths."""
 
     settings: Path
@@ -30,7 +30,7 @@ class Written:
     scripts: tuple[Path, ...] = ()
 
 
-def init(project: Project, *, scripts: bool) -> Written:
+def init(project: Project, *, scripts: bool) -> InitResult:
     """Write the settings into the current checkout; with scripts, also those, and ``root = "worktrees"``.
 
     Raises PreconditionError (``exists``) before anything is written, if this would overwrite something.
@@ -43,7 +43,7 @@ def init(project: Project, *, scripts: bool) -> Written:
         atomic_write(path, content, mode=0o755 if path.suffix == ".sh" else 0o644)
     if added:
         atomic_write(file, whole, mode=file.stat().st_mode & 0o777 if file.exists() else 0o644)
-    return Written(file, added, tuple(chosen))
+    return InitResult(file, added, tuple(chosen))
 
 
 def _settings_file(top: Path) -> Path | None:

@@ -20,7 +20,7 @@ from testgrove.errors import UsageError
 
 if TYPE_CHECKING:
     from testgrove.app.project import Project
-    from testgrove.app.runs.run import Finished
+    from testgrove.app.runs.run import FinishedRun
     from testgrove.app.scenarios.coordinate import Preview, Request
 
 
@@ -128,12 +128,12 @@ def coordinate_command(
 
 def _request(project: Project, directory: Path, file: Path | None, again: str, given: dict[str, Any]) -> Request:
     from testgrove.app.scenarios.coordinate import Request, find_file, main_branch
-    from testgrove.app.scenarios.resume import Before, earlier
+    from testgrove.app.scenarios.resume import ResumedRun, earlier
     from testgrove.app.scenarios.worktrees import WorktreePreparation
     from testgrove.cli.worktrees import current
     from testgrove.core.scenarios.resolve import Filters
 
-    before = Before()
+    before = ResumedRun()
     for option in ("resume", "pull_from"):
         if given[option] == "":  # a variable that is not set
             name = f"--{option.replace('_', '-')}"
@@ -206,7 +206,7 @@ def _set_up(project: Project, request: Request, *, as_json: bool, quiet: bool) -
     return 0
 
 
-def _report(finished: Finished, target: Path | None, *, as_json: bool, quiet: bool, color: bool) -> int:
+def _report(finished: FinishedRun, target: Path | None, *, as_json: bool, quiet: bool, color: bool) -> int:
     from testgrove.reports import coordinator_json, report_json
     from testgrove.reports.summary import summary
     from testgrove.system.files import atomic_write

@@ -9,14 +9,14 @@ from testgrove.reports.wording import flat, seconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from testgrove.core.runs.history import Entry
+    from testgrove.core.runs.history import HistoryEntry
 
 HEAD = ("name", "runs", "passed", "flaky", "changes", "median", "slowest", "last")
 _SHOWN = 10
 _LETTERS = {"passed": "✓", "flaky": "~", "failed": "✗", "error": "!"}
 
 
-def document(entry: Entry) -> dict[str, Any]:
+def document(entry: HistoryEntry) -> dict[str, Any]:
     """An entry as plain values. Rates are per cent, durations seconds, statuses oldest first."""
     return {
         "key": entry.key,
@@ -33,7 +33,7 @@ def document(entry: Entry) -> dict[str, Any]:
     }
 
 
-def as_lines(entries: Sequence[Entry]) -> list[str]:
+def as_lines(entries: Sequence[HistoryEntry]) -> list[str]:
     """A table, the least reliable first. ``last``: the newest outcomes, oldest first."""
     ordered = sorted(entries, key=lambda entry: (entry.pass_rate - entry.flaky_rate, entry.key))
     rows = [HEAD, *map(_row, ordered)]
@@ -41,7 +41,7 @@ def as_lines(entries: Sequence[Entry]) -> list[str]:
     return ["  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
+def _row(entry: HistoryEntry) -> tuple[str, ...]:
     return (
         flat(entry.key),
         str(len(entry.statuses)),

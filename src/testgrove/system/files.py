@@ -14,7 +14,10 @@ from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from testgrove.core.worktrees.ownership import Entry, Manifest  # and its expressions, which `list` does without
+    from testgrove.core.worktrees.ownership import (  # and its expressions, which `list` does without
+        Manifest,
+        ManifestEntry,
+    )
 
 _MISSING = (-1, 0, 0)
 _TRIES = 100
@@ -115,13 +118,13 @@ def read_env_file(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="surrogateescape")
 
 
-def entries(tree: Path, paths: Iterable[str]) -> list[Entry]:
+def entries(tree: Path, paths: Iterable[str]) -> list[ManifestEntry]:
     """Read the state of paths in a checkout. A folder (a nested repository, a submodule) is read with its content."""
-    from testgrove.core.worktrees.ownership import Entry  # noqa: PLC0415 - as above
+    from testgrove.core.worktrees.ownership import ManifestEntry  # noqa: PLC0415 - as above
 
     top = f"{tree}/"
     with explained("inspect the files of", tree):
-        return [Entry(path, *_look(top + path)) for path in paths]
+        return [ManifestEntry(path, *_look(top + path)) for path in paths]
 
 
 def children(folder: Path) -> list[Path]:

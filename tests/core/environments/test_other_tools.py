@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from testgrove.core.environments.foreign_groups import requirements, specifiers
-from testgrove.core.environments.install_words import Asked, asked
+from testgrove.core.environments.install_words import InstallTargets, asked
 from testgrove.core.environments.nox import read_nox
 from testgrove.core.environments.requirement_files import requirement_files
 from testgrove.core.environments.tox import read_tox
@@ -65,13 +65,19 @@ def test_requirements_of_poetry_and_pipenv():
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (["-r", "a.txt", "-rb.txt", "--requirement=c.txt", "-c", "pins.txt"], Asked(("a.txt", "b.txt", "c.txt"))),
-        (["-e", ".[a,b]"], Asked(extras=("a", "b"))),
-        (["-e."], Asked()),
-        ([".", "six", "shop[x]"], Asked(extras=("x",), requirements=("six",))),
-        (["--with", "a,b", "--group=c", "--all-extras", "-E", "d"], Asked(extras=("d",), groups=("a", "b", "c"))),
-        (["-r", "${{ matrix.file }}", "$X"], Asked()),
-        (["pytest>=7 ; python_version < '3.9'"], Asked(requirements=("pytest>=7 ; python_version < '3.9'",))),
+        (
+            ["-r", "a.txt", "-rb.txt", "--requirement=c.txt", "-c", "pins.txt"],
+            InstallTargets(("a.txt", "b.txt", "c.txt")),
+        ),
+        (["-e", ".[a,b]"], InstallTargets(extras=("a", "b"))),
+        (["-e."], InstallTargets()),
+        ([".", "six", "shop[x]"], InstallTargets(extras=("x",), requirements=("six",))),
+        (
+            ["--with", "a,b", "--group=c", "--all-extras", "-E", "d"],
+            InstallTargets(extras=("d",), groups=("a", "b", "c")),
+        ),
+        (["-r", "${{ matrix.file }}", "$X"], InstallTargets()),
+        (["pytest>=7 ; python_version < '3.9'"], InstallTargets(requirements=("pytest>=7 ; python_version < '3.9'",))),
     ],
 )
 def test_words_of_install_commands(words, wanted):
@@ -98,14 +104,14 @@ deps = ruff
 """
     one = read_tox({"tox.ini": text})[0]
     wanted = ('pytest>=7 ; python_version < "3.9"', "six", "web")
-    assert one.asked == Asked(("requirements/tests.txt",), ("fast", "full"), (), wanted)
+    assert one.asked == InstallTargets(("requirements/tests.txt",), ("fast", "full"), (), wanted)
     assert one.commands == ("pytest tests",)
     assert [each.name for each in read_tox({"tox.ini": b"[testenv:test]\ndeps = pytest\n[testenv:docs]\n"})] == [
         "testenv:test"
     ]
     assert read_tox({"tox.ini": b"deps = x"}) == ()
     circle = b"[a]\nx = {[b]x}\n[b]\nx = {[a]x}\n[testenv]\ndeps = {[a]x}"
-    assert read_tox({"tox.ini": circle})[0].asked == Asked()
+    assert read_tox({"tox.ini": circle})[0].asked == InstallTargets()
 
 
 def test_the_environments_of_tox_are_written_in_toml_too():
@@ -118,7 +124,7 @@ commands = [["pytest", "-q", "a b"]]
 deps = ["sphinx"]
 """
     (one,) = read_tox({"pyproject.toml": text})
-    assert one.asked == Asked(("x.txt",), (), ("dev",), ("pytest",))
+    assert one.asked == InstallTargets(("x.txt",), (), ("dev",), ("pytest",))
     assert one.commands == ("pytest -q 'a b'",)
 
 
@@ -137,7 +143,7 @@ def helper(session):
     session.install("no")
 """
     (one,) = read_nox(text)
-    assert one.asked == Asked(("requirements/test.txt",), ("fast",), ("dev",), ("six",))
+    assert one.asked == InstallTargets(("requirements/test.txt",), ("fast",), ("dev",), ("six",))
     assert one.commands == ("pytest -q",)
     assert read_nox(b"def (") == ()
 

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from testgrove.core.worktrees.ownership import Entry, Manifest, Ownership, classify
+from testgrove.core.worktrees.ownership import Manifest, ManifestEntry, Ownership, classify
 
 
-def entry(path: str, size: int = 1, mtime_ns: int = 1000, inode: int = 7) -> Entry:
-    return Entry(path, size, mtime_ns, inode)
+def entry(path: str, size: int = 1, mtime_ns: int = 1000, inode: int = 7) -> ManifestEntry:
+    return ManifestEntry(path, size, mtime_ns, inode)
 
 
 def whose(path: str, **options: object) -> str:

@@ -64,7 +64,7 @@ _LOOK_AT_START = 0.02
 
 
 @dataclass(frozen=True)
-class Run:
+class RunContext:
     """What all slots of a run share. targets: what each ref means, by the ref as the user wrote it. seed: of a random
     order of the tests. coverage: what measures it, where that is asked for. keep_failed: leave the worktrees of cells
     that fail to people. leaks: looks at what attempts leave behind. connections: looks where they connect to. gate:
@@ -97,14 +97,14 @@ class Run:
 
 @dataclass
 class Attempt:
-    """One try at a cell. number: from 1. lane: the number of the slot it runs in, from 1."""
+    """One try at a cell. number: from 1. slot_number: the number of the slot it runs in, from 1."""
 
-    run: Run
+    run: RunContext
     cell: Cell
     workspace: Workspace
     supervisor: Supervisor
     number: int
-    lane: int = 0
+    slot_number: int = 0
     output: Path = field(init=False)
     connections: AttemptConnections = field(init=False)
 
@@ -208,7 +208,7 @@ class Attempt:
                 self._process_finished(process)
 
     def _phase(self, phase: Phase, reason: str = "") -> None:
-        self.run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase=phase, reason=reason, slot=self.lane))
+        self.run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase=phase, reason=reason, slot=self.slot_number))
 
     def _process_started(self, process: AppProcess) -> None:
         self.run.emit(
@@ -247,7 +247,7 @@ class Attempt:
                 python=workspace.python,
                 log=str(self.output.relative_to(self.run.folder)),
                 commit=workspace.target.commit,
-                slot=self.lane,
+                slot=self.slot_number,
             )
         )
         argv = shell_or_exec(settings.command)

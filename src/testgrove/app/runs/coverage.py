@@ -14,7 +14,7 @@ from testgrove.app.tools import Tool
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.runs.events import CoverageMerged
 from testgrove.errors import TestgroveError
-from testgrove.system.coverage.overlay import Measured, measured_environment, merge, overlay_for, place_start
+from testgrove.system.coverage.overlay import MeasuredEnvironment, measured_environment, merge, overlay_for, place_start
 from testgrove.system.processes.supervisor_pool import supervised_run
 
 FOLDER = "coverage"  # in the run's folder
@@ -27,7 +27,7 @@ class RunCoverage:
         self._project, self._holder, self._scratch = project, holder, scratch
         self._start = place_start(scratch / "coverage")
         self._guard = threading.Lock()
-        self._measured: list[Measured] = []
+        self._measured: list[MeasuredEnvironment] = []
 
     def environ(self, creation: Workspace, environ: Mapping[str, str], name: str) -> dict[str, str]:
         """An attempt's environment with coverage in it. name: of its own in the run. Raises what uv's failures are."""
@@ -42,7 +42,7 @@ class RunCoverage:
             on_wait=lambda reason: creation.on_phase("environment", reason),
         )
         with self._guard:
-            self._measured.append(Measured(data, creation.tree, creation.python, overlay))
+            self._measured.append(MeasuredEnvironment(data, creation.tree, creation.python, overlay))
         return measured_environment(environ, start=self._start, data=data, tree=creation.tree, overlay=overlay)
 
     def merge(self, folder: Path) -> CoverageMerged:

@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from testgrove import __version__
-from testgrove.app.runs.attempts import Run
+from testgrove.app.runs.attempts import RunContext
 from testgrove.app.runs.log_and_reports import EventLog, load_reports
 from testgrove.app.runs.slots import WorktreeSlot
 from testgrove.core.runs.events import (
@@ -58,7 +58,7 @@ class Work(Protocol):
 class MakeSlot(Protocol):
     """What runs an attempt at a cell; see slots.Slot."""
 
-    def __call__(self, run: Run, cell: Cell, attempt: int, lane: int) -> Work: ...
+    def __call__(self, run: RunContext, cell: Cell, attempt: int, slot_number: int) -> Work: ...
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class EventLoop:
     """From the first cell to the last. jobs: how many run at once. slot: what runs a cell. timeout: seconds for the
     whole run. closing: what happens once every cell has ended, as events."""
 
-    run: Run
+    run: RunContext
     cells: Sequence[Cell]
     schedule: Schedule
     jobs: int
@@ -96,8 +96,8 @@ class EventLoop:
         self._beaten = time.monotonic()
         self._cells = {cell.key: cell for cell in self.cells}
         self._pauses: list[tuple[float, str]] = []  # when each ends, and whose it is
-        self._lanes = list(range(1, self.jobs + 1))  # the slots that are free
-        self._lane_of: dict[str, int] = {}
+        self._free_slots = list(range(1, self.jobs + 1))
+        self._slot_of: dict[str, int] = {}
         self._waits: dict[str, str] = {}  # the last reported reason for waiting of each cell
         self._looked = 0.0
         self._warm = False
@@ -194,8 +194,8 @@ class EventLoop:
 
     def _finished(self, slots: Executor, event: CellFinished) -> None:
         """An attempt has ended; the schedule knows whether it was the last."""
-        self._lanes.append(self._lane_of.pop(event.cell))
-        self._lanes.sort()
+        self._free_slots.append(self._slot_of.pop(event.cell))
+        self._free_slots.sort()
         if self._ended_by and event.status == "cancelled":
             event = msgspec.structs.replace(event, status="error", reason=self._ended_by)
         again = event.cell not in self.run.given_up
@@ -238,9 +238,9 @@ class EventLoop:
         for retry in step.retry:
             self._pause(retry)
         for start in step.start:
-            lane = self._lane_of[start.key] = self._lanes.pop(0)
+            slot_number = self._slot_of[start.key] = self._free_slots.pop(0)
             self._waits.pop(start.key, None)
-            slots.submit(self.slot(self.run, self._cells[start.key], start.attempt, lane).work)
+            slots.submit(self.slot(self.run, self._cells[start.key], start.attempt, slot_number).work)
 
     def _pause(self, retry: Retry) -> None:
         reason = f"a pause of {retry.after:g} s before attempt {retry.attempt}"

@@ -51,7 +51,7 @@ class AttemptContext:
 
 
 @dataclass
-class Watched:
+class WatchedAttempt:
     """A running attempt. ports: those of its ports that had a listener before."""
 
     context: AttemptContext
@@ -64,7 +64,7 @@ class LeakWatch:
     def __init__(self, emit: Callable[[AnyEvent], None], checks: LeakChecks = "all") -> None:
         self._emit, self._checks = emit, checks
         self._guard = threading.Lock()
-        self._active: dict[tuple[str, int], Watched] = {}
+        self._active: dict[tuple[str, int], WatchedAttempt] = {}
         self._manifests: dict[Path, Manifest] = {}
         self._seen: dict[Path, CheckoutContents] = {}  # after the last attempt in each checkout
         self._known: dict[Path, tuple[TrackedResource, ...]] = {}  # databases, by worktree
@@ -76,7 +76,7 @@ class LeakWatch:
             self._slow.submit(self._containers.engine_of, scrubbed())  # of most attempts, so that none waits for it
 
     @contextmanager
-    def watching(self, context: AttemptContext) -> Iterator[Watched]:
+    def watching(self, context: AttemptContext) -> Iterator[WatchedAttempt]:
         """An attempt goes on in the block. It starts once the last look at its checkout is over."""
         self.settle(context.tree)
         self._seen.pop(context.tree, None)
@@ -85,7 +85,7 @@ class LeakWatch:
             self._look_first(context)
             self._containers.enter(interval, context.environ)
         ports = listening_among(context.ports) if self._checks != "off" else set()
-        watched = Watched(context, ports)
+        watched = WatchedAttempt(context, ports)
         key = (context.cell, context.attempt)
         with self._guard:
             self._active[key] = watched
@@ -96,7 +96,7 @@ class LeakWatch:
             with self._guard:
                 del self._active[key]
 
-    def report(self, watched: Watched, result: JobResult, at_exit: Sequence[TrackedResource]) -> list[str]:
+    def report(self, watched: WatchedAttempt, result: JobResult, at_exit: Sequence[TrackedResource]) -> list[str]:
         """Report what an attempt left behind after its end. at_exit: what its processes had open.
 
         Returns notes about listeners on its ports that it did not start.
@@ -141,7 +141,7 @@ class LeakWatch:
             )
         )
 
-    def _new_ports(self, watched: Watched) -> tuple[list[TrackedResource], list[str]]:
+    def _new_ports(self, watched: WatchedAttempt) -> tuple[list[TrackedResource], list[str]]:
         """The worktree's ports on which the attempt's processes listen now, and notes on those that others have."""
         ours, taken = [], []
         for port in sorted(listening_among(watched.context.ports) - watched.ports):
@@ -153,7 +153,7 @@ class LeakWatch:
                 taken.append(f"port {port} is in use by {who}, which was not started by a test")
         return ours, taken
 
-    def _look_slowly(self, watched: Watched) -> None:
+    def _look_slowly(self, watched: WatchedAttempt) -> None:
         context = watched.context
         for look in (self._look_at_checkout, self._look_at_databases):
             try:
@@ -170,7 +170,7 @@ class LeakWatch:
                     context.tree
                 )
 
-    def _look_at_checkout(self, watched: Watched) -> Iterable[TrackedResource]:
+    def _look_at_checkout(self, watched: WatchedAttempt) -> Iterable[TrackedResource]:
         context = watched.context
         if context.checkout is None:
             return ()
@@ -181,7 +181,7 @@ class LeakWatch:
         detail = sorted(also - {context.cell})
         return [resource._replace(detail=_or_of(resource.detail, detail)) for resource in leaks((), found)]
 
-    def _look_at_databases(self, watched: Watched) -> Iterable[TrackedResource]:
+    def _look_at_databases(self, watched: WatchedAttempt) -> Iterable[TrackedResource]:
         context = watched.context
         if context.databases is None:
             return ()

@@ -18,7 +18,7 @@ from testgrove.app.databases.run import RunDatabases
 from testgrove.app.holder import Holder
 from testgrove.app.isolation import told
 from testgrove.app.project import Project
-from testgrove.app.runs.attempts import Run
+from testgrove.app.runs.attempts import RunContext
 from testgrove.app.runs.event_loop import EventLoop, MakeSlot, Origin, View
 from testgrove.app.runs.leaks import LeakWatch
 from testgrove.app.runs.log_and_reports import write_reports
@@ -74,7 +74,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedRun:
     """A run that has ended. folder: where its reports are. notes: what was kept of worktrees that it has removed,
     and what could not be deleted."""
 
@@ -111,7 +111,7 @@ def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
     return here_cells(project, cells)
 
 
-def run_tests(project: Project, request: Request, view: View) -> Finished:
+def run_tests(project: Project, request: Request, view: View) -> FinishedRun:
     """Run suites × refs × interpreters, each cell in a worktree of its own, and report on them as one."""
     cells = plan_cells(project, request)
     notes: list[str] = []
@@ -132,7 +132,7 @@ def run_tests(project: Project, request: Request, view: View) -> Finished:
             notes += removal.trim_kept(project, holder)
             notes += removal.trim_parked(project, holder, max(project.settings.park, len(cells)))
         notes += map(told, holder.failed_deletions())
-    return Finished(result, run.folder, notes)
+    return FinishedRun(result, run.folder, notes)
 
 
 @contextmanager
@@ -181,7 +181,7 @@ def running(
     cells: Sequence[Cell],
     find_targets: Callable[[], dict[str, Target]],
     request: Request,
-) -> Iterator[Run]:
+) -> Iterator[RunContext]:
     """The resources of a run apart from its worktrees: record, folders and servers. All but the reports are removed."""
     run_id, scratch, memory = _new_folders(project)
     leases = project.store.leases(f"run:{run_id}")
@@ -196,7 +196,7 @@ def running(
         databases.start_ahead()
         targets = find_targets()
         _make_artifacts(project, folder)
-        yield Run(
+        yield RunContext(
             project=project,
             holder=holder,
             id=run_id,

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from testgrove.app.failures.cells import dump_databases, note_of
 from testgrove.app.isolation import told
 from testgrove.app.launcher import SupervisedLauncher
-from testgrove.app.runs.attempts import Attempt, Run
+from testgrove.app.runs.attempts import Attempt, RunContext
 from testgrove.app.runs.exclusive import CellLock
 from testgrove.app.worktrees import operations
 from testgrove.app.worktrees.creation import Creation
@@ -35,11 +35,11 @@ W = TypeVar("W", bound=Workspace)
 class Slot(ABC, Generic[W]):
     """Runs one cell to its end; every failure becomes the cell's outcome.
 
-    attempt: which one of the schedule's this is, from 1. lane: the slot's number, from 1.
+    attempt: which one of the schedule's this is, from 1. slot_number: the slot's number, from 1.
     """
 
-    def __init__(self, run: Run, cell: Cell, attempt: int, lane: int) -> None:
-        self.run, self.cell, self.attempt, self.lane = run, cell, attempt, lane
+    def __init__(self, run: RunContext, cell: Cell, attempt: int, slot_number: int) -> None:
+        self.run, self.cell, self.attempt, self.slot_number = run, cell, attempt, slot_number
 
     def work(self) -> None:
         """The whole cell. Never raises: what went wrong is in the event that ends it."""
@@ -59,7 +59,7 @@ class Slot(ABC, Generic[W]):
     def _phase(self, phase: Phase, reason: str = "") -> None:
         if self.run.cancel.is_set():
             raise PreconditionError("cancelled", "the run was interrupted")
-        self.run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase=phase, reason=reason, slot=self.lane))
+        self.run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase=phase, reason=reason, slot=self.slot_number))
 
     def _cell(self) -> tuple[Status, str]:
         run = self.run
@@ -98,7 +98,7 @@ class Slot(ABC, Generic[W]):
             for attempt in range(1, cell.settings.retries + 2):
                 self._phase("processes" if cell.settings.processes else "running")
                 self._begin_attempt(workspace)
-                status, reason = Attempt(run, cell, workspace, supervisor, attempt, self.lane).work()
+                status, reason = Attempt(run, cell, workspace, supervisor, attempt, self.slot_number).work()
                 if status in ("passed", "skipped"):
                     return ("flaky" if failed_before and status == "passed" else status), reason
                 if status == "cancelled" or cell.key in run.given_up or not supervisor.alive:

@@ -14,7 +14,7 @@ from testgrove.app.runs import run as runs
 from testgrove.app.runs.event_loop import EventLoop, Origin, View
 from testgrove.app.runs.log_and_reports import write_reports
 from testgrove.app.scenarios.found_worktrees import FoundWorktree, find_worktree, unknown_worktree
-from testgrove.app.scenarios.resume import Before
+from testgrove.app.scenarios.resume import ResumedRun
 from testgrove.app.scenarios.slot import ScenarioSlot
 from testgrove.app.scenarios.worktrees import ScenarioWorktrees, WorktreePreparation
 from testgrove.app.worktrees.creation import git_excluded
@@ -58,7 +58,7 @@ class Request:
     timeout: float | None = None
     preparation: WorktreePreparation = field(default_factory=WorktreePreparation)
     again: str = ""
-    before: Before = field(default_factory=Before)
+    before: ResumedRun = field(default_factory=ResumedRun)
     fail_on_leak: bool = False
     leak_checks: LeakChecks = "all"
 
@@ -116,7 +116,7 @@ def preview(project: Project, request: Request) -> Preview:
     return Preview(plan, found, forecast(tasks, jobs, durations(project), project.settings.resources), jobs, base)
 
 
-def coordinate(project: Project, request: Request, view: View) -> runs.Finished:
+def coordinate(project: Project, request: Request, view: View) -> runs.FinishedRun:
     """Run the scenarios, each in its worktree, and report on them as one.
 
     Raises UsageError and PreconditionError (``no-such-worktree``) before anything runs.
@@ -143,10 +143,10 @@ def coordinate(project: Project, request: Request, view: View) -> runs.Finished:
             write_reports(run.folder, result, project.render)
         runs.remember_durations(project, result, _PREFIX)
         notes = [told(error) for error in holder.failed_deletions()]
-    return runs.Finished(result, run.folder, notes)
+    return runs.FinishedRun(result, run.folder, notes)
 
 
-def _schedule(project: Project, request: Request, seen: Preview, before: Before) -> Schedule:
+def _schedule(project: Project, request: Request, seen: Preview, before: ResumedRun) -> Schedule:
     return Schedule(
         scenario_cells.tasks_of(seen.plan.scenarios),
         seen.jobs,
@@ -157,7 +157,7 @@ def _schedule(project: Project, request: Request, seen: Preview, before: Before)
     )
 
 
-def _origin(request: Request, seen: Preview, before: Before) -> Origin:
+def _origin(request: Request, seen: Preview, before: ResumedRun) -> Origin:
     return Origin(
         request.again,
         str(seen.plan.source.absolute()),  # the run may be resumed from elsewhere

@@ -33,7 +33,7 @@ _CUT_SHORT = (TIME_UP, DISK_FULL)
 
 
 @dataclass(frozen=True)
-class Before:
+class ResumedRun:
     """ended: status of scenarios that do not run again. events: theirs, for the new log. names: all scenarios of the
     earlier run. created: the worktrees that it created. run: its id. source, base: of the earlier run."""
 
@@ -49,7 +49,7 @@ class Before:
         """The scenarios of a file that the earlier run had; all, where there is none."""
         return within(plan, self.names) if self.run else plan
 
-    def of(self, plan: ScenarioPlan) -> Before:
+    def of(self, plan: ScenarioPlan) -> ResumedRun:
         """Return the earlier results of the selected scenarios. Teardown runs again if one of its needs does."""
         kept: set[str] = set()
         for each in plan.scenarios:  # each after those that it needs
@@ -62,7 +62,7 @@ class Before:
         )
 
 
-def earlier(project: Project, name: str, *, failed_only: bool) -> Before:
+def earlier(project: Project, name: str, *, failed_only: bool) -> ResumedRun:
     """What `--resume RUN` goes on with. failed_only: `--rerun failed`, so that what did not pass runs again.
 
     Raises PreconditionError (``no-such-run``, ``not-scenarios``, ``held``).
@@ -83,7 +83,7 @@ def earlier(project: Project, name: str, *, failed_only: bool) -> Before:
     cells = builder.result.cells.values()
     created = created_by(events)
     ended = {cell.info.key: cell.status for cell in cells if cell.status in kept and not _cut_short(cell)}
-    return Before(
+    return ResumedRun(
         run=folder.name,
         ended={key: status for key, status in ended.items() if status is not None},
         events=[_moved(event, folder.name) for event in events if _is_kept(event, ended, created)],

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from testgrove.app.runs.attempts import Attempt, Run
+from testgrove.app.runs.attempts import Attempt, RunContext
 from testgrove.app.runs.exclusive import CellLock
 from testgrove.app.runs.here import CheckoutInPlace
 from testgrove.app.runs.slots import Slot
@@ -71,8 +71,10 @@ class ScenarioLocation(CheckoutInPlace):
 class ScenarioSlot(Slot[ScenarioLocation]):
     """Runs one attempt at a scenario; the schedule knows whether there is another."""
 
-    def __init__(self, worktrees: ScenarioWorktrees, run: Run, cell: Cell, attempt: int, lane: int) -> None:
-        super().__init__(run, cell, attempt, lane)
+    def __init__(
+        self, worktrees: ScenarioWorktrees, run: RunContext, cell: Cell, attempt: int, slot_number: int
+    ) -> None:
+        super().__init__(run, cell, attempt, slot_number)
         self._worktrees = worktrees
 
     def _cell(self) -> tuple[Status, str]:
@@ -86,7 +88,7 @@ class ScenarioSlot(Slot[ScenarioLocation]):
                     lock.take(exclusive=True, worktree=str(cell.id))
                 with run.holder.supervisors.borrow() as supervisor:
                     self._phase("running")
-                    status, reason = Attempt(run, cell, location, supervisor, self.attempt, self.lane).work()
+                    status, reason = Attempt(run, cell, location, supervisor, self.attempt, self.slot_number).work()
             finally:
                 if location and cell.settings.services:
                     run.leaks.settle(location.tree)
@@ -101,7 +103,7 @@ class ScenarioSlot(Slot[ScenarioLocation]):
         # A worktree's ports are for one at a time, and a user's worktree has none.
         own_ports = prepared.worktree is None or (cell.scenario.shareable and bool(prepared.worktree.ports))
         of_worktree = prepared.worktree.ports if prepared.worktree else {}
-        ports = self._worktrees.ports_of_slot(self.lane, run.id) if own_ports else of_worktree
+        ports = self._worktrees.ports_of_slot(self.slot_number, run.id) if own_ports else of_worktree
         location = ScenarioLocation(
             run.project,
             run.holder,

@@ -58,7 +58,7 @@ class ScenarioWorktree:
 
 
 @dataclass(frozen=True)
-class _Lacking:
+class _MissingCommits:
     """A ref that a checkout has not all of: its commit, and the commit that the checkout is at."""
 
     ref: str
@@ -116,14 +116,14 @@ class ScenarioWorktrees:
                     raise
             return self._ready[name]
 
-    def ports_of_slot(self, lane: int, run: str) -> dict[str, int]:
+    def ports_of_slot(self, slot_number: int, run: str) -> dict[str, int]:
         """A block of ports that only what runs in this slot has; the run's until it ends."""
         with self._ports_guard:
-            if lane not in self._ports:
+            if slot_number not in self._ports:
                 leases = self._project.store.leases(f"run:{run}")
                 names = self._project.settings.ports.names
-                self._ports[lane] = lease_worktree_ports(self._project, leases, names)
-            return self._ports[lane]
+                self._ports[slot_number] = lease_worktree_ports(self._project, leases, names)
+            return self._ports[slot_number]
 
     def close(self) -> None:
         """Let go of all of them."""
@@ -185,31 +185,36 @@ class ScenarioWorktrees:
         else:
             self._hold(found.path)
             self._pull(name, found.path, on_phase, tell)
-            if lacking := self._lacking(name, found.path):
-                raise lacking.error(name, found.path)
+            if missing_commits := self._lacking(name, found.path):
+                raise missing_commits.error(name, found.path)
             self._adopt(found, on_phase, tell)
         return self._as_it_is(name, found.path, worktree)
 
-    def _lacking(self, name: str, path: Path) -> _Lacking | None:
+    def _lacking(self, name: str, path: Path) -> _MissingCommits | None:
         """What a worktree's checkout lacks of the ref that its scenarios name."""
         ref, _ = wanted(self._of[name])
         if not ref:
             return None
         commit, (head, _) = git.resolve(self._project.repository, ref).commit, git.head_of(path)
-        return None if git.is_ancestor(path, commit, head) else _Lacking(ref, commit, head)
+        return None if git.is_ancestor(path, commit, head) else _MissingCommits(ref, commit, head)
 
     def _moved_on(self, name: str, worktree: WorktreeRecord, tell: Tell) -> WorktreeRecord:
         """Check that a testgrove worktree contains the commit of its scenarios' ref; fast-forward it if requested."""
         path, store = worktree.path, self._project.store
-        lacking = self._lacking(name, path)
-        if lacking is None:
+        missing_commits = self._lacking(name, path)
+        if missing_commits is None:
             return worktree
-        if not self._preparation.setup or not git.is_ancestor(path, lacking.head, lacking.commit):
-            raise lacking.error(name, path)
-        worktree = records.update(store, worktree, own_commits=(*worktree.own_commits, lacking.commit))
-        git.fast_forward(path, lacking.commit)
-        worktree = records.update(store, worktree, commit=lacking.commit)
-        tell(name, "repaired", path, f"{lacking.head[:10]} -> {lacking.commit[:10]} ({lacking.ref})")
+        if not self._preparation.setup or not git.is_ancestor(path, missing_commits.head, missing_commits.commit):
+            raise missing_commits.error(name, path)
+        worktree = records.update(store, worktree, own_commits=(*worktree.own_commits, missing_commits.commit))
+        git.fast_forward(path, missing_commits.commit)
+        worktree = records.update(store, worktree, commit=missing_commits.commit)
+        tell(
+            name,
+            "repaired",
+            path,
+            f"{missing_commits.head[:10]} -> {missing_commits.commit[:10]} ({missing_commits.ref})",
+        )
         return worktree
 
     def _as_it_is(self, name: str, path: Path, worktree: WorktreeRecord | None) -> ScenarioWorktree:

@@ -23,7 +23,7 @@ _LOCKS = ("holders.lock", "turns.lock", "state.lock")
 
 
 @dataclass(frozen=True)
-class Left:
+class KeptFolder:
     """What stays. why: the reason. how: what takes it away."""
 
     what: str
@@ -44,12 +44,12 @@ def folders(locations: Locations) -> list[Path]:
     return [folder for folder in dict.fromkeys(found) if folder.is_dir()]
 
 
-def delete_all_but_state(locations: Locations) -> tuple[list[str], list[Left]]:
+def delete_all_but_state(locations: Locations) -> tuple[list[str], list[KeptFolder]]:
     """Delete caches and empty folders; return what was deleted and what is left.
 
     The content of the folders for temporary files and servers was removed with its owners.
     """
-    left: list[Left] = []
+    left: list[KeptFolder] = []
     _delete(locations.cache, [locations.cache / name for name in _CACHES], left)
     if locations.binaries.parent != locations.cache and locations.binaries.is_dir():
         _delete(locations.binaries.parent, [locations.binaries], left)
@@ -57,9 +57,9 @@ def delete_all_but_state(locations: Locations) -> tuple[list[str], list[Left]]:
     return _remove(dict.fromkeys(others), left)
 
 
-def delete_state(locations: Locations) -> tuple[list[str], list[Left]]:
+def delete_state(locations: Locations) -> tuple[list[str], list[KeptFolder]]:
     """Delete the state folder's content, after the store; return what was deleted and what is left."""
-    left: list[Left] = []
+    left: list[KeptFolder] = []
     state = locations.state
     _delete(state, state.glob(FOLDERS), left)
     for name in _LOCKS:
@@ -67,17 +67,17 @@ def delete_state(locations: Locations) -> tuple[list[str], list[Left]]:
     return _remove([locations.servers, state], left)
 
 
-def _delete(folder: Path, entries: Iterable[Path], left: list[Left]) -> None:
+def _delete(folder: Path, entries: Iterable[Path], left: list[KeptFolder]) -> None:
     for entry in entries:
         with isolated(f"delete {entry}", partial(_stays, entry, left)):
             delete_tree(entry, within=folder)
 
 
-def _stays(entry: Path, left: list[Left], error: TestgroveError) -> None:
-    left.append(Left(str(entry), error.message, error.hint or f"rm -r {entry}"))
+def _stays(entry: Path, left: list[KeptFolder], error: TestgroveError) -> None:
+    left.append(KeptFolder(str(entry), error.message, error.hint or f"rm -r {entry}"))
 
 
-def _remove(chosen: Iterable[Path], left: list[Left]) -> tuple[list[str], list[Left]]:
+def _remove(chosen: Iterable[Path], left: list[KeptFolder]) -> tuple[list[str], list[KeptFolder]]:
     gone = []
     for folder in chosen:
         try:
@@ -89,5 +89,5 @@ def _remove(chosen: Iterable[Path], left: list[Left]) -> tuple[list[str], list[L
             there = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
             why = f"it contains unknown files: {', '.join(there[:3])}" if there else str(error.strerror)
             if not any(entry.what.startswith(str(folder)) for entry in left):
-                left.append(Left(str(folder), why, f"ls -la {folder}"))
+                left.append(KeptFolder(str(folder), why, f"ls -la {folder}"))
     return gone, left

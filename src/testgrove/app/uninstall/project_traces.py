@@ -9,7 +9,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.keeper import location_of
 from testgrove.app.keeper_undo import undo_keeper
 from testgrove.app.project import Project
-from testgrove.app.uninstall.own_folders import Left
+from testgrove.app.uninstall.own_folders import KeptFolder
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.creation import git_excluded
 from testgrove.app.worktrees.shared_git import shared_changes
@@ -59,26 +59,30 @@ def _is_there(project: Project, name: str) -> bool:
     return any(os.path.lexists(path / name.strip("/")) for path in git.checkout_paths(project.repository))
 
 
-def left_in(project: Project) -> list[Left]:
+def left_in(project: Project) -> list[KeptFolder]:
     """What of testgrove's stays in a project because it is its user's, or on a server of the user's."""
     main, found = project.main, []
     if project.artifacts.exists():
-        found.append(Left(str(project.artifacts), "reports and outputs of your tests", f"rm -r {project.artifacts}"))
+        found.append(
+            KeptFolder(str(project.artifacts), "reports and outputs of your tests", f"rm -r {project.artifacts}")
+        )
     for each in git.rescued(project.repository):
         ref = f"refs/testgrove/rescued/{each.id}"
         how = f"git -C {main} update-ref -d {ref}   or keep it: git -C {main} branch NAME {ref}"
-        found.append(Left(f"commit {each.commit[:10]} {each.subject} in {main}", "no branch has it", how))
-    found += [Left(f"{change.subject} of {main}", change.problem, change.fix) for change in shared_changes(project)]
+        found.append(KeptFolder(f"commit {each.commit[:10]} {each.subject} in {main}", "no branch has it", how))
+    found += [
+        KeptFolder(f"{change.subject} of {main}", change.problem, change.fix) for change in shared_changes(project)
+    ]
     return found + _on_servers(project)
 
 
-def _on_servers(project: Project) -> list[Left]:
+def _on_servers(project: Project) -> list[KeptFolder]:
     """Templates on a server that the settings name: whether there are any, only the server knows."""
     how = f"testgrove cleanup --max-age 0 --yes --project {project.main}"
     locations = (
         parse_server_url(each.engine, each.host).location for each in services_with_templates(project).values()
     )
     return [
-        Left(f"templates on {location}, where there are any", "the server is yours", how)
+        KeptFolder(f"templates on {location}, where there are any", "the server is yours", how)
         for location in dict.fromkeys(locations)
     ]

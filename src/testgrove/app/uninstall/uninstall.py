@@ -28,7 +28,7 @@ from testgrove.app.recovery import recover
 from testgrove.app.rediscovery import KEEPER, is_due, rediscover
 from testgrove.app.runs.log_and_reports import Render
 from testgrove.app.uninstall import own_folders
-from testgrove.app.uninstall.own_folders import Left
+from testgrove.app.uninstall.own_folders import KeptFolder
 from testgrove.app.uninstall.project_traces import left_in, take_away_traces, undo_servers
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.cleanup import why_kept
@@ -51,7 +51,7 @@ class Uninstall:
 
     def __init__(self, holder: Holder, locations: Locations, render: Render) -> None:
         self.gone: list[str] = []
-        self.left: list[Left] = []
+        self.left: list[KeptFolder] = []
         self.agreed = False
         self.complete = False
         self._holder, self._store, self._locations = holder, holder.store, locations
@@ -80,7 +80,7 @@ class Uninstall:
         self._note(what, error)
 
     def _note(self, what: str, error: TestgroveError) -> None:
-        self.left.append(Left(what, error.message, error.hint or "testgrove doctor"))
+        self.left.append(KeptFolder(what, error.message, error.hint or "testgrove doctor"))
 
     def plan(self) -> list[str]:
         """What would go and what would stay, a line each."""
@@ -128,7 +128,7 @@ class Uninstall:
             why = "its repository is gone: cannot check whether it contains your work"
             folder = worktree.path
             how = f"if the repository was moved: git worktree repair {folder}   in it; else: rm -r {folder}"
-            self.left.append(Left(f"{what}, in {folder}", why, how))
+            self.left.append(KeptFolder(f"{what}, in {folder}", why, how))
             return
         with isolated(f"forget {what}", partial(self._stays, what)):
             if away := unmounted(self._store, worktree):
@@ -143,11 +143,11 @@ class Uninstall:
         for lease in self._store.leases("left databases").all():
             drop = f'DROP DATABASE "{lease.data.get("name", "")}"'
             self.left.append(
-                Left(f"the database {lease.key}", "its tests recreated it, without testgrove's mark", drop)
+                KeptFolder(f"the database {lease.key}", "its tests recreated it, without testgrove's mark", drop)
             )
         if unknown := self._still_known():
             self.left.append(
-                Left(
+                KeptFolder(
                     f"{self._locations.state}",
                     f"it still has records of {unknown}",
                     "after removing it: testgrove uninstall",

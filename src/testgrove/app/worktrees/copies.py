@@ -29,7 +29,7 @@ class Sources:
 
 
 @dataclass
-class Renewed:
+class RenewedCopies:
     """copied: paths that were copied. ours: paths that were up to date. kept: paths that were not copied, and why."""
 
     copied: list[str] = field(default_factory=list)
@@ -85,12 +85,12 @@ def copy_all(tree: Path, sources: Sources, *, snapshot: bool) -> None:
     remove_temporary(tree)
 
 
-def renew(tree: Path, sources: Sources, manifest: Manifest, temporary: Callable[[], None]) -> Renewed:
+def renew(tree: Path, sources: Sources, manifest: Manifest, temporary: Callable[[], None]) -> RenewedCopies:
     """Copy files that were changed in the main checkout but not in the worktree, and those that are missing there.
 
     manifest: testgrove's files in the worktree. temporary: called before the first copy, which creates TEMPORARY.
     """
-    done = Renewed()
+    done = RenewedCopies()
     tracked = git.tracked_among(tree, sources.files)
     for path, source in sources.files.items():
         here, there = entries(tree, [path])[0], source.stat()

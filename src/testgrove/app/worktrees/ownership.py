@@ -12,7 +12,7 @@ from testgrove.app.worktrees.history import described, history_of, is_anothers, 
 from testgrove.core.engines.registry import engine_shown
 from testgrove.core.runs.leaks import TrackedResource
 from testgrove.core.text import printable
-from testgrove.core.worktrees.ownership import Entry, Manifest, Ownership, classify, is_made_again
+from testgrove.core.worktrees.ownership import Manifest, ManifestEntry, Ownership, classify, is_made_again
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError
 from testgrove.system import files, git, mounts, outputs
@@ -145,8 +145,8 @@ def _is_environment_clone(path: Path) -> bool:
 class CheckoutContents:
     """What is in a checkout at one moment that git does not have so. untracked: nested repositories included."""
 
-    untracked: Sequence[Entry]
-    modified: Sequence[Entry]
+    untracked: Sequence[ManifestEntry]
+    modified: Sequence[ManifestEntry]
 
     @classmethod
     def of(cls, tree: Path) -> CheckoutContents:
@@ -249,7 +249,7 @@ def take_manifest_of_a_dead_run(worktree: WorktreeRecord, last_beat_ns: int) -> 
     since = int((worktree.attempt_from or 0) * 10**9)
     until = last_beat_ns + _KILL_GRACE_NS
 
-    def ours(entry: Entry) -> bool:
+    def ours(entry: ManifestEntry) -> bool:
         written = worktree.attempt_from is not None and since <= entry.mtime_ns <= until
         return written or before.holds(entry)
 

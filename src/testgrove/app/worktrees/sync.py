@@ -33,7 +33,7 @@ from testgrove.app.worktrees.workspace import OnPhase
 from testgrove.core.engines.registry import engine_shown
 from testgrove.core.environments.plan import EnvironmentPlan
 from testgrove.core.model import Lease, LeaseKind, WorktreeStatus
-from testgrove.core.worktrees.ownership import Entry, Manifest
+from testgrove.core.worktrees.ownership import Manifest, ManifestEntry
 from testgrove.core.worktrees.record import Changes, WorktreeRecord
 from testgrove.errors import PreconditionError
 from testgrove.system import files, git
@@ -264,12 +264,12 @@ class Syncing:
         if record is not None:
             self.update(environment=environment_record.resealed(self.tree, record).to_json())
 
-    def _entries(self) -> dict[str, Entry]:
+    def _entries(self) -> dict[str, ManifestEntry]:
         state = git.status(self.tree)
         found = files.entries(self.tree, [*state.untracked, *state.nested, *state.modified])
         return {entry.path: entry for entry in found}
 
-    def _written_since(self, before: dict[str, Entry]) -> list[str]:
+    def _written_since(self, before: dict[str, ManifestEntry]) -> list[str]:
         """Record the files that set-up certainly wrote: the user may be working here at the same time.
 
         These are files that were testgrove's, and new ones that git ignores.

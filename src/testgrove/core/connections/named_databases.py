@@ -28,7 +28,7 @@ _READERS = frozenset({"get", "getenv", "config", "env", "str"})  # os.environ.ge
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedDatabase:
     """A database that a file names. line: from 1. key: of the setting. leads_to: as the command would resolve it."""
 
     file: str
@@ -37,7 +37,7 @@ class Named:
     leads_to: tuple[Address, ...]
 
 
-def in_alembic_ini(file: str, text: str, here: str, environ: Mapping[str, str]) -> Iterator[Named]:
+def in_alembic_ini(file: str, text: str, here: str, environ: Mapping[str, str]) -> Iterator[NamedDatabase]:
     """What ``sqlalchemy.url`` names in each section. here: the file's folder, ``%(here)s``."""
     import configparser  # noqa: PLC0415 - few projects have such a file
 
@@ -52,7 +52,7 @@ def in_alembic_ini(file: str, text: str, here: str, environ: Mapping[str, str]) 
         except configparser.Error:  # it refers to what env.py adds
             continue
         if leads_to := _leads_to(url, environ):
-            yield Named(file, _line_of(text, "sqlalchemy.url", section), "sqlalchemy.url", leads_to)
+            yield NamedDatabase(file, _line_of(text, "sqlalchemy.url", section), "sqlalchemy.url", leads_to)
 
 
 def script_location(text: str) -> str:
@@ -108,7 +108,7 @@ def read_env(text: str) -> dict[str, tuple[str, int]]:
     return found
 
 
-def in_env_file(file: str, text: str, environ: Mapping[str, str], *, comes_first: bool) -> Iterator[Named]:
+def in_env_file(file: str, text: str, environ: Mapping[str, str], *, comes_first: bool) -> Iterator[NamedDatabase]:
     """Yield the databases that the variables of a ``.env`` file name, except those for tests.
 
     The command's own variables take precedence over the file's, unless comes_first says otherwise.
@@ -118,10 +118,10 @@ def in_env_file(file: str, text: str, environ: Mapping[str, str], *, comes_first
             continue
         leads_to = tuple(one for one in _leads_to(value, environ) if one.engine in _DJANGO_ENGINES.values())
         if leads_to and "://" in value:
-            yield Named(file, line, key, leads_to)
+            yield NamedDatabase(file, line, key, leads_to)
 
 
-def in_django_settings(file: str, text: str, alias: str, environ: Mapping[str, str]) -> list[Named] | None:
+def in_django_settings(file: str, text: str, alias: str, environ: Mapping[str, str]) -> list[NamedDatabase] | None:
     """Return the databases that ``DATABASES[alias]`` names. environ: with the variables of ``.env``.
 
     Empty if this cannot be determined for each assignment; None if the setting does not exist.
@@ -133,7 +133,7 @@ def in_django_settings(file: str, text: str, alias: str, environ: Mapping[str, s
     assigned = [value for node in ast.walk(module) if (value := _databases(node, alias)) is not None]
     if not assigned:
         return None
-    found = [Named(file, value.lineno, f"DATABASES['{alias}']", _django(value, environ)) for value in assigned]
+    found = [NamedDatabase(file, value.lineno, f"DATABASES['{alias}']", _django(value, environ)) for value in assigned]
     return found if all(one.leads_to for one in found) else []
 
 

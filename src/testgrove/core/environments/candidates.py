@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from testgrove.core.environments.declared import Declared, is_pytest, read_toml
 from testgrove.core.environments.foreign_groups import requirements
 from testgrove.core.environments.hatch import hatch_environments
-from testgrove.core.environments.install_words import Asked
+from testgrove.core.environments.install_words import InstallTargets
 from testgrove.core.environments.nox import read_nox
 from testgrove.core.environments.requirement_files import base_files, brings_pytest, closure, requirement_files
 from testgrove.core.environments.tox import read_tox
@@ -34,7 +34,7 @@ class Candidate:
     """
 
     source: str
-    asked: Asked
+    asked: InstallTargets
     in_ci: bool = False
     brings_pytest: bool = False
     named: bool = True
@@ -53,14 +53,14 @@ class _Tree:
 
 
 @dataclass(frozen=True)
-class PassedOver:
+class RejectedSource:
     """What could have been installed, too, and why it is not."""
 
     source: str
     reason: str
 
 
-def choose(candidates: Sequence[Candidate]) -> tuple[Candidate | None, tuple[PassedOver, ...]]:
+def choose(candidates: Sequence[Candidate]) -> tuple[Candidate | None, tuple[RejectedSource, ...]]:
     """The one that is installed, and the others with the reason; None where none says anything about tests."""
     fitting = [each for each in candidates if each.brings_pytest]
     in_ci = [each for each in fitting if each.in_ci]
@@ -69,7 +69,9 @@ def choose(candidates: Sequence[Candidate]) -> tuple[Candidate | None, tuple[Pas
     if chosen is None:
         return None, ()
     return chosen, tuple(
-        PassedOver(each.source, _reason(each, chosen, candidates)) for each in candidates if _is_passed(each, chosen)
+        RejectedSource(each.source, _reason(each, chosen, candidates))
+        for each in candidates
+        if _is_passed(each, chosen)
     )
 
 
@@ -99,7 +101,7 @@ def all_candidates(files: Mapping[str, bytes], declared: Declared) -> tuple[Cand
         *_nox(tree),
         *_requirement_files(tree),
     ]
-    return tuple(each for each in found if each.asked != Asked())
+    return tuple(each for each in found if each.asked != InstallTargets())
 
 
 def _foreign(kind: str, groups: Mapping[str, tuple[str, ...]], tree: _Tree) -> Iterator[Candidate]:
@@ -107,7 +109,9 @@ def _foreign(kind: str, groups: Mapping[str, tuple[str, ...]], tree: _Tree) -> I
     for name in _ordered(groups, TEST_NAMES):
         members = groups[name]
         fitting = any(map(is_pytest, members))
-        yield Candidate(f"{kind} {name}", Asked(requirements=members), name in tree.lines.groups, fitting, _named(name))
+        yield Candidate(
+            f"{kind} {name}", InstallTargets(requirements=members), name in tree.lines.groups, fitting, _named(name)
+        )
 
 
 def _pipfile(tables: Mapping[str, Mapping[str, object]]) -> dict[str, tuple[str, ...]]:
@@ -120,7 +124,7 @@ def _groups(tree: _Tree) -> Iterator[Candidate]:
     for name in _ordered(tree.declared.groups, TEST_NAMES):
         extras = (name,) if name in tree.declared.extras else ()
         fitting = tree.declared.brings_pytest(groups=[name], extras=extras)
-        asked = Asked(groups=(name,), extras=extras)
+        asked = InstallTargets(groups=(name,), extras=extras)
         yield Candidate(f"group {name}", asked, name in tree.lines.groups, fitting, _named(name))
 
 
@@ -128,7 +132,9 @@ def _extras(tree: _Tree) -> Iterator[Candidate]:
     for name in _ordered(tree.declared.extras, TEST_NAMES):
         if name not in tree.declared.groups:
             fitting = tree.declared.brings_pytest(extras=[name])
-            yield Candidate(f"extra {name}", Asked(extras=(name,)), name in tree.lines.extras, fitting, _named(name))
+            yield Candidate(
+                f"extra {name}", InstallTargets(extras=(name,)), name in tree.lines.extras, fitting, _named(name)
+            )
 
 
 def _named(name: str) -> bool:
@@ -140,7 +146,7 @@ def _hatch(tree: _Tree) -> Iterator[Candidate]:
     environments = hatch_environments(tables.get("envs", {}))
     for name in _ordered(environments, _HATCH_NAMES):
         one = environments[name]
-        asked = Asked((), one.features, one.groups, one.dependencies)
+        asked = InstallTargets((), one.features, one.groups, one.dependencies)
         yield _of_runner(f"Hatch environment {name}", asked, "hatch", tree, named=name in _HATCH_NAMES)
 
 
@@ -155,7 +161,7 @@ def _nox(tree: _Tree) -> Iterator[Candidate]:
         yield _of_runner(f"noxfile.py session {name}", sessions[name].asked, "nox", tree, named=_named(name))
 
 
-def _of_runner(source: str, asked: Asked, runner: str, tree: _Tree, *, named: bool) -> Candidate:
+def _of_runner(source: str, asked: InstallTargets, runner: str, tree: _Tree, *, named: bool) -> Candidate:
     """What a task runner installs, as far as it is there."""
     files, declared = tree.files, tree.declared
     known = replace(
@@ -177,7 +183,7 @@ def _requirement_files(tree: _Tree) -> Iterator[Candidate]:
     others = (*base_files(tree.files), *sorted(tree.lines.files & tree.files.keys()))
     for name in dict.fromkeys((*known, *others)):
         fitting = brings_pytest(name, tree.files, tree.declared)
-        yield Candidate(name, Asked(files=(name,)), name in tree.lines.files, fitting, name in known)
+        yield Candidate(name, InstallTargets(files=(name,)), name in tree.lines.files, fitting, name in known)
 
 
 def _ordered(names: Mapping[str, object], first: Sequence[str]) -> list[str]:

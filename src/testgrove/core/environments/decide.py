@@ -13,11 +13,11 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from testgrove.core.environments.candidates import Candidate, PassedOver, all_candidates, choose, shares
+from testgrove.core.environments.candidates import Candidate, RejectedSource, all_candidates, choose, shares
 from testgrove.core.environments.declared import Declared, normal, read_declared
 from testgrove.core.environments.dependency_sets import DependencySet, lowest
 from testgrove.core.environments.foreign_locks import from_other_lock
-from testgrove.core.environments.install_words import Asked
+from testgrove.core.environments.install_words import InstallTargets
 from testgrove.core.environments.locks import LOCKS, find_lock
 from testgrove.core.environments.plan import Contents, EnvironmentRequest, Installation, Kind
 from testgrove.core.environments.requirement_files import base_files, contradiction, requirement_files
@@ -76,15 +76,15 @@ def _from_lock_and_set(files: Mapping[str, bytes], declared: Declared, request: 
     return free if request.deps.leaves_the_lock else replace(locked, then=free)
 
 
-def _beside_lock(lock: str, files: Mapping[str, bytes]) -> tuple[PassedOver, ...]:
+def _beside_lock(lock: str, files: Mapping[str, bytes]) -> tuple[RejectedSource, ...]:
     others = (*(name for name in LOCKS if name in files and name != lock), *requirement_files(files), *_conda(files))
-    return tuple(PassedOver(name, f"{lock} comes first") for name in others)
+    return tuple(RejectedSource(name, f"{lock} comes first") for name in others)
 
 
 def _from_files(files: Mapping[str, bytes], declared: Declared, request: EnvironmentRequest) -> Contents:
     candidates = () if request.deps.file else _allowed(all_candidates(files, declared), declared, request)
     chosen, passed = choose(candidates)
-    asked = chosen.asked if chosen else Asked()
+    asked = chosen.asked if chosen else InstallTargets()
     base, passed_base = ((), ()) if request.deps.file else _base(files, declared, chosen)
     requirements = (request.deps.file,) if request.deps.file else tuple(dict.fromkeys((*base, *asked.files)))
     project: Installation = "none"
@@ -102,7 +102,7 @@ def _from_files(files: Mapping[str, bytes], declared: Declared, request: Environ
         project=project, pytest=request.pytest, names=None if unnamed or "" in names else names, more=more,
         source=", ".join(dict.fromkeys(filter(None, sources))) or "pytest alone",
         notes=_conda_notes(files) if kind == "bare" else (),
-        passed_over=(*passed, *passed_base, *(PassedOver(name, _NO_CONDA) for name in _conda(files))),
+        passed_over=(*passed, *passed_base, *(RejectedSource(name, _NO_CONDA) for name in _conda(files))),
     )  # fmt: skip
 
 
@@ -143,19 +143,19 @@ def _allowed(candidates: Iterable[Candidate], declared: Declared, request: Envir
             found.append(replace(each, asked=replace(each.asked, extras=extras)))
         elif not each.source.startswith(("Poetry", "PDM")):
             found.append(replace(each, asked=replace(each.asked, extras=extras, groups=())))
-    return tuple(each for each in found if each.asked != Asked())
+    return tuple(each for each in found if each.asked != InstallTargets())
 
 
 def _base(
     files: Mapping[str, bytes], declared: Declared, chosen: Candidate | None
-) -> tuple[tuple[str, ...], tuple[PassedOver, ...]]:
+) -> tuple[tuple[str, ...], tuple[RejectedSource, ...]]:
     """The requirement file for run time that is installed as well, and why it is not."""
     found = [name for name in base_files(files) if "/" not in name or not declared.installable]
     if not found or (chosen and found[0] in chosen.asked.files):
         return (), ()
     base = found[0]
     reason = _against_base(base, files, declared, chosen) if chosen else ""
-    return ((), (PassedOver(base, reason),)) if reason else ((base,), ())
+    return ((), (RejectedSource(base, reason),)) if reason else ((base,), ())
 
 
 def _against_base(base: str, files: Mapping[str, bytes], declared: Declared, chosen: Candidate) -> str:

@@ -21,7 +21,7 @@ _SHORT = re.compile(r"(-r|-c|-e|-E|-G)(?=[^-=\s])(.+)")
 
 
 @dataclass(frozen=True)
-class Asked:
+class InstallTargets:
     """What an install command asks for. files: relative to the tree; requirements: further ones."""
 
     files: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Asked:
     requirements: tuple[str, ...] = ()
 
 
-def asked(words: Sequence[str], own: str = "") -> Asked:
+def asked(words: Sequence[str], own: str = "") -> InstallTargets:
     """What the words after ``pip install``, ``uv sync`` or the like ask for. own: the name of the project itself."""
     files: list[str] = []
     extras: list[str] = []
@@ -39,7 +39,7 @@ def asked(words: Sequence[str], own: str = "") -> Asked:
     by_kind = {"file": files, "extra": extras, "group": groups, "requirement": requirements}
     for kind, value in _pairs(words, own):
         by_kind[kind].append(value)
-    return Asked(*(tuple(dict.fromkeys(each)) for each in (files, extras, groups, requirements)))
+    return InstallTargets(*(tuple(dict.fromkeys(each)) for each in (files, extras, groups, requirements)))
 
 
 def _pairs(words: Sequence[str], own: str) -> Iterator[tuple[str, str]]:

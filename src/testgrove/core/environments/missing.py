@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from testgrove.core.environments.candidates import Candidate, PassedOver, all_candidates
+from testgrove.core.environments.candidates import Candidate, RejectedSource, all_candidates
 from testgrove.core.environments.declared import Declared, normal, read_declared
 from testgrove.core.environments.requirement_files import closure
 
@@ -22,7 +22,7 @@ _DISTRIBUTIONS = {
 _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
-def declared_elsewhere(module: str, files: Mapping[str, bytes], passed_over: Sequence[PassedOver]) -> str:
+def declared_elsewhere(module: str, files: Mapping[str, bytes], passed_over: Sequence[RejectedSource]) -> str:
     """Which of the passed-over declarations brings a module, with the reason why it was passed over; empty for none."""
     names = {normal(module), _DISTRIBUTIONS.get(normal(module), ""), f"pytest-{normal(module)}"}
     declared = read_declared(files)

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from testgrove.core.environments.install_words import Asked, asked
+from testgrove.core.environments.install_words import InstallTargets, asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ class NoxSession:
     """A session. asked: what it installs; commands: what it runs."""
 
     name: str
-    asked: Asked
+    asked: InstallTargets
     commands: tuple[str, ...]
 
 

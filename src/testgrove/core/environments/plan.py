@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from testgrove.core.environments.dependency_sets import OWN, DependencySet, Lowest
 
 if TYPE_CHECKING:
-    from testgrove.core.environments.candidates import PassedOver
+    from testgrove.core.environments.candidates import RejectedSource
     from testgrove.core.environments.locks import Export
 
 Kind = Literal["uv-lock", "pylock", "exported", "requirements", "pyproject", "bare"]
@@ -57,7 +57,7 @@ class Contents:
     export: Export | None = None
     workspace: bool = False
     source: str = ""
-    passed_over: tuple[PassedOver, ...] = ()
+    passed_over: tuple[RejectedSource, ...] = ()
 
     @property
     def line(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from testgrove.core.environments.declared import read_toml
-from testgrove.core.environments.install_words import Asked, asked
+from testgrove.core.environments.install_words import InstallTargets, asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +26,7 @@ class ToxEnvironment:
 
     file: str
     name: str
-    asked: Asked
+    asked: InstallTargets
     commands: tuple[str, ...] = ()
 
 

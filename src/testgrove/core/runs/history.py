@@ -12,7 +12,7 @@ from testgrove.core.runs.result import CellResult, RunResult
 
 
 @dataclass
-class Entry:
+class HistoryEntry:
     """One cell or scenario over the runs, oldest first. statuses, seconds: of the runs in which it ran by itself."""
 
     key: str
@@ -48,9 +48,9 @@ class Entry:
         return max(self.seconds, default=None)
 
 
-def history(results: Iterable[RunResult]) -> list[Entry]:
+def history(results: Iterable[RunResult]) -> list[HistoryEntry]:
     """Compute statistics of runs, oldest first. An outcome that several runs share counts once."""
-    entries: dict[tuple[bool, str], Entry] = {}
+    entries: dict[tuple[bool, str], HistoryEntry] = {}
     for result in results:
         if result.merged:
             continue
@@ -58,7 +58,7 @@ def history(results: Iterable[RunResult]) -> list[Entry]:
             if cell.status in (None, "skipped", "cancelled") or _taken_over(cell):
                 continue
             name = (cell.info.scenario is not None, cell.info.key)
-            entry = entries.setdefault(name, Entry(cell.info.key, scenario=name[0]))
+            entry = entries.setdefault(name, HistoryEntry(cell.info.key, scenario=name[0]))
             entry.statuses.append(cell.status)
             entry.last_run = result.run
             if cell.last and cell.last.status in ("passed", "failed"):

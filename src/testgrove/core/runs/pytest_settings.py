@@ -41,7 +41,7 @@ def read_settings(texts: Mapping[str, str]) -> PytestSettings:
     )
 
 
-class _AsWritten(configparser.RawConfigParser):
+class _CaseSensitiveParser(configparser.RawConfigParser):
     """One that leaves the case of keys alone."""
 
     def optionxform(self, optionstr: str) -> str:
@@ -58,7 +58,7 @@ def _table(name: str, text: str | None) -> Mapping[str, object]:
             return {}
         table: Mapping[str, object] = tool.get("pytest", {}).get("ini_options", {})
         return table
-    parser = _AsWritten(strict=False)
+    parser = _CaseSensitiveParser(strict=False)
     try:
         parser.read_string(text)
     except configparser.Error:

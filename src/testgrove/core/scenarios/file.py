@@ -71,7 +71,7 @@ class ScenarioFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 @dataclass(frozen=True)
-class Located:
+class LocatedScenario:
     """A scenario and its location. line: from 1, or 0 if unknown."""
 
     scenario: Scenario
@@ -83,7 +83,7 @@ def json_schema() -> dict[str, Any]:
     return msgspec.json.schema(ScenarioFile)
 
 
-def parse(text: str, source: Path) -> tuple[Located, ...]:
+def parse(text: str, source: Path) -> tuple[LocatedScenario, ...]:
     """The scenarios of a file, in its order. TOML for a name that ends in ``.toml``, else JSON with ``//`` comments.
 
     Raises UsageError for what is not such a text, an unknown field, a wrong type or a value that makes no sense.
@@ -153,7 +153,7 @@ def _texts(value: object) -> Iterator[str]:
         yield from (text for each in value for text in _texts(each))
 
 
-def _scenario(raw: object, source: Path, line: int, number: int) -> Located:
+def _scenario(raw: object, source: Path, line: int, number: int) -> LocatedScenario:
     name = raw.get("name") if isinstance(raw, dict) else None
     shown = name if isinstance(name, str) and name else f"number {number}"
     for each in (raw, *(raw.values() if isinstance(raw, dict) else ())):
@@ -165,7 +165,7 @@ def _scenario(raw: object, source: Path, line: int, number: int) -> Located:
         raise _explain(error, source, line, shown) from error
     for key, what in check(scenario):
         raise problem(source, line, shown, f"'{key}': {what}", code="scenario-invalid")
-    return Located(scenario, line)
+    return LocatedScenario(scenario, line)
 
 
 def _explain(error: msgspec.ValidationError, source: Path, line: int, name: str) -> UsageError:

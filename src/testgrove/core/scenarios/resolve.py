@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from testgrove.core.scenarios.file import Located, problem
+from testgrove.core.scenarios.file import LocatedScenario, problem
 from testgrove.core.text import some
 from testgrove.errors import UsageError
 
@@ -76,13 +76,13 @@ class Filters:
 
 
 def resolve(
-    located: Sequence[Located], source: Path, *, capacities: Mapping[str, int], services: Collection[str]
+    located: Sequence[LocatedScenario], source: Path, *, capacities: Mapping[str, int], services: Collection[str]
 ) -> ScenarioPlan:
     """All scenarios of a file as a plan. capacities: of the resources; services: that the project declares.
 
     Raises UsageError for a name that is there twice or refers to nothing, a circle, or more than a resource has.
     """
-    by_name: dict[str, Located] = {}
+    by_name: dict[str, LocatedScenario] = {}
     for each in located:
         name = each.scenario.name
         if name in by_name:
@@ -133,7 +133,7 @@ def without(scenario: PlannedScenario, kept: Mapping[str, PlannedScenario]) -> P
     return replace(scenario, needs=needs, left_out=(*scenario.left_out, *gone))
 
 
-def _plan(each: Located, planned: Mapping[str, PlannedScenario]) -> PlannedScenario:
+def _plan(each: LocatedScenario, planned: Mapping[str, PlannedScenario]) -> PlannedScenario:
     scenario = each.scenario
     return PlannedScenario(
         name=scenario.name,
@@ -157,7 +157,7 @@ def _plan(each: Located, planned: Mapping[str, PlannedScenario]) -> PlannedScena
 
 
 def _check_names(
-    each: Located,
+    each: LocatedScenario,
     source: Path,
     known: Collection[str],
     capacities: Mapping[str, int],
@@ -199,7 +199,7 @@ def _check_worktrees(scenarios: Iterable[PlannedScenario], source: Path) -> None
                 raise problem(source, each.line, each.name, message, code="scenario-worktree")
 
 
-def _in_order(by_name: Mapping[str, Located], source: Path) -> list[str]:
+def _in_order(by_name: Mapping[str, LocatedScenario], source: Path) -> list[str]:
     """The names, each after its dependencies, else as they are. Raises UsageError (``scenario-cycle``)."""
     done: dict[str, None] = {}
     for start in by_name:

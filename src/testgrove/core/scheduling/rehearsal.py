@@ -20,7 +20,7 @@ from testgrove.core.scheduling.tasks import Task
 
 Ranks = Mapping[str, tuple[float, ...]]
 _ROUNDS = 3  # backwards and forwards again, for each rule; more gain little
-Entry = tuple[tuple[float, ...], str]  # a rank and whose it is
+Ranked = tuple[tuple[float, ...], str]  # a rank and whose it is
 
 
 class Rehearsal:
@@ -75,11 +75,11 @@ class Rehearsal:
                     insort(ready, (ranks[follower], follower))
         return now, ends
 
-    def _choose(self, ready: list[Entry], claims: Claims) -> tuple[list[str], list[Entry]]:
+    def _choose(self, ready: list[Ranked], claims: Claims) -> tuple[list[str], list[Ranked]]:
         """Those that start now, and those that go on waiting."""
         taken = {task.worktree for task in claims.running.values() if not task.shareable} - {""}
         chosen: list[str] = []
-        waiting: list[Entry] = []
+        waiting: list[Ranked] = []
         for number, entry in enumerate(ready):
             if not claims.free:
                 return chosen, waiting + ready[number:]

@@ -36,7 +36,7 @@ _OUTPUT = re.compile(
 )
 
 
-class Entry(NamedTuple):
+class ManifestEntry(NamedTuple):
     """A path in a checkout, relative to its top, with the values that show changes: size in bytes, mtime in
     nanoseconds, inode. A missing file has size -1; a nested repository's path ends in "/"."""
 
@@ -53,12 +53,12 @@ class Manifest:
     entries: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, entries: Iterable[Entry], *, theirs: Collection[str] = ()) -> Manifest:
+    def of(cls, entries: Iterable[ManifestEntry], *, theirs: Collection[str] = ()) -> Manifest:
         """A manifest of entries. theirs: paths that were the user's before the attempt, and still are."""
         kept = set(theirs)
         return cls({e.path: (e.size, e.mtime_ns, e.inode) for e in entries if e.path not in kept})
 
-    def holds(self, entry: Entry) -> bool:
+    def holds(self, entry: ManifestEntry) -> bool:
         """Return whether testgrove wrote this entry and it is unchanged since."""
         return self.entries.get(entry.path) == (entry.size, entry.mtime_ns, entry.inode)
 
@@ -88,9 +88,9 @@ class Ownership:
 
 
 def classify(
-    listing: Iterable[Entry],
+    listing: Iterable[ManifestEntry],
     *,
-    modified: Iterable[Entry] = (),
+    modified: Iterable[ManifestEntry] = (),
     staged: Iterable[str] = (),
     unmerged: Iterable[str] = (),
     manifest: Manifest | None = None,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Entry:
+class ShellCommand:
     """command: the shell; environ: further variables; files: what must be written first."""
 
     command: tuple[str, ...]
@@ -30,7 +30,7 @@ def enter(
     programs: str,
     home: str,
     zdotdir: str,
-) -> Entry:
+) -> ShellCommand:
     """How to enter a shell. folder: for its start-up files; variables: of the worktree; programs: a folder for the
     front of PATH, or empty; home, zdotdir: where the user's own start-up files are."""
     again = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
@@ -40,17 +40,17 @@ def enter(
         case "bash":
             own = shlex.quote(f"{home}/.bashrc")
             text = f'[ -f {own} ] && . {own}\n{again}PS1="({prompt}) ${{PS1-}}"\n'
-            return Entry((shell, "--rcfile", str(folder / "bashrc")), {}, {folder / "bashrc": text})
+            return ShellCommand((shell, "--rcfile", str(folder / "bashrc")), {}, {folder / "bashrc": text})
         case "zsh":
             return _zsh(shell, prompt, folder, again, zdotdir or home)
         case "fish":
-            return Entry((shell, "-C", _fish(prompt, variables, programs)))
+            return ShellCommand((shell, "-C", _fish(prompt, variables, programs)))
         case _:
             text = f'{again}PS1="({prompt}) ${{PS1-}}"\n'
-            return Entry((shell,), {"ENV": str(folder / "profile")}, {folder / "profile": text})
+            return ShellCommand((shell,), {"ENV": str(folder / "profile")}, {folder / "profile": text})
 
 
-def _zsh(shell: str, prompt: str, folder: Path, again: str, own: str) -> Entry:
+def _zsh(shell: str, prompt: str, folder: Path, again: str, own: str) -> ShellCommand:
     """Start-up files for zsh, which reads all of them from ZDOTDIR; the first of them may change it."""
     theirs, ours = shlex.quote(own), shlex.quote(str(folder))
     files = {
@@ -60,7 +60,7 @@ def _zsh(shell: str, prompt: str, folder: Path, again: str, own: str) -> Entry:
         '[ -f "$ZDOTDIR/.zshrc" ] && . "$ZDOTDIR/.zshrc"\n[ "$ZDOTDIR" = "$HOME" ] && unset ZDOTDIR\n'
         f'{again}PROMPT="({prompt}) $PROMPT"\n',
     }
-    return Entry((shell,), {"ZDOTDIR": str(folder)}, files)
+    return ShellCommand((shell,), {"ZDOTDIR": str(folder)}, files)
 
 
 def _fish(prompt: str, variables: Mapping[str, str], programs: str) -> str:

@@ -18,7 +18,7 @@ from testgrove.services.migrations.schemas import is_untouched
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from testgrove.core.connections.named_databases import Named
+    from testgrove.core.connections.named_databases import NamedDatabase
     from testgrove.core.model import DatabaseAccess
     from testgrove.core.settings.types import Settings
 
@@ -93,7 +93,7 @@ class _Files:
         from_files = {key: value for variables in texts for key, (value, _) in variables.items()}
         self._known = {**from_files, **env}  # as settings see it that load the files
 
-    def named(self) -> Iterator[Named]:
+    def named(self) -> Iterator[NamedDatabase]:
         """What they name."""
         yield from chain(
             self._alembic() if not _NOT_ALEMBIC.search(self._command) else (),
@@ -115,7 +115,7 @@ class _Files:
         """Code that may load a ``.env`` file."""
         return (self._text(self._tree / name) for name in files_below(self._tree) if _LOADING.fullmatch(name))
 
-    def _alembic(self) -> Iterator[Named]:
+    def _alembic(self) -> Iterator[NamedDatabase]:
         chosen = re.findall(r"\s(?:-c|--config)[= ]\s*([^\s;&|]+)", self._command)
         for path in [folder / name for folder in self._folders for name in (*chosen, "alembic.ini")]:
             text = self._text(path)
@@ -123,7 +123,7 @@ class _Files:
             if text and not named.overrides_url(self._text(env_py)):
                 yield from named.in_alembic_ini(self._name(path), text, str(path.parent), self._env)
 
-    def _django(self) -> Iterator[Named]:
+    def _django(self) -> Iterator[NamedDatabase]:
         for folder in self._folders:
             manage = self._text(folder / "manage.py")
             module = named.settings_module(self._command, manage, self._env)
@@ -131,7 +131,7 @@ class _Files:
                 alias = re.search(r"--database[= ](\w+)", self._command)
                 yield from self._settings(folder, module, alias[1] if alias else "default", _DEPTH)
 
-    def _settings(self, folder: Path, module: str, alias: str, depth: int) -> Sequence[Named]:
+    def _settings(self, folder: Path, module: str, alias: str, depth: int) -> Sequence[NamedDatabase]:
         for top in (folder, folder / "src"):
             place = top.joinpath(*module.split("."))
             path = next((one for one in (place.with_suffix(".py"), place / "__init__.py") if one.is_file()), None)

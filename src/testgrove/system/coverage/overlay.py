@@ -89,7 +89,7 @@ def measured_environment(
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredEnvironment:
     """What one attempt has measured. python: its version."""
 
     data: Path
@@ -102,7 +102,7 @@ class Measured:
         return sorted(str(path) for kind in ("ours", "theirs") for path in (self.data / kind).glob(".coverage*"))
 
 
-def merge(measured: Sequence[Measured], *, main: Path, out: Path, run: ToolRun) -> float | None:
+def merge(measured: Sequence[MeasuredEnvironment], *, main: Path, out: Path, run: ToolRun) -> float | None:
     """Merge what attempts have measured into out: ``.coverage``, ``coverage.xml``, ``html``; the total in per cent.
 
     None where nothing was measured. Raises UnavailableError (``coverage-failed``).

@@ -29,7 +29,7 @@ _QUESTION = (
 )
 
 
-class Finished(Protocol):
+class CompletedCommand(Protocol):
     """A process that has ended."""
 
     @property
@@ -40,10 +40,10 @@ class Finished(Protocol):
     def stderr(self) -> str: ...
 
 
-class Run(Protocol):
+class RunCommand(Protocol):
     """Runs a short command to its end; process.run is one. timeout: seconds."""
 
-    def __call__(self, argv: Sequence[str], *, timeout: float, check: bool) -> Finished: ...
+    def __call__(self, argv: Sequence[str], *, timeout: float, check: bool) -> CompletedCommand: ...
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def find(
     *,
     requires: str | None,
     pinned: str | None,
-    run: Run,
+    run: RunCommand,
     environ: Mapping[str, str] | None = None,
 ) -> Interpreter:
     """The interpreter to use. It runs, so its version is exact.
@@ -139,7 +139,7 @@ def _is_known(own: Interpreter) -> bool:
     return own.implementation == "cpython" and sys.version_info.releaselevel == "final" and os.access(own.path, os.X_OK)
 
 
-def _run_once(path: Path, run: Run) -> Interpreter | None:
+def _run_once(path: Path, run: RunCommand) -> Interpreter | None:
     """The interpreter at a path with its exact version; None when it does not work."""
     try:
         answer = run([str(path), "-E", "-s", "-S", "-c", _QUESTION], timeout=30, check=False)
@@ -200,7 +200,7 @@ def _home_of(prefix: Path) -> Path | None:
     return Path(match[1]) if match else None
 
 
-def _at_path(path: Path, requires: str | None, run: Run) -> Interpreter:
+def _at_path(path: Path, requires: str | None, run: RunCommand) -> Interpreter:
     base = _base(path)
     checked = _run_once(base, run) if base else None
     if checked is None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from testgrove.core.environments.locks import Export
-    from testgrove.system.environment.interpreters import Finished, Run
+    from testgrove.system.environment.interpreters import CompletedCommand, RunCommand
 
 _OFFLINE = re.compile(r"network was disabled|connectivity is disabled|not found in the cache")
 _one_at_a_time = threading.Lock()
@@ -49,7 +49,7 @@ class ToolRun(Protocol):
         timeout: float,
         log: Path | None,
         check: bool,
-    ) -> Finished: ...
+    ) -> CompletedCommand: ...
 
 
 def find_uv() -> Path:
@@ -76,7 +76,7 @@ def _await_sysconfig() -> None:
         time.sleep(0.001)
 
 
-def uv_version(uv: Path, run: Run) -> str:
+def uv_version(uv: Path, run: RunCommand) -> str:
     """The version of uv, such as ``0.8.3``. Raises UnavailableError (``uv-failed``)."""
     if installed := _installed_version(uv):
         return installed

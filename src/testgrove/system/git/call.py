@@ -35,7 +35,7 @@ CONFIG = (
 ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "GIT_OPTIONAL_LOCKS": "0"}
 
 
-class Run(Protocol):
+class RunCommand(Protocol):
     """How a long command is run: process.run(), or the same under a supervisor."""
 
     def __call__(
@@ -118,7 +118,7 @@ def require(answer: Answer, what: str, *, code: str = "git-failed", hint: str = 
     return answer
 
 
-def run_long(run: Run, path: Path, what: str, *words: str, code: str = "checkout-failed") -> None:
+def run_long(run: RunCommand, path: Path, what: str, *words: str, code: str = "checkout-failed") -> None:
     """Run git in a checkout by run. Raises UnavailableError with this code, or ExhaustedError
     (``disk-full``)."""
     done = run(["git", *CONFIG, *words], cwd=path, env=environment(), timeout=LONGEST, check=False)

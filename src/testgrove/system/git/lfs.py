@@ -10,10 +10,10 @@ from testgrove.system.git.call import call, run_long
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from testgrove.system.git.call import Run
+    from testgrove.system.git.call import RunCommand
 
 
-def fetch_lfs(path: Path, run: Run) -> None:
+def fetch_lfs(path: Path, run: RunCommand) -> None:
     """Put the content of a checkout's LFS files in the place of their pointers.
 
     Raises PreconditionError (``lfs-missing``, ``lfs-not-set-up``) and UnavailableError (``lfs-failed``).

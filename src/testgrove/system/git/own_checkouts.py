@@ -16,7 +16,7 @@ from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.system import mounts
 from testgrove.system.deletion import delete_tree
 from testgrove.system.files import children, explain, explained, make_folder
-from testgrove.system.git.call import LONGEST, Run, call, call_common, raise_if_full, require, run_long
+from testgrove.system.git.call import LONGEST, RunCommand, call, call_common, raise_if_full, require, run_long
 from testgrove.system.git.history import detached_at
 from testgrove.system.git.repository import LOCK_REASON, Repository, checkouts, create_branch, git_dir_of, git_lock
 from testgrove.system.git.submodules import update_submodules
@@ -90,7 +90,7 @@ def _is_free(repository: Repository, branch: str, commit: str) -> bool:
     return answer.out.strip().decode() == commit
 
 
-def populate(path: Path, commit: str, *, run: Run = process.run) -> None:
+def populate(path: Path, commit: str, *, run: RunCommand = process.run) -> None:
     """Fill a checkout with a commit's files, submodules included; HEAD and its branch stay where they are.
 
     Raises UnavailableError (``checkout-failed``, ``submodules-failed``) and ExhaustedError (``disk-full``).
@@ -110,7 +110,7 @@ def _size_of(path: Path, commit: str) -> int:
     return sum(int(size) for size in answer.out.split() if size.isdigit())
 
 
-def retarget(path: Path, commit: str, *, run: Run = process.run) -> None:
+def retarget(path: Path, commit: str, *, run: RunCommand = process.run) -> None:
     """Move a checkout to another commit, detached, as if it were new: only its ``.venv`` stays.
 
     HEAD's reflog is restarted, so that earlier checkouts do not count as the user's. The caller has checked that

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from testgrove.system.git.call import CONFIG, LONGEST, Run, call, environment, require, run_long
+from testgrove.system.git.call import CONFIG, LONGEST, RunCommand, call, environment, require, run_long
 from testgrove.system.locks import exclusive
 
 
-def update_submodules(path: Path, run: Run) -> None:
+def update_submodules(path: Path, run: RunCommand) -> None:
     """Check out a checkout's submodules, at any depth; does nothing if it has none.
 
     Objects are taken from the main checkout if possible: that needs no network, and finds commits that were not
@@ -36,7 +36,7 @@ def update_submodules(path: Path, run: Run) -> None:
     run_long(run, path, "check out the submodules of", *words, code="submodules-failed")
 
 
-def _take_from(store: Path, name: str, folder: str, path: Path, run: Run) -> None:
+def _take_from(store: Path, name: str, folder: str, path: Path, run: RunCommand) -> None:
     """Take one submodule, or its new commits, from the main checkout's copy. Where that fails, its own URL is next."""
     url = os.fsdecode(call(path, "config", "-z", f"submodule.{name}.url").out.rstrip(b"\0"))
     if url:

@@ -31,7 +31,7 @@ __all__ = ["InstalledRecord", "PreflightResult", "ResolvedName", "check", "top_l
 _TIMEOUT = 60.0  # seconds; a start takes some 20 ms, but sitecustomize may do anything
 
 
-class Completed(Protocol):
+class CompletedCommand(Protocol):
     """A process that has ended."""
 
     @property
@@ -42,10 +42,12 @@ class Completed(Protocol):
     def stderr(self) -> str: ...
 
 
-class Run(Protocol):
+class RunCommand(Protocol):
     """Runs a command to its end. timeout: seconds."""
 
-    def __call__(self, argv: Sequence[str], /, *, cwd: Path, env: Mapping[str, str], timeout: float) -> Completed: ...
+    def __call__(
+        self, argv: Sequence[str], /, *, cwd: Path, env: Mapping[str, str], timeout: float
+    ) -> CompletedCommand: ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def check(
     python: Path,
     env: Mapping[str, str],
     foreign: Sequence[Path],
-    run: Run,
+    run: RunCommand,
     installed: InstalledRecord | None,
     recorded_python: str = "",
     environment: Path | None = None,
@@ -129,7 +131,7 @@ def _require_interpreter(answer: Mapping[str, Any], tree: Path, environment: Pat
         )
 
 
-def _ask(python: Path, tree: Path, env: Mapping[str, str], names: Sequence[Name], run: Run) -> dict[str, Any]:
+def _ask(python: Path, tree: Path, env: Mapping[str, str], names: Sequence[Name], run: RunCommand) -> dict[str, Any]:
     leaves = [leaf for name in names for leaf in name.leaves]
     folders = [str(folder) for folder in import_folders(tree)]
     script = probe.__file__

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from testgrove.system.store.database import Database
+    from testgrove.system.store.database import StateDatabase
 
 
 class CommandRecord(NamedTuple):
@@ -20,7 +20,7 @@ class CommandRecord(NamedTuple):
 class Commands:
     """The table of commands."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
     def all(self) -> list[CommandRecord]:

@@ -28,7 +28,7 @@ HOLDERS = "holders.lock"  # next to the store, created by the first command that
 _TRIES = 5  # a store is replaced by another command at the same time, at worst
 
 
-class Database:
+class StateDatabase:
     """A connection that threads share; a transaction locks it.
 
     The first command that finds a damaged store moves it aside and replaces it by a new one with all readable

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testgrove.core.leases import Choose
-    from testgrove.system.store.database import Database
+    from testgrove.system.store.database import StateDatabase
     from testgrove.system.store.store import Store
 
 
@@ -82,7 +82,7 @@ class OwnedLease(NamedTuple):
     lease: Lease
 
 
-def leases_of_kinds(database: Database, kinds: Sequence[LeaseKind]) -> list[OwnedLease]:
+def leases_of_kinds(database: StateDatabase, kinds: Sequence[LeaseKind]) -> list[OwnedLease]:
     """All leases of some kinds, in the order in which they were recorded."""
     marks = ", ".join("?" * len(kinds))
     sql = f"SELECT owner, kind, key, data FROM leases WHERE kind IN ({marks}) ORDER BY seq"  # noqa: S608 - marks only

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from testgrove.system.store.database import Database
+    from testgrove.system.store.database import StateDatabase
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ProjectRecord:
 class Projects:
     """The table of projects."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
     def all(self) -> list[ProjectRecord]:

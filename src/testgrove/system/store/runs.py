@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from testgrove.system.store.database import Database
+    from testgrove.system.store.database import StateDatabase
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class RunRecord:
 class Runs:
     """The tables of runs and of the durations of cells."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
     def find(self, run: str) -> RunRecord | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from testgrove.core.model import LeaseKind
 from testgrove.system.store.commands import Commands
-from testgrove.system.store.database import Database
+from testgrove.system.store.database import StateDatabase
 from testgrove.system.store.leases import OwnedLease, StoredLeases, leases_of_kinds
 from testgrove.system.store.worktrees import Worktrees
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from testgrove.system.store.runs import Runs
 
 
-class Store(Database):
-    """The store's tables. Every read and every change goes through one of them. See Database."""
+class Store(StateDatabase):
+    """The store's tables. Every read and every change goes through one of them. See StateDatabase."""
 
     @property
     def commands(self) -> Commands:

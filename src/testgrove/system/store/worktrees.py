@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from testgrove.core.worktrees.record import Changes
-    from testgrove.system.store.database import Database, Row
+    from testgrove.system.store.database import Row, StateDatabase
 
 _COLUMNS = {"commit": "commit_id"}  # where a column has another name than the record's field
 
@@ -33,7 +33,7 @@ class RunningWorktree(NamedTuple):
 class Worktrees:
     """The table of worktrees."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
     def of_project(self, project: str) -> list[WorktreeRecord]:
