@@ -5,7 +5,7 @@ WORKERS ?= 2
 MINUTES = $(or $(TESTGROVE_CHECK_MINUTES),35)
 PYTEST = env -u PYTHONDONTWRITEBYTECODE $(RUN)pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup install demo test check check-all ordinary-user durations parts lint format types layers chaos bench docs schema clean
+.PHONY: help setup install demo test check check-all ordinary-user durations parts lint format types layers chaos bench real-projects docs schema clean
 
 help:
 	@echo "make install put testgrove on your PATH, with embedded PostgreSQL and Redis, by uv"
@@ -16,6 +16,7 @@ help:
 	@echo "make ordinary-user  as root: a third of the fast tests as a user without rights"
 	@echo "make chaos   random faults: RUNS=2000 of them, SEED=... to have one again"
 	@echo "make bench   measure, beside the peers"
+	@echo "make real-projects  projects of others, by plain pytest and by testgrove: ONLY=click for one, SOURCES=DIR for clones"
 	@echo "make docs    build the documentation into site/"
 
 setup: .venv/.ready
@@ -73,6 +74,9 @@ chaos: setup
 
 bench: setup
 	$(RUN)python -m benchmarks
+
+real-projects: setup
+	cd tools && ../$(RUN)python -m real_projects $(foreach name,$(ONLY),--only $(name)) $(if $(SOURCES),--sources $(abspath $(SOURCES)))
 
 docs: setup
 	@env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.tools/docs "$$(cat .tools/uv.path)" run --quiet --frozen \

@@ -1,0 +1,59 @@
+"""What `make real-projects` compares, and the page that it writes. The projects themselves are not run here."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tools():
+    sys.path.insert(0, str(TOP / "tools"))
+    yield
+    sys.path.remove(str(TOP / "tools"))
+
+
+def test_the_list_has_projects_of_the_index_and_those_beside_clones(tmp_path):
+    from real_projects.project import listed
+
+    (tmp_path / "shop.toml").write_text('kinds = ["flit"]\ninstall = ["uv sync"]\n')
+    projects = {project.name: project for project in listed(tmp_path)}
+    assert projects["shop"].test == "pytest"
+    assert all(project.sdist for name, project in projects.items() if name != "shop")
+
+
+def test_outcomes_of_unittest_are_read_by_name_also_with_a_docstring():
+    from real_projects.outcomes import dotted, of_unittest
+
+    output = (
+        "test_add (tests.test_cart.Cart.test_add) ... ok\n"
+        "test_old (tests.test_cart.Cart)\nWhat the docstring says ... skipped 'not here'\n"
+        "test_bad (tests.test_cart.Cart.test_bad) ... FAIL\n\nRan 3 tests in 0.1s\n"
+    )
+    expected = {
+        "tests.test_cart.Cart.test_add": "passed",
+        "tests.test_cart.Cart.test_old": "skipped",
+        "tests.test_cart.Cart.test_bad": "failed",
+    }
+    assert of_unittest(output) == expected
+    assert dotted({"tests/test_cart.py::Cart::test_add": "passed"}) == {"tests.test_cart.Cart.test_add": "passed"}
+
+
+def test_a_difference_names_the_test_and_both_outcomes():
+    from real_projects.outcomes import differences
+
+    assert differences({"a": "passed", "b": "passed"}, {"a": "passed", "c": "failed"}) == [
+        "b: passed by plain pytest, absent by testgrove",
+        "c: absent by plain pytest, failed by testgrove",
+    ]
+
+
+def test_the_page_is_the_one_that_the_results_make(tmp_path):
+    from real_projects.__main__ import RESULTS
+    from real_projects.page import write
+
+    write(json.loads(RESULTS.read_text()), tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text() == (TOP / "docs/real-projects.md").read_text()

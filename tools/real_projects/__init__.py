@@ -1,0 +1,1 @@
+"""Real projects, by plain pytest and by testgrove: `make real-projects`."""

@@ -1,0 +1,61 @@
+"""The page of the documentation: a table, and how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_HEAD = """# Real projects
+
+Each row is a project that somebody else wrote. Its tests were run by the commands of its own CI, and by
+`testgrove test`. `make real-projects` measures, and writes this page.
+
+- **settings**: `none`, or those that `testgrove init` wrote. Nothing was edited by hand.
+- **same**: whether both ran the same node ids with the same outcomes.
+- **seconds**: the plain command; the first `testgrove test`, which makes the environment; the second.
+
+"""
+_COLUMNS = ("project", "kinds", "settings", "plain", "same", "seconds: plain, first, second")
+_TAIL = """
+## Measure it yourself
+
+`make real-projects ONLY=click` measures one project. Sources come from the package index. Projects that are only in
+git are cloned by you: `make real-projects SOURCES=DIR` also takes each `DIR/NAME` that has a `DIR/NAME.toml` beside it,
+with the keys of `tools/real_projects/project.py`: `kinds`, `install`, `test` and others. All is built in `.tools/`.
+"""
+
+
+def write(results: Mapping[str, Mapping[str, Any]], page: Path) -> None:
+    """Write the page from all results."""
+    rows = [_row(name, result) for name, result in sorted(results.items())]
+    same = sum(1 for result in results.values() if _same(result))
+    table = [_line(_COLUMNS), _line("---" for _ in _COLUMNS), *(_line(row) for row in rows)]
+    why = [f"- **{name}**: {text}" for name, result in sorted(results.items()) if (text := _why(result))]
+    summary = f"{same} of {len(results)} are the same.\n"
+    notes = "\n".join(["", "## Notes", "", *why, ""]) if why else ""
+    page.write_text(_HEAD + "\n".join([summary, *table, ""]) + notes + _TAIL)
+
+
+def _row(name: str, result: Mapping[str, Any]) -> tuple[str, ...]:
+    seconds = (result["plain_seconds"], result["first_seconds"], result["second_seconds"])
+    times = " · ".join(f"{value:.1f}" for value in seconds) if any(seconds) else ""
+    same = "yes" if _same(result) else "no"
+    return name, ", ".join(result["kinds"]), result["configuration"], result["plain"], same, times
+
+
+def _why(result: Mapping[str, Any]) -> str:
+    said = [result["note"]] if result["note"] else []
+    if result["failure"]:
+        said.append(f"`{result['failure'].splitlines()[0]}`")
+    elif result["differences"]:
+        said.append(f"{len(result['differences'])} differ, the first: `{result['differences'][0]}`")
+    return " ".join(said)
+
+
+def _same(result: Mapping[str, Any]) -> bool:
+    return not result["failure"] and not result["differences"]
+
+
+def _line(cells: Any) -> str:
+    return "| " + " | ".join(cells) + " |"
