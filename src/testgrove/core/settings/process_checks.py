@@ -10,6 +10,7 @@ from testgrove.core.naming import FIXED_VARIABLES, port_variable, url_variable
 from testgrove.core.readiness import parse_ready
 from testgrove.core.settings.references import REFERENCE, references
 from testgrove.core.settings.service_variables import service_variables
+from testgrove.core.settings.suite_services import suite_problems
 
 if TYPE_CHECKING:
     from testgrove.core.settings.types import Process, Settings
@@ -33,6 +34,8 @@ def check_processes(settings: Settings, known: Collection[str], wrong: Wrong) ->
         _check_process(f"processes.{name}", process, known, wrong)
     for name in settings.suites:
         _check_suite(name, settings, wrong)
+    for key, problem in suite_problems(settings):
+        raise wrong(f"suites.{key}", problem)
 
 
 def _check_process(key: str, process: Process, known: Collection[str], wrong: Wrong) -> None:

@@ -17,6 +17,7 @@ from testgrove.system import mounts
 from testgrove.system.deletion import delete_tree
 from testgrove.system.files import children, explain, explained, make_folder
 from testgrove.system.git.call import LONGEST, RunCommand, call, call_common, raise_if_full, require, run_long
+from testgrove.system.git.git_crypt import link_key
 from testgrove.system.git.history import detached_at
 from testgrove.system.git.repository import LOCK_REASON, Repository, checkouts, create_branch, git_dir_of, git_lock
 from testgrove.system.git.submodules import update_submodules
@@ -95,6 +96,7 @@ def populate(path: Path, commit: str, *, run: RunCommand = process.run) -> None:
 
     Raises UnavailableError (``checkout-failed``, ``submodules-failed``) and ExhaustedError (``disk-full``).
     """
+    link_key(path)
     words = ("read-tree", "--reset", "-u", commit)
     try:
         run_long(run, path, "check out the files of", *_WORKERS, *words)
@@ -118,6 +120,7 @@ def retarget(path: Path, commit: str, *, run: RunCommand = process.run) -> None:
     what is mounted in the checkout.
     """
     mounts.require_none(path, f"cannot recycle {path}")
+    link_key(path)
     words = ("checkout", "--quiet", "--force", "--no-recurse-submodules", "--detach", commit)
     run_long(run, path, "check out another commit in", *_WORKERS, *words)
     update_submodules(path, run)
