@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from testgrove.app.worktrees.creation import FREE_BYTES
 from testgrove.app.worktrees.inside import require_environment, variables_of
 from testgrove.app.worktrees.ownership import examine_records
 from testgrove.app.worktrees.shared_git import shared_changes
+from testgrove.core.frozen import frozen
 from testgrove.core.model import Worktree, WorktreeStatus
 from testgrove.core.settings.parse import port_range
 from testgrove.core.settings.types import Settings
@@ -36,7 +36,7 @@ from testgrove.system.processes import process
 from testgrove.system.undeletable import CODE as UNDELETABLE
 
 
-@dataclass(frozen=True)
+@frozen
 class Finding:
     """The result of one check.
 

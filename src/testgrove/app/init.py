@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from testgrove.app.project import Project
 from testgrove.core.discovery.project import find, is_read
 from testgrove.core.discovery.table import table as table_of
 from testgrove.core.discovery.table import with_root
+from testgrove.core.frozen import frozen
 from testgrove.core.settings.parse import parse
 from testgrove.errors import PreconditionError, UsageError
 from testgrove.system import git
@@ -21,7 +21,7 @@ _LARGEST = 1_000_000  # bytes of a file that is read
 _PREFIX = "tool.testgrove"
 
 
-@dataclass(frozen=True)
+@frozen
 class InitResult:
     """settings: the file and the text that was added to it, empty where nothing was. scripts: their paths."""
 

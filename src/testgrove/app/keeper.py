@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from testgrove.app.holder import holding
 from testgrove.app.launcher import SupervisedLauncher
+from testgrove.core.frozen import frozen
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import UnavailableError
 from testgrove.services.keeper.client import KeeperClient, stop_keeper
@@ -32,7 +32,7 @@ _END_TIMEOUT = 120.0
 _PAUSE = 0.002
 
 
-@dataclass(frozen=True)
+@frozen
 class KeeperLocation:
     """Where a project's keeper has its things. folder: on disk, one folder in it for each service; run: with a short
     path, for sockets."""

@@ -7,12 +7,12 @@ worktree repair``), then the store assigns them to this project.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
+from testgrove.core.frozen import frozen
 from testgrove.core.model import Lease
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from testgrove.app.holder import Holder
 
 
-@dataclass(frozen=True)
+@frozen
 class FormerLocation:
     """A place where this repository was. worktrees: the worktrees that are recorded for it."""
 

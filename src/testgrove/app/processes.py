@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event
 
 from testgrove.core.commands import with_references
+from testgrove.core.frozen import frozen
 from testgrove.core.naming import port_variable
 from testgrove.core.readiness import CommandReady, HttpReady, LogReady, Ready, TcpReady, parse_ready
 from testgrove.core.settings.parse import expand_env
@@ -34,7 +35,7 @@ _PROBE = 5.0  # seconds that one question may take
 _TAIL_LINES = 15
 
 
-@dataclass(frozen=True)
+@frozen
 class ProcessContext:
     """Where processes run. environ: what each of them sees, before its own `env`; ports: the worktree's; logs: the
     folder of their output."""

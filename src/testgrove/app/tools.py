@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
+from testgrove.core.frozen import frozen
 from testgrove.system.processes.process import Completed
 from testgrove.system.processes.supervisor_pool import supervised_run
 
 
-@dataclass(frozen=True)
+@frozen
 class Tool:
     """Runs a tool under a supervisor of this command's."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import shlex
 import sys
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -15,11 +14,12 @@ import click
 from testgrove.cli.arguments import complete_suites
 from testgrove.cli.context import project_in
 from testgrove.cli.output import common, echo, example, leak_options, no_template_cache, print_json, say
+from testgrove.core.frozen import frozen
 from testgrove.core.runs.leaks import LeakChecks
 from testgrove.errors import UsageError
 
 
-@dataclass(frozen=True)
+@frozen
 class CommandLine:
     """pytest: what follows ``--``. again: the whole command, as it can be typed to repeat the run."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from testgrove.core.frozen import frozen
 
 _FORMS = "expected 'http://host:port/path', 'tcp://host:port', 'log:<regular expression>' or 'command:<shell line>'"
 
 
-@dataclass(frozen=True)
+@frozen
 class HttpReady:
     """The address answers with a status below 400. target: path and query."""
 
@@ -18,7 +19,7 @@ class HttpReady:
     target: str
 
 
-@dataclass(frozen=True)
+@frozen
 class TcpReady:
     """The port accepts connections."""
 
@@ -26,14 +27,14 @@ class TcpReady:
     port: int
 
 
-@dataclass(frozen=True)
+@frozen
 class LogReady:
     """Something in the process's output matches; ``^`` and ``$`` are the ends of lines."""
 
     pattern: re.Pattern[str]
 
 
-@dataclass(frozen=True)
+@frozen
 class CommandReady:
     """A shell line ends with status 0."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from testgrove.core.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Secret:
     """A value that is never shown: str() and repr() are redacted, reveal() is not."""
 

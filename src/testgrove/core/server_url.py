@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from testgrove.core.engines.registry import engine_of
+from testgrove.core.frozen import frozen
 from testgrove.core.secret import Secret
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
 
-@dataclass(frozen=True)
+@frozen
 class ServerUrl:
     """A URL that was understood. host: a name, an address, or the folder of a socket; database: empty where none is
     named."""

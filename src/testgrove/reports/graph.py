@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from testgrove.core.frozen import frozen
 from testgrove.core.scheduling.forecast import critical_path
 from testgrove.core.scheduling.tasks import Task
 from testgrove.reports.figures import attempt_duration
@@ -20,7 +20,7 @@ WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 168, 34, 56, 10, 6
 _SHOWN = 22  # characters of a name
 
 
-@dataclass(frozen=True)
+@frozen
 class Node:
     """One scenario. number: the cell's, from 1. x, y: its upper left corner."""
 
@@ -34,7 +34,7 @@ class Node:
     seconds: float
 
 
-@dataclass(frozen=True)
+@frozen
 class Edge:
     """From a need to what needs it, as the path of an SVG."""
 
@@ -42,7 +42,7 @@ class Edge:
     critical: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class Graph:
     """width and height in pixels. critical: keys; seconds: how long that chain's attempts took."""
 
@@ -54,7 +54,7 @@ class Graph:
     seconds: float
 
 
-@dataclass(frozen=True)
+@frozen
 class AttemptBar:
     """One attempt in a slot. left and width: per cent of the run."""
 
@@ -67,7 +67,7 @@ class AttemptBar:
     duration: float
 
 
-@dataclass(frozen=True)
+@frozen
 class SlotRow:
     """One slot. busy: per cent of the run in which it ran something."""
 

@@ -7,11 +7,11 @@ import hashlib
 import io
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from testgrove.core.frozen import frozen
 from testgrove.reports import wording
 from testgrove.reports.figures import (
     BAD,
@@ -44,7 +44,7 @@ SHOWN_SLOWEST = 15
 MARKS = {"good": "✓", "bad": "✗", "warn": "!"}
 
 
-@dataclass(frozen=True)
+@frozen
 class Row:
     """One cell as the page's table shows it."""
 

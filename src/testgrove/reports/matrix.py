@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from testgrove.core.frozen import frozen
 from testgrove.reports.figures import BAD, all_skipped, outcomes
 from testgrove.reports.wording import flat
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from testgrove.core.runs.result import CellResult, RunResult
 
 
-@dataclass(frozen=True)
+@frozen
 class Field:
     """One cell: its number in the run from 1, how it ended in a word, and its tests in a few."""
 
@@ -25,7 +25,7 @@ class Field:
         return " ".join(filter(None, [self.word, self.counts]))
 
 
-@dataclass(frozen=True)
+@frozen
 class Matrix:
     """columns: their heads. rows: a head and a field for each column, None where there is no such cell."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from testgrove.core.frozen import frozen
 from testgrove.reports.figures import BAD, Tally, all_skipped, cell_duration
 from testgrove.reports.plain import PlainView, QuietView, run_line
 from testgrove.reports.remaining import seconds_left
@@ -176,7 +176,7 @@ def _slots(result: RunResult, now: float, tally: Tally, *, width: int, room: int
     return [*lines, *rest]
 
 
-@dataclass(frozen=True)
+@frozen
 class _Row:
     symbol: str
     word: str

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import get_args
 
+from testgrove.core.frozen import frozen
 from testgrove.core.runs.events import Phase
 from testgrove.core.runs.result import RunResult
 from testgrove.reports.figures import span_end
@@ -36,7 +36,7 @@ STEPS = (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class PhaseBar:
     """One phase. left and width: per cent of the axis; start and duration: seconds since the run's start."""
 
@@ -48,7 +48,7 @@ class PhaseBar:
     reason: str
 
 
-@dataclass(frozen=True)
+@frozen
 class TimelineRow:
     """One cell's phases; retries: per cent of the axis where a further attempt began."""
 
@@ -58,7 +58,7 @@ class TimelineRow:
     retries: list[float]
 
 
-@dataclass(frozen=True)
+@frozen
 class Timeline:
     """A run as a picture. ticks: words and per cent; phases: those that occur, as cells meet them."""
 

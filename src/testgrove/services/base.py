@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 import string
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from testgrove.core.frozen import frozen
 from testgrove.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Launcher(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@frozen
 class Endpoint:
     """A running server, as its owner reaches it."""
 

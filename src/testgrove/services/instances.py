@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import signal
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from testgrove.core.engines.registry import engine_of
+from testgrove.core.frozen import frozen
 from testgrove.core.model import DatabaseAccess
 from testgrove.errors import PreconditionError
 from testgrove.services.base import Endpoint
@@ -57,7 +58,7 @@ class OwnInstance:
             self._process = None
 
 
-@dataclass(frozen=True)
+@frozen
 class _Emptying:
     """See engines.protocols.Watch: everything that a test can leave is what empty() takes away."""
 

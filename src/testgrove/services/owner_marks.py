@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
+
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +21,7 @@ _PREFIX = "testgrove "
 Kind = Literal["run", "worktree", "template", "building"]
 
 
-@dataclass(frozen=True)
+@frozen
 class Mark:
     """The mark of a database.
 

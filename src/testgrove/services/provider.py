@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from testgrove.core.frozen import frozen
+
 if TYPE_CHECKING:
     from testgrove.core.leases import Leases
     from testgrove.core.model import DatabaseAccess, Lease
@@ -54,7 +56,7 @@ class Context:
     host: EmbeddedHost
 
 
-@dataclass(frozen=True)
+@frozen
 class Traits:
     """What about a server decides what a migration makes. engine: with its version and build."""
 
@@ -65,7 +67,7 @@ class Traits:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@frozen
 class Wanted:
     """A migrated template. build: brings the empty database it is given up to date."""
 
@@ -77,7 +79,7 @@ def _ignore(*_told: object) -> None:
     """Nobody listens."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Order:
     """One database that is asked for.
 

@@ -11,11 +11,11 @@ import re
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from testgrove.core.connections.addresses import PORTS, is_loopback
+from testgrove.core.frozen import frozen
 from testgrove.system.processes.process_tree import children
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _INET = struct.Struct("=BBBBHH16s16sI8xIIIII")
 _SHOW_PEER, _PEER = 4, 2
 
 
-@dataclass(frozen=True)
+@frozen
 class Connection:
     """A connection of one process. root: the process below which it was found; socket: a Unix socket's path."""
 
@@ -46,7 +46,7 @@ class Connection:
     socket: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class _Row:
     """A connection in the kernel's table. listener: the inode of who accepted it here, 0 for another machine's."""
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from testgrove.core.frozen import frozen
 from testgrove.system.connections import listening_ports
 
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 _LISTEN = "0A"
 
 
-@dataclass(frozen=True)
+@frozen
 class Listener:
     """A process that holds a listening socket. pid: None where the kernel hides it (another user's); uid: the
     socket's owner."""

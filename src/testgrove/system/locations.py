@@ -6,10 +6,10 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 from testgrove.system.trusted_paths import make_private
 
@@ -32,7 +32,7 @@ _PERSISTENT = Path("/var/tmp")  # noqa: S108 - as above
 _ROOM_IN_MEMORY = 512 * 1024**2
 
 
-@dataclass(frozen=True)
+@frozen
 class Locations:
     """state: the store and its locks. cache: what can be made again. scratch: short paths, gone with their command.
     memory: like scratch, in memory where there is room, else scratch."""

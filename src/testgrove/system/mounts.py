@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
+from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 from testgrove.system.files import explained
 
@@ -18,7 +18,7 @@ _LIST = Path("/proc/self/mountinfo")
 _MOUNT_ID = re.compile(rb"^mnt_id:\s*(\d+)$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
+@frozen
 class Mount:
     """A mount point. kind: the type of its file system (``tmpfs``, ``fuse.sshfs``)."""
 

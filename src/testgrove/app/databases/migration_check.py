@@ -26,6 +26,7 @@ from testgrove.app.worktrees import records
 from testgrove.app.worktrees.files import values_of
 from testgrove.app.worktrees.found_environment import find_environment
 from testgrove.core.engines.registry import default_services, engine_of, known_engines
+from testgrove.core.frozen import frozen
 from testgrove.core.migrations.check import Checked, Drift, Problem, last_line, way_back_failed
 from testgrove.core.migrations.known_tools import find_tool
 from testgrove.core.migrations.schema import Schema
@@ -105,7 +106,7 @@ def _services(project: Project, asked: str | None) -> dict[str, Service]:
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class _Place:
     """Whose migrations they are. environ: what a command sees there with the database of one service."""
 

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
@@ -15,6 +15,7 @@ from testgrove.app.launcher import SupervisedLauncher
 from testgrove.app.project import Project
 from testgrove.app.worktrees.creation import git_excluded
 from testgrove.core.engines.registry import default_services, engine_of, implementation_of
+from testgrove.core.frozen import frozen
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.settings.types import Service
 from testgrove.errors import PreconditionError
@@ -27,7 +28,7 @@ KEPT_DAYS = 7
 _ABOUT = "about.json"
 
 
-@dataclass(frozen=True)
+@frozen
 class FailedDatabase:
     """One that was kept. test: whose it was; kept: when, UTC."""
 

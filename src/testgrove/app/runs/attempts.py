@@ -29,6 +29,7 @@ from testgrove.app.worktrees.creation import Creation, foreign_checkouts
 from testgrove.app.worktrees.ownership import left_in_checkout
 from testgrove.app.worktrees.workspace import Target, Workspace
 from testgrove.core.commands import shell_or_exec
+from testgrove.core.frozen import frozen
 from testgrove.core.runs.cause import cause_of, start_failure
 from testgrove.core.runs.events import (
     AnyEvent,
@@ -63,7 +64,7 @@ _LOOK = 0.1  # seconds between two looks at what an attempt has done
 _LOOK_AT_START = 0.02
 
 
-@dataclass(frozen=True)
+@frozen
 class RunContext:
     """What all slots of a run share. targets: what each ref means, by the ref as the user wrote it. seed: of a random
     order of the tests. coverage: what measures it, where that is asked for. keep_failed: leave the worktrees of cells

@@ -19,6 +19,7 @@ from testgrove import __version__
 from testgrove.app.runs.attempts import RunContext
 from testgrove.app.runs.log_and_reports import EventLog, load_reports
 from testgrove.app.runs.slots import WorktreeSlot
+from testgrove.core.frozen import frozen
 from testgrove.core.runs.events import (
     AnyEvent,
     AttemptStarted,
@@ -61,7 +62,7 @@ class MakeSlot(Protocol):
     def __call__(self, run: RunContext, cell: Cell, attempt: int, slot_number: int) -> Work: ...
 
 
-@dataclass(frozen=True)
+@frozen
 class Origin:
     """Where a run comes from. again: the command that repeats it. source, base, resumed, fail_on_leak: see RunStarted.
     before: events of the run that it goes on with."""
@@ -85,7 +86,7 @@ class EventLoop:
     jobs: int
     header: str
     view: View
-    origin: Origin = Origin()
+    origin: Origin = Origin()  # noqa: RUF009 - it is frozen
     slot: MakeSlot = WorktreeSlot
     timeout: float | None = None
     closing: Callable[[], Sequence[AnyEvent]] = tuple

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from testgrove.app.runs.container_leaks import ContainerWatch, interval_of
 from testgrove.app.worktrees.ownership import CheckoutContents
+from testgrove.core.frozen import frozen
 from testgrove.core.runs.events import AnyEvent, LeakFound
 from testgrove.core.runs.leaks import LeakChecks, TrackedResource, leaks
 from testgrove.core.worktrees.ownership import Manifest
@@ -30,7 +31,7 @@ from testgrove.system.processes.supervision import JobResult
 Look = Callable[[], Iterable[TrackedResource]]
 
 
-@dataclass(frozen=True)
+@frozen
 class AttemptContext:
     """Where an attempt runs.
 

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +29,7 @@ from testgrove.app.worktrees.creation import FREE_BYTES, git_excluded
 from testgrove.app.worktrees.undo import undo
 from testgrove.app.worktrees.workspace import Target
 from testgrove.core.environments.dependency_sets import find_set
+from testgrove.core.frozen import frozen
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.core.runs import plan
 from testgrove.core.runs.events import AnyEvent
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from testgrove.app.runs.coverage import RunCoverage
 
 
-@dataclass(frozen=True)
+@frozen
 class Request:
     """What the user asked `testgrove test` for. suites: their names, paths of tests, node ids. sets: names of
     dependency sets. jobs: how many cells run at once, None for the machine's own number. seed: of a random order of the
@@ -73,7 +73,7 @@ class Request:
     leak_checks: LeakChecks = "all"
 
 
-@dataclass(frozen=True)
+@frozen
 class FinishedRun:
     """A run that has ended. folder: where its reports are. notes: what was kept of worktrees that it has removed,
     and what could not be deleted."""

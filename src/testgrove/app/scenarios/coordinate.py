@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from testgrove.app.scenarios.worktrees import ScenarioWorktrees, WorktreePrepara
 from testgrove.app.worktrees.creation import git_excluded
 from testgrove.app.worktrees.operations import target_of
 from testgrove.app.worktrees.workspace import OnPhase
+from testgrove.core.frozen import frozen
 from testgrove.core.runs.events import AnyEvent, WorktreeAction, WorktreeChanged
 from testgrove.core.runs.leaks import LeakChecks
 from testgrove.core.scenarios import cells as scenario_cells
@@ -41,7 +42,7 @@ DEFAULT_FILES = (
 _PREFIX = "scenario:"  # of a scenario's name in the recorded durations, which also contain suites
 
 
-@dataclass(frozen=True)
+@frozen
 class Request:
     """The options of `testgrove coordinate`.
 
@@ -63,7 +64,7 @@ class Request:
     leak_checks: LeakChecks = "all"
 
 
-@dataclass(frozen=True)
+@frozen
 class Preview:
     """What would happen. worktrees: as they are; jobs: slots."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from testgrove.app.project import Project
+from testgrove.core.frozen import frozen
 from testgrove.core.model import WorktreeStatus
 from testgrove.core.runs.events import AnyEvent, WorktreeChanged
 from testgrove.core.scenarios.resolve import PlannedScenario
@@ -20,7 +20,7 @@ from testgrove.system.environment.record import FOLDER
 State = Literal["ours", "adopted", "parked", "gone", "missing", "broken"]
 
 
-@dataclass(frozen=True)
+@frozen
 class FoundWorktree:
     """The state of a scenario's worktree. detail: why it cannot be used unchanged; empty if it can."""
 

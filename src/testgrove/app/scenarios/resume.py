@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ from testgrove.app.runs.event_loop import DISK_FULL, TIME_UP
 from testgrove.app.runs.log_and_reports import LOG
 from testgrove.app.runs.past import goes_on, run_folder, run_ids
 from testgrove.app.scenarios.found_worktrees import created_by
+from testgrove.core.frozen import frozen
 from testgrove.core.runs.events import (
     AnyEvent,
     AttemptStarted,
@@ -32,7 +33,7 @@ from testgrove.system.files import explained
 _CUT_SHORT = (TIME_UP, DISK_FULL)
 
 
-@dataclass(frozen=True)
+@frozen
 class ResumedRun:
     """ended: status of scenarios that do not run again. events: theirs, for the new log. names: all scenarios of the
     earlier run. created: the worktrees that it created. run: its id. source, base: of the earlier run."""

@@ -23,6 +23,7 @@ from testgrove.app.worktrees.hooks import unseen
 from testgrove.app.worktrees.ownership import take_manifest
 from testgrove.app.worktrees.sync import Syncing
 from testgrove.app.worktrees.workspace import OnPhase, Target
+from testgrove.core.frozen import frozen
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 from testgrove.core.runs.events import WorktreeAction
 from testgrove.core.scenarios.cells import PURPOSE, plain
@@ -36,7 +37,7 @@ from testgrove.system.locks import Lock
 Tell = Callable[[str, WorktreeAction, Path, str], None]
 
 
-@dataclass(frozen=True)
+@frozen
 class WorktreePreparation:
     """What is to be done to worktrees before scenarios run in them. pull: the ref whose changes they get, or empty."""
 
@@ -57,7 +58,7 @@ class ScenarioWorktree:
     guard: threading.Lock = field(default_factory=threading.Lock)
 
 
-@dataclass(frozen=True)
+@frozen
 class _MissingCommits:
     """A ref that a checkout has not all of: its commit, and the commit that the checkout is at."""
 

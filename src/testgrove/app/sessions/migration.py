@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from testgrove.app.context import AppContext
 from testgrove.app.databases.migration import fingerprint
 from testgrove.core.envfile import parse
+from testgrove.core.frozen import frozen
 from testgrove.core.model import DatabaseAccess, WorktreeId
 from testgrove.core.naming import FIXED_VARIABLES, port_variable
 from testgrove.core.settings.service_variables import service_variables
@@ -24,7 +24,7 @@ from testgrove.system.processes.process import scrubbed
 _ANY = WorktreeId("session", "checkout")  # what the project's variables are computed for; no name of it is used
 
 
-@dataclass(frozen=True)
+@frozen
 class Tests:
     """The environment that tests, and migrations, run in. prefix: its folder, None where commands come from PATH;
     installed: changes with what is installed in it, empty where that is not known."""

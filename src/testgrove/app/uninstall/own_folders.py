@@ -7,12 +7,12 @@ all state folders of the user. So only what testgrove puts there by name is dele
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from testgrove.app.isolation import isolated
 from testgrove.core.engines.registry import BUILT_IN
+from testgrove.core.frozen import frozen
 from testgrove.errors import TestgroveError
 from testgrove.system.deletion import delete_tree
 from testgrove.system.locations import Locations
@@ -22,7 +22,7 @@ _CACHES = (*BUILT_IN, "binaries", "coverage", "plugin", "reports", "templates") 
 _LOCKS = ("holders.lock", "turns.lock", "state.lock")
 
 
-@dataclass(frozen=True)
+@frozen
 class KeptFolder:
     """What stays. why: the reason. how: what takes it away."""
 

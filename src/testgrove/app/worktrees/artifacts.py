@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.ownership import outputs_of
+from testgrove.core.frozen import frozen
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError
 from testgrove.system.outputs import copy_output
 
 
-@dataclass(frozen=True)
+@frozen
 class Collected:
     """What was copied from one worktree. files: relative to the folder."""
 

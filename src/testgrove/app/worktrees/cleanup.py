@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from testgrove.app.holder import Holder
@@ -12,6 +11,7 @@ from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.ownership import examine, require_no_mounts
 from testgrove.app.worktrees.removal import RemovalOptions, remove
+from testgrove.core.frozen import frozen
 from testgrove.core.model import WorktreeStatus
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import TestgroveError
@@ -19,7 +19,7 @@ from testgrove.system import git
 from testgrove.system.undeletable import require_deletable
 
 
-@dataclass(frozen=True)
+@frozen
 class Candidate:
     """A worktree that a clean-up would remove, or skips. why: the reason it is skipped, or empty."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from testgrove.app.project import Project
 from testgrove.app.worktrees.inside import require_environment
+from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 from testgrove.system.environment.record import FOLDER
 from testgrove.system.processes.process import run, scrubbed
@@ -16,7 +16,7 @@ from testgrove.system.processes.process import run, scrubbed
 _QUESTION = "import sys; print('.'.join(map(str, sys.version_info[:3])), sys.executable, sys.prefix, sep='\\n')"
 
 
-@dataclass(frozen=True)
+@frozen
 class FoundEnvironment:
     """An environment that testgrove did not make. prefix: its folder; version: of its Python, in full."""
 

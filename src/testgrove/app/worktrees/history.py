@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from testgrove.app.worktrees import records
+from testgrove.core.frozen import frozen
 from testgrove.core.model import LeaseKind, WorktreeStatus
 from testgrove.core.text import printable
 from testgrove.core.worktrees import lifecycle
@@ -19,7 +19,7 @@ from testgrove.system import git, mounts
 from testgrove.system.store import Store
 
 
-@dataclass(frozen=True)
+@frozen
 class History:
     """lines: what cannot be kept elsewhere. commits: those that no ref holds; a ref of testgrove's can keep them."""
 

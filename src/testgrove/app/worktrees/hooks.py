@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.inside import environ_of
+from testgrove.core.frozen import frozen
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import UnavailableError
@@ -29,7 +29,7 @@ def unseen(_output: bytes) -> None:
     """An OnOutput for callers that show nothing."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Hook:
     """Commands to run one after another, until one fails. what: ``setup`` or ``teardown``.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from testgrove.app.project import Project
 from testgrove.app.worktrees.history import described, history_of, is_anothers, unmounted
 from testgrove.core.engines.registry import engine_shown
+from testgrove.core.frozen import frozen
 from testgrove.core.runs.leaks import TrackedResource
 from testgrove.core.text import printable
 from testgrove.core.worktrees.ownership import Manifest, ManifestEntry, Ownership, classify, is_made_again
@@ -21,7 +21,7 @@ _SHOWN = 10
 _KILL_GRACE_NS = 3 * 10**9  # our processes live at most so long after the run's last heartbeat
 
 
-@dataclass(frozen=True)
+@frozen
 class Findings:
     """users: lines about what is the user's. outputs: paths to save before the tree is removed. unheld: commits from a
     deleted ref; they are the user's, too, but bulk removal can keep them under another ref."""
@@ -141,7 +141,7 @@ def _is_environment_clone(path: Path) -> bool:
     return path.parent.name == "src" and (path.parent.parent / "pyvenv.cfg").exists()
 
 
-@dataclass(frozen=True)
+@frozen
 class CheckoutContents:
     """What is in a checkout at one moment that git does not have so. untracked: nested repositories included."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from testgrove.app.holder import Holder
@@ -10,6 +9,7 @@ from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.files import Written, rewrite_ports
+from testgrove.core.frozen import frozen
 from testgrove.core.model import Lease, LeaseKind, Worktree, WorktreeStatus
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError
@@ -17,7 +17,7 @@ from testgrove.system.listeners import Listener, listeners, listening_among
 from testgrove.system.ports import network_namespace
 
 
-@dataclass(frozen=True)
+@frozen
 class HeldPort:
     """A leased port. name: of its block, or of the server. holder: a worktree's id, a run or a command. project: the
     holder's main checkout, where it is known."""
@@ -28,7 +28,7 @@ class HeldPort:
     project: str
 
 
-@dataclass(frozen=True)
+@frozen
 class CheckedPort:
     """A port and who listens on it. worktree: None for a port that no worktree of the project has."""
 

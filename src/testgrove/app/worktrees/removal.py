@@ -36,6 +36,7 @@ from testgrove.app.worktrees.hooks import record_teardown
 from testgrove.app.worktrees.ownership import Findings, collect_outputs, examine, examine_records, require_no_mounts
 from testgrove.app.worktrees.shared_git import shared_changes
 from testgrove.app.worktrees.undo import undo
+from testgrove.core.frozen import frozen
 from testgrove.core.model import LeaseKind, Worktree, WorktreeStatus
 from testgrove.core.runs.plan import Action
 from testgrove.core.worktrees import lifecycle
@@ -46,7 +47,7 @@ from testgrove.system.undeletable import require_deletable
 KEPT, KEPT_DAYS = 8, 7  # how many worktrees with failures are kept, and how long
 
 
-@dataclass(frozen=True)
+@frozen
 class RemovalOptions:
     """How a worktree is removed. force: what is the user's in it is lost. bulk: commits that came from a ref which is
     gone are kept under another, instead of stopping the removal."""
@@ -55,7 +56,12 @@ class RemovalOptions:
     bulk: bool = False
 
 
-def remove(project: Project, holder: Holder, name: str, options: RemovalOptions = RemovalOptions()) -> Worktree:
+def remove(
+    project: Project,
+    holder: Holder,
+    name: str,
+    options: RemovalOptions = RemovalOptions(),  # noqa: B008 - it is frozen
+) -> Worktree:
     """Remove a worktree; the note reports what failed or was kept.
 
     Raises PreconditionError if it contains the user's work, unless forced; and, before anything is changed, if

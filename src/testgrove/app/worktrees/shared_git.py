@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
+from testgrove.core.frozen import frozen
 from testgrove.system.git import shared as git_shared
 from testgrove.system.git.shared import SharedPath
 
 
-@dataclass(frozen=True)
+@frozen
 class SharedChange:
     """An entry of the shared git directory with a path into testgrove's folders.
 

@@ -18,6 +18,7 @@ from testgrove.app.worktrees.files import values_of
 from testgrove.app.worktrees.hooks import OnOutput, unseen
 from testgrove.app.worktrees.inside import with_environment
 from testgrove.core.environments.plan import EnvironmentPlan
+from testgrove.core.frozen import frozen
 from testgrove.core.model import DatabaseAccess, WorktreeSpec
 from testgrove.core.runs.events import Phase
 from testgrove.core.settings.parse import expand_env
@@ -27,7 +28,7 @@ from testgrove.system.processes.process import scrubbed
 OnPhase = Callable[[Phase, str], None]
 
 
-@dataclass(frozen=True)
+@frozen
 class Target:
     """What is checked out. branch: a local branch to be on, or empty. label: as people call it."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
+
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,7 +28,7 @@ _URL = re.compile(r"(?:jdbc:)?([A-Za-z0-9]+)(\+[A-Za-z0-9+_.-]+)?:(//)?(.*)", re
 _WORD = re.compile(r"\s*(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)*))")
 
 
-@dataclass(frozen=True)
+@frozen
 class Address:
     """Where a connection leads.
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from testgrove.core.connections.addresses import ENGINES, Address, resolve_postgres, resolve_url
+from testgrove.core.frozen import frozen
 
 _DJANGO_ENGINES = {
     name: ENGINES[name.partition("_")[0]] for name in ("postgresql", "postgresql_psycopg2", "postgis", "mysql")
@@ -27,7 +27,7 @@ _URL_KEYS = frozenset({"sqlalchemy.url", "url"})
 _READERS = frozenset({"get", "getenv", "config", "env", "str"})  # os.environ.get, os.getenv, decouple, django-environ
 
 
-@dataclass(frozen=True)
+@frozen
 class NamedDatabase:
     """A database that a file names. line: from 1. key: of the setting. leads_to: as the command would resolve it."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from testgrove.core.connections.addresses import (
     same_server,
 )
 from testgrove.core.engines.registry import engine_of
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,7 +34,7 @@ _PASSWORDS = (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class PermittedConnections:
     """What a worktree may connect to.
 
@@ -92,7 +92,7 @@ def foreign_addresses(
     return tuple(one for one in resolve_url(text, environ, service_file) if not permitted.permits(one))
 
 
-@dataclass(frozen=True)
+@frozen
 class ForeignConnection:
     """A connection to a foreign server or database.
 

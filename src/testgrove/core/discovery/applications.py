@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from testgrove.core.discovery.python_sources import own_calls
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     import ast
@@ -28,7 +28,7 @@ _NOT_THE_PROJECT = {
 _HEALTH = re.compile(r"[\"'](/(?:api/)?(?:health(?:z|check|-check)?|livez|readyz|ping)/?)[\"']")
 
 
-@dataclass(frozen=True)
+@frozen
 class Application:
     """One process, as the settings have it. name: ``api``, ``web`` or ``worker``; shown: for a comment."""
 

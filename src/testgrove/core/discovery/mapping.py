@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,7 +26,7 @@ _ANY_DATABASE = ("DB", "DATABASE", "SQL", "RDS")  # they mean the first service 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://[^?#]*?(?:/(\d*))?(?:[?#].*)?")
 
 
-@dataclass(frozen=True)
+@frozen
 class Asked:
     """What a variable asks for. scheme: of the URL, with its driver. number: of the database in it, if it has one."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from testgrove.core.discovery.applications import Application, find_applications
 from testgrove.core.discovery.django_databases import literal_databases
@@ -16,6 +16,7 @@ from testgrove.core.discovery.used_variables import is_env_file, used_variables
 from testgrove.core.engines.declaration import Engine
 from testgrove.core.engines.registry import engine_of, known_engines
 from testgrove.core.environments.workflows import is_workflow
+from testgrove.core.frozen import frozen
 from testgrove.core.runs.default_suites import find_suites
 from testgrove.core.settings.types import Settings, Suite
 
@@ -26,7 +27,7 @@ _READ = re.compile(
 _BASE = re.compile(r"^down_revision(?:\s*:[^=\n]+)?\s*=\s*None\s*$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
+@frozen
 class Found:
     """What a project has.
 

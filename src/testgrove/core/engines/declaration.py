@@ -6,8 +6,10 @@ no server, nothing but this module. What does the work is named by `implementati
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal
+
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 Isolation = Literal["database", "instance", "file"]
 
 
-@dataclass(frozen=True)
+@frozen
 class Hints:
     """What in a project's files shows that it uses an engine, and how it reads its address, for `init`.
 
@@ -41,7 +43,7 @@ class Hints:
     backends: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Engine:
     """One engine's declaration. The entry point of the group ``testgrove.engines`` with the engine's name leads to it.
 

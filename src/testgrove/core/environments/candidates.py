@@ -6,7 +6,7 @@ one that brings it; without any that brings pytest, the first that is named afte
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from testgrove.core.environments.declared import Declared, is_pytest, read_toml
@@ -17,6 +17,7 @@ from testgrove.core.environments.nox import read_nox
 from testgrove.core.environments.requirement_files import base_files, brings_pytest, closure, requirement_files
 from testgrove.core.environments.tox import read_tox
 from testgrove.core.environments.workflows import InstallLines, read_workflows
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ TEST_NAMES = ("test", "tests", "testing", "dev")
 _HATCH_NAMES = ("test", "tests", "testing", "hatch-test", "dev", "default")
 
 
-@dataclass(frozen=True)
+@frozen
 class Candidate:
     """One place that may say what the tests need.
 
@@ -40,7 +41,7 @@ class Candidate:
     named: bool = True
 
 
-@dataclass(frozen=True)
+@frozen
 class _Tree:
     """What is known of a tree. lines: what its CI installs."""
 
@@ -52,7 +53,7 @@ class _Tree:
         return read_toml(name, self.files.get(name, b""))
 
 
-@dataclass(frozen=True)
+@frozen
 class RejectedSource:
     """What could have been installed, too, and why it is not."""
 

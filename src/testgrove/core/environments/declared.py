@@ -6,18 +6,19 @@ import configparser
 import functools
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from testgrove.core.environments.foreign_groups import pdm_groups, poetry_groups, requirements
 from testgrove.core.environments.setup_script import setup_keywords
+from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 
-@dataclass(frozen=True)
+@frozen
 class Declared:
     """A project's declarations.
 

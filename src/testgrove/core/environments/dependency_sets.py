@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from testgrove.core.environments.declared import normal
+from testgrove.core.frozen import frozen
 from testgrove.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*
 _LOWER_BOUND = re.compile(r"[>=~]=|>|@")
 
 
-@dataclass(frozen=True)
+@frozen
 class DependencySet:
     """What to install. name: empty for the project's default.
 
@@ -80,7 +80,7 @@ def find_set(settings: Settings, name: str | None) -> DependencySet:
     return sets[name]
 
 
-@dataclass(frozen=True)
+@frozen
 class Lowest:
     """The packages whose lowest versions are wanted.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 _OF_HATCH_TEST = ("pytest",)  # what `hatch test` always brings
 
 
-@dataclass(frozen=True)
+@frozen
 class HatchEnvironment:
     """What an environment holds beside the project. features: the project's extras."""
 

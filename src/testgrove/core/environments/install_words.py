@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from testgrove.core.environments.declared import normal
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ _SKIPPED = {"-c", "--constraint", "--constraints", "-i", "--index-url", "--extra
 _SHORT = re.compile(r"(-r|-c|-e|-E|-G)(?=[^-=\s])(.+)")
 
 
-@dataclass(frozen=True)
+@frozen
 class InstallTargets:
     """What an install command asks for. files: relative to the tree; requirements: further ones."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,7 @@ _LOCAL = {
 _LEFT_OUT = re.compile(r"(?:-i|--index-url)[\s=]+https://pypi\.org/simple/?|[A-Z][A-Za-z ]*: .*")
 
 
-@dataclass(frozen=True)
+@frozen
 class Export:
     """The command that writes a lock as a requirements file to its standard output.
 

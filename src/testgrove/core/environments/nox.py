@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from testgrove.core.environments.install_words import InstallTargets, asked
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _INSTALLING = ("install", "conda_install", "run_install")
 
 
-@dataclass(frozen=True)
+@frozen
 class NoxSession:
     """A session. asked: what it installs; commands: what it runs."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from testgrove.core.environments.dependency_sets import OWN, DependencySet, Lowest
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from testgrove.core.environments.candidates import RejectedSource
@@ -16,7 +16,7 @@ Kind = Literal["uv-lock", "pylock", "exported", "requirements", "pyproject", "ba
 Installation = Literal["editable", "dependencies", "none"]
 
 
-@dataclass(frozen=True)
+@frozen
 class EnvironmentRequest:
     """What the settings ask for; None leaves it to the project's files. pytest: the suite needs it. deps: the
     dependency set."""
@@ -27,7 +27,7 @@ class EnvironmentRequest:
     deps: DependencySet = OWN
 
 
-@dataclass(frozen=True)
+@frozen
 class Contents:
     """What is installed.
 
@@ -66,7 +66,7 @@ class Contents:
         return f"{self.source} · passed over: {passed}" if passed else self.source
 
 
-@dataclass(frozen=True)
+@frozen
 class EnvironmentPlan:
     """An environment before it exists. Two plans with the same fingerprint make the same one.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import configparser
 import re
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from testgrove.core.environments.declared import read_toml
 from testgrove.core.environments.install_words import InstallTargets, asked
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +20,7 @@ _HERE = ("{toxinidir}", "{tox_root}", "{tox_ini_dir}")
 _NESTED = 20  # substitutions in substitutions: more is a circle
 
 
-@dataclass(frozen=True)
+@frozen
 class ToxEnvironment:
     """The environment that the tests run in. file: where it is described; commands: those of it that can be read."""
 

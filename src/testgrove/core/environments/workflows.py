@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from testgrove.core.environments.install_words import asked
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ _RUNNERS = re.compile(r"(?<![\w./-])(tox|nox|hatch)(?:\s|$)")
 _PREFIX = re.compile(r"^\s*(?:-\s+)?(?:run:\s*|script:\s*)?[|>]?\s*")
 
 
-@dataclass(frozen=True)
+@frozen
 class InstallLines:
     """What the workflows name. runners: those of tox, nox and hatch that they start."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
 
+from testgrove.core.frozen import frozen
 from testgrove.core.migrations.steps import Migration, in_order
 from testgrove.core.migrations.tool import Command, Listing, Models, Work
 from testgrove.errors import PreconditionError
@@ -16,7 +16,7 @@ _LINE = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class Alembic:
     """command: it ends in ``upgrade head``, or, as Flask-Migrate has it, in ``db upgrade``."""
 

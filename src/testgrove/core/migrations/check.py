@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from testgrove.core.frozen import frozen
 from testgrove.core.migrations.schema import Schema, difference
 from testgrove.core.migrations.tool import Models
 
@@ -23,7 +24,7 @@ Code = Literal[
 _MEANT = ("NotImplementedError", "IrreversibleError", "Irreversible")
 
 
-@dataclass(frozen=True)
+@frozen
 class Problem:
     """A problem of a migration.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import dataclass
 
+from testgrove.core.frozen import frozen
 from testgrove.core.migrations.steps import Migration
 from testgrove.core.migrations.tool import Command, Listing, Models, Work
 from testgrove.errors import PreconditionError, UsageError
@@ -26,7 +26,7 @@ print(json.dumps(loader.detect_conflicts()) + "\\x1e")
 """
 
 
-@dataclass(frozen=True)
+@frozen
 class Django:
     """start: the command up to ``migrate``; options: what follows it."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from testgrove.core.frozen import frozen
 from testgrove.core.migrations.steps import Migration
 from testgrove.core.migrations.tool import Listing, Models, Script, Work
 from testgrove.errors import PreconditionError, UsageError
@@ -42,7 +42,7 @@ def _ways(files: Sequence[tuple[str, bytes]]) -> tuple[_Ways, _Ways]:
     return ways["up"], ways["down"]
 
 
-@dataclass(frozen=True)
+@frozen
 class SqlFiles:
     """pairs: the name of each migration, its way forward and its way back, if it has one, in order."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
+from testgrove.core.frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class Migration:
     """One migration.
 
@@ -30,7 +31,7 @@ class Migration:
         return self.app, self.name
 
 
-@dataclass(frozen=True)
+@frozen
 class Step:
     """Migrations between two states that a tool can migrate to.
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from testgrove.core.frozen import frozen
 from testgrove.core.migrations.steps import Migration, Step
 
 Models = Literal["same", "differ", "not compared", "failed"]
 
 
-@dataclass(frozen=True)
+@frozen
 class Command:
     """Something to do: a shell command in the project's environment."""
 
     text: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Script:
     """One piece of work: SQL from a file of the project. leads_to: the database's revision afterwards."""
 
@@ -29,7 +29,7 @@ class Script:
 Work = Command | Script
 
 
-@dataclass(frozen=True)
+@frozen
 class Listing:
     """A tool's list of migrations. conflicts: its message about several heads; empty if there is one."""
 

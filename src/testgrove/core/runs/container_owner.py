@@ -6,13 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from testgrove.core.frozen import frozen
+
 REAPER = "testcontainers/ryuk"  # goes by itself, seconds after its client, and takes the session's containers along
 _SESSIONS = ("org.testcontainers.session-id", "org.testcontainers.sessionId")
 # The folder that a tool started it for.
 _HOMES = ("com.docker.compose.project.working_dir", "devcontainer.local_folder")
 
 
-@dataclass(frozen=True)
+@frozen
 class Container:
     """As its engine has it. created: seconds, by testgrove's own clock; None where the engine's cannot be compared.
     mounts: what it sees of the machine's folders."""

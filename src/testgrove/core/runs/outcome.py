@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from testgrove.core.frozen import frozen
 from testgrove.core.runs.events import Status
 
 # pytest's own exit statuses, https://docs.pytest.org/en/stable/reference/exit-codes.html
@@ -51,7 +52,7 @@ class SessionFacts:
         return self.sessions == self.finishes
 
 
-@dataclass(frozen=True)
+@frozen
 class Ending:
     """How the command itself ended, as its supervisor saw it. timeout: seconds it was allowed."""
 

@@ -6,10 +6,11 @@ import enum
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
+from testgrove.core.frozen import frozen
 from testgrove.core.model import WorktreeId
 from testgrove.core.settings.types import Suite
 from testgrove.errors import UsageError
@@ -43,7 +44,7 @@ class Action(enum.StrEnum):
     FORGET = "forget"
 
 
-@dataclass(frozen=True)
+@frozen
 class Cell:
     """One suite × ref × interpreter × dependency set × engine versions: what one worktree runs.
 

@@ -6,11 +6,11 @@ import configparser
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 
 from testgrove.core.environments.declared import parse_toml
 from testgrove.core.environments.nox import read_nox
 from testgrove.core.environments.tox import read_tox
+from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 
 # The files whose text is read, in pytest's order of precedence, then those that are asked for a command line.
@@ -22,7 +22,7 @@ _WITH_VALUE = ("--ignore", "--ignore-glob", "--deselect", "--import-mode", "-m",
 _ALONE = ("--doctest-modules", "--pyargs")
 
 
-@dataclass(frozen=True)
+@frozen
 class PytestSettings:
     """testpaths, python_files: as configured; empty where they are not. django: pytest-django knows the settings."""
 

@@ -7,12 +7,12 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
+from testgrove.core.frozen import frozen
 from testgrove.core.settings.types import Strict, means
 from testgrove.errors import UsageError
 
@@ -70,7 +70,7 @@ class ScenarioFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     schema: Annotated[str, means("for editors")] = msgspec.field(default="", name="$schema")
 
 
-@dataclass(frozen=True)
+@frozen
 class LocatedScenario:
     """A scenario and its location. line: from 1, or 0 if unknown."""
 

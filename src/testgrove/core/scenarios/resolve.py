@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from testgrove.core.frozen import frozen
 from testgrove.core.scenarios.file import LocatedScenario, problem
 from testgrove.core.text import some
 from testgrove.errors import UsageError
@@ -42,7 +43,7 @@ class PlannedScenario:
     line: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class ScenarioPlan:
     """What would run. scenarios: each after those that it needs, else as the file has them. source: the file."""
 
@@ -63,7 +64,7 @@ class ScenarioPlan:
         return {each.name: each.left_out for each in self.scenarios if each.left_out}
 
 
-@dataclass(frozen=True)
+@frozen
 class Filters:
     """The selection of scenarios: every kind of filter must match, with any of its values.
 

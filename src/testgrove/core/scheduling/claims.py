@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
+from testgrove.core.frozen import frozen
 from testgrove.core.scheduling.tasks import Task
 from testgrove.core.text import some
 
@@ -14,7 +14,7 @@ WaitKind = Literal["dependency", "worktree", "resource", "slot", "exclusive", "b
 SHOWN = 3
 
 
-@dataclass(frozen=True)
+@frozen
 class Wait:
     """What a task waits for. text: for people, to follow "waits for"."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from testgrove.core.frozen import frozen
 from testgrove.core.scheduling.schedule import Schedule
 from testgrove.core.scheduling.tasks import Task, by_key, in_order
 
 
-@dataclass(frozen=True)
+@frozen
 class Forecast:
     """order: the tasks as they would start. seconds: from the first start to the last end. expected: seconds of each.
     critical: the longest chain of needs. known: how many tasks' seconds are recorded; 0 makes the rest worthless."""

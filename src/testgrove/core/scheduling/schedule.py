@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from testgrove.core.frozen import frozen
 from testgrove.core.runs.events import Status
 from testgrove.core.scheduling.claims import SHOWN, Claims, Wait
 from testgrove.core.scheduling.priorities import expected_seconds, find_ranks
@@ -29,7 +30,7 @@ INTERRUPTED = "the run was interrupted before it started"
 _VERBS = {"error": "could not run", "skipped": "was skipped", "cancelled": "was cancelled"}
 
 
-@dataclass(frozen=True)
+@frozen
 class Start:
     """Start this attempt now. attempt: from 1."""
 
@@ -37,7 +38,7 @@ class Start:
     attempt: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Retry:
     """Call rested() after so many seconds. attempt: the one that follows. status: how the last one ended."""
 
@@ -47,7 +48,7 @@ class Retry:
     status: Status
 
 
-@dataclass(frozen=True)
+@frozen
 class Ended:
     """A task's end. reason: why it did not run, or not again; else empty. ancestor: the task that is to blame."""
 
@@ -57,7 +58,7 @@ class Ended:
     ancestor: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Instructions:
     """What to do now, in this order: note the ends, set the timers, start."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from testgrove.core.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Task:
     """What a slot runs.
 

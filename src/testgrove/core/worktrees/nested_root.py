@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from testgrove.core.environments.declared import parse_toml
+from testgrove.core.frozen import frozen
 
 # Names that setuptools' automatic discovery passes by in a flat layout.
 _PASSED_BY = re.compile(
@@ -17,7 +17,7 @@ _PASSED_BY = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class Problem:
     """message: what does not work, and why. fix: what to write where."""
 

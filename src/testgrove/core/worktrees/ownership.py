@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, NamedTuple
+
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -46,7 +48,7 @@ class ManifestEntry(NamedTuple):
     inode: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Manifest:
     """What set-up and attempts wrote, as it was when they ended: path → (size, mtime_ns, inode)."""
 
@@ -78,7 +80,7 @@ class Manifest:
             raise ValueError("not a manifest") from error
 
 
-@dataclass(frozen=True)
+@frozen
 class Ownership:
     """ours: may be removed. outputs: are first moved to the artifacts. theirs: (path, why) of the user's files."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import field
 from datetime import datetime
 from typing import Any, TypedDict
 
+from testgrove.core.frozen import frozen
 from testgrove.core.model import Worktree, WorktreeStatus
 
 
-@dataclass(frozen=True, repr=False)  # shown as the worktree that it is: a manifest has thousands of lines
+@frozen
 class WorktreeRecord(Worktree):
     """A worktree as the store has it, at one moment; it is made by the store only, and changed by it only.
 
@@ -27,7 +28,7 @@ class WorktreeRecord(Worktree):
     environment: Any = None
     plan: tuple[str, ...] = ()
     own_commits: tuple[str, ...] = ()
-    manifest: str = ""
+    manifest: str = field(default="", repr=False)  # thousands of lines
     attempt_from: float | None = None
 
 

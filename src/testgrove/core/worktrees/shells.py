@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from testgrove.core.frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class ShellCommand:
     """command: the shell; environ: further variables; files: what must be written first."""
 

@@ -8,13 +8,13 @@ import shutil
 import signal
 import stat
 import time
-from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Protocol
 
+from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 from testgrove.system.trusted_paths import make_private
 
@@ -32,7 +32,7 @@ LOG = "server.log"
 _TAKEN = ("Address already in use", "Address in use")
 
 
-@dataclass(frozen=True)
+@frozen
 class Identity:
     """As whom server programs run. prefix: a command that they are run through; user: uid and gid."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 from testgrove.system.files import atomic_write
 from testgrove.system.listeners import listeners
@@ -22,7 +23,7 @@ LOG = "server.log"
 _ESTABLISHED = "01"
 
 
-@dataclass(frozen=True)
+@frozen
 class KeptService:
     """How to run a server. Paths are relative to the service's folder, or absolute.
 
@@ -74,7 +75,7 @@ def services_in(folder: Path) -> Iterator[KeptService]:
         yield KeptService.read(path.parent)
 
 
-@dataclass(frozen=True)
+@frozen
 class KeptProgram:
     """A kept service as a host starts it; see services.base.Program."""
 

@@ -8,9 +8,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from testgrove.core.frozen import frozen
 from testgrove.errors import UnavailableError
 from testgrove.system.environment import build
 from testgrove.system.environment.record import FOLDER, has_distribution
@@ -88,7 +88,7 @@ def measured_environment(
     }
 
 
-@dataclass(frozen=True)
+@frozen
 class MeasuredEnvironment:
     """What one attempt has measured. python: its version."""
 

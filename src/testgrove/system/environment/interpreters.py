@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class RunCommand(Protocol):
     def __call__(self, argv: Sequence[str], *, timeout: float, check: bool) -> CompletedCommand: ...
 
 
-@dataclass(frozen=True)
+@frozen
 class Interpreter:
     """A base interpreter, never a virtual environment's.
 

@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from testgrove.core.environments.declared import normal
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ FOLDER = ".venv"
 _POINTERS = re.compile(r"[^/]+\.pth|[^/]*editable[^/]*\.py|(\.\./){3}bin/[^/]+|(.*/)?__pycache__/.*")
 
 
-@dataclass(frozen=True)
+@frozen
 class EnvironmentRecord:
     """An environment as it was built. Can be stored as JSON.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 from testgrove.system.files import atomic_write, explained
 from testgrove.system.git.call import Answer, call, call_common, call_known, require, require_git
@@ -26,7 +27,7 @@ _SHA = re.compile(rb"[0-9a-f]{40,64}")
 _HOSTILE = re.compile(r"^-|[\s\x00-\x20\x7f:?*\[\\]|\.\.|@\{")
 
 
-@dataclass(frozen=True)
+@frozen
 class Repository:
     """common_dir: git's common directory, without links. toplevel: the checkout we stand in. main: the main one.
     commit, tree: what was checked out in it when it was discovered."""

@@ -14,9 +14,9 @@ distributions may add portions in the environment.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 from testgrove.system.preflight import probe
 from testgrove.system.preflight.judge import InstalledRecord, Judge, ResolvedName
@@ -50,7 +50,7 @@ class RunCommand(Protocol):
     ) -> CompletedCommand: ...
 
 
-@dataclass(frozen=True)
+@frozen
 class PreflightResult:
     """What was verified. python: the full version. names: empty for a project without code of its own."""
 

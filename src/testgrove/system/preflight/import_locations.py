@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
+
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ Kind = Literal["tree", "build", "environment", "foreign", "outside"]
 _BUILDS = re.compile(r"(build/lib[^/]*|.*\b(site|dist)-packages)/")
 
 
-@dataclass(frozen=True)
+@frozen
 class ImportLocation:
     """tree: this tree's files. build: an old build in it. environment: the worktree's own. foreign: another checkout of
     the repository, which is root. outside: anywhere else."""
@@ -48,7 +49,7 @@ class ImportLocations:
         return ImportLocation("outside", path)
 
 
-@dataclass(frozen=True)
+@frozen
 class Installation:
     """A distribution in an environment. source: what it was made from; None for a release from an index."""
 

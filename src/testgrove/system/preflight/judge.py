@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 from testgrove.system.preflight.import_locations import (
     ImportLocation,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from testgrove.system.preflight.names import Name
 
 
-@dataclass(frozen=True)
+@frozen
 class InstalledRecord:
     """The hash of the tree that the environment was made from, and the tree's hash now."""
 
@@ -37,7 +37,7 @@ class InstalledRecord:
         return self.tree_hash == self.current_tree_hash
 
 
-@dataclass(frozen=True)
+@frozen
 class ResolvedName:
     """A name and the file it will be imported from. how: ``tree``, ``installed`` or ``pytest`` (by paths)."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testgrove.core.environments.declared import parse_toml
+from testgrove.core.frozen import frozen
 from testgrove.system.files import explained, read_if_there
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _DEEPEST = 4  # levels of namespace packages
 _INI = {"pytest.ini": "pytest", ".pytest.ini": "pytest", "tox.ini": "pytest", "setup.cfg": "tool:pytest"}
 
 
-@dataclass(frozen=True)
+@frozen
 class Name:
     """A top-level name. explicit: the project's configuration names it.
 

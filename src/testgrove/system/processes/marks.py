@@ -21,9 +21,9 @@ import signal
 import threading
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _lock = threading.Lock()
 _previous = _TICKS
 
 
-@dataclass(frozen=True)
+@frozen
 class Mark:
     """A number that marks a process and all its descendants."""
 
@@ -87,7 +87,7 @@ class Mark:
             ) from error
 
 
-@dataclass(frozen=True)
+@frozen
 class MarkedProcess:
     """A living process with a mark. start_time: clock ticks since the machine started."""
 

@@ -12,10 +12,10 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from testgrove.core.frozen import frozen
 from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 
@@ -129,7 +129,7 @@ def _script(call: Call, cwd: str) -> Path | None:
     return next((path for folder in folders if (path := Path(folder, name)).is_file()), None)
 
 
-@dataclass(frozen=True)
+@frozen
 class Completed:
     """A command that has ended. argv: as messages show it; returncode: negative for a signal."""
 
@@ -139,7 +139,7 @@ class Completed:
     stderr: str
 
 
-@dataclass(frozen=True)
+@frozen
 class CompletedBytes:
     """Completed, with the output as it came."""
 

@@ -11,10 +11,10 @@ import select
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from testgrove.core.frozen import frozen
 from testgrove.core.secret import Secret
 from testgrove.errors import UnavailableError
 from testgrove.system.processes.marks import Mark, end_marked, is_zombie, marks_of
@@ -31,7 +31,7 @@ _CLOSE_TIMEOUT = 12.0  # a little more than the supervisor's own GIVE_UP
 _LOOK = 0.5  # seconds that one poll takes at most, because a signal that comes just before it does not wake it up
 
 
-@dataclass(frozen=True)
+@frozen
 class Job:
     """What a supervisor runs. output: a file that stdout and stderr are appended to, or None to discard them.
 
@@ -48,7 +48,7 @@ class Job:
     user: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class JobResult:
     """How a job ended. Times in seconds, CPU of the whole tree.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from testgrove.core.frozen import frozen
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import PreconditionError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from testgrove.system.store.store import Store
 
 
-@dataclass(frozen=True)
+@frozen
 class StoredLeases:
     """core.leases.Leases over the store."""
 

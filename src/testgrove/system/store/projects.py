@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from testgrove.system.store.database import StateDatabase
 
 
-@dataclass(frozen=True)
+@frozen
 class ProjectRecord:
     """A project on record. common_dir: its git directory, which its id is made from. main: its main checkout."""
 

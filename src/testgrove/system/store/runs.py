@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from testgrove.system.store.database import StateDatabase
 
 
-@dataclass(frozen=True)
+@frozen
 class RunRecord:
     """A run on record. folder: where its log and reports are. holder: the mark of its command."""
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import mmap
 import platform
 import re
-from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 from testgrove.services.binaries import (
     EMBEDDED,
@@ -43,7 +43,7 @@ POSTGRES_PLACES = (
 _VERSION = re.compile(rb"postgres \(PostgreSQL\) ((\d+)(?:\.\d+|devel|beta\d+|rc\d+)?[^\0\n]*)")
 
 
-@dataclass(frozen=True)
+@frozen
 class PostgresBinaries:
     """PostgreSQL programs.
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.services.engines.postgres.sql import reported, run, wait_until_left
 from testgrove.services.owner_marks import Mark, lock_key
@@ -29,7 +29,7 @@ _PAUSE = 0.02
 _LEFT_BEHIND = 120.0  # seconds that a killed client's last statement may go on on the server
 
 
-@dataclass(frozen=True)
+@frozen
 class Found:
     """An existing database, whoever owns it."""
 

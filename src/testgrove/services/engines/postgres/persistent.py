@@ -9,9 +9,10 @@ import json
 import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from testgrove.core.frozen import frozen
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError
@@ -46,7 +47,7 @@ _SETTINGS = {"synchronous_commit": "on", "autovacuum": "on"}
 _READY = r"PID\n(?:.*\n){6}ready"
 
 
-@dataclass(frozen=True)
+@frozen
 class KeptPostgres:
     """The server in a service's folder. run: where its socket is."""
 

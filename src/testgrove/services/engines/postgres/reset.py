@@ -9,9 +9,10 @@ a setting) are detected, and the database is dropped. In case of doubt it is dro
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
+from testgrove.core.frozen import frozen
 from testgrove.services.engines.postgres.sql import connect, reported
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ WHERE c.relkind = 'S' ORDER BY c.oid
 _MARK = "SELECT pg_current_xact_id()::text::bigint, pg_stat_force_next_flush()"
 
 
-@dataclass(frozen=True)
+@frozen
 class Writes:
     """Rows of one table that were added, and that were changed or deleted, as the server counts them."""
 
@@ -92,7 +93,7 @@ class Writes:
         return Writes(self.added + added, self.changed + changed)
 
 
-@dataclass(frozen=True)
+@frozen
 class Table:
     """A table as the migration left it. rows: as COPY writes them in binary format; None if there are none."""
 
@@ -101,7 +102,7 @@ class Table:
     rows: bytes | None
 
 
-@dataclass(frozen=True)
+@frozen
 class Shape:
     """What every clone of a template looks like. Objects keep their numbers when a database is cloned.
 

@@ -7,10 +7,10 @@ import re
 import signal
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testgrove.core.frozen import frozen
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError, UsageError
@@ -57,7 +57,7 @@ _SETTINGS = {
 _OURS = frozenset(("port", "listen_addresses", "unix_socket_directories", "data_directory", "hba_file", "ident_file"))
 
 
-@dataclass(frozen=True)
+@frozen
 class Template:
     """A packed data directory with a database to clone.
 
@@ -121,7 +121,7 @@ def init_cluster(binaries: PostgresBinaries, host: EmbeddedHost, directory: Path
     return data, password
 
 
-@dataclass(frozen=True)
+@frozen
 class PostgresProgram:
     """The program ``postgres`` on a data directory."""
 

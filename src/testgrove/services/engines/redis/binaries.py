@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 import re
-from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.services.binaries import (
     EMBEDDED,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 REDIS_PLACES = ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/opt/*/bin", "/home/linuxbrew/.linuxbrew/bin")
 
 
-@dataclass(frozen=True)
+@frozen
 class RedisBinary:
     """A Redis or Valkey server. product: ``Redis`` or ``Valkey``."""
 

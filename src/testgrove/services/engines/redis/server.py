@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import re
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from testgrove.core.frozen import frozen
 from testgrove.errors import UnavailableError, UsageError
 from testgrove.services.base import Endpoint
 from testgrove.services.hosts.embedded import ITSELF, EmbeddedHost, check_socket
@@ -28,7 +28,7 @@ _OURS = frozenset(("port", "bind", "unixsocket", "unixsocketperm", "requirepass"
 _PROCESS_ID = re.compile(rb"process_id:(\d+)\r\n")
 
 
-@dataclass(frozen=True)
+@frozen
 class RedisProgram:
     """The program ``redis-server`` or ``valkey-server`` with a configuration file."""
 
