@@ -103,6 +103,13 @@ def load_settings(tree: Path) -> Settings:
     return Settings()
 
 
+def table_named(tree: Path, name: str) -> str:
+    """Return how a table of a checkout's settings is written, and where; name: ``services.NAME``, ``env`` …"""
+    if (tree / "pyproject.toml").exists() and not (tree / "testgrove.toml").exists():
+        return f"[tool.testgrove.{name}] in pyproject.toml"
+    return f"[{name}] in testgrove.toml"
+
+
 def _settings_text(source: Path) -> str | None:
     """The text of a settings file; None where there is none."""
     if not os.path.lexists(source):

@@ -190,7 +190,7 @@ def test_what_cannot_be_had_is_an_error_that_says_what_to_do(project, tmp_path):
     assert "Traceback" not in done.stdout + done.stderr
     assert migrations(project) == 1
     project.write({"testgrove.toml": ""})
-    assert "[tool.testgrove.services.postgres]" in plain(project, "-k", "parameter").stdout
+    assert "[services.postgres] in testgrove.toml" in plain(project, "-k", "parameter").stdout
     project.auditor().assert_nothing(within=5.0)
 
 

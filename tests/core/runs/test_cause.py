@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from testgrove.core.runs.cause import cause_of, missing_module, refused_service, start_failure
+from testgrove.core.runs.cause import cause_of, missing_module, start_failure
 
 CONFTEST = """\
 ImportError while loading conftest '/t/tests/conftest.py'.
@@ -52,12 +52,3 @@ def test_a_missing_module_is_named_by_its_top():
     assert missing_module(CONFTEST) == "nope"
     assert missing_module("No module named 'a.b'") == "a"
     assert missing_module("all is well") == ""
-
-
-def test_a_refused_connection_to_a_default_port_names_the_service():
-    refused = "redis.exceptions.ConnectionError: Error 111 connecting to localhost:6379. Connection refused."
-    assert "[tool.testgrove.services.redis]" in refused_service(refused, ())
-    assert "testgrove init" in refused_service("port 5432 failed: Connection refused", ())
-    assert refused_service(refused, ["redis"]) == ""
-    assert refused_service("localhost:6379 is open", ()) == ""
-    assert refused_service("port 9999: Connection refused", ()) == ""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from testgrove.app.context import run_context
 from testgrove.app.holder import Holder
-from testgrove.app.project import Project
+from testgrove.app.project import Project, table_named
 from testgrove.app.providers.broker import ServiceBroker
 from testgrove.app.sessions.databases import SessionDatabases
 from testgrove.app.sessions.migration import Migration, Tests
@@ -20,8 +20,6 @@ from testgrove.core.engines.registry import implementation_of
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 from testgrove.system.files import explained
-
-_HINT = "[tool.testgrove.services.{}] in pyproject.toml"  # for a test that asks for another engine
 
 
 def serve_session(
@@ -50,7 +48,8 @@ def serve_session(
             place.mkdir(mode=0o700)
     migration = Migration(context, project.repository.toplevel, tests)
     databases = SessionDatabases(context, migration)
-    broker = ServiceBroker(scratch / "broker.sock", databases.allocators(), _HINT, context)
+    hint = table_named(project.repository.toplevel, "services.{}")  # for a test that asks for another engine
+    broker = ServiceBroker(scratch / "broker.sock", databases.allocators(), hint, context)
     try:
         on_ready(broker.path)
         select.select([ended], [], [])
@@ -68,7 +67,7 @@ def _check(project: Project) -> None:
         raise UsageError(
             "no-services",
             f"no database configured in {project.repository.toplevel}",
-            hint="testgrove init   or, in pyproject.toml: [tool.testgrove.services.postgres]",
+            hint=f"testgrove init   or declare {table_named(project.repository.toplevel, 'services.postgres')}",
         )
     for engine in {service.engine for service in services.values()}:
         implementation_of(engine).require()

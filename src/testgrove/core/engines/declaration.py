@@ -28,8 +28,8 @@ class Hints:
     project with migrations and none of the other hints uses this engine. prefixes: the first words of variables
     (``POSTGRES`` of ``POSTGRES_HOST``). urls: whole names of variables that hold a URL. facts: ``host``, ``port``,
     ``user``, ``password`` and ``name``, as texts with references to the engine's variables. numbered: its databases are
-    numbers in one instance. open_settings: settings of a server that asks for no password. backends: a regular
-    expression for the engine's backends in Django's settings.
+    numbers in one instance. open_settings: settings of a server that asks for no password; refusal: what one that does
+    answers without it. backends: a regular expression for the engine's backends in Django's settings.
     """
 
     packages: frozenset[str] = frozenset()
@@ -40,6 +40,7 @@ class Hints:
     facts: Mapping[str, str] = field(default_factory=dict)
     numbered: bool = False
     open_settings: str = ""
+    refusal: str = ""
     backends: str = ""
 
 

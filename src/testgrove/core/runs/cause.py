@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-
-from testgrove.core.engines.registry import built_in_engines
 
 _ERROR = r"(?:\w+\.)*\w*(?:Error|Exception|ImproperlyConfigured)"
 # From the surest sign to the weakest; of each, the last line counts.
@@ -17,7 +14,6 @@ _SIGNS = (
 _RAN = re.compile(r"= test session starts =|\b\d+ (?:passed|failed|errors?|skipped)\b.* in \d")
 _NO_PLUGIN = 'plugin "pytest_testgrove"'
 _NO_MODULE = re.compile(r"No module named '?([A-Za-z0-9_]+)")
-_REFUSED = re.compile(r"[Cc]onnection refused|ECONNREFUSED|Error 111\b")
 
 
 def cause_of(output: str) -> str:
@@ -35,17 +31,3 @@ def missing_module(output: str) -> str:
     """The top-level module that was not found; empty where none is named."""
     found = _NO_MODULE.findall(output)
     return str(found[-1]) if found else ""
-
-
-def refused_service(output: str, declared: Collection[str]) -> str:
-    """What to do about a database server that does not listen at its default port; empty where that is not the cause.
-
-    declared: the engines of the project's services, which do listen.
-    """
-    if not _REFUSED.search(output):
-        return ""
-    for engine in built_in_engines():
-        if engine.port and engine.name not in declared and re.search(rf"\b{engine.port}\b", output):
-            service = f"[tool.testgrove.services.{engine.name}]"
-            return f"nothing listens on port {engine.port}: run `testgrove init`, or declare {service}"
-    return ""

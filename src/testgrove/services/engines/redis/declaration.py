@@ -47,6 +47,7 @@ ENGINE = Engine(
         facts={"host": "${REDIS_HOST}", "port": "${REDIS_PORT}", "user": "default", "password": "${REDIS_PASSWORD}"},
         numbered=True,
         open_settings='{ requirepass = "" }',
+        refusal="Authentication required",
     ),
     describe=_url,
 )
