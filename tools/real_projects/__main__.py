@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 
 from real_projects.measure import Measured, as_document, measure
@@ -19,7 +20,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make real-projects")
     parser.add_argument("--sources", type=Path, help="a folder with clones of projects and a NAME.toml beside each")
     parser.add_argument("--only", action="append", default=[], metavar="NAME")
-    parser.add_argument("--work", type=Path, default=HERE / ".tools" / "real-projects")
+    # Outside this repository, whose settings pytest would find for a project that has none.
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "testgrove-real-projects")
     options = parser.parse_args()
     projects = listed(options.sources)
     if unknown := set(options.only) - {project.name for project in projects}:

@@ -22,7 +22,7 @@ _TAIL = """
 
 `make real-projects ONLY=click` measures one project. Sources come from the package index. Projects that are only in
 git are cloned by you: `make real-projects SOURCES=DIR` also takes each `DIR/NAME` that has a `DIR/NAME.toml` beside it,
-with the keys of `tools/real_projects/project.py`: `kinds`, `install`, `test` and others. All is built in `.tools/`.
+with the keys of `tools/real_projects/project.py`: `kinds`, `install`, `test` and others. It uses a temporary folder.
 """
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from testgrove.core.environments.foreign_groups import pdm_groups, poetry_groups, requirements
 from testgrove.core.environments.setup_script import setup_keywords
+from testgrove.core.environments.shape import WrongShapeError, check_shape
 from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 
@@ -79,14 +80,18 @@ def normal(name: str) -> str:
 
 @functools.lru_cache(maxsize=16)  # half a dozen questions are asked of each pyproject.toml
 def parse_toml(content: bytes) -> dict[str, Any]:
-    """Parse TOML; callers must not change the result. Raises ValueError if it is invalid."""
-    return tomllib.loads(content.decode())
+    """Parse TOML; callers must not change the result. Raises ValueError if it is invalid or has a wrong shape."""
+    tables = tomllib.loads(content.decode())
+    check_shape(tables)
+    return tables
 
 
 def read_toml(path: str, content: bytes) -> dict[str, Any]:
-    """Raises PreconditionError (``environment-failed``) for what is not TOML."""
+    """Raises PreconditionError (``environment-failed``) for what is not TOML, or not of the expected shape."""
     try:
         return parse_toml(content)
+    except WrongShapeError as error:
+        raise PreconditionError("environment-failed", f"{path}: {error}", file=path) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         message = f"{path} is not valid TOML: {error}"
         raise PreconditionError("environment-failed", message, file=path) from error
