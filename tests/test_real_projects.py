@@ -31,11 +31,13 @@ def test_outcomes_of_unittest_are_read_by_name_also_with_a_docstring():
     output = (
         "test_add (tests.test_cart.Cart.test_add) ... ok\n"
         "test_old (tests.test_cart.Cart)\nWhat the docstring says ... skipped 'not here'\n"
-        "test_bad (tests.test_cart.Cart.test_bad) ... FAIL\n\nRan 3 tests in 0.1s\n"
+        "test_loud (tests.test_cart.Cart.test_loud) ... debug: on\nok\n"
+        "test_bad (tests.test_cart.Cart.test_bad) ... FAIL\n\nRan 4 tests in 0.1s\n"
     )
     expected = {
         "tests.test_cart.Cart.test_add": "passed",
         "tests.test_cart.Cart.test_old": "skipped",
+        "tests.test_cart.Cart.test_loud": "passed",
         "tests.test_cart.Cart.test_bad": "failed",
     }
     assert of_unittest(output) == expected

@@ -71,7 +71,8 @@ def _plain(project: Project, work: Path) -> tuple[outcomes.Outcomes, float]:
     """Its own environment and command. A short one runs twice: the first run writes byte code."""
     place = work / "plain" / project.directory
     venv = place / ".venv"
-    environment = clean_environment(VIRTUAL_ENV=str(venv), PATH=f"{venv}/bin:{BIN}:{clean_environment()['PATH']}")
+    path = f"{venv}/bin:{BIN}:{clean_environment()['PATH']}"
+    environment = clean_environment(VIRTUAL_ENV=str(venv), UV_PROJECT_ENVIRONMENT=str(venv), PATH=path)
     must((UV, "venv", "--quiet", "--python", project.python, str(venv)), place, environment)
     for command in project.install:
         must(command, place, environment)

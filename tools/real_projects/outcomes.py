@@ -10,10 +10,11 @@ from pathlib import Path
 
 Outcomes = Mapping[str, str]
 RECORDER = Path(__file__).with_name("recorder.py")
+# A test's name, perhaps its docstring, perhaps what it printed, and how it ended; all before the next test's name.
 _UNITTEST = re.compile(
-    r"^(?P<test>\w+) \((?P<where>[\w.]+)\)(?:\n[^\n]*?)?? \.\.\. (?:.*?)"
+    r"^(?P<test>\w+) \((?P<where>[\w.]+)\)(?:(?!^\w+ \([\w.]+\)).)*? \.\.\. (?:(?:(?!^\w+ \([\w.]+\)).)*?^)?"
     r"(?P<outcome>ok|skipped|FAIL|ERROR|expected failure)\b",
-    re.MULTILINE,
+    re.MULTILINE | re.DOTALL,
 )
 _WORDS = {"ok": "passed", "skipped": "skipped", "FAIL": "failed", "ERROR": "error", "expected failure": "xfailed"}
 _RAN = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
