@@ -353,6 +353,18 @@ def test_with_alembic(grove, require_postgres, tools):
     made.auditor().assert_nothing()
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.postgres
+def test_with_several_bases_of_alembic(grove, require_postgres, tools):
+    drop = "op.drop_table(revision)"
+    config = '[services.postgres]\nmigrate = "alembic upgrade heads"\n'
+    made = grove(config=config, files=alembic(a=(None, drop), c=("a", drop), b=(None, drop)))
+    _, check = checked(made, env=inside(tools), status=1)
+    assert sorted(check["steps"]) == ["a", "b", "c"]
+    assert problems(check) == [("models-differ", "")]  # they have no c; forward, back and forward again are fine
+    made.auditor().assert_nothing()
+
+
 DJANGO = {
     "manage.py": (
         "import os, sys\nos.environ['DJANGO_SETTINGS_MODULE'] = 'site_settings'\n"

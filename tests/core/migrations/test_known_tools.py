@@ -52,6 +52,27 @@ def test_alembics_history_is_read_with_its_branches():
     assert words(through(tool, last)) == ["alembic upgrade d"]
 
 
+def test_alembic_with_several_bases_goes_through_each_of_them():
+    tool = found("alembic upgrade heads")
+    listing = tool.read("y -> z (head), c\nx -> y, b\n<base> -> x, a\na (z) -> b (head), e\n<base> -> a, d\n")
+    assert listing.conflicts == ""
+    plan = steps(listing.migrations)
+    assert sorted(step.name for step in plan) == ["a", "b", "x", "y", "z"]
+    assert [step.name for step in plan].index("z") < [step.name for step in plan].index("b")  # it depends on it
+    by_name = {step.name: step for step in plan}
+    assert words(through(tool, by_name["y"])) == ["alembic upgrade y"]
+    assert words(back_through(tool, by_name["y"])) == ["alembic downgrade x"]
+    assert words(back_through(tool, by_name["a"])) == ["alembic downgrade a@base"]
+    assert words(tool.forward("head", "base")) == ["alembic upgrade heads"]
+
+
+def test_alembic_with_heads_that_one_base_has_is_a_conflict():
+    tool = found("alembic upgrade heads")
+    assert tool.read("a -> c (head), x\na -> b (head), x\n<base> -> a, x\n<base> -> z, x\n").conflicts == "b, c, z"
+    merged = tool.read("b, c -> d (head), x\n<base> -> c, x\n<base> -> b, x\n")
+    assert (merged.conflicts, {each.sequence for each in merged.migrations}) == ("", {""})
+
+
 def test_alembic_from_nothing_and_back_to_it():
     tool = found("alembic upgrade head")
     (step,) = steps(tool.read("<base> -> a1 (head), x\n").migrations)

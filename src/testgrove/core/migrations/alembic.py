@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
+from dataclasses import replace
 
 from testgrove.core.frozen import frozen
 from testgrove.core.migrations.steps import Migration, in_order
@@ -41,13 +43,29 @@ class Alembic:
         found = [_migration(line) for line in _LINE.finditer(output)]
         if not found:
             raise PreconditionError("no-migrations", f"no Alembic migrations found: `{self.listing.text}` lists none")
-        stood_on = {parent for line in _LINE.finditer(output) for parent in (line["parents"] or "").split(", ")}
-        ends = sorted(migration.name for migration in found if migration.name not in stood_on)
-        return Listing(in_order(reversed(found)), ", ".join(ends) if len(ends) > 1 else "")
+        down = {line["name"]: _names(line["parents"]) for line in _LINE.finditer(output)}
+        bases = _bases(down) if self._has_heads else {}
+        ordered = in_order(reversed(found))
+        if len(set(bases.values())) > 1:
+            ordered = tuple(replace(migration, branch=bases[migration.name]) for migration in ordered)
+        stood_on = {parent for parents in down.values() for parent in parents}
+        ends = [migration for migration in ordered if migration.name not in stood_on]
+        several = len(ends) > len({end.branch for end in ends})
+        return Listing(ordered, ", ".join(sorted(end.name for end in ends)) if several else "")
+
+    @property
+    def _has_heads(self) -> bool:
+        """Whether the project's own command migrates to several heads."""
+        return self.command.endswith("heads")
+
+    def revision(self, sequence: str, name: str) -> str:
+        """Implement Tool. A sequence is named by its base."""
+        return name or (f"{sequence}@base" if sequence else "base")
 
     def forward(self, revision: str, at: str) -> tuple[Work, ...]:  # noqa: ARG002 - Alembic knows
-        """Implement Tool."""
-        return (self._said(f"upgrade {shlex.quote(revision)}"),)
+        """Implement Tool. ``head`` means all heads where the project's own command says so."""
+        word = "heads" if revision == "head" and self._has_heads else shlex.quote(revision)
+        return (self._said(f"upgrade {word}"),)
 
     def back(self, revision: str, at: str) -> tuple[Work, ...]:  # noqa: ARG002 - as above
         """Implement Tool."""
@@ -66,6 +84,28 @@ class Alembic:
         return "failed", output
 
 
+def _names(listed: str | None) -> tuple[str, ...]:
+    return tuple(listed.split(", ")) if listed else ()
+
+
+def _bases(down: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """The base of each revision; of several that were merged, the first by name. down: what each stands on."""
+    base = {name: name for name in down}
+
+    def root(name: str) -> str:
+        while base[name] != name:
+            name = base[name]
+        return name
+
+    for name, parents in down.items():
+        for parent in filter(base.__contains__, parents):
+            base[root(name)] = root(parent)
+    members: dict[str, list[str]] = {}
+    for name in down:
+        members.setdefault(root(name), []).append(name)
+    firsts = {one: min(name for name in names if not down[name]) for one, names in members.items()}
+    return {name: firsts[root(name)] for name in down}
+
+
 def _migration(line: re.Match[str]) -> Migration:
-    parents = [name for group in (line["parents"], line["needs"]) if group for name in group.split(", ")]
-    return Migration(line["name"], tuple(parents))
+    return Migration(line["name"], (*_names(line["parents"]), *_names(line["needs"])))

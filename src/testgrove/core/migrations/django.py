@@ -65,6 +65,10 @@ class Django:
         names = [f"{app}.{name}" for app, found in sorted(conflicts.items()) for name in sorted(found)]
         return Listing(tuple(plan), ", ".join(names))
 
+    def revision(self, sequence: str, name: str) -> str:
+        """Implement Tool."""
+        return f"{sequence}.{name or 'zero'}"
+
     def forward(self, revision: str, at: str) -> tuple[Work, ...]:  # noqa: ARG002 - Django knows
         """Implement Tool. A revision is ``app.0001_name``, ``app.zero``, or ``head``."""
         if revision == "head":

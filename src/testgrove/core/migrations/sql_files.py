@@ -94,6 +94,10 @@ class SqlFiles:
             raise UsageError("unknown-revision", f"migration '{revision}' not found", hint=", ".join(names))
         return found[0]
 
+    def revision(self, sequence: str, name: str) -> str:  # noqa: ARG002 - there is one only
+        """Implement Tool."""
+        return name or "base"
+
     def forward(self, revision: str, at: str) -> tuple[Work, ...]:
         """Implement Tool."""
         return tuple(up for _, up, _ in self.pairs[self._index(at) : self._index(revision)])

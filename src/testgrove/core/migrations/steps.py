@@ -13,12 +13,13 @@ class Migration:
     """One migration.
 
     name: as the tool accepts it. parents: names of the migrations it depends on. app: its sequence, if the tool has
-    several. ours: it belongs to the project, not to a library."""
+    several. branch: as app, where names are unique without it. ours: it belongs to the project, not to a library."""
 
     name: str
     parents: tuple[str, ...] = ()
     app: str = ""
     ours: bool = True
+    branch: str = ""
 
     @property
     def shown(self) -> str:
@@ -26,16 +27,21 @@ class Migration:
         return f"{self.app}.{self.name}" if self.app else self.name
 
     @property
+    def sequence(self) -> str:
+        """The sequence it belongs to; empty where the tool has one only."""
+        return self.app or self.branch
+
+    @property
     def key(self) -> tuple[str, str]:
         """Return its unique key."""
-        return self.app, self.name
+        return self.sequence, self.name
 
 
 @frozen
 class Step:
     """Migrations between two states that a tool can migrate to.
 
-    before, after: the newest migration of each app in that state; an empty name means none."""
+    before, after: the newest migration of each sequence in that state; an empty name means none."""
 
     migrations: tuple[Migration, ...]
     before: tuple[tuple[str, str], ...]
@@ -61,7 +67,7 @@ def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
 
 
 def steps(plan: Sequence[Migration]) -> tuple[Step, ...]:
-    """Return the steps through a plan, which is in order and has one head for each app.
+    """Return the steps through a plan, which is in order and has one head for each sequence.
 
     A tool can migrate to a migration, forward and back, if each other migration is its ancestor or descendant. So
     branches that are merged again are one step. Consecutive migrations of libraries are also one step.
@@ -72,7 +78,7 @@ def steps(plan: Sequence[Migration]) -> tuple[Step, ...]:
     group: list[Migration] = []
     for number, migration in enumerate(plan):
         group.append(migration)
-        last = {each.app: each for each in group}
+        last = {each.sequence: each for each in group}
         following = plan[number + 1] if number + 1 < len(plan) else None
         if not all(each.key in whole for each in last.values()):
             continue
@@ -87,10 +93,10 @@ def steps(plan: Sequence[Migration]) -> tuple[Step, ...]:
 
 
 def _checkpoints(plan: Sequence[Migration]) -> set[tuple[str, str]]:
-    """Return the migrations that are an ancestor or a descendant of every other one of their app."""
+    """Return the migrations that are an ancestor or a descendant of every other one of their sequence."""
     below: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for migration in plan:
-        own = {(migration.app, parent) for parent in migration.parents}
+        own = {(migration.sequence, parent) for parent in migration.parents}
         below[migration.key] = own.union(*(below.get(key, set()) for key in own))
     keys = [migration.key for migration in plan]
     return {key for key in keys if all(o == key or o in below[key] or key in below[o] for o in keys if o[0] == key[0])}

@@ -55,6 +55,9 @@ class Tool(Protocol):
     def read(self, output: str) -> Listing:
         """The listing's output. Raises PreconditionError (``no-migrations``)."""
 
+    def revision(self, sequence: str, name: str) -> str:
+        """A sequence's migration, as forward() and back() take it. name: empty for the state before the first."""
+
     def forward(self, revision: str, at: str) -> tuple[Work, ...]:
         """What brings a database up to a revision. at: the revision it is at, ``base`` for nothing. Raises UsageError
         (``unknown-revision``)."""
@@ -71,7 +74,9 @@ def through(tool: Tool, step: Step) -> tuple[Work, ...]:
     """What brings a database through a step."""
     before = dict(step.before)
     return tuple(
-        work for app, name in step.after for work in tool.forward(_revision(app, name), _revision(app, before[app]))
+        work
+        for app, name in step.after
+        for work in tool.forward(tool.revision(app, name), tool.revision(app, before[app]))
     )
 
 
@@ -81,11 +86,5 @@ def back_through(tool: Tool, step: Step) -> tuple[Work, ...]:
     return tuple(
         work
         for app, name in reversed(step.before)
-        for work in tool.back(_revision(app, name), _revision(app, after[app]))
+        for work in tool.back(tool.revision(app, name), tool.revision(app, after[app]))
     )
-
-
-def _revision(app: str, name: str) -> str:
-    if app:
-        return f"{app}.{name or 'zero'}"
-    return name or "base"
