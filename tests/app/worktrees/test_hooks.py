@@ -235,3 +235,19 @@ def test_a_command_that_hangs_is_ended_at_its_timeout(tmp_path: Path):
         pool.close()
     assert caught.value.code == "setup-failed"
     assert "begun" in caught.value.message
+
+
+@pytest.mark.slow
+def test_a_migration_that_needs_what_setup_makes_runs_after_it(grove):
+    project = plant(grove, setup=["mkdir made && sed s/x/things/ schema.txt > made/schema.sql"])
+    migrate = '[services.sqlite]\nmigrate = "sqlite3 $SQLITE_PATH < made/schema.sql"\ninputs = ["made/*", "*.txt"]\n'
+    config = (project.repo / "testgrove.toml").read_text()
+    project.write({"schema.txt": "CREATE TABLE x (n int);\n", "testgrove.toml": config + migrate}, commit="A schema")
+    failed = project.create("review", "a", "--quiet", check=False)
+    assert failed.returncode == 5, said(failed)
+    assert "migrate_after_setup = true" in failed.stderr
+    project.write({"testgrove.toml": "migrate_after_setup = true\n" + config + migrate})
+    project.create("review", "a", "--quiet")
+    assert "things" in project.run("exec", "a", "--", "sh", "-c", "sqlite3 $SQLITE_PATH .schema").stdout
+    project.run("remove", "a")
+    project.auditor().assert_nothing()

@@ -228,7 +228,7 @@ class Creation(Workspace):
             self.project, self.tree, python=self.spec.python, deps=self.spec.deps, tree_hash=self.target.tree
         )
         self.plan = plan
-        if self.making is not None:
+        if self.making is not None and not self.project.settings.migrate_after_setup:
             self.making.begin(self)
         recorded = self.worktree.environment
         self.record = environment_record.EnvironmentRecord.from_json(recorded) if recorded else None
@@ -249,6 +249,8 @@ class Creation(Workspace):
 
     def _make_databases(self) -> None:
         if self.making is not None:
+            if self.project.settings.migrate_after_setup:  # its inputs may be what set-up generates
+                self.making.begin(self)
             self.databases = self.making.finish()
         link_client_programs(self.tree, (access.engine for access in self.databases.values()))
 

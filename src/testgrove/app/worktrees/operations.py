@@ -107,6 +107,7 @@ def _plan(project: Project, spec: WorktreeSpec, *, recycled: bool, databases: bo
         databases=databases,
         copy=bool(settings.copy),
         setup=bool(settings.setup or settings.teardown),
+        setup_first=settings.migrate_after_setup,
     )
 
 

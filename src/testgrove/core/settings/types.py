@@ -171,6 +171,12 @@ class Settings(Strict, frozen=True, kw_only=True):
         tuple[str, ...],
         means("shell commands that run in a new or recycled worktree before it is ready, with its environment active"),
     ] = ()
+    migrate_after_setup: Annotated[
+        bool,
+        means(
+            "run `setup` before the databases are made, for migrations that need what it generates; it sees no database"
+        ),
+    ] = False
     teardown: Annotated[tuple[str, ...], means("shell commands that run in a worktree before it is removed")] = ()
     collect: Annotated[
         tuple[str, ...], means("globs of test outputs to keep in addition to JUnit files, coverage data and `logs/`")

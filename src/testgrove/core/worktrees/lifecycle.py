@@ -5,13 +5,21 @@ from __future__ import annotations
 from testgrove.core.model import WorktreeSpec, WorktreeStatus
 from testgrove.core.runs.plan import Action
 
+_LAST = (Action.MAKE_DATABASES, Action.WRITE_FILES)  # the files name the databases
+
 
 def create(
-    spec: WorktreeSpec, *, recycled: bool, databases: bool = False, copy: bool = False, setup: bool = False
+    spec: WorktreeSpec,
+    *,
+    recycled: bool,
+    databases: bool = False,
+    copy: bool = False,
+    setup: bool = False,
+    setup_first: bool = False,
 ) -> tuple[Action, ...]:
     """The actions that make a worktree ready, from nothing or from a parked one of the same id.
 
-    databases, copy, setup: there are some to be made, copied, run.
+    databases, copy, setup: there are some to be made, copied, run. setup_first: migrations need what it makes.
     """
     actions = [Action.LEASE_PORTS] if spec.ports else []
     actions += [Action.RETARGET_CHECKOUT] if recycled else [Action.ADD_CHECKOUT, Action.CHECK_OUT_FILES]
@@ -20,6 +28,8 @@ def create(
     actions += [Action.BUILD_ENVIRONMENT] * spec.environment
     if not setup:
         actions += preflight  # while the databases are made
+    if setup and setup_first and databases:
+        return (*actions, Action.WRITE_FILES, Action.RUN_SETUP, *_LAST, *preflight, Action.TAKE_MANIFEST)
     if databases:
         actions.append(Action.MAKE_DATABASES)  # begun with the environment; here they are waited for
     actions.append(Action.WRITE_FILES)

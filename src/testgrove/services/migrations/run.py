@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from testgrove.services.base import Launcher
 
 
+_AFTER_SETUP = "if it needs what `setup` generates: migrate_after_setup = true"
+
+
 def run_migration(
     command: str,
     access: DatabaseAccess,
@@ -39,7 +42,8 @@ def run_migration(
     try:
         launcher.run(("/bin/sh", "-c", command), cwd=cwd, env=env, timeout=timeout, permitted=permitted)
     except UnavailableError as error:
+        hint = error.hint or (_AFTER_SETUP if settings.setup and not settings.migrate_after_setup else "")
         raise UnavailableError(
-            "migration-failed", f"the migration `{command}` failed in {cwd}:\n{error.message}", hint=error.hint
+            "migration-failed", f"the migration `{command}` failed in {cwd}:\n{error.message}", hint=hint
         ) from error
     require_objects(command, access)
