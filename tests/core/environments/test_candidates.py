@@ -107,6 +107,12 @@ def test_what_is_installed(files, wanted):
          "extra test, the project"),  # without pytest, it is not for the tests
         ({"ci/pins.txt": "pytest==8.1", "requirements-dev.txt": "pytest", CI: "run: pip install -rci/pins.txt"},
          "ci/pins.txt"),
+        ({"pyproject.toml": EXTRAS + "redis = ['redis']\nmail = ['six']\n[dependency-groups]\ntest = ['pytest']",
+          CI: "run: pip install ruff\nrun: pip install -e '.[redis,absent]' --group test\nrun: pip install .[mail]"},
+         "group test with extras redis, the project"),
+        ({"pyproject.toml": EXTRAS + "redis = ['redis']", "requirements-dev.txt": "pytest",
+          CI: "run: pip install -r requirements-dev.txt .[redis]"},
+         "requirements-dev.txt with extras redis, the project"),
     ],
 )  # fmt: skip
 def test_what_ci_installs_breaks_the_tie(files, source):

@@ -40,7 +40,9 @@ NO_MATCH = "[pytest]\nDJANGO_SETTINGS_MODULE = shop.settings\n"
         (["shop/cart_tests.py", "test/testcart.py"], {}, {"tests": "pytest -o 'python_files=*_tests.py test*.py'"}),
         (["shop/testing.py"], {}, {}),
         # tox and nox
-        (["tests/test_a.py", "other/test_b.py"], {"tox.ini": "[testenv]\ncommands = pytest -v --cov {posargs:tests}"},
+        (["tests/test_a.py", "shop/a.py"], {"tox.ini": "[testenv]\ncommands = pytest --cov shop -n 2 tests {posargs}"},
+         {"tests": "pytest tests"}),
+        (["tests/test_a.py", "other/test_b.py"], {"tox.ini": "[testenv]\ncommands = pytest -v --cov=a {posargs:tests}"},
          {"tests": "pytest tests"}),
         (["tests/test_a.py"],
          {"tox.ini": "[testenv]\ncommands = coverage run -m pytest --ignore=tests/slow -m 'not x'"},

@@ -123,10 +123,12 @@ def _pipfile(tables: Mapping[str, Mapping[str, object]]) -> dict[str, tuple[str,
 
 def _groups(tree: _Tree) -> Iterator[Candidate]:
     for name in _ordered(tree.declared.groups, TEST_NAMES):
-        extras = (name,) if name in tree.declared.extras else ()
-        fitting = tree.declared.brings_pytest(groups=[name], extras=extras)
-        asked = InstallTargets(groups=(name,), extras=extras)
-        yield Candidate(f"group {name}", asked, name in tree.lines.groups, fitting, _named(name))
+        same = (name,) if name in tree.declared.extras else ()
+        beside = _known_extras(tree.lines.extras_beside(group=name), tree)
+        fitting = tree.declared.brings_pytest(groups=[name], extras=same)
+        asked = InstallTargets(groups=(name,), extras=tuple(dict.fromkeys((*same, *beside))))
+        source = f"group {name}{_with_extras(beside)}"
+        yield Candidate(source, asked, name in tree.lines.groups, fitting, _named(name))
 
 
 def _extras(tree: _Tree) -> Iterator[Candidate]:
@@ -168,7 +170,7 @@ def _of_runner(source: str, asked: InstallTargets, runner: str, tree: _Tree, *, 
     known = replace(
         asked,
         files=tuple(name for name in asked.files if name in files),
-        extras=tuple(name for name in asked.extras if name in declared.extras or "setup.py" in files),
+        extras=_known_extras(asked.extras, tree),
         groups=tuple(name for name in asked.groups if name in declared.groups),
     )
     fitting = (
@@ -184,7 +186,18 @@ def _requirement_files(tree: _Tree) -> Iterator[Candidate]:
     others = (*base_files(tree.files), *sorted(tree.lines.files & tree.files.keys()))
     for name in dict.fromkeys((*known, *others)):
         fitting = brings_pytest(name, tree.files, tree.declared)
-        yield Candidate(name, InstallTargets(files=(name,)), name in tree.lines.files, fitting, name in known)
+        beside = _known_extras(tree.lines.extras_beside(file=name), tree)
+        asked = InstallTargets(files=(name,), extras=beside)
+        yield Candidate(f"{name}{_with_extras(beside)}", asked, name in tree.lines.files, fitting, name in known)
+
+
+def _with_extras(names: Sequence[str]) -> str:
+    return f" with extras {', '.join(names)}" if names else ""
+
+
+def _known_extras(names: Sequence[str], tree: _Tree) -> tuple[str, ...]:
+    """Those that the project has, as far as can be told without running its setup.py."""
+    return tuple(name for name in names if name in tree.declared.extras or "setup.py" in tree.files)
 
 
 def _ordered(names: Mapping[str, object], first: Sequence[str]) -> list[str]:

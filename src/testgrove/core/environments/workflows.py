@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from testgrove.core.environments.install_words import asked
+from testgrove.core.environments.install_words import InstallTargets, asked
 from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
@@ -22,12 +22,18 @@ _PREFIX = re.compile(r"^\s*(?:-\s+)?(?:run:\s*|script:\s*)?[|>]?\s*")
 
 @frozen
 class InstallLines:
-    """What the workflows name. runners: those of tox, nox and hatch that they start."""
+    """What the workflows name. runners: those of tox, nox and hatch that they start. each: by command."""
 
     files: frozenset[str] = frozenset()
     extras: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     runners: frozenset[str] = frozenset()
+    each: tuple[InstallTargets, ...] = ()
+
+    def extras_beside(self, *, group: str = "", file: str = "") -> tuple[str, ...]:
+        """The extras of the first command that installs a group or a file, and extras with it."""
+        beside = (one.extras for one in self.each if group in one.groups or file in one.files)
+        return next(filter(None, beside), ())
 
 
 def is_workflow(path: str) -> bool:
@@ -45,6 +51,7 @@ def read_workflows(files: Mapping[str, bytes], own: str = "") -> InstallLines:
         frozenset(name for one in found for name in one.extras),
         frozenset(name for one in found for name in one.groups),
         frozenset(runners),
+        tuple(found),
     )
 
 

@@ -20,6 +20,12 @@ _SECTIONS = {"pytest.ini": "pytest", ".pytest.ini": "pytest", "tox.ini": "pytest
 DEFAULT_FILES = ("test_*.py", "*_test.py")
 _WITH_VALUE = ("--ignore", "--ignore-glob", "--deselect", "--import-mode", "-m", "-k")
 _ALONE = ("--doctest-modules", "--pyargs")
+# Their value may be the name of a folder, and chooses no tests: `pytest --cov shop`.
+_IGNORED_WITH_VALUE = {
+    "--basetemp", "--confcutdir", "--cov", "--cov-config", "--cov-report", "--cov-context", "--dist", "--ds",
+    "--durations", "--junit-xml", "--junitxml", "--maxfail", "--numprocesses", "--override-ini", "--rootdir", "--tb",
+    "--timeout", "-c", "-n", "-o", "-p", "-W",
+}  # fmt: skip
 
 
 @frozen
@@ -113,5 +119,7 @@ def _choosing(words: list[str], paths: Collection[str]) -> Iterator[str]:
         word = todo.pop(0)
         if word in _WITH_VALUE and todo:
             yield from (word, todo.pop(0))
+        elif word in _IGNORED_WITH_VALUE and todo and not todo[0].startswith("-"):
+            todo.pop(0)
         elif word in _ALONE or word.partition("=")[0] in _WITH_VALUE or word.partition("::")[0].rstrip("/") in paths:
             yield word
