@@ -90,8 +90,7 @@ def wrap_actions() -> None:
     around(StoredLeases, "record", "action", lambda _self, *leases: f"record {leases[0].kind}")
     around(StoredLeases, "choose", "action", lambda _self, kind, _choose: f"record {kind}")
     around(StoredLeases, "forget", "action", lambda _self, *leases: f"forget {leases[0].kind}" if leases else "")
-    for name in ("_forward", "_copy", "_environment", "_set_up", "_preflight"):
-        around(sync.Syncing, name, "action", lambda *_, name=name: f"sync{name}".replace("_", " "))
+    around(sync.Syncing, "perform", "action", lambda _self, action: f"sync: {action}")
     around(removal.Removal, "perform", "action", lambda _self, action: action)
     around(operations, "collect_outputs", "action", lambda *_, **__: "collect outputs")
     around(operations, "examine", "action", lambda *_: "examine")

@@ -171,6 +171,9 @@ def _worktree(project: Project, holder: Holder, worktree: WorktreeRecord) -> Ite
         if worktree.status is WorktreeStatus.READY:  # a parked one is rebuilt when it is reused
             require_environment(worktree)
             variables_of(worktree)
+            if worktree.plan:
+                yield Finding("worktrees", name, "its last sync is not finished", f"testgrove sync {name}")
+                return
         yield Finding("worktrees", name)
     except TestgroveError as error:
         yield _failed("worktrees", name, error)

@@ -88,7 +88,7 @@ def _mend_worktree(holder: Holder, worktree: WorktreeRecord) -> None:
     store, path = holder.store, worktree.path
     leases = records.leases_of(store, worktree)
     whole = bool(worktree.manifest) and path.is_dir()
-    actions = lifecycle.recover(worktree.status, whole=whole)
+    actions = lifecycle.recover(worktree.status, worktree.plan, whole=whole)
     for action in actions:
         match action:
             case Action.UNDO_LEASES:
@@ -110,7 +110,7 @@ def _mend_worktree(holder: Holder, worktree: WorktreeRecord) -> None:
     if actions:
         records.set_parked(store, worktree)
     else:
-        records.update(store, worktree, holder=None)
+        records.release(store, worktree)
 
 
 def _keep_commits(holder: Holder, worktree: WorktreeRecord) -> None:

@@ -128,19 +128,30 @@ def test_configured_suites_win():
 
 
 def test_only_a_whole_worktree_survives_its_holder():
-    assert Action.UNDO_LEASES in lifecycle.recover(WorktreeStatus.CREATING, whole=True)
-    assert Action.UNDO_LEASES in lifecycle.recover(WorktreeStatus.RUNNING, whole=False)
-    assert Action.UNDO_LEASES not in lifecycle.recover(WorktreeStatus.RUNNING, whole=True)
-    assert lifecycle.recover(WorktreeStatus.READY, whole=True) == ()
+    assert Action.UNDO_LEASES in lifecycle.recover(WorktreeStatus.CREATING, (), whole=True)
+    assert Action.UNDO_LEASES in lifecycle.recover(WorktreeStatus.RUNNING, lifecycle.park(), whole=False)
+    assert Action.UNDO_LEASES not in lifecycle.recover(WorktreeStatus.RUNNING, lifecycle.park(), whole=True)
+    assert lifecycle.recover(WorktreeStatus.READY, (), whole=True) == ()
 
 
 def test_a_recovery_goes_on_with_the_plan_of_what_was_begun():
     """From where it is decided that a worktree goes, a removal and its recovery are the same."""
     remove = lifecycle.remove(teardown=True)
-    assert remove[remove.index(Action.UNDO_LEASES) :] == lifecycle.recover(WorktreeStatus.REMOVING, whole=True)
-    assert set(lifecycle.park()) - set(lifecycle.recover(WorktreeStatus.RUNNING, whole=True)) == {
-        Action.COLLECT_OUTPUTS
-    }
+    assert remove[remove.index(Action.UNDO_LEASES) :] == lifecycle.recover(WorktreeStatus.REMOVING, remove, whole=True)
+    park = lifecycle.park()
+    assert set(park) - set(lifecycle.recover(WorktreeStatus.RUNNING, park, whole=True)) == {Action.COLLECT_OUTPUTS}
+    left = lifecycle.after(park, Action.TAKE_MANIFEST)
+    assert lifecycle.recover(WorktreeStatus.RUNNING, left, whole=True) == left == park[2:]
+
+
+def test_a_sync_is_left_to_the_next_sync():
+    plan = lifecycle.sync(forward=True, copy=True, environment=True, setup=True)
+    assert lifecycle.recover(WorktreeStatus.READY, plan, whole=True) == ()
+    without = lifecycle.sync(forward=True, copy=True, environment=True, setup=False)
+    assert Action.RUN_SETUP not in without
+    assert lifecycle.with_setup(without) == plan == lifecycle.with_setup(plan)
+    assert lifecycle.with_setup(lifecycle.after(without, Action.COPY_FILES)) == plan[2:]
+    assert lifecycle.after(plan[2:], Action.COPY_FILES) == plan[2:]
 
 
 def test_what_may_keep_a_worktree_comes_before_what_takes_it_away():

@@ -247,20 +247,32 @@ def park(
     contents: what was in it when its last attempt had ended, where that is known. What has changed since is no
     attempt's, so it is its user's. Returns why the outputs stay in the worktree; empty if they were moved.
     """
+    worktree = _record_plan(project, worktree, lifecycle.park())
     path = worktree.path
     there = contents or CheckoutContents.of(path)
     left: list[str] = []
     perform: dict[Action, Callable[[], object]] = {
         Action.COLLECT_OUTPUTS: lambda: left.append(_move_outputs(project, worktree, collect_into, there)),
-        Action.TAKE_MANIFEST: lambda: records.update(project.store, worktree, manifest=there.manifest(path).dump()),
+        Action.TAKE_MANIFEST: lambda: _record_manifest(project, worktree, there.manifest(path).dump()),
         Action.DETACH_HEAD: lambda: git.detach(path),
         Action.RELEASE_PORTS: lambda: undo(holder, records.leases_of(project.store, worktree), LeaseKind.PORTS),
     }
-    for action in lifecycle.park():
-        perform[action]()
+    for action in worktree.plan:
+        perform[Action(action)]()
     records.set_parked(project.store, worktree)
     records.publish(project, holder)
     return "".join(left)
+
+
+def _record_plan(project: Project, worktree: WorktreeRecord, plan: tuple[Action, ...]) -> WorktreeRecord:
+    """Store a plan before it is carried out; a run's worktree has it already."""
+    return worktree if worktree.plan == plan else records.update(project.store, worktree, plan=plan)
+
+
+def _record_manifest(project: Project, worktree: WorktreeRecord, manifest: str) -> None:
+    """Store a manifest, and that it is taken: a recovery that took it again would count the user's files as ours."""
+    left = lifecycle.after(worktree.plan, Action.TAKE_MANIFEST)
+    records.update(project.store, worktree, manifest=manifest, plan=left)
 
 
 def _move_outputs(
@@ -280,14 +292,15 @@ def _move_outputs(
 def keep(project: Project, holder: Holder, worktree: WorktreeRecord, *, collect_into: Path, note: str) -> str:
     """Keep a worktree for the user: `ready`, its ports leased. Its databases end with the run's servers, so
     they are removed from its env file. Returns the same as park()."""
+    worktree = _record_plan(project, worktree, lifecycle.keep())
     left: list[str] = []
     perform: dict[Action, Callable[[], object]] = {
         Action.COLLECT_OUTPUTS: lambda: left.append(_move_outputs(project, worktree, collect_into)),
         Action.WRITE_FILES: lambda: write_files(project, worktree, {}),
-        Action.TAKE_MANIFEST: lambda: records.update(project.store, worktree, manifest=take_manifest(worktree.path)),
+        Action.TAKE_MANIFEST: lambda: _record_manifest(project, worktree, take_manifest(worktree.path)),
     }
-    for action in lifecycle.keep():
-        perform[action]()
+    for action in worktree.plan:
+        perform[Action(action)]()
     records.set_kept(project.store, worktree, note)
     records.publish(project, holder)
     return "".join(left)

@@ -166,6 +166,14 @@ def update(store: Store, worktree: WorktreeRecord, **changes: Unpack[Changes]) -
     return store.worktrees.update(worktree, **changes)
 
 
+def release(store: Store, worktree: WorktreeRecord) -> WorktreeRecord:
+    """Let go of a worktree. If its plan is not finished, a note says so: the next `sync` continues."""
+    if not worktree.plan:
+        return update(store, worktree, holder=None)
+    note = f"sync stopped before '{worktree.plan[0]}': testgrove sync {worktree.id}"
+    return update(store, worktree, holder=None, note=note)
+
+
 def set_parked(store: Store, worktree: WorktreeRecord) -> WorktreeRecord:
     """Record that a worktree waits to be recycled."""
     return update(

@@ -6,7 +6,9 @@
 4. `setup`, if 1 or 3 changed something.
 5. The env file and the metadata; then the check that tests would exercise this tree.
 
-Files of each step are recorded as testgrove's at once. After a killed sync, the next one continues.
+The plan is core.worktrees.lifecycle.sync(). It is stored before the first step, and each step is taken from it when it
+is done. A sync that fails or is killed leaves the rest on record, and the next one plans that again. Files of each step
+are recorded as testgrove's at once.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ from testgrove.app.worktrees.workspace import OnPhase
 from testgrove.core.engines.registry import engine_shown
 from testgrove.core.environments.plan import EnvironmentPlan
 from testgrove.core.model import Lease, LeaseKind, WorktreeStatus
+from testgrove.core.runs.plan import Action
+from testgrove.core.worktrees import lifecycle
 from testgrove.core.worktrees.ownership import Manifest, ManifestEntry
 from testgrove.core.worktrees.record import Changes, WorktreeRecord
 from testgrove.errors import PreconditionError
@@ -58,7 +62,7 @@ def sync(
     try:
         syncing.work()
     finally:
-        syncing.update(holder=None)
+        records.release(project.store, syncing.worktree)
         records.publish(project, holder)
     return syncing
 
@@ -75,6 +79,11 @@ class Syncing:
     on_output: hooks.OnOutput
     done: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    _newest: tuple[str, str] = ("", "")  # the ref's name and the commit to take; empty if there is none
+    _refusal: PreconditionError | None = None  # why the newest commit was not taken
+
+    def __post_init__(self) -> None:
+        self._unfinished = self.worktree.plan  # of a sync that failed or was killed
 
     @cached_property
     def tree(self) -> Path:
@@ -82,32 +91,47 @@ class Syncing:
         return self.worktree.path
 
     def work(self) -> None:
-        """All steps, in order."""
+        """Take all steps."""
         self._require_checkout()
-        refusal = self._forward()
-        self.repair()
-        if refusal:
-            refusal.add_note("everything else is up to date")
-            raise refusal
+        self._find_newest()
+        self._carry_out()
+        if self._refusal:
+            self._refusal.add_note("everything else is up to date")
+            raise self._refusal
 
     def repair(self) -> None:
-        """All steps except the first: the commit is unchanged."""
+        """Take all steps, but no newer commit."""
         self._require_checkout()
+        self._carry_out()
+
+    def _carry_out(self) -> None:
         head, branch = git.head_of(self.tree)
-        self.update(note="", branch=branch, commit=head)
-        self._copy()
-        if self.worktree.python:
-            self._environment()
-            databases = self.worktree.databases
-            link_client_programs(self.tree, (engine_shown(*each).name for each in databases.items()))
-        if self.done:
-            self._set_up()
-        if refreshed := refresh(self.project, self.worktree):
-            self.worktree = refreshed
-        else:
-            self.notes.append(f"kept: {self.worktree.env_file}: edited here")
-        if self.worktree.python:
-            self._preflight()
+        self.update(note="", branch=branch, commit=head, plan=self._plan())
+        while self.worktree.plan:
+            action = Action(self.worktree.plan[0])
+            self.perform(action)
+            self.update(plan=lifecycle.after(self.worktree.plan, action))
+
+    def _plan(self) -> tuple[Action, ...]:
+        settings = self.project.settings
+        forward = bool(self._newest[1])
+        return lifecycle.sync(
+            forward=forward or Action.FAST_FORWARD in self._unfinished,
+            copy=bool(settings.copy),
+            environment=bool(self.worktree.python),
+            setup=bool(settings.setup) and (forward or Action.RUN_SETUP in self._unfinished),
+        )
+
+    def perform(self, action: Action) -> None:
+        """Carry out one action of the plan."""
+        {
+            Action.FAST_FORWARD: self._fast_forward,
+            Action.COPY_FILES: self._copy,
+            Action.BUILD_ENVIRONMENT: self._environment,
+            Action.RUN_SETUP: self._set_up,
+            Action.WRITE_FILES: self._write_files,
+            Action.PREFLIGHT: self._preflight,
+        }[action]()
 
     def _require_checkout(self) -> None:
         repository = self.project.repository
@@ -128,27 +152,37 @@ class Syncing:
         fresh = Manifest.of(files.entries(self.tree, paths)).entries
         self.update(manifest=Manifest({**self._manifest.entries, **fresh}).dump())
 
-    def _forward(self) -> PreconditionError | None:
-        """Take the newest commit; the reason where that is refused."""
+    def _find_newest(self) -> None:
+        """Find the commit to take, or why it cannot be taken. Changes nothing."""
         self.on_phase("worktree", "")
         head, branch = git.head_of(self.tree)
         label, commit = git.upstream_of(self.tree, branch) if branch else self._resolved()
-        self.update(branch=branch, commit=head)
         if not commit or git.is_ancestor(self.tree, commit, head):
-            return None
+            return
         try:
             self._require_forward(label, head, commit)
-            self.update(own_commits=(*self.worktree.own_commits, commit))
-            git.fast_forward(self.tree, commit)
+            self._newest = label, commit
         except PreconditionError as refusal:
-            return refusal
+            self._refusal = refusal
+
+    def _fast_forward(self) -> None:
+        """Take the newest commit. If a killed sync has taken it, only what belongs to it is left."""
+        (label, commit), head = self._newest, self.worktree.commit
+        if commit:
+            try:
+                self.update(own_commits=(*self.worktree.own_commits, commit))
+                git.fast_forward(self.tree, commit)
+            except PreconditionError as refusal:
+                self._refusal, self._newest = refusal, ("", "")
+                self.update(plan=self._plan())
+                return
         tool = Tool(self.project, self.holder)
         git.update_submodules(self.tree, tool)
         if self.project.settings.lfs:
             git.fetch_lfs(self.tree, tool)
-        self.update(commit=commit)
-        self.done.append(f"commit: {head[:10]} -> {commit[:10]} ({label})")
-        return None
+        if commit:
+            self.update(commit=commit)
+            self.done.append(f"commit: {head[:10]} -> {commit[:10]} ({label})")
 
     def _resolved(self) -> tuple[str, str]:
         """What the ref that the worktree was made from means now."""
@@ -187,6 +221,11 @@ class Syncing:
         self.holder.leases.record(Lease(LeaseKind.DIRECTORY, str(self.tree / copies.TEMPORARY)))
 
     def _environment(self) -> None:
+        self._update_environment()
+        databases = self.worktree.databases
+        link_client_programs(self.tree, (engine_shown(*each).name for each in databases.items()))
+
+    def _update_environment(self) -> None:
         self.on_phase("environment", "")
         recorded = environment_record.EnvironmentRecord.from_json(self.worktree.environment)
         by_hand = self._accepted(recorded)
@@ -208,6 +247,7 @@ class Syncing:
             return
         self.on_phase("environment", reason)
         self._require_published()
+        self._plan_setup()
         self.update(environment=None)  # until it is whole
         record = build_environment(self.project, self.holder, self.tree, plan)
         record = with_version(self.project, self.holder, self.tree, plan, record, commit=commit, fresh=True)
@@ -216,11 +256,16 @@ class Syncing:
         self.done.append(f"environment: rebuilt: {reason}")
         self.notes += record.notes
 
+    def _plan_setup(self) -> None:
+        if self.project.settings.setup:
+            self.update(plan=lifecycle.with_setup(self.worktree.plan))
+
     def _version(self, plan: EnvironmentPlan, recorded: environment_record.EnvironmentRecord) -> None:
         """Bring a version that comes from git up to date; packages that the user has installed stay."""
         commit = self.worktree.commit
         record = with_version(self.project, self.holder, self.tree, plan, recorded, commit=commit, fresh=False)
         if record != recorded:
+            self._plan_setup()
             self.update(environment=record.to_json())
             self.done.append("environment: updated the version from git")
 
@@ -247,8 +292,6 @@ class Syncing:
 
     def _set_up(self) -> None:
         commands = self.project.settings.setup
-        if not commands or not any(line.startswith(("commit:", "environment:")) for line in self.done):
-            return
         before = self._entries()
         self.on_phase("setup", "")
         hooks.record_teardown(self.project, self.worktree, self.project.settings.teardown)
@@ -263,6 +306,12 @@ class Syncing:
         record = environment_record.EnvironmentRecord.from_json(self.worktree.environment)
         if record is not None:
             self.update(environment=environment_record.resealed(self.tree, record).to_json())
+
+    def _write_files(self) -> None:
+        if refreshed := refresh(self.project, self.worktree):
+            self.worktree = refreshed
+        else:
+            self.notes.append(f"kept: {self.worktree.env_file}: edited here")
 
     def _entries(self) -> dict[str, ManifestEntry]:
         state = git.status(self.tree)

@@ -26,6 +26,7 @@ class Action(enum.StrEnum):
     ADD_CHECKOUT = "add checkout"
     CHECK_OUT_FILES = "check out files"
     RETARGET_CHECKOUT = "retarget checkout"
+    FAST_FORWARD = "fast-forward"
     COPY_FILES = "copy files"
     BUILD_ENVIRONMENT = "build environment"
     MAKE_DATABASES = "make databases"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from testgrove.core.model import WorktreeSpec, WorktreeStatus
 from testgrove.core.runs.plan import Action
 
@@ -38,6 +40,31 @@ def create(
     return (*actions, Action.TAKE_MANIFEST)
 
 
+def sync(*, forward: bool, copy: bool, environment: bool, setup: bool) -> tuple[Action, ...]:
+    """The actions that bring a user's worktree up to date.
+
+    forward: there is a newer commit. copy, environment: there are files to copy, an environment to check. setup: the
+    commands run again; with_setup() adds them later if the environment has to be rebuilt.
+    """
+    actions = [Action.FAST_FORWARD] * forward + [Action.COPY_FILES] * copy + [Action.BUILD_ENVIRONMENT] * environment
+    return (*actions, *[Action.RUN_SETUP] * setup, Action.WRITE_FILES, *[Action.PREFLIGHT] * environment)
+
+
+def with_setup(plan: Sequence[str]) -> tuple[Action, ...]:
+    """What is left of a sync's plan, with the set-up commands in it."""
+    left = tuple(map(Action, plan))
+    if Action.RUN_SETUP in left:
+        return left
+    at = left.index(Action.WRITE_FILES)
+    return (*left[:at], Action.RUN_SETUP, *left[at:])
+
+
+def after(plan: Sequence[str], action: Action) -> tuple[Action, ...]:
+    """What is left of a plan once an action is done; all of it if the plan no longer has that action."""
+    left = tuple(map(Action, plan))
+    return left[left.index(action) + 1 :] if action in left else left
+
+
 def park() -> tuple[Action, ...]:
     """The actions that turn a worktree a run is done with into one that waits to be recycled."""
     return (Action.COLLECT_OUTPUTS, Action.TAKE_MANIFEST, Action.DETACH_HEAD, Action.RELEASE_PORTS)
@@ -63,16 +90,20 @@ def undo() -> tuple[Action, ...]:
     return (Action.UNDO_LEASES, Action.FORGET)
 
 
-def recover(status: WorktreeStatus, *, whole: bool) -> tuple[Action, ...]:
-    """The actions for a worktree whose holder died.
+def recover(status: WorktreeStatus, plan: Sequence[str], *, whole: bool) -> tuple[Action, ...]:
+    """The actions for a worktree whose holder died. plan: what is on record as still to come.
 
-    whole: its set-up had finished. What was half made or half removed goes; what was whole stays.
+    whole: its set-up had finished. What was half made or half removed goes; what was whole stays. A parking continues,
+    but for the outputs: a test may have been writing them, so the next run that takes the worktree moves them. A
+    worktree that was about to be kept for its failures is parked. A sync continues with the next `sync`: it installs
+    packages and runs the project's commands, which no other command may do.
     """
     match status:
         case WorktreeStatus.CREATING | WorktreeStatus.REMOVING:
             return undo()
-        case WorktreeStatus.RUNNING if whole:  # its outputs may be half written: the next run that takes it moves them
-            return tuple(action for action in park() if action != Action.COLLECT_OUTPUTS)
+        case WorktreeStatus.RUNNING if whole:
+            left = map(Action, plan) if Action.RELEASE_PORTS in plan else park()
+            return tuple(action for action in left if action != Action.COLLECT_OUTPUTS)
         case WorktreeStatus.RUNNING:
             return undo()
         case _:
