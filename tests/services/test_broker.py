@@ -44,10 +44,10 @@ class Rooms:
         self.gate = threading.Event()
         self.gate.set()
 
-    def share(self):
+    def allocation(self):
         rooms, self.open = self, self.open + 1
 
-        class Share:
+        class Allocation:
             closed = False
 
             def get(self, isolation):
@@ -70,7 +70,7 @@ class Rooms:
                     self.closed = True
                     rooms.open -= 1
 
-        return Share()
+        return Allocation()
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def path(short_tmp):
 
 @pytest.fixture
 def broker(rooms, path):
-    broker = Broker(path, {"postgres": rooms.share})
+    broker = Broker(path, {"postgres": rooms.allocation})
     yield broker
     rooms.gate.set()
     broker.close()
@@ -361,7 +361,7 @@ def test_only_its_user_can_reach_the_socket(broker, path):
 
 def test_a_path_that_is_too_long_for_a_socket_is_said(tmp_path, rooms):
     with pytest.raises(PreconditionError, match="107"):
-        Broker(tmp_path / ("x" * 120), {"postgres": rooms.share})
+        Broker(tmp_path / ("x" * 120), {"postgres": rooms.allocation})
 
 
 def test_a_client_in_perl(rooms, broker, path):
@@ -380,9 +380,9 @@ def migrations(short_tmp):
     from testgrove.app.providers.empty_databases import EmptyDatabases
     from testgrove.core.migrations.sql_files import SqlFiles
     from testgrove.services.engines.sqlite.engine import SQLITE
+    from testgrove.services.migrations.allocation import MigrationAllocation
     from testgrove.services.migrations.migrator import Migrator
-    from testgrove.services.migrations.share import MigrationShare
-    from testgrove.services.provisioning.files import Files
+    from testgrove.services.provisioning.files import FileProvider
 
     files = [
         ("1_a.up.sql", b"CREATE TABLE a (n INT);"),
@@ -393,9 +393,9 @@ def migrations(short_tmp):
     context = SimpleNamespace(
         cache=short_tmp, locks=None, fresh=False, folder=short_tmp, leases=SimpleNamespace(owner="")
     )
-    empty = EmptyDatabases(context, Files(SQLITE, context, "sqlite", Service(engine="sqlite")))
+    empty = EmptyDatabases(context, FileProvider(SQLITE, context, "sqlite", Service(engine="sqlite")))
     path = short_tmp / "broker.sock"
-    broker = Broker(path, {"sqlite-migrations": lambda: MigrationShare(empty, SqlFiles.of(files), migrator)})
+    broker = Broker(path, {"sqlite-migrations": lambda: MigrationAllocation(empty, SqlFiles.of(files), migrator)})
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
         yield client

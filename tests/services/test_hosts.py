@@ -9,7 +9,7 @@ from services.cases import Kit, query
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.services.engines.postgres.binaries import PostgresBinaries, find_postgres
 from testgrove.services.hosts import embedded as hosts
-from testgrove.services.hosts.embedded import ITSELF, choose_identity, is_permitted, namespace, other_user
+from testgrove.services.hosts.embedded import CURRENT_USER, choose_identity, is_permitted, namespace, other_user
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone can choose")
 
@@ -102,7 +102,7 @@ def test_copies_in_a_folder_that_somebody_else_made_are_not_trusted(memory, laun
 
 def test_an_ordinary_user_runs_it_itself(monkeypatch, launcher):
     monkeypatch.setattr(hosts.os, "geteuid", lambda: 1234)
-    assert choose_identity(launcher) == ITSELF
+    assert choose_identity(launcher) == CURRENT_USER
     assert launcher.tools == []
 
 
@@ -143,7 +143,7 @@ class Silent:
 
 
 def test_a_server_that_never_answers_is_ended_with_its_log_shown(launcher, tmp_path):
-    host = hosts.EmbeddedHost(launcher, ours=(), copies=tmp_path, identity=ITSELF)
+    host = hosts.EmbeddedHost(launcher, ours=(), copies=tmp_path, identity=CURRENT_USER)
     with pytest.raises(UnavailableError, match="still here") as caught:
         host.start(Silent(), directory=tmp_path, timeout=0.3)
     assert caught.value.code == "server-not-ready"
@@ -153,6 +153,6 @@ def test_a_server_that_never_answers_is_ended_with_its_log_shown(launcher, tmp_p
 def test_a_server_that_ends_is_reported_at_once(launcher, tmp_path):
     program = Silent()
     program.script = "echo cannot go on; exit 3"
-    host = hosts.EmbeddedHost(launcher, ours=(), copies=tmp_path, identity=ITSELF)
+    host = hosts.EmbeddedHost(launcher, ours=(), copies=tmp_path, identity=CURRENT_USER)
     with pytest.raises(UnavailableError, match=r"status 3.*\ncannot go on"):
         host.start(program, directory=tmp_path)

@@ -52,16 +52,16 @@ class KeeperLocation:
         return f"keeper:{self.project}"
 
     def lease(self) -> Lease:
-        """The record of everything that a keeper of this place has."""
+        """The record of everything that a keeper of this location has."""
         return Lease(LeaseKind.KEEPER, str(self.folder), self.data())
 
     def data(self) -> dict[str, str]:
-        """The place, for the lease of anything under the keeper."""
+        """The location, for the lease of anything under the keeper."""
         return {"project": self.project, "folder": str(self.folder), "run": str(self.run)}
 
     @classmethod
     def of_lease(cls, lease: Lease) -> KeeperLocation:
-        """The place that a lease names."""
+        """The location that a lease names."""
         return cls(lease.data["project"], Path(lease.data["folder"]), Path(lease.data["run"]))
 
 
@@ -84,7 +84,7 @@ def project_owner(project: str) -> str:
 
 @contextmanager
 def keeper_of(location: KeeperLocation, locks: LockFile, on_wait: OnWait) -> Iterator[KeeperClient]:
-    """A connection to the place's keeper, which is started if there is none. Its folders are there, and leased.
+    """A connection to the location's keeper, which is started if there is none. Its folders are there, and leased.
 
     While it is open, no server is stopped for being idle.
 

@@ -20,7 +20,7 @@ from testgrove.system.store import Store
 _TIMEOUT = 1800.0  # seconds that another command's migration may take
 
 
-def kept_lock(project: str) -> str:
+def keeper_lock(project: str) -> str:
     """The lock for changing the servers of a project's keeper."""
     return f"kept:{project}"
 
@@ -29,7 +29,7 @@ def undo_kept(holder: Holder, owner: str, lease: Lease) -> None:
     """Take away a database or a server of a worktree, and the lease; with the last one everything goes."""
     location = KeeperLocation.of_lease(lease)
     what = "the project's servers, held by another command"
-    with holder.locks.hold(kept_lock(location.project), what=what, timeout=_TIMEOUT):
+    with holder.locks.hold(keeper_lock(location.project), what=what, timeout=_TIMEOUT):
         if others_kept(holder.store, location.project, lease):
             if lease.kind == LeaseKind.SERVICE:
                 _undo_service(location, Path(lease.key))
@@ -42,7 +42,7 @@ def undo_kept(holder: Holder, owner: str, lease: Lease) -> None:
 
 def others_kept(store: Store, project: str, but: Lease | None = None) -> bool:
     """Whether a project's keeper holds anything of any worktree, but for one lease."""
-    kinds = (LeaseKind.SERVICE, LeaseKind.KEPT_DATABASE)
+    kinds = (LeaseKind.SERVICE, LeaseKind.PERSISTENT_DATABASE)
     leases = [each.lease for each in store.leases_of_kinds(*kinds) if each.lease.data.get("project") == project]
     return any(but is None or (lease.kind, lease.key) != (but.kind, but.key) for lease in leases)
 
@@ -83,7 +83,7 @@ def persistent_server(folder: Path) -> PersistentServer | None:
 def undo_keeper(holder: Holder, location: KeeperLocation) -> None:
     """Take away a keeper that has nothing of any worktree's, and its servers. Raises as delete_tree() does."""
     what = "the project's servers, held by another command"
-    with holder.locks.hold(kept_lock(location.project), what=what, timeout=_TIMEOUT):
+    with holder.locks.hold(keeper_lock(location.project), what=what, timeout=_TIMEOUT):
         if not others_kept(holder.store, location.project):
             _undo_whole(holder, location)
 

@@ -54,7 +54,7 @@ def _is_at(lease: Lease, locations: Collection[str]) -> bool:
 
 
 def _said(left: StoredLeases | None, lease: Lease) -> Iterator[str]:
-    sentence = implementation_of(lease.data["engine"]).remade(lease.data)
+    sentence = implementation_of(lease.data["engine"]).recreated(lease.data)
     if sentence:
         yield sentence
     elif left is not None:

@@ -28,7 +28,7 @@ from testgrove.system.store.salvage import FOLDERS, NOTE
 if TYPE_CHECKING:
     from testgrove.app.holder import Holder
     from testgrove.app.project import Project
-    from testgrove.services.keeper.service import KeptService
+    from testgrove.services.keeper.service import PersistentService
 
 METADATA = ".worktree-metadata.json"
 KEEPER = "testgrove.app.keeper"
@@ -194,10 +194,10 @@ def _learn_servers(project: Project, folder: Path) -> None:
             for name, shown in worktree.databases.items():
                 if f":{service.port}/" in str(shown.get("url", "")):
                     key = f"{folder / service.name}#{shown['name']}"
-                    _learn_database(project, worktree, name, Lease(LeaseKind.KEPT_DATABASE, key, location.data()))
+                    _learn_database(project, worktree, name, Lease(LeaseKind.PERSISTENT_DATABASE, key, location.data()))
 
 
-def _with_instance(service: KeptService, known: list[WorktreeRecord]) -> WorktreeRecord | None:
+def _with_instance(service: PersistentService, known: list[WorktreeRecord]) -> WorktreeRecord | None:
     """The worktree that an instance belongs to; None for a server with databases of several."""
     if engine_of(service.engine or service.name.partition("-")[0]).isolation != "instance":
         return None

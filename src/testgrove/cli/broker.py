@@ -44,7 +44,7 @@ def broker_command(
     one itself; docs/broker.md describes the protocol for other clients.
     """
     from testgrove.app.sessions.broker import serve_session
-    from testgrove.app.sessions.migration import Tests
+    from testgrove.app.sessions.migration import TestEnvironment
 
     def on_ready(path: Path) -> None:
         echo(json.dumps({"schema_version": SCHEMA_VERSION, "socket": str(path)}))
@@ -52,4 +52,4 @@ def broker_command(
 
     project = project_in(directory)
     with project.holding("testgrove broker") as holder:
-        serve_session(project, holder, session, Tests(prefix, installed), on_ready)
+        serve_session(project, holder, session, TestEnvironment(prefix, installed), on_ready)

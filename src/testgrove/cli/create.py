@@ -20,7 +20,7 @@ from testgrove.errors import UsageError
 
 if TYPE_CHECKING:
     from testgrove.app.holder import Holder
-    from testgrove.app.worktrees.workspace import DatabasesInTheMaking
+    from testgrove.app.worktrees.workspace import PendingDatabases
 
 
 class CreateOptions(TypedDict):
@@ -135,13 +135,13 @@ def _create(project: Project, spec: WorktreeSpec, migrate_to: str | None, *, qui
 
 def _databases(
     project: Project, holder: Holder, services: Sequence[str], purpose: str, revision: str | None
-) -> AbstractContextManager[DatabasesInTheMaking | None]:
+) -> AbstractContextManager[PendingDatabases | None]:
     if not services:
         return nullcontext()
-    from testgrove.app.databases.worktree import databases_in_the_making
+    from testgrove.app.databases.worktree import pending_databases
 
     empty = purpose == "test-migration"
-    return databases_in_the_making(project, holder, services, revision=revision, empty=empty)
+    return pending_databases(project, holder, services, revision=revision, empty=empty)
 
 
 def warn_of_nested_root(project: Project, *, quiet: bool) -> None:

@@ -77,7 +77,7 @@ class LeaseKind(enum.StrEnum):
     PROCESSES = "processes"  # key: the mark of testgrove's processes
     KEEPER = "keeper"  # key: the folder of a project's servers; data: project, folder, run
     SERVICE = "service"  # key: the folder of one server under a keeper; data: as KEEPER's
-    KEPT_DATABASE = "kept database"  # key: <folder of a server>#<name>; data: as KEEPER's
+    PERSISTENT_DATABASE = "kept database"  # key: <folder of a server>#<name>; data: as KEEPER's
     DATABASE = "database"  # key: address and name, on an external server; data: engine, url, how it is recognised
     LEFT_DATABASE = "left database"  # as DATABASE; tests made it again without our mark: kept, and named by doctor
 
@@ -115,7 +115,7 @@ class DatabaseAccess:
     """How a worktree reaches one of its databases.
 
     name: for SQLite, the full path of the file; for Redis, the number. external_url: the full URL of an external
-    server, which can contain more than the other fields.
+    server, can contain more than the other fields.
     """
 
     engine: str

@@ -36,7 +36,7 @@ _PAUSE = 0.05
 _DYING = 0.5
 
 
-class Share(Protocol):
+class Allocation(Protocol):
     """One client's databases of one engine."""
 
     def get(self, isolation: Any) -> DatabaseAccess:
@@ -53,25 +53,25 @@ class Share(Protocol):
 
 
 @runtime_checkable
-class Emptying(Protocol):
-    """A share whose databases can be emptied while their client keeps them."""
+class EmptyableAllocation(Protocol):
+    """An allocation whose databases can be emptied while their client keeps them."""
 
     def empty(self, name: str) -> None:
         """Make it as new, at the same address."""
 
 
 @runtime_checkable
-class Mortal(Protocol):
-    """A share whose server can go away, with all that was on it."""
+class LosableAllocation(Protocol):
+    """An allocation whose server can go away, with all that was on it."""
 
     @property
     def lost(self) -> bool:
-        """Whether it has; another share may find another server."""
+        """Whether it has; another allocation may find another server."""
 
 
 @runtime_checkable
-class Migrating(Protocol):
-    """A share whose databases are empty at first, and migrated on request of their client."""
+class MigratableAllocation(Protocol):
+    """An allocation whose databases are empty at first, and migrated on request of their client."""
 
     def migrate(self, name: str, way: str, revision: str, *, keep_data: bool) -> None:
         """Take it ``up`` or ``down`` to a revision; its rows go first unless they are to be kept."""
@@ -86,16 +86,16 @@ class Migrating(Protocol):
 class Broker:
     """Listens at a socket for as long as it is open.
 
-    services: what opens a client's share, by the service's name; called when a client first asks for one, may take its
-    time, and may raise TestgroveError, which the client is told. kinds: the engines of those services that do not bear
-    its name. hint: how to have another service; ``{}`` is its name.
+    services: what opens a client's allocation, by the service's name; called when a client first asks for one, may
+    take its time, and may raise TestgroveError, which the client is told. kinds: the engines of
+    those services that do not bear its name. hint: how to have another service; ``{}`` is its name.
     evidence: writes down what is in a database, for longer than the broker lives, and returns the name it is found by.
     """
 
     def __init__(
         self,
         path: Path,
-        services: Mapping[str, Callable[[], Share]],
+        services: Mapping[str, Callable[[], Allocation]],
         *,
         kinds: Mapping[str, str] | None = None,
         hint: str = "",
@@ -167,15 +167,15 @@ class Client:
 
     def __init__(
         self,
-        services: Mapping[str, Callable[[], Share]],
+        services: Mapping[str, Callable[[], Allocation]],
         kinds: Mapping[str, str],
         hint: str = "",
         evidence: Callable[[DatabaseAccess, str], str] | None = None,
     ) -> None:
         self._services, self._kinds = services, kinds
         self._hint, self._evidence = hint, evidence
-        self._shares: dict[str, Share] = {}
-        self._held: dict[str, Share] = {}
+        self._allocations: dict[str, Allocation] = {}
+        self._held: dict[str, Allocation] = {}
         self._accesses: dict[str, DatabaseAccess] = {}
 
     def answer(self, line: bytes) -> dict[str, Any]:
@@ -189,9 +189,9 @@ class Client:
 
     def close(self) -> None:
         """Take back everything it holds."""
-        for share in list(self._shares.values()):
+        for allocation in list(self._allocations.values()):
             with suppress(TestgroveError):  # the server is gone, with its databases
-                share.close()
+                allocation.close()
 
     def _do(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("do"):
@@ -204,17 +204,17 @@ class Client:
                 self._put_back(str(request.get("name", "")))
             case "keep" if "label" in request:
                 name = str(request.get("name", ""))
-                self._share_of(name)
+                self._allocation_of(name)
                 kept = self._keep_evidence(self._accesses[name], str(request["label"]))
                 self._put_back(name)
                 return {"kept": kept}
             case "keep":
                 name = str(request.get("name", ""))
-                self._share_of(name).keep(name)
+                self._allocation_of(name).keep(name)
                 self._forget(name)
             case "empty":
                 name = str(request.get("name", ""))
-                self._empty(self._share_of(name), name)
+                self._empty(self._allocation_of(name), name)
             case "migrate" | "schema" | "revisions" as what:
                 return self._work_on_migrations(what, str(request.get("name", "")), request)
             case other:
@@ -222,10 +222,10 @@ class Client:
         return {}
 
     def _put_back(self, name: str) -> None:
-        share = self._share_of(name)
+        allocation = self._allocation_of(name)
         self._forget(name)
         with suppress(TestgroveError):  # the server is gone; the next request reports it
-            share.put(name)
+            allocation.put(name)
 
     def _forget(self, name: str) -> None:
         del self._held[name]
@@ -251,47 +251,47 @@ class Client:
         return self._kinds.get(name, name)
 
     def _work_on_migrations(self, what: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
-        share = self._share_of(name)
-        if not isinstance(share, Migrating):
+        allocation = self._allocation_of(name)
+        if not isinstance(allocation, MigratableAllocation):
             raise UsageError("bad-request", f"{name} is already migrated; 'get' one from an engine with '-migrations'")
         if what == "schema":
-            return {"schema": share.schema(name)}
+            return {"schema": allocation.schema(name)}
         if what == "revisions":
-            return share.revisions(name)
+            return allocation.revisions(name)
         way, revision, keep = request.get("way"), request.get("revision"), request.get("keep_data", True)
         if not isinstance(way, str) or not isinstance(revision, str) or not isinstance(keep, bool):
             raise UsageError(
                 "bad-request", "'migrate' requires 'way' (up or down) and 'revision'; optional: 'keep_data'"
             )
-        share.migrate(name, way, revision, keep_data=keep)
+        allocation.migrate(name, way, revision, keep_data=keep)
         return {}
 
     @staticmethod
-    def _empty(share: Share, name: str) -> None:
-        if not isinstance(share, Emptying):
+    def _empty(allocation: Allocation, name: str) -> None:
+        if not isinstance(allocation, EmptyableAllocation):
             raise UsageError("bad-request", f"{name} cannot be emptied; put it back and get another one")
-        share.empty(name)
+        allocation.empty(name)
 
-    def _share(self, service: str) -> Share:
-        share = self._shares.get(service)
-        if isinstance(share, Mortal) and share.lost:
+    def _allocation(self, service: str) -> Allocation:
+        allocation = self._allocations.get(service)
+        if isinstance(allocation, LosableAllocation) and allocation.lost:
             with suppress(TestgroveError):
-                share.close()
-            share = None
-        if share is None:
-            share = self._shares[service] = self._services[service]()
-        return share
+                allocation.close()
+            allocation = None
+        if allocation is None:
+            allocation = self._allocations[service] = self._services[service]()
+        return allocation
 
     def _get(self, service: str, isolation: str) -> dict[str, Any]:
-        share = self._share(service)
+        allocation = self._allocation(service)
         try:
-            access = share.get(isolation)
+            access = allocation.get(isolation)
         except UnavailableError:
-            if not _is_lost(share):
+            if not _is_lost(allocation):
                 raise
-            share = self._share(service)
-            access = share.get(isolation)
-        self._held[access.name], self._accesses[access.name] = share, access
+            allocation = self._allocation(service)
+            access = allocation.get(isolation)
+        self._held[access.name], self._accesses[access.name] = allocation, access
         return {
             "engine": access.engine,
             "service": service,
@@ -305,18 +305,18 @@ class Client:
             **_socket(access),
         }
 
-    def _share_of(self, name: str) -> Share:
+    def _allocation_of(self, name: str) -> Allocation:
         if name not in self._held:
             raise UsageError("not-leased", f"this client holds no database {name!r}")
         return self._held[name]
 
 
-def _is_lost(share: Share) -> bool:
-    """Return whether a share's server has died; a killed one still exists until the kernel has freed its memory."""
+def _is_lost(allocation: Allocation) -> bool:
+    """Return whether its server has died; a killed one still exists until the kernel has freed its memory."""
     deadline = time.monotonic() + _DYING
-    while isinstance(share, Mortal):
-        if share.lost or time.monotonic() > deadline:
-            return share.lost
+    while isinstance(allocation, LosableAllocation):
+        if allocation.lost or time.monotonic() > deadline:
+            return allocation.lost
         time.sleep(_PAUSE)
     return False
 

@@ -13,8 +13,8 @@ from testgrove.core.frozen import frozen
 from testgrove.core.model import DatabaseAccess
 from testgrove.errors import PreconditionError
 from testgrove.services.base import Endpoint
-from testgrove.services.hosts.embedded import ITSELF, EmbeddedHost
-from testgrove.services.keeper.service import KeptProgram, KeptService
+from testgrove.services.hosts.embedded import CURRENT_USER, EmbeddedHost
+from testgrove.services.keeper.service import PersistentProgram, PersistentService
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 
 
-class OwnInstance:
+class RunningInstance:
     """A running server that a run owns; it holds one database."""
 
     def __init__(self, endpoint: Endpoint, process: RunningProcess) -> None:
@@ -59,19 +59,19 @@ class OwnInstance:
 
 
 @frozen
-class _Emptying:
-    """See engines.protocols.Watch: everything that a test can leave is what empty() takes away."""
+class _EmptyResetter:
+    """See engines.protocols.InstanceResetter: everything that a test can leave is what empty() takes away."""
 
     engine: InstanceEngine
     access: DatabaseAccess
 
-    def make_as_new(self) -> bool:
-        """Implement Watch."""
+    def reset(self) -> bool:
+        """Implement InstanceResetter."""
         self.engine.empty(self.access)
         return True
 
     def close(self) -> None:
-        """Implement Watch."""
+        """Implement InstanceResetter."""
 
 
 class InstanceEngine(ABC):
@@ -107,20 +107,20 @@ class InstanceEngine(ABC):
         port: int,
         password: Secret,
         settings: Mapping[str, str],
-    ) -> OwnInstance:
+    ) -> RunningInstance:
         """Implement InstanceServer. It is ready when it listens."""
         service = self._described(program, directory, port, password, settings)
-        host = EmbeddedHost(launcher, ours=(), copies=directory, identity=ITSELF)
-        process = host.start(KeptProgram(service, directory), directory=directory)
+        host = EmbeddedHost(launcher, ours=(), copies=directory, identity=CURRENT_USER)
+        process = host.start(PersistentProgram(service, directory), directory=directory)
         user = engine_of(self.name).user
-        return OwnInstance(Endpoint(self.name, program.version, LOOPBACK, port, user, password), process)
+        return RunningInstance(Endpoint(self.name, program.version, LOOPBACK, port, user, password), process)
 
-    def watch(self, instance: OwnInstance) -> _Emptying:
+    def resetter(self, instance: RunningInstance) -> _EmptyResetter:
         """Implement InstanceServer."""
         at = instance.endpoint
-        return _Emptying(self, DatabaseAccess(self.name, "", at.host, at.port, at.user, at.password))
+        return _EmptyResetter(self, DatabaseAccess(self.name, "", at.host, at.port, at.user, at.password))
 
-    def lay_out_instance(
+    def initialize_instance(
         self, folder: Path, *, binary: Any, port: int, password: Secret, settings: Mapping[str, str]
     ) -> DatabaseAccess:
         """Implement InstanceServer."""
@@ -130,15 +130,15 @@ class InstanceEngine(ABC):
 
     def move_instance(self, folder: Path, port: int) -> None:
         """Implement InstanceServer. The port is a word of the command line."""
-        service = KeptService.read(folder)
+        service = PersistentService.read(folder)
         argv = tuple(str(port) if word == str(service.port) else word for word in service.argv)
         replace(service, argv=argv, port=port).write(folder)
 
     def _described(
         self, program: Any, directory: Path, port: int, password: Secret, settings: Mapping[str, str]
-    ) -> KeptService:
+    ) -> PersistentService:
         argv = tuple(self.argv(program, directory=directory, port=port, password=password, settings=settings))
-        return KeptService(directory.name, program.what, argv, port, signal.SIGTERM, engine=self.name)
+        return PersistentService(directory.name, program.what, argv, port, signal.SIGTERM, engine=self.name)
 
     def require(self) -> None:  # noqa: B027 - most have none
         """Implement Engine. It needs no driver."""

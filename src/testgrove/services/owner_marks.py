@@ -50,7 +50,7 @@ class Mark:
             return None
 
     @property
-    def mortal(self) -> bool:
+    def dropped_with_owner(self) -> bool:
         """Return whether the database is dropped when its owner is gone."""
         return self.kind in ("run", "building")
 

@@ -1,7 +1,7 @@
 """Provisioning: what is asked for, and what everyone who asks for a database speaks to, whatever engine and host.
 
 A run, a test session, a long-lived worktree and a command that needs an empty database all do the same: they make a
-Provider of a service, ask it for its traits, make the template's fingerprint of them, and place an Order.
+Provider of a service, ask it for its traits, make the template's fingerprint of them, and place a DatabaseRequest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from testgrove.core.leases import Leases
     from testgrove.core.model import DatabaseAccess, Lease
     from testgrove.services.base import Launcher
-    from testgrove.services.broker import Share
+    from testgrove.services.broker import Allocation
     from testgrove.services.hosts.embedded import EmbeddedHost
     from testgrove.services.owner_marks import Kind
     from testgrove.system.locks import LockFile
@@ -68,7 +68,7 @@ class Traits:
 
 
 @frozen
-class Wanted:
+class TemplateSpec:
     """A migrated template. build: brings the empty database it is given up to date."""
 
     fingerprint: str
@@ -80,11 +80,11 @@ def _ignore(*_told: object) -> None:
 
 
 @frozen
-class Order:
+class DatabaseRequest:
     """One database that is asked for.
 
-    label: of the worktree it is for. owner: for people who look at its mark. wanted: what it is a clone of, None for
-    an empty one. file: where it is put, of an engine whose databases are files. say: told what is waited for; may
+    label: of the worktree it is for. owner: for people who look at its mark. template_spec: what it is a clone of, None
+    for an empty one. file: where it is put, of an engine whose databases are files. say: told what is waited for; may
     raise, as check may, where there is no use in going on. note: told what should be known. left: told the lease of a
     database that is not ours any more, and was kept.
     """
@@ -94,14 +94,14 @@ class Order:
     owner: str
     leases: Leases
     file: Path
-    wanted: Wanted | None = None
+    template_spec: TemplateSpec | None = None
     say: Callable[[str], None] = _ignore
     check: Callable[[], object] = _ignore
     note: Callable[[str], object] = _ignore
     left: Callable[[Lease], object] = _ignore
 
 
-class Held:
+class ProvisionedDatabase:
     """A database that was made, and goes by itself: a file with its folder, one of a URL never."""
 
     def __init__(self, access: DatabaseAccess) -> None:
@@ -122,7 +122,7 @@ class Held:
 class Allocator(Protocol):
     """Gives the clients of a broker their databases of one service. Safe to use from several threads."""
 
-    def open(self) -> Share:
+    def open(self) -> Allocation:
         """Those of one client. Raises TestgroveError where there can be none."""
 
     def close(self) -> None:
@@ -144,12 +144,12 @@ class Provider:
         """What the fingerprint of a template depends on; None where there are no templates."""
         return None
 
-    def make(self, order: Order) -> Held:
+    def make(self, request: DatabaseRequest) -> ProvisionedDatabase:
         """Make a database. Raises TestgroveError."""
         raise NotImplementedError
 
-    def allocator(self, wanted: Callable[[], Wanted], owner: str) -> Allocator | None:  # noqa: ARG002 - there is none
-        """What gives tests their own; None where that cannot be had. wanted: the template, when a test first asks."""
+    def allocator(self, template_spec: Callable[[], TemplateSpec], owner: str) -> Allocator | None:  # noqa: ARG002 - there is none
+        """What gives tests their own; None where that cannot be had. template_spec: called when a test first asks."""
         return None
 
     def close(self) -> None:

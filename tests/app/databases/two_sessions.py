@@ -24,7 +24,7 @@ from testgrove.app.sessions import migration
 from testgrove.errors import TestgroveError
 from testgrove.services.engines.postgres import server as postgres
 from testgrove.services.engines.postgres import template_cache
-from testgrove.services.provider import Order, Wanted
+from testgrove.services.provider import DatabaseRequest, TemplateSpec
 from testgrove.services.provisioning.choose import provider_of
 
 TOOL = """#!{python}
@@ -74,8 +74,8 @@ def session(repo: Path, tool: Path, version: str) -> dict[str, str] | None:
             traits = provider.traits()
             assert traits
             fingerprint = of_session.fingerprint("postgres", service, traits)
-            wanted = Wanted(fingerprint, partial(of_session.run, service.migrate, "postgres"))
-            order = Order("testdb_x", "two", "a test", holder.leases, repo, wanted)
+            wanted = TemplateSpec(fingerprint, partial(of_session.run, service.migrate, "postgres"))
+            order = DatabaseRequest("testdb_x", "two", "a test", holder.leases, repo, wanted)
             access = provider.make(order).access
             with psycopg.connect(access.url()) as database:
                 found: dict[str, str] = dict(database.execute("SELECT by, what FROM made").fetchall())

@@ -13,7 +13,7 @@ import pytest
 from pytest_testgrove import connections, failures
 from pytest_testgrove.databases import (
     Database,
-    _testgrove_lessor,
+    _testgrove_lease_client,
     database,
     declare,
     register,
@@ -64,7 +64,7 @@ __all__ = [
     "Schema",
     "Service",
     "Worktree",
-    "_testgrove_lessor",
+    "_testgrove_lease_client",
     "_testgrove_redis",
     "database",
     "database_url",

@@ -147,7 +147,7 @@ def in_a_run() -> bool:
     return "TESTGROVE_SESSION" in os.environ
 
 
-class Meeting:
+class SharedBroker:
     """Where the workers of a session meet: the first to ask starts the broker, the others find it there.
 
     folder: shared by all of them; session: the process that the broker is to end with.

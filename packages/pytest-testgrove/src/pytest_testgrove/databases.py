@@ -57,7 +57,7 @@ class Database:
         return f"Database({self.name!r} at {self.host}:{self.port}, {self.isolation})"
 
 
-class Lessor:
+class LeaseClient:
     """Gets databases from the session's broker, which the first request starts."""
 
     def __init__(self, config: pytest.Config, factory: pytest.TempPathFactory) -> None:
@@ -183,21 +183,23 @@ class Lessor:
         base = self._factory.getbasetemp()
         told = getattr(self._config, "workerinput", None)
         if told is None:
-            return broker.Meeting(base, os.getpid(), self._config.rootpath).client()
+            return broker.SharedBroker(base, os.getpid(), self._config.rootpath).client()
         # An xdist worker: the controller's folder is above its own. If the controller was killed, its parent
         # is another process, with which no broker would ever end.
-        return broker.Meeting(base.parent, told.get(CONTROLLER, os.getppid()), self._config.rootpath).client()
+        return broker.SharedBroker(base.parent, told.get(CONTROLLER, os.getppid()), self._config.rootpath).client()
 
 
 @pytest.fixture(scope="session")
-def _testgrove_lessor(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lessor]:
-    lessor = Lessor(pytestconfig, tmp_path_factory)
-    pytestconfig.pluginmanager.register(lessor)  # for its hooks: only where a test asks for something
-    yield lessor
-    lessor.close()
+def _testgrove_lease_client(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LeaseClient]:
+    client = LeaseClient(pytestconfig, tmp_path_factory)
+    pytestconfig.pluginmanager.register(client)  # for its hooks: only where a test asks for something
+    yield client
+    client.close()
 
 
-def _database(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Iterator[Database]:
+def _database(request: pytest.FixtureRequest, _testgrove_lease_client: LeaseClient) -> Iterator[Database]:
     """A database of this test's own, as the migration left it: url, name, host, port, user, password."""
     isolation = isolation_of(request.node)
     if isolation not in ISOLATIONS:
@@ -205,23 +207,23 @@ def _database(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Iter
             f"fixture 'database': invalid isolation {isolation!r} (supported: {', '.join(ISOLATIONS)})", pytrace=False
         )
     with explained("database"):
-        found = _testgrove_lessor.get(isolation)
+        found = _testgrove_lease_client.get(isolation)
     yield found
     with explained("database"):
-        _testgrove_lessor.give_back_from(request, found.name)
-        _testgrove_lessor.expect()
+        _testgrove_lease_client.give_back_from(request, found.name)
+        _testgrove_lease_client.expect()
 
 
 database, testgrove_database = both_names(_database, "database")
 
 
-def _worker_database(_testgrove_lessor: Lessor) -> Iterator[Database]:
+def _worker_database(_testgrove_lease_client: LeaseClient) -> Iterator[Database]:
     """A database of this process's, or xdist worker's, own for the whole session, as the migration left it."""
     with explained("worker_database"):
-        found = _testgrove_lessor.get("clone")
+        found = _testgrove_lease_client.get("clone")
     yield found
     with explained("worker_database"):
-        _testgrove_lessor.put(found)
+        _testgrove_lease_client.put(found)
 
 
 worker_database, testgrove_worker_database = both_names(_worker_database, "worker_database", "session")

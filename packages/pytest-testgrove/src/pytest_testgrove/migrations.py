@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 import pytest
 
-from pytest_testgrove.databases import Database, Lessor, explained
+from pytest_testgrove.databases import Database, LeaseClient, explained
 from pytest_testgrove.names import POSTGRES, SQLITE, both_names
 
 _SUFFIX = "-migrations"  # of the broker's engines
@@ -73,8 +73,8 @@ class Migrations:
     """A database with nothing in it, and the project's migrations. url, name, host, port, user, password: of the
     database; engine: ``postgres`` or ``sqlite``, whose name is the file's path."""
 
-    def __init__(self, lessor: Lessor, values: "Dict[str, Any]") -> None:
-        self._lessor = lessor
+    def __init__(self, client: LeaseClient, values: "Dict[str, Any]") -> None:
+        self._client = client
         self._listing: Optional[Dict[str, Any]] = None
         self.engine: str = values["engine"]
         self.database = Database(values)
@@ -121,27 +121,27 @@ class Migrations:
 
         with explained("migrations"):
             try:
-                return self._lessor.ask(do, name=self.name, **values)
+                return self._client.ask(do, name=self.name, **values)
             except BrokerError as error:
                 if error.code in _OF_THE_MIGRATION:
                     raise MigrationError(str(error), error.code) from None
                 raise
 
 
-def _migrations(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Iterator[Migrations]:
+def _migrations(request: pytest.FixtureRequest, _testgrove_lease_client: LeaseClient) -> Iterator[Migrations]:
     """An empty database of this test's own, to take through the project's migrations. Parameter: the engine."""
     with explained("migrations"):
-        engine = _engine(request, _testgrove_lessor)
-        found = Migrations(_testgrove_lessor, _testgrove_lessor.lease(engine=engine + _SUFFIX))
+        engine = _engine(request, _testgrove_lease_client)
+        found = Migrations(_testgrove_lease_client, _testgrove_lease_client.lease(engine=engine + _SUFFIX))
     yield found
     with explained("migrations"):
-        _testgrove_lessor.give_back(found.name)
+        _testgrove_lease_client.give_back(found.name)
 
 
 migrations, testgrove_migrations = both_names(_migrations, "migrations")
 
 
-def _engine(request: pytest.FixtureRequest, lessor: Lessor) -> str:
+def _engine(request: pytest.FixtureRequest, client: LeaseClient) -> str:
     """The one that the test names, else the first of which there are migrations."""
     from pytest_testgrove import broker  # noqa: PLC0415 - only needed on request
 
@@ -149,7 +149,7 @@ def _engine(request: pytest.FixtureRequest, lessor: Lessor) -> str:
     if chosen is not None and chosen not in _ENGINES:
         text = f"fixture 'migrations': invalid parameter {chosen!r} (supported: {', '.join(_ENGINES)})"
         pytest.fail(text, pytrace=False)
-    there = [each for each in _ENGINES if each + _SUFFIX in lessor.engines()]
+    there = [each for each in _ENGINES if each + _SUFFIX in client.engines()]
     wanted = str(chosen) if chosen is not None else next(iter(there), _ENGINES[0])
     if wanted not in there:
         table = f"[tool.testgrove.services.{wanted}]"

@@ -12,7 +12,7 @@ from typing import Any, Callable, Iterator, Optional
 
 import pytest
 
-from pytest_testgrove.databases import Lessor, explained
+from pytest_testgrove.databases import LeaseClient, explained
 from pytest_testgrove.fixtures import url_of_worktree
 from pytest_testgrove.names import REDIS, SQLITE, both_names
 
@@ -22,18 +22,18 @@ _FIXTURES = ("redis_url", "redis_socket", "testgrove_redis_url", "testgrove_redi
 class Redis:
     """This process's instance. socket: of the file system; empty where there is none."""
 
-    def __init__(self, url: str, socket: str = "", name: str = "", lessor: Optional[Lessor] = None) -> None:
+    def __init__(self, url: str, socket: str = "", name: str = "", client: Optional[LeaseClient] = None) -> None:
         self.url, self.socket = url, socket
-        self._name, self._lessor = name, lessor
+        self._name, self._client = name, client
 
     def empty(self, item: pytest.Item) -> None:
         """Empty the instance of data that earlier tests left."""
         from pytest_testgrove.broker import BrokerError  # noqa: PLC0415 - only needed on request
 
-        if self._lessor is None:
+        if self._client is None:
             return
         try:
-            self._lessor.empty(self._name)
+            self._client.empty(self._name)
         except BrokerError as error:
             if set(_FIXTURES) & set(getattr(item, "fixturenames", ())):
                 pytest.fail(f"fixture 'redis_url': this session's Redis is not available: {error}", pytrace=False)
@@ -56,23 +56,23 @@ def empty_before(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session")
-def _testgrove_redis(pytestconfig: pytest.Config, _testgrove_lessor: Lessor) -> Iterator[Redis]:
+def _testgrove_redis(pytestconfig: pytest.Config, _testgrove_lease_client: LeaseClient) -> Iterator[Redis]:
     holder = pytestconfig.stash[_HOLDER] = Holder()
     with explained("redis_url"):
-        holder.redis = _found(pytestconfig, _testgrove_lessor)
+        holder.redis = _found(pytestconfig, _testgrove_lease_client)
     yield holder.redis
-    holder.redis = None  # it goes with the lessor's connection
+    holder.redis = None  # it goes with the client's connection
 
 
-def _found(config: pytest.Config, lessor: Lessor) -> Redis:
+def _found(config: pytest.Config, client: LeaseClient) -> Redis:
     from pytest_testgrove import broker  # noqa: PLC0415 - only needed on request
 
     # A run on an external server has a numbered database for its suite; its broker, if any, is for other engines.
-    lends = not broker.in_a_run() or (os.environ.get(broker.SOCKET_VARIABLE) and REDIS in lessor.engines())
+    lends = not broker.in_a_run() or (os.environ.get(broker.SOCKET_VARIABLE) and REDIS in client.engines())
     if not lends:
         return Redis(url_of_worktree(config, "redis_url", "REDIS_URL", REDIS))
-    found: "dict[str, Any]" = lessor.lease(engine=REDIS)
-    return Redis(found["url"], found.get("socket", ""), found["name"], lessor)
+    found: "dict[str, Any]" = client.lease(engine=REDIS)
+    return Redis(found["url"], found.get("socket", ""), found["name"], client)
 
 
 def _redis_url(_testgrove_redis: Redis) -> str:
@@ -96,13 +96,13 @@ def _redis_socket(_testgrove_redis: Redis) -> str:
 redis_socket, testgrove_redis_socket = both_names(_redis_socket, "redis_socket", "session")
 
 
-def _sqlite_path(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> Iterator[Path]:
+def _sqlite_path(request: pytest.FixtureRequest, _testgrove_lease_client: LeaseClient) -> Iterator[Path]:
     """An SQLite file of this test's own, as the migration left it."""
     with explained("sqlite_path"):
-        found = _testgrove_lessor.lease(engine=SQLITE)
+        found = _testgrove_lease_client.lease(engine=SQLITE)
     yield Path(found["name"])
     with explained("sqlite_path"):
-        _testgrove_lessor.give_back_from(request, found["name"])
+        _testgrove_lease_client.give_back_from(request, found["name"])
 
 
 sqlite_path, testgrove_sqlite_path = both_names(_sqlite_path, "sqlite_path")
@@ -126,46 +126,48 @@ class Service:
 
 
 @pytest.fixture
-def testgrove_service(request: pytest.FixtureRequest, _testgrove_lessor: Lessor) -> "Iterator[Callable[..., Service]]":
+def testgrove_service(
+    request: pytest.FixtureRequest, _testgrove_lease_client: LeaseClient
+) -> "Iterator[Callable[..., Service]]":
     """What gives this test a database of its own, of a service by its name: ``testgrove_service("analytics").url``."""
     found: "dict[str, Service]" = {}
-    yield _giver("testgrove_service", request.config, _testgrove_lessor, found)
+    yield _giver("testgrove_service", request.config, _testgrove_lease_client, found)
     for name, service in reversed(list(found.items())):
         if service.name:
             with explained(f"testgrove_service({name!r})"):
-                _testgrove_lessor.give_back_from(request, service.name)
+                _testgrove_lease_client.give_back_from(request, service.name)
 
 
 @pytest.fixture(scope="session")
 def testgrove_worker_service(
-    pytestconfig: pytest.Config, _testgrove_lessor: Lessor
+    pytestconfig: pytest.Config, _testgrove_lease_client: LeaseClient
 ) -> "Iterator[Callable[..., Service]]":
     """The same for this process, or xdist worker, and the whole session."""
     found: "dict[str, Service]" = {}
-    yield _giver("testgrove_worker_service", pytestconfig, _testgrove_lessor, found)
+    yield _giver("testgrove_worker_service", pytestconfig, _testgrove_lease_client, found)
     for service in found.values():
         if service.name:
-            _testgrove_lessor.give_back(service.name)
+            _testgrove_lease_client.give_back(service.name)
 
 
 def _giver(
-    fixture: str, config: pytest.Config, lessor: Lessor, found: "dict[str, Service]"
+    fixture: str, config: pytest.Config, client: LeaseClient, found: "dict[str, Service]"
 ) -> "Callable[..., Service]":
     def get(name: str, **wanted: str) -> Service:
         if name not in found:
             with explained(f"{fixture}({name!r})"):
-                found[name] = _of_service(config, lessor, name, wanted)
+                found[name] = _of_service(config, client, name, wanted)
         return found[name]
 
     return get
 
 
-def _of_service(config: pytest.Config, lessor: Lessor, name: str, wanted: "dict[str, str]") -> Service:
+def _of_service(config: pytest.Config, client: LeaseClient, name: str, wanted: "dict[str, str]") -> Service:
     from pytest_testgrove import broker  # noqa: PLC0415 - only needed on request
 
-    lends = not broker.in_a_run() or (os.environ.get(broker.SOCKET_VARIABLE) and name in lessor.engines())
+    lends = not broker.in_a_run() or (os.environ.get(broker.SOCKET_VARIABLE) and name in client.engines())
     if lends:
-        return Service(lessor.lease(service=name, **wanted))
+        return Service(client.lease(service=name, **wanted))
     # On an external server without databases for single tests, all tests of a suite share the worktree's.
     variable = f"{re.sub('[^A-Za-z0-9]', '_', name).upper()}_URL"
     return Service({"url": url_of_worktree(config, f"testgrove_service({name!r})", variable, name)})

@@ -60,7 +60,7 @@ class AttemptConnections:
     def see(self, found: Connection) -> None:
         """What the kernel shows of a process."""
         address = Address("", found.host, found.port, found.socket)
-        if not self.is_permitted(address):
+        if not self.without_keeper(address):
             engine = next((engine for engine, port in PORTS.items() if port == found.port), "")
             where = Address(engine, found.host, found.port, found.socket)
             foreign = ForeignConnection(where, f"`{shown_command(found.command)}` connected to")
@@ -77,9 +77,9 @@ class AttemptConnections:
         until = time.monotonic() - after
         due = [foreign for when, foreign in self._held if when <= until]
         self._held = [each for each in self._held if each[0] > until]
-        for foreign in due:
-            if not self.is_permitted(foreign.address):
-                self._add(foreign)
+        for strange in due:
+            if not self.without_keeper(strange.address):
+                self._add(strange)
 
     def without_own(self, resources: Iterable[TrackedResource]) -> list[TrackedResource]:
         """Return leftovers of a pytest process without permitted connections: these end with it and are no leaks."""
@@ -87,7 +87,7 @@ class AttemptConnections:
             resource for resource in resources if not (resource.kind == "descriptor" and self._is_own(resource.name))
         ]
 
-    def is_permitted(self, address: Address) -> bool:
+    def without_keeper(self, address: Address) -> bool:
         """Return whether an open connection is permitted, or leads to a server of the run."""
         return self._permitted.permits(address) or self._is_runs(address) or self._is_alias(address)
 
@@ -112,7 +112,7 @@ class AttemptConnections:
         known = [address for address in found if address.host or address.socket]
         if port and self._permitted.permits(found[0]):
             self._aliases.learn(host, str(entry["address"]))
-        if not any(map(self.is_permitted, known)):
+        if not any(map(self.without_keeper, known)):
             where = ", in ".join(filter(None, [entry["where"], entry["test"]]))
             self._add(ForeignConnection(known[0], "a driver connected to", where))
 

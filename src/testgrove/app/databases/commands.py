@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from testgrove.app.databases.persistent import KeptDatabases
+from testgrove.app.databases.persistent import PersistentDatabases
 from testgrove.app.databases.persistent_services import (
     accesses_of,
     service_of,
     start_services,
     with_another_port,
 )
-from testgrove.app.databases.worktree_external import drop_given, is_given
+from testgrove.app.databases.worktree_external import drop_without_keeper, without_keeper
 from testgrove.app.holder import Holder
 from testgrove.app.keeper_undo import persistent_server
 from testgrove.app.launcher import SupervisedLauncher
@@ -37,7 +37,7 @@ from testgrove.system.environment import build
 from testgrove.system.processes.process import scrubbed
 
 Say = Callable[[str], None]
-_KEPT = (LeaseKind.KEPT_DATABASE, LeaseKind.SERVICE)
+_PERSISTENT = (LeaseKind.PERSISTENT_DATABASE, LeaseKind.SERVICE)
 
 
 @dataclass
@@ -51,13 +51,13 @@ class WorktreeDatabases:
 
     def create(self, names: Sequence[str]) -> list[str]:
         """Make the databases that are declared and missing, migrated; return their services."""
-        given = [name for name in names if is_given(self.project, name) and name not in self.worktree.databases]
-        self._create_given(given)
+        given = [name for name in names if without_keeper(self.project, name) and name not in self.worktree.databases]
+        self._create_without_keeper(given)
         leased = {service_of(lease) for lease in self._leases()}
-        missing = [name for name in names if not is_given(self.project, name) and name not in leased]
+        missing = [name for name in names if not without_keeper(self.project, name) and name not in leased]
         if missing:
             services = {name: self.project.settings.services[name] for name in missing}
-            making = KeptDatabases(self.project, self.holder, services, empty=True).making()
+            making = PersistentDatabases(self.project, self.holder, services, empty=True).making()
             making.begin(self._creation())
             try:
                 making.finish()
@@ -74,12 +74,12 @@ class WorktreeDatabases:
             self.migrate(None, name)
         return [*given, *missing, *remade]
 
-    def _create_given(self, names: Sequence[str]) -> None:
+    def _create_without_keeper(self, names: Sequence[str]) -> None:
         if not names:
             return
-        from testgrove.app.databases.worktree import create_given  # noqa: PLC0415 - providers; most need none
+        from testgrove.app.databases.worktree import create_without_keeper  # noqa: PLC0415 - providers; most need none
 
-        made = create_given(self.project, self.holder, self._creation(), names)
+        made = create_without_keeper(self.project, self.holder, self._creation(), names)
         self.worktree = write_files(self.project, self.worktree, self._accesses() | made).worktree
         self._write()
         for name in names:
@@ -88,8 +88,8 @@ class WorktreeDatabases:
 
     def drop(self, names: Sequence[str]) -> None:
         """Take databases away; the env file does not name them any more."""
-        given = [name for name in names if is_given(self.project, name)]
-        drop_given(self.project, self.holder, self.worktree, given)
+        given = [name for name in names if without_keeper(self.project, name)]
+        drop_without_keeper(self.project, self.holder, self.worktree, given)
         left = {name: shown for name, shown in self.worktree.databases.items() if name not in given}
         self.worktree = records.update(self.project.store, self.worktree, databases=left)
         with_another_port(self.project, self.holder, self.worktree, partial(self._undo, names), self.say)
@@ -100,10 +100,10 @@ class WorktreeDatabases:
 
     def reset(self, names: Sequence[str]) -> None:
         """Empty databases and migrate them again. Name, password and port stay."""
-        given = [name for name in names if is_given(self.project, name)]
+        given = [name for name in names if without_keeper(self.project, name)]
         if given:
             self.drop(given)
-            self._create_given(given)
+            self._create_without_keeper(given)
         if given == list(names):
             return
         self._start()
@@ -121,7 +121,7 @@ class WorktreeDatabases:
         service = self.project.settings.services[name]
         command = service.migrate if revision is None else migration_to(name, service, revision)
         if command:
-            if not is_given(self.project, name):
+            if not without_keeper(self.project, name):
                 self._start()
             self._run_migration(command, name, self._accesses())
 
@@ -149,7 +149,7 @@ class WorktreeDatabases:
 
     def _is_lost(self, lease: Lease) -> bool:
         folder, _, database = lease.key.partition("#")
-        if lease.kind != LeaseKind.KEPT_DATABASE:
+        if lease.kind != LeaseKind.PERSISTENT_DATABASE:
             return False
         self._start()
         server = persistent_server(Path(folder))
@@ -162,7 +162,9 @@ class WorktreeDatabases:
 
     def _leases(self, names: Sequence[str] | None = None) -> list[Lease]:
         """Of the databases that the keeper holds, of some services or of all."""
-        kept = [lease for lease in records.leases_of(self.project.store, self.worktree).all() if lease.kind in _KEPT]
+        kept = [
+            lease for lease in records.leases_of(self.project.store, self.worktree).all() if lease.kind in _PERSISTENT
+        ]
         return [lease for lease in kept if names is None or service_of(lease) in names]
 
     def _require(self, names: Sequence[str]) -> list[Lease]:

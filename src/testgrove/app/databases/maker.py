@@ -6,13 +6,13 @@ from collections.abc import Callable
 from functools import partial
 
 from testgrove.app.context import AppContext
-from testgrove.app.databases.cell import CellDatabases
-from testgrove.app.databases.migration import wanted_in
+from testgrove.app.databases.creation import DatabaseCreation
+from testgrove.app.databases.migration import template_spec_in
 from testgrove.app.left_databases import remember_left
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.naming import database_name
 from testgrove.core.settings.types import Service
-from testgrove.services.provider import Held, Order, Provider, Wanted
+from testgrove.services.provider import DatabaseRequest, Provider, ProvisionedDatabase, TemplateSpec
 
 
 def name_of(workspace: Workspace, name: str, service: Service) -> str:
@@ -26,26 +26,26 @@ def maker(
     name: str,
     service: Service,
     workspace: Workspace,
-    making: CellDatabases,
+    making: DatabaseCreation,
     *,
     empty: bool = False,
-) -> tuple[Callable[[], Held], Wanted | None]:
+) -> tuple[Callable[[], ProvisionedDatabase], TemplateSpec | None]:
     """What makes the database, and the template it is a clone of. What is read from the tree is read now, before
     something is built in it. empty: not migrated."""
     traits = provider.traits()
-    wanted = None
+    template_spec = None
     if traits is not None and not empty:
-        wanted = wanted_in(workspace, name, service, traits, context.launcher, making)
-    order = Order(
+        template_spec = template_spec_in(workspace, name, service, traits, context.launcher, making)
+    request = DatabaseRequest(
         name_of(workspace, name, service),
         label=str(workspace.spec.id),
         owner=context.owner_of(workspace),
         leases=context.leases_of(workspace),
         file=workspace.database_folder / service.path,
-        wanted=wanted,
+        template_spec=template_spec,
         say=making.say,
         check=making.check,
         note=workspace.notes.append,
         left=partial(remember_left, context.holder.store),
     )
-    return partial(provider.make, order), wanted
+    return partial(provider.make, request), template_spec

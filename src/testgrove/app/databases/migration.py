@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from testgrove.app.databases.cell import CellDatabases
+from testgrove.app.databases.creation import DatabaseCreation
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.migrations.fingerprint import template_fingerprint
 from testgrove.core.model import DatabaseAccess
@@ -13,7 +13,7 @@ from testgrove.core.settings.types import Service
 from testgrove.services.base import Launcher
 from testgrove.services.migrations.inputs import read_inputs
 from testgrove.services.migrations.run import run_migration
-from testgrove.services.provider import Traits, Wanted
+from testgrove.services.provider import TemplateSpec, Traits
 
 
 def fingerprint(name: str, service: Service, traits: Traits, *, tree: Path, tool: str, env: Mapping[str, str]) -> str:
@@ -36,19 +36,19 @@ def fingerprint(name: str, service: Service, traits: Traits, *, tree: Path, tool
     )
 
 
-def wanted_in(
-    workspace: Workspace, name: str, service: Service, traits: Traits, launcher: Launcher, making: CellDatabases
-) -> Wanted:
+def template_spec_in(
+    workspace: Workspace, name: str, service: Service, traits: Traits, launcher: Launcher, making: DatabaseCreation
+) -> TemplateSpec:
     """The template that a workspace's files ask for."""
     plan = workspace.plan
     assert plan is not None or not service.migrate
     tool, env = plan.fingerprint if plan else "", workspace.project.settings.env
-    wanted = fingerprint(name, service, traits, tree=workspace.tree, tool=tool, env=env)
-    return Wanted(wanted, migration(service.migrate, name, launcher, workspace, making))
+    template_spec = fingerprint(name, service, traits, tree=workspace.tree, tool=tool, env=env)
+    return TemplateSpec(template_spec, migration(service.migrate, name, launcher, workspace, making))
 
 
 def migration(
-    command: str, name: str, launcher: Launcher, workspace: Workspace, making: CellDatabases
+    command: str, name: str, launcher: Launcher, workspace: Workspace, making: DatabaseCreation
 ) -> Callable[[DatabaseAccess], None]:
     """What brings an empty database up to date: the command, once the environment it needs is there.
 

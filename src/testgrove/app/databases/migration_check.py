@@ -60,18 +60,18 @@ def check_migrations(
     services = _services(project, engine)
     with (
         project.holding(f"testgrove db check {worktree or ''}".strip()) as holder,
-        _place(project, holder, worktree) as place,
+        _checkout(project, holder, worktree) as checkout,
         own_folder(project, holder, "check") as context,
     ):
         found = []
         for name, service in services.items():
             service_name = name.split()[0]
             table = f"[tool.testgrove.services.{service_name}]"
-            tool = find_tool(service.migrate, read_inputs(place.tree, service.inputs), table=table)
+            tool = find_tool(service.migrate, read_inputs(checkout.tree, service.inputs), table=table)
             empty = empty_databases(context, service_name, service)
             try:
                 migrator = Migrator(
-                    context.launcher, place.tree, partial(place.environ, service_name), project.settings
+                    context.launcher, checkout.tree, partial(checkout.environ, service_name), project.settings
                 )
                 found.append(_Check(tool, empty, migrator, name, frozenset(accepted), say).run())
             finally:
@@ -107,7 +107,7 @@ def _services(project: Project, asked: str | None) -> dict[str, Service]:
 
 
 @frozen
-class _Place:
+class _Checkout:
     """Whose migrations they are. environ: what a command sees there with the database of one service."""
 
     tree: Path
@@ -115,7 +115,7 @@ class _Place:
 
 
 @contextmanager
-def _place(project: Project, holder: Holder, worktree: str | None) -> Iterator[_Place]:
+def _checkout(project: Project, holder: Holder, worktree: str | None) -> Iterator[_Checkout]:
     top = project.repository.toplevel
     found = project.store.worktrees.at(top) if worktree is None else records.named(project, worktree)
     if found is None:
@@ -125,11 +125,11 @@ def _place(project: Project, holder: Holder, worktree: str | None) -> Iterator[_
             values = variables(_CHECKOUT, ports={}, databases={name: access}, settings=project.settings, plain=name)
             return here.environ | {name: value for name, value in values.items() if name not in FIXED_VARIABLES}
 
-        yield _Place(top, around)
+        yield _Checkout(top, around)
         return
     held = records.take(project, holder, found, WorktreeStatus.READY)
     try:
-        yield _Place(held.path, _inside(project, held))
+        yield _Checkout(held.path, _inside(project, held))
     finally:
         records.update(project.store, held, holder=None)
 

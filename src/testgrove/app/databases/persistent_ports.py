@@ -12,7 +12,7 @@ from testgrove.core.engines.registry import engine_of, implementation_of
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.services.keeper.client import KeeperClient
-from testgrove.services.keeper.service import KeptService, engine_in
+from testgrove.services.keeper.service import PersistentService, engine_in
 from testgrove.system.store import StoredLeases
 
 
@@ -32,7 +32,7 @@ def start_on_a_free_port(project: Project, keeper: KeeperClient, folder: Path) -
                     raise
                 taken.append(_move(project, folder))
             else:
-                return KeptService.read(folder).port if taken else None
+                return PersistentService.read(folder).port if taken else None
     finally:
         for leases, lease in taken:
             leases.forget(lease)
@@ -52,7 +52,7 @@ def _move(project: Project, folder: Path) -> tuple[StoredLeases, Lease]:
 
 
 def _port_lease(project: Project, folder: Path) -> tuple[StoredLeases, Lease]:
-    port = KeptService.read(folder).port
+    port = PersistentService.read(folder).port
     owners = [records.leases_of(project.store, worktree) for worktree in records.all_of(project)]
     for leases in (project.store.leases(project_owner(project.id)), *owners):
         for lease in leases.all():

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from testgrove.app.databases.persistent_ports import start_on_a_free_port
-from testgrove.app.databases.worktree_external import accesses_given, is_given
+from testgrove.app.databases.worktree_external import accesses_without_keeper, without_keeper
 from testgrove.app.holder import Holder
 from testgrove.app.keeper import KeeperLocation, end_keeper, keeper_of, location_of
-from testgrove.app.keeper_undo import kept_lock, persistent_server
+from testgrove.app.keeper_undo import keeper_lock, persistent_server
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.files import write_files
@@ -21,53 +21,53 @@ from testgrove.core.secret import Secret
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.services.keeper.client import KeeperClient
-from testgrove.services.keeper.service import LOG, KeptService, engine_in, services_in
+from testgrove.services.keeper.service import LOG, PersistentService, engine_in, services_in
 from testgrove.system.locks import LockFile
 
 Say = Callable[[str], None]
 T = TypeVar("T")
 _TIMEOUT = 1800.0
-_KEPT = (LeaseKind.SERVICE, LeaseKind.KEPT_DATABASE)
+_PERSISTENT = (LeaseKind.SERVICE, LeaseKind.PERSISTENT_DATABASE)
 
 
 def list_services(project: Project) -> list[dict[str, Any]]:
-    """The project's servers; see KeptServer.document(). Without a keeper all of them are stopped."""
-    place = location_of(project.store, project.id)
-    if place is None:
+    """The project's servers; see ManagedServer.document(). Without a keeper all of them are stopped."""
+    location = location_of(project.store, project.id)
+    if location is None:
         return []
-    client = KeeperClient.connect(place.socket)
+    client = KeeperClient.connect(location.socket)
     if client is not None:
         with client:
             return client.services()
     stopped = {"state": "stopped", "pid": None, "idle_seconds": None, "problem": "its keeper is not running"}
     return [
         {"name": service.name, "what": service.what, "port": service.port, **stopped}
-        for service in services_in(place.folder)
+        for service in services_in(location.folder)
     ]
 
 
 def log_of(project: Project, name: str) -> Path:
     """A server's log file. Raises PreconditionError (``no-such-service``)."""
-    return _place(project, name).folder / name / LOG
+    return _location(project, name).folder / name / LOG
 
 
 def start_services(project: Project, holder: Holder, names: Sequence[str], say: Say) -> None:
     """Start servers, all without names. Raises PreconditionError (``no-such-service``), UnavailableError."""
-    with _working(project, holder, say) as (place, keeper):
-        for name in _chosen(place, names):
-            _start(project, holder, keeper, place.folder / name, say)
+    with _working(project, holder, say) as (location, keeper):
+        for name in _chosen(location, names):
+            _start(project, holder, keeper, location.folder / name, say)
 
 
 def stop_services(project: Project, locks: LockFile, names: Sequence[str]) -> None:
     """Stop servers in good order; without names all of them, and the keeper. Data stays."""
-    place = location_of(project.store, project.id)
-    if place is None:
+    location = location_of(project.store, project.id)
+    if location is None:
         return
     if not names:
-        end_keeper(place, locks)
+        end_keeper(location, locks)
         return
-    chosen = _chosen(place, names)
-    client = KeeperClient.connect(place.socket)
+    chosen = _chosen(location, names)
+    client = KeeperClient.connect(location.socket)
     if client is not None:
         with client:
             for name in chosen:
@@ -79,10 +79,10 @@ def reach_servers(project: Project, worktree: str, say: Say) -> KeeperClient | N
 
     While the connection is open, no server is stopped for being idle.
     """
-    place = location_of(project.store, project.id)
-    if place is None or not _names_of(project, worktree):
+    location = location_of(project.store, project.id)
+    if location is None or not _names_of(project, worktree):
         return None
-    client = KeeperClient.connect(place.socket)
+    client = KeeperClient.connect(location.socket)
     if client is not None:
         client.hold()
         found = {entry["name"]: entry["state"] for entry in client.services()}
@@ -91,7 +91,7 @@ def reach_servers(project: Project, worktree: str, say: Say) -> KeeperClient | N
         client.close()
     with project.holding("testgrove services start") as holder:
         start_services(project, holder, _names_of(project, worktree), say)
-    client = KeeperClient.connect(place.socket)
+    client = KeeperClient.connect(location.socket)
     if client is not None:
         client.hold()
     return client
@@ -99,9 +99,13 @@ def reach_servers(project: Project, worktree: str, say: Say) -> KeeperClient | N
 
 def accesses_of(project: Project, worktree: WorktreeRecord) -> dict[str, DatabaseAccess]:
     """How a worktree's databases are reached, passwords included."""
-    found = {name: access for name, access in accesses_given(project, worktree).items() if is_given(project, name)}
+    found = {
+        name: access
+        for name, access in accesses_without_keeper(project, worktree).items()
+        if without_keeper(project, name)
+    }
     for lease in records.leases_of(project.store, worktree).all():
-        if lease.kind in _KEPT and (access := _access(lease)):
+        if lease.kind in _PERSISTENT and (access := _access(lease)):
             found[service_of(lease)] = access
     return found
 
@@ -110,11 +114,11 @@ def _access(lease: Lease) -> DatabaseAccess | None:
     """How what a lease names is reached; None where its server was not laid out to the end."""
     path, _, name = lease.key.partition("#")
     folder, password = Path(path), Secret(lease.data["password"])
-    if lease.kind == LeaseKind.KEPT_DATABASE:
+    if lease.kind == LeaseKind.PERSISTENT_DATABASE:
         server = persistent_server(folder)
         return server.access(name, password) if server else None
     engine = engine_of(engine_in(folder))
-    port = KeptService.read(folder).port
+    port = PersistentService.read(folder).port
     return DatabaseAccess(engine.name, engine.default_database, "127.0.0.1", port, engine.user, password)
 
 
@@ -126,7 +130,7 @@ def service_of(lease: Lease) -> str:
 
 @contextmanager
 def _working(project: Project, holder: Holder, say: Say) -> Iterator[tuple[KeeperLocation, KeeperClient]]:
-    place = _place(project, "")
+    location = _location(project, "")
     what, told = "the project's servers, held by another command", set[str]()
 
     def say_once(reason: str) -> None:
@@ -135,10 +139,10 @@ def _working(project: Project, holder: Holder, say: Say) -> Iterator[tuple[Keepe
             say(reason)
 
     with (
-        holder.locks.hold(kept_lock(project.id), what=what, timeout=_TIMEOUT, on_wait=say_once),
-        keeper_of(place, holder.locks, say) as keeper,
+        holder.locks.hold(keeper_lock(project.id), what=what, timeout=_TIMEOUT, on_wait=say_once),
+        keeper_of(location, holder.locks, say) as keeper,
     ):
-        yield place, keeper
+        yield location, keeper
 
 
 def _start(project: Project, holder: Holder, keeper: KeeperClient, folder: Path, say: Say) -> None:
@@ -160,7 +164,7 @@ def with_another_port(project: Project, holder: Holder, worktree: WorktreeRecord
         if error.code != "port-taken":
             raise
     leases = records.leases_of(project.store, worktree).all()
-    folders = {lease.key.partition("#")[0] for lease in leases if lease.kind == LeaseKind.KEPT_DATABASE}
+    folders = {lease.key.partition("#")[0] for lease in leases if lease.kind == LeaseKind.PERSISTENT_DATABASE}
     start_services(project, holder, sorted(Path(folder).name for folder in folders), say)
     return work()
 
@@ -177,24 +181,24 @@ def rewrite_env_files(project: Project, holder: Holder, folder: Path, say: Say =
 def _names_of(project: Project, worktree: str) -> list[str]:
     """The servers that a worktree has databases on."""
     leases = project.store.leases(f"worktree:{project.id}/{worktree}").all()
-    return [Path(lease.key.partition("#")[0]).name for lease in leases if lease.kind in _KEPT]
+    return [Path(lease.key.partition("#")[0]).name for lease in leases if lease.kind in _PERSISTENT]
 
 
-def _place(project: Project, name: str) -> KeeperLocation:
-    place = location_of(project.store, project.id)
-    if place is None or (name and not (place.folder / name).is_dir()):
-        there = ", ".join(service.name for service in services_in(place.folder)) if place else ""
+def _location(project: Project, name: str) -> KeeperLocation:
+    location = location_of(project.store, project.id)
+    if location is None or (name and not (location.folder / name).is_dir()):
+        there = ", ".join(service.name for service in services_in(location.folder)) if location else ""
         missing = f"server {name!r} not found (available: {there or 'none'})"
         raise PreconditionError(
             "no-such-service",
             missing if name else "this project has no servers yet",
             hint="`testgrove create` starts the servers configured in [tool.testgrove.services]",
         )
-    return place
+    return location
 
 
-def _chosen(place: KeeperLocation, names: Sequence[str]) -> list[str]:
-    known = [service.name for service in services_in(place.folder)]
+def _chosen(location: KeeperLocation, names: Sequence[str]) -> list[str]:
+    known = [service.name for service in services_in(location.folder)]
     for name in names:
         if name not in known:
             raise PreconditionError(

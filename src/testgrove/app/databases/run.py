@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from testgrove.app.context import run_context
-from testgrove.app.databases.cell import CellDatabases, Make
+from testgrove.app.databases.creation import DatabaseCreation, Make
 from testgrove.app.databases.maker import maker
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
@@ -19,7 +19,7 @@ from testgrove.core.model import DatabaseAccess
 from testgrove.core.runs.plan import Cell
 from testgrove.core.settings.types import Service, at_versions
 from testgrove.errors import TestgroveError
-from testgrove.services.provider import Allocator, Held, Provider, Wanted
+from testgrove.services.provider import Allocator, Provider, ProvisionedDatabase, TemplateSpec
 from testgrove.services.provisioning.choose import provider_of
 from testgrove.system.store import StoredLeases
 
@@ -38,8 +38,8 @@ class RunDatabases:
         self._providers: dict[tuple[str, str], Provider] = {}  # by service and version, where there are several
         self._lacking: dict[tuple[str, str], TestgroveError] = {}
         self._guard = threading.Lock()
-        self._held: dict[str, dict[str, Held]] = {}  # of each cell, by service
-        self._wanted: dict[tuple[str, str], Wanted] = {}  # by cell and service
+        self._held: dict[str, dict[str, ProvisionedDatabase]] = {}  # of each cell, by service
+        self._template_specs: dict[tuple[str, str], TemplateSpec] = {}  # by cell and service
         self._number = 0
         self._brokers: dict[str, ServiceBroker | None] = {}
         self._workspaces: dict[str, Workspace] = {}
@@ -80,10 +80,10 @@ class RunDatabases:
         for provider in self._providers.values():
             provider.start_ahead()
 
-    def for_cell(self, cell: Cell) -> CellDatabases | None:
+    def for_cell(self, cell: Cell) -> DatabaseCreation | None:
         """Return the creation of a cell's databases; None if its suite uses none."""
         services = cell.settings.services
-        return CellDatabases(services, partial(self._begin, cell), self._cancel) if services else None
+        return DatabaseCreation(services, partial(self._begin, cell), self._cancel) if services else None
 
     def broker(self, cell: Cell) -> Path | None:
         """Where a cell's tests can ask for fresh databases; None where its suite has none that can be given.
@@ -99,8 +99,8 @@ class RunDatabases:
         owner = f"{self._context.leases.owner} {cell.id}"
         found: dict[str, Allocator] = {}
         for name in cell.settings.services:
-            wanted = partial(self._wanted.__getitem__, (cell.key, name))
-            if allocator := self._of(name, cell).allocator(wanted, owner):
+            template_spec = partial(self._template_specs.__getitem__, (cell.key, name))
+            if allocator := self._of(name, cell).allocator(template_spec, owner):
                 found[name] = allocator
         found |= self._of_migrations(cell)
         if not found:
@@ -149,14 +149,14 @@ class RunDatabases:
         for provider in self._providers.values():
             provider.close()
 
-    def _begin(self, cell: Cell, workspace: Workspace, making: CellDatabases) -> dict[str, Make]:
+    def _begin(self, cell: Cell, workspace: Workspace, making: DatabaseCreation) -> dict[str, Make]:
         self._workspaces[cell.key] = workspace
         makers: dict[str, Make] = {}
         for name in cell.settings.services:
             service, provider = self._service(name, cell), self._of(name, cell)
-            make, wanted = maker(self._context, provider, name, service, workspace, making)
-            if wanted is not None:
-                self._wanted[cell.key, name] = wanted
+            make, template_spec = maker(self._context, provider, name, service, workspace, making)
+            if template_spec is not None:
+                self._template_specs[cell.key, name] = template_spec
             makers[name] = partial(self._make, cell, name, make)
         return makers
 
@@ -165,7 +165,7 @@ class RunDatabases:
             raise error
         return self._providers[_key(name, cell)]
 
-    def _make(self, cell: Cell, name: str, make: Callable[[], Held]) -> DatabaseAccess:
+    def _make(self, cell: Cell, name: str, make: Callable[[], ProvisionedDatabase]) -> DatabaseAccess:
         held = make()
         with self._guard:
             self._held.setdefault(cell.key, {})[name] = held

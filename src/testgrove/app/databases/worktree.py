@@ -7,28 +7,28 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from testgrove.app.context import AppContext, worktree_context
-from testgrove.app.databases.cell import CellDatabases, Make
+from testgrove.app.databases.creation import DatabaseCreation, Make
 from testgrove.app.databases.maker import maker
 from testgrove.app.databases.migration import migration
-from testgrove.app.databases.worktree_external import is_given
+from testgrove.app.databases.worktree_external import without_keeper
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.undo import undo_leases
-from testgrove.app.worktrees.workspace import DatabasesInTheMaking, Workspace
+from testgrove.app.worktrees.workspace import PendingDatabases, Workspace
 from testgrove.core.engines.registry import migrated_service
 from testgrove.core.migrations.command import migration_to
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.settings.types import Service
 from testgrove.errors import UsageError
-from testgrove.services.provider import Held, Provider
+from testgrove.services.provider import Provider, ProvisionedDatabase
 from testgrove.services.provisioning.choose import provider_of
 
 
 @contextmanager
-def databases_in_the_making(
+def pending_databases(
     project: Project, holder: Holder, names: Sequence[str], *, revision: str | None = None, empty: bool = False
-) -> Iterator[DatabasesInTheMaking | None]:
+) -> Iterator[PendingDatabases | None]:
     """What makes the databases of a worktree from `create`, of some services; None where there are none.
 
     revision: the migration of the default service to stop at, None for the newest; empty: no migration at all. Raises
@@ -37,29 +37,29 @@ def databases_in_the_making(
     services = {name: project.settings.services[name] for name in names}
     revisions = {_migrated_to(project, revision): revision} if revision is not None else {}
     context = worktree_context(project, holder)
-    given = {name: service for name, service in services.items() if is_given(project, name)}
+    given = {name: service for name, service in services.items() if without_keeper(project, name)}
     own = {name: service for name, service in services.items() if name not in given}
     with ExitStack() as servers:
         providers = {name: provider_of(context, name, service) for name, service in given.items()}
         for provider in providers.values():
             provider.find()
             servers.callback(provider.close)
-        parts: list[DatabasesInTheMaking] = []
+        parts: list[PendingDatabases] = []
         if given:
-            parts.append(CellDatabases(tuple(given), partial(_begin, context, providers, given, revisions, empty)))
+            parts.append(DatabaseCreation(tuple(given), partial(_begin, context, providers, given, revisions, empty)))
         if own:
-            from testgrove.app.databases.persistent import KeptDatabases  # noqa: PLC0415 - only where something is kept
+            from testgrove.app.databases.persistent import PersistentDatabases  # noqa: PLC0415 - only where something is kept
 
-            parts.append(KeptDatabases(project, holder, own, revisions=revisions, empty=empty).making())
-        yield Several(parts) if parts else None
+            parts.append(PersistentDatabases(project, holder, own, revisions=revisions, empty=empty).making())
+        yield CombinedDatabases(parts) if parts else None
 
 
-def create_given(
+def create_without_keeper(
     project: Project, holder: Holder, workspace: Workspace, names: Sequence[str]
 ) -> dict[str, DatabaseAccess]:
     """Make databases, with nothing in them, for a worktree that is there already. On an error nothing is left."""
     before = records.worktree_leases(project, workspace.spec.id).all()
-    with databases_in_the_making(project, holder, names, empty=True) as making:
+    with pending_databases(project, holder, names, empty=True) as making:
         assert making is not None
         making.begin(workspace)
         try:
@@ -93,7 +93,7 @@ def _begin(
     revisions: Mapping[str, str],
     empty: bool,
     workspace: Workspace,
-    making: CellDatabases,
+    making: DatabaseCreation,
 ) -> dict[str, Make]:
     makers: dict[str, Make] = {}
     for name, service in services.items():
@@ -104,28 +104,28 @@ def _begin(
     return makers
 
 
-def _make(make: Callable[[], Held], further: Callable[[DatabaseAccess], None]) -> DatabaseAccess:
+def _make(make: Callable[[], ProvisionedDatabase], further: Callable[[DatabaseAccess], None]) -> DatabaseAccess:
     access = make().access
     further(access)
     return access
 
 
-class Several:
+class CombinedDatabases:
     """Databases that several makers create at the same time."""
 
-    def __init__(self, parts: Sequence[DatabasesInTheMaking]) -> None:
+    def __init__(self, parts: Sequence[PendingDatabases]) -> None:
         self._parts = parts
 
     def begin(self, workspace: Workspace) -> None:
-        """Implement DatabasesInTheMaking."""
+        """Implement PendingDatabases."""
         for part in self._parts:
             part.begin(workspace)
 
     def finish(self) -> dict[str, DatabaseAccess]:
-        """Implement DatabasesInTheMaking."""
+        """Implement PendingDatabases."""
         return {name: access for part in self._parts for name, access in part.finish().items()}
 
     def abandon(self) -> None:
-        """Implement DatabasesInTheMaking."""
+        """Implement PendingDatabases."""
         for part in self._parts:
             part.abandon()

@@ -19,7 +19,7 @@ from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError
 
 
-def accesses_given(project: Project, worktree: WorktreeRecord) -> dict[str, DatabaseAccess]:
+def accesses_without_keeper(project: Project, worktree: WorktreeRecord) -> dict[str, DatabaseAccess]:
     """By what the env file says, of each service that the worktree names; passwords included.
 
     An engine whose variable is missing, or names something else, is left out.
@@ -51,13 +51,13 @@ def _access(engine: str, database: str, known: Mapping[str, str], service: str) 
     return DatabaseAccess(engine, database, url.host, url.port, user, password, external_url=url.text)
 
 
-def is_given(project: Project, name: str) -> bool:
+def without_keeper(project: Project, name: str) -> bool:
     """Whether a service's databases are no keeper's: by URL, or files."""
     service = project.settings.services.get(name)
     return service is None or not service.is_embedded or engine_of(service.engine).isolation == "file"
 
 
-def drop_given(project: Project, holder: Holder, worktree: WorktreeRecord, names: Sequence[str]) -> None:
+def drop_without_keeper(project: Project, holder: Holder, worktree: WorktreeRecord, names: Sequence[str]) -> None:
     """Drop databases of a worktree. Raises PreconditionError (``database-shared``) for one that is shared."""
     for name in names:
         service = project.settings.services.get(name)

@@ -11,7 +11,7 @@ from testgrove.app.context import AppContext
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.settings.types import Service
 from testgrove.errors import PreconditionError, TestgroveError
-from testgrove.services.provider import Held, Order, Provider
+from testgrove.services.provider import DatabaseRequest, Provider, ProvisionedDatabase
 from testgrove.services.provisioning.choose import provider_of
 
 
@@ -31,7 +31,7 @@ class EmptyDatabases:
 
     def __init__(self, context: AppContext, provider: Provider) -> None:
         self._context, self._provider = context, provider
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, ProvisionedDatabase] = {}
         self._guard = threading.Lock()
 
     def make(self) -> DatabaseAccess:
@@ -40,7 +40,7 @@ class EmptyDatabases:
         owner = f"{self._context.leases.owner} on {socket.gethostname()}"
         file = self._context.folder / f"{name}.sqlite3"
         self._provider.find()
-        held = self._provider.make(Order(name, name, owner, self._context.leases, file))
+        held = self._provider.make(DatabaseRequest(name, name, owner, self._context.leases, file))
         with self._guard:
             self._held[held.access.name] = held
         return held.access

@@ -12,10 +12,10 @@ from testgrove.app.providers.empty_databases import EmptyDatabases, empty_databa
 from testgrove.core.migrations.known_tools import find_tool
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.settings.types import Service
-from testgrove.services.broker import Share
+from testgrove.services.broker import Allocation
+from testgrove.services.migrations.allocation import MigrationAllocation
 from testgrove.services.migrations.inputs import read_inputs
 from testgrove.services.migrations.migrator import Migrator
-from testgrove.services.migrations.share import MigrationShare
 from testgrove.services.provider import Allocator
 
 Environ = Callable[[str, DatabaseAccess], Mapping[str, str]]
@@ -26,12 +26,12 @@ def migration_allocators(
 ) -> dict[str, Allocator]:
     """By the names that a broker has for them. environ: what a migration of a service sees in the tree."""
     return {
-        f"{name}-migrations": _Migrations(context, name, service, tree, partial(environ, name))
+        f"{name}-migrations": _MigrationAllocator(context, name, service, tree, partial(environ, name))
         for name, service in services.items()
     }
 
 
-class _Migrations:
+class _MigrationAllocator:
     """See provider.Allocator."""
 
     def __init__(
@@ -47,14 +47,16 @@ class _Migrations:
         self._empty: EmptyDatabases | None = None
         self._guard = threading.Lock()
 
-    def open(self) -> Share:
+    def open(self) -> Allocation:
         """Implement Allocator. Raises UsageError where it is not known how to go step by step, PreconditionError."""
         table = f"[tool.testgrove.services.{self._name}]"
         tool = find_tool(self._service.migrate, read_inputs(self._tree, self._service.inputs), table=table)
         with self._guard:
             self._empty = self._empty or empty_databases(self._context, self._name, self._service)
         settings = self._context.project.settings
-        return MigrationShare(self._empty, tool, Migrator(self._context.launcher, self._tree, self._environ, settings))
+        return MigrationAllocation(
+            self._empty, tool, Migrator(self._context.launcher, self._tree, self._environ, settings)
+        )
 
     def close(self) -> None:
         """Implement Allocator."""

@@ -14,7 +14,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.project import Project, table_named
 from testgrove.app.providers.broker import ServiceBroker
 from testgrove.app.sessions.databases import SessionDatabases
-from testgrove.app.sessions.migration import Migration, Tests
+from testgrove.app.sessions.migration import Migration, TestEnvironment
 from testgrove.app.worktrees.undo import undo
 from testgrove.core.engines.registry import implementation_of
 from testgrove.core.model import Lease, LeaseKind
@@ -23,7 +23,7 @@ from testgrove.system.files import explained
 
 
 def serve_session(
-    project: Project, holder: Holder, session: int, tests: Tests, on_ready: Callable[[Path], object]
+    project: Project, holder: Holder, session: int, tests: TestEnvironment, on_ready: Callable[[Path], object]
 ) -> None:
     """Serve databases until a process has ended.
 

@@ -11,8 +11,8 @@ from testgrove.app.sessions.migration import Migration
 from testgrove.core.engines.registry import engine_of
 from testgrove.core.settings.types import Service
 from testgrove.errors import UsageError
-from testgrove.services.broker import Share
-from testgrove.services.provider import Allocator, Provider, Traits, Wanted
+from testgrove.services.broker import Allocation
+from testgrove.services.provider import Allocator, Provider, TemplateSpec, Traits
 from testgrove.services.provisioning.choose import provider_of
 
 
@@ -29,8 +29,8 @@ class SessionDatabases:
         """By service."""
         found: dict[str, Allocator] = {}
         for name, provider in self._providers.items():
-            wanted = partial(self._wanted, name, provider)
-            found[name] = provider.allocator(wanted, self._owner) or _Elsewhere(name, self._services[name])
+            template_spec = partial(self._template_spec, name, provider)
+            found[name] = provider.allocator(template_spec, self._owner) or _SharedService(name, self._services[name])
         migrated = {
             name: service
             for name, service in self._services.items()
@@ -38,11 +38,11 @@ class SessionDatabases:
         }
         return found | migration_allocators(self._context, migrated, self._migration.tree, self._migration.environ)
 
-    def _wanted(self, name: str, provider: Provider) -> Wanted:
+    def _template_spec(self, name: str, provider: Provider) -> TemplateSpec:
         """The template that the files ask for, as they are now."""
         service, traits = self._services[name], provider.traits()
         assert isinstance(traits, Traits)
-        return Wanted(
+        return TemplateSpec(
             self._migration.fingerprint(name, service, traits), partial(self._migration.run, service.migrate, name)
         )
 
@@ -52,7 +52,7 @@ class SessionDatabases:
             provider.close()
 
 
-class _Elsewhere:
+class _SharedService:
     """See provider.Allocator. There is nothing to give."""
 
     def __init__(self, name: str, service: Service) -> None:
@@ -60,7 +60,7 @@ class _Elsewhere:
         engine = engine_of(service.engine)
         self._fixture = engine.url_variable.lower() if name == engine.name else f"testgrove_service({name!r})"
 
-    def open(self) -> Share:
+    def open(self) -> Allocation:
         """Raises UsageError (``not-lent``)."""
         raise UsageError(
             "not-lent",

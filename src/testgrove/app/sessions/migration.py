@@ -25,7 +25,7 @@ _ANY = WorktreeId("session", "checkout")  # what the project's variables are com
 
 
 @frozen
-class Tests:
+class TestEnvironment:
     """The environment that tests, and migrations, run in. prefix: its folder, None where commands come from PATH;
     installed: changes with what is installed in it, empty where that is not known."""
 
@@ -38,7 +38,7 @@ class Tests:
 class Migration:
     """A service's migration in this checkout, as tests in it would run it. tree: the checkout."""
 
-    def __init__(self, context: AppContext, tree: Path, tests: Tests) -> None:
+    def __init__(self, context: AppContext, tree: Path, tests: TestEnvironment) -> None:
         self._context, self.tree, self._tests = context, tree, tests
 
     def fingerprint(self, name: str, service: Service, traits: Traits) -> str:

@@ -24,7 +24,7 @@ from testgrove.app.worktrees.ownership import (
 )
 from testgrove.app.worktrees.removal import RemovalOptions, remove
 from testgrove.app.worktrees.undo import undo
-from testgrove.app.worktrees.workspace import DatabasesInTheMaking, OnPhase, Target
+from testgrove.app.worktrees.workspace import OnPhase, PendingDatabases, Target
 from testgrove.core.model import LeaseKind, WorktreeSpec, WorktreeStatus
 from testgrove.core.runs.plan import Action
 from testgrove.core.worktrees import lifecycle
@@ -62,7 +62,7 @@ def create(
     target: Target,
     *,
     on_phase: OnPhase = silent,
-    databases: DatabasesInTheMaking | None = None,
+    databases: PendingDatabases | None = None,
     suite_env: Mapping[str, str] | None = None,
     run: str | None = None,
     logs: Path | None = None,
@@ -156,7 +156,7 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
             f"worktree {spec.id} already exists ({known.status}, {known.path})",
             hint=f"testgrove remove {spec.id}   or choose another --identifier",
         )
-    if known.path != records.path_of(project, spec):
+    if known.path != records.location_of(project, spec):
         # A run's worktree, or one of an older version. Environments cannot be moved: start again.
         removed = remove(project, holder, str(known.id), RemovalOptions(bulk=True))
         notes = [removed.note] if removed.note else []

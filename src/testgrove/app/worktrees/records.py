@@ -72,7 +72,7 @@ def _owner(project_id: str, worktree: str) -> str:
     return f"worktree:{project_id}/{worktree}"
 
 
-def path_of(project: Project, spec: WorktreeSpec) -> Path:
+def location_of(project: Project, spec: WorktreeSpec) -> Path:
     """The folder that a worktree is made in."""
     return spec.path or project.root / str(spec.id)
 
@@ -81,7 +81,7 @@ def insert(
     project: Project, holder: Holder, spec: WorktreeSpec, *, run: str | None, plan: Sequence[str]
 ) -> WorktreeRecord:
     """Record a worktree that is about to be made. Raises PreconditionError when its id or place is taken."""
-    path = path_of(project, spec)
+    path = location_of(project, spec)
     if path.is_symlink() or (path.exists() and any(path.iterdir() if path.is_dir() else [path])):
         raise _path_exists(project, path)
     record = WorktreeRecord(

@@ -69,7 +69,7 @@ def _undo_one(holder: Holder, leases: StoredLeases, lease: Lease) -> str:  # noq
             delete_trash(Path(lease.key))
         case LeaseKind.KEEPER:
             pass  # it goes with the last thing it holds
-        case LeaseKind.SERVICE | LeaseKind.KEPT_DATABASE:
+        case LeaseKind.SERVICE | LeaseKind.PERSISTENT_DATABASE:
             from testgrove.app.keeper_undo import undo_kept  # noqa: PLC0415 - most worktrees have none
 
             undo_kept(holder, leases.owner, lease)

@@ -38,7 +38,7 @@ class Target:
     label: str
 
 
-class DatabasesInTheMaking(Protocol):
+class PendingDatabases(Protocol):
     """A workspace's databases, which are made while its environment is."""
 
     def begin(self, workspace: Workspace) -> None:
@@ -65,7 +65,7 @@ class Workspace(ABC):
     on_phase: OnPhase
     logs: Path
     on_output: OnOutput = unseen
-    making: DatabasesInTheMaking | None = None
+    making: PendingDatabases | None = None
     suite_env: Mapping[str, str] = field(default_factory=dict)
     databases: Mapping[str, DatabaseAccess] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

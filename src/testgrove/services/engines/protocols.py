@@ -164,13 +164,13 @@ class SharedServer(Engine, Protocol):
     def pool(self, find: Callable[[], Any], folder: Path, owner: str) -> Allocator:
         """Databases for tests. find: the server, which may have to be started; folder: in which its data lies."""
 
-    def lay_out(
+    def initialize(
         self, folder: Path, run: Path, *, template: Any, binaries: Any, service: Service, host: EmbeddedHost, port: int
     ) -> PersistentServer:
         """Lay a persistent server's data out. run: for its socket."""
 
     def persistent(self, folder: Path) -> PersistentServer | None:
-        """The server in a folder; None where lay_out() did not come to its end."""
+        """The server in a folder; None where initialize() did not come to its end."""
 
 
 class Instance(Protocol):
@@ -187,10 +187,10 @@ class Instance(Protocol):
         """End it, and what is in it. A second call does nothing."""
 
 
-class Watch(Protocol):
+class InstanceResetter(Protocol):
     """Looks after an instance between the tests of one client."""
 
-    def make_as_new(self) -> bool:
+    def reset(self) -> bool:
         """Take away what a test has left; False where that takes a new instance."""
 
     def close(self) -> None:
@@ -215,10 +215,10 @@ class InstanceServer(Engine, Protocol):
     ) -> Instance:
         """Start an instance in an empty folder. Raises PreconditionError (``port-taken``)."""
 
-    def watch(self, instance: Instance) -> Watch:
+    def resetter(self, instance: Instance) -> InstanceResetter:
         """Look after an instance that is as new."""
 
-    def lay_out_instance(
+    def initialize_instance(
         self, folder: Path, *, binary: Any, port: int, password: Secret, settings: Mapping[str, str]
     ) -> DatabaseAccess:
         """Describe a persistent instance in a service's folder, for the keeper to start."""
@@ -233,7 +233,7 @@ class InstanceServer(Engine, Protocol):
 class FileTemplates(Protocol):
     """Migrated files, one for each fingerprint."""
 
-    def place(self, path: Path, fingerprint: str, build: Build, *, on_wait: OnWait | None = None) -> DatabaseAccess:
+    def copy_to(self, path: Path, fingerprint: str, build: Build, *, on_wait: OnWait | None = None) -> DatabaseAccess:
         """Put a copy at a path, which is not there yet."""
 
 
@@ -307,7 +307,7 @@ class External(Engine, Protocol):
     def external(self, url: ServerUrl, service: Service) -> ExternalConnection:
         """The server of a URL. Nothing is connected to yet."""
 
-    def check_answers(self, url: ServerUrl) -> tuple[str, Secret]:
+    def check_connection(self, url: ServerUrl) -> tuple[str, Secret]:
         """The user and the password of a database that answers. Raises UnavailableError, PreconditionError."""
 
     def drop_leased(self, data: Mapping[str, Any], *, held: bool = False) -> str:
@@ -316,7 +316,7 @@ class External(Engine, Protocol):
     def lease_by_mark(self, url: ServerUrl, name: str, owner: str) -> Lease:
         """A lease for a database whose own lease was lost; see core.leases."""
 
-    def remade(self, data: Mapping[str, Any]) -> str:
+    def recreated(self, data: Mapping[str, Any]) -> str:
         """What should be known of a database that tests have made again, without our mark; empty where it was not."""
 
 

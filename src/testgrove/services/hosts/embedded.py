@@ -41,7 +41,7 @@ class Identity:
     user: tuple[int, int] | None = None
 
 
-ITSELF = Identity("itself")
+CURRENT_USER = Identity("itself")
 
 
 def other_user(name: str) -> Identity | None:
@@ -76,7 +76,7 @@ def choose_identity(launcher: Launcher) -> Identity:
     Raises PreconditionError (``no-ordinary-user``).
     """
     if os.geteuid() != 0:
-        return ITSELF
+        return CURRENT_USER
     choices = (namespace(), other_user("postgres"), other_user("nobody"))
     for identity in choices:
         if identity and is_permitted(identity, launcher):

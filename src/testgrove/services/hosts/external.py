@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 from testgrove.core.model import DatabaseAccess, LeaseKind
 from testgrove.core.server_url import ServerUrl, parse_server_url
 from testgrove.errors import TestgroveError
-from testgrove.services.provider import Held, Provider
+from testgrove.services.provider import Provider, ProvisionedDatabase
 
 if TYPE_CHECKING:
     from testgrove.core.model import Lease
     from testgrove.core.settings.types import Service
     from testgrove.services.engines.protocols import External
-    from testgrove.services.provider import Allocator, Context, Order, Traits, Wanted
+    from testgrove.services.provider import Allocator, Context, DatabaseRequest, TemplateSpec, Traits
 
 
-class ExternalServer(Provider):
+class ExternalProvider(Provider):
     """See Provider. A database for each worktree, where there are templates a clone of one on the same server."""
 
     def __init__(self, engine: External, context: Context, service: Service) -> None:
@@ -51,39 +51,39 @@ class ExternalServer(Provider):
         """Implement Provider."""
         return self._server.traits()
 
-    def make(self, order: Order) -> Held:
+    def make(self, request: DatabaseRequest) -> ProvisionedDatabase:
         """Implement Provider."""
         self.find()
-        template = self._template(order.wanted, order) if order.wanted else ""
-        order.say(f"a database on {self._server.url.location}")
+        template = self._template(request.template_spec, request) if request.template_spec else ""
+        request.say(f"a database on {self._server.url.location}")
         access = self._server.create_database(
-            order.name, template=template, owner=order.owner, leases=order.leases, kind=self._context.kind
+            request.name, template=template, owner=request.owner, leases=request.leases, kind=self._context.kind
         )
-        return _Leased(self._engine, self._server.url, access, order)
+        return _ExternalDatabase(self._engine, self._server.url, access, request)
 
-    def _template(self, wanted: Wanted, order: Order | None = None) -> str:
-        fingerprint = wanted.fingerprint
+    def _template(self, template_spec: TemplateSpec, request: DatabaseRequest | None = None) -> str:
+        fingerprint = template_spec.fingerprint
         if self._token:  # others may be cloning the one that is there: it is left alone
             fingerprint = hashlib.sha256(f"{fingerprint} {self._token}".encode()).hexdigest()[:32]
         template = self._server.ensure_template(
             fingerprint,
-            wanted.build,
-            leases=order.leases if order else self._context.leases,
-            on_wait=order.say if order else None,
-            on_note=order.note if order else None,
+            template_spec.build,
+            leases=request.leases if request else self._context.leases,
+            on_wait=request.say if request else None,
+            on_note=request.note if request else None,
         )
         if self._token:
             self._fresh.add(template)
         return template
 
-    def allocator(self, wanted: Callable[[], Wanted], owner: str) -> Allocator | None:
+    def allocator(self, template_spec: Callable[[], TemplateSpec], owner: str) -> Allocator | None:
         """Implement Provider."""
 
         def find() -> str:
             self.find()
             if not self._is_swept:
                 threading.Thread(target=self.start_ahead, name="sweep", daemon=True).start()
-            return self._template(wanted())
+            return self._template(template_spec())
 
         return self._server.pool(find, self._context.leases, owner)
 
@@ -97,7 +97,7 @@ class ExternalServer(Provider):
         self._server.close()
 
 
-class AsGiven(Provider):
+class SharedProvider(Provider):
     """See Provider. Everybody uses the database of the URL as it is."""
 
     def __init__(self, engine: External, url: ServerUrl, default_database: str) -> None:
@@ -108,28 +108,28 @@ class AsGiven(Provider):
     def find(self) -> None:
         """See whether it answers. Raises UnavailableError."""
         if self._access is None:
-            url, (user, password) = self._url, self._engine.check_answers(self._url)
+            url, (user, password) = self._url, self._engine.check_connection(self._url)
             self._access = DatabaseAccess(
                 url.engine, self._database, url.host, url.port, user, password, external_url=url.text
             )
 
-    def make(self, order: Order) -> Held:  # noqa: ARG002 - nothing is made
+    def make(self, request: DatabaseRequest) -> ProvisionedDatabase:  # noqa: ARG002 - nothing is made
         """Implement Provider."""
         self.find()
         assert self._access is not None
-        return Held(self._access)
+        return ProvisionedDatabase(self._access)
 
 
-class _Leased(Held):
-    """See Held. Taken away by its owner, the lease after it. One that cannot be taken away keeps its lease."""
+class _ExternalDatabase(ProvisionedDatabase):
+    """See ProvisionedDatabase. Taken away by its owner, the lease after it. If that fails, the lease stays."""
 
-    def __init__(self, engine: External, url: ServerUrl, access: DatabaseAccess, order: Order) -> None:
+    def __init__(self, engine: External, url: ServerUrl, access: DatabaseAccess, request: DatabaseRequest) -> None:
         super().__init__(access)
-        self._engine, self._order, self._key = engine, order, f"{url.location} {access.name}"
+        self._engine, self._request, self._key = engine, request, f"{url.location} {access.name}"
 
     def drop(self) -> str:
-        """Implement Held."""
-        for lease in self._order.leases.all():
+        """Implement ProvisionedDatabase."""
+        for lease in self._request.leases.all():
             if (lease.kind, lease.key) == (LeaseKind.DATABASE, self._key):
                 return self._drop(lease)
         return ""
@@ -139,7 +139,7 @@ class _Leased(Held):
             note = self._engine.drop_leased(lease.data, held=True)
         except TestgroveError as error:
             return error.message  # the end of the run, or the next command, tries again
-        self._order.leases.forget(lease)
+        self._request.leases.forget(lease)
         if note:
-            self._order.left(lease)
+            self._request.left(lease)
         return note

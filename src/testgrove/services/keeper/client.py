@@ -58,7 +58,7 @@ class KeeperClient:
         self._ask(do="drop", name=name)
 
     def services(self) -> list[dict[str, Any]]:
-        """All services; see KeptServer.document()."""
+        """All services; see ManagedServer.document()."""
         found: list[dict[str, Any]] = self._ask(do="list")
         return found
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from testgrove.errors import TestgroveError, UnavailableError
 from testgrove.services.hosts.embedded import EmbeddedHost, Identity, check_socket
 from testgrove.services.keeper.relay import relay
-from testgrove.services.keeper.service import KeptProgram, KeptService, has_clients, services_in
+from testgrove.services.keeper.service import PersistentProgram, PersistentService, has_clients, services_in
 from testgrove.services.peers import is_of_our_user
 from testgrove.services.shared_memory import release_shared_memory
 
@@ -34,10 +34,10 @@ _TICK = 0.5  # seconds between two looks at the servers
 _STOP_TIMEOUT = 60.0
 
 
-class KeptServer:
+class ManagedServer:
     """One service under the keeper: running, or stopped and listened for. Safe to use from several threads."""
 
-    def __init__(self, service: KeptService, folder: Path, host: EmbeddedHost) -> None:
+    def __init__(self, service: PersistentService, folder: Path, host: EmbeddedHost) -> None:
         self.service = service
         self.last_used = time.monotonic()
         self.problem = ""  # why it is neither running nor listened for
@@ -66,7 +66,7 @@ class KeptServer:
         self._unlisten()
         self._clear()
         try:
-            self._process = self._host.start(KeptProgram(self.service, self._folder), directory=self._folder)
+            self._process = self._host.start(PersistentProgram(self.service, self._folder), directory=self._folder)
         except BaseException:
             self._process = None
             self._listen()
@@ -184,7 +184,7 @@ class Keeper:
         self._socket_path = socket_path
         self._launcher = launcher
         self._idle = idle
-        self._servers: dict[str, KeptServer] = {}
+        self._servers: dict[str, ManagedServer] = {}
         self._guard = threading.Lock()
         self._visits: dict[object, bool] = {}  # who is connected, and whether they keep the servers running
         self._had_services = False
@@ -247,14 +247,14 @@ class Keeper:
         for server in self._all():
             server.look(used=False, idle=self._idle)
 
-    def _all(self) -> list[KeptServer]:
+    def _all(self) -> list[ManagedServer]:
         with self._guard:
             return list(self._servers.values())
 
-    def _server(self, name: str) -> KeptServer:
+    def _server(self, name: str) -> ManagedServer:
         """Return the server of that name, with the current content of its file."""
         folder = self._folder / name
-        service = KeptService.read(folder)
+        service = PersistentService.read(folder)
         with self._guard:
             known = self._servers.get(name)
             if known is None or known.service != service:
@@ -262,7 +262,7 @@ class Keeper:
                     known.stop(listen=False)
                 identity = Identity("its user", user=service.user)
                 host = EmbeddedHost(self._launcher, ours=(), copies=folder, identity=identity)
-                known = self._servers[name] = KeptServer(service, folder, host)
+                known = self._servers[name] = ManagedServer(service, folder, host)
                 self._had_services = True
             return known
 

@@ -24,7 +24,7 @@ _ESTABLISHED = "01"
 
 
 @frozen
-class KeptService:
+class PersistentService:
     """How to run a server. Paths are relative to the service's folder, or absolute.
 
     what: its name in messages. stop_signal: what ends it in good order. user: uid and gid to run as. stale: files that
@@ -49,7 +49,7 @@ class KeptService:
         atomic_write(folder / SPEC, json.dumps(asdict(self), indent=2).encode(), mode=0o600)
 
     @classmethod
-    def read(cls, folder: Path) -> KeptService:
+    def read(cls, folder: Path) -> PersistentService:
         """Return the service of a folder. Raises PreconditionError (``no-such-service``; ``not-ours``)."""
         for path in (folder, folder / SPEC):  # its content is executed
             if owner_of(path) not in (None, os.geteuid()):
@@ -66,20 +66,20 @@ class KeptService:
 
 def engine_in(folder: Path) -> str:
     """The engine of a service's folder. Before it was written down, folders began with its name. Raises as read()."""
-    return KeptService.read(folder).engine or folder.name.partition("-")[0]
+    return PersistentService.read(folder).engine or folder.name.partition("-")[0]
 
 
-def services_in(folder: Path) -> Iterator[KeptService]:
+def services_in(folder: Path) -> Iterator[PersistentService]:
     """All services that a keeper's folder holds, by name."""
     for path in sorted(folder.glob(f"*/{SPEC}")):
-        yield KeptService.read(path.parent)
+        yield PersistentService.read(path.parent)
 
 
 @frozen
-class KeptProgram:
+class PersistentProgram:
     """A kept service as a host starts it; see services.base.Program."""
 
-    service: KeptService
+    service: PersistentService
     folder: Path
 
     @property

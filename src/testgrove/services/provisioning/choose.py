@@ -16,21 +16,21 @@ def provider_of(context: Context, name: str, service: Service) -> Provider:
     engine, implementation = engine_of(service.engine), implementation_of(service.engine)
     if not service.is_embedded:
         from testgrove.core.server_url import parse_server_url  # noqa: PLC0415 - what one host needs, others do without
-        from testgrove.services.hosts.external import AsGiven, ExternalServer  # noqa: PLC0415 - as above
+        from testgrove.services.hosts.external import ExternalProvider, SharedProvider  # noqa: PLC0415 - as above
 
         if service.is_shared:
-            return AsGiven(implementation, parse_server_url(engine.name, service.host), engine.default_database)
-        return ExternalServer(implementation, context, service)
+            return SharedProvider(implementation, parse_server_url(engine.name, service.host), engine.default_database)
+        return ExternalProvider(implementation, context, service)
     match engine.isolation:
         case "database":
-            from testgrove.services.provisioning.servers import OwnServers  # noqa: PLC0415 - as above
+            from testgrove.services.provisioning.servers import ServerProvider  # noqa: PLC0415 - as above
 
-            return OwnServers(implementation, context, name, service)
+            return ServerProvider(implementation, context, name, service)
         case "instance":
-            from testgrove.services.provisioning.instances import Instances  # noqa: PLC0415 - as above
+            from testgrove.services.provisioning.instances import InstanceProvider  # noqa: PLC0415 - as above
 
-            return Instances(implementation, context, name, service)
+            return InstanceProvider(implementation, context, name, service)
         case "file":
-            from testgrove.services.provisioning.files import Files  # noqa: PLC0415 - as above
+            from testgrove.services.provisioning.files import FileProvider  # noqa: PLC0415 - as above
 
-            return Files(implementation, context, name, service)
+            return FileProvider(implementation, context, name, service)

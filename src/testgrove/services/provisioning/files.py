@@ -11,21 +11,21 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from testgrove.services.holdings import Holdings
-from testgrove.services.provider import Held, Provider
+from testgrove.services.base_allocation import BaseAllocation
+from testgrove.services.provider import Provider, ProvisionedDatabase
 from testgrove.system.files import explained
 
 if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
     from testgrove.core.settings.types import Service
-    from testgrove.services.broker import Share
+    from testgrove.services.broker import Allocation
     from testgrove.services.engines.protocols import FileEngine
-    from testgrove.services.provider import Allocator, Context, Order, Traits, Wanted
+    from testgrove.services.provider import Allocator, Context, DatabaseRequest, TemplateSpec, Traits
 
     Copy = Callable[[Path], DatabaseAccess]
 
 
-class Files(Provider):
+class FileProvider(Provider):
     """See Provider. name: the service's."""
 
     def __init__(self, engine: FileEngine, context: Context, name: str, service: Service) -> None:
@@ -36,56 +36,58 @@ class Files(Provider):
         """Implement Provider."""
         return self._engine.traits()
 
-    def make(self, order: Order) -> Held:
+    def make(self, request: DatabaseRequest) -> ProvisionedDatabase:
         """Implement Provider."""
-        if order.wanted is None:
-            return _OwnFile(self._engine.create(order.file), self._engine)
-        place = partial(self._templates.place, fingerprint=order.wanted.fingerprint, build=order.wanted.build)
-        return Held(place(order.file, on_wait=order.say))
+        if request.template_spec is None:
+            return _FileDatabase(self._engine.create(request.file), self._engine)
+        copy = partial(
+            self._templates.copy_to, fingerprint=request.template_spec.fingerprint, build=request.template_spec.build
+        )
+        return ProvisionedDatabase(copy(request.file, on_wait=request.say))
 
-    def allocator(self, wanted: Callable[[], Wanted], owner: str) -> Allocator:  # noqa: ARG002 - files have no marks
+    def allocator(self, template_spec: Callable[[], TemplateSpec], owner: str) -> Allocator:  # noqa: ARG002 - files have no marks
         """Implement Provider. The files that the migration reads are looked at once."""
         guard, found = threading.Lock(), list[Any]()
 
         def copy(path: Path) -> DatabaseAccess:
             with guard:
                 if not found:
-                    found.append(wanted())
-            return self._templates.place(path, found[0].fingerprint, found[0].build)
+                    found.append(template_spec())
+            return self._templates.copy_to(path, found[0].fingerprint, found[0].build)
 
-        return _Copies(copy, self._context.folder / f"{self._name}-{token_hex(3)}", self._service.path)
+        return _FileAllocator(copy, self._context.folder / f"{self._name}-{token_hex(3)}", self._service.path)
 
 
-class _OwnFile(Held):
-    """See Held. An empty one, which nobody's folder takes along."""
+class _FileDatabase(ProvisionedDatabase):
+    """See ProvisionedDatabase. An empty file, which is not removed with a folder."""
 
     def __init__(self, access: DatabaseAccess, engine: FileEngine) -> None:
         super().__init__(access)
         self._engine = engine
 
     def drop(self) -> str:
-        """Implement Held."""
+        """Implement ProvisionedDatabase."""
         self._engine.remove(Path(self.access.name))
         return ""
 
 
-class _Copies:
+class _FileAllocator:
     """See Allocator. folder: in which copies lie; name: of the file in each."""
 
     def __init__(self, copy: Copy, folder: Path, name: str) -> None:
         self._copy, self._folder, self._name = copy, folder, Path(name).name
 
-    def open(self) -> Share:
+    def open(self) -> Allocation:
         """Implement Allocator."""
-        return FileShare(self._copy, self._folder, self._name)
+        return FileAllocation(self._copy, self._folder, self._name)
 
     def close(self) -> None:
         """Implement Allocator."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class FileShare(Holdings[Path]):
-    """See broker.Share: one client's files. copy: puts a migrated file at a path."""
+class FileAllocation(BaseAllocation[Path]):
+    """See broker.Allocation: one client's files. copy: puts a migrated file at a path."""
 
     def __init__(self, copy: Copy, folder: Path, name: str) -> None:
         super().__init__()

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from testgrove.core.engines.registry import engine_of
 from testgrove.errors import ExhaustedError
 from testgrove.services.base import generate_password
-from testgrove.services.holdings import Holdings
-from testgrove.services.provider import Held, Provider
+from testgrove.services.base_allocation import BaseAllocation
+from testgrove.services.provider import Provider, ProvisionedDatabase
 from testgrove.system.files import explained
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
     from testgrove.core.secret import Secret
     from testgrove.core.settings.types import Service
-    from testgrove.services.broker import Share
-    from testgrove.services.engines.protocols import Instance, InstanceServer, Watch
-    from testgrove.services.provider import Allocator, Context, Order, Wanted
+    from testgrove.services.broker import Allocation
+    from testgrove.services.engines.protocols import Instance, InstanceResetter, InstanceServer
+    from testgrove.services.provider import Allocator, Context, DatabaseRequest, TemplateSpec
 
-_KEPT = 20  # instances that a client asked to keep
+_MAX_KEPT = 20  # instances that a client asked to keep
 
 
-class Instances(Provider):
+class InstanceProvider(Provider):
     """See Provider. name: the service's."""
 
     def __init__(self, engine: InstanceServer, context: Context, name: str, service: Service) -> None:
@@ -46,12 +46,12 @@ class Instances(Provider):
             if self._binary is None:
                 self._binary = self.engine.find(self.context.launcher, self._service)
 
-    def make(self, order: Order) -> Held:
+    def make(self, request: DatabaseRequest) -> ProvisionedDatabase:
         """Implement Provider."""
         self.find()
-        directory = self.context.folder / f"{self._name}-{order.label}"[:60]
+        directory = self.context.folder / f"{self._name}-{request.label}"[:60]
         start = partial(self.start_in, directory, generate_password())
-        return _OwnInstance(self.context.ports.start(self._name, start), order)
+        return _InstanceDatabase(self.context.ports.start(self._name, start), request)
 
     def start(self, password: Secret) -> tuple[Instance, int]:
         """An instance with nothing in it, and its leased port."""
@@ -81,41 +81,43 @@ class Instances(Provider):
             settings=self._service.settings,
         )
 
-    def allocator(self, wanted: Callable[[], Wanted], owner: str) -> Allocator:  # noqa: ARG002 - they are empty, and have no marks
+    def allocator(self, template_spec: Callable[[], TemplateSpec], owner: str) -> Allocator:  # noqa: ARG002 - they are empty, and have no marks
         """Implement Provider."""
         return _InstanceAllocator(self)
 
 
-class _OwnInstance(Held):
-    """See Held. The instance is the database."""
+class _InstanceDatabase(ProvisionedDatabase):
+    """See ProvisionedDatabase. The instance is the database."""
 
-    def __init__(self, instance: Instance, order: Order) -> None:
+    def __init__(self, instance: Instance, request: DatabaseRequest) -> None:
         name = engine_of(instance.endpoint.engine).default_database
-        super().__init__(instance.create_database(name, owner=order.owner))
+        super().__init__(instance.create_database(name, owner=request.owner))
         self._instance = instance
 
     def drop(self) -> str:
-        """Implement Held."""
+        """Implement ProvisionedDatabase."""
         self._instance.stop()
         return ""
 
     def stop(self) -> None:
-        """Implement Held."""
+        """Implement ProvisionedDatabase."""
         self._instance.stop()
 
 
 class _InstanceAllocator:
     """See Allocator. An instance for each request, started then; folders and ports are used again."""
 
-    def __init__(self, provider: Instances) -> None:
+    def __init__(self, provider: InstanceProvider) -> None:
         self._provider = provider
         self._all: list[Instance] = []
         self._guard = threading.Lock()
 
-    def open(self) -> Share:
+    def open(self) -> Allocation:
         """Implement Allocator. Raises PreconditionError where there is no binary."""
         self._provider.find()
-        return InstanceShare(partial(_LeasedPlace, self._provider, self._remember), self._provider.engine.watch)
+        return InstanceAllocation(
+            partial(_LeasedLocation, self._provider, self._remember), self._provider.engine.resetter
+        )
 
     def _remember(self, instance: Instance) -> Instance:
         with self._guard:
@@ -128,7 +130,7 @@ class _InstanceAllocator:
             instance.stop()
 
 
-class Place(Protocol):
+class InstanceLocation(Protocol):
     """Where one instance runs: a port, a folder and a password that stay its own."""
 
     def start(self) -> Instance:
@@ -138,22 +140,22 @@ class Place(Protocol):
         """It is needed no more."""
 
 
-class _LeasedPlace:
-    """See Place."""
+class _LeasedLocation:
+    """See InstanceLocation."""
 
-    def __init__(self, provider: Instances, remember: Callable[[Instance], Instance]) -> None:
+    def __init__(self, provider: InstanceProvider, remember: Callable[[Instance], Instance]) -> None:
         self._provider, self._remember, self._password = provider, remember, generate_password()
         self._port = 0
 
     def start(self) -> Instance:
-        """Implement Place. The port never changes after the first call: the client knows the address."""
+        """Implement InstanceLocation. The port never changes after the first call: the client knows the address."""
         if self._port:
             return self._remember(self._provider.start_at(self._password, self._port))
         instance, self._port = self._provider.start(self._password)
         return self._remember(instance)
 
     def free(self) -> None:
-        """Implement Place."""
+        """Implement InstanceLocation."""
         if self._port:
             self._provider.context.ports.give_back(self._port)
 
@@ -161,55 +163,55 @@ class _LeasedPlace:
 class ClientInstance:
     """An instance that a client has to itself. Raises TestgroveError where it cannot be started."""
 
-    def __init__(self, place: Place, watch: Callable[[Instance], Watch]) -> None:
-        self._place, self._open = place, watch
+    def __init__(self, location: InstanceLocation, resetter: Callable[[Instance], InstanceResetter]) -> None:
+        self._location, self._open = location, resetter
         try:
             self._start()
         except BaseException:
-            place.free()
+            location.free()
             raise
 
     def _start(self) -> None:
-        self._instance = self._place.start()
+        self._instance = self._location.start()
         try:
             at = self._instance.endpoint
             self.access = self._instance.create_database(f"{at.engine}_{at.port}", owner="a test session")
-            self._watch = self._open(self._instance)
+            self._resetter = self._open(self._instance)
         except BaseException:
             self._instance.stop()
             raise
 
     def empty(self) -> None:
         """Make it as new. Raises UnavailableError where it cannot be started again."""
-        if not self._watch.make_as_new():
+        if not self._resetter.reset():
             self._stop()
             self._start()
 
     def leave(self) -> None:
         """Leave it running, without any further requests."""
-        self._watch.close()
+        self._resetter.close()
 
     def end(self) -> None:
         """Stop it and discard its content."""
         self._stop()
-        self._place.free()
+        self._location.free()
 
     def _stop(self) -> None:
-        self._watch.close()
+        self._resetter.close()
         self._instance.stop()
 
 
-class InstanceShare(Holdings[ClientInstance]):
-    """See broker.Share: one client's instances. find: a place for another one. watch: looks after one."""
+class InstanceAllocation(BaseAllocation[ClientInstance]):
+    """See broker.Allocation: one client's instances. find: a location for another one. resetter: looks after one."""
 
-    def __init__(self, find: Callable[[], Place], watch: Callable[[Instance], Watch]) -> None:
+    def __init__(self, find: Callable[[], InstanceLocation], resetter: Callable[[Instance], InstanceResetter]) -> None:
         super().__init__()
-        self._find, self._watch = find, watch
+        self._find, self._resetter = find, resetter
         self._kept: list[ClientInstance] = []
 
     def make(self) -> tuple[DatabaseAccess, ClientInstance]:
         """An instance with nothing in it. Raises TestgroveError."""
-        made = ClientInstance(self._find(), self._watch)
+        made = ClientInstance(self._find(), self._resetter)
         return made.access, made
 
     def discard(self, thing: ClientInstance) -> None:
@@ -221,9 +223,9 @@ class InstanceShare(Holdings[ClientInstance]):
         self.of(name).empty()
 
     def keep(self, name: str) -> None:
-        """Implement Share. Raises PreconditionError, ExhaustedError."""
+        """Implement Allocation. Raises PreconditionError, ExhaustedError."""
         found = self.of(name)
-        if len(self._kept) >= _KEPT:
-            raise ExhaustedError("too-many-kept", f"{_KEPT} instances of this session are already kept")
+        if len(self._kept) >= _MAX_KEPT:
+            raise ExhaustedError("too-many-kept", f"{_MAX_KEPT} instances of this session are already kept")
         found.leave()
         self._kept.append(self.take(name))

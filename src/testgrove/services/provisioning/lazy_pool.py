@@ -11,7 +11,7 @@ from testgrove.errors import TestgroveError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from testgrove.services.broker import Share
+    from testgrove.services.broker import Allocation
 
 LEAST, MOST = 6, 200  # databases of a pool
 
@@ -23,7 +23,7 @@ class Pool(Protocol):
     def lost(self) -> bool:
         """Whether all its databases are gone, with their server."""
 
-    def open(self) -> Share:
+    def open(self) -> Allocation:
         """For one client."""
 
     def close(self) -> None:
@@ -39,7 +39,7 @@ class LazyPool:
         self._failure: TestgroveError | None = None
         self._guard = threading.Lock()
 
-    def open(self) -> Share:
+    def open(self) -> Allocation:
         """Implement Allocator. Raises TestgroveError where there can be no server."""
         with self._guard:
             if self._failure is not None:

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from testgrove.core.engines.registry import engine_of
 from testgrove.errors import TestgroveError, UnavailableError
-from testgrove.services.provider import Held, Provider
+from testgrove.services.provider import Provider, ProvisionedDatabase
 from testgrove.system.files import atomic_write, explained
 
 if TYPE_CHECKING:
     from testgrove.core.settings.types import Service
     from testgrove.services.engines.protocols import Server, SharedServer
-    from testgrove.services.provider import Allocator, Context, Order, Traits, Wanted
+    from testgrove.services.provider import Allocator, Context, DatabaseRequest, TemplateSpec, Traits
 
 _PATIENCE = 0.1  # seconds between two looks whether waiting still makes sense
 _DYING = 0.5  # seconds that a killed server may take to be gone
 _EMPTY = ""  # instead of a fingerprint, for a server without a migrated template
 
 
-class OwnServers(Provider):
+class ServerProvider(Provider):
     """See Provider. name: the service's."""
 
     def __init__(self, engine: SharedServer, context: Context, name: str, service: Service) -> None:
@@ -82,31 +82,33 @@ class OwnServers(Provider):
         )
         return self._context.cache / "templates" / f"{'-'.join(filter(None, parts))}.last"
 
-    def make(self, order: Order) -> Held:
+    def make(self, request: DatabaseRequest) -> ProvisionedDatabase:
         """Implement Provider."""
         self.find()
-        server = self._server(order.wanted, order.say, order.note)
-        order.check()
+        server = self._server(request.template_spec, request.say, request.note)
+        request.check()
         try:
-            return self._make(server, order)
+            return self._make(server, request)
         except UnavailableError:
             if server.outlives(_DYING):
                 raise
-            return self._make(self._server(order.wanted, order.say, order.note), order)
+            return self._make(self._server(request.template_spec, request.say, request.note), request)
 
-    def _make(self, server: Server, order: Order) -> Held:
-        create = server.create_empty if order.wanted is None else server.create_database
-        return _OnServer(server, create(order.name, owner=order.owner), self._service.engine)
+    def _make(self, server: Server, request: DatabaseRequest) -> ProvisionedDatabase:
+        create = server.create_empty if request.template_spec is None else server.create_database
+        return _ServerDatabase(server, create(request.name, owner=request.owner), self._service.engine)
 
-    def _server(self, wanted: Wanted | None, say: Callable[[str], object], note: Callable[[str], object]) -> Server:
-        key = wanted.fingerprint if wanted else _EMPTY
+    def _server(
+        self, template_spec: TemplateSpec | None, say: Callable[[str], object], note: Callable[[str], object]
+    ) -> Server:
+        key = template_spec.fingerprint if template_spec else _EMPTY
         lock = self._lock(key)
         while not lock.acquire(timeout=_PATIENCE):
             say("its server, which is being started")
         try:
             found = self._servers.get(key)
             if found is None:
-                found = self._servers[key] = self._start(wanted, say, note)
+                found = self._servers[key] = self._start(template_spec, say, note)
             elif not found.alive:
                 self._lost.append(found)
                 found = self._servers[key] = self._serve(found.template)
@@ -118,15 +120,17 @@ class OwnServers(Provider):
         with self._guard:
             return self._locks.setdefault(key, threading.Lock())
 
-    def _start(self, wanted: Wanted | None, say: Callable[[str], object], note: Callable[[str], object]) -> Server:
-        if wanted is None:
+    def _start(
+        self, template_spec: TemplateSpec | None, say: Callable[[str], object], note: Callable[[str], object]
+    ) -> Server:
+        if template_spec is None:
             return self._serve(self._templates.base())
         start = partial(self._context.ports.start, self._name)
-        template = self._templates.ensure(wanted.fingerprint, wanted.build, on_port=start, on_wait=say)
+        template = self._templates.ensure(template_spec.fingerprint, template_spec.build, on_port=start, on_wait=say)
         if template.note:
             note(template.note)
         if self._ahead is not None:
-            atomic_write(self._last, wanted.fingerprint.encode())
+            atomic_write(self._last, template_spec.fingerprint.encode())
         return self._serve(template)
 
     def _serve(self, template: Any) -> Server:
@@ -145,13 +149,13 @@ class OwnServers(Provider):
         found: Server = self._context.ports.start(self._name, start)
         return found
 
-    def allocator(self, wanted: Callable[[], Wanted], owner: str) -> Allocator:
+    def allocator(self, template_spec: Callable[[], TemplateSpec], owner: str) -> Allocator:
         """Implement Provider."""
 
         def living() -> Server:
             """The server; where it was killed, another one on the same template."""
             self.find()
-            return self._server(wanted(), lambda _said: None, lambda _note: None)
+            return self._server(template_spec(), lambda _said: None, lambda _note: None)
 
         return self._engine.pool(living, self._context.folder, owner)
 
@@ -163,15 +167,15 @@ class OwnServers(Provider):
             server.stop()
 
 
-class _OnServer(Held):
-    """See Held. On a server of ours."""
+class _ServerDatabase(ProvisionedDatabase):
+    """See ProvisionedDatabase. On a server of ours."""
 
     def __init__(self, server: Server, access: Any, engine: str) -> None:
         super().__init__(access)
         self._server, self._engine = server, engine
 
     def drop(self) -> str:
-        """Implement Held. With a server that was killed, it is gone."""
+        """Implement ProvisionedDatabase. With a server that was killed, it is gone."""
         if self._server.alive:
             self._server.drop_database(self.access.name)
             return ""
@@ -182,9 +186,9 @@ class _OnServer(Held):
         )
 
     def further(self) -> list[str]:
-        """Implement Held."""
+        """Implement ProvisionedDatabase."""
         return self._server.further_databases(self.access.name) if self._server.alive else []
 
     def stop(self) -> None:
-        """Implement Held."""
+        """Implement ProvisionedDatabase."""
         self._server.stop()

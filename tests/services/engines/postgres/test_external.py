@@ -14,7 +14,7 @@ from testgrove.core.model import Lease
 from testgrove.core.server_url import parse_server_url
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 from testgrove.services.engines.postgres import external_session, external_sql, external_templates
-from testgrove.services.engines.postgres.external import GivenPostgres, drop_leased
+from testgrove.services.engines.postgres.external import ExternalPostgres, drop_leased
 from testgrove.services.owner_marks import Mark
 
 pytestmark = pytest.mark.postgres
@@ -60,7 +60,7 @@ def given(server):
     opened = []
 
     def make(**options):
-        one = GivenPostgres(parse_server_url("postgres", server.url), **options)
+        one = ExternalPostgres(parse_server_url("postgres", server.url), **options)
         one.open()
         opened.append(one)
         return one
@@ -298,7 +298,7 @@ def test_what_a_killed_client_left_running_on_the_server_is_waited_for(server, g
 
 
 def test_templates_are_bounded_by_number_and_age(server, given, leases, monkeypatch):
-    monkeypatch.setattr(external_templates, "KEPT", 2)
+    monkeypatch.setattr(external_templates, "MAX_TEMPLATES", 2)
     one = given()
     names = [one.ensure_template(letter * 32, migrate, leases=leases) for letter in "abc"]
     assert len(server.templates()) == 2
@@ -325,7 +325,7 @@ def test_templates_are_bounded_by_number_and_age(server, given, leases, monkeypa
 def test_what_will_not_do_is_said_at_once(server, user, options, code, status):
     url = parse_server_url("postgres", server.url.replace("//ci:", f"//{user}:"))
     with pytest.raises(TestgroveError) as raised:
-        GivenPostgres(url, **options).open()
+        ExternalPostgres(url, **options).open()
     assert (raised.value.code, raised.value.exit_status) == (code, status)
     said = f"{raised.value.message} {raised.value.hint}"
     assert str(server.port) in said
@@ -336,7 +336,7 @@ def test_what_will_not_do_is_said_at_once(server, user, options, code, status):
 def test_a_password_from_the_environment_gets_into_the_worktrees_url(server, leases, monkeypatch):
     monkeypatch.setenv("PGPASSWORD", users_server.PASSWORD)
     url = parse_server_url("postgres", f"postgresql://ci@127.0.0.1:{server.port}")
-    one = GivenPostgres(url)
+    one = ExternalPostgres(url)
     one.open()
     access = one.create_database("testdb_unit_a", template="", owner="a test", leases=leases)
     one.close()

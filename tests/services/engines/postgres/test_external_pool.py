@@ -15,8 +15,8 @@ from testgrove.core.model import LeaseKind
 from testgrove.core.server_url import parse_server_url
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.services.engines.postgres.engine import POSTGRES
-from testgrove.services.engines.postgres.external import GivenPostgres
-from testgrove.services.engines.postgres.external_pool import GivenPool, room
+from testgrove.services.engines.postgres.external import ExternalPostgres
+from testgrove.services.engines.postgres.external_pool import ExternalPool, room
 
 pytestmark = pytest.mark.postgres
 
@@ -47,7 +47,7 @@ def leases():
 
 @pytest.fixture
 def given(server):
-    opened = GivenPostgres(parse_server_url("postgres", server.url))
+    opened = ExternalPostgres(parse_server_url("postgres", server.url))
     opened.open()
     yield opened
     opened.close()
@@ -56,7 +56,7 @@ def given(server):
 @pytest.fixture
 def pool(given, leases):
     template = given.ensure_template("d" * 32, migrate, leases=leases)
-    pool = GivenPool(given, template, owner="a test", leases=leases, limit=20)
+    pool = ExternalPool(given, template, owner="a test", leases=leases, limit=20)
     yield pool
     pool.close()
     assert leases.all() == ()
@@ -70,71 +70,71 @@ def write(access):
 
 
 def test_every_test_has_a_fresh_one_whatever_it_asks_for(pool):
-    share, used = pool.open(), set()
+    allocation, used = pool.open(), set()
     for isolation in ("clone", "reset", "transaction", "reset", "clone"):
-        access = share.get(isolation)
+        access = allocation.get(isolation)
         assert access.name not in used
         used.add(access.name)
         write(access)
-        share.put(access.name)
-    share.close()
+        allocation.put(access.name)
+    allocation.close()
 
 
 def test_many_clients_at_once(pool):
     def work(number):
-        share = pool.open()
+        allocation = pool.open()
         for _ in range(3):
-            access = share.get("clone")
+            access = allocation.get("clone")
             write(access)
-            share.put(access.name)
-        share.close()
+            allocation.put(access.name)
+        allocation.close()
 
     with ThreadPoolExecutor(3) as clients:
         list(clients.map(work, range(3)))
 
 
 def test_what_a_test_leaves_open_is_ended(pool, server):
-    share = pool.open()
-    access = share.get("clone")
+    allocation = pool.open()
+    access = allocation.get("clone")
     with psycopg.connect(access.url()) as left:
         left.execute("SELECT pg_advisory_lock(1)")
         left.execute("LOCK TABLE things")
-        share.put(access.name)
+        allocation.put(access.name)
         until(lambda: access.name not in server.databases())
         left.close()
-    share.close()
+    allocation.close()
 
 
 def test_the_password_stands_in_no_mark(pool, server):
-    share = pool.open()
-    name = share.get("clone").name
+    allocation = pool.open()
+    name = allocation.get("clone").name
     found = server.sql("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", name)
     assert '"kind": "run"' in found[0][0]
     assert '"owner": "a test"' in found[0][0]
     assert users_server.PASSWORD not in found[0][0]
-    share.close()
+    allocation.close()
 
 
 def test_what_is_to_be_kept_goes_with_the_pool(pool, server):
-    share = pool.open()
-    name = share.get("clone").name
-    share.keep(name)
-    share.close()
+    allocation = pool.open()
+    name = allocation.get("clone").name
+    allocation.keep(name)
+    allocation.close()
     assert name in server.databases()
 
 
 def test_a_lease_suffices_to_take_everything_away_marked_or_not(server, given, leases):
     template = given.ensure_template("d" * 32, migrate, leases=leases)
-    pool = GivenPool(given, template, owner="a test", leases=leases, limit=20)
+    pool = ExternalPool(given, template, owner="a test", leases=leases, limit=20)
     (lease,) = leases.all()
     assert lease.kind == LeaseKind.DATABASE
-    share = pool.open()
-    share.get("clone")
+    allocation = pool.open()
+    allocation.get("clone")
     unmarked = f"{lease.data['pool']}_1_99"  # its maker was killed between two statements
     server.sql(f"CREATE DATABASE {unmarked} OWNER ci")
     going = threading.Thread(target=POSTGRES.drop_leased, args=(lease.data,))
     going.start()
-    share.close()
+    allocation.close()
     pool.close()
     going.join(60)
     assert not going.is_alive()
@@ -142,18 +142,18 @@ def test_a_lease_suffices_to_take_everything_away_marked_or_not(server, given, l
 
 
 def test_an_owner_that_is_gone_is_swept_without_its_lease(server, given, leases):
-    other = GivenPostgres(parse_server_url("postgres", server.url))
+    other = ExternalPostgres(parse_server_url("postgres", server.url))
     other.open()
     template = other.ensure_template("d" * 32, migrate, leases=leases)
-    pool = GivenPool(other, template, owner="a dead one", leases=leases, limit=20)
-    share = pool.open()
-    share.get("clone")
+    pool = ExternalPool(other, template, owner="a dead one", leases=leases, limit=20)
+    allocation = pool.open()
+    allocation.get("clone")
     until(lambda: len(ours(server)) == 3)  # two are made ahead, and then it rests
     assert given.sweep() == []
     other.close()
     until(lambda: given.sweep() or not ours(server))
     assert ours(server) == []
-    share.close()
+    allocation.close()
     pool.close()
 
 
@@ -161,24 +161,24 @@ def ours(server):
     return [name for name in server.databases() if name.startswith("testgrove_pool_") and name not in USERS]
 
 
-def ask(share, times):
+def ask(allocation, times):
     for _ in range(times):
-        share.get("clone")
+        allocation.get("clone")
 
 
 def test_a_server_that_goes_away_is_an_error_for_who_asks(pool, server):
-    share = pool.open()
-    access = share.get("clone")
+    allocation = pool.open()
+    access = allocation.get("clone")
     server.sql("ALTER ROLE ci NOLOGIN")
     server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'ci'")
     try:
         with pytest.raises(UnavailableError, match="cannot"):
-            ask(share, 4)
+            ask(allocation, 4)
     finally:
         server.sql("ALTER ROLE ci LOGIN")
-    share.put(access.name)
-    write(share.get("clone"))
-    share.close()
+    allocation.put(access.name)
+    write(allocation.get("clone"))
+    allocation.close()
 
 
 def test_room_is_what_the_servers_connections_allow(given):
@@ -187,7 +187,7 @@ def test_room_is_what_the_servers_connections_allow(given):
 
 
 def test_a_name_that_the_client_does_not_hold(pool):
-    share = pool.open()
+    allocation = pool.open()
     with pytest.raises(PreconditionError, match="holds no database"):
-        share.put("shop")
-    share.close()
+        allocation.put("shop")
+    allocation.close()

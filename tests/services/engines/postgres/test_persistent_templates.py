@@ -7,7 +7,7 @@ import pytest
 
 from services.cases import nothing
 from testgrove.services.engines.postgres import persistent_templates
-from testgrove.services.engines.postgres.persistent import KeptPostgres
+from testgrove.services.engines.postgres.persistent import PersistentPostgres
 from testgrove.services.engines.postgres.sql import connect
 
 pytestmark = pytest.mark.postgres
@@ -30,7 +30,7 @@ def make(endpoint, letter, days=0.0):
 
 
 def test_those_that_are_old_or_too_many_are_dropped_with_their_roles(kit, monkeypatch):
-    monkeypatch.setattr(persistent_templates, "KEPT", 4)
+    monkeypatch.setattr(persistent_templates, "MAX_TEMPLATES", 4)
     with kit.server(kit.template("9" * 32, nothing)) as server:
         endpoint = server.endpoint
         (unknown,) = names(endpoint)  # it came with the data, and nobody has written down when it was used
@@ -38,7 +38,7 @@ def test_those_that_are_old_or_too_many_are_dropped_with_their_roles(kit, monkey
         assert persistent_templates.trim(endpoint) == [old]
         assert names(endpoint) == {unknown, young, younger}
         make(endpoint, "d")
-        monkeypatch.setattr(persistent_templates, "KEPT", 3)
+        monkeypatch.setattr(persistent_templates, "MAX_TEMPLATES", 3)
         assert persistent_templates.trim(endpoint) == [unknown]
         persistent_templates.note_use(endpoint, young)
         last = make(endpoint, "e")
@@ -53,4 +53,4 @@ def test_those_that_are_old_or_too_many_are_dropped_with_their_roles(kit, monkey
 def test_a_folder_that_was_not_completed_holds_no_server(tmp_path):
     values = {"engine": "postgres", "version": "18.1", "host": "h", "port": 1, "user": "u", "password": "p"}
     (tmp_path / "access.json").write_text(json.dumps(values))
-    assert KeptPostgres.read(tmp_path) is None
+    assert PersistentPostgres.read(tmp_path) is None

@@ -14,7 +14,7 @@ from services.cases import query, run, until
 from services.conftest import free_port
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
 from testgrove.services.engines.postgres.pool import Pool
-from testgrove.services.engines.postgres.pool_roles import OwnHand
+from testgrove.services.engines.postgres.pool_roles import EmbeddedAdmin
 from testgrove.services.engines.postgres.sql import connect
 
 pytestmark = pytest.mark.postgres
@@ -85,20 +85,20 @@ def rich(require_postgres):
 @contextmanager
 def pool_on(server, limit=40):
     pool = Pool(server, owner="a test", limit=limit)
-    shares = []
+    allocations = []
     make = pool.open
 
     def tracked():
-        shares.append(make())
-        return shares[-1]
+        allocations.append(make())
+        return allocations[-1]
 
     pool.open = tracked
     try:
         yield pool
     finally:
-        for share in shares:
+        for allocation in allocations:
             with suppress(TestgroveError):
-                share.close()
+                allocation.close()
         pool.close()
 
 
@@ -109,7 +109,7 @@ def pool(rich):
 
 
 @pytest.fixture
-def share(pool):
+def allocation(pool):
     return pool.open()
 
 
@@ -164,24 +164,24 @@ CASES = [("reset", what) for what in WRITES] + [("clone", what) for what in LEFT
 
 
 @pytest.mark.parametrize(("isolation", "what"), CASES)
-def test_the_next_test_meets_nothing_of_the_one_before(share, isolation, what):
-    untouched = query(share.get("clone"), CONTENT)
+def test_the_next_test_meets_nothing_of_the_one_before(allocation, isolation, what):
+    untouched = query(allocation.get("clone"), CONTENT)
     for _ in range(4):  # databases of two roles in turn, the first ones again
-        access = share.get(isolation)
+        access = allocation.get(isolation)
         assert query(access, CONTENT) == untouched
         assert query(access, "SELECT count(*) FROM pg_largeobject_metadata") == 0
         assert query(access, "INSERT INTO parents (name) VALUES ('x') RETURNING id") == 3
         run(access, "DELETE FROM log; DELETE FROM parents WHERE name = 'x'")
         run(access, WRITES[what])
-        share.put(access.name)
+        allocation.put(access.name)
 
 
-def test_a_reset_after_whatever_was_written(share, record_property):
+def test_a_reset_after_whatever_was_written(allocation, record_property):
     seed = random.randrange(10**6)
     record_property("seed", seed)
     source, untouched, used = random.Random(seed), "", []
     for turn in range(60):
-        access = share.get("reset")
+        access = allocation.get("reset")
         found = query(access, CONTENT)
         untouched = untouched or found
         assert found == untouched, f"seed {seed}, turn {turn}"
@@ -189,30 +189,30 @@ def test_a_reset_after_whatever_was_written(share, record_property):
             with suppress(psycopg.IntegrityError):  # another one has deleted what it refers to
                 run(access, WRITES[what])
         used.append(access.name)
-        share.put(access.name)
+        allocation.put(access.name)
     assert len(set(used)) < 10, "they were mended"
 
 
-def test_what_was_only_written_to_is_used_again_under_reset_and_never_under_clone(share):
+def test_what_was_only_written_to_is_used_again_under_reset_and_never_under_clone(allocation):
     used = []
     for isolation in ("reset", "reset", "reset", "reset", "clone", "clone", "clone"):
-        access = share.get(isolation)
+        access = allocation.get(isolation)
         run(access, "DELETE FROM parents WHERE id = 2; INSERT INTO children (parent) VALUES (1)")
         used.append(access.name)
-        share.put(access.name)
+        allocation.put(access.name)
     assert len(set(used[:4])) <= 3
     assert len(set(used[3:])) == 4
 
 
-def test_what_a_session_leaves_open_is_ended(share):
+def test_what_a_session_leaves_open_is_ended(allocation):
     for isolation in ("reset", "reset", "reset", "clone", "clone"):
-        access = share.get(isolation)
+        access = allocation.get(isolation)
         left = psycopg.connect(access.url())
         left.execute("SELECT pg_advisory_lock(1)")
         left.execute("PREPARE mine AS SELECT 1; CREATE TEMP TABLE t (n int); SET work_mem = '2MB'; LISTEN ever")
         left.execute("LOCK TABLE parents; DELETE FROM parents")
-        share.put(access.name)
-        fresh = share.get(isolation)
+        allocation.put(access.name)
+        fresh = allocation.get(isolation)
         here = "FROM pg_locks JOIN pg_database d ON d.oid = database WHERE datname = current_database()"
         others = "FROM pg_stat_activity WHERE datname = current_database() AND application_name <> 'testgrove'"
         with psycopg.connect(fresh.url()) as connection:
@@ -224,7 +224,7 @@ def test_what_a_session_leaves_open_is_ended(share):
                 "SELECT count(*) - 2 FROM parents",
             )
             assert [connection.execute(look).fetchone() for look in looks] == [(0,)] * len(looks)
-        share.put(fresh.name)
+        allocation.put(fresh.name)
         until(lambda left=left: left.closed or _is_ended(left))
         left.close()
 
@@ -237,43 +237,43 @@ def _is_ended(connection):
     return False
 
 
-def test_a_database_that_a_test_dropped_or_made_is_nobody_elses(rich, share):
+def test_a_database_that_a_test_dropped_or_made_is_nobody_elses(rich, allocation):
     for isolation in ("reset", "clone"):
-        access = share.get(isolation)
+        access = allocation.get(isolation)
         with connect(rich.endpoint) as admin:
             admin.execute(f"CREATE DATABASE beside OWNER {access.user}")
             admin.execute(f"DROP DATABASE {access.name} WITH (FORCE)")
-        share.put(access.name)
-        again = share.get(isolation)
+        allocation.put(access.name)
+        again = allocation.get(isolation)
         assert query(again, "SELECT count(*) FROM parents") == 2
-        share.put(again.name)
+        allocation.put(again.name)
         until(lambda: "beside" not in names(rich, "%"))
 
 
-def test_while_it_is_looked_what_a_test_did_the_next_one_gets_another_roles_database(rich, share, monkeypatch):
-    first = share.get("clone")
+def test_while_it_is_looked_what_a_test_did_the_next_one_gets_another_roles_database(rich, allocation, monkeypatch):
+    first = allocation.get("clone")
     until(lambda: any(re.fullmatch(r"pool_[0-9a-f]+_\d+_2_\d+", name) for name in names(rich)))
-    may_look, look = threading.Event(), OwnHand.is_spoiled
-    monkeypatch.setattr(OwnHand, "is_spoiled", lambda *a, **k: may_look.wait(20) and look(*a, **k))
+    may_look, look = threading.Event(), EmbeddedAdmin.is_spoiled
+    monkeypatch.setattr(EmbeddedAdmin, "is_spoiled", lambda *a, **k: may_look.wait(20) and look(*a, **k))
     run(first, "ALTER ROLE CURRENT_USER SET work_mem = '8MB'")
-    share.put(first.name)
-    second = share.get("clone")
+    allocation.put(first.name)
+    second = allocation.get("clone")
     assert second.user != first.user
-    share.put(second.name)
+    allocation.put(second.name)
     with ThreadPoolExecutor(1) as client:
-        third = client.submit(share.get, "clone")  # nothing is sure now
+        third = client.submit(allocation.get, "clone")  # nothing is sure now
         time.sleep(0.2)
         assert not third.done()
         may_look.set()
         assert third.result(20).user != first.user
     for _ in range(4):
-        access = share.get("clone")
+        access = allocation.get("clone")
         assert query(access, "SHOW work_mem") == "4MB"
-        share.put(access.name)
+        allocation.put(access.name)
 
 
 def test_what_went_wrong_before_somebody_asked_is_tried_again_for_them(pool, monkeypatch):
-    begun, over, make = threading.Event(), threading.Event(), OwnHand.make_clone
+    begun, over, make = threading.Event(), threading.Event(), EmbeddedAdmin.make_clone
 
     def fail_once(*args):
         if begun.is_set():
@@ -282,12 +282,12 @@ def test_what_went_wrong_before_somebody_asked_is_tried_again_for_them(pool, mon
         assert over.wait(20)
         raise UnavailableError("postgres-failed", "the disk was full")
 
-    monkeypatch.setattr(OwnHand, "make_clone", fail_once)
-    share = pool.open()
+    monkeypatch.setattr(EmbeddedAdmin, "make_clone", fail_once)
+    allocation = pool.open()
     assert begun.wait(20)
     with ThreadPoolExecutor(1) as client:
-        asked = client.submit(share.get, "clone")
-        until(lambda: share._waiting)
+        asked = client.submit(allocation.get, "clone")
+        until(lambda: allocation._waiting)
         over.set()
         assert query(asked.result(20), "SELECT count(*) FROM parents") == 2
 
@@ -299,68 +299,68 @@ def test_clients_have_roles_of_their_own(pool):
         query(one, "SELECT 1", database=other.name)
 
 
-def test_two_at_once_for_one_client(share):
-    one, other, third = share.get("reset"), share.get("reset"), share.get("reset")
+def test_two_at_once_for_one_client(allocation):
+    one, other, third = allocation.get("reset"), allocation.get("reset"), allocation.get("reset")
     run(one, "DELETE FROM children")
     assert query(other, "SELECT count(*) FROM children") == 50
     assert len({one.name, other.name, third.name}) == 3
 
 
-def test_a_name_that_the_client_does_not_hold(share):
-    access = share.get("clone")
-    share.put(access.name)
+def test_a_name_that_the_client_does_not_hold(allocation):
+    access = allocation.get("clone")
+    allocation.put(access.name)
     for name in (access.name, "postgres"):
         with pytest.raises(PreconditionError, match="holds no database"):
-            share.put(name)
+            allocation.put(name)
 
 
-def test_a_share_that_is_closed_leaves_nothing(rich, pool):
-    share = pool.open()
-    access = share.get("clone")
+def test_an_allocation_that_is_closed_leaves_nothing(rich, pool):
+    allocation = pool.open()
+    access = allocation.get("clone")
     left = psycopg.connect(access.url())
     assert names(rich, f"{access.user}%")
-    share.close()
+    allocation.close()
     until(lambda: not names(rich, f"{access.user}%"))
     with connect(rich.endpoint) as admin:
         assert not admin.execute("SELECT FROM pg_roles WHERE rolname = %s", (access.user,)).fetchall()
     left.close()
 
 
-def test_a_kept_database_stays(rich, share):
-    access = share.get("reset")
+def test_a_kept_database_stays(rich, allocation):
+    access = allocation.get("reset")
     run(access, "DELETE FROM children")
-    share.keep(access.name)
+    allocation.keep(access.name)
     for _ in range(4):
-        other = share.get("reset")
+        other = allocation.get("reset")
         assert other.name != access.name
-        share.put(other.name)
+        allocation.put(other.name)
     assert query(access, "SELECT count(*) FROM children") == 0
 
 
 def test_the_pool_stays_within_its_bound_and_says_when_it_is_full(rich, monkeypatch):
-    monkeypatch.setattr("testgrove.services.engines.postgres.share._PATIENCE", 0.5)
+    monkeypatch.setattr("testgrove.services.engines.postgres.allocation._PATIENCE", 0.5)
     with pool_on(rich, limit=4) as pool:
-        share = pool.open()
+        allocation = pool.open()
         for _ in range(12):
-            access = share.get("clone")
+            access = allocation.get("clone")
             assert len(names(rich, f"{access.user.rpartition('_')[0]}%")) <= 4
-            share.put(access.name)
-        held = [share.get("clone") for _ in range(3)]
+            allocation.put(access.name)
+        held = [allocation.get("clone") for _ in range(3)]
         with pytest.raises(ExhaustedError, match="4 databases"):
-            share.get("clone")
-        share.put(held[0].name)
-        share.get("clone")
+            allocation.get("clone")
+        allocation.put(held[0].name)
+        allocation.get("clone")
 
 
 def test_many_clients_at_once(pool):
     def work(number):
-        share = pool.open()
+        allocation = pool.open()
         for turn in range(10):
-            access = share.get("reset" if (number + turn) % 3 else "clone")
+            access = allocation.get("reset" if (number + turn) % 3 else "clone")
             assert query(access, "INSERT INTO parents (name) VALUES ('same') RETURNING id") == 3
             time.sleep(0.002)
             assert query(access, "SELECT count(*) FROM parents") == 3
-            share.put(access.name)
+            allocation.put(access.name)
 
     with ThreadPoolExecutor(6) as clients:
         list(clients.map(work, range(6)))
@@ -371,22 +371,22 @@ def test_a_template_with_triggers_that_cannot_be_stopped_is_never_reset(kit):
     always = RICH + "; ALTER TABLE parents ENABLE ALWAYS TRIGGER logs"
     template = kit.template("7" * 32, lambda access: run(access, always))
     with kit.server(template) as server, pool_on(server) as pool:
-        share = pool.open()
+        allocation = pool.open()
         used = set()
         for _ in range(3):
-            access = share.get("reset")
+            access = allocation.get("reset")
             used.add(access.name)
             assert query(access, "SELECT count(*) FROM children") == 50
             run(access, "DELETE FROM children")
-            share.put(access.name)
+            allocation.put(access.name)
         assert len(used) == 3
 
 
 def test_too_many_connections_are_an_error_for_who_asks_while_they_are_there(kit, shop):
     with kit.server(shop, settings={"max_connections": "12"}) as server, pool_on(server) as pool:
-        share, held = pool.open(), []
-        share.put(share.get("clone").name)
-        access = share.get("clone")
+        allocation, held = pool.open(), []
+        allocation.put(allocation.get("clone").name)
+        access = allocation.get("clone")
         until(lambda: len(names(server)) == 5)  # its two bases, and two made ahead: it rests
         with suppress(psycopg.OperationalError):
             while len(held) < 20:
@@ -400,27 +400,27 @@ def test_too_many_connections_are_an_error_for_who_asks_while_they_are_there(kit
         with pytest.raises(ExhaustedError) as refused:
             pool.open().get("clone")
         assert refused.value.code == "connections-used-up"
-        share.put(access.name)  # with it go the connections that its test has left
-        until(lambda: _can_get(share))
+        allocation.put(access.name)  # with it go the connections that its test has left
+        until(lambda: _can_get(allocation))
         other = pool.open()
         until(lambda: _can_get(other))
         for connection in held:
             connection.close()
 
 
-def _can_get(share):
+def _can_get(allocation):
     try:
-        return query(share.get("clone"), "SELECT count(*) FROM plain") == 0
+        return query(allocation.get("clone"), "SELECT count(*) FROM plain") == 0
     except (ExhaustedError, psycopg.OperationalError):
         return False
 
 
 def test_a_server_that_is_gone_is_an_error_for_who_asks(kit, shop):
     with kit.server(shop) as server, pool_on(server) as pool:
-        share = pool.open()
-        access = share.get("clone")
+        allocation = pool.open()
+        access = allocation.get("clone")
         server.stop()
-        share.put(access.name)
+        allocation.put(access.name)
         for _ in range(3):
             with pytest.raises(TestgroveError, match="cannot"):
-                share.get("reset")
+                allocation.get("reset")

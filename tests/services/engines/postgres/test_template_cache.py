@@ -257,7 +257,7 @@ def test_a_connection_that_a_migration_leaves_open_is_ended_and_said(kit, monkey
 
 
 def test_old_archives_and_too_many_are_removed(kit, monkeypatch):
-    monkeypatch.setattr(template_cache, "KEPT", 3)
+    monkeypatch.setattr(template_cache, "MAX_TEMPLATES", 3)
     kit.template(ONE, nothing)
     old, young = kit.directory / "old.tar", kit.directory / "young.tar"
     for path, days in ((old, 31), (young, 29)):

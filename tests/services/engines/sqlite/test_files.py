@@ -34,27 +34,27 @@ class Build:
 
 def test_a_fresh_one_builds_anew_once_and_replaces_what_was_there(templates, tmp_path):
     build = Build()
-    templates().place(tmp_path / "a", "1" * 32, build)
+    templates().copy_to(tmp_path / "a", "1" * 32, build)
     fresh = templates(fresh=True)
-    fresh.place(tmp_path / "b", "1" * 32, build)
-    fresh.place(tmp_path / "c", "1" * 32, build)
+    fresh.copy_to(tmp_path / "b", "1" * 32, build)
+    fresh.copy_to(tmp_path / "c", "1" * 32, build)
     assert build.runs == 2
-    templates().place(tmp_path / "d", "1" * 32, build)
+    templates().copy_to(tmp_path / "d", "1" * 32, build)
     assert build.runs == 2
     assert len(list((tmp_path / "kept").iterdir())) == 1
 
 
 def test_files_that_are_old_or_too_many_are_removed(templates, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "KEPT", 3)
-    templates().place(tmp_path / "a", "1" * 32, Build())
+    monkeypatch.setattr(files, "MAX_TEMPLATES", 3)
+    templates().copy_to(tmp_path / "a", "1" * 32, Build())
     old, young = tmp_path / "kept/old.sqlite3", tmp_path / "kept/young.sqlite3"
     for path, days in ((old, 31), (young, 29)):
         path.touch()
         os.utime(path, (time.time() - days * 86400,) * 2)
-    templates().place(tmp_path / "b", "2" * 32, Build())
+    templates().copy_to(tmp_path / "b", "2" * 32, Build())
     kept = {path.name for path in (tmp_path / "kept").glob("*.sqlite3")}
     assert kept == {f"{'1' * 32}.sqlite3", f"{'2' * 32}.sqlite3", "young.sqlite3"}
-    templates().place(tmp_path / "c", "3" * 32, Build())
+    templates().copy_to(tmp_path / "c", "3" * 32, Build())
     assert {path.name for path in (tmp_path / "kept").glob("*.sqlite3")} == {f"{n * 32}.sqlite3" for n in "123"}
 
 

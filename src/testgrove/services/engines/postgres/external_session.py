@@ -121,7 +121,7 @@ def strategy(connection: Connection[Any]) -> LiteralString:
     return " STRATEGY WAL_LOG" if durable else " STRATEGY FILE_COPY"
 
 
-def check_answers(url: ServerUrl) -> tuple[str, Secret]:
+def check_connection(url: ServerUrl) -> tuple[str, Secret]:
     """Implement External."""
     with connect(url, database=url.database) as connection:
         return connection.info.user, Secret(connection.info.password or "")

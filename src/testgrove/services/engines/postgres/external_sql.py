@@ -30,7 +30,7 @@ _LEFT_BEHIND = 120.0  # seconds that a killed client's last statement may go on 
 
 
 @frozen
-class Found:
+class FoundDatabase:
     """An existing database, whoever owns it."""
 
     name: str
@@ -42,8 +42,8 @@ class Found:
         """Return whether it is testgrove's, its owner is gone, and it should be dropped with its owner.
 
         Unfinished databases always should."""
-        mortal = self.mark is not None and (self.mark.mortal or self.name.startswith(HALF_MADE))
-        return mortal and not self.alive
+        dropped_with_owner = self.mark is not None and (self.mark.dropped_with_owner or self.name.startswith(HALF_MADE))
+        return dropped_with_owner and not self.alive
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def _true(connection: Connection[Any], statement: str, *values: object) -> bool:
     return any(connection.execute(statement.encode(), values).fetchone() or ())
 
 
-def find_all(connection: Connection[Any]) -> list[Found]:
+def find_all(connection: Connection[Any]) -> list[FoundDatabase]:
     """Every database that our role owns."""
     rows = connection.execute(
         "SELECT d.datname, shobj_description(d.oid, 'pg_database') FROM pg_database d"
@@ -90,14 +90,14 @@ def find_all(connection: Connection[Any]) -> list[Found]:
     return _judged(connection, rows)
 
 
-def find(connection: Connection[Any], name: str) -> Found | None:
+def find(connection: Connection[Any], name: str) -> FoundDatabase | None:
     """Return a database by its name, whoever owns it."""
     statement = "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
     found = _judged(connection, connection.execute(statement, (name,)).fetchall())
     return found[0] if found else None
 
 
-def _judged(connection: Connection[Any], rows: list[tuple[str, str | None]]) -> list[Found]:
+def _judged(connection: Connection[Any], rows: list[tuple[str, str | None]]) -> list[FoundDatabase]:
     # After the comments: an owner takes its lock before it makes anything.
     held = connection.execute(
         "SELECT ((classid::bigint << 32) | objid::bigint) FROM pg_locks"
@@ -105,7 +105,7 @@ def _judged(connection: Connection[Any], rows: list[tuple[str, str | None]]) -> 
     ).fetchall()
     alive = {key for (key,) in held}
     marks = [(name, Mark.load(comment)) for name, comment in rows]
-    return [Found(name, mark, mark is not None and mark.lock in alive) for name, mark in marks]
+    return [FoundDatabase(name, mark, mark is not None and mark.lock in alive) for name, mark in marks]
 
 
 def create(connection: Connection[Any], name: str, template: str, how: str, mark: Mark) -> None:
@@ -140,7 +140,7 @@ def rename(connection: Connection[Any], temporary: str, name: str, url: ServerUr
         return True
 
 
-def refuse_unmarked(found: Found, url: ServerUrl) -> bool:
+def refuse_unmarked(found: FoundDatabase, url: ServerUrl) -> bool:
     """Return True; raise PreconditionError for a database with that name that is not testgrove's."""
     if found.mark is None:
         raise PreconditionError(
@@ -152,7 +152,7 @@ def refuse_unmarked(found: Found, url: ServerUrl) -> bool:
     return True
 
 
-def _drop_dead(connection: Connection[Any], found: Found) -> bool:
+def _drop_dead(connection: Connection[Any], found: FoundDatabase) -> bool:
     """Drop a database whose owner is gone, unless a client is connected to it; return whether it was dropped."""
     from psycopg import errors  # noqa: PLC0415 - heavy, and an extra
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from testgrove.services.owner_marks import Mark
 
 PREFIX = "testgrove_template_"  # and a fingerprint
-KEPT = 20  # of one role on one server
-KEPT_DAYS = 30
+MAX_TEMPLATES = 20  # of one role on one server
+MAX_DAYS = 30
 _PATIENCE = 2.0  # seconds for clients that are about to leave
 
 
@@ -48,7 +48,7 @@ def _inside(access: DatabaseAccess) -> Connection[Any]:
     return psycopg.connect(access.url(), autocommit=True, connect_timeout=10)
 
 
-def all_of(session: Connection[Any]) -> list[sql.Found]:
+def all_of(session: Connection[Any]) -> list[sql.FoundDatabase]:
     """Our role's templates, the newest first; none that is still being built."""
     found = [each for each in sql.find_all(session) if each.mark and each.mark.kind == "template"]
     found = [each for each in found if each.name.startswith(PREFIX)]
@@ -58,5 +58,5 @@ def all_of(session: Connection[Any]) -> list[sql.Found]:
 def trim(session: Connection[Any]) -> None:
     """Drop the templates that are too many, or were last asked for long ago."""
     for number, found in enumerate(all_of(session)):
-        if found.mark and (number >= KEPT or found.mark.age_days() > KEPT_DAYS):
+        if found.mark and (number >= MAX_TEMPLATES or found.mark.age_days() > MAX_DAYS):
             sql.drop(session, temporary="", name=found.name, token=found.mark.token)

@@ -28,7 +28,7 @@ from testgrove.services.engines.postgres.server import (
     server_settings,
 )
 from testgrove.services.hosts.embedded import check_socket
-from testgrove.services.keeper.service import KeptService
+from testgrove.services.keeper.service import PersistentService
 from testgrove.system.files import atomic_write, explained
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _READY = r"PID\n(?:.*\n){6}ready"
 
 
 @frozen
-class KeptPostgres:
+class PersistentPostgres:
     """The server in a service's folder. run: where its socket is."""
 
     endpoint: Endpoint
@@ -65,7 +65,7 @@ class KeptPostgres:
         host: EmbeddedHost,
         port: int,
         settings: Mapping[str, str],
-    ) -> KeptPostgres:
+    ) -> PersistentPostgres:
         """Write the data of a new server to an existing, empty folder. template: its initial content.
 
         Raises PreconditionError (``no-driver``, ``socket-path-too-long``, ``unreachable``), UsageError.
@@ -86,11 +86,11 @@ class KeptPostgres:
         return server
 
     @classmethod
-    def read(cls, folder: Path) -> KeptPostgres | None:
+    def read(cls, folder: Path) -> PersistentPostgres | None:
         """The server in a folder; None where prepare() did not come to its end."""
         try:
             values = json.loads((folder / _ACCESS).read_text())
-            KeptService.read(folder)
+            PersistentService.read(folder)
         except (OSError, ValueError, LookupError, PreconditionError):
             return None
         return cls(Endpoint(**values | {"password": Secret(values["password"])}), folder)
@@ -102,7 +102,7 @@ class KeptPostgres:
             "password": at.password.reveal(), "socket_dir": at.socket_dir,
         }  # fmt: skip
         atomic_write(self.folder / _ACCESS, json.dumps(values).encode(), mode=0o600)
-        KeptService(
+        PersistentService(
             name=self.folder.name,
             what=f"PostgreSQL {at.version}",
             argv=argv,
@@ -122,17 +122,17 @@ class KeptPostgres:
             keeper.start(self.folder.name)
             driver.result()
 
-    def move(self, port: int) -> KeptPostgres:
+    def move(self, port: int) -> PersistentPostgres:
         """The same server on another port, from its next start on."""
-        service = KeptService.read(self.folder)
+        service = PersistentService.read(self.folder)
         argv = tuple(re.sub(r"^port=\d+$", f"port={port}", word) for word in service.argv)
         moved = self.at_port(port)
         moved._write(argv, service.user)
         return moved
 
-    def at_port(self, port: int) -> KeptPostgres:
+    def at_port(self, port: int) -> PersistentPostgres:
         """Return the same server with another port."""
-        return KeptPostgres(replace(self.endpoint, port=port), self.folder)
+        return PersistentPostgres(replace(self.endpoint, port=port), self.folder)
 
     def has(self, name: str) -> bool:
         """Whether there is such a database."""
@@ -197,6 +197,6 @@ class KeptPostgres:
             sql.drop_role_and_databases(admin, name)
 
 
-def lay_out(folder: Path, run: Path, *, service: Service, **how: Any) -> KeptPostgres:
+def initialize(folder: Path, run: Path, *, service: Service, **how: Any) -> PersistentPostgres:
     """Implement SharedServer."""
-    return KeptPostgres.prepare(folder, run, settings=service.settings, **how)
+    return PersistentPostgres.prepare(folder, run, settings=service.settings, **how)

@@ -10,8 +10,8 @@ from testgrove.services.engines.postgres import sql
 if TYPE_CHECKING:
     from testgrove.services.base import Endpoint
 
-KEPT = 20  # of one project
-KEPT_DAYS = 30
+MAX_TEMPLATES = 20  # of one project
+MAX_DAYS = 30
 _PREFIX, _ROLE = "template_", "building_"  # and the beginning of a fingerprint
 _MARK = "testgrove: a template, last used at "
 _ALL = """
@@ -33,8 +33,8 @@ def trim(endpoint: Endpoint) -> list[str]:
     with sql.reported("list the templates"), sql.connect(endpoint) as admin:
         found = admin.execute(_ALL).fetchall()
     by_use = sorted(((_used(comment), name) for name, comment in found), reverse=True)
-    oldest = time.time() - KEPT_DAYS * 86400
-    gone = [name for number, (used, name) in enumerate(by_use) if number >= KEPT or 0 < used < oldest]
+    oldest = time.time() - MAX_DAYS * 86400
+    gone = [name for number, (used, name) in enumerate(by_use) if number >= MAX_TEMPLATES or 0 < used < oldest]
     for name in gone:
         drop(endpoint, name)
     return gone

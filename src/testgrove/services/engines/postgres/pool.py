@@ -1,8 +1,8 @@
-"""A pool of databases for tests: clones of a template. It opens shares for clients, limits databases, and drops them.
+"""A pool of databases for tests: clones of a template. It opens allocations, limits their number, drops them.
 
-Every client has a share of the pool (share.py): roles, a base owned by each role, and clones of that base. So a clone
+Every client has an allocation (allocation.py): roles, a base owned by each role, and clones of that base. So a clone
 takes one statement, and no other client sees what a test does to its role, or the other databases that it creates. A
-thread for each share creates in advance and resets; one thread of the pool drops. The databases are on a server of
+thread for each allocation creates in advance and resets; one thread of the pool drops. The databases are on a server of
 testgrove and are removed with it.
 """
 
@@ -17,20 +17,20 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from testgrove.errors import ExhaustedError, TestgroveError
-from testgrove.services.engines.postgres.pool_roles import Ground, Hand, OwnHand
-from testgrove.services.engines.postgres.reset import Resetter, Shape
-from testgrove.services.engines.postgres.share import CONNECTING, PostgresShare
+from testgrove.services.engines.postgres.allocation import CONNECTING, PostgresAllocation
+from testgrove.services.engines.postgres.pool_roles import AdminConnection, ClientBase, EmbeddedAdmin
+from testgrove.services.engines.postgres.reset import Baseline, Resetter
 
 if TYPE_CHECKING:
+    from testgrove.services.engines.postgres.allocation import Clone
     from testgrove.services.engines.postgres.server import PostgresServer
-    from testgrove.services.engines.postgres.share import Clone
 
 _LINGERING = 0.02  # seconds that a client which has closed its connection may take to be gone
-_KEPT = 20  # databases that clients asked to keep
+_MAX_KEPT = 20  # databases that clients asked to keep
 
 
 class ClonePool(ABC):
-    """Opens shares of the clones of one template; the shares hand them out. Safe to use from several threads.
+    """Opens allocations, which hand out clones of one template. Safe to use from several threads.
 
     limit: maximum number of databases at the same time. resets: whether used databases are reset for clients that
     request it; else they get another clone.
@@ -42,20 +42,20 @@ class ClonePool(ABC):
         self._limit = limit
         self._count = 0
         self._kept = 0
-        self._shares = 0
+        self._allocations = 0
         self._guard = threading.Condition()
-        self._bin: queue.SimpleQueue[tuple[float, Clone | Ground] | None] = queue.SimpleQueue()
+        self._bin: queue.SimpleQueue[tuple[float, Clone | ClientBase] | None] = queue.SimpleQueue()
         self._dropper = threading.Thread(target=self._drop_all, name="pool-drop", daemon=True)
         self._dropper.start()
 
-    def open(self) -> PostgresShare:
-        """A share for one client, which begins to fill."""
+    def open(self) -> PostgresAllocation:
+        """An allocation for one client, which begins to fill."""
         with self._guard:
-            self._shares += 1
-            return PostgresShare(self, self._shares)
+            self._allocations += 1
+            return PostgresAllocation(self, self._allocations)
 
     def close(self) -> None:
-        """Stop dropping, except for databases already discarded. All shares are already closed."""
+        """Stop dropping, except for databases already discarded. All allocations are already closed."""
         self._bin.put(None)
         self._dropper.join()
 
@@ -65,7 +65,7 @@ class ClonePool(ABC):
         return False
 
     @abstractmethod
-    def hand(self) -> Hand:
+    def admin(self) -> AdminConnection:
         """Return a connection to the server, for work on the pool."""
 
     @abstractmethod
@@ -99,11 +99,11 @@ class ClonePool(ABC):
     def keep(self) -> None:
         """Count a database that stays. Raises ExhaustedError."""
         with self._guard:
-            if self._kept >= _KEPT:
-                raise ExhaustedError("too-many-kept", f"{_KEPT} databases of this session are already kept")
+            if self._kept >= _MAX_KEPT:
+                raise ExhaustedError("too-many-kept", f"{_MAX_KEPT} databases of this session are already kept")
             self._kept += 1
 
-    def discard(self, what: Clone | Ground) -> None:
+    def discard(self, what: Clone | ClientBase) -> None:
         """Have something dropped, in its turn."""
         self._bin.put((time.monotonic() + CONNECTING, what))
 
@@ -113,27 +113,27 @@ class ClonePool(ABC):
         return self._limit
 
     def _drop_all(self) -> None:
-        hand = self.hand()
-        grounds: list[Ground] = []  # those whose last clone is still to be dropped
+        admin = self.admin()
+        bases: list[ClientBase] = []  # those whose last clone is still to be dropped
         while (entry := self._bin.get()) is not None:
             due, item = entry
             time.sleep(max(0.0, due - time.monotonic()))
             # A database that cannot be dropped is removed with the server, and still counts.
             with suppress(TestgroveError):
-                if isinstance(item, Ground):
-                    grounds.append(item)
+                if isinstance(item, ClientBase):
+                    bases.append(item)
                 else:
-                    self._drop(hand, item)
+                    self._drop(admin, item)
             with suppress(TestgroveError):
-                for ground in [ground for ground in grounds if hand.drop_ground(ground)]:
-                    grounds.remove(ground)
+                for base in [base for base in bases if admin.drop_base(base)]:
+                    bases.remove(base)
                     self.give_back()
-        hand.close()
+        admin.close()
 
-    def _drop(self, hand: Hand, clone: Clone) -> None:
+    def _drop(self, admin: AdminConnection, clone: Clone) -> None:
         if clone.resetter:
             clone.resetter.close()
-        hand.drop_clone(clone.access.name, _LINGERING)
+        admin.drop_clone(clone.access.name, _LINGERING)
         self.give_back()
 
 
@@ -147,7 +147,7 @@ class Pool(ClonePool):
         self._server = server
         self._owner = owner
         self._name = f"pool_{secrets.token_hex(3)}"
-        self._shape: Shape | None = None
+        self._baseline: Baseline | None = None
         super().__init__(limit=limit)
 
     @property
@@ -155,13 +155,13 @@ class Pool(ClonePool):
         """Implement ClonePool."""
         return not self._server.alive
 
-    def hand(self) -> Hand:
+    def admin(self) -> AdminConnection:
         """Implement ClonePool."""
-        return OwnHand(self._server, self._name, self._owner)
+        return EmbeddedAdmin(self._server, self._name, self._owner)
 
     def resetter(self, database: str) -> Resetter:
         """Implement ClonePool."""
         with self._guard:  # the first one reads the state of a clone, for all
-            found = Resetter.open(self._server.endpoint, database, self._shape)
-            self._shape = found.shape
+            found = Resetter.open(self._server.endpoint, database, self._baseline)
+            self._baseline = found.baseline
             return found

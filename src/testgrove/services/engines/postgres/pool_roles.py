@@ -33,7 +33,7 @@ FROM pg_authid r WHERE r.rolname = %s
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class ClientBase:
     """The base of a client's clones.
 
     access: of the base database, which has the role's name. role: its state. settings: whether the base has settings,
@@ -45,23 +45,23 @@ class Ground:
     strategy: LiteralString
 
 
-class Hand(Protocol):
+class AdminConnection(Protocol):
     """An admin connection to a pool's server, for one thread at a time; opened on first use."""
 
-    def make_ground(self, name: str) -> Ground:
+    def create_base(self, name: str) -> ClientBase:
         """Create the base of a client's clones. Raises UnavailableError, ExhaustedError."""
 
-    def access(self, ground: Ground, number: int) -> DatabaseAccess:
+    def access(self, base: ClientBase, number: int) -> DatabaseAccess:
         """Return the access of the clone with that number, which need not exist yet."""
 
-    def make_clone(self, access: DatabaseAccess, ground: Ground) -> None:
+    def make_clone(self, access: DatabaseAccess, base: ClientBase) -> None:
         """Make it. Raises UnavailableError, ExhaustedError."""
 
     def warm(self, access: DatabaseAccess) -> None:
         """Connect to a clone once, so that its catalogs are in memory. Raises UnavailableError, ExhaustedError."""
 
-    def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:
-        """Whether a test has left something that the next clone of this ground would meet.
+    def is_spoiled(self, base: ClientBase, *, alone: bool) -> bool:
+        """Whether a test has left something that the next clone of this base would meet.
 
         alone: the client holds no other clone of it, whose that could be.
         """
@@ -69,14 +69,14 @@ class Hand(Protocol):
     def drop_clone(self, name: str, lingering: float) -> None:
         """Drop a database. lingering: seconds for clients that are about to leave; the others are ended."""
 
-    def drop_ground(self, ground: Ground) -> bool:
+    def drop_base(self, base: ClientBase) -> bool:
         """Drop the base; return False while it has clones."""
 
     def close(self) -> None:
         """Let go of the connection."""
 
 
-class OwnHand:
+class EmbeddedAdmin:
     """An admin connection to a server of testgrove, for one thread at a time; opened on first use.
 
     name: prefix of all names of the pool. owner: written on every database as its mark. Its process on the server has
@@ -89,7 +89,7 @@ class OwnHand:
         self._owner = owner
         self._connection: Connection[Any] | None = None
 
-    def make_ground(self, name: str) -> Ground:
+    def create_base(self, name: str) -> ClientBase:
         """A role, and a base that is wholly its own. Raises UnavailableError, ExhaustedError."""
         access = self._server.create_database(f"{self._name}_{name}", owner=self._owner)
         with self._admin(f"create the base {access.name}") as admin:
@@ -101,48 +101,48 @@ class OwnHand:
                 " WHERE datname = %s",
                 (access.name,),
             ).fetchone()
-            return Ground(access, self._look(admin, access.name)[0], bool(found and found[0]), strategy(admin))
+            return ClientBase(access, self._look(admin, access.name)[0], bool(found and found[0]), strategy(admin))
 
-    def access(self, ground: Ground, number: int) -> DatabaseAccess:
-        """Implement Hand."""
-        return replace(ground.access, name=f"{ground.access.name}_{number}")
+    def access(self, base: ClientBase, number: int) -> DatabaseAccess:
+        """Implement AdminConnection."""
+        return replace(base.access, name=f"{base.access.name}_{number}")
 
-    def make_clone(self, access: DatabaseAccess, ground: Ground) -> None:
+    def make_clone(self, access: DatabaseAccess, base: ClientBase) -> None:
         """A clone of the base, the role's. Raises UnavailableError, ExhaustedError."""
         from psycopg import sql as parts  # noqa: PLC0415 - heavy, and an extra
 
-        name, base = access.name, ground.access.name
+        name, template = access.name, base.access.name
         with self._admin(f"clone the database {name}") as admin:
-            how = parts.SQL(ground.strategy)
-            sql.run(admin, "CREATE DATABASE {} OWNER {} TEMPLATE {}{}", name, access.user, base, how)
+            how = parts.SQL(base.strategy)
+            sql.run(admin, "CREATE DATABASE {} OWNER {} TEMPLATE {}{}", name, access.user, template, how)
             mark = parts.Literal(f"testgrove: {self._owner}")
             sql.run(admin, "REVOKE ALL ON DATABASE {0} FROM PUBLIC; COMMENT ON DATABASE {0} IS {1}", name, mark)
-            if ground.settings:
-                sql.copy_settings(admin, base, name, role=access.user, to_role=access.user)
+            if base.settings:
+                sql.copy_settings(admin, template, name, role=access.user, to_role=access.user)
 
     def warm(self, access: DatabaseAccess) -> None:
-        """Implement Hand."""
+        """Implement AdminConnection."""
         sql.connect(self._server.endpoint, access.name).close()
         with self._admin(f"list the clients of {access.name}") as admin:
             sql.wait_until_left(admin, access.name, 2.0)  # so that a test which lists the connections finds none
 
-    def is_spoiled(self, ground: Ground, *, alone: bool) -> bool:
+    def is_spoiled(self, base: ClientBase, *, alone: bool) -> bool:
         """Return whether a test changed its role or created other databases.
 
         alone: no other clone of the base is in use that the databases could belong to.
         """
         with self._admin("find what a test left behind") as admin:
-            role, beside = self._look(admin, ground.access.name)
-        return role != ground.role or (alone and bool(beside))
+            role, beside = self._look(admin, base.access.name)
+        return role != base.role or (alone and bool(beside))
 
     def drop_clone(self, name: str, lingering: float) -> None:
         """Drop a database. lingering: seconds for clients that are about to leave; the others are ended."""
         with self._admin(f"drop the database {name}") as admin:
             drop_database(admin, name, lingering)
 
-    def drop_ground(self, ground: Ground) -> bool:
+    def drop_base(self, base: ClientBase) -> bool:
         """Drop a role with its base and the other databases that tests created; return False while it has clones."""
-        name = ground.access.name
+        name = base.access.name
         with self._admin(f"drop the role {name}") as admin:
             _, beside = self._look(admin, name)
             clones = admin.execute("SELECT 1 FROM pg_database WHERE datname ~ %s LIMIT 1", (f"^{name}_[0-9]+$",))

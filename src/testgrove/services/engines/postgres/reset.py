@@ -103,7 +103,7 @@ class Table:
 
 
 @frozen
-class Shape:
+class Baseline:
     """What every clone of a template looks like. Objects keep their numbers when a database is cloned.
 
     refusal: why its clones cannot be reset, empty where they can.
@@ -116,7 +116,7 @@ class Shape:
     values: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, connection: Connection[Any]) -> Shape:
+    def read(cls, connection: Connection[Any]) -> Baseline:
         """Read the state of an unused clone. connection: of a superuser."""
         from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
@@ -168,9 +168,9 @@ def _read_table(connection: Connection[Any], name: tuple[str, str], columns: lis
 class Resetter:
     """Resets one database, over a connection that it keeps. open() before a test writes to it."""
 
-    def __init__(self, connection: Connection[Any], shape: Shape) -> None:
+    def __init__(self, connection: Connection[Any], baseline: Baseline) -> None:
         self._connection = connection
-        self._shape = shape
+        self._baseline = baseline
         self._resets = 0
         self._written: dict[int, Writes] = {}
         self._since = 0  # the first transaction that can be a test's
@@ -178,8 +178,8 @@ class Resetter:
         self._settings: object = None
 
     @classmethod
-    def open(cls, endpoint: Endpoint, database: str, shape: Shape | None) -> Resetter:
-        """Connect to an unused database. shape: its state; None if it was not read yet."""
+    def open(cls, endpoint: Endpoint, database: str, baseline: Baseline | None) -> Resetter:
+        """Connect to an unused database. baseline: its state; None if it was not read yet."""
         connection = connect(endpoint, database, APPLICATION)
         try:
             with reported(f"read the database {database}"):
@@ -187,8 +187,8 @@ class Resetter:
                 connection.execute(
                     _OURS + (_LASTING if connection.info.server_version >= 140000 else ""), prepare=False
                 )
-                found = cls(connection, shape or Shape.read(connection))
-                if not found.shape.refusal:
+                found = cls(connection, baseline or Baseline.read(connection))
+                if not found.baseline.refusal:
                     found._begin()
         except BaseException:
             connection.close()
@@ -196,9 +196,9 @@ class Resetter:
         return found
 
     @property
-    def shape(self) -> Shape:
+    def baseline(self) -> Baseline:
         """What the database is reset to."""
-        return self._shape
+        return self._baseline
 
     def reset(self) -> bool:
         """Make it as it was; False where that cannot be done, or not cheaply, and it is to be thrown away.
@@ -206,7 +206,7 @@ class Resetter:
         Clients that are still connected are ended. Raises UnavailableError.
         """
         self._resets += 1
-        if self._shape.refusal or self._resets > _RESETS:
+        if self._baseline.refusal or self._resets > _RESETS:
             return False
         with reported("reset a database"):
             return self._clear() and self._restore()
@@ -222,8 +222,8 @@ class Resetter:
         (self._since,) = found
 
     def _look(self) -> tuple[int, dict[int, Writes], object, list[str]]:
-        assert self._shape.look is not None
-        found = self._connection.execute(self._shape.look).fetchone()
+        assert self._baseline.look is not None
+        found = self._connection.execute(self._baseline.look).fetchone()
         assert found is not None
         catalog, written, settings, sequences = found
         return catalog, {int(oid): Writes(*counts) for oid, counts in written.items()}, settings, sequences
@@ -236,12 +236,12 @@ class Resetter:
         written = {oid: writes for oid, writes in written.items() if writes.any}
         moved = [
             (name, value)
-            for name, value, now in zip(self._shape.sequences, self._shape.values, values, strict=True)
+            for name, value, now in zip(self._baseline.sequences, self._baseline.values, values, strict=True)
             if now != value
         ]
         if not written and not moved:
             return True
-        if not written.keys() <= self._shape.tables.keys() or sum(writes.any for writes in written.values()) > _ROWS:
+        if not written.keys() <= self._baseline.tables.keys() or sum(writes.any for writes in written.values()) > _ROWS:
             return False
         self._written = counters | self._write(counters, written, moved)
         return True
@@ -253,13 +253,13 @@ class Resetter:
         from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
         statements: list[Composable] = [sql.SQL("BEGIN"), sql.SQL(_MARK)]
-        statements += [self._delete(self._shape.tables[oid], writes) for oid, writes in written.items()]
+        statements += [self._delete(self._baseline.tables[oid], writes) for oid, writes in written.items()]
         for name, value in moved:
             last, called = value.split()
             call = sql.SQL("SELECT setval({}::regclass, {}, {})")
             quoted = sql.Literal(sql.Identifier(*name).as_string(self._connection))
             statements.append(call.format(quoted, sql.Literal(int(last)), sql.Literal(called == "true")))
-        filled = [oid for oid, writes in written.items() if writes.changed and self._shape.tables[oid].rows]
+        filled = [oid for oid, writes in written.items() if writes.changed and self._baseline.tables[oid].rows]
         statements += [] if filled else [sql.SQL("COMMIT")]
         cursor = self._connection.execute(sql.SQL("; ").join(statements), prepare=False)  # one round trip
         cursor.nextset()
@@ -270,7 +270,7 @@ class Resetter:
             cursor.nextset()
             after[oid] = counters[oid].plus(0, cursor.rowcount)
         for oid in filled:
-            after[oid] = after[oid].plus(self._fill(self._shape.tables[oid]), 0)
+            after[oid] = after[oid].plus(self._fill(self._baseline.tables[oid]), 0)
         if filled:
             self._connection.execute("COMMIT")
         ended, _ = found

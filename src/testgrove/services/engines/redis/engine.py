@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testgrove.services.engines.parts import Part
+from testgrove.services.engines.lazy_method import LazyMethod
 from testgrove.services.instances import client
 
 if TYPE_CHECKING:
@@ -22,15 +22,15 @@ _HERE = "testgrove.services.engines.redis"
 class Redis:
     """See protocols.InstanceServer and External."""
 
-    start = Part(f"{_HERE}.server:RedisServer.start")
-    watch = Part(f"{_HERE}.reset:RedisWatch")
-    lay_out_instance = Part(f"{_HERE}.persistent:write_instance")
-    move_instance = Part(f"{_HERE}.persistent:move_instance")
-    empty = Part(f"{_HERE}.persistent:empty_instance")
-    external = Part(f"{_HERE}.external:GivenRedis")
-    check_answers = Part(f"{_HERE}.external:check_answers")
-    drop_leased = Part(f"{_HERE}.external:drop_leased")
-    lease_by_mark = Part(f"{_HERE}.external:lease_of")
+    start = LazyMethod(f"{_HERE}.server:RedisServer.start")
+    resetter = LazyMethod(f"{_HERE}.reset:RedisResetter")
+    initialize_instance = LazyMethod(f"{_HERE}.persistent:write_instance")
+    move_instance = LazyMethod(f"{_HERE}.persistent:move_instance")
+    empty = LazyMethod(f"{_HERE}.persistent:empty_instance")
+    external = LazyMethod(f"{_HERE}.external:ExternalRedis")
+    check_connection = LazyMethod(f"{_HERE}.external:check_connection")
+    drop_leased = LazyMethod(f"{_HERE}.external:drop_leased")
+    lease_by_mark = LazyMethod(f"{_HERE}.external:lease_of")
 
     def find(self, launcher: Launcher, service: Service) -> RedisBinary:
         """Implement InstanceServer."""
@@ -38,7 +38,7 @@ class Redis:
 
         return find_redis(launcher, service.version)
 
-    def remade(self, data: Mapping[str, object]) -> str:  # noqa: ARG002 - a number cannot be made again
+    def recreated(self, data: Mapping[str, object]) -> str:  # noqa: ARG002 - a number cannot be made again
         """Implement External."""
         return ""
 

@@ -67,14 +67,14 @@ def _connect(url: ServerUrl, number: int, **options: Any) -> Redis:
     )
 
 
-def check_answers(url: ServerUrl) -> tuple[str, Secret]:
+def check_connection(url: ServerUrl) -> tuple[str, Secret]:
     """The user and the password of the URL. Raises UnavailableError unless the database that the URL names answers."""
     with _reported(url), _connect(url, int(url.database or 0)) as connection:
         connection.ping()
     return url.user, url.password
 
 
-class GivenRedis:
+class ExternalRedis:
     """An external server, as one command uses it. Safe to use from several threads.
 
     Call open() first and close() at the end: databases of ``kind`` run are released with this owner.
@@ -97,7 +97,7 @@ class GivenRedis:
             self._owner = _connect(self.url, 0, client_name=_client(self._lock), single_connection_client=True)
             version = str(self._owner.info("server")["redis_version"])
             self._count = _count(self._owner)
-            self._marks = _connect(self.url, self._place_of_marks())
+            self._marks = _connect(self.url, self._marks_database())
         self._beat.start()
         at = self.url
         self.endpoint = Endpoint("redis", version, at.host, at.port, at.user, at.password)
@@ -127,9 +127,9 @@ class GivenRedis:
             with suppress(RedisError):
                 self._owner.ping()
 
-    def _place_of_marks(self) -> int:
+    def _marks_database(self) -> int:
         used = _used(self._owner)
-        known = _known_place_of_marks(self.url, used)
+        known = _known_marks_database(self.url, used)
         if known is not None:
             return known
         free = [number for number in range(self._count) if number not in used]
@@ -165,9 +165,9 @@ class GivenRedis:
                 number = int(lease.data["number"])
                 if self._claim(number, mark):
                     at = self.endpoint
-                    given = self.url.with_database(str(number), at.user, at.password)
+                    own_url = self.url.with_database(str(number), at.user, at.password)
                     return DatabaseAccess(
-                        "redis", str(number), at.host, at.port, at.user, at.password, external_url=given
+                        "redis", str(number), at.host, at.port, at.user, at.password, external_url=own_url
                     )
                 leases.forget(lease)
                 passed_over.add(number)
@@ -215,7 +215,7 @@ class GivenRedis:
         with self._marks.pipeline() as pipe:
             pipe.watch(MARKS)  # type: ignore[no-untyped-call] # redis-py has no types for it
             old = Mark.load(str(pipe.hget(MARKS, str(number))))
-            if old is None or not old.mortal or old.lock in _alive(self._owner):
+            if old is None or not old.dropped_with_owner or old.lock in _alive(self._owner):
                 return False
             pipe.multi()
             pipe.hset(MARKS, str(number), mark.dump())
@@ -258,7 +258,7 @@ def _count(connection: Redis) -> int:
         return _DEFAULT_COUNT
 
 
-def _known_place_of_marks(url: ServerUrl, used: set[int]) -> int | None:
+def _known_marks_database(url: ServerUrl, used: set[int]) -> int | None:
     """The numbered database that has nothing but the marks in it; None where there are no marks."""
     for number in sorted(used, reverse=True):
         with _connect(url, number) as there:
@@ -294,7 +294,7 @@ def drop_leased(data: Mapping[str, Any], *, held: bool = False) -> str:
 def _marks_of(data: Mapping[str, Any], url: ServerUrl, connection: Redis) -> int:
     """Where the mark of a lease stands. One that was learnt again after the store was lost does not say."""
     known: int | None = data["marks"]
-    return known if known is not None else _known_place_of_marks(url, _used(connection)) or 0
+    return known if known is not None else _known_marks_database(url, _used(connection)) or 0
 
 
 def lease_of(url: ServerUrl, name: str, owner: str) -> Lease:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from testgrove.core.model import DatabaseAccess
 from testgrove.errors import UnavailableError
 from testgrove.services.engines.redis.server import configuration
-from testgrove.services.keeper.service import KeptService
+from testgrove.services.keeper.service import PersistentService
 from testgrove.system.files import atomic_write, explained
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def write_instance(
     with explained("write", file):
         file.touch(mode=0o600)  # it contains the password
         file.write_text(text)
-    KeptService(
+    PersistentService(
         name=folder.name,
         what=f"{binary.product} {binary.version}",
         argv=(str(binary.path), str(file)),
@@ -52,7 +52,7 @@ def move_instance(folder: Path, port: int) -> None:
     """The same instance on another port, from its next start on."""
     file = folder / "redis.conf"
     atomic_write(file, re.sub(r"(?m)^port .*$", f'port "{port}"', file.read_text()).encode(), mode=0o600)
-    replace(KeptService.read(folder), port=port).write(folder)
+    replace(PersistentService.read(folder), port=port).write(folder)
 
 
 def empty_instance(access: DatabaseAccess) -> None:

@@ -26,33 +26,33 @@ _FLUSH = ("CLIENT UNPAUSE", "FLUSHALL SYNC", "SCRIPT FLUSH", "FUNCTION FLUSH", "
 _STATE = ("CONFIG GET *", "ACL LIST", "MODULE LIST", "DBSIZE")
 
 
-class RedisWatch:
-    """See protocols.Watch. instance: one that has just been started."""
+class RedisResetter:
+    """See protocols.InstanceResetter. instance: one that has just been started."""
 
     def __init__(self, instance: RedisServer) -> None:
-        self._line = _Line(instance.endpoint)
-        self._untouched = self._line.state()
+        self._connection = _Connection(instance.endpoint)
+        self._untouched = self._connection.state()
 
-    def make_as_new(self) -> bool:
-        """Implement Watch."""
+    def reset(self) -> bool:
+        """Implement InstanceResetter."""
         try:
-            clients = _CLIENT.finditer(self._line.ask("CLIENT LIST"))
+            clients = _CLIENT.finditer(self._connection.ask("CLIENT LIST"))
             waiting = [found[1].decode() for found in clients if _waits(found[2])]
-            self._line.ask(*(f"CLIENT KILL ID {client}" for client in waiting), *_FLUSH)
-            return self._line.ask(*_STATE) == self._untouched
+            self._connection.ask(*(f"CLIENT KILL ID {client}" for client in waiting), *_FLUSH)
+            return self._connection.ask(*_STATE) == self._untouched
         except OSError:
             return False  # it was shut down, or is busy
 
     def close(self) -> None:
-        """Implement Watch."""
-        self._line.close()
+        """Implement InstanceResetter."""
+        self._connection.close()
 
 
 def _waits(flags: bytes) -> bool:
     return bool(_WAITING & set(flags.decode()))
 
 
-class _Line:
+class _Connection:
     """A connection to an instance. Importing the driver takes longer than starting ten of them."""
 
     def __init__(self, at: Endpoint) -> None:
@@ -64,7 +64,7 @@ class _Line:
             self.ask(f"AUTH {at.user} {at.password.reveal()}")
         except OSError as error:
             self._socket.close()
-            raise self._silent(error) from error
+            raise self._no_answer(error) from error
 
     def state(self) -> bytes:
         """What an instance that has just been started is like. Raises UnavailableError."""
@@ -72,9 +72,9 @@ class _Line:
             return self.ask(*_STATE)
         except OSError as error:
             self._socket.close()
-            raise self._silent(error) from error
+            raise self._no_answer(error) from error
 
-    def _silent(self, error: OSError) -> UnavailableError:
+    def _no_answer(self, error: OSError) -> UnavailableError:
         return UnavailableError("redis-failed", f"the Redis on port {self._port} does not answer: {error}")
 
     def ask(self, *commands: str) -> bytes:

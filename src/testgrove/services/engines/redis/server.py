@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from testgrove.core.frozen import frozen
 from testgrove.errors import UnavailableError, UsageError
 from testgrove.services.base import Endpoint
-from testgrove.services.hosts.embedded import ITSELF, EmbeddedHost, check_socket
-from testgrove.services.instances import OwnInstance
+from testgrove.services.hosts.embedded import CURRENT_USER, EmbeddedHost, check_socket
+from testgrove.services.instances import RunningInstance
 from testgrove.system.files import explained
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class RedisProgram:
         return True
 
 
-class RedisServer(OwnInstance):
+class RedisServer(RunningInstance):
     """A running instance that a run owns; it holds one database."""
 
     @classmethod
@@ -105,7 +105,7 @@ class RedisServer(OwnInstance):
         with explained("write", file):
             file.touch(mode=0o600)  # it contains the password
             file.write_text(text)
-        host = EmbeddedHost(launcher, ours=(), copies=directory, identity=ITSELF)
+        host = EmbeddedHost(launcher, ours=(), copies=directory, identity=CURRENT_USER)
         program = RedisProgram(binary, file, path, endpoint)
         return cls(endpoint, host.start(program, directory=directory))
 

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testgrove.services.engines.parts import Part
+from testgrove.services.engines.lazy_method import LazyMethod
 from testgrove.services.instances import client
 from testgrove.services.provider import Traits
 
@@ -20,15 +20,15 @@ _HERE = "testgrove.services.engines.sqlite"
 class Sqlite:
     """See protocols.FileEngine, Schemas and Dumps."""
 
-    templates = Part(f"{_HERE}.files:templates")
-    create = Part(f"{_HERE}.files:create")
-    remove = Part(f"{_HERE}.files:remove_database")
-    dump = Part(f"{_HERE}.files:dump")
-    load = Part(f"{_HERE}.files:load")
-    read_schema = Part(f"{_HERE}.schema:read")
-    is_untouched = Part(f"{_HERE}.schema:is_untouched")
-    delete_rows = Part(f"{_HERE}.schema:delete_rows")
-    execute = Part(f"{_HERE}.schema:execute")
+    templates = LazyMethod(f"{_HERE}.files:templates")
+    create = LazyMethod(f"{_HERE}.files:create")
+    remove = LazyMethod(f"{_HERE}.files:remove_database")
+    dump = LazyMethod(f"{_HERE}.files:dump")
+    load = LazyMethod(f"{_HERE}.files:load")
+    read_schema = LazyMethod(f"{_HERE}.schema:read")
+    is_untouched = LazyMethod(f"{_HERE}.schema:is_untouched")
+    delete_rows = LazyMethod(f"{_HERE}.schema:delete_rows")
+    execute = LazyMethod(f"{_HERE}.schema:execute")
 
     def traits(self) -> Traits:
         """Implement FileEngine."""

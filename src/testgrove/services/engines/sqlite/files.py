@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from testgrove.system.locks import LockFile, OnWait
 
-KEPT = 20  # files
-KEPT_DAYS = 30
+MAX_TEMPLATES = 20  # files
+MAX_DAYS = 30
 LOCKED = 5.0  # seconds that a copy waits for the lock of another process
 
 
@@ -40,7 +40,7 @@ class SqliteTemplates:
         self._fresh = fresh
         self._built: set[Path] = set()  # by ourselves
 
-    def place(
+    def copy_to(
         self,
         path: Path,
         fingerprint: str,
@@ -61,20 +61,20 @@ class SqliteTemplates:
         with explained("keep the database template in", self._directory):
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.parent.mkdir(parents=True, exist_ok=True)
-        if not self._is_there(kept):
+        if not self._exists(kept):
             what = f"the database template {fingerprint[:16]}, which another command is building"
             with (
                 self._locks.hold(f"sqlite {fingerprint}", what=what, timeout=timeout, on_wait=on_wait),
                 self._failures.remembered(fingerprint, began),
             ):
-                if not self._is_there(kept):
+                if not self._exists(kept):
                     self._build(access, path, kept, build)
         with explained("create the database", path):
             os.utime(kept)  # the time of its last use
             shutil.copyfile(kept, path)
         return access
 
-    def _is_there(self, kept: Path) -> bool:
+    def _exists(self, kept: Path) -> bool:
         return kept.exists() and (kept in self._built or not self._fresh)
 
     def _build(self, access: DatabaseAccess, path: Path, kept: Path, build: Callable[[DatabaseAccess], object]) -> None:
@@ -91,7 +91,7 @@ class SqliteTemplates:
         finally:
             temporary.unlink(missing_ok=True)
             remove_database(path)
-        trim(self._directory, "*.sqlite3", most=KEPT, days=KEPT_DAYS)
+        trim(self._directory, "*.sqlite3", most=MAX_TEMPLATES, days=MAX_DAYS)
 
 
 def create(path: Path) -> DatabaseAccess:

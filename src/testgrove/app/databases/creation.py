@@ -17,7 +17,7 @@ class AbandonedError(Exception):
     """The cell has already failed, so its databases are not needed. Caught internally, never shown."""
 
 
-class CellDatabases:
+class DatabaseCreation:
     """The databases of a cell while they are created, one thread for each engine.
 
     begin: returns a function for each engine that creates its database in the thread; it receives this object, to
@@ -27,7 +27,7 @@ class CellDatabases:
     def __init__(
         self,
         engines: Sequence[str],
-        begin: Callable[[Workspace, CellDatabases], Mapping[str, Make]],
+        begin: Callable[[Workspace, DatabaseCreation], Mapping[str, Make]],
         cancel: threading.Event | None = None,
     ) -> None:
         self._begin, self._cancel = begin, cancel

@@ -1,4 +1,4 @@
-"""One client's share of a pool of databases: ready ones, those in use, and those that it gave back.
+"""One client's allocation of a pool of databases: ready ones, those in use, and those that it gave back.
 
 A client's databases belong to two roles, each with its own base. While one role is checked after a test, the next test
 gets a database of the other role and need not wait.
@@ -18,13 +18,13 @@ from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, 
 if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
     from testgrove.services.engines.postgres.pool import ClonePool
-    from testgrove.services.engines.postgres.pool_roles import Ground
+    from testgrove.services.engines.postgres.pool_roles import ClientBase
     from testgrove.services.engines.postgres.reset import Resetter
 
 Isolation = Literal["clone", "reset", "transaction"]
 READY = 2  # databases created in advance for each client
 CONNECTING = 0.006  # seconds after a hand-out in which its client connects: two CPUs are soon shared by three
-_GROUNDS = 2
+_MAX_BASES = 2
 _TIMEOUT = 120.0  # seconds that a client waits for a database at most
 _PATIENCE = 5.0  # seconds for others to give back what they have, where the pool is full
 _PAUSE = 0.05
@@ -32,24 +32,24 @@ _PAUSE = 0.05
 
 @dataclass(eq=False)
 class Clone:
-    """A database of a share. resetter: there once it was handed out to be reset."""
+    """A database of an allocation. resetter: there once it was handed out to be reset."""
 
     access: DatabaseAccess
-    ground: Ground
+    base: ClientBase
     resetter: Resetter | None = None
     isolation: Isolation = "clone"
 
 
-class PostgresShare:
+class PostgresAllocation:
     """One client's part of a pool. The client has it to itself; close() when it has left."""
 
     def __init__(self, pool: ClonePool, number: int) -> None:
         self._pool = pool
-        self._hand = pool.hand()
+        self._admin = pool.admin()
         self._number = number
         self._made = 0
-        self._grounds_made = 0
-        self._grounds: list[Ground] = []
+        self._bases_made = 0
+        self._bases: list[ClientBase] = []
         self._ready: deque[Clone] = deque()
         self._given_back: deque[Clone] = deque()  # and what their tests did to their roles is not known yet
         self._written: deque[Clone] = deque()  # to be reset
@@ -67,7 +67,7 @@ class PostgresShare:
 
     @property
     def lost(self) -> bool:
-        """Implement Mortal."""
+        """Implement LosableAllocation."""
         return self._pool.lost
 
     def get(self, isolation: Isolation) -> DatabaseAccess:
@@ -108,9 +108,9 @@ class PostgresShare:
         self._thread.join()
         for clone in (*self._leased.values(), *self._given_back, *self._written, *self._ready):
             self._pool.discard(clone)
-        for ground in self._grounds:
-            self._pool.discard(ground)
-        self._hand.close()
+        for base in self._bases:
+            self._pool.discard(base)
+        self._admin.close()
 
     def _take_back(self, name: str) -> Clone:
         with self._changed:
@@ -153,8 +153,8 @@ class PostgresShare:
 
     def _sure(self) -> list[Clone]:
         """Those that can be handed out: no test may have done something to their role."""
-        unsure = [clone.ground for clone in self._given_back]
-        return [clone for clone in self._ready if clone.ground not in unsure]
+        unsure = [clone.base for clone in self._given_back]
+        return [clone for clone in self._ready if clone.base not in unsure]
 
     def _work(self) -> None:
         while True:
@@ -174,27 +174,27 @@ class PostgresShare:
 
     def _look_after(self, clone: Clone) -> None:
         """Clean up after a test: no later test may see changes of its role, or other databases that it created."""
-        ground, spoiled = clone.ground, True
+        base, spoiled = clone.base, True
         with self._changed:
-            alone = all(leased.ground is not ground for leased in self._leased.values())
+            alone = all(leased.base is not base for leased in self._leased.values())
         with suppress(TestgroveError):  # the next request reports it
-            spoiled = self._hand.is_spoiled(ground, alone=alone)
+            spoiled = self._admin.is_spoiled(base, alone=alone)
         with self._changed:
             self._given_back.remove(clone)
-            if spoiled and ground in self._grounds:
-                self._leave(ground)
+            if spoiled and base in self._bases:
+                self._leave(base)
             if spoiled or clone.isolation == "clone":
                 self._pool.discard(clone)
             else:
                 self._written.append(clone)
             self._changed.notify_all()
 
-    def _leave(self, ground: Ground) -> None:
-        for clone in [clone for clone in self._ready if clone.ground is ground]:
+    def _leave(self, base: ClientBase) -> None:
+        for clone in [clone for clone in self._ready if clone.base is base]:
             self._ready.remove(clone)
             self._pool.discard(clone)
-        self._grounds.remove(ground)
-        self._pool.discard(ground)
+        self._bases.remove(base)
+        self._pool.discard(base)
 
     def _let_connect(self) -> None:
         """Leave the CPU to the client while it connects to its database, as long as another one is ready for it."""
@@ -215,7 +215,7 @@ class PostgresShare:
         with suppress(TestgroveError):  # its test dropped it, or its server is gone: the next clone reports that
             ready = clone.resetter is not None and clone.resetter.reset()
         with self._changed:
-            if ready and clone.ground in self._grounds:
+            if ready and clone.base in self._bases:
                 self._ready.append(clone)
                 self._changed.notify_all()
                 return
@@ -232,7 +232,7 @@ class PostgresShare:
                 self._changed.notify_all()
             return
         with self._changed:
-            if clone is not None and clone.ground in self._grounds:
+            if clone is not None and clone.base in self._bases:
                 self._ready.append(clone)
                 self._changed.notify_all()
                 return
@@ -245,35 +245,35 @@ class PostgresShare:
             return None
         self._full_since = 0.0
         try:
-            ground = self._ground_to_clone()
-            if ground is None:
-                self._grounds_made += 1
-                ground = self._hand.make_ground(f"{self._number}_{self._grounds_made}")
+            base = self._base_to_clone()
+            if base is None:
+                self._bases_made += 1
+                base = self._admin.create_base(f"{self._number}_{self._bases_made}")
                 with self._changed:
-                    self._grounds.append(ground)
+                    self._bases.append(base)
                 return None
             self._made += 1
-            access = self._hand.access(ground, self._made)
-            self._hand.make_clone(access, ground)
+            access = self._admin.access(base, self._made)
+            self._admin.make_clone(access, base)
             if not self._waiting:
                 with suppress(TestgroveError):  # it is only slower
-                    self._hand.warm(access)
-            return Clone(access, ground)
+                    self._admin.warm(access)
+            return Clone(access, base)
         except BaseException:
             self._pool.give_back()
             raise
 
-    def _ground_to_clone(self) -> Ground | None:
+    def _base_to_clone(self) -> ClientBase | None:
         """Return the base with the fewest ready clones; None if another base is needed."""
         with self._changed:
-            few = 1 if not self._ready or not self._pool.is_roomy else _GROUNDS
-            if len(self._grounds) < few:
+            few = 1 if not self._ready or not self._pool.is_roomy else _MAX_BASES
+            if len(self._bases) < few:
                 return None
-            ready = [clone.ground for clone in self._ready]
-            return min(self._grounds, key=ready.count)
+            ready = [clone.base for clone in self._ready]
+            return min(self._bases, key=ready.count)
 
     def _make_room(self) -> None:
-        """Handle a full pool: drop surplus databases of this share, then wait a little for other shares."""
+        """Handle a full pool: drop surplus databases of this allocation, then wait a little for other allocations."""
         with self._changed:
             spare = [clone for clone in self._ready if self._wanted == "clone" and clone.resetter is not None]
             for clone in spare:

@@ -14,12 +14,12 @@ from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
 from testgrove.services.base import generate_password
 from testgrove.services.engines.redis.engine import REDIS
 from testgrove.services.engines.redis.server import RedisServer
-from testgrove.services.provisioning.instances import InstanceShare
+from testgrove.services.provisioning.instances import InstanceAllocation
 
 pytestmark = pytest.mark.redis
 
 
-class Place:
+class InstanceLocation:
     """Starts an instance where it was before."""
 
     def __init__(self, binary, launcher, folder):
@@ -41,19 +41,19 @@ class Place:
 
 
 @pytest.fixture
-def places():
+def locations():
     return []
 
 
 @pytest.fixture
-def share(require_redis, launcher, memory, places):
+def allocation(require_redis, launcher, memory, locations):
     def find():
-        places.append(Place(require_redis, launcher, memory))
-        return places[-1]
+        locations.append(InstanceLocation(require_redis, launcher, memory))
+        return locations[-1]
 
-    share = InstanceShare(find, REDIS.watch)
-    yield share
-    share.close()
+    allocation = InstanceAllocation(find, REDIS.resetter)
+    yield allocation
+    allocation.close()
 
 
 def connected(access, **options):
@@ -74,26 +74,26 @@ LEAVES = {
 
 
 @pytest.mark.parametrize("what", LEAVES)
-def test_the_next_test_meets_nothing_of_the_one_before(share, places, what):
-    access = share.get("reset")
+def test_the_next_test_meets_nothing_of_the_one_before(allocation, locations, what):
+    access = allocation.get("reset")
     for _ in range(2):
         with connected(access, single_connection_client=True) as client:
             commands = LEAVES[what] if isinstance(LEAVES[what], list) else [LEAVES[what]]
             for command in commands:
                 with suppress(redis.ConnectionError):
                     client.execute_command(*command.split())
-        share.empty(access.name)
+        allocation.empty(access.name)
         with connected(access) as client:
             assert client.info("keyspace") == {}
             assert client.config_get("maxmemory") == {"maxmemory": "0"}
             assert client.acl_users() == ["default"]
             assert client.script_exists("e0e1f9fabfc9d4800c877a703b823ac0578ff8db") == [False]
             assert client.set("fresh", 1)
-    assert places[0].started == (3 if what in ("a setting", "a password", "a user", "no end", "a replica") else 1)
+    assert locations[0].started == (3 if what in ("a setting", "a password", "a user", "no end", "a replica") else 1)
 
 
-def test_who_waits_is_ended_and_an_open_connection_goes_on(share):
-    access = share.get("reset")
+def test_who_waits_is_ended_and_an_open_connection_goes_on(allocation):
+    access = allocation.get("reset")
     idle, blocked, subscribed = (connected(access) for _ in range(3))
     idle.ping()
     news = subscribed.pubsub()
@@ -108,7 +108,7 @@ def test_who_waits_is_ended_and_an_open_connection_goes_on(share):
     thread = threading.Thread(target=take)
     thread.start()
     until(lambda: idle.info("clients")["blocked_clients"] == 1)
-    share.empty(access.name)
+    allocation.empty(access.name)
     assert idle.rpush("queue", "mine") == 1
     assert idle.publish("news", "x") == 0
     thread.join(10)
@@ -117,37 +117,37 @@ def test_who_waits_is_ended_and_an_open_connection_goes_on(share):
         client.close()
 
 
-def test_a_share_that_is_closed_leaves_nothing(share, places):
-    access, other = share.get("reset"), share.get("reset")
+def test_an_allocation_that_is_closed_leaves_nothing(allocation, locations):
+    access, other = allocation.get("reset"), allocation.get("reset")
     assert access.name != other.name
-    share.put(access.name)
+    allocation.put(access.name)
     with pytest.raises(redis.ConnectionError):
         connected(access).ping()
     with pytest.raises(PreconditionError, match="holds no database"):
-        share.empty(access.name)
-    share.close()
-    share.close()
+        allocation.empty(access.name)
+    allocation.close()
+    allocation.close()
     with pytest.raises(redis.ConnectionError):
         connected(other).ping()
-    assert [place.freed for place in places] == [1, 1]
+    assert [location.freed for location in locations] == [1, 1]
     with pytest.raises(UnavailableError, match="closed"):
-        share.get("reset")
+        allocation.get("reset")
 
 
-def test_a_kept_one_stays(share, places, monkeypatch):
-    monkeypatch.setattr("testgrove.services.provisioning.instances._KEPT", 1)
-    access, other = share.get("reset"), share.get("reset")
+def test_a_kept_one_stays(allocation, locations, monkeypatch):
+    monkeypatch.setattr("testgrove.services.provisioning.instances._MAX_KEPT", 1)
+    access, other = allocation.get("reset"), allocation.get("reset")
     connected(access).set("a", 1)
-    share.keep(access.name)
+    allocation.keep(access.name)
     with pytest.raises(ExhaustedError):
-        share.keep(other.name)
-    share.close()
+        allocation.keep(other.name)
+    allocation.close()
     assert connected(access).get("a") == "1"
-    places[0].server.stop()
+    locations[0].server.stop()
 
 
-def test_a_place_in_which_nothing_starts_is_free_again(share, places, monkeypatch):
+def test_a_place_in_which_nothing_starts_is_free_again(allocation, locations, monkeypatch):
     monkeypatch.setattr("testgrove.services.engines.redis.reset._STATE", ("SHUTDOWN NOSAVE",))
     with pytest.raises(UnavailableError, match="does not answer"):
-        share.get("reset")
-    assert places[0].freed == 1
+        allocation.get("reset")
+    assert locations[0].freed == 1

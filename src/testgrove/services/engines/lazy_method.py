@@ -7,7 +7,7 @@ from typing import Any
 from testgrove.core.engines.registry import load
 
 
-class Part:
+class LazyMethod:
     """A method that stands elsewhere, without `self`. where: ``package.module:function``."""
 
     def __init__(self, where: str) -> None:

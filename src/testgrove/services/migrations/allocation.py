@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from testgrove.core.migrations.check import is_meant
 from testgrove.core.migrations.tool import Script
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
-from testgrove.services.holdings import Holdings
+from testgrove.services.base_allocation import BaseAllocation
 from testgrove.services.migrations.migrator import FAILED, check_it_is_used
 from testgrove.services.migrations.schemas import delete_rows, read_schema
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from testgrove.services.migrations.migrator import Migrator
 
 
-class Blanks(Protocol):
+class EmptyDatabases(Protocol):
     """Where empty databases come from."""
 
     def make(self) -> DatabaseAccess:
@@ -27,23 +27,23 @@ class Blanks(Protocol):
         """Take it away."""
 
 
-class MigrationShare(Holdings["DatabaseAccess"]):
-    """One client's databases, which it migrates itself. Implements broker.Share and broker.Migrating."""
+class MigrationAllocation(BaseAllocation["DatabaseAccess"]):
+    """One client's databases, which it migrates itself. Implements MigratableAllocation."""
 
-    def __init__(self, blanks: Blanks, tool: Tool, migrator: Migrator) -> None:
+    def __init__(self, empty: EmptyDatabases, tool: Tool, migrator: Migrator) -> None:
         super().__init__()
-        self._blanks, self._tool, self._migrator = blanks, tool, migrator
+        self._empty, self._tool, self._migrator = empty, tool, migrator
         self._at: dict[str, str] = {}  # the revision of each, where the tool keeps none in the database
 
     def make(self) -> tuple[DatabaseAccess, DatabaseAccess]:
         """A database with nothing in it. Raises TestgroveError."""
-        access = self._blanks.make()
+        access = self._empty.make()
         self._at[access.name] = "base"
         return access, access
 
     def discard(self, thing: DatabaseAccess) -> None:
         """Drop it. Raises UnavailableError."""
-        self._blanks.drop(thing)
+        self._empty.drop(thing)
 
     def migrate(self, name: str, way: str, revision: str, *, keep_data: bool) -> None:
         """Take a database forward or back to a revision. way: ``up`` or ``down``.

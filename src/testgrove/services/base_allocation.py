@@ -1,4 +1,4 @@
-"""What one client of a broker holds of a service: the part of every Share that is the same."""
+"""What one client of a broker holds of a service: the part of every Allocation that is the same."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Holdings(ABC, Generic[T]):
-    """See broker.Share. Each thing is held by the name of its database. Safe to use from several threads."""
+class BaseAllocation(ABC, Generic[T]):
+    """See broker.Allocation. Each thing is held by the name of its database. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._held: dict[str, T] = {}
@@ -32,7 +32,7 @@ class Holdings(ABC, Generic[T]):
         """Take one away. Raises TestgroveError."""
 
     def get(self, isolation: str) -> DatabaseAccess:  # noqa: ARG002 - there is one
-        """Implement Share. Raises TestgroveError."""
+        """Implement Allocation. Raises TestgroveError."""
         access, thing = self.make()
         with self._guard:
             if not self._closed:
@@ -42,15 +42,15 @@ class Holdings(ABC, Generic[T]):
         raise UnavailableError("broker-closed", "the broker has closed")
 
     def put(self, name: str) -> None:
-        """Implement Share. Raises PreconditionError (``not-leased``)."""
+        """Implement Allocation. Raises PreconditionError (``not-leased``)."""
         self.discard(self.take(name))
 
     def keep(self, name: str) -> None:
-        """Implement Share. Raises PreconditionError (``not-leased``)."""
+        """Implement Allocation. Raises PreconditionError (``not-leased``)."""
         self.take(name)
 
     def close(self) -> None:
-        """Implement Share. A second call does nothing."""
+        """Implement Allocation. A second call does nothing."""
         with self._guard:
             self._closed = True
             held, self._held = self._held, {}
