@@ -145,6 +145,12 @@ def test_the_schema_says_what_every_key_means():
             "[services.a]\nengine='redis'\ndefault=true\n[services.b]\nengine='redis'\ndefault=true",
             ["services.b.default", "'a' is the default"],
         ),
+        ("[services.redis]\nsuperuser=true", ["services.redis.superuser", "unknown key"]),
+        ("[services.postgres]\nroles=['pg_monitor']", ["services.postgres.roles", "'pg_monitor'"]),
+        (
+            "[services.postgres]\nhost='postgresql://u@h/d'\nsuperuser=true",
+            ["services.postgres.superuser", "requires host = 'embedded'"],
+        ),
         ("[services.sqlite]\n[services.b]\nengine='sqlite'", ["services.b.path", "of service 'sqlite'"]),
         ("[services.a-b]\nengine='redis'\n[services.a_b]\nengine='redis'", ["services.a_b", "A_B_URL"]),
         ("[services.api]\nengine='redis'\n[processes.api]\ncommand='x'\nready='log:x'", ["processes.api", "API_URL"]),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from testgrove.core.engines.declaration import Engine
     from testgrove.core.settings.types import Service
 
+_ROLE = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}")
 # The readers of a URL disagree about other characters.
 _PATH = re.compile(r"[A-Za-z0-9._+@-]+(?:/[A-Za-z0-9._+@-]+)*")
 
@@ -51,10 +52,16 @@ def _problems(engine: Engine, service: Service) -> Iterator[tuple[str, str]]:
     versions = service.versions
     if not versions or (len(versions) > 1 and not all(re.fullmatch(r"\d+(\.\d+)*", one) for one in versions)):
         yield "version", f"expected a version such as '16', or several, found {list(versions)}"
+    if wrong := [role for role in service.roles if not _ROLE.fullmatch(role)]:
+        yield "roles", f"expected names of letters, digits and '_', found '{wrong[0]}'"
     if service.is_embedded:
         if service.is_shared:
             yield "isolation", "isolation 'none' requires a URL as 'host'"
-        return
+    else:
+        yield from _external_problems(engine, service)
+
+
+def _external_problems(engine: Engine, service: Service) -> Iterator[tuple[str, str]]:
     if "external" not in engine.hosts:
         yield "host", f"{engine.title} runs embedded only"
         return
@@ -66,5 +73,6 @@ def _problems(engine: Engine, service: Service) -> Iterator[tuple[str, str]]:
         return
     if service.is_shared and not (url.database or engine.default_database):
         yield "host", "with isolation 'none', the URL must name the database"
-    if service.settings:
-        yield "settings", "'settings' requires host = 'embedded': testgrove does not configure external servers"
+    for key in ("settings", "roles", "superuser"):
+        if getattr(service, key):
+            yield key, f"'{key}' requires host = 'embedded': testgrove does not configure external servers"

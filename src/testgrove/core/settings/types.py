@@ -73,6 +73,11 @@ class Service(Strict, frozen=True, kw_only=True):
     settings: Annotated[
         dict[str, str], means("server settings that override testgrove's (`wal_level`, `fsync`, …)")
     ] = msgspec.field(default_factory=dict)
+    roles: Annotated[
+        tuple[str, ...],
+        means("PostgreSQL: roles that migrations name as owner or in `GRANT`; each database's own role is a member"),
+    ] = ()
+    superuser: Annotated[bool, means("PostgreSQL: whether the role of each database is a superuser")] = False
     path: Annotated[str, means("SQLite: the path of the file, in the worktree")] = "db.sqlite3"
 
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.services.engines.lazy_method import LazyMethod
+from testgrove.services.engines.postgres.roles import settings_of
 from testgrove.services.provider import Traits
 from testgrove.services.provisioning.lazy_pool import LEAST, MOST, LazyPool
 from testgrove.system.files import free_bytes
@@ -62,7 +63,7 @@ class Postgres:
         from testgrove.services.engines.postgres.server import ENCODING, LOCALE  # noqa: PLC0415 - as above
 
         engine = f"postgres {binaries.version} {binaries.build}"
-        return Traits(engine, ENCODING, LOCALE, service.extensions, service.settings)
+        return Traits(engine, ENCODING, LOCALE, service.extensions, settings_of(service))
 
     def start(
         self,
@@ -78,7 +79,7 @@ class Postgres:
         from testgrove.services.engines.postgres import sql  # noqa: PLC0415 - as above
         from testgrove.services.engines.postgres.server import PostgresServer  # noqa: PLC0415 - as above
 
-        settings = service.settings
+        settings = settings_of(service)
         server = PostgresServer.start(
             template,
             binaries=binaries,

@@ -19,6 +19,7 @@ from testgrove.errors import PreconditionError
 from testgrove.services.archive import unpack
 from testgrove.services.base import Endpoint, generate_password
 from testgrove.services.engines.postgres import persistent_templates, sql
+from testgrove.services.engines.postgres.roles import settings_of
 from testgrove.services.engines.postgres.server import (
     EMPTY,
     SUPERUSER,
@@ -199,4 +200,4 @@ class PersistentPostgres:
 
 def initialize(folder: Path, run: Path, *, service: Service, **how: Any) -> PersistentPostgres:
     """Implement SharedServer."""
-    return PersistentPostgres.prepare(folder, run, settings=service.settings, **how)
+    return PersistentPostgres.prepare(folder, run, settings=settings_of(service), **how)

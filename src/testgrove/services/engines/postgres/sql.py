@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError, UsageError
+from testgrove.services.engines.postgres.roles import create_role, let_them_own
 from testgrove.services.owner_marks import lock_key
 
 if TYPE_CHECKING:
@@ -89,20 +90,22 @@ def create_database(
 
     owner: written on the database as its mark.
     """
-    from psycopg import errors, sql  # noqa: PLC0415 - heavy, and an extra
+    from psycopg import errors  # noqa: PLC0415 - heavy, and an extra
 
     if len(access.name.encode()) > NAME_LIMIT:
         raise UsageError("database-name-too-long", f"'{access.name}' is longer than {NAME_LIMIT} bytes")
     with reported(f"create the database {access.name}"):
         _take_turn(admin, access.user)
         try:
-            verifier = sql.Literal(scram_verifier(access.password))
-            run(admin, "CREATE ROLE {} LOGIN CREATEDB PASSWORD {}", access.user, verifier)
+            roles = create_role(admin, access.user, scram_verifier(access.password))
         except errors.DuplicateObject as error:
             raise PreconditionError("database-exists", f"the database {access.name} already exists") from error
         try:
             _clone(admin, access, template.database, owner)
             _hand_over(endpoint, access, template.role)
+            if roles:
+                with connect(endpoint, access.name) as clone:
+                    let_them_own(clone, roles)
             copy_settings(admin, template.database, access.name, role=template.role, to_role=access.user)
         except BaseException as error:
             try:

@@ -24,6 +24,7 @@ from testgrove.core.secret import Secret
 from testgrove.errors import UnavailableError
 from testgrove.services.archive import pack, read_manifest
 from testgrove.services.engines.postgres import sql
+from testgrove.services.engines.postgres.roles import settings_of
 from testgrove.services.engines.postgres.server import (
     EMPTY,
     ENCODING,
@@ -264,5 +265,5 @@ def templates(
     binaries: PostgresBinaries, service: Service, *, directory: Path, locks: LockFile, **how: Any
 ) -> TemplateCache:
     """Implement SharedServer."""
-    extensions, settings = service.extensions, service.settings
+    extensions, settings = service.extensions, settings_of(service)
     return TemplateCache(directory, locks, binaries=binaries, extensions=extensions, settings=settings, **how)

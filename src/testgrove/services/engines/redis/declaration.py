@@ -38,7 +38,7 @@ ENGINE = Engine(
     variable_names=("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_PASSWORD"),
     default_database="0",
     socket="redis.sock",
-    without=frozenset(("path",)),
+    without=frozenset(("path", "roles", "superuser")),
     hints=Hints(
         frozenset(("redis", "valkey", "rq", "arq", "aioredis", "django-redis", "pytest-redis", "huey", "scrapy-redis")),
         "redis|valkey/",

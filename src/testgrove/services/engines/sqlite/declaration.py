@@ -34,6 +34,6 @@ ENGINE = Engine(
     read_from="SQLITE_PATH or DATABASE_URL",
     dump="database.sqlite3",
     beside=("-wal", "-shm", "-journal"),
-    without=frozenset(("host", "isolation", "version", "migrate_to", "extensions", "settings")),
+    without=frozenset(("host", "isolation", "version", "migrate_to", "extensions", "settings", "roles", "superuser")),
     describe=_url,
 )
