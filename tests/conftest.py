@@ -12,7 +12,7 @@ from uv import find_uv_bin
 import budget
 import forked
 import needs
-from grove import new_base, plant, uproot
+from grove import keep_caches, lend_caches, new_base, plant, uproot
 from testgrove.errors import PreconditionError
 from testgrove.services.engines.postgres.binaries import find_postgres
 from testgrove.services.engines.redis.binaries import find_redis
@@ -58,10 +58,12 @@ def grove():
 
     def make(name="project", **options):
         bases.append(new_base())
+        lend_caches(bases[-1])
         return plant(bases[-1], name, **options)
 
     yield make
     for base in bases:
+        keep_caches(base)
         uproot(base)
 
 

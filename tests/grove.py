@@ -281,21 +281,52 @@ def new_base() -> Path:
     Its name is one for whose state folder ports are leased from the lower end of a grove's ranges, so that tests can
     name them.
     """
+    folder = Path("/tmp").resolve()
     while True:
         base = Path("/tmp", f"tg-{secrets.token_hex(4)}")
-        if Locations((base / "state").resolve(), base, base, base).port_start < 1 / _SPAN and not base.exists():
+        if Locations(folder / base.name / "state", base, base, base).port_start < 1 / _SPAN and not base.exists():
             base.mkdir()
             base.chmod(0o711)
             return base
 
 
+def lend_caches(base: Path) -> None:
+    """Give a base the caches that earlier ones have left."""
+    if (caches := _caches()).exists():
+        shutil.copytree(caches, base / "cache", copy_function=os.link)
+
+
+def keep_caches(base: Path) -> None:
+    """Keep the caches of a base that are the same for all: the cluster of initdb, the compiled reports, and the placed
+    plugin with its byte code. Making them takes longer than most tests."""
+    caches, found = _caches(), base / "cache"
+    for name, proof in (("templates", "base-*.tar"), ("reports", "*"), ("plugin", "*/*/__pycache__/*.pyc")):
+        if not (caches / name).exists() and any((found / name).glob(proof)):
+            caches.mkdir(mode=0o700, exist_ok=True)
+            shutil.copytree(found / name, caches / name, copy_function=os.link, ignore=_project_templates)
+
+
+def _project_templates(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if folder.endswith("/templates") and not name.startswith("base-")]
+
+
+@cache
+def _caches() -> Path:
+    """Where keep_caches() puts them, once there is something; deleted when this process ends."""
+    folder = new_base()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder / "caches"
+
+
 def uproot(base: Path) -> None:
     """End what still runs for a base; delete it, and what it has in memory; let its ports go."""
-    for keeper in keepers(base):
+    running = processes_of(base)
+    for process in running:
         with suppress(psutil.NoSuchProcess):
-            keeper.terminate()
-            keeper.wait(20)
-    for command in processes_of(base):  # of a test that failed: its servers would be met by the next one on these ports
+            if KEEPER in process.cmdline():
+                process.terminate()
+                process.wait(20)
+    for command in running and processes_of(base):  # of a test that failed: the next one would meet its servers
         with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
             command.kill()
             command.wait(5)
@@ -318,11 +349,13 @@ def keepers(base: Path) -> list[psutil.Process]:
 def processes_of(base: Path) -> list[psutil.Process]:
     """The testgrove commands of a base that still run."""
     found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            state = process.environ().get("TESTGROVE_STATE_DIR", "")
-            if state and Path(state).is_relative_to(base) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+    variable = re.compile(rb"(^|\0)TESTGROVE_STATE_DIR=" + re.escape(os.fsencode(base)) + rb"(/|\0|$)")
+    for pid in psutil.pids():
+        with suppress(OSError, psutil.Error):
+            # psutil would make a dictionary of each environment
+            if variable.search(Path(f"/proc/{pid}/environ").read_bytes()):
+                process = psutil.Process(pid)
+                found += [process] if process.status() != psutil.STATUS_ZOMBIE else []
     return found
 
 

@@ -49,19 +49,31 @@ def memory():
 
 
 @pytest.fixture
-def kit(require_postgres, memory, launcher, port):
+def new_kit(require_postgres, memory, launcher, port):
     """A cache, a host and what else a server needs."""
     return Kit(require_postgres, memory, launcher, port)
 
 
+@pytest.fixture
+def kit(new_kit, common_kit):
+    """A Kit with the cluster of initdb in its cache."""
+    new_kit.directory.mkdir(mode=0o700)
+    shutil.copy2(common_kit.cache().base().path, new_kit.directory)
+    return new_kit
+
+
 @pytest.fixture(scope="session")
-def shop(require_postgres, tmp_path_factory):
-    """A template with tables, a view, a sequence and settings, built once for the session; never changed."""
+def common_kit(require_postgres):
+    """A Kit for what is made once for the session and never changed."""
     launcher = LocalLauncher()
     folder = Path(tempfile.mkdtemp(prefix="tg-", dir="/tmp"))
     folder.chmod(0o711)
-    kit = Kit(require_postgres, folder, launcher, free_port())
-    template = kit.template("5" * 32)
-    yield template
+    yield Kit(require_postgres, folder, launcher, free_port())
     launcher.end()
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def shop(common_kit):
+    """A template with tables, a view, a sequence and settings."""
+    return common_kit.template("5" * 32)

@@ -49,13 +49,13 @@ def test_a_template_is_built_once_and_found_again_by_another_command(kit):
     assert first.path.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_another_fingerprint_is_another_template_on_the_same_base(kit):
+def test_another_fingerprint_is_another_template_on_the_same_base(new_kit):
     build = Counted()
-    one, two = kit.template(ONE, build), kit.template(TWO, build)
+    one, two = new_kit.template(ONE, build), new_kit.template(TWO, build)
     assert build.runs == 2
     assert one.path != two.path
-    assert sum("initdb" in argv[0] or "initdb" in " ".join(argv) for argv in kit.launcher.tools) == 1
-    with kit.server(two) as server:
+    assert sum("initdb" in argv[0] or "initdb" in " ".join(argv) for argv in new_kit.launcher.tools) == 1
+    with new_kit.server(two) as server:
         assert query(server.create_database("testdb_a", owner="x"), "SELECT count(*) FROM shop.items") == 200
 
 
@@ -299,15 +299,15 @@ def test_the_superusers_connections_are_cheap(kit):
     assert stored.startswith("SCRAM-SHA-256$1:")
 
 
-def test_a_fresh_cache_builds_anew_once_and_replaces_what_was_there(kit):
+def test_a_fresh_cache_builds_anew_once_and_replaces_what_was_there(new_kit):
     build = Counted()
-    kit.template(ONE, build)
-    fresh = kit.cache(fresh=True)
+    new_kit.template(ONE, build)
+    fresh = new_kit.cache(fresh=True)
     assert fresh.find(ONE) is None
     for _ in range(2):
-        assert fresh.ensure(ONE, build, on_port=kit.on_port).path == kit.directory / f"{ONE}.tar"
+        assert fresh.ensure(ONE, build, on_port=new_kit.on_port).path == new_kit.directory / f"{ONE}.tar"
     assert build.runs == 2
     assert fresh.find(ONE) is not None
-    kit.template(ONE, build)
+    new_kit.template(ONE, build)
     assert build.runs == 2
-    assert sum("initdb" in " ".join(argv) for argv in kit.launcher.tools) == 1
+    assert sum("initdb" in " ".join(argv) for argv in new_kit.launcher.tools) == 1
