@@ -71,7 +71,7 @@ def check(
 
 def _show(checked: Checked) -> None:
     for problem in checked.problems:
-        echo(_text(checked.engine, problem))
+        echo(_text(checked.name, problem))
     count = len(checked.steps)
     went = not any(problem.code == "forward-failed" for problem in checked.problems)
     models = {"same": "the models fit", "differ": "the models differ", "failed": "models not compared"}
@@ -80,15 +80,15 @@ def _show(checked: Checked) -> None:
     steps = f"{count} step{'s' if count != 1 else ''}"
     wrong = [problem for problem in checked.problems if not problem.accepted]
     tail = f", {len(wrong)} problem{'s' if len(wrong) != 1 else ''}" if wrong else ""
-    echo(f"{checked.engine}: {verdict}: {checked.tool}, {steps}{f', {said}' if count and went else ''}{tail}")
+    echo(f"{checked.name}: {verdict}: {checked.tool}, {steps}{f', {said}' if count and went else ''}{tail}")
 
 
-def _text(engine: str, problem: Problem) -> str:
+def _text(name: str, problem: Problem) -> str:
     from testgrove.core.migrations.schema import shown
 
     where = f" {problem.migration}:" if problem.migration else ""
     known = " (known)" if problem.accepted else ""
-    lines = [f"{engine}:{where} {problem.code}{known}: {problem.message}"]
+    lines = [f"{name}:{where} {problem.code}{known}: {problem.message}"]
     if problem.diff:
         lines.append(shown(problem.diff, indent="    "))
     elif problem.output and problem.code != "irreversible" and not problem.message.endswith(problem.output):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from needs import missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis]
 
@@ -53,20 +57,36 @@ def test_a_test_has_one_of_each(testgrove_service, testgrove_database, testgrove
     assert testgrove_service("queue").url != testgrove_redis_url
     assert redis.Redis.from_url(testgrove_service("queue").url).dbsize() == 0
 """
+CHECKED = """
+[services.shop]
+engine = "postgres"
+default = true
+migrate = "cat shop/*.up.sql | {psql} -q -v ON_ERROR_STOP=1"
+inputs = ["shop/*.sql"]
+[services.analytics]
+engine = "postgres"
+migrate = "cat analytics/*.up.sql | {psql} -q -v ON_ERROR_STOP=1"
+inputs = ["analytics/*.sql"]
+[services.redis]
+[services.queue]
+engine = "redis"
+"""
 
 
 @pytest.fixture
 def project(grove, require_postgres, require_redis):
-    psql = require_postgres.bindir / "psql"
-    if not psql.exists():
-        pytest.skip("these PostgreSQL binaries come without psql")
     files = {
         "shop.sql": "CREATE TABLE things (n int);\n",
         "analytics.sql": "CREATE TABLE facts (n int);\n",
         "tests/test_it.py": TESTS,
         "requirements.txt": "pytest\npytest-xdist\npsycopg[binary]\nredis\n",
     }
-    return grove(files=files, config=CONFIG.format(psql=psql))
+    return grove(files=files, config=CONFIG.format(psql=psql_of(require_postgres)))
+
+
+def psql_of(binaries) -> Path:
+    psql: Path = binaries.bindir / "psql"
+    return psql if psql.exists() else missing("psql", "these PostgreSQL binaries come without psql")
 
 
 def test_cells_and_tests_have_one_of_each(project):
@@ -110,3 +130,48 @@ def test_commands_work_on_one_of_them(project):
     assert tables("analytics") == "facts"
     project.run("remove", "test-unit-a", "--force")
     project.auditor().assert_no_leftovers(within=5.0)
+
+
+def test_a_shell_on_each_and_a_check_of_each_migration(grove, require_postgres, require_redis):
+    files = {
+        "shop/0001_things.up.sql": "CREATE TABLE things (n int);\n",
+        "shop/0001_things.down.sql": "DROP TABLE things;\n",
+        "analytics/0001_facts.up.sql": "CREATE TABLE facts (n int);\n",
+        "analytics/0001_facts.down.sql": "SELECT 1;\n",
+    }
+    project = grove(files=files, config=CHECKED.format(psql=psql_of(require_postgres)))
+    project.run("create", "--purpose", "test-unit", "--identifier", "a", "--branch", "HEAD", "--no-env")
+    project.run("db", "create", "test-unit-a")
+
+    def ask(service: str, question: str) -> str:
+        shell = [sys.executable, "-m", "testgrove", "db", "shell", "test-unit-a", "--service", service]
+        options = {"cwd": project.repo, "env": project.env, "capture_output": True, "text": True, "timeout": 60}
+        done = subprocess.run(shell, input=question, check=False, **options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    question = "SELECT 'table ' || tablename FROM pg_tables WHERE schemaname = 'public';\n"
+    assert "table things" in ask("shop", question)
+    assert "table facts" not in ask("shop", question)
+    assert "table facts" in ask("analytics", question)
+    assert "table things" in ask("postgres", question), "an engine's name means its default service"
+    ask("queue", "SET a 1\n")
+    assert (ask("queue", "DBSIZE\n").strip(), ask("redis", "DBSIZE\n").strip()) == ("1", "0")
+
+    for where in ((), ("test-unit-a",)):
+        done = project.run("db", "check", *where, "--json", check=False)
+        checks = {each["service"]: each for each in json.loads(done.stdout)["checks"]}
+        assert done.returncode == 1
+        assert {name: (each["engine"], each["steps"], each["passed"]) for name, each in checks.items()} == {
+            "shop": ("postgres", ["0001_things"], True),
+            "analytics": ("postgres", ["0001_facts"], False),
+        }
+        assert {problem["code"] for problem in checks["analytics"]["problems"]} >= {"leaves-behind"}
+    alone = project.run("db", "check", "--service", "shop")
+    assert alone.stdout.startswith("shop: passed: SQL files, 1 step")
+    assert "analytics" not in alone.stdout + alone.stderr
+    assert "table facts" in ask("analytics", question), "a check uses databases of its own"
+
+    project.run("remove", "test-unit-a")
+    assert project.json("db", "list")["databases"] == []
+    project.auditor().assert_nothing(within=5.0)

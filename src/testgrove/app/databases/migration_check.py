@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -73,7 +73,9 @@ def check_migrations(
                 migrator = Migrator(
                     context.launcher, checkout.tree, partial(checkout.environ, service_name), project.settings
                 )
-                found.append(_Check(tool, empty, migrator, name, frozenset(accepted), say).run())
+                checked = _Check(tool, empty, migrator, name, frozenset(accepted), say).run()
+                engine = name.replace(service_name, service.engine, 1)  # with the version, if there are several
+                found.append(replace(checked, service=service_name, engine=engine))
             finally:
                 empty.close()
         return found
@@ -146,20 +148,20 @@ def _inside(project: Project, worktree: WorktreeRecord) -> Callable[[str, Databa
 
 @dataclass
 class _Check:
-    """One engine's."""
+    """One service's."""
 
     tool: Tool
     empty: EmptyDatabases
     migrator: Migrator
-    engine: str
+    name: str
     accepted: frozenset[str]
     say: Say
     drift: Drift = field(default_factory=Drift)
 
     def run(self) -> Checked:
         """See the module."""
-        self.say(f"{self.engine}: an empty database")
-        self.found = Checked(self.engine, self.tool.name)
+        self.say(f"{self.name}: an empty database")
+        self.found = Checked(self.name, self.tool.name)
         self.access = self.empty.make()
         listing = self._list()
         if listing is None:
@@ -190,7 +192,7 @@ class _Check:
 
     def _forward(self, schemas: list[Schema]) -> bool:
         for step in self.plan:
-            self.say(f"{self.engine}: forward: {step.name}")
+            self.say(f"{self.name}: forward: {step.name}")
             if output := self._failure(step, self.access):
                 self._tell(Problem("forward-failed", step.name, last_line(output), output=output))
                 return False
@@ -202,7 +204,7 @@ class _Check:
         if self.tool.models is None:
             self.found.models, self.found.reason = self.tool.judge(0, "")
             return
-        self.say(f"{self.engine}: the models against the migrated schema")
+        self.say(f"{self.name}: the models against the migrated schema")
         models, reason = self.tool.judge(*self.migrator.ask(self.tool.models, self.access))
         self.found.models, self.found.reason = models, reason
         if models == "differ":
@@ -214,7 +216,7 @@ class _Check:
 
     def _back(self, schemas: Sequence[Schema]) -> None:
         for number, step in reversed(list(enumerate(self.plan))):
-            self.say(f"{self.engine}: back: {step.name}")
+            self.say(f"{self.name}: back: {step.name}")
             problem = self._take_back(step)
             if problem is None:
                 if diff := self.drift.new(schemas[number], read_schema(self.access)):
@@ -247,7 +249,7 @@ class _Check:
 
     def _forward_again(self, schemas: Sequence[Schema]) -> None:
         for number, step in enumerate(self.plan, 1):
-            self.say(f"{self.engine}: forward again: {step.name}")
+            self.say(f"{self.name}: forward again: {step.name}")
             if output := self._failure(step, self.access):
                 message = f"migrating forward again failed: {last_line(output)}"
                 self._tell(Problem("forward-again-failed", step.name, message, output=output))

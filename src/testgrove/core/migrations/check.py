@@ -47,14 +47,17 @@ class Problem:
 
 @dataclass
 class Checked:
-    """One engine's migrations. steps: their names, in order; reason: why the models were not compared."""
+    """One service's migrations. name: for the user, with the version if there are several. steps: their names, in
+    order; reason: why the models were not compared."""
 
-    engine: str
+    name: str
     tool: str
     steps: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     models: Models = "not compared"
     reason: str = ""
+    service: str = ""
+    engine: str = ""
 
     @property
     def passed(self) -> bool:
@@ -64,7 +67,8 @@ class Checked:
     def document(self) -> dict[str, Any]:
         """For ``--json``."""
         return {
-            "engine": self.engine, "tool": self.tool, "passed": self.passed, "steps": self.steps,
+            "service": self.service, "engine": self.engine, "tool": self.tool,
+            "passed": self.passed, "steps": self.steps,
             "models": {"result": self.models, "reason": self.reason},
             "problems": [problem.document() for problem in self.problems],
         }  # fmt: skip
