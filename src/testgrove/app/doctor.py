@@ -16,9 +16,9 @@ from testgrove.app.moved_repository import adopt, former_locations, why_not_adop
 from testgrove.app.project import Project
 from testgrove.app.worktrees import nested_root, ports, records, removal
 from testgrove.app.worktrees.creation import FREE_BYTES
-from testgrove.app.worktrees.inside import require_environment, variables_of
 from testgrove.app.worktrees.ownership import examine_records
 from testgrove.app.worktrees.shared_git import shared_changes
+from testgrove.app.worktrees.user_commands import require_environment, variables_of
 from testgrove.core.frozen import frozen
 from testgrove.core.model import Worktree, WorktreeStatus
 from testgrove.core.settings.parse import port_range

@@ -13,8 +13,8 @@ from typing import Any, Self
 from testgrove.app.processes import AppProcess, ProcessContext, Processes
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
-from testgrove.app.worktrees.inside import environ_inside
 from testgrove.app.worktrees.ports import exchange_taken
+from testgrove.app.worktrees.user_commands import command_environ
 from testgrove.core.model import Worktree, WorktreeStatus
 from testgrove.core.text import printable
 from testgrove.errors import PreconditionError, UsageError
@@ -45,7 +45,7 @@ def run_with_processes(
                 say(f"another process listens on a port of {worktree.id}; its new ports: {now}")
             context = ProcessContext(
                 tree=worktree.path,
-                environ=environ_inside(worktree),
+                environ=command_environ(worktree),
                 ports=worktree.ports,
                 logs=project.artifacts / str(worktree.id) / "processes",
             )

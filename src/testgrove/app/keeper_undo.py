@@ -25,12 +25,12 @@ def keeper_lock(project: str) -> str:
     return f"kept:{project}"
 
 
-def undo_kept(holder: Holder, owner: str, lease: Lease) -> None:
+def undo_persistent(holder: Holder, owner: str, lease: Lease) -> None:
     """Take away a database or a server of a worktree, and the lease; with the last one everything goes."""
     location = KeeperLocation.of_lease(lease)
     what = "the project's servers, held by another command"
     with holder.locks.hold(keeper_lock(location.project), what=what, timeout=_TIMEOUT):
-        if others_kept(holder.store, location.project, lease):
+        if has_others(holder.store, location.project, lease):
             if lease.kind == LeaseKind.SERVICE:
                 _undo_service(location, Path(lease.key))
             else:
@@ -40,7 +40,7 @@ def undo_kept(holder: Holder, owner: str, lease: Lease) -> None:
         holder.store.leases(owner).forget(lease)
 
 
-def others_kept(store: Store, project: str, but: Lease | None = None) -> bool:
+def has_others(store: Store, project: str, but: Lease | None = None) -> bool:
     """Whether a project's keeper holds anything of any worktree, but for one lease."""
     kinds = (LeaseKind.SERVICE, LeaseKind.PERSISTENT_DATABASE)
     leases = [each.lease for each in store.leases_of_kinds(*kinds) if each.lease.data.get("project") == project]
@@ -84,7 +84,7 @@ def undo_keeper(holder: Holder, location: KeeperLocation) -> None:
     """Take away a keeper that has nothing of any worktree's, and its servers. Raises as delete_tree() does."""
     what = "the project's servers, held by another command"
     with holder.locks.hold(keeper_lock(location.project), what=what, timeout=_TIMEOUT):
-        if not others_kept(holder.store, location.project):
+        if not has_others(holder.store, location.project):
             _undo_whole(holder, location)
 
 

@@ -209,7 +209,7 @@ def _learn_database(project: Project, worktree: WorktreeRecord, name: str, lease
     """Record what a worktree has of a service. The password stands in its env file alone."""
     from urllib.parse import urlsplit  # noqa: PLC0415 - few projects have servers
 
-    from testgrove.app.worktrees.inside import variables_of  # noqa: PLC0415 - as above
+    from testgrove.app.worktrees.user_commands import variables_of  # noqa: PLC0415 - as above
 
     with suppress(TestgroveError, OSError):
         values = variables_of(worktree)

@@ -13,7 +13,7 @@ from testgrove.system.processes.supervisor_pool import supervised_run
 
 
 @frozen
-class Tool:
+class SupervisedTool:
     """Runs a tool under a supervisor of this command's."""
 
     project: Project

@@ -21,7 +21,7 @@ from testgrove.errors import UsageError
 if TYPE_CHECKING:
     from testgrove.app.project import Project
     from testgrove.app.runs.run import FinishedRun
-    from testgrove.app.scenarios.coordinate import Preview, Request
+    from testgrove.app.scenarios.coordinate import CoordinateRequest, Preview
 
 
 class CoordinateCommand(click.Command):
@@ -126,8 +126,10 @@ def coordinate_command(
     return _report(finished, given["report"], as_json=as_json, quiet=quiet, color=out.isatty())
 
 
-def _request(project: Project, directory: Path, file: Path | None, again: str, given: dict[str, Any]) -> Request:
-    from testgrove.app.scenarios.coordinate import Request, find_file, main_branch
+def _request(
+    project: Project, directory: Path, file: Path | None, again: str, given: dict[str, Any]
+) -> CoordinateRequest:
+    from testgrove.app.scenarios.coordinate import CoordinateRequest, find_file, main_branch
     from testgrove.app.scenarios.resume import ResumedRun, earlier
     from testgrove.app.scenarios.worktrees import WorktreePreparation
     from testgrove.cli.worktrees import current
@@ -150,7 +152,7 @@ def _request(project: Project, directory: Path, file: Path | None, again: str, g
         )
     pull = given["pull_from"] or (main_branch(project) if given["pull_coordinator"] else "")
     base = given["base"] or (Path(before.base) if before.base else None)
-    return Request(
+    return CoordinateRequest(
         find_file(directory, file),
         base,
         Filters(given["tags"], given["worktrees"], given["patterns"], dependencies=not given["no_deps"]),
@@ -193,7 +195,7 @@ def _show(seen: Preview, *, as_json: bool) -> None:
         echo("\n".join(as_lines(found)))
 
 
-def _set_up(project: Project, request: Request, *, as_json: bool, quiet: bool) -> int:
+def _set_up(project: Project, request: CoordinateRequest, *, as_json: bool, quiet: bool) -> int:
     from testgrove.app.scenarios.coordinate import set_up
 
     if not request.preparation.setup:

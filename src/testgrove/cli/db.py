@@ -92,7 +92,7 @@ def shell(*, worktree: str, service: str | None, directory: Path, as_json: bool,
     """
     from testgrove.app.databases.failed_shell import open_shell
     from testgrove.app.failures.tests import failed_databases
-    from testgrove.app.worktrees.inside import replace_by
+    from testgrove.app.worktrees.user_commands import replace_by
     from testgrove.cli.worktrees import find, keep_servers
     from testgrove.core.engines.registry import engine_shown, implementation_of
 
@@ -199,7 +199,7 @@ def _done(*, as_json: bool, quiet: bool, worktree: str, action: str, services: l
 
 def _url(project: Project, worktree: Worktree, asked: str | None) -> tuple[str, str]:
     """The service and the URL of a worktree's database. asked: a service, or an engine's default one."""
-    from testgrove.app.worktrees.inside import variables_of
+    from testgrove.app.worktrees.user_commands import variables_of
     from testgrove.core.engines.registry import default_services, engine_shown, known_engines
     from testgrove.core.naming import url_variable
     from testgrove.errors import PreconditionError, UsageError

@@ -47,7 +47,7 @@ COMMANDS = {
 }
 
 
-class Commands(NearMatches):
+class CommandGroup(NearMatches):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -75,7 +75,7 @@ class Commands(NearMatches):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 def cli() -> None:
     """An isolated git worktree, with its own environment, ports and databases, for every test run.

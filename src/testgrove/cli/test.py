@@ -28,7 +28,7 @@ class CommandLine:
 
 
 class TestOptions(TypedDict):
-    """The options that say what to run: fields of app.runs.run.Request."""
+    """The options that say what to run: fields of app.runs.run.RunRequest."""
 
     suites: tuple[str, ...]
     refs: tuple[str, ...]
@@ -125,7 +125,7 @@ def test_command(
     With --here, suites run in the current checkout, with its .venv or else the active environment; testgrove writes
     only test-artifacts. Ctrl-C stops the run and writes the report; a second Ctrl-C kills.
     """
-    from testgrove.app.runs.run import Request, run_tests
+    from testgrove.app.runs.run import RunRequest, run_tests
     from testgrove.reports import report_json
     from testgrove.reports.summary import summary
     from testgrove.reports.terminal import view_for
@@ -137,7 +137,7 @@ def test_command(
     output = partial(read_from, project.artifacts) if verbose else None
     view = view_for(out, quiet=quiet, is_tty=out.isatty(), output=output)
     arguments = (*words.pytest, *(("-k", keyword) if keyword else ()))
-    finished = run_tests(project, Request(arguments=arguments, again=words.again, **options), view)
+    finished = run_tests(project, RunRequest(arguments=arguments, again=words.again, **options), view)
     if as_json:
         print_json(folder=str(finished.folder), **report_json.report(finished.result))
     else:

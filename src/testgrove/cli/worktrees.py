@@ -142,7 +142,7 @@ def path_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) 
 @example('eval "$(testgrove env test-integration-api --format shell)"')
 def env_command(*, worktree: str, form: str, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
     """Print a worktree's environment variables, passwords included."""
-    from testgrove.app.worktrees.inside import variables_of
+    from testgrove.app.worktrees.user_commands import variables_of
 
     values = variables_of(find(project_in(directory), worktree))
     if as_json:
@@ -205,7 +205,7 @@ def exec_command(
     that it leaves.
     """
     words = command[1:] if command[0] == "--" else command
-    return _inside(project_in(directory), worktree, lambda _found: words, processes, quiet=quiet or as_json)
+    return _run_in(project_in(directory), worktree, lambda _found: words, processes, quiet=quiet or as_json)
 
 
 @click.command("shell")
@@ -219,16 +219,16 @@ def shell_command(worktree: str, *, processes: str | None, directory: Path, as_j
     The prompt shows the worktree's id. The exit status is that of the shell. With --processes, the processes are ready
     before it starts and are stopped when it ends.
     """
-    from testgrove.app.worktrees import inside
+    from testgrove.app.worktrees import user_commands
 
-    return _inside(project_in(directory), worktree, inside.shell_command, processes, quiet=quiet or as_json)
+    return _run_in(project_in(directory), worktree, user_commands.shell_command, processes, quiet=quiet or as_json)
 
 
-def _inside(
+def _run_in(
     project: Project, name: str, command: Callable[[Worktree], Sequence[str]], processes: str | None, *, quiet: bool
 ) -> int:
     """Become a command inside a worktree; with processes, run it together with them and return its status."""
-    from testgrove.app.worktrees.inside import replace_by, require_environment
+    from testgrove.app.worktrees.user_commands import replace_by, require_environment
 
     worktree = find(project, name)
     require_environment(worktree)

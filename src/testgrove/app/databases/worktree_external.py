@@ -8,8 +8,8 @@ from pathlib import Path
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
-from testgrove.app.worktrees.inside import variables_of
 from testgrove.app.worktrees.undo import undo_leases
+from testgrove.app.worktrees.user_commands import variables_of
 from testgrove.core.engines.registry import default_services, engine_of, engine_shown, implementation_of
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
 from testgrove.core.naming import url_variable

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
-from testgrove.app.tools import Tool
+from testgrove.app.tools import SupervisedTool
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.runs.events import CoverageMerged
 from testgrove.errors import TestgroveError
@@ -36,7 +36,7 @@ class RunCoverage:
             creation.tree,
             creation.python,
             cache=self._project.locations.cache,
-            run=Tool(self._project, self._holder),
+            run=SupervisedTool(self._project, self._holder),
             temporary=self._scratch / f"{name}u",
             offline=self._project.offline,
             on_wait=lambda reason: creation.on_phase("environment", reason),

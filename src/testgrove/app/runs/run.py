@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Request:
+class RunRequest:
     """What the user asked `testgrove test` for. suites: their names, paths of tests, node ids. sets: names of
     dependency sets. jobs: how many cells run at once, None for the machine's own number. seed: of a random order of the
     tests. again: the command that repeats the run. cov: measure coverage. keep_failed: leave the worktrees of cells
@@ -83,7 +83,7 @@ class FinishedRun:
     notes: Sequence[str] = ()
 
 
-def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
+def plan_cells(project: Project, request: RunRequest) -> tuple[Cell, ...]:
     """What would run. Raises UsageError for a suite or a dependency set that is not there or when nothing is selected,
     PreconditionError for an interpreter that is missing."""
     settings = project.settings
@@ -111,7 +111,7 @@ def plan_cells(project: Project, request: Request) -> tuple[Cell, ...]:
     return here_cells(project, cells)
 
 
-def run_tests(project: Project, request: Request, view: View) -> FinishedRun:
+def run_tests(project: Project, request: RunRequest, view: View) -> FinishedRun:
     """Run suites × refs × interpreters, each cell in a worktree of its own, and report on them as one."""
     cells = plan_cells(project, request)
     notes: list[str] = []
@@ -136,7 +136,7 @@ def run_tests(project: Project, request: Request, view: View) -> FinishedRun:
 
 
 @contextmanager
-def _slots(project: Project, holder: Holder, request: Request) -> Iterator[MakeSlot]:
+def _slots(project: Project, holder: Holder, request: RunRequest) -> Iterator[MakeSlot]:
     """What runs the cells. With --here, the checkout is held meanwhile."""
     if not request.here:
         yield WorktreeSlot
@@ -168,7 +168,7 @@ def _targets(project: Project, cells: Sequence[Cell]) -> dict[str, Target]:
     return found
 
 
-def _header(targets: dict[str, Target], request: Request) -> str:
+def _header(targets: dict[str, Target], request: RunRequest) -> str:
     tested = ", ".join(f"{ref} ({target.commit[:10]})" if ref else target.label for ref, target in targets.items())
     parts = ["here", tested] if request.here else [tested]
     return " · ".join([*parts, *([] if request.seed is None else [f"random order {request.seed}"])])
@@ -180,7 +180,7 @@ def running(
     holder: Holder,
     cells: Sequence[Cell],
     find_targets: Callable[[], dict[str, Target]],
-    request: Request,
+    request: RunRequest,
 ) -> Iterator[RunContext]:
     """The resources of a run apart from its worktrees: record, folders and servers. All but the reports are removed."""
     run_id, scratch, memory = _new_folders(project)

@@ -43,7 +43,7 @@ _PREFIX = "scenario:"  # of a scenario's name in the recorded durations, which a
 
 
 @frozen
-class Request:
+class CoordinateRequest:
     """The options of `testgrove coordinate`.
 
     base: the worktrees' folder, by default the project's root. jobs: slots, None for the machine's default. max_fail:
@@ -94,7 +94,7 @@ def find_file(directory: Path, file: Path | None) -> Path:
     )
 
 
-def make_plan(project: Project, request: Request) -> ScenarioPlan:
+def make_plan(project: Project, request: CoordinateRequest) -> ScenarioPlan:
     """What is selected of a scenario file. Raises UsageError for what is wrong with it, and for an empty selection."""
     path = request.file
     try:
@@ -108,7 +108,7 @@ def make_plan(project: Project, request: Request) -> ScenarioPlan:
     return select(request.before.limit(whole), request.filters)
 
 
-def preview(project: Project, request: Request) -> Preview:
+def preview(project: Project, request: CoordinateRequest) -> Preview:
     """The plan, with what is there and what it is expected to take. Nothing is changed."""
     plan = make_plan(project, request)
     base, jobs = base_of(project, request), jobs_of(request, plan)
@@ -117,7 +117,7 @@ def preview(project: Project, request: Request) -> Preview:
     return Preview(plan, found, forecast(tasks, jobs, durations(project), project.settings.resources), jobs, base)
 
 
-def coordinate(project: Project, request: Request, view: View) -> runs.FinishedRun:
+def coordinate(project: Project, request: CoordinateRequest, view: View) -> runs.FinishedRun:
     """Run the scenarios, each in its worktree, and report on them as one.
 
     Raises UsageError and PreconditionError (``no-such-worktree``) before anything runs.
@@ -130,7 +130,7 @@ def coordinate(project: Project, request: Request, view: View) -> runs.FinishedR
     with project.holding("testgrove coordinate") as holder:
         holder.supervisors.start_ahead(jobs + len({engine for cell in cells for engine in cell.settings.services}))
         pulled = target_of(project, request.preparation.pull) if request.preparation.pull else None
-        with runs.running(project, holder, cells, dict, runs.Request(leak_checks=request.leak_checks)) as run:
+        with runs.running(project, holder, cells, dict, runs.RunRequest(leak_checks=request.leak_checks)) as run:
             held = ScenarioWorktrees(project, holder, seen.base, request.preparation, plan.scenarios, pulled)
             slot, closing = partial(ScenarioSlot, held), partial(_close, held, request)
             schedule, origin = _schedule(project, request, seen, before), _origin(request, seen, before)
@@ -147,7 +147,7 @@ def coordinate(project: Project, request: Request, view: View) -> runs.FinishedR
     return runs.FinishedRun(result, run.folder, notes)
 
 
-def _schedule(project: Project, request: Request, seen: Preview, before: ResumedRun) -> Schedule:
+def _schedule(project: Project, request: CoordinateRequest, seen: Preview, before: ResumedRun) -> Schedule:
     return Schedule(
         scenario_cells.tasks_of(seen.plan.scenarios),
         seen.jobs,
@@ -158,7 +158,7 @@ def _schedule(project: Project, request: Request, seen: Preview, before: Resumed
     )
 
 
-def _origin(request: Request, seen: Preview, before: ResumedRun) -> Origin:
+def _origin(request: CoordinateRequest, seen: Preview, before: ResumedRun) -> Origin:
     return Origin(
         request.again,
         str(seen.plan.source.absolute()),  # the run may be resumed from elsewhere
@@ -169,7 +169,7 @@ def _origin(request: Request, seen: Preview, before: ResumedRun) -> Origin:
     )
 
 
-def set_up(project: Project, request: Request, on_phase: OnPhase) -> dict[str, dict[str, str]]:
+def set_up(project: Project, request: CoordinateRequest, on_phase: OnPhase) -> dict[str, dict[str, str]]:
     """Make the worktrees of the selected scenarios ready, and run nothing; what was done to each, last.
 
     Raises TestgroveError for the first that cannot be.
@@ -193,12 +193,12 @@ def set_up(project: Project, request: Request, on_phase: OnPhase) -> dict[str, d
     return done
 
 
-def base_of(project: Project, request: Request) -> Path:
+def base_of(project: Project, request: CoordinateRequest) -> Path:
     """The folder of the worktrees, by its one true name: links are followed."""
     return request.base.expanduser().resolve() if request.base else project.root
 
 
-def jobs_of(request: Request, plan: ScenarioPlan) -> int:
+def jobs_of(request: CoordinateRequest, plan: ScenarioPlan) -> int:
     """How many slots a run has. Raises UsageError for a number that makes no sense."""
     if request.jobs is not None and request.jobs < 1:
         raise UsageError("invalid-jobs", f"--workers {request.jobs}: expected a number from 1")
@@ -217,7 +217,7 @@ def main_branch(project: Project) -> str:
     return branch or commit
 
 
-def _require_worktrees(seen: Preview, request: Request) -> None:
+def _require_worktrees(seen: Preview, request: CoordinateRequest) -> None:
     """Before anything runs: without --setup-worktrees, all of them must be there."""
     for found in seen.worktrees:
         if found.state == "broken":
@@ -237,7 +237,7 @@ def _header(seen: Preview) -> str:
     return " · ".join(parts)
 
 
-def _close(held: ScenarioWorktrees, request: Request) -> Sequence[AnyEvent]:
+def _close(held: ScenarioWorktrees, request: CoordinateRequest) -> Sequence[AnyEvent]:
     held.close()
     if not request.preparation.cleanup:
         return ()

@@ -13,7 +13,7 @@ from testgrove.app.runs.exclusive import CellLock
 from testgrove.app.runs.here import CheckoutInPlace
 from testgrove.app.runs.slots import Slot
 from testgrove.app.scenarios.worktrees import ScenarioWorktree, ScenarioWorktrees
-from testgrove.app.worktrees.inside import variables_of
+from testgrove.app.worktrees.user_commands import variables_of
 from testgrove.core.envfile import parse
 from testgrove.core.model import DatabaseAccess, WorktreeSpec
 from testgrove.core.runs.events import Status, WorktreeAction, WorktreeChanged

@@ -20,7 +20,7 @@ from testgrove.system.undeletable import require_deletable
 
 
 @frozen
-class Candidate:
+class CleanupCandidate:
     """A worktree that a clean-up would remove, or skips. why: the reason it is skipped, or empty."""
 
     id: str
@@ -28,7 +28,7 @@ class Candidate:
     why: str = ""
 
 
-def cleanup_candidates(project: Project, max_age_hours: float, *, merged: bool = False) -> list[Candidate]:
+def cleanup_candidates(project: Project, max_age_hours: float, *, merged: bool = False) -> list[CleanupCandidate]:
     """What a clean-up would do now: test worktrees, and parked ones, older than so many hours.
 
     merged: only those whose commit the main branch has. Raises PreconditionError where there is no main branch.
@@ -42,7 +42,7 @@ def cleanup_candidates(project: Project, max_age_hours: float, *, merged: bool =
             continue
         if merged and not _is_merged(project, worktree, targets):
             continue
-        found.append(Candidate(str(worktree.id), age.total_seconds() / 3600, why_kept(project, worktree)))
+        found.append(CleanupCandidate(str(worktree.id), age.total_seconds() / 3600, why_kept(project, worktree)))
     return found
 
 

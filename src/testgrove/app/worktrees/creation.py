@@ -11,7 +11,7 @@ from typing import Unpack
 
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
-from testgrove.app.tools import Tool
+from testgrove.app.tools import SupervisedTool
 from testgrove.app.worktrees import copies, nested_root, records
 from testgrove.app.worktrees.client_programs import link_client_programs
 from testgrove.app.worktrees.environment import build_environment, plan_environment, with_version
@@ -179,7 +179,7 @@ class Creation(Workspace):
 
     def _fetching(self, check_out: Callable[..., None]) -> None:
         """Check files out, with submodules, and those of LFS where they are asked for."""
-        tool = Tool(self.project, self.holder)
+        tool = SupervisedTool(self.project, self.holder)
         try:
             check_out(self.tree, self.target.commit, run=tool)
             if self.project.settings.lfs:

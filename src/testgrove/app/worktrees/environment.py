@@ -7,7 +7,7 @@ from pathlib import Path
 
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
-from testgrove.app.tools import Tool
+from testgrove.app.tools import SupervisedTool
 from testgrove.core.environments.declared import read_declared
 from testgrove.core.environments.dependency_sets import find_set
 from testgrove.core.environments.plan import EnvironmentPlan
@@ -48,7 +48,7 @@ def build_environment(project: Project, holder: Holder, tree: Path, plan: Enviro
         tree,
         plan,
         uv=build.find_uv(),
-        run=Tool(project, holder),
+        run=SupervisedTool(project, holder),
         temporary=git.git_dir_of(tree) / "testgrove-tmp",  # goes with the worktree, whatever happens
         offline=project.offline,
     )
@@ -100,7 +100,7 @@ def _with_version_of(
         source=source,
         common_dir=project.repository.common_dir,
         uv=build.find_uv(),
-        run=Tool(project, holder),
+        run=SupervisedTool(project, holder),
         temporary=git.git_dir_of(tree) / "testgrove-tmp",
         offline=project.offline,
     )

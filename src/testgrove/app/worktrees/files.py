@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
-from testgrove.app.worktrees.inside import variables_of
 from testgrove.app.worktrees.ownership import manifest_of
+from testgrove.app.worktrees.user_commands import variables_of
 from testgrove.core.engines.registry import main_database
 from testgrove.core.envfile import parse, render, revised
 from testgrove.core.model import DatabaseAccess, WorktreeId

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from testgrove.app.project import Project
-from testgrove.app.worktrees.inside import require_environment
+from testgrove.app.worktrees.user_commands import require_environment
 from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 from testgrove.system.environment.record import FOLDER

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
-from testgrove.app.worktrees.inside import environ_of
+from testgrove.app.worktrees.user_commands import environ_of
 from testgrove.core.frozen import frozen
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.core.worktrees.record import WorktreeRecord

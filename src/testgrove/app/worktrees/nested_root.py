@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from testgrove.app.project import Project
-from testgrove.core.worktrees.nested_root import Problem, find_problems
+from testgrove.core.worktrees.nested_root import RootProblem, find_problems
 from testgrove.core.worktrees.root_guard import CONFIGURATION_FILES, configures_pytest
 from testgrove.system import git
 from testgrove.system.deletion import write_guard
@@ -43,7 +43,7 @@ def pytest_options(project: Project, tree: Path) -> str:
     return shlex.join([f"--rootdir={tree}", f"--confcutdir={tree}"])
 
 
-def problems(project: Project) -> list[Problem]:
+def problems(project: Project) -> list[RootProblem]:
     """Return the known problems of worktrees inside the repository; empty for a root elsewhere."""
     if not is_nested(project):
         return []

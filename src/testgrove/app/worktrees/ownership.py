@@ -86,8 +86,8 @@ def examine(project: Project, worktree: WorktreeRecord) -> Findings:
     found = _files(project, worktree, state)
     theirs = [f"{printable(name)} ({why})" for name, why in found.theirs]
     theirs += unpublished_in_clones(worktree, state.nested)
-    beside = examine_records(project, worktree, state.submodules)
-    return Findings((*theirs, *beside.users), found.outputs, beside.unheld)
+    from_records = examine_records(project, worktree, state.submodules)
+    return Findings((*theirs, *from_records.users), found.outputs, from_records.unheld)
 
 
 def examine_records(project: Project, worktree: WorktreeRecord, submodules: Collection[str] = ()) -> Findings:
@@ -189,7 +189,7 @@ def _database_files(worktree: WorktreeRecord) -> set[str]:
         engine = engine_shown(name, shown)
         if engine.isolation == "file":
             file = Path(shown["name"]).relative_to(worktree.path)
-            found |= {f"{file}{end}" for end in ("", *engine.beside)}
+            found |= {f"{file}{end}" for end in ("", *engine.companion_suffixes)}
     return found
 
 

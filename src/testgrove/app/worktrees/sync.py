@@ -21,16 +21,16 @@ from typing import Unpack
 
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
-from testgrove.app.tools import Tool
+from testgrove.app.tools import SupervisedTool
 from testgrove.app.worktrees import copies, hooks, records
 from testgrove.app.worktrees.client_programs import link_client_programs
 from testgrove.app.worktrees.creation import foreign_checkouts
 from testgrove.app.worktrees.environment import build_environment, plan_environment, with_version
 from testgrove.app.worktrees.files import refresh
 from testgrove.app.worktrees.history import is_anothers
-from testgrove.app.worktrees.inside import environ_of
 from testgrove.app.worktrees.ownership import manifest_of, unpublished_in_clones
 from testgrove.app.worktrees.shared_git import shared_changes
+from testgrove.app.worktrees.user_commands import environ_of
 from testgrove.app.worktrees.workspace import OnPhase
 from testgrove.core.engines.registry import engine_shown
 from testgrove.core.environments.plan import EnvironmentPlan
@@ -176,7 +176,7 @@ class Syncing:
                 self._refusal, self._newest = refusal, ("", "")
                 self.update(plan=self._plan())
                 return
-        tool = Tool(self.project, self.holder)
+        tool = SupervisedTool(self.project, self.holder)
         git.update_submodules(self.tree, tool)
         if self.project.settings.lfs:
             git.fetch_lfs(self.tree, tool)

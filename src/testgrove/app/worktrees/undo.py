@@ -70,9 +70,9 @@ def _undo_one(holder: Holder, leases: StoredLeases, lease: Lease) -> str:  # noq
         case LeaseKind.KEEPER:
             pass  # it goes with the last thing it holds
         case LeaseKind.SERVICE | LeaseKind.PERSISTENT_DATABASE:
-            from testgrove.app.keeper_undo import undo_kept  # noqa: PLC0415 - most worktrees have none
+            from testgrove.app.keeper_undo import undo_persistent  # noqa: PLC0415 - most worktrees have none
 
-            undo_kept(holder, leases.owner, lease)
+            undo_persistent(holder, leases.owner, lease)
             return ""
         case LeaseKind.DATABASE:
             note = _undo_database(leases, lease)

@@ -16,7 +16,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.worktrees.files import values_of
 from testgrove.app.worktrees.hooks import OnOutput, unseen
-from testgrove.app.worktrees.inside import with_environment
+from testgrove.app.worktrees.user_commands import with_environment
 from testgrove.core.environments.plan import EnvironmentPlan
 from testgrove.core.frozen import frozen
 from testgrove.core.model import DatabaseAccess, WorktreeSpec

@@ -66,7 +66,7 @@ class Engine:
         migrates: it has a schema that a command migrates, and that can be read and compared. read_from: the variables
             that a migration command should read, for messages.
         dump: the name of the file in which a failed test's database is kept; empty where nothing can be kept.
-        beside: endings of further files beside a database that is one.
+        companion_suffixes: endings of further files beside a database that is one.
         without: keys of a service's table that mean nothing for it. settings: a subclass of Service, for further keys.
         hints: for `init`.
         describe: a database's URL, with its password or, for people, without; where url_of() would not do.
@@ -92,7 +92,7 @@ class Engine:
     migrates: bool = False
     read_from: str = "DATABASE_URL"
     dump: str = ""
-    beside: tuple[str, ...] = ()
+    companion_suffixes: tuple[str, ...] = ()
     without: frozenset[str] = frozenset()
     settings: type[Service] | None = None
     hints: Hints = Hints()

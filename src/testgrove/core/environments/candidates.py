@@ -124,10 +124,10 @@ def _pipfile(tables: Mapping[str, Mapping[str, object]]) -> dict[str, tuple[str,
 def _groups(tree: _Tree) -> Iterator[Candidate]:
     for name in _ordered(tree.declared.groups, TEST_NAMES):
         same = (name,) if name in tree.declared.extras else ()
-        beside = _known_extras(tree.lines.extras_beside(group=name), tree)
+        extras_in_command = _known_extras(tree.lines.extras_in_command(group=name), tree)
         fitting = tree.declared.brings_pytest(groups=[name], extras=same)
-        asked = InstallTargets(groups=(name,), extras=tuple(dict.fromkeys((*same, *beside))))
-        source = f"group {name}{_with_extras(beside)}"
+        asked = InstallTargets(groups=(name,), extras=tuple(dict.fromkeys((*same, *extras_in_command))))
+        source = f"group {name}{_with_extras(extras_in_command)}"
         yield Candidate(source, asked, name in tree.lines.groups, fitting, _named(name))
 
 
@@ -186,9 +186,11 @@ def _requirement_files(tree: _Tree) -> Iterator[Candidate]:
     others = (*base_files(tree.files), *sorted(tree.lines.files & tree.files.keys()))
     for name in dict.fromkeys((*known, *others)):
         fitting = brings_pytest(name, tree.files, tree.declared)
-        beside = _known_extras(tree.lines.extras_beside(file=name), tree)
-        asked = InstallTargets(files=(name,), extras=beside)
-        yield Candidate(f"{name}{_with_extras(beside)}", asked, name in tree.lines.files, fitting, name in known)
+        extras_in_command = _known_extras(tree.lines.extras_in_command(file=name), tree)
+        asked = InstallTargets(files=(name,), extras=extras_in_command)
+        yield Candidate(
+            f"{name}{_with_extras(extras_in_command)}", asked, name in tree.lines.files, fitting, name in known
+        )
 
 
 def _with_extras(names: Sequence[str]) -> str:

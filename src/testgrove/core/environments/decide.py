@@ -47,7 +47,7 @@ def decide(files: Mapping[str, bytes], request: EnvironmentRequest) -> Contents:
     if lock == "uv.lock":
         return _from_lock_and_set(files, declared, request)
     if lock and not request.deps.leaves_the_lock:
-        locked = replace(from_other_lock(lock, files, declared, request), passed_over=_beside_lock(lock, files))
+        locked = replace(from_other_lock(lock, files, declared, request), passed_over=_rejected_for_lock(lock, files))
         if request.deps.is_own:
             return locked
         return replace(locked, then=_with_set(_from_files(files, declared, request), files, declared, request))
@@ -56,7 +56,7 @@ def decide(files: Mapping[str, bytes], request: EnvironmentRequest) -> Contents:
 
 def _from_lock_and_set(files: Mapping[str, bytes], declared: Declared, request: EnvironmentRequest) -> Contents:
     """What uv.lock names, with the set over it; or, for a set that leaves the lock, what uv finds instead."""
-    locked = replace(from_uv_lock(files, declared, request), passed_over=_beside_lock("uv.lock", files))
+    locked = replace(from_uv_lock(files, declared, request), passed_over=_rejected_for_lock("uv.lock", files))
     if request.deps.is_own:
         return locked
     extras = tuple(name for name in declared.extras if name not in locked.without)
@@ -76,7 +76,7 @@ def _from_lock_and_set(files: Mapping[str, bytes], declared: Declared, request: 
     return free if request.deps.leaves_the_lock else replace(locked, then=free)
 
 
-def _beside_lock(lock: str, files: Mapping[str, bytes]) -> tuple[RejectedSource, ...]:
+def _rejected_for_lock(lock: str, files: Mapping[str, bytes]) -> tuple[RejectedSource, ...]:
     others = (*(name for name in LOCKS if name in files and name != lock), *requirement_files(files), *_conda(files))
     return tuple(RejectedSource(name, f"{lock} comes first") for name in others)
 

@@ -44,11 +44,11 @@ def mentioned(path: str, content: bytes) -> tuple[str, ...]:
         folders = [folder for _, folder in locked_here(content) if folder != "."]
         return tuple(f"{folder}/{name}" for folder in folders for name in _DECLARING[:3])
     if is_workflow(path):
-        return _inside(sorted(read_workflows({path: content}).files))
+        return _in_the_tree(sorted(read_workflows({path: content}).files))
     if path in ("tox.ini", "tox.toml", "setup.cfg"):
-        return _inside(name for one in read_tox({path: content}) for name in one.asked.files)
+        return _in_the_tree(name for one in read_tox({path: content}) for name in one.asked.files)
     if path == "noxfile.py":
-        return _inside(name for one in read_nox(content) for name in one.asked.files)
+        return _in_the_tree(name for one in read_nox(content) for name in one.asked.files)
     return _mentioned_in_pyproject(content) if path == "pyproject.toml" else ()
 
 
@@ -57,7 +57,7 @@ def _mentioned_in_pyproject(content: bytes) -> tuple[str, ...]:
     dynamic = tool.get("setuptools", {}).get("dynamic", {})
     version = tool.get("hatch", {}).get("version", {}).get("path")
     of_tox = [name for one in read_tox({"pyproject.toml": content}) for name in one.asked.files]
-    return _inside([*_files_in(dynamic), *filter(None, [version]), *of_tox])
+    return _in_the_tree([*_files_in(dynamic), *filter(None, [version]), *of_tox])
 
 
 def _files_in(table: Mapping[str, Any]) -> list[str]:
@@ -71,7 +71,7 @@ def _files_in(table: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _inside(names: Iterable[str]) -> tuple[str, ...]:
+def _in_the_tree(names: Iterable[str]) -> tuple[str, ...]:
     """Those that are paths in the tree."""
     paths = [PurePosixPath(name) for name in names if "://" not in name]
     return tuple(str(path) for path in paths if not path.is_absolute() and ".." not in path.parts)

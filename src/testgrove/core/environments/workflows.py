@@ -30,7 +30,7 @@ class InstallLines:
     runners: frozenset[str] = frozenset()
     each: tuple[InstallTargets, ...] = ()
 
-    def extras_beside(self, *, group: str = "", file: str = "") -> tuple[str, ...]:
+    def extras_in_command(self, *, group: str = "", file: str = "") -> tuple[str, ...]:
         """The extras of the first command that installs a group or a file, and extras with it."""
         beside = (one.extras for one in self.each if group in one.groups or file in one.files)
         return next(filter(None, beside), ())

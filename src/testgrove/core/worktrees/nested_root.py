@@ -18,14 +18,14 @@ _PASSED_BY = re.compile(
 
 
 @frozen
-class Problem:
+class RootProblem:
     """message: what does not work, and why. fix: what to write where."""
 
     message: str
     fix: str
 
 
-def find_problems(root: str, texts: Mapping[str, str], names: Collection[str], *, tracked: bool) -> list[Problem]:
+def find_problems(root: str, texts: Mapping[str, str], names: Collection[str], *, tracked: bool) -> list[RootProblem]:
     """Return the known problems.
 
     root: the worktrees' folder, relative to the top. texts: the top's configuration files by name. names: the entries
@@ -34,7 +34,7 @@ def find_problems(root: str, texts: Mapping[str, str], names: Collection[str], *
     found = [*_setuptools(root, texts, tables, names), *_hatchling(root, texts, tables), *_mypy(root, texts, tables)]
     if tracked:
         message = f"the project tracks files in {root}/, so git also shows the worktrees there"
-        found.append(Problem(message, "set another folder: [tool.testgrove] root"))
+        found.append(RootProblem(message, "set another folder: [tool.testgrove] root"))
     return found
 
 
@@ -53,7 +53,7 @@ def _backend(texts: Mapping[str, str], tables: Mapping[str, Any]) -> str:
 
 def _setuptools(
     root: str, texts: Mapping[str, str], tables: Mapping[str, Any], names: Collection[str]
-) -> Iterator[Problem]:
+) -> Iterator[RootProblem]:
     folder = root.partition("/")[0]
     if not _backend(texts, tables).startswith("setuptools") or not folder.isidentifier():
         return
@@ -61,11 +61,11 @@ def _setuptools(
     chosen = settings.get("packages")
     if isinstance(chosen, dict) and _finds(folder, chosen.get("find", {})):
         message = f"setuptools includes {folder}/ in its builds: [tool.setuptools.packages.find] matches it"
-        yield Problem(message, f'exclude = ["{folder}*"]   under [tool.setuptools.packages.find]')
+        yield RootProblem(message, f'exclude = ["{folder}*"]   under [tool.setuptools.packages.find]')
     explicit = {"packages", "py-modules", "package-dir"} & settings.keys() or _lists_packages(texts)
     if not explicit and "src" not in names and not _PASSED_BY.fullmatch(folder):
         message = f"setuptools cannot build here: it takes {folder}/ for a second package"
-        yield Problem(message, '[tool.setuptools] packages = ["<your package>"]   in pyproject.toml')
+        yield RootProblem(message, '[tool.setuptools] packages = ["<your package>"]   in pyproject.toml')
 
 
 def _lists_packages(texts: Mapping[str, str]) -> bool:
@@ -81,7 +81,7 @@ def _finds(folder: str, find: Mapping[str, Any]) -> bool:
     return included and not any(fnmatchcase(folder, pattern) for pattern in find.get("exclude", []))
 
 
-def _hatchling(root: str, texts: Mapping[str, str], tables: Mapping[str, Any]) -> Iterator[Problem]:
+def _hatchling(root: str, texts: Mapping[str, str], tables: Mapping[str, Any]) -> Iterator[RootProblem]:
     if not _backend(texts, tables).startswith("hatchling"):
         return  # of all .gitignore files it reads the one at the top
     build = tables.get("tool", {}).get("hatch", {}).get("build", {})
@@ -93,22 +93,22 @@ def _hatchling(root: str, texts: Mapping[str, str], tables: Mapping[str, Any]) -
     if reached and not any(str(pattern).strip().strip("/") in (folder, root, f"{folder}/*") for pattern in patterns):
         message = f"hatchling includes {root}/ in its sdist, with env files and their passwords"
         fix = rf"printf '/{root}/\n/test-artifacts/\n/worktrees_registry.json\n' >> .gitignore"
-        yield Problem(message, fix)
+        yield RootProblem(message, fix)
 
 
-def _mypy(root: str, texts: Mapping[str, str], tables: Mapping[str, Any]) -> Iterator[Problem]:
+def _mypy(root: str, texts: Mapping[str, str], tables: Mapping[str, Any]) -> Iterator[RootProblem]:
     if not any(re.search(r"\bmypy\b", text) for text in (*texts.values(), *(texts.keys() & {"mypy.ini", ".mypy.ini"}))):
         return
     settings = _mypy_settings(texts, tables)
     if str(settings.get("exclude_gitignore", "")).lower() == "true":
         message = f"mypy with exclude_gitignore checks nothing inside a worktree, because git ignores {root}/"
-        yield Problem(message, f'exclude = ["^{root}/"]   instead of exclude_gitignore, in mypy\'s configuration')
+        yield RootProblem(message, f'exclude = ["^{root}/"]   instead of exclude_gitignore, in mypy\'s configuration')
         return
     exclude = settings.get("exclude", [])
     patterns = exclude if isinstance(exclude, list) else [str(exclude).strip()]
     if not any(_matches(str(pattern), f"{root}/") for pattern in patterns):
         message = f"`mypy .` fails: it finds every module again in {root}/"
-        yield Problem(message, f'exclude = ["^{root}/"]   in mypy\'s configuration')
+        yield RootProblem(message, f'exclude = ["^{root}/"]   in mypy\'s configuration')
 
 
 def _mypy_settings(texts: Mapping[str, str], tables: Mapping[str, Any]) -> Mapping[str, Any]:

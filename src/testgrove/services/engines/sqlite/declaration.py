@@ -33,7 +33,7 @@ ENGINE = Engine(
     migrates=True,
     read_from="SQLITE_PATH or DATABASE_URL",
     dump="database.sqlite3",
-    beside=("-wal", "-shm", "-journal"),
+    companion_suffixes=("-wal", "-shm", "-journal"),
     without=frozenset(("host", "isolation", "version", "migrate_to", "extensions", "settings", "roles", "superuser")),
     describe=_url,
 )

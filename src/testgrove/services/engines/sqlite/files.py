@@ -105,7 +105,7 @@ def create(path: Path) -> DatabaseAccess:
 
 def remove_database(path: Path) -> None:
     """Remove a database's file and the files that SQLite creates next to it."""
-    for name in (path, *(path.with_name(path.name + end) for end in ENGINE.beside)):
+    for name in (path, *(path.with_name(path.name + end) for end in ENGINE.companion_suffixes)):
         name.unlink(missing_ok=True)
 
 

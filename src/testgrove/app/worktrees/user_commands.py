@@ -1,4 +1,4 @@
-"""Being inside a worktree: its variables, and a command that takes this process's place."""
+"""What users' commands in a worktree need: its variables, its environment, and a command that replaces this process."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def with_environment(environ: dict[str, str], tree: Path) -> dict[str, str]:
     return environ | {"PIP_REQUIRE_VIRTUALENV": "1"}
 
 
-def environ_inside(worktree: Worktree) -> dict[str, str]:
+def command_environ(worktree: Worktree) -> dict[str, str]:
     """Return the environment of a user's command in a worktree. Raises PreconditionError if its env file is missing."""
     return with_environment(scrubbed() | variables_of(worktree), worktree.path)
 
@@ -72,12 +72,12 @@ def require_environment(worktree: WorktreeRecord) -> bool:
 
 def replace_by(worktree: Worktree, command: Sequence[str]) -> NoReturn:
     """Become the command, inside the worktree. Exits 126 or 127 as env(1) does where it cannot be executed."""
-    replace_process(command, cwd=worktree.path, env=environ_inside(worktree))
+    replace_process(command, cwd=worktree.path, env=command_environ(worktree))
 
 
 def shell_command(worktree: Worktree) -> list[str]:
     """The command that is the user's shell, for inside the worktree, with its id in the prompt."""
-    environ = environ_inside(worktree)
+    environ = command_environ(worktree)
     active = {"VIRTUAL_ENV": environ["VIRTUAL_ENV"]} if "VIRTUAL_ENV" in environ else {}
     entry = enter(
         os.environ.get("SHELL") or "/bin/sh",
