@@ -259,6 +259,12 @@ def test_where_no_project_is(project, tmp_path, words):
     assert list((tmp_path / "none").iterdir()) == []
 
 
+def test_the_current_folder_was_deleted(project, tmp_path):
+    script = ("sh", "-c", 'mkdir "$0" && cd "$0" && rmdir "$0" && exec "$@"', str(tmp_path / "gone"))
+    for words in (("list",), ("init",), ("create", *CREATE[1:])):
+        assert "the current folder was deleted" in refused(project, *words, status=3, program=(*script, *TESTGROVE))
+
+
 def test_no_git(project):
     error = refused(project, "list", status=3, env={"PATH": "/nonexistent"})
     assert "error: git not found (searched: PATH)\n  hint: install git 2.38 or later" in error

@@ -144,6 +144,30 @@ def bisect(at: Place) -> None:
     at.git("bisect", "start")
 
 
+@situation("A cherry-pick of several commits, of which the first is committed")
+def sequencer(at: Place) -> None:
+    branch = diverge(at)
+    at.git("switch", "--quiet", branch)
+    at.commit("another")
+    at.git("switch", "--quiet", f"{at.name}-ours")
+    failing(at, "cherry-pick", f"{branch}~1", branch)
+    at.git("checkout", "--quiet", "--theirs", "README.md")
+    at.commit("picked", "--all")
+
+
+@situation("A cherry-pick that has nothing to commit")
+def empty_cherry_pick(at: Place) -> None:
+    diverge(at)
+    failing(at, "cherry-pick", "HEAD")
+
+
+@situation("A merge of notes that stopped at a conflict")
+def notes_merge(at: Place) -> None:
+    for ref in ("one", "other"):
+        at.git("notes", "--ref", f"{at.name}-{ref}", "add", "-m", ref, "HEAD")
+    failing(at, "notes", "--ref", f"{at.name}-one", "merge", f"{at.name}-other")
+
+
 @situation("A ref of the worktree under `refs/worktree`")
 def worktree_ref(at: Place) -> None:
     made = at.commit("kept by a ref of the worktree's own")

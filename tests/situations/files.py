@@ -205,6 +205,14 @@ def a_socket(at: Place) -> None:
     at.write("beside.txt")
 
 
+@situation("Files and links with the names of folders that tools recreate (`.tox`, `.venv`)")
+def named_like_caches(at: Place) -> None:
+    at.write(".tox")
+    at.write("my.egg-info")
+    (at.tree / ".mypy_cache").symlink_to(at.outside)
+    (at.tree / ".venv").symlink_to(at.outside)
+
+
 @situation("An unreadable folder")
 def closed_folder(at: Place) -> None:
     at.write("closed/precious.txt")

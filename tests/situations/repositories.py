@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from auditor import git
@@ -70,6 +71,29 @@ def submodule_modified(at: Place) -> None:
 @situation("A submodule with an untracked file")
 def submodule_untracked(at: Place) -> None:
     at.write("lib/notes.txt")
+
+
+@situation("A submodule with a modified file that has `--skip-worktree`")
+def submodule_skip_worktree(at: Place) -> None:
+    git(at.tree / "lib", "update-index", "--skip-worktree", "new.txt")
+    at.write("lib/new.txt", "mine\n")
+
+
+@situation("A submodule with a modified file, size and time kept, and git is set to compare only these")
+def submodule_modified_unseen(at: Place) -> None:
+    path = at.tree / "lib/new.txt"
+    for setting in (("core.checkStat", "minimal"), ("core.trustctime", "false")):
+        git(path.parent, "config", *setting)
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    git(path.parent, "update-index", "--refresh")
+    with path.open("r+") as file:
+        file.write("T")
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+
+
+@situation("A submodule with a linked worktree elsewhere")
+def submodule_worktree(at: Place) -> None:
+    git(at.tree / "lib", "worktree", "add", "--quiet", "--detach", str(at.outside / "other"))
 
 
 @situation("A submodule at a commit that no branch has")

@@ -48,6 +48,16 @@ def connect(attempt: AttemptConnections, port: int, host: str = "localhost", **m
     return list(map(str, attempt.foreign))
 
 
+def test_a_visible_foreign_server_is_judged_at_once(server, monkeypatch):
+    """While one connection is judged, the sockets of the other attempts are not looked at."""
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    attempt = connections()
+    attempt.see(Connection(1, 2, "psql", "127.0.0.1", server))
+    assert attempt.strange
+    assert not any(pauses)
+
+
 def test_somebodys_server_is_strange_once_whoever_sees_it(server):
     attempt = connections()
     (told,) = connect(attempt, server)

@@ -45,6 +45,18 @@ def test_a_hook_that_points_into_a_worktree_is_named_until_it_is_mended(project)
     project.git("commit", "--quiet", "--allow-empty", "--message", "as before")
 
 
+def test_a_hook_that_is_a_relative_link_into_a_worktree(grove):
+    project = grove(config="setup = ['mkdir tools; touch tools/hook']")
+    project.create("review", "a")
+    hook = project.repo / ".git/hooks/pre-push"
+    hook.parent.mkdir(exist_ok=True)
+    hook.symlink_to(f"../../../{project.root.name}/review-a/tools/hook")
+    assert hook.is_file()
+    target = project.root / "review-a/tools/hook"
+    removed = project.run("remove", "review-a")
+    assert f"{hook} is shared by all checkouts but points to {target}, which is gone" in removed.stderr, said(removed)
+
+
 def test_a_setting_that_a_suite_makes_is_named_by_test_cleanup_and_doctor(project):
     project.write({"testgrove.toml": (project.repo / "testgrove.toml").read_text().replace(INSTALL, "true")})
     done = project.run("test", "bad")

@@ -676,7 +676,7 @@ def test_submodules_come_along_also_at_a_commit_that_nobody_pushed(top: Path, tm
     assert not (path / "my lib" / "local").exists()
     assert git.status(path) == git.CheckoutStatus(submodules=("my lib",))
     (path / "my lib" / "README").write_text("dirty\n")
-    assert git.status(path).modified == ("my lib",)
+    assert git.status(path).modified == ("my lib", "my lib/README")
     path.rename(tmp_path / "trash")
     git.remove_checkout(repository, path)
     assert len(git.checkouts(repository)) == 1

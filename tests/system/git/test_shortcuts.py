@@ -125,7 +125,7 @@ def test_differences_look_into_submodules(top, tmp_path):
     (top / "lib/new").write_text("")
     assert same(top) == git.Differences(untracked=("lib/new",))
     (top / "lib/changed").write_text("two\n")
-    assert same(top).modified == ("lib",)
+    assert same(top).modified == ("lib", "lib/changed")
     commit_all(top / "lib")
     assert same(top) == git.Differences(modified=("lib",))
 

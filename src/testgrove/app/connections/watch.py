@@ -227,22 +227,27 @@ class ConnectionWatch:
 def _is_served(address: Address) -> bool | None:
     """Whether a process of this run listens at an address of this machine; None where none listens at all.
 
-    A server that is about to exit still has its socket for a moment, but no process that holds it. So the answer is
-    False only after several looks.
+    A server that is about to exit still has its socket for a moment, but no process that holds it. So an unknown
+    process counts as foreign only after several looks; during these, nothing else is sampled.
     """
-    for _ in range(_LOOKS):
-        if (served := _is_served_now(address)) is not False:
-            return served
-        time.sleep(_PAUSE)
+    for look in range(_LOOKS):
+        time.sleep(_PAUSE if look else 0)
+        pids = _listening(address)
+        if pids is None:
+            return None
+        if any(pid is not None and is_supervised(pid) for pid in pids):
+            return True
+        if None not in pids:
+            return False
     return False
 
 
-def _is_served_now(address: Address) -> bool | None:
+def _listening(address: Address) -> list[int | None] | None:
+    """The processes that listen at an address; None in place of an unknown one; None alone where none listens."""
     if address.socket:
         pids = listeners_at(address.socket)
-        return None if pids is None else any(map(is_supervised, pids))
-    found = listeners(address.port)
-    return any(each.pid is not None and is_supervised(each.pid) for each in found) if found else None
+        return None if pids is None else [*pids] or [None]
+    return [each.pid for each in listeners(address.port)] or None
 
 
 def _bracketed(text: str) -> str:

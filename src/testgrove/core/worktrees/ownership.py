@@ -22,7 +22,7 @@ METADATA = ".worktree-metadata.json"
 _MADE_AGAIN = re.compile(
     r"""(?:^|/)(?:
         (?:\.venv|__pycache__|\.pytest_cache|\.mypy_cache|\.ruff_cache|\.hypothesis|\.tox|\.nox|\.eggs|[^/]*\.egg-info)
-        (?:/|$)
+        /
         | [^/]*\.py[co]$
         | \.coverage[^/]*(?:-journal|-wal|-shm|\.lock)$
     )""",

@@ -59,6 +59,7 @@ def status(path: Path) -> CheckoutStatus:
     found = _listing(path)
     submodules = _look_into(path, found)
     modified, staged, unmerged = _tracked(path, submodules)
+    modified += [name for name in found.modified if name not in modified]
     git_dir = git_dir_of(path)
     if not _has_index(git_dir):
         staged = []  # an incomplete checkout: its user did not stage the deletion of every file
@@ -93,12 +94,13 @@ def differences(path: Path) -> Differences:
     modified = found.modified
     if found.gitlinks:
         modified, _, _ = _tracked(path, _look_into(path, found))
+        modified += [name for name in found.modified if name not in modified]
     modified += [name for name in found.overlooked if name not in modified]
     return Differences(tuple(modified), tuple(found.untracked), (*found.nested, *environment_clones(path)))
 
 
 def _look_into(path: Path, found: _Listing) -> list[str]:
-    """Add what lies in submodules, at any depth, to the listing; the submodules that are checked out."""
+    """Add the files of submodules, at any depth, to the listing; return the submodules that are checked out."""
     untracked, nested = found.untracked, found.nested
     submodules, todo = [], list(found.gitlinks)
     while todo:
@@ -107,7 +109,10 @@ def _look_into(path: Path, found: _Listing) -> list[str]:
             untracked += _files_below(path, name)  # git does not list what is in the folder of one that is not there
             continue
         submodules.append(name)
-        inner = _listing(path / name)
+        # `git status` passes none of its settings on to submodules, and reports only that something was modified there.
+        inner = _listing(path / name, "--modified")
+        found.modified.extend(f"{name}/{each}" for each in inner.modified)
+        found.overlooked.extend(f"{name}/{each}" for each in inner.overlooked)
         untracked += [f"{name}/{each}" for each in inner.untracked]
         nested += [f"{name}/{each}" for each in inner.nested]
         todo += [f"{name}/{each}" for each in inner.gitlinks]
@@ -158,7 +163,7 @@ def _tracked(path: Path, submodules: Collection[str]) -> tuple[list[str], list[s
 
 def _listing(path: Path, *more: str) -> _Listing:
     """more: options of ``git ls-files``; without ``--modified``, nothing is known to be modified."""
-    words = (*_ALL_NAMES, "ls-files", "-z", "-v", "--stage", "--cached", "--others", *more, "--exclude=/.venv")
+    words = (*_ALL_NAMES, "ls-files", "-z", "-v", "--stage", "--cached", "--others", *more, "--exclude=/.venv/")
     answer = require(call(path, *words, timeout=LONGEST), f"list the files of {path}", code="status-failed")
     found = _Listing([], [], [], [], [])
     for line in answer.out.split(b"\0"):

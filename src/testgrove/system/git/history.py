@@ -24,6 +24,9 @@ OPERATIONS = {
     "CHERRY_PICK_HEAD": "a cherry-pick",
     "REVERT_HEAD": "a revert",
     "BISECT_LOG": "a bisection",
+    "sequencer": "a cherry-pick or revert of several commits",
+    "NOTES_MERGE_PARTIAL": "a merge of notes",
+    "MERGE_AUTOSTASH": "a merge",
 }
 # Refs that each linked worktree has for itself: they go with it.
 _PER_WORKTREE = ("refs/bisect/*", "refs/worktree/*", "refs/rewritten/*")
@@ -167,5 +170,9 @@ def _read(path: Path) -> bytes | None:
 
 
 def operation(git_dir: Path) -> str:
-    """What git is in the middle of (``a rebase``), or empty."""
-    return next((what for name, what in OPERATIONS.items() if (git_dir / name).exists()), "")
+    """What git is in the middle of (``a rebase``), or empty. Raises UnavailableError when git cannot tell."""
+    there = {name for name in OPERATIONS if (git_dir / name).exists()}
+    if (git_dir / "reftable").exists():  # there, most of these names are refs and not files
+        listed = ask(git_dir, "for-each-ref", "--include-root-refs", "--format=%(refname)", "--exclude=refs/")
+        there.update(os.fsdecode(require(listed, f"list the refs of {git_dir}").out).split())
+    return next((what for name, what in OPERATIONS.items() if name in there), "")

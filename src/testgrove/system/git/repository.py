@@ -70,7 +70,11 @@ def discover(directory: Path) -> Repository:
     Raises PreconditionError: ``no-git``, ``git-too-old``, ``no-directory``, ``no-repository``,
     ``bare-repository``, ``git-refused``, ``no-commit``.
     """
-    directory = directory.absolute()
+    try:
+        directory = directory.absolute()
+    except FileNotFoundError as error:
+        hint = "cd to a folder that exists"
+        raise PreconditionError("no-directory", "the current folder was deleted", hint=hint) from error
     if not directory.is_dir():
         require_git()
         raise PreconditionError("no-directory", f"{directory} is not a directory", hint=f"ls -ld {directory}")

@@ -49,7 +49,8 @@ def _hooks(common: Path) -> Iterator[Path]:
 def _named_by(file: Path, folders: Collection[str]) -> list[str]:
     try:
         if file.is_symlink():
-            return mentions(f"{file.parent.resolve() / file.readlink()}", folders) or _text(file, folders)
+            target = os.path.normpath(file.parent.resolve() / file.readlink())
+            return mentions(target, folders) or _text(file, folders)
         return _text(file, folders)
     except OSError:
         return []

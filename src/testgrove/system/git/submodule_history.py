@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from testgrove.system.files import children
+from testgrove.system.files import children, explained
 from testgrove.system.git.call import require
 from testgrove.system.git.history import Commit, ask, operation, staged_files, unheld
 from testgrove.system.git.repository import git_dir_of
@@ -67,7 +67,16 @@ def unpublished(
     lines += [f"{len(found) - _SHOWN} more commits"] if len(found) > _SHOWN else []
     lines += [f"stash: {subject}" for subject in stashes.subjects]
     lines += [f"{name} (staged)" for name in staged_files(git_dir)] if index else []
+    lines += [f"a linked worktree at {path}" for path in _linked_worktrees(git_dir)]
     return lines + ([f"{unfinished} that is not finished"] if (unfinished := operation(git_dir)) else [])
+
+
+def _linked_worktrees(git_dir: Path) -> Iterator[str]:
+    """The folders of a repository's linked worktrees. They are useless without it, wherever they are."""
+    for record in children(git_dir / "worktrees"):
+        with explained("read", record):
+            gitdir = os.fsdecode((record / "gitdir").read_bytes()).strip()
+        yield str(Path(os.path.abspath(record / gitdir)).parent)  # noqa: PTH100 - it may be relative, and links stay
 
 
 def _modules(repository: Repository, record: Path, tree: Path, submodules: Collection[str]) -> Iterator[Module]:
