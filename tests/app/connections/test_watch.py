@@ -54,7 +54,7 @@ def test_a_visible_foreign_server_is_judged_at_once(server, monkeypatch):
     monkeypatch.setattr(time, "sleep", pauses.append)
     attempt = connections()
     attempt.see(Connection(1, 2, "psql", "127.0.0.1", server))
-    assert attempt.strange
+    assert attempt.foreign
     assert not any(pauses)
 
 

@@ -98,15 +98,26 @@ def discover(directory: Path) -> Repository:
 def _no_commit(toplevel: Path, git_dir: Path) -> PreconditionError:
     """The error for a branch without a commit, which is checked out: it is new, or was deleted."""
     branch = os.fsdecode(call(toplevel, "symbolic-ref", "--quiet", "HEAD").out).strip()
-    try:
-        old, new = (git_dir / "logs/HEAD").read_text(errors="replace").splitlines()[-1].split()[:2]
-    except (OSError, IndexError, ValueError):
+    last = _last_commit(toplevel, git_dir)
+    if not last:
         return PreconditionError("no-commit", f"{toplevel}: HEAD has no commit yet", hint="git commit")
     return PreconditionError(
         "no-commit",
         f"{toplevel}: the branch {branch.removeprefix('refs/heads/')}, which is checked out, has no commit",
-        hint=f"git commit; if it was deleted: git -C {toplevel} update-ref {branch} {new if new.strip('0') else old}",
+        hint=f"git commit; if it was deleted: git -C {toplevel} update-ref {branch} {last}",
     )
+
+
+def _last_commit(toplevel: Path, git_dir: Path) -> str:
+    """The commit that HEAD was at last, although its branch does not exist now; how to find it if git does not tell."""
+    if (git_dir / "reftable").exists():
+        some = call(toplevel, "rev-list", "--single-worktree", "--reflog", "--max-count=1").out
+        return f"COMMIT (one of: git -C {toplevel} log --reflog --oneline)" if some else ""
+    try:
+        old, new = (git_dir / "logs/HEAD").read_text(errors="replace").splitlines()[-1].split()[:2]
+    except (OSError, IndexError, ValueError):
+        return ""
+    return new if new.strip("0") else old
 
 
 def git_dir_of(toplevel: Path) -> Path:
