@@ -107,6 +107,11 @@ def test_variables_and_a_server_without_a_password():
     assert with_password.services["redis"].settings == {}
 
 
+def test_an_engine_that_django_has_no_backend_for_is_never_named_literally():
+    code = "import os, redis\nDEFAULTS = {'NAME': 'x', 'HOST': 'y'}\nos.getenv('REDIS_URL')\n"
+    assert find([], {"requirements.txt": "redis\n", "a.py": code}).literal == {}
+
+
 def test_no_value_of_an_env_file_is_copied():
     texts = {"requirements.txt": "asyncpg\n", "a.py": "# DATABASE_URL\n",
              ".env": "DATABASE_URL=postgresql+asyncpg://me:hunter2@prod.example/real\n"}  # fmt: skip

@@ -26,6 +26,6 @@ def literal_databases(modules: Mapping[str, ast.Module], backends: str) -> Itera
 
 def _is_literal(node: ast.Dict, backends: str) -> bool:
     values = {text_of(key): value for key, value in zip(node.keys, node.values, strict=True)}
-    if not re.search(rf"(?:{backends})", text_of(values.get("ENGINE"))):
+    if not re.search(backends, text_of(values.get("ENGINE"))):
         return False
     return all(isinstance(values[key], ast.Constant) for key in ("NAME", "HOST") if key in values)

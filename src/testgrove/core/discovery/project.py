@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import field
@@ -86,12 +87,16 @@ def find(files: Collection[str], texts: Mapping[str, str]) -> Found:
         env_lines(uses, services),
         find_applications(files, texts, modules),
         {each.name: each.hints.open_settings for each in services if _is_open(each, uses)},
-        {each.name: found for each in services if (found := tuple(literal_databases(modules, each.hints.backends)))},
+        {each.name: found for each in services if (found := _literal(each, modules))},
     )
 
 
 def _is_open(engine: Engine, uses: Mapping[str, str]) -> bool:
     return bool(engine.hints.open_settings) and connects_without_password(uses, engine)
+
+
+def _literal(engine: Engine, modules: Mapping[str, ast.Module]) -> tuple[str, ...]:
+    return tuple(literal_databases(modules, engine.hints.backends)) if engine.hints.backends else ()
 
 
 def _has_several_bases(texts: Mapping[str, str]) -> bool:
