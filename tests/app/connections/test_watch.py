@@ -71,6 +71,25 @@ def test_somebodys_server_is_strange_once_whoever_sees_it(server):
     assert [each.what for each in attempt.foreign] == ["`psql postgresql://me:****@localhost/x` connected to"]
 
 
+def test_a_server_with_numbered_databases_is_foreign_once(server):
+    attempt = connections()
+    attempt.see(Connection(1, 2, "pytest", "127.0.0.1", server))
+    for number in ("0", "1", "2"):
+        told = connect(attempt, server, engine="redis", database=number)
+    assert len(told) == 1, told
+    assert told[0].startswith(f"a driver connected to redis localhost:{server} database '0', which")
+    attempt.see(Connection(1, 2, "pytest", "127.0.0.1", server))
+    assert len(attempt.foreign) == 1
+    assert len(connect(attempt, server + 1, engine="redis", host="db.example", address="192.0.2.1")) == 2
+
+
+def test_of_a_server_with_named_databases_each_is_foreign(server):
+    attempt = connections()
+    attempt.see(Connection(1, 2, "pytest", "127.0.0.1", server))
+    connect(attempt, server, database="a")
+    assert [each.split("database ")[1][:3] for each in connect(attempt, server, database="b")] == ["'a'", "'b'"]
+
+
 def test_what_is_permitted_by_any_of_its_names_is_none_and_what_nobody_serves_neither(server):
     for name in (f"127.0.0.1:{server}", f"localhost:{server}", f"[::1]:{server}"):
         assert connect(connections(PermittedConnections(allowed=(parse_permission(name),))), server) == []

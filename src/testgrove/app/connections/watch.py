@@ -15,7 +15,7 @@ from typing import Any
 
 from testgrove.app.connections.aliases import Aliases
 from testgrove.core import envfile
-from testgrove.core.connections.addresses import PORTS, Address, parse_permission
+from testgrove.core.connections.addresses import PORTS, Address, parse_permission, same_server
 from testgrove.core.connections.permitted import ForeignConnection, PermittedConnections, shown_command, variable_leads
 from testgrove.core.runs.leaks import TrackedResource
 from testgrove.system.connections import Connection, Sampler, accepts, listeners_at
@@ -47,7 +47,7 @@ class AttemptConnections:
         self._permitted, self._names, self._environ, self._tree = permitted, set(names), dict(environ), tree
         self._began, self._aliases = time.time(), Aliases()
         self._held: list[tuple[float, ForeignConnection]] = []
-        self._told: set[tuple[str, str]] = set()
+        self._by_socket: list[ForeignConnection] = []
         self._guard = threading.Lock()
 
     def take(self, entry: Mapping[str, Any]) -> None:
@@ -60,14 +60,14 @@ class AttemptConnections:
     def see(self, found: Connection) -> None:
         """What the kernel shows of a process."""
         address = Address("", found.host, found.port, found.socket)
-        if not self.without_keeper(address):
+        if not self.is_permitted(address):
             engine = next((engine for engine, port in PORTS.items() if port == found.port), "")
             where = Address(engine, found.host, found.port, found.socket)
             foreign = ForeignConnection(where, f"`{shown_command(found.command)}` connected to")
             if any(self._named_at(found.port)) and not address.is_local:
                 self._held.append((time.monotonic(), foreign))
             else:
-                self._add(foreign)
+                self._add(foreign, by_socket=True)
 
     def judge_held(self, after: float = 0.0) -> None:
         """Judge addresses that a permitted name may lead to, once what connected there has had time to say so.
@@ -77,9 +77,9 @@ class AttemptConnections:
         until = time.monotonic() - after
         due = [foreign for when, foreign in self._held if when <= until]
         self._held = [each for each in self._held if each[0] > until]
-        for strange in due:
-            if not self.without_keeper(strange.address):
-                self._add(strange)
+        for foreign in due:
+            if not self.is_permitted(foreign.address):
+                self._add(foreign, by_socket=True)
 
     def without_own(self, resources: Iterable[TrackedResource]) -> list[TrackedResource]:
         """Return leftovers of a pytest process without permitted connections: these end with it and are no leaks."""
@@ -87,7 +87,7 @@ class AttemptConnections:
             resource for resource in resources if not (resource.kind == "descriptor" and self._is_own(resource.name))
         ]
 
-    def without_keeper(self, address: Address) -> bool:
+    def is_permitted(self, address: Address) -> bool:
         """Return whether an open connection is permitted, or leads to a server of the run."""
         return self._permitted.permits(address) or self._is_runs(address) or self._is_alias(address)
 
@@ -112,19 +112,30 @@ class AttemptConnections:
         known = [address for address in found if address.host or address.socket]
         if port and self._permitted.permits(found[0]):
             self._aliases.learn(host, str(entry["address"]))
-        if not any(map(self.without_keeper, known)):
+        if not any(map(self.is_permitted, known)):
             where = ", in ".join(filter(None, [entry["where"], entry["test"]]))
             self._add(ForeignConnection(known[0], "a driver connected to", where))
 
-    def _add(self, foreign: ForeignConnection) -> None:
-        """Return one connection for each server and database; a driver's report is preferred to a socket's."""
+    def _add(self, foreign: ForeignConnection, *, by_socket: bool = False) -> None:
+        """Keep one connection for each server and database; of a server whose databases have numbers, one in all.
+
+        by_socket: only its socket was seen, so what a driver reports of the same connection replaces it.
+        """
         address = foreign.address
         with self._guard:
-            key = (address.permission or str(address), address.database or "")
-            if key in self._told or (not address.database and any(key[0] == told for told, _ in self._told)):
-                return
-            self._told.add(key)
+            for known in self.foreign:
+                one = known.address
+                if not same_server(one, address) or one.service != address.service:
+                    continue
+                if known in self._by_socket and not by_socket:
+                    self._by_socket.remove(known)
+                    self.foreign[self.foreign.index(known)] = foreign
+                    return
+                if by_socket or address.is_numbered or one.database == address.database:
+                    return
             self.foreign.append(foreign)
+            if by_socket:
+                self._by_socket.append(foreign)
 
     def _is_runs(self, address: Address) -> bool:
         """Whether a server is there that this run or one of its tests has started, in a container too; or none is."""
