@@ -134,22 +134,23 @@ CONFIGURATIONS = {
     '[env]\nA = "${NOPE}"': ("'env.A': variable '${NOPE}' not found (available: A, API_PORT", ""),
     '[env]\nA = "two words"': ("'env.A': A: the value contains white space", ""),
     '[suites.x]\ncomand = "true"': ("'suites.x.comand': unknown key", "did you mean command?"),
-    "[suites.y]\ncommand='x'\n[suites.x]\ncommand = 3": ("'suites.x.command': expected text, found 3", ""),
+    "[suites.y]\ncommand='x'\n[suites.x]\ncommand = 3": ("'suites.x.command': expected text, found 3", 'command = "3"'),
     "[suites.x]\ntimeout = 3": ("'suites.x.command': is missing", ""),
     "[suites.x]\ncommand = 'x'\npurpose = 'a b'": ("'suites.x.purpose': 'a b' cannot be a purpose", ""),
-    "[suites.x]\ncommand = 'x'\n[suites.x.env]\nA = 1": ("'suites.x.env.A': expected text, found 1", ""),
+    "[suites.x]\ncommand = 'x'\n[suites.x.env]\nA = 1": ("'suites.x.env.A': expected text, found 1", 'A = "1"'),
     "[suites.x]\ncommand = 'x'\ntimeout = '10 minutes'": (
         "'suites.x.timeout': expected seconds (a number), found \"10 minutes\"",
-        "",
+        "timeout = 600",
     ),
+    "copy = '.env'": ("'copy': expected a list, found \".env\"", 'copy = [".env"]'),
     "[services.mongo]": (
         "'services.mongo': unknown key",
         'name its engine: engine = "…" (available: postgres, redis, sqlite)',
     ),
     '[ports]\nrange = "1-2"': ("'ports.range': expected 'low-high' between 1024 and 65535, found '1-2'", ""),
     'env_file = "../x"': ("'env_file': expected the name of a file at the top, found '../x'", ""),
-    "park = ": ("not valid TOML: Invalid value (at ", ""),
-    "park = 1\npark = 2": ("not valid TOML: Cannot overwrite a value (at ", ""),
+    "park = ": ("not valid TOML: Invalid value (at ", "less +1 /p/testgrove.toml"),
+    "park = 1\npark = 2": ("not valid TOML: Cannot overwrite a value (at ", "less +2 /p/testgrove.toml"),
 }
 
 
@@ -158,7 +159,9 @@ def test_what_a_configuration_error_says(text):
     message, hint = CONFIGURATIONS[text]
     with pytest.raises(UsageError) as caught:
         parse(text, Path("/p/testgrove.toml"), table=False)
-    assert caught.value.message.startswith(f"/p/testgrove.toml: {message}")
+    place, _, said = caught.value.message.partition(": ")
+    assert said.startswith(message)
+    assert re.fullmatch(r"/p/testgrove.toml:\d", place)
     assert caught.value.hint == hint
 
 
@@ -167,13 +170,14 @@ def test_a_configuration_that_cannot_be(project):
         with_config(project, text)
         message, hint = CONFIGURATIONS[text]
         error = refused(project, *CREATE, status=2)
-        assert error.startswith(f"error: {project.repo}/testgrove.toml: {message}")
+        line = 2 if text.startswith("[env]") else 1
+        assert error.startswith(f"error: {project.repo}/testgrove.toml:{line}: {message}")
         assert not hint or f"hint: {hint}" in error
     with_config(project, "park = -1")
     assert "'park': expected a number from 0, found -1" in refused(project, "test", status=2)
     (project.repo / "testgrove.toml").unlink()
     with_config(project, "[tool.testgrove]\npark = -1\n", "pyproject.toml")
-    assert "pyproject.toml: 'tool.testgrove.park': expected" in refused(project, "test", status=2)
+    assert "pyproject.toml:2: 'tool.testgrove.park': expected" in refused(project, "test", status=2)
     (project.repo / "pyproject.toml").unlink()
     nothing_is_left(project)
 
@@ -248,8 +252,8 @@ def test_where_no_project_is(project, tmp_path, words):
     for name, message, hint in (
         ("none", "is not in a git repository", "git init"),
         ("bare", "is a bare repository and has no files to test", "git worktree add ../main"),
-        ("empty", "HEAD has no commit yet", "git commit"),
-        ("empty/.git", "is inside a .git folder", "run testgrove in the checkout"),
+        ("empty", "HEAD has no commit yet", "git add --all && git commit"),
+        ("empty/.git", "is inside a .git folder", f"cd {tmp_path}/empty"),
     ):
         error = refused(project, *words, status=3, cwd=tmp_path / name)
         assert error.startswith(f"error: {tmp_path / name}")

@@ -43,7 +43,8 @@ def test_an_error_shows_its_reason_hint_and_the_end_of_the_output() -> None:
     tail = "\n".join(f"line {n}" for n in range(50))
     log.attempt_ends("api", "error", exit_code=4, tail=tail)
     text = summary(log.cell_ends("api", "error", "pytest ended with 4\nusage error", "try `pytest -h`").finished())
-    assert "api: error: pytest ended with 4\n  usage error\n  hint: try `pytest -h`\n" in text
+    assert "api: error: pytest ended with 4\n  usage error\n  | line" in text
+    assert text.endswith("\napi: usage error\n  hint: try `pytest -h`\n")
     assert "  | line 49\n" in text
     assert "line 29\n" not in text
 
@@ -57,8 +58,32 @@ def test_of_a_long_reason_the_last_lines_are_shown_too() -> None:
 
 def test_a_cell_that_never_started_an_attempt_shows_reason_and_hint() -> None:
     text = summary(Log("api").cell_ends("api", "error", "no Python 3.14", "uv python install 3.14").finished())
-    assert text.startswith("api: error: no Python 3.14\n  hint: uv python install 3.14\n\n")
+    assert text.startswith("api: error: no Python 3.14\n\n")
     assert "1 cell: 1 error · no tests" in text
+    assert text.endswith("\napi: no Python 3.14\n  hint: uv python install 3.14\n")
+
+
+def test_cells_with_the_same_cause_share_its_lines() -> None:
+    log = Log("a", "b", "c", "d", "e")
+    for key in ("a", "b", "c", "d"):
+        log.cell_ends(key, "error", "no Python 3.14", "uv python install 3.14")
+    lines = summary(log.whole_cell("e", "failed", status="failed").finished()).splitlines()
+    assert lines[-2:] == ["a, b, c and 1 more: no Python 3.14", "  hint: uv python install 3.14"]
+    assert lines[-3].startswith("5 cells")
+
+
+def test_tests_that_failed_are_repeated_at_the_end_only_where_there_is_a_hint() -> None:
+    plain = summary(Log("unit").whole_cell("unit", "failed", status="failed").finished())
+    assert plain.splitlines()[-1].startswith("1 cell: 1 failed")
+    log = Log("unit").attempt("unit").test("unit", "test_a", "failed", message="KeyError: 'KEY'")
+    hinted = summary(log.attempt_ends("unit", "failed").cell_ends("unit", "failed", hint="set KEY").finished())
+    assert hinted.endswith("\nunit: test_a: KeyError: 'KEY'\n  hint: set KEY\n")
+
+
+def test_an_error_without_a_hint_ends_with_its_log() -> None:
+    log = Log("api").attempt("api").attempt_ends("api", "error", exit_code=3).cell_ends("api", "error", "it crashed")
+    lines = summary(log.finished(), folder="out").splitlines()
+    assert lines[-2:] == ["api: it crashed", "  hint: less out/test-unit-abc/attempt-1.log"]
 
 
 def test_everything_skipped_reads_otherwise_than_everything_passed() -> None:

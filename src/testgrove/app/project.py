@@ -91,23 +91,42 @@ class Project:
 
 
 def load_settings(tree: Path) -> Settings:
-    """Return a checkout's settings: `testgrove.toml`, else the table in `pyproject.toml`, else none."""
+    """Return a checkout's settings: those of `testgrove.toml`, or the table in `pyproject.toml`, or none.
+
+    Raises UsageError for settings that are invalid (see parse()), or that are in both files (``config-two-files``).
+    """
     from testgrove.core.settings.parse import parse  # noqa: PLC0415 - msgspec: `list` does without
     from testgrove.core.settings.types import Settings  # noqa: PLC0415 - as above
 
-    for name, table in (("testgrove.toml", False), ("pyproject.toml", True)):
-        source = tree / name
-        text = _settings_text(source)
-        if text is not None and (not table or "testgrove" in text):
-            return parse(text, source, table=table)
-    return Settings()
+    own, shared = tree / "testgrove.toml", tree / "pyproject.toml"
+    if (text := _settings_text(own)) is not None:
+        _require_no_table(shared, own)
+        return parse(text, own, table=False)
+    text = _settings_text(shared)
+    return parse(text, shared, table=True) if text is not None and "testgrove" in text else Settings()
+
+
+def _require_no_table(shared: Path, own: Path) -> None:
+    """See that a pyproject.toml has no settings that would be ignored beside a testgrove.toml."""
+    from testgrove.core.toml_lines import table_line  # noqa: PLC0415 - as above
+
+    text = shared.read_bytes().decode("utf-8", "replace") if shared.is_file() and os.access(shared, os.R_OK) else ""
+    if "testgrove" in text and (line := table_line(text, "tool.testgrove")):
+        raise UsageError(
+            "config-two-files",
+            f"two files have settings: {own}, and [tool.testgrove] in {shared}:{line}",
+            hint=f"keep one: move the table to {own.name}, without the prefix tool.testgrove",
+            file=str(shared),
+            line=line,
+        )
 
 
 def table_named(tree: Path, name: str) -> str:
-    """Return how a table of a checkout's settings is written, and where; name: ``services.NAME``, ``env`` …"""
+    """Return how a table of a checkout's settings is written, and where; name: ``services.NAME``, ``env`` …, or empty
+    for the table around all others."""
     if (tree / "pyproject.toml").exists() and not (tree / "testgrove.toml").exists():
-        return f"[tool.testgrove.{name}] in pyproject.toml"
-    return f"[{name}] in testgrove.toml"
+        return f"[{'.'.join(filter(None, ('tool.testgrove', name)))}] in pyproject.toml"
+    return f"[{name}] in testgrove.toml" if name else "the top of testgrove.toml"
 
 
 def _settings_text(source: Path) -> str | None:

@@ -214,12 +214,12 @@ def _report(finished: FinishedRun, target: Path | None, *, as_json: bool, quiet:
     from testgrove.system.files import atomic_write
 
     result = finished.result
+    for note in finished.notes:  # the last lines are the summary's
+        say(f"note: {note}", quiet=quiet)
     if as_json:
         print_json(folder=str(finished.folder), **report_json.report(result))
     else:
         echo(summary(result, folder=str(finished.folder), color=color), styled=True)
-    for note in finished.notes:
-        say(f"note: {note}", quiet=quiet)
     if target is not None:
         atomic_write(target.expanduser().absolute(), coordinator_json.render(result))
         say(f"report: {target}", quiet=quiet)

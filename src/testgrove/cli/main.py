@@ -20,6 +20,8 @@ from testgrove.errors import InterruptedByUser, TestgroveError, UsageError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+GLOBAL_FLAGS = ("--json", "--quiet", "-q", "--offline", "--verbose", "-v")  # -v: of `test`
+
 COMMANDS = {
     "init": ("init", "Write settings for this project, and the documented scripts."),
     "create": ("create", "Create a worktree: checkout, environment, ports, env file."),
@@ -48,7 +50,16 @@ COMMANDS = {
 
 
 class CommandGroup(NearMatches):
-    """A group whose commands are imported when they are called."""
+    """A group whose commands are imported when they are called. Options of every command may stand before its name."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Move global options that stand before the command behind its name."""
+        given, words = leading_options(args)
+        if not words or not given:
+            return super().parse_args(ctx, args)
+        command = self.get_command(ctx, words[0])
+        depth = 2 if isinstance(command, click.Group) and words[1:] and words[1][:1] != "-" else 1
+        return super().parse_args(ctx, [*words[:depth], *given, *words[depth:]])
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """All names, in the order of the help."""
@@ -75,6 +86,14 @@ class CommandGroup(NearMatches):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
+def leading_options(args: list[str]) -> tuple[list[str], list[str]]:
+    """The options of every command at the start of the arguments, and the rest."""
+    at = 0
+    while at < len(args) and (args[at] in GLOBAL_FLAGS or args[at].partition("=")[0] == "--project"):
+        at += 2 if args[at] == "--project" else 1
+    return args[:at], args[at:]
+
+
 @click.command(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 def cli() -> None:
@@ -84,6 +103,8 @@ def cli() -> None:
     testgrove test                     run all suites of the working tree, side by side
     testgrove test unit --python 3.12  one suite on one interpreter
     testgrove create --purpose test-integration --identifier api --branch main --ports
+
+    --project DIR, --json, --quiet and --offline may stand before or after the command.
     """
 
 

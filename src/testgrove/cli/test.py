@@ -57,7 +57,7 @@ class TestCommand(click.Command):
         ]
         ctx.obj = CommandLine(tuple(args[at + 1 :]), shlex.join(["testgrove", "test", *words, *args[at:]]))
         try:
-            return super().parse_args(ctx, words)
+            return super().parse_args(ctx, [*words])  # click empties its list
         except click.NoSuchOption as error:
             again = shlex.join([*(word for word in words if word != error.option_name), "--", error.option_name])
             message = f"{error.message} For an option of pytest: testgrove test {again}"
@@ -138,12 +138,12 @@ def test_command(
     view = view_for(out, quiet=quiet, is_tty=out.isatty(), output=output)
     arguments = (*words.pytest, *(("-k", keyword) if keyword else ()))
     finished = run_tests(project, RunRequest(arguments=arguments, again=words.again, **options), view)
+    for note in finished.notes:  # the last lines are the summary's
+        say(f"note: {note}", quiet=quiet)
     if as_json:
         print_json(folder=str(finished.folder), **report_json.report(finished.result))
     else:
         echo(summary(finished.result, folder=str(finished.folder), color=out.isatty()), styled=True)
-    for note in finished.notes:
-        say(f"note: {note}", quiet=quiet)
     return finished.result.exit_status
 
 

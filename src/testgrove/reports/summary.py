@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from testgrove.core.text import some
+from testgrove.reports.closing import closing
 from testgrove.reports.figures import (
     all_skipped,
     count_cells,
@@ -62,6 +63,7 @@ def summary(result: RunResult, *, folder: str = "", color: bool = False) -> str:
         lines.append((f"no coverage: {flat(result.coverage_note)}", STYLES["error"]))
     if folder:
         lines.append((f"reports: {flat(folder)}", ""))
+    lines += closing(result, folder)
     if color:
         return _colored(lines)
     return "".join(f"{text}\n" for text, _ in lines)
@@ -123,7 +125,6 @@ def _bad(cell: CellResult, folder: str) -> Iterator[Line]:
         reason = [f"{len(bad):,} of {number(len(last.tests), 'test')}"]
     yield (": ".join([flat(cell.info.key), status, *map(flat, reason[:1])]), STYLES[status])
     yield from ((f"  {flat(line)}", "") for line in _shortened(reason[1:]))
-    yield from _hint(cell)
     yield from _listed([_test_line(test.nodeid, test.message) for test in bad])
     if last and (not bad or status == "error"):
         tail = clean(last.tail).rstrip().splitlines()[-SHOWN_TAIL:]

@@ -72,6 +72,8 @@ def _own_folder(path: Path, mode: int) -> os.stat_result:
     with suppress(FileExistsError):
         path.mkdir(mode)
     found = path.lstat()
+    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+        raise _unusable(f"{path} is not a folder", f"mv {path} {path}.old")
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise _unusable(f"{path} is not a folder of user {os.geteuid()}", f"ls -ld {path}")
     return found

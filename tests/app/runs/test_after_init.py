@@ -42,7 +42,8 @@ def test_redis_by_host_and_port(grove, require_redis):
     (project.repo / "testgrove.toml").unlink()
     status, words = run(project)
     assert status == "failed"
-    assert "nothing listens on port 6379: run `testgrove init`, or declare [services.redis] in testgrove.toml" in words
+    assert "nothing listens on port 6379" in words
+    assert '"hint": "run `testgrove init`, or declare [services.redis] in testgrove.toml"' in words
     project.write({"tests/test_a.py": PING})
     project.run("init")
     written = (project.repo / "testgrove.toml").read_text()

@@ -50,7 +50,10 @@ def test_a_conftest_that_cannot_be_imported_is_the_reason(grove):
     project = grove(files={"tests/conftest.py": "import nope\n", "tests/test_a.py": "def test_it(): pass\n"})
     failed = cell(project, "--here", python=sys.prefix, status=1)
     assert failed["status"] == "error"
-    assert failed["reason"] == "pytest could not start (exit status 4): ModuleNotFoundError: No module named 'nope'"
+    assert (
+        failed["reason"]
+        == "pytest could not start (exit status 4): ModuleNotFoundError: No module named 'nope' (tests/conftest.py)"
+    )
 
 
 @pytest.mark.slow

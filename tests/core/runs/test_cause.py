@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from testgrove.core.runs.cause import cause_of, missing_module, start_failure
+from testgrove.core.runs.cause import cause_of, start_failure
+from testgrove.core.runs.lacking import missing_file, missing_module, missing_plugin, read_a_pointer, unset_variable
 
 CONFTEST = """\
 ImportError while loading conftest '/t/tests/conftest.py'.
@@ -29,7 +30,7 @@ django.core.exceptions.ImproperlyConfigured: Requested setting INSTALLED_APPS, b
 @pytest.mark.parametrize(
     ("output", "cause"),
     [
-        (CONFTEST, "ModuleNotFoundError: No module named 'nope'"),
+        (CONFTEST, "ModuleNotFoundError: No module named 'nope' (/t/tests/conftest.py)"),
         (USAGE, "unrecognized arguments: --cov"),
         ("ERROR: file or directory not found: tests/x\n\n", "file or directory not found: tests/x"),
         (TRACEBACK, TRACEBACK.splitlines()[-1]),
@@ -52,3 +53,56 @@ def test_a_missing_module_is_named_by_its_top():
     assert missing_module(CONFTEST) == "nope"
     assert missing_module("No module named 'a.b'") == "a"
     assert missing_module("all is well") == ""
+
+
+@pytest.mark.parametrize(
+    ("output", "plugin"),
+    [
+        ("pytest: error: unrecognized arguments: -n", "pytest-xdist"),
+        ("pytest: error: unrecognized arguments: -n4 --dist=loadfile", "pytest-xdist"),
+        ("pytest: error: unrecognized arguments: --cov=src --cov-report=xml", "pytest-cov"),
+        ("pytest: error: unrecognized arguments: --cov-report=xml", "pytest-cov"),
+        ("pytest: error: unrecognized arguments: --timeout=3", "pytest-timeout"),
+        ("pytest: error: unrecognized arguments: --nope", ""),
+        ("ERROR: Unknown config option: asyncio_mode", "pytest-asyncio"),
+        ("E       fixture 'mocker' not found", "pytest-mock"),
+        ("E       fixture 'shop' not found", ""),
+        ("async def functions are not natively supported.", "pytest-asyncio"),
+    ],
+)
+def test_a_missing_plugin_is_known_by_what_it_brings(output, plugin):
+    assert missing_plugin(output) == plugin
+
+
+@pytest.mark.parametrize(
+    ("output", "name"),
+    [
+        ("    os.environ['SECRET_KEY']\n<frozen os>:679: KeyError\nE   KeyError: 'SECRET_KEY'", "SECRET_KEY"),
+        ("    cache['SECRET_KEY']\nE   KeyError: 'SECRET_KEY'", ""),
+        ("django.core.exceptions.ImproperlyConfigured: Set the DATABASE_URL environment variable", "DATABASE_URL"),
+        ("decouple.UndefinedValueError: API_KEY not found. Declare it as envvar or define a default", "API_KEY"),
+        ('environs.EnvError: Environment variable "API_KEY" not set', "API_KEY"),
+        (
+            "E   pydantic: 1 validation error for Settings\nE   secret_key\nE     Field required [type=missing]",
+            "SECRET_KEY",
+        ),
+    ],
+)
+def test_a_variable_that_is_not_set_is_named(output, name):
+    assert unset_variable(output) == name
+
+
+def test_what_else_was_lacking():
+    assert (
+        missing_file("FileNotFoundError: [Errno 2] No such file or directory: 'conf/local.json'") == "conf/local.json"
+    )
+    assert read_a_pointer("assert b'version https://git-lfs.github.com/spec/v1\\noid' == b'PNG'")
+    assert not read_a_pointer("assert 1 == 2")
+
+
+def test_an_error_that_names_no_file_gets_the_one_that_it_is_about():
+    syntax = """E     File "tests/conftest.py", line 3\nE       def f(:\nE   SyntaxError: invalid syntax\n"""
+    assert cause_of(syntax) == "SyntaxError: invalid syntax (tests/conftest.py, line 3)"
+    assert cause_of("Exit: start the database first\n") == "start the database first"
+    assert cause_of("INTERNALERROR> RuntimeError: no licence\n") == "RuntimeError: no licence"
+    assert cause_of("!!!!!! _pytest.outcomes.Exit: no database !!!!!!\n") == "no database"

@@ -91,13 +91,13 @@ def test_arguments_are_quoted():
 
 def test_an_unknown_suite_names_those_there_are():
     with pytest.raises(UsageError, match="nope") as caught:
-        select({"unit": UNIT}, ["nope"])
+        select({"unit": UNIT}, ["nope"], "[suites.unit]")
     assert "unit" in caught.value.hint
 
 
 def test_no_suites_is_an_error():
     with pytest.raises(UsageError, match="no test suites"):
-        select({}, [])
+        select({}, [], "[suites.unit]")
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_a_missing_interpreter_names_those_that_are_there(machine):
         ask("3.95", machine)
     assert raised.value.code == "no-interpreter"
     assert "Python 3.95 not found (available: 3.98.2, 3.98.0, 3.97.4" in raised.value.message
-    assert "`uv python install 3.95`" in raised.value.hint
+    assert raised.value.hint.endswith("uv python install 3.95")
 
 
 def test_one_that_does_not_fit_the_project_is_refused(machine):

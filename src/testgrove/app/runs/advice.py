@@ -1,28 +1,205 @@
-"""What helps after a failed attempt, where its output tells."""
+"""What helps after a failed attempt, where its output tells: more about the cause, and what to type."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+import json
+import shlex
+from collections.abc import Callable
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
 
 from testgrove.app.project import Project, table_named
 from testgrove.app.worktrees.workspace import Workspace
+from testgrove.core import envfile
 from testgrove.core.discovery.missing_services import missing_service
-from testgrove.core.runs.cause import missing_module
+from testgrove.core.environments.missing import declared_elsewhere, distribution_of, how_to_add
+from testgrove.core.environments.plan import Contents
+from testgrove.core.frozen import frozen
+from testgrove.core.runs.django import needs_settings, settings_module
+from testgrove.core.runs.lacking import (
+    missing_file,
+    missing_module,
+    missing_plugin,
+    read_a_pointer,
+    unset_variable,
+)
+from testgrove.core.runs.plan import Cell
+from testgrove.core.settings.types import Settings
 from testgrove.errors import TestgroveError
+from testgrove.system import git
 from testgrove.system.environment import build
+from testgrove.system.environment.uv import uv_as_typed
+from testgrove.system.files import read_if_there
+
+_EXAMPLES = (".env.example", ".env.sample", ".env.template", ".env.dist", "example.env")
 
 
-def advice(project: Project, workspace: Workspace, output: str) -> Iterator[str]:
-    """Notes for the user. output: the last of what the attempt's command printed."""
+@frozen
+class Advice:
+    """note: more about the cause. hint: a command or a setting; empty where none is known."""
+
+    note: str = ""
+    hint: str = ""
+
+
+@frozen
+class Failure:
+    """A failed attempt. output: the last of what its command printed."""
+
+    project: Project
+    workspace: Workspace
+    cell: Cell
+    output: str
+    timed_out: bool = False
+
+    @property
+    def tree(self) -> Path:
+        """The checkout that the attempt ran in."""
+        return self.workspace.tree
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it ran in the user's own checkout, in an environment that testgrove did not make."""
+        return self.workspace.environment_elsewhere is not None
+
+    @property
+    def contents(self) -> Contents | None:
+        """What its environment holds, where testgrove has chosen that."""
+        return self.workspace.plan.contents if self.workspace.plan else None
+
+    @cached_property
+    def files(self) -> list[str]:
+        """What git lists in the checkout."""
+        return git.listed_files(self.tree)
+
+    def text(self, name: str) -> str:
+        """The text of a file of the checkout; empty where there is none."""
+        return (read_if_there(self.tree / name) or b"").decode("utf-8", "replace")
+
+
+def advice(failure: Failure) -> Advice:
+    """The first advice that fits the failure; an empty one where none does."""
+    looks: tuple[Callable[[Failure], Advice | None], ...] = (
+        _missing_service,
+        _lfs_pointer,
+        _django_settings,
+        _lacking_distribution,
+        _unset_variable,
+        _missing_file,
+        _timeout,
+    )
+    try:
+        return next((found for look in looks if (found := look(failure))), Advice())
+    except TestgroveError:  # the tests may have changed the files
+        return Advice()
+
+
+def _missing_service(failure: Failure) -> Advice | None:
+    project = failure.project
     declared = {service.engine for service in project.settings.services.values()}
-    if missing := missing_service(output, declared, partial(table_named, project.repository.toplevel)):
-        yield missing
-    module, plan = missing_module(output), workspace.plan
-    if module and plan is not None and plan.contents.passed_over:
-        try:
-            told = build.declared_elsewhere(workspace.tree, module, plan)
-        except TestgroveError:  # the tests may have changed the files
-            return
-        if told:
-            yield f"{told}; `groups`, `extras` or `dependencies_default` in [tool.testgrove] choose it"
+    told = missing_service(failure.output, declared, partial(table_named, project.repository.toplevel))
+    note, _, hint = told.partition(": ")
+    if project.settings != Settings():  # init refuses to add to settings
+        hint = hint.removeprefix("run `testgrove init`, or ")
+    return Advice(note, hint) if told else None
+
+
+def _add(failure: Failure, *settings: tuple[str, str]) -> str:
+    """What adds lines to the settings; each with its table, empty for the top."""
+    top = failure.project.repository.toplevel
+    return " and ".join(f"add {line} to {table_named(top, table)}" for table, line in settings)
+
+
+def _lfs_pointer(failure: Failure) -> Advice | None:
+    if failure.project.settings.lfs or not read_a_pointer(failure.output):
+        return None
+    if failure.in_place:
+        return Advice("the file is a pointer of Git LFS", "git lfs pull")
+    return Advice("the file is a pointer of Git LFS", _add(failure, ("", "lfs = true")))
+
+
+def _django_settings(failure: Failure) -> Advice | None:
+    module = settings_module(failure.text("manage.py")) if needs_settings(failure.output) else ""
+    return Advice("", _add(failure, ("env", f'DJANGO_SETTINGS_MODULE = "{module}"'))) if module else None
+
+
+def _lacking_distribution(failure: Failure) -> Advice | None:
+    module = missing_module(failure.output)
+    if module and (own := _own_module(failure, module)):
+        return own
+    plugin = "" if module else missing_plugin(failure.output)
+    name = plugin or distribution_of(module)
+    if not name or failure.contents is None:
+        return None
+    told = f"{plugin} is not installed" if plugin else ""
+    uv = uv_as_typed()
+    if failure.in_place:
+        python = failure.workspace.plan.python if failure.workspace.plan else Path("python")
+        return Advice(told, f"{uv} pip install --python {shlex.quote(str(python))} {name}")
+    files = build.files_of(failure.tree)
+    if elsewhere := declared_elsewhere(plugin or module, files, failure.contents):
+        return Advice(str(elsewhere), _add(failure, *elsewhere.settings))
+    return Advice(told, how_to_add(name, failure.contents, files, uv))
+
+
+def _own_module(failure: Failure, module: str) -> Advice | None:
+    """A module of the project itself that its tests cannot import."""
+    tops = {str(PurePosixPath(path).parent.parent if path.endswith("__init__.py") else PurePosixPath(path).parent)
+            for path in failure.files if path.endswith((f"{module}/__init__.py", f"{module}.py"))}  # fmt: skip
+    places = [top for top in ("src", ".", "lib", "python") if top in tops]
+    if not places:
+        return None
+    note = f"{module} is in {places[0]}/ of the project, which is not installed"
+    if failure.in_place and ("setup.py" in failure.files or "[build-system]" in failure.text("pyproject.toml")):
+        python = failure.workspace.plan.python if failure.workspace.plan else Path("python")
+        return Advice(note, f"{uv_as_typed()} pip install --python {shlex.quote(str(python))} --editable .")
+    if "pytest.ini" in failure.files:
+        return Advice(note, f"add pythonpath = {places[0]} to pytest.ini")
+    return Advice(note, f'add pythonpath = ["{places[0]}"] to [tool.pytest.ini_options] in pyproject.toml')
+
+
+def _unset_variable(failure: Failure) -> Advice | None:
+    name = unset_variable(failure.output)
+    if not name:
+        return None
+    note = f"the environment variable {name} is not set"
+    if copied := _env_file_with(failure, name):
+        return Advice(f"{note}; {copied} of the main checkout sets it and is not copied", _copied(failure, copied))
+    values = (envfile.parse(failure.text(example)).get(name, "") for example in _EXAMPLES)
+    value = next(filter(None, values), "test")
+    return Advice(note, _add(failure, ("env", f"{name} = {json.dumps(value)}")))
+
+
+def _env_file_with(failure: Failure, name: str) -> str:
+    """The ignored file of the main checkout that sets a variable, where the attempt did not have it."""
+    if failure.in_place or failure.tree == failure.project.main:
+        return ""
+    for path in sorted(failure.project.main.glob(".env*")):
+        own = path.name == failure.project.settings.env_file or path.name in failure.files
+        text = None if own or not path.is_file() else read_if_there(path)
+        if text is not None and name in envfile.parse(text.decode("utf-8", "replace")):
+            return path.name
+    return ""
+
+
+def _copied(failure: Failure, name: str) -> str:
+    return _add(failure, ("", f"copy = {json.dumps([*failure.project.settings.copy, name])}"))
+
+
+def _missing_file(failure: Failure) -> Advice | None:
+    """A file that the main checkout has, and git does not."""
+    path = missing_file(failure.output)
+    if not path or failure.in_place:
+        return None
+    name = path.removeprefix(f"{failure.tree}/").removeprefix("./")
+    if name.startswith("/") or ".." in name or name in failure.files or not (failure.project.main / name).is_file():
+        return None
+    return Advice(f"{name} is in the main checkout, is not in git and is not copied", _copied(failure, name))
+
+
+def _timeout(failure: Failure) -> Advice | None:
+    if not failure.timed_out:
+        return None
+    suite, table = failure.cell.settings, f"suites.{failure.cell.suite}"
+    command = () if failure.project.settings.suites else ((table, f"command = {json.dumps(suite.command)}"),)
+    return Advice("", _add(failure, *command, (table, f"timeout = {2 * suite.timeout:g}")))

@@ -18,7 +18,7 @@ from testgrove.app.databases.run import RunDatabases
 from testgrove.app.holder import Holder
 from testgrove.app.processes import GRACE, AppProcess, ProcessContext, Processes
 from testgrove.app.project import Project
-from testgrove.app.runs.advice import advice
+from testgrove.app.runs.advice import Failure, advice
 from testgrove.app.runs.junit_input import read_junit
 from testgrove.app.runs.leaks import AttemptContext, LeakWatch
 from testgrove.app.runs.permitted_connections import permitted_in_attempt
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
 _LOOK = 0.1  # seconds between two looks at what an attempt has done
 _LOOK_AT_START = 0.02
+_READ = 40_000  # bytes of output in which a cause is looked for
 
 
 @frozen
@@ -146,9 +147,18 @@ class Attempt:
             self.run.given_up.add(self.cell.key)
         self._finish(result, status, reason)
         workspace.notes += self.run.leaks.report(watched, result, self.connections.without_own(log.leftovers))
-        if status in ("failed", "error"):
-            workspace.notes += advice(self.run.project, workspace, tail(self.output))
+        self._advise(status, result)
         return status, reason
+
+    def _advise(self, status: Status, result: JobResult) -> None:
+        """Tell what helps after a failure."""
+        self.workspace.hint = ""
+        if status in ("failed", "error"):
+            told = advice(
+                Failure(self.run.project, self.workspace, self.cell, tail(self.output, _READ), result.timed_out)
+            )
+            self.workspace.notes += filter(None, [told.note])
+            self.workspace.hint = told.hint
 
     def _leak_context(self, temporary: Path, environ: dict[str, str]) -> AttemptContext:
         run, workspace = self.run, self.workspace
@@ -275,7 +285,8 @@ class Attempt:
         ending = Ending(
             result.exit_code, result.signal, result.timed_out, result.cancelled, result.lost, settings.timeout or 0.0
         )
-        command, output, pytest = settings.command, tail(self.output), is_pytest(settings.command)
+        command, pytest = settings.command, is_pytest(settings.command)
+        output = tail(self.output, _READ).replace(f"{self.workspace.tree}/", "")
         cause = start_failure(output) if pytest and not log.facts.claimed else cause_of(output)
         status, reason = judge(ending, log.facts, pytest=pytest, chosen=self.run.chosen, cause=cause)
         if not log.facts.claimed:

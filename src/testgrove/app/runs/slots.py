@@ -32,6 +32,12 @@ _LEFT_ALONE = {
 W = TypeVar("W", bound=Workspace)
 
 
+def told_of(workspace: Workspace, status: Status, reason: str) -> tuple[Status, str, str]:
+    """How a cell ended, with what its workspace has to tell."""
+    hint = workspace.hint if status in ("failed", "error") else ""
+    return status, "; ".join(filter(None, [reason, *dict.fromkeys(workspace.notes)])), hint
+
+
 class Slot(ABC, Generic[W]):
     """Runs one cell to its end; every failure becomes the cell's outcome.
 
@@ -47,7 +53,7 @@ class Slot(ABC, Generic[W]):
         reason, hint = "the run was interrupted", ""
         try:
             if not self.run.cancel.is_set():
-                status, reason = self._cell()
+                status, reason, hint = self._cell()
         except TestgroveError as error:
             cancelled = self.run.cancel.is_set()
             status, hint = ("cancelled" if cancelled else "error"), error.hint
@@ -61,7 +67,8 @@ class Slot(ABC, Generic[W]):
             raise PreconditionError("cancelled", "the run was interrupted")
         self.run.emit(CellPhase(t=time.time(), cell=self.cell.key, phase=phase, reason=reason, slot=self.slot_number))
 
-    def _cell(self) -> tuple[Status, str]:
+    def _cell(self) -> tuple[Status, str, str]:
+        """The cell's status, its reason and a hint."""
         run = self.run
         status: Status = "error"
         try:
@@ -78,7 +85,7 @@ class Slot(ABC, Generic[W]):
                     self._put_away(workspace, status)
         finally:
             run.databases.release(self.cell)
-        return status, "; ".join(filter(None, [reason, *workspace.notes]))
+        return told_of(workspace, status, reason)
 
     @abstractmethod
     def _prepare(self) -> W:

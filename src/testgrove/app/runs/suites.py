@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from testgrove.app.project import table_named
 from testgrove.core.runs.default_suites import find_suites
 from testgrove.core.runs.narrowing import looks_like_a_path, narrow
 from testgrove.core.runs.plan import select
@@ -32,7 +35,7 @@ def selected(top: Path, settings: Settings, words: Sequence[str], *, there: bool
     """
     suites = suites_of(top, settings)
     tests = [word for word in words if word not in suites and (looks_like_a_path(word) or (top / word).exists())]
-    named = select(suites, [word for word in words if word not in tests])
+    named = select(suites, [word for word in words if word not in tests], table_named(top, "suites.unit"))
     if not tests:
         return named
     files = git.listed_files(top)
@@ -47,7 +50,9 @@ def _from_top(test: str, top: Path, *, there: bool) -> str:
     if here.exists() and here.is_relative_to(top):
         return str(here.relative_to(top)) + mark + name
     if there and not (top / path).exists():
-        raise UsageError("unknown-test", f"'{path}' not found", hint=f"give a path from {top}, or a suite", name=test)
+        near = difflib.get_close_matches(path, git.listed_files(top), 1)
+        hint = f"testgrove test {shlex.quote(near[0])}" if near else f"give a path from {top}, or a suite"
+        raise UsageError("unknown-test", f"'{path}' not found", hint=hint, name=test)
     return test
 
 

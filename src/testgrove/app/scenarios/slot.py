@@ -11,7 +11,7 @@ from pathlib import Path
 from testgrove.app.runs.attempts import Attempt, RunContext
 from testgrove.app.runs.exclusive import CellLock
 from testgrove.app.runs.here import CheckoutInPlace
-from testgrove.app.runs.slots import Slot
+from testgrove.app.runs.slots import Slot, told_of
 from testgrove.app.scenarios.worktrees import ScenarioWorktree, ScenarioWorktrees
 from testgrove.app.worktrees.user_commands import variables_of
 from testgrove.core.envfile import parse
@@ -77,7 +77,7 @@ class ScenarioSlot(Slot[ScenarioLocation]):
         super().__init__(run, cell, attempt, slot_number)
         self._worktrees = worktrees
 
-    def _cell(self) -> tuple[Status, str]:
+    def _cell(self) -> tuple[Status, str, str]:
         run, cell = self.run, self.cell
         with CellLock(run.project, run.cancel, partial(self._phase, "waiting")) as lock:
             lock.take(exclusive=False)
@@ -93,7 +93,7 @@ class ScenarioSlot(Slot[ScenarioLocation]):
                 if location and cell.settings.services:
                     run.leaks.settle(location.tree)
                 run.databases.release(cell)
-        return status, "; ".join(filter(None, [reason, *location.notes]))
+        return told_of(location, status, reason)
 
     def _prepare(self) -> ScenarioLocation:
         run, cell = self.run, self.cell

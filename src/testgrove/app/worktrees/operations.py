@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -225,6 +226,8 @@ def _undo_creation(project: Project, holder: Holder, worktree: WorktreeRecord, e
         undo(holder, records.leases_of(project.store, worktree))
         records.delete(project.store, worktree)
         records.publish(project, holder)
+        if isinstance(error, TestgroveError):
+            error.hint = hint_without(worktree.path, error.hint)
     except TestgroveError as second:
         error.add_note(f"undoing it failed: {second.message}")
         if second.code == "pool-closed":
@@ -232,6 +235,14 @@ def _undo_creation(project: Project, holder: Holder, worktree: WorktreeRecord, e
         note = f"undoing failed: {second.message.splitlines()[0]}"
         now = project.store.worktrees.find(project.id, worktree.id) or worktree
         set_broken(project.store, now, note, half_made=True)
+
+
+def hint_without(path: Path, hint: str) -> str:
+    """A hint that names nothing in a folder that was removed: its parent in its place, or no hint."""
+    if str(path) not in hint:
+        return hint
+    looks = re.fullmatch(rf"(df -h|ls -ld|findmnt -T) {re.escape(str(path))}\S*", hint)
+    return f"{looks[1]} {path.parent}" if looks else ""
 
 
 def park(

@@ -55,7 +55,8 @@ class PendingDatabases(Protocol):
 class Workspace(ABC):
     """One place where commands run.
 
-    logs: the folder for the output of its set-up, under its id. on_output: receives that output.
+    logs: the folder for the output of its set-up, under its id. on_output: receives that output. hint: what to do
+    about the last attempt's failure.
     """
 
     project: Project
@@ -69,6 +70,7 @@ class Workspace(ABC):
     suite_env: Mapping[str, str] = field(default_factory=dict)
     databases: Mapping[str, DatabaseAccess] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    hint: str = ""
     plan: EnvironmentPlan | None = None
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import TYPE_CHECKING
 
@@ -71,10 +72,11 @@ def find_set(settings: Settings, name: str | None) -> DependencySet:
     for key, table in settings.dependencies.items():
         sets[key] = DependencySet(key, table.resolution or "", table.with_, table.file)
     if name not in sets:
+        first = "".join(f"--deps {near}   " for near in difflib.get_close_matches(name, sets, 1))
         raise UsageError(
             "unknown-dependencies",
             f"dependency set '{name}' not found",
-            hint=f"available: {', '.join(sets)}; define others in [tool.testgrove.dependencies]",
+            hint=f"{first}available: {', '.join(sets)}; define others in [tool.testgrove.dependencies]",
             name=name,
         )
     return sets[name]

@@ -1,33 +1,41 @@
-"""What the output of a failed command says about the cause, and what helps."""
+"""What the output of a failed command says about the cause."""
 
 from __future__ import annotations
 
 import re
 
-_ERROR = r"(?:\w+\.)*\w*(?:Error|Exception|ImproperlyConfigured)"
+_ERROR = r"(?:\w+\.)*\w*(?:Error|Exception|ImproperlyConfigured|UndefinedValueError)"
 # From the surest sign to the weakest; of each, the last line counts.
 _SIGNS = (
     re.compile(rf"^E\s+({_ERROR}(?:: .+)?)$", re.MULTILINE),
+    re.compile(r"^!+ (?:_pytest\.outcomes\.)?Exit: (.+?) !+$", re.MULTILINE),
+    re.compile(r"^Exit: (.+)$", re.MULTILINE),
+    re.compile(rf"^INTERNALERROR> ({_ERROR}: .+)$", re.MULTILINE),
     re.compile(rf"^({_ERROR}: .+)$", re.MULTILINE),
     re.compile(r"^(?:\S+: error|ERROR): (?!usage:)(.+)$", re.MULTILINE),
 )
 _RAN = re.compile(r"= test session starts =|\b\d+ (?:passed|failed|errors?|skipped)\b.* in \d")
 _NO_PLUGIN = 'plugin "pytest_testgrove"'
-_NO_MODULE = re.compile(r"No module named '?([A-Za-z0-9_]+)")
+_CONFTEST = re.compile(r"while loading conftest '([^'\n]+)'")
+_PLACE = re.compile(r"^(?:E\s+)?File \"([^\"\n]+)\", line (\d+)$", re.MULTILINE)
+_SYNTAX = ("SyntaxError", "IndentationError", "TabError")
 
 
 def cause_of(output: str) -> str:
-    """The line of a command's output that names the cause; empty where none does."""
+    """The line of a command's output that names the cause, with its file where that is known; empty where none does."""
     lines = (sign.findall(output) for sign in _SIGNS)
-    return next((str(found[-1]).strip() for found in lines if found), "")
+    found = next((str(found[-1]).strip() for found in lines if found), "")
+    return f"{found}{_where(output, found)}" if found else ""
+
+
+def _where(output: str, error: str) -> str:
+    """The file that an error without one in its text is about."""
+    if error.startswith(_SYNTAX) and (places := _PLACE.findall(output)):
+        return " ({}, line {})".format(*places[-1])
+    conftest = _CONFTEST.search(output)
+    return f" ({conftest[1]})" if conftest and conftest[1] not in error else ""
 
 
 def start_failure(output: str) -> str:
     """As cause_of(), where a pytest came to no test, and not for want of testgrove's own plugin."""
     return "" if _RAN.search(output) or _NO_PLUGIN in output else cause_of(output)
-
-
-def missing_module(output: str) -> str:
-    """The top-level module that was not found; empty where none is named."""
-    found = _NO_MODULE.findall(output)
-    return str(found[-1]) if found else ""

@@ -100,7 +100,8 @@ def judge(
     if chosen and facts.deselected and ending.exit_code == _NOTHING_COLLECTED:
         return "skipped", f"none of {facts.deselected} tests was selected"
     status, reason = _judge_session(ending, facts)
-    return status, f"{reason}: {cause}" if status == "error" and cause and ending.exit_code in _PYTEST_EXITS else reason
+    told = cause if reason and cause and ending.exit_code not in (0, _NOTHING_COLLECTED) else ""
+    return status, f"{reason}: {told}" if told else reason
 
 
 def judge_junit(counts: Counter[str], status: Status, reason: str) -> tuple[Status, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import enum
 import re
 import shlex
@@ -154,15 +155,20 @@ def _bounded(identifier: str) -> str:
     return f"{identifier[:41].rstrip('-._')}-{hashlib.sha256(identifier.encode()).hexdigest()[:8]}"
 
 
-def select(suites: Mapping[str, Suite], names: Sequence[str]) -> dict[str, Suite]:
-    """The named suites, or all. Raises UsageError for a name that is not there, or when there is none at all."""
+def select(suites: Mapping[str, Suite], names: Sequence[str], table: str) -> dict[str, Suite]:
+    """The named suites, or all. Raises UsageError for a name that is not there, or when there is none at all.
+
+    table: where a suite is declared."""
     if not suites:
         raise UsageError(
             "no-suites",
             "no test suites found: no [tool.testgrove.suites] and no tests folder",
-            hint='add one to pyproject.toml: [tool.testgrove.suites.unit] with command = "pytest tests"',
+            hint=f'name the files of tests test_*.py, or add command = "pytest" to {table}',
         )
     for name in names:
         if name not in suites:
-            raise UsageError("unknown-suite", f"suite '{name}' not found", hint=f"available: {', '.join(suites)}")
+            near = difflib.get_close_matches(name, suites, 1)
+            first = f"testgrove test {near[0]}   " if near else ""
+            hint = f"{first}available: {', '.join(suites)}"
+            raise UsageError("unknown-suite", f"suite '{name}' not found", hint=hint)
     return {name: suites[name] for name in (_unique(names) or suites)}

@@ -27,7 +27,7 @@ def explain(
     name = prefix + ".".join(path) if path else prefix.rstrip(".")
     if match := re.search(r"required field `(.+)`", message):
         return _error("config-missing-key", source, f"{name}.{match[1]}", "is missing")
-    return _error("config-wrong-type", source, name, _in_words(message, data, path))
+    return _error("config-wrong-type", source, name, _in_words(message, data, path), _suggested(message, data, path))
 
 
 _KINDS = {
@@ -45,6 +45,26 @@ def _in_words(message: str, data: dict[str, Any], path: list[str]) -> str:
     kinds = [_KINDS.get(kind, kind) for kind in match[1].split(" | ") if kind != "null"]
     expected = f"seconds ({kinds[0]})" if path[-1] == "timeout" else " or ".join(kinds)
     return f"expected {expected}, found {json.dumps(value, default=str, ensure_ascii=False)[:60]}"
+
+
+def _suggested(message: str, data: dict[str, Any], path: list[str]) -> str:
+    """The same value as it should be written; empty where that is not clear."""
+    value, wanted = _value_at(data, path), re.match(r"Expected `([a-z]+)", message)
+    kind = wanted[1] if wanted else ""
+    written: Any = None
+    if kind == "array" and isinstance(value, str | int | float):
+        written = [str(value)]
+    elif kind in ("float", "int") and isinstance(value, str):
+        written = _number(value)
+    elif kind == "str" and isinstance(value, int | float):
+        written = str(value)
+    return "" if written is None else f"{path[-1].partition('[')[0]} = {json.dumps(written)}"
+
+
+def _number(text: str) -> int | None:
+    """``10 minutes`` as 600, ``3`` as 3."""
+    match = re.fullmatch(r"\s*(\d+)\s*(s|secs?|seconds?|m|mins?|minutes?|h|hours?)?\s*", text)
+    return int(match[1]) * {"m": 60, "h": 3600}.get((match[2] or "s")[0], 1) if match else None
 
 
 def _value_at(data: Any, path: list[str]) -> Any:

@@ -24,6 +24,7 @@ from testgrove.core.settings.service_variables import service_variables
 from testgrove.core.settings.services import read_services
 from testgrove.core.settings.setup_checks import setup_problems
 from testgrove.core.settings.types import Dependencies, Settings, Suite
+from testgrove.core.toml_lines import line_of
 from testgrove.errors import UsageError
 
 _NOT_OURS = (".", "..", ".git", ".gitignore", ".worktree-metadata.json")
@@ -32,12 +33,38 @@ _NOT_OURS = (".", "..", ".git", ".gitignore", ".worktree-metadata.json")
 def parse(text: str, source: Path, *, table: bool) -> Settings:
     """Parse the text of a ``testgrove.toml``, or of a ``pyproject.toml`` (table=True: its ``[tool.testgrove]``).
 
-    Raises UsageError for text that is not TOML, an unknown key, a wrong type or a name that refers to nothing.
+    Raises UsageError for text that is not TOML, an unknown key, a wrong type or a name that refers to nothing; it names
+    the file and the line.
     """
+    try:
+        return _parse(text, source, table=table)
+    except UsageError as error:
+        raise _with_line(error, text, source) from error
+
+
+def _with_line(error: UsageError, text: str, source: Path) -> UsageError:
+    """The error, with the line of its key after the file."""
+    line = line_of(text, str(error.details.get("key", "")))
+    start = f"{source}: "
+    if not line or not error.message.startswith(start):
+        return error
+    message = f"{source}:{line}: {error.message.removeprefix(start)}"
+    return UsageError(error.code, message, hint=error.hint, **error.details | {"line": line})
+
+
+def _not_toml(text: str, source: Path, error: Exception) -> UsageError:
+    """The error for text that is not TOML. What tomllib finds at no line, it finds at the end."""
+    at = re.search(r"\(at line (\d+), ", str(error))
+    line = int(at[1]) if at else max(1, len(text.splitlines()))
+    message = f"{source}:{line}: not valid TOML: {error}"
+    return UsageError("config-syntax", message, hint=f"less +{line} {source}", file=str(source), line=line)
+
+
+def _parse(text: str, source: Path, *, table: bool) -> Settings:
     try:
         data: Any = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and deep nesting
-        raise UsageError("config-syntax", f"{source}: not valid TOML: {error}", file=str(source)) from error
+        raise _not_toml(text, source, error) from error
     prefix = ""
     if table:
         tool = data.get("tool", {})
@@ -178,11 +205,15 @@ def expand_env(values: dict[str, str], base: dict[str, str], *, source: str, par
     partial: names that neither side knows are let through (ports and databases are not leased yet).
     """
     done: dict[str, str] = {}
+    table = source.rpartition("'")[2]
+
+    def of(name: str) -> dict[str, str]:
+        return {"key": f"{table}.{name}"}
 
     def resolve(name: str, trail: tuple[str, ...]) -> str:
         if name in trail:
             cycle = " -> ".join((*trail[trail.index(name) :], name))
-            raise UsageError("config-cycle", f"{source}.{trail[0]}': circular reference: {cycle}")
+            raise UsageError("config-cycle", f"{source}.{trail[0]}': circular reference: {cycle}", **of(trail[0]))
         if name in done:
             return done[name]
         if name not in values:
@@ -193,6 +224,7 @@ def expand_env(values: dict[str, str], base: dict[str, str], *, source: str, par
             raise UsageError(
                 "config-unknown-reference",
                 f"{source}.{trail[-1]}': variable '${{{name}}}' not found",
+                **of(trail[-1]),
                 hint=f"available: {', '.join(sorted({*base, *values}))}",
             )
         done[name] = REFERENCE.sub(lambda match: resolve(match[1], (*trail, name)), values[name])

@@ -46,7 +46,7 @@ __all__ = [
     "activate",
     "build",
     "check",
-    "declared_elsewhere",
+    "files_of",
     "find_uv",
     "plan",
     "python_of",
@@ -113,15 +113,13 @@ def plan(
     return EnvironmentPlan(contents, interpreter.path, interpreter.version, tree_hash, mark, deps.name, versioned)
 
 
-def declared_elsewhere(tree: Path, module: str, plan: EnvironmentPlan) -> str:
-    """Which declaration of the tree that was passed over brings a module; empty for none.
+def files_of(tree: Path) -> dict[str, bytes]:
+    """The files of a tree that decide what is installed, by path.
 
     Raises PreconditionError (``environment-failed``) for files that cannot be read.
     """
-    from testgrove.core.environments.missing import declared_elsewhere as declared  # noqa: PLC0415 - after failures only
-
     with explained("read the dependencies in", tree):
-        return declared(module, _read(tree, ""), plan.contents.passed_over)
+        return _read(tree, "")
 
 
 def _today() -> str:

@@ -281,7 +281,7 @@ def _misfit(one: Interpreter, requires: str | None, source: str, there: Sequence
     return PreconditionError(
         "no-interpreter",
         f"Python {one}{source} does not match requires-python '{requires}' (available: {_listed(there)})",
-        hint="choose another one with --python",
+        hint=_choice(requires, there) or f"{_uv()} python install {NEWEST}",
         there=[str(each.path) for each in there],
     )
 
@@ -290,13 +290,27 @@ def _missing(name: str | None, requires: str | None, source: str, there: Sequenc
     message = f"Python {name}{source} not found" if name else "no Python found"
     if not name and requires:
         message += f" that matches requires-python '{requires}'"
-    choose = ", or choose an available one with --python" if there else ""
+    choice = _choice(requires, there)
+    install = f"{_uv()} python install {name or NEWEST}"
     return PreconditionError(
         "no-interpreter",
         f"{message} (available: {_listed(there)})",
-        hint=f"`uv python install {name or NEWEST}`{choose}",
+        hint=f"{choice}   or, to install it: {install}" if choice else install,
         there=[str(each.path) for each in there],
     )
+
+
+def _choice(requires: str | None, there: Sequence[Interpreter]) -> str:
+    """The option that chooses the newest interpreter that fits; empty where none does."""
+    fitting = [one.version for one in there if one.implementation == "cpython" and _fits(one.version, requires)]
+    newest = max(fitting, key=_age, default="")
+    return f"--python {'.'.join(newest.split('.')[:2])}" if newest else ""
+
+
+def _uv() -> str:
+    from testgrove.system.environment.uv import uv_as_typed  # noqa: PLC0415 - for errors only
+
+    return uv_as_typed()
 
 
 def _listed(there: Sequence[Interpreter]) -> str:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from testgrove.core.environments.locks import exported
-from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
+from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.system.environment.record import FOLDER
+from testgrove.system.environment.uv_errors import OFFLINE, essence, explain_failure
 from testgrove.system.files import explained
 from testgrove.system.processes.process import scrubbed
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from testgrove.core.environments.locks import Export
     from testgrove.system.environment.interpreters import CompletedCommand, RunCommand
 
-_OFFLINE = re.compile(r"network was disabled|connectivity is disabled|not found in the cache")
 _one_at_a_time = threading.Lock()
 _STARTING = 10.0  # seconds that sysconfig may take at most
 _TIMEOUT = 3600.0  # seconds for one command of uv: a large download, a long compilation
@@ -64,6 +64,15 @@ def find_uv() -> Path:
         if found := shutil.which("uv"):
             return Path(found)
     raise PreconditionError("uv-missing", "uv not found", hint="pip install uv")
+
+
+def uv_as_typed() -> str:
+    """uv, as it can be typed in a shell: by its name where it is on PATH, else the one that came with testgrove."""
+    if shutil.which("uv"):
+        return "uv"
+    with suppress(PreconditionError):
+        return shlex.quote(str(find_uv()))
+    return "uv"
 
 
 def _await_sysconfig() -> None:
@@ -145,11 +154,11 @@ class Uv:
         return path
 
     def __call__(self, *arguments: str) -> str:
-        """Run uv; what it printed. Raises what _explain() makes of a failure."""
+        """Run uv; what it printed. Raises what explain_failure() makes of a failure."""
         argv = [str(self._uv), *arguments, *self._options]
         done = self._run(argv, cwd=self._tree, env=self._env, timeout=_TIMEOUT, log=self._log, check=False)
         if done.returncode != 0:
-            raise _explain(done.stdout + done.stderr, self._tree, self._to_repeat(arguments))
+            raise explain_failure(done.stdout + done.stderr, self._tree, self._to_repeat(arguments))
         return done.stdout
 
     def _to_repeat(self, arguments: Sequence[str]) -> str:
@@ -163,10 +172,10 @@ class Uv:
                 kept.append(word)
         if any(str(self._temporary) in word for word in kept):
             return ""
-        uv = "uv" if shutil.which("uv") else str(self._uv)
+        uv = uv_as_typed()
         if kept[:2] == ["pip", "install"]:
             return f"E=$(mktemp -d) && {uv} venv -q --clear $E && {uv} pip install --python $E {shlex.join(kept[2:])}"
-        return ("UV_PROJECT_ENVIRONMENT=$(mktemp -d) " if kept[0] == "sync" else "") + shlex.join([uv, *kept])
+        return ("UV_PROJECT_ENVIRONMENT=$(mktemp -d) " if kept[0] == "sync" else "") + f"{uv} {shlex.join(kept)}"
 
     def export(self, export: Export) -> Path:
         """A lock of another tool as a requirements file, written by that tool in an environment that uv caches.
@@ -195,12 +204,12 @@ class Uv:
             output = done.stdout + done.stderr
             if done.returncode == 0:
                 return done.stdout
-            if not _OFFLINE.search(output):
+            if not OFFLINE.search(output):
                 break
-        failed = _explain(output, self._tree, "")
+        failed = explain_failure(output, self._tree, "")
         if not isinstance(failed, PreconditionError):
             raise failed
-        message = "\n  ".join([f"{first} could not export {export.lock}:", *_essence(output)])
+        message = "\n  ".join([f"{first} could not export {export.lock}:", *essence(output)])
         raise PreconditionError(
             "environment-failed", message, hint=f"{first} lock, and commit {export.lock}", file=export.lock
         )
@@ -217,49 +226,3 @@ def _device(path: Path) -> int:
         return path.stat().st_dev
     except OSError:
         return 0 if path == path.parent else _device(path.parent)
-
-
-def _explain(output: str, tree: Path, command: str) -> TestgroveError:
-    """What is wrong. command: what repeats it, if that can be said."""
-    code, what = "environment-failed", f"uv failed to create the environment of {tree}"
-    message = "\n  ".join([f"{what}:", *_essence(output)])
-    for pattern, error, hint in _FAILURES:
-        if re.search(pattern, output):
-            code = "disk-full" if error is ExhaustedError else code
-            return error(code, message, hint=hint.format(tree=tree), tree=str(tree), command=command)
-    return PreconditionError(code, message, hint=command, tree=str(tree), command=command)
-
-
-# Errors in uv's output, first match wins: pattern, error, hint.
-_FAILURES: tuple[tuple[str, type[TestgroveError], str], ...] = (
-    (r"No space left on device|os error 28\b|os error 122\b|quota exceeded", ExhaustedError, "df -h {tree}"),
-    (
-        _OFFLINE.pattern,
-        UnavailableError,
-        "run it once without --offline to fill uv's cache",
-    ),
-    (
-        r"error sending request|dns error|Failed to (fetch|download)|[Cc]onnection (refused|reset)|timed out",
-        UnavailableError,
-        "check the network and the index settings; with a warm cache, --offline needs neither",
-    ),
-    (
-        r"Python requirement|does not satisfy Python|requires-python",
-        PreconditionError,
-        "choose another interpreter with --python",
-    ),
-    (
-        r"Multiple top-level (packages|modules) discovered",
-        PreconditionError,
-        "name its packages under [tool.setuptools], or write `package = false` under [tool.uv]",
-    ),
-    (r"No solution found", PreconditionError, "change the requirements that conflict"),
-)
-
-
-def _essence(output: str) -> list[str]:
-    """The last error that uv reported; the middle of a long one is left out."""
-    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    errors = [number for number, line in enumerate(lines) if re.match(r"error:|\s+× ", line)]
-    lines = lines[errors[-1] :] if errors else lines[-12:]
-    return lines if len(lines) <= 24 else [*lines[:8], "…", *lines[-15:]]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 from testgrove.system.files import atomic_write, explained
-from testgrove.system.git.call import Answer, call, call_common, call_known, require, require_git
+from testgrove.system.git.call import call, call_common, call_known, require, require_git
+from testgrove.system.git.no_repository import no_commit, no_repository
 from testgrove.system.locks import Lock, exclusive
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def discover(directory: Path) -> Repository:
     ask = ("rev-parse", "--path-format=absolute")
     answer = call_known(directory, *ask, *questions, "--revs-only", "HEAD^{commit}", "HEAD^{tree}")
     if answer.status != 0:
-        raise _no_repository(directory, answer)
+        raise no_repository(directory, answer)
     lines = answer.out.removesuffix(b"\n").split(b"\n")
     names = [line.decode() for line in lines[-2:] if _SHA.fullmatch(line)]  # none on a branch without a commit
     lines = lines[: len(lines) - len(names)]
@@ -90,34 +91,9 @@ def discover(directory: Path) -> Repository:
         lines = [call(directory, *ask, question).out.removesuffix(b"\n") for question in questions]
     common_dir, git_dir, toplevel = (Path(os.fsdecode(line)).resolve() for line in lines)
     if len(names) != 2:
-        raise _no_commit(toplevel, git_dir)
+        raise no_commit(toplevel, git_dir)
     main = toplevel if git_dir == common_dir else _main_checkout(common_dir, toplevel)
     return Repository(common_dir, toplevel, main, *names)
-
-
-def _no_commit(toplevel: Path, git_dir: Path) -> PreconditionError:
-    """The error for a branch without a commit, which is checked out: it is new, or was deleted."""
-    branch = os.fsdecode(call(toplevel, "symbolic-ref", "--quiet", "HEAD").out).strip()
-    last = _last_commit(toplevel, git_dir)
-    if not last:
-        return PreconditionError("no-commit", f"{toplevel}: HEAD has no commit yet", hint="git commit")
-    return PreconditionError(
-        "no-commit",
-        f"{toplevel}: the branch {branch.removeprefix('refs/heads/')}, which is checked out, has no commit",
-        hint=f"git commit; if it was deleted: git -C {toplevel} update-ref {branch} {last}",
-    )
-
-
-def _last_commit(toplevel: Path, git_dir: Path) -> str:
-    """The commit that HEAD was at last, although its branch does not exist now; how to find it if git does not tell."""
-    if (git_dir / "reftable").exists():
-        some = call(toplevel, "rev-list", "--single-worktree", "--reflog", "--max-count=1").out
-        return f"COMMIT (one of: git -C {toplevel} log --reflog --oneline)" if some else ""
-    try:
-        old, new = (git_dir / "logs/HEAD").read_text(errors="replace").splitlines()[-1].split()[:2]
-    except (OSError, IndexError, ValueError):
-        return ""
-    return new if new.strip("0") else old
 
 
 def git_dir_of(toplevel: Path) -> Path:
@@ -128,27 +104,6 @@ def git_dir_of(toplevel: Path) -> Path:
     with explained("read", dot_git):
         text = os.fsdecode(dot_git.read_bytes())
     return Path(os.path.abspath(toplevel / text.removeprefix("gitdir:").strip()))  # noqa: PTH100 - links stay
-
-
-def _no_repository(directory: Path, answer: Answer) -> PreconditionError:
-    inside = call(directory, "rev-parse", "--is-bare-repository", "--is-inside-git-dir")
-    words = inside.out.split() if inside.status == 0 else []
-    if words[:1] == [b"true"]:
-        message = f"{directory} is a bare repository and has no files to test"
-        return PreconditionError("bare-repository", message, hint="git worktree add ../main   then run testgrove there")
-    if words[1:] == [b"true"]:
-        return PreconditionError(
-            "no-repository", f"{directory} is inside a .git folder", hint="run testgrove in the checkout"
-        )
-    folders = (directory.resolve(), *directory.resolve().parents)
-    top = next((folder for folder in folders if (folder / ".git").exists()), None)
-    if top is not None and top.stat().st_uid != os.geteuid():
-        message = f"git refuses to work in {top}, which belongs to another user"
-        return PreconditionError("git-refused", message, hint=f"git config --global --add safe.directory {top}")
-    if top is not None:
-        return PreconditionError("git-refused", f"cannot use git in {directory}: {answer.last_line}",
-                                 hint=f"git -C {directory} status")  # fmt: skip
-    return PreconditionError("no-repository", f"{directory} is not in a git repository", hint="git init")
 
 
 def _main_checkout(common_dir: Path, toplevel: Path) -> Path:

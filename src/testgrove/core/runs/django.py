@@ -1,0 +1,19 @@
+"""What a failure of Django's says about its settings."""
+
+from __future__ import annotations
+
+import re
+
+_NOT_CONFIGURED = "DJANGO_SETTINGS_MODULE"
+_MODULE = re.compile(r"DJANGO_SETTINGS_MODULE[\"']?,\s*[\"']([\w.]+)[\"']")
+
+
+def needs_settings(output: str) -> bool:
+    """Whether Django says that no settings are configured."""
+    return _NOT_CONFIGURED in output and "settings are not configured" in output
+
+
+def settings_module(manage: str) -> str:
+    """The settings that a manage.py uses by default; empty where it names none."""
+    found = _MODULE.search(manage)
+    return found[1] if found else ""

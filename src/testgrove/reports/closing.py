@@ -1,0 +1,54 @@
+"""The last lines of a run that did not pass: the cause, and what to type next."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from testgrove.core.text import some
+from testgrove.reports.figures import failures
+from testgrove.reports.wording import clean, flat, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from testgrove.core.runs.result import CellResult, RunResult
+
+SHOWN = 5
+_LONGEST = 300
+_HINT = re.compile(r"\s*(?:hint:|$)")
+
+
+def closing(result: RunResult, folder: str) -> Iterator[tuple[str, str]]:
+    """Yield two lines for each cause, the cause and its hint, with their styles; cells with the same one share them.
+
+    folder: the run's folder, or empty. Tests that failed for reasons of their own have no hint and are not repeated.
+    """
+    groups: dict[tuple[str, str], tuple[list[str], str]] = {}
+    for cell in result.cells.values():
+        hint = cell.hint or _log(cell, folder)
+        if cell.status in ("failed", "error") and hint:
+            keys, _ = groups.setdefault((cause(cell), cell.hint), ([], hint))
+            keys.append(flat(cell.info.key))
+    for (why, _), (keys, hint) in list(groups.items())[:SHOWN]:
+        yield (f"{some(keys, 3)}: {why}", "red")
+        yield (f"  hint: {flat(hint)}", "bold")
+    if len(groups) > SHOWN:
+        yield (f"… and {len(groups) - SHOWN} more causes, each with a hint: report.html", "")
+
+
+def cause(cell: CellResult) -> str:
+    """Why a cell did not pass, in one line: of a long reason the last line, else what its first failed test says."""
+    reason = clean(cell.reason or (cell.last.reason if cell.last else ""))
+    lines = [line.strip() for line in reason.splitlines() if not _HINT.match(line)]
+    if lines:
+        return one_line(lines[-1], _LONGEST)
+    test = next(iter(failures(cell.last)), None)
+    return one_line(f"{test.nodeid}: {test.message}", _LONGEST) if test else cell.status or ""
+
+
+def _log(cell: CellResult, folder: str) -> str:
+    """Where a cell that could not run tells more."""
+    if cell.status != "error" or cell.last is None or not cell.last.log:
+        return ""
+    return f"less {folder.rstrip('/')}/{cell.last.log}" if folder else f"less {cell.last.log}"
