@@ -44,6 +44,15 @@ def test_outcomes_of_unittest_are_read_by_name_also_with_a_docstring():
     assert dotted({"tests/test_cart.py::Cart::test_add": "passed"}) == {"tests.test_cart.Cart.test_add": "passed"}
 
 
+def test_totals_of_unittest_stand_for_tests_without_names():
+    from real_projects.outcomes import counts, of_totals
+
+    output = "Ran 40 tests in 37.213s\n\nFAILED (failures=1, errors=21, expected failures=2)\n"
+    assert counts(of_totals(output)) == "21 error, 16 passed, 2 xfailed, 1 failed"
+    assert of_totals("Ran 2 tests in 0.1s\n\nOK\n") == {"passed 1": "passed", "passed 2": "passed"}
+    assert of_totals("Found 0 test(s).\n") == {}
+
+
 def test_a_difference_names_the_test_and_both_outcomes():
     from real_projects.outcomes import differences
 

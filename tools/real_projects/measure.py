@@ -52,6 +52,8 @@ def measure(project: Project, sources: Path | None, work: Path) -> Measured:
             checkout(project, sources, work / name)
         plain, plain_seconds = _plain(project, work)
         ours, first, second = _ours(project, work)
+        if not ours:  # the output of `manage.py test` has no names
+            plain, ours = (outcomes.of_totals((work / f"{name}.log").read_text()) for name in ("plain", "suite"))
     except RuntimeError as error:
         return Measured(**head, failure=str(error))
     if plain and not any("::" in name for name in plain):
@@ -116,10 +118,9 @@ def _ours(project: Project, work: Path) -> tuple[outcomes.Outcomes, float, float
         raise RuntimeError(f"testgrove wrote no report:\n{_end(runs[-1])}")
     report = json.loads(reports[0].read_text())
     found = outcomes.of_report(report)
-    if not found:
-        logs = "\n".join(path.read_text() for path in reports[0].parent.glob("*/output.log"))
-        found = outcomes.of_unittest(logs)
-    if not found:
+    logs = "\n".join(path.read_text() for path in sorted(reports[0].parent.glob("*/output.log")))
+    (work / "suite.log").write_text(logs)
+    if not found and not outcomes.of_totals(logs):
         raise RuntimeError(f"testgrove ran no test:\n{_end(runs[-1])}")
     return found, runs[0].seconds, runs[1].seconds
 

@@ -17,7 +17,8 @@ _UNITTEST = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _WORDS = {"ok": "passed", "skipped": "skipped", "FAIL": "failed", "ERROR": "error", "expected failure": "xfailed"}
-_RAN = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
+_RAN = re.compile(r"^Ran (\d+) tests? in .*\n\n(?:OK|FAILED)(?: \((.*)\))?", re.MULTILINE)
+_TOTALS = {"failures": "failed", "errors": "error", "skipped": "skipped", "expected failures": "xfailed"}
 
 
 def recorded(file: Path) -> Outcomes:
@@ -34,9 +35,13 @@ def of_unittest(output: str) -> Outcomes:
     return named
 
 
-def ran(output: str) -> int:
-    """How many tests unittest says it ran."""
-    return sum(int(number) for number in _RAN.findall(output))
+def of_totals(output: str) -> Outcomes:
+    """From the last lines of unittest: numbers in place of names."""
+    numbers: Counter[str] = Counter()
+    for ran, others in _RAN.findall(output):
+        found = {_TOTALS.get(what, what): int(number) for what, number in re.findall(r"([a-z][a-z ]*)=(\d+)", others)}
+        numbers.update(found, passed=int(ran) - sum(found.values()))
+    return {f"{outcome} {each + 1}": outcome for outcome, number in numbers.items() for each in range(number)}
 
 
 def of_report(report: Mapping[str, object]) -> Outcomes:

@@ -12,7 +12,8 @@ Each row is a project that somebody else wrote. Its tests were run by the comman
 `testgrove test`. `make real-projects` measures, and writes this page.
 
 - **settings**: `none`, or those that `testgrove init` wrote. Nothing was edited by hand.
-- **same**: whether both ran the same node ids with the same outcomes.
+- **same**: whether both ran the same node ids with the same outcomes. The output of `manage.py test` has no names;
+  there, the number of each outcome is compared.
 - **seconds**: the plain command; the first `testgrove test`, which makes the environment; the second.
 
 """

@@ -78,6 +78,7 @@ def test_an_exported_lock_and_the_project_are_told_in_one_line():
 
 def test_what_an_exporter_prints_leads_into_the_tree_and_names_no_public_index():
     output = "INFO: PEP 582 mode\n-i https://pypi.org/simple\n--extra-index-url https://x/simple\n-e file:///tmp/1/lib\nsix==1\n"
+    output = 'The "poetry.dev-dependencies" section is deprecated. Use another one.\n' + output
     assert exported(output, "/tmp/1", "/the/tree") == (
         "--extra-index-url https://x/simple\n-e file:///the/tree/lib\nsix==1\n"
     )

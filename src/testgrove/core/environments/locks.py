@@ -25,7 +25,10 @@ _LOCAL = {
     "pylock.toml": re.compile(rb"\[packages\.directory\]|^directory = ", re.MULTILINE),
 }
 # The public index: uv's own settings may name a mirror of it. And what a tool says beside its answer.
-_LEFT_OUT = re.compile(r"(?:-i|--index-url)[\s=]+https://pypi\.org/simple/?|[A-Z][A-Za-z ]*: .*")
+_LEFT_OUT = re.compile(
+    r"(?:-i|--index-url)[\s=]+https://pypi\.org/simple/?|[A-Z][A-Za-z ]*: .*"
+    r"|[A-Z]\w* +[^<>=!~@;(\[\s].*"  # a sentence: after a name comes a version, a place or a marker
+)
 
 
 @frozen
