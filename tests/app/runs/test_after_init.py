@@ -50,3 +50,40 @@ def test_redis_by_host_and_port(grove, require_redis):
     project.write({"testgrove.toml": written + ports})
     assert run(project)[0] == "passed"
     project.auditor().assert_nothing()
+
+
+DJANGO = {
+    "README.md": "A site.\n",
+    ".gitignore": "__pycache__\n",
+    "requirements.txt": "django\n",
+    "manage.py": "import os, sys\nfrom django.core.management import execute_from_command_line\n"
+    "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site_settings')\nexecute_from_command_line(sys.argv)\n",
+    "site_settings.py": "SECRET_KEY = 'x'\nINSTALLED_APPS = ['posts']\n"
+    "DEFAULT_AUTO_FIELD = 'django.db.models.AutoField'\n"
+    "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': 'db.sqlite3'}}\n",
+    "posts/__init__.py": "",
+    "posts/models.py": "from django.db import models\n\n\nclass Post(models.Model):\n    title = models.TextField()\n",
+    "posts/migrations/__init__.py": "",
+    "posts/migrations/0001_initial.py": "from django.db import migrations, models\n\n\n"
+    "class Migration(migrations.Migration):\n    operations = [migrations.CreateModel('Post', "
+    "[('id', models.AutoField(primary_key=True)), ('title', models.TextField())])]\n",
+    "posts/tests.py": "from django.test import TestCase\nfrom posts.models import Post\n\n\n"
+    "class PostTest(TestCase):\n    def test_it(self):\n        Post.objects.create(title='a')\n"
+    "        self.assertEqual(Post.objects.count(), 1)\n",
+}
+
+
+@pytest.mark.slow
+def test_django_with_its_own_file_of_tests(grove, tools):
+    project = grove(files=DJANGO)
+    ports = (project.repo / "testgrove.toml").read_text()
+    (project.repo / "testgrove.toml").unlink()
+    project.run("init")
+    written = (project.repo / "testgrove.toml").read_text()
+    assert 'command = "python manage.py test"' in written
+    assert "\n[services." not in written  # its database is a file of its own in each worktree
+    assert "runserver --noreload 127.0.0.1:${APP_PORT}" in written
+    project.write({"testgrove.toml": written + ports})
+    done = project.run("test", "--here", "--json", env={"VIRTUAL_ENV": str(tools)}, check=False)
+    (cell,) = json.loads(done.stdout)["cells"]
+    assert (cell["status"], cell["reason"].partition(";")[0]) == ("passed", "1 tests ran"), said(done)
