@@ -62,7 +62,9 @@ complete_worktrees = _completing(_worktrees)
 complete_suites = _completing(_suites)
 complete_runs = _completing(_runs)
 
-one_worktree = click.argument("worktree", shell_complete=complete_worktrees)
+one_worktree = click.argument(
+    "worktree", default=".", required=False, metavar="[WORKTREE]", shell_complete=complete_worktrees
+)
 several_worktrees = click.argument(
     "worktrees", nargs=-1, required=True, metavar="WORKTREE...", shell_complete=complete_worktrees
 )

@@ -16,6 +16,7 @@ from testgrove.cli.context import project_in
 from testgrove.cli.output import common, echo, example, no_template_cache, print_json, progress, say, stream
 from testgrove.cli.worktrees import as_document, describe, find
 from testgrove.core.model import WorktreeId, WorktreeSpec
+from testgrove.core.worktrees.naming import PURPOSE, NamedRef, identifier_for
 from testgrove.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 
 
 class CreateOptions(TypedDict):
-    """The options that say what the worktree is. ref: --branch."""
+    """The argument and options that say what the worktree is. ref: --branch."""
 
-    purpose: str
-    identifier: str
-    ref: str
+    name: str | None
+    purpose: str | None
+    identifier: str | None
+    ref: str | None
     ports: bool
     python: str | None
     deps: str | None
@@ -39,40 +41,46 @@ class CreateOptions(TypedDict):
 
 
 @click.command("create")
-@click.option("--purpose", required=True, help="What it is for: test-unit, test-integration, review, …")
-@click.option("--identifier", required=True, help="Its name, unique within its purpose. The id is PURPOSE-IDENTIFIER.")
+@click.argument("name", required=False)
+@click.option("--purpose", help=f"What it is for: test-unit, test-integration, review, … [default: {PURPOSE}]")
 @click.option(
-    "--branch",
-    "ref",
-    required=True,
-    help="Branch, remote branch, tag or SHA. If it is checked out elsewhere: detached HEAD.",
+    "--identifier", help="Its name, unique within its purpose. The id is PURPOSE-IDENTIFIER. [default: from NAME]"
+)
+@click.option(
+    "--branch", "ref", help="Branch, remote branch, tag or SHA. If it is checked out elsewhere: detached HEAD."
 )
 @click.option("--ports", is_flag=True, help="Lease a block of ports.")
 @click.option(
     "--python", help="Python version, such as 3.12. Default for test-matrix: the end of --identifier (py3.12)."
 )
 @click.option("--deps", metavar="SET", help="Dependency set: lowest, highest, locked, or one from the settings.")
-@click.option("--new-branch", is_flag=True, help="Create the branch --branch at --base.")
-@click.option("--base", metavar="REF", help="Where a new branch starts. Default: HEAD.")
+@click.option("--new-branch", is_flag=True, help="Create the branch NAME or --branch at --base.")
+@click.option(
+    "--base", metavar="REF", help="Where a new branch starts. Default: for --branch HEAD, for NAME the default branch."
+)
 @click.option("--migrate-to", metavar="REV", help="Migrate the database to this revision instead of the newest.")
 @click.option("--no-env", is_flag=True, help="Create no virtual environment and no databases.")
 @no_template_cache
 @common
 @example(
+    "testgrove create feature/login",
+    "testgrove create pr/12",
     "testgrove create --purpose test-integration --identifier api --branch main --ports",
-    "testgrove create --purpose review --identifier 42 --branch feature/x --new-branch --base main",
 )
 def create_command(*, directory: Path, as_json: bool, quiet: bool, **options: Unpack[CreateOptions]) -> None:
-    """Create a worktree: a checkout with its own environment, ports and env file."""
+    """Create a worktree: a checkout with its own environment, ports and env file.
+
+    NAME is a branch, remote branch, tag or SHA, `-` for the branch before this one, `pr/12` for a pull request (fetched
+    if needed), or a new name: its branch is created from the default branch. Without NAME and --branch: HEAD.
+    """
     from testgrove.core.environments.dependency_sets import find_set
 
-    worktree_id = WorktreeId(options["purpose"], options["identifier"])
     _refuse_unused(options)
     project = project_in(directory)
-    spec = _spec(project, worktree_id, options)
+    spec, note = _spec(project, options)
     find_set(project.settings, spec.deps)
-    notes = _create(project, spec, options["migrate_to"], quiet=quiet or as_json)
-    worktree = find(project, str(worktree_id))
+    notes = [*note, *_create(project, spec, options["migrate_to"], quiet=quiet or as_json)]
+    worktree = find(project, str(spec.id))
     for note in notes:
         say(f"note: {note}", quiet=quiet)
     warn_of_nested_root(project, quiet=quiet)
@@ -83,8 +91,11 @@ def create_command(*, directory: Path, as_json: bool, quiet: bool, **options: Un
 
 
 def _refuse_unused(options: CreateOptions) -> None:
-    base, deps = options["base"], options["deps"]
-    if base is not None and not options["new_branch"]:
+    name, base, deps = options["name"], options["base"], options["deps"]
+    if name is not None and options["ref"] is not None:
+        raise UsageError("two-refs", f"{name} and --branch {options['ref']}: only one can be checked out",
+                         hint="remove one of them")  # fmt: skip
+    if base is not None and name is None and not options["new_branch"]:
         raise UsageError(
             "base-unused", f"--base {base} requires --new-branch", hint="add --new-branch, or remove --base"
         )
@@ -94,19 +105,37 @@ def _refuse_unused(options: CreateOptions) -> None:
         )
 
 
-def _spec(project: Project, worktree_id: WorktreeId, options: CreateOptions) -> WorktreeSpec:
+def _spec(project: Project, options: CreateOptions) -> tuple[WorktreeSpec, list[str]]:
+    """What is to be made, and notes on it."""
     from testgrove.core.runs.plan import named_python
 
-    ref, new_branch, base, python = options["ref"], options["new_branch"], options["base"], options["python"]
-    return WorktreeSpec(
+    python = options["python"]
+    ref = _named(project, options) if options["ref"] is None else _documented(options["ref"], options)
+    purpose = PURPOSE if options["purpose"] is None else options["purpose"]
+    worktree_id = WorktreeId(purpose, ref.identifier if options["identifier"] is None else options["identifier"])
+    spec = WorktreeSpec(
         worktree_id,
-        ref if not new_branch else "HEAD" if base is None else base,
+        ref.ref,
         ports=project.settings.ports.names if options["ports"] else (),
         python=named_python(worktree_id) if python is None else python,
-        new_branch=ref if new_branch else None,
+        new_branch=ref.new_branch,
         environment=not options["no_env"],
         deps=options["deps"],
     )
+    return spec, [ref.note] if ref.note else []
+
+
+def _documented(ref: str, options: CreateOptions) -> NamedRef:
+    if not options["new_branch"]:
+        return NamedRef(ref, identifier_for(ref))
+    return NamedRef("HEAD" if options["base"] is None else options["base"], identifier_for(ref), new_branch=ref)
+
+
+def _named(project: Project, options: CreateOptions) -> NamedRef:
+    from testgrove.app.worktrees.by_name import meaning_of
+
+    name = options["name"]
+    return meaning_of(project, "HEAD" if name is None else name, new=options["new_branch"], base=options["base"])
 
 
 def _create(project: Project, spec: WorktreeSpec, migrate_to: str | None, *, quiet: bool) -> Sequence[str]:

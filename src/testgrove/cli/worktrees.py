@@ -107,7 +107,11 @@ def _list_rescued(project: Project, *, as_json: bool, quiet: bool) -> None:
 @common
 @example("testgrove show test-integration-api")
 def show_command(*, worktree: str, directory: Path, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - common options
-    """Show all details of a worktree. WORKTREE is an id, or an identifier if it is unique."""
+    """Show all details of a worktree.
+
+    WORKTREE is an id, an identifier or a branch, or the beginning of one if only one begins so. Without it, as with
+    ".": the worktree of the current folder.
+    """
     found = find(project_in(directory), worktree)
     if as_json:
         print_json(worktree=as_document(found))
@@ -169,12 +173,17 @@ def _formatted(values: dict[str, str], form: str) -> str:
 
 
 class OptionsAfterFirst(click.Command):
-    """A command that also accepts its options after the first word; the words after them are passed through."""
+    """A command that also accepts its options after the first word; the words after them are passed through.
+
+    Without a first word before "--", it is ".", the worktree of the current folder.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Move the first word behind the options."""
         options = [each for each in self.params if isinstance(each, click.Option)]
         with_value = {name for each in options if not each.is_flag for name in each.opts}
+        if args[:1] == ["--"]:
+            args = [".", *args]
         end = 1
         while args and not args[0].startswith("-") and end < len(args) and args[end][:1] == "-" and args[end] != "--":
             end += 2 if args[end] in with_value else 1

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 from testgrove.app.project import Project
 from testgrove.core.engines.registry import main_database
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
+from testgrove.core.text import some
 from testgrove.core.worktrees.record import Changes, WorktreeRecord
 from testgrove.errors import PreconditionError
 from testgrove.system.files import atomic_write, remove_unfinished_write
@@ -33,15 +34,52 @@ def all_of(project: Project) -> list[WorktreeRecord]:
 
 
 def named(project: Project, text: str) -> WorktreeRecord:
-    """The worktree of a full id, or of an identifier that only one purpose has. Raises PreconditionError."""
+    """The worktree of an id, an identifier or a branch, or of the beginning of one if only one begins so.
+
+    "." is the worktree that the command was started in. Raises PreconditionError.
+    """
     known = all_of(project)
-    found = [each for each in known if str(each.id) == text] or [each for each in known if each.id.identifier == text]
-    if len(found) > 1:
-        ids = " and ".join(str(each.id) for each in found)
-        raise PreconditionError("ambiguous-worktree", f"'{text}' is ambiguous: {ids}", hint="use the full id")
-    if not found:
-        raise _missing(text, [str(each.id) for each in known])
-    return found[0]
+    if text == ".":
+        return _standing_in(project, known)
+    for matches in (_is_id, _is_identifier, _is_branch, _begins_so):
+        found = [each for each in known if matches(each, text)]
+        if len(found) > 1:
+            raise _ambiguous(text, found)
+        if found:
+            return found[0]
+    raise _missing(text, [str(each.id) for each in known])
+
+
+def _is_id(worktree: WorktreeRecord, text: str) -> bool:
+    return str(worktree.id) == text
+
+
+def _is_identifier(worktree: WorktreeRecord, text: str) -> bool:
+    return worktree.id.identifier == text
+
+
+def _is_branch(worktree: WorktreeRecord, text: str) -> bool:
+    return bool(text) and worktree.branch == text
+
+
+def _begins_so(worktree: WorktreeRecord, text: str) -> bool:
+    names = (str(worktree.id), worktree.id.identifier, worktree.branch)
+    return bool(text) and any(name.startswith(text) for name in names)
+
+
+def _standing_in(project: Project, known: list[WorktreeRecord]) -> WorktreeRecord:
+    top = project.repository.toplevel
+    for each in known:
+        if each.path == top:
+            return each
+    raise PreconditionError(
+        "not-in-a-worktree", f"{top} is no worktree of testgrove", hint="name one; to see them: testgrove list"
+    )
+
+
+def _ambiguous(text: str, found: list[WorktreeRecord]) -> PreconditionError:
+    ids = some((str(each.id) for each in found), between=" and ", whole="testgrove list")
+    return PreconditionError("ambiguous-worktree", f"'{text}' is ambiguous: {ids}", hint="use the full id")
 
 
 def _missing(id_text: str, known: list[str]) -> PreconditionError:
