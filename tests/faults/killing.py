@@ -5,7 +5,7 @@ The steps are found by wrapping, from outside, what carries out a plan (actions)
 
 KILLING_LOG: the file that the steps are appended to. KILLING_AT: ``action:7``, ``effect:31``, the words of a step (the
 first such one counts), or empty. KILLING_BASE: the folder below which file operations count. KILLING_SIGNAL: the
-number of another signal.
+number of another signal. KILLING_ERRNO: at that step no signal comes; it and all later changes of files fail with this.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 
 LOG, AT, BASE = (os.environ.get(f"KILLING_{name}", "") for name in ("LOG", "AT", "BASE"))
 SIGNAL = int(os.environ.get("KILLING_SIGNAL", signal.SIGKILL))
+ERRNO = int(os.environ.get("KILLING_ERRNO", "0"))
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.utime", "shutil.move"}
 TRASH = 0.1  # seconds by which deletions come later, as those of bigger trees do
 READING = {
@@ -51,7 +52,8 @@ def step(kind: str, what: str, *, changes: bool = False) -> None:
         os.close(log)
         if AT in (here, what) and not _numbers["killed"]:
             _numbers["killed"] += 1
-            os.kill(os.getpid(), SIGNAL)
+            if not ERRNO:
+                os.kill(os.getpid(), SIGNAL)
 
 
 def changed() -> None:
@@ -157,6 +159,8 @@ def _file_operation(event: str, arguments: tuple) -> None:
             return
     if not path.startswith("/") or path.startswith((BASE, f"/dev/shm/{Path(BASE).name}")):
         step("effect", f"before {event} {path.removeprefix(BASE)}", changes=True)
+        if ERRNO and _numbers["killed"]:
+            raise OSError(ERRNO, os.strerror(ERRNO), path)
 
 
 if __name__ == "__main__":

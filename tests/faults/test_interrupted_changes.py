@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import signal
 
@@ -11,11 +12,16 @@ from faults.sweeping import PROGRAM
 from grove import Grove
 
 
-def stopped(one: Grove, at: str, number: int, *words: str) -> int:
-    """Run a command that gets a signal at a step (see killing.py); its exit status."""
+def stopped(one: Grove, at: str, number: int, *words: str, error: int = 0) -> int:
+    """Run a command that gets a signal at a step, or whose files fail from there on (see killing.py); its status."""
     log = one.base / "steps"
     log.unlink(missing_ok=True)
-    variables = {"KILLING_LOG": str(log), "KILLING_AT": at, "KILLING_SIGNAL": str(int(number))}
+    variables = {
+        "KILLING_LOG": str(log),
+        "KILLING_AT": at,
+        "KILLING_SIGNAL": str(int(number)),
+        "KILLING_ERRNO": str(error),
+    }
     return one.run(*words, program=PROGRAM, env=variables | {"KILLING_BASE": str(one.base)}, check=False).returncode
 
 
@@ -49,5 +55,23 @@ def test_what_a_killed_write_has_left_goes_with_the_next_command(grove, file):
     renamed = re.search(rf"effect:(\d+) before os.rename \S*{file}.tmp", (one.base / "steps").read_text())
     assert renamed is not None
     assert stopped(one, f"effect:{renamed[1]}", signal.SIGKILL, "ports", "reassign", "x") == -9
+    one.run("list")
+    one.auditor().assert_no_leftovers(within=2.0)
+
+
+@pytest.mark.parametrize("words", [("ports", "reassign", "x"), ("ports", "release", "x")])
+def test_what_a_write_that_failed_could_not_even_remove_goes_with_the_next_command(grove, words):
+    """From the moment that a file's new content is there, every change of a file fails, its removal as well."""
+    one = grove()
+    one.create("test-unit", "x", "--ports", "--no-env")
+    assert stopped(one, "", signal.SIGKILL, *words) == 0
+    renamed = re.search(
+        r"effect:(\d+) before os.rename \S*(env.test|testgrove-env.begun).tmp", (one.base / "steps").read_text()
+    )
+    assert renamed is not None
+    one.run("remove", "x", "--force")
+    one.create("test-unit", "x", "--ports", "--no-env")
+    assert stopped(one, f"effect:{renamed[1]}", signal.SIGKILL, *words, error=errno.EIO) == 5
+    assert list(one.repo.rglob(".*.tmp")) + list(one.root.rglob(".*.tmp"))
     one.run("list")
     one.auditor().assert_no_leftovers(within=2.0)

@@ -77,9 +77,9 @@ def create_command(*, directory: Path, as_json: bool, quiet: bool, **options: Un
 
     _refuse_unused(options)
     project = project_in(directory)
-    spec, note = _spec(project, options)
+    spec, own_notes = _spec(project, options)
     find_set(project.settings, spec.deps)
-    notes = [*note, *_create(project, spec, options["migrate_to"], quiet=quiet or as_json)]
+    notes = [*own_notes, *_create(project, spec, options["migrate_to"], quiet=quiet or as_json)]
     worktree = find(project, str(spec.id))
     for note in notes:
         say(f"note: {note}", quiet=quiet)

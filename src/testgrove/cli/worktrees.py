@@ -58,7 +58,7 @@ def list_command(
         echo(f"{worktree.id!s:{width}}  {worktree.status:8}  {at}  {worktree.path}{numbers}{note}")
     if not found and not _say_moved(project, quiet=quiet):
         say(
-            "no worktrees; to create one: testgrove create --purpose test-unit --identifier mine --branch HEAD",
+            "no worktrees; to create one: testgrove create NAME   (a branch, or a new name)",
             quiet=quiet,
         )
 

@@ -23,7 +23,7 @@ from testgrove.app.launcher import SupervisedLauncher
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.creation import Creation
-from testgrove.app.worktrees.files import values_of, write_files
+from testgrove.app.worktrees.files import let_go, values_of, write_files
 from testgrove.app.worktrees.undo import undo_leases
 from testgrove.app.worktrees.workspace import Target
 from testgrove.core.engines.registry import default_services, implementation_of
@@ -208,7 +208,7 @@ def holding_databases(project: Project, worktree: str, command: str, say: Say) -
         try:
             yield WorktreeDatabases(project, holder, held, say)
         finally:
-            records.update(project.store, held, holder=None)
+            let_go(project.store, held)
 
 
 def declared_services(project: Project, name: str | None) -> list[str]:

@@ -19,8 +19,17 @@ from testgrove.core.settings.service_variables import service_variables
 from testgrove.core.worktrees.ownership import Manifest
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.core.worktrees.variables import configured, variables
+from testgrove.errors import TestgroveError
 from testgrove.system import git
-from testgrove.system.files import atomic_write, entries, explained, read_env_file, remove_unfinished_write
+from testgrove.system.files import (
+    atomic_write,
+    entries,
+    explained,
+    has_unfinished_write,
+    read_env_file,
+    remove_unfinished_write,
+)
+from testgrove.system.store import Store
 
 if TYPE_CHECKING:
     from testgrove.core.documents.commands import Database, Metadata
@@ -171,11 +180,28 @@ def _copies(worktree: WorktreeRecord) -> tuple[Path, Path]:
     return folder / "testgrove-env", folder / "testgrove-env.begun"
 
 
+def _written_files(worktree: WorktreeRecord) -> tuple[Path, ...]:
+    return (worktree.path / worktree.env_file, worktree.path / METADATA, *_copies(worktree))
+
+
 def remove_unfinished_writes(worktree: WorktreeRecord) -> None:
     """Remove temporary files of a command that was killed while it wrote a worktree's files."""
-    tree = worktree.path
-    for path in (tree / worktree.env_file, tree / METADATA, *_copies(worktree)):
+    for path in _written_files(worktree):
         remove_unfinished_write(path)
+
+
+def let_go(store: Store, worktree: WorktreeRecord) -> None:
+    """Let go of a worktree whose files this command may have written.
+
+    If a write failed and its temporary file could not be removed either, the worktree stays held: the recovery of the
+    next command removes that file.
+    """
+    try:
+        unfinished = any(has_unfinished_write(path) for path in _written_files(worktree))
+    except (TestgroveError, OSError):
+        unfinished = worktree.path.is_dir()
+    if not unfinished:
+        records.release(store, worktree)
 
 
 def _values_in(path: Path) -> dict[str, str] | None:

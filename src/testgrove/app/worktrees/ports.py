@@ -8,7 +8,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
-from testgrove.app.worktrees.files import Written, rewrite_ports
+from testgrove.app.worktrees.files import Written, let_go, rewrite_ports
 from testgrove.core.frozen import frozen
 from testgrove.core.model import Lease, LeaseKind, Worktree, WorktreeStatus
 from testgrove.core.worktrees.record import WorktreeRecord
@@ -92,7 +92,7 @@ def release(project: Project, holder: Holder, name: str) -> tuple[int, ...]:
         if going:
             _change(project, worktree, {name: port for name, port in worktree.ports.items() if port in used})
     finally:
-        records.update(project.store, worktree, holder=None)
+        let_go(project.store, worktree)
     records.publish(project, holder)
     for port, found in used.items():
         raise PreconditionError(
@@ -123,7 +123,7 @@ def reassign(project: Project, holder: Holder, name: str) -> Reassigned:
         leases = records.leases_of(project.store, worktree)
         changed = _change(project, worktree, lease_worktree_ports(project, leases, names))
     finally:
-        records.update(project.store, worktree, holder=None)
+        let_go(project.store, worktree)
     records.publish(project, holder)
     return Reassigned(dict(changed.worktree.ports), changed.kept)
 

@@ -26,7 +26,7 @@ from testgrove.app.worktrees import copies, hooks, records
 from testgrove.app.worktrees.client_programs import link_client_programs
 from testgrove.app.worktrees.creation import foreign_checkouts
 from testgrove.app.worktrees.environment import build_environment, plan_environment, with_version
-from testgrove.app.worktrees.files import refresh
+from testgrove.app.worktrees.files import let_go, refresh
 from testgrove.app.worktrees.history import is_anothers
 from testgrove.app.worktrees.ownership import manifest_of, unpublished_in_clones
 from testgrove.app.worktrees.shared_git import shared_changes
@@ -62,7 +62,7 @@ def sync(
     try:
         syncing.work()
     finally:
-        records.release(project.store, syncing.worktree)
+        let_go(project.store, syncing.worktree)
         records.publish(project, holder)
     return syncing
 
