@@ -56,13 +56,16 @@ def _began(log: Path) -> float:
 
 def past_results(project: Project, last: int) -> list[RunResult]:
     """The results of the newest runs, oldest first; those that go on and what cannot be read are left out."""
-    folders = [project.artifacts / name for name in run_ids(project)[-last:]]
-    results = []
-    for folder in folders:
-        events = decode_log((folder / LOG).read_bytes())
-        if events and isinstance(events[0], RunStarted) and not goes_on(project, folder):
-            results.append(fold(events))
-    return results
+    results = (past_result(project, name) for name in run_ids(project)[-last:])
+    return [result for result in results if result is not None]
+
+
+def past_result(project: Project, name: str) -> RunResult | None:
+    """The result of a run by its id; None for one that goes on, or cannot be read."""
+    folder = project.artifacts / name
+    events = decode_log((folder / LOG).read_bytes())
+    is_over = events and isinstance(events[0], RunStarted) and not goes_on(project, folder)
+    return fold(events) if is_over else None
 
 
 def merge_runs(project: Project, names: Sequence[str], output: Path | None, render: Render) -> tuple[Path, RunResult]:

@@ -21,6 +21,7 @@ from testgrove.app.runs.attempts import RunContext
 from testgrove.app.runs.event_loop import EventLoop, MakeSlot, Origin, View
 from testgrove.app.runs.leaks import LeakWatch
 from testgrove.app.runs.log_and_reports import write_reports
+from testgrove.app.runs.newly_skipped import notes_on_skipped
 from testgrove.app.runs.slots import WorktreeSlot
 from testgrove.app.runs.start_gate import StartGate
 from testgrove.app.runs.suites import selected
@@ -76,7 +77,7 @@ class RunRequest:
 @frozen
 class FinishedRun:
     """A run that has ended. folder: where its reports are. notes: what was kept of worktrees that it has removed,
-    and what could not be deleted."""
+    what could not be deleted, and tests that were skipped and had run before."""
 
     result: RunResult
     folder: Path
@@ -132,6 +133,7 @@ def run_tests(project: Project, request: RunRequest, view: View) -> FinishedRun:
             notes += removal.trim_kept(project, holder)
             notes += removal.trim_parked(project, holder, max(project.settings.park, len(cells)))
         notes += map(told, holder.failed_deletions())
+    notes += notes_on_skipped(project, result)
     return FinishedRun(result, run.folder, notes)
 
 
