@@ -102,7 +102,7 @@ def cli() -> None:
     \b
     testgrove test                     run all suites of the working tree, side by side
     testgrove test unit --python 3.12  one suite on one interpreter
-    testgrove create --purpose test-integration --identifier api --branch main --ports
+    testgrove create feature/login     a worktree to work in
 
     --project DIR, --json, --quiet and --offline may stand before or after the command.
     """
