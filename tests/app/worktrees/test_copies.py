@@ -175,3 +175,23 @@ def test_suites_see_the_copies_in_new_and_in_recycled_worktrees(grove):
         project.run("test")
     assert len(project.worktrees()) == 1, "the second run recycled the first one's"
     project.auditor().assert_no_leftovers()
+
+
+def test_a_worktreeinclude_names_ignored_files_beside_copy(grove):
+    """Its patterns are those of .gitignore; of the files that match, only ignored ones are copied."""
+    patterns = "# of developers\n.env.local\nsecrets/*\n!secrets/no.key\n*.md\n"
+    project = grove(files=FILES | {".worktreeinclude": patterns})
+    project.write({
+        ".env.local": "KEY=1\n", "secrets/x/key.pem": "key\n", "secrets/no.key": "no\n", "mine.md": "not ignored\n",
+        "other.local": "not named\n", "test-artifacts/.env.local": "an output\n",
+    })  # fmt: skip
+    project.create("review", "a")
+    tree = project.root / "review-a"
+    assert (tree / ".env.local").read_text() == "KEY=1\n"
+    assert (tree / "secrets/x/key.pem").read_text() == "key\n"
+    for name in ("secrets/no.key", "mine.md", "other.local", "test-artifacts"):
+        assert not (tree / name).exists(), name
+    project.write({".env.local": "KEY=2\n"})
+    assert "copied: .env.local" in project.run("sync", "a").stdout
+    project.run("remove", "a")
+    project.auditor().assert_nothing()

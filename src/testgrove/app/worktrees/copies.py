@@ -1,4 +1,4 @@
-"""`copy`: untracked files of the main checkout, copied into worktrees.
+"""`copy` and `.worktreeinclude`: untracked files of the main checkout, copied into worktrees.
 
 A copy keeps its source's mode and modification time. It belongs to testgrove (according to the manifest) until it is
 edited; the source has changed if its size or time differs from the copy's.
@@ -17,12 +17,13 @@ from testgrove.errors import PreconditionError
 from testgrove.system import git
 from testgrove.system.files import copy_file, entries
 
+INCLUDE = ".worktreeinclude"  # patterns of ignored files, which other tools read as well
 TEMPORARY = ".testgrove-tmp"  # in the tree: a copy gets its name by a rename
 
 
 @dataclass
 class Sources:
-    """What `copy` names: paths relative to the main checkout and to the worktree, and where each one's content is."""
+    """What is to be copied: paths relative to both checkouts, and where each one's content is."""
 
     files: dict[str, Path] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -55,7 +56,16 @@ def find_sources(main: Path, patterns: Sequence[str], ours: Collection[str]) -> 
         for path in paths:
             if path not in mine:
                 _add(found, main, path)
+    if has_include(main):
+        for path in git.ignored_files(main, main / INCLUDE):
+            if path.split("/")[0] not in ours:
+                _add(found, main, path)
     return found
+
+
+def has_include(main: Path) -> bool:
+    """Whether the main checkout names files to copy without settings of testgrove."""
+    return (main / INCLUDE).is_file()
 
 
 def _add(found: Sources, main: Path, path: str) -> None:

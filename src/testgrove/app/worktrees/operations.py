@@ -11,6 +11,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.broken import set_broken
+from testgrove.app.worktrees.copies import has_include
 from testgrove.app.worktrees.creation import Creation
 from testgrove.app.worktrees.files import write_files
 from testgrove.app.worktrees.history import decide_removal, is_anothers, let_go_of_anothers, rescue
@@ -106,7 +107,7 @@ def _plan(project: Project, spec: WorktreeSpec, *, recycled: bool, databases: bo
         spec,
         recycled=recycled,
         databases=databases,
-        copy=bool(settings.copy),
+        copy=bool(settings.copy) or has_include(project.main),
         setup=bool(settings.setup or settings.teardown),
         setup_first=settings.migrate_after_setup,
     )

@@ -117,7 +117,7 @@ class Syncing:
         forward = bool(self._newest[1])
         return lifecycle.sync(
             forward=forward or Action.FAST_FORWARD in self._unfinished,
-            copy=bool(settings.copy),
+            copy=bool(settings.copy) or copies.has_include(self.project.main),
             environment=bool(self.worktree.python),
             setup=bool(settings.setup) and (forward or Action.RUN_SETUP in self._unfinished),
         )
@@ -209,8 +209,6 @@ class Syncing:
 
     def _copy(self) -> None:
         settings = self.project.settings
-        if not settings.copy:
-            return
         sources = copies.find_sources(self.project.main, settings.copy, copies.never_copied(self.worktree.env_file))
         renewed = copies.renew(self.tree, sources, self._manifest, self._lease_temporary)
         self._remember([*renewed.copied, *renewed.ours])

@@ -68,7 +68,13 @@ if TYPE_CHECKING:
     from testgrove.system.git.snapshots import Snapshot, snapshot
     from testgrove.system.git.submodule_history import unpublished, unpublished_in_submodules
     from testgrove.system.git.submodules import update_submodules
-    from testgrove.system.git.untracked import ignored_among, tracked_among, tracked_files, untracked_files
+    from testgrove.system.git.untracked import (
+        ignored_among,
+        ignored_files,
+        tracked_among,
+        tracked_files,
+        untracked_files,
+    )
     from testgrove.system.git.version import VersionSource, version_source
 
 __all__ = [
@@ -105,6 +111,7 @@ __all__ = [
     "has_branch",
     "head_of",
     "ignored_among",
+    "ignored_files",
     "is_ancestor",
     "is_barely_made",
     "is_branch_name",
@@ -177,6 +184,7 @@ _HOMES = {
     "has_branch": "repository",
     "head_of": "fast_forwarding",
     "ignored_among": "untracked",
+    "ignored_files": "untracked",
     "is_ancestor": "fast_forwarding",
     "is_barely_made": "own_checkouts",
     "is_branch_name": "named_refs",

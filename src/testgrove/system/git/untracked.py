@@ -20,6 +20,14 @@ def untracked_files(checkout: Path, glob: str) -> list[str]:
     return [path for path in _listed(checkout, "--others", glob) if not path.endswith("/")]
 
 
+def ignored_files(checkout: Path, patterns: Path) -> list[str]:
+    """Ignored files that also match the patterns in a file with .gitignore's syntax, without nested repositories."""
+    words = ("ls-files", "-z", "--others", "--ignored", "--full-name", f"--exclude-from={patterns}")
+    matching = require(call(checkout, *words, timeout=LONGEST), f"look for the files of {patterns}").fields()
+    ignored = ignored_among(checkout, matching)
+    return [path for path in matching if path in ignored and not path.endswith("/")]
+
+
 def tracked_files(checkout: Path, glob: str) -> list[str]:
     """Tracked files that a glob names, from the top; a folder means what is in it."""
     return _listed(checkout, "--cached", glob)
