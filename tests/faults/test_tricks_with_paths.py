@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from second_user import as_user, end, start_as, two_users
+from second_user import as_user, end, require_root, start_as, two_users
 from services.launcher import LocalLauncher
 from testgrove.app import keeper
 from testgrove.errors import PreconditionError, TestgroveError
@@ -190,6 +190,27 @@ def test_places_for_other_users_in_var_tmp_are_not_used_either(
     finally:
         for path in (place, elsewhere):
             path.unlink() if path.is_symlink() else shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to a folder of theirs", "dangling link", "writable folder"])
+def test_the_folder_of_worktrees_made_by_another_user_is_refused(grove, tmp_path, kind):
+    """A repository in /tmp: the name of the folder beside it can be had first. Who owns it could replace a worktree."""
+    require_root()
+    project = grove()
+    if kind == "writable folder":
+        project.root.mkdir()
+        project.root.chmod(0o777)
+    else:
+        plant(kind, project.root, tmp_path / "theirs")
+        for path in (project.root, tmp_path / "theirs"):
+            if os.path.lexists(path):
+                os.chown(path, 65534, 65534, follow_symlinks=False)
+    done = project.create("review", "a", check=False)
+    assert done.returncode == 3, done
+    assert str(project.root) in done.stderr
+    assert ("writable by all" if kind == "writable folder" else "belongs to user 65534") in done.stderr
+    assert not project.worktrees()
+    assert not (tmp_path / "theirs/review-a").exists()
 
 
 def acl_for(user: int) -> bytes:

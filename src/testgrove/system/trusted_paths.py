@@ -60,6 +60,28 @@ def require_own_file(path: Path) -> None:
     raise PreconditionError("not-ours", f"{path} is not safe to use: {problem}", hint=f"ls -l {path}")
 
 
+def require_trusted_parent(folder: Path, like: Path) -> None:
+    """Refuse a folder in which another user could replace what is made there. A missing one is accepted.
+
+    like: a folder of the same project; its owner is trusted, and where other users can write to it, they can here.
+    Raises PreconditionError (``folder-unusable``).
+    """
+    try:
+        looks, project = [folder.lstat()], like.stat()
+        with suppress(OSError):  # a link that leads nowhere
+            looks.append(folder.stat())
+    except OSError:
+        return  # it is missing, or its use will fail
+    owners, trusted = {each.st_uid for each in looks}, {_ROOT, os.geteuid(), _unmapped_user(), project.st_uid}
+    hint = "remove or rename it, or set `root` in [tool.testgrove] to a folder that only you can write to"
+    if foreign := owners - trusted:
+        raise _unusable(f"{folder} belongs to user {foreign.pop()}, who could replace worktrees in it", hint)
+    found = looks[-1]
+    problem = "" if stat.S_ISLNK(found.st_mode) or found.st_mode & stat.S_ISVTX else _why_writable(found, folder)
+    if problem and not _why_writable(project, like):
+        raise _unusable(f"{folder} is not safe to use: {problem}", f"chmod go-w {folder}")
+
+
 def owner_of(path: Path) -> int | None:
     """The user that a file or folder belongs to, links followed; None where there is none."""
     try:

@@ -33,6 +33,7 @@ from testgrove.core.worktrees import lifecycle
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import git
+from testgrove.system.trusted_paths import require_trusted_parent
 from testgrove.system.undeletable import require_deletable
 
 
@@ -76,6 +77,7 @@ def create(
     logs: where the output of its set-up is kept, under its id, by default in test-artifacts. on_output: receives it.
     After a failure, only the error and that output are left.
     """
+    require_trusted_parent(records.location_of(project, spec).parent, project.main)
     worktree, notes = _claim(project, holder, spec, run, databases=databases is not None)
     creation = Creation(
         project,
