@@ -56,7 +56,7 @@ def measure(project: Project, sources: Path | None, work: Path) -> Measured:
             plain, ours = (outcomes.of_totals((work / f"{name}.log").read_text()) for name in ("plain", "suite"))
     except RuntimeError as error:
         return Measured(**head, failure=str(error))
-    if plain and not any("::" in name for name in plain):
+    if "pytest" not in project.test:
         ours = outcomes.dotted(ours)
     return Measured(
         **head,

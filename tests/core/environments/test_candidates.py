@@ -113,6 +113,10 @@ def test_what_is_installed(files, wanted):
         ({"pyproject.toml": EXTRAS + "redis = ['redis']", "requirements-dev.txt": "pytest",
           CI: "run: pip install -r requirements-dev.txt .[redis]"},
          "requirements-dev.txt with extras redis, the project"),
+        ({"pyproject.toml": GROUPS + "tests = ['pytest']\ndev = ['pytest', 'rich']",
+          CI: "jobs:\n  unit:\n    runs-on: ubuntu-latest\n    steps:\n      - run: tox -e py\n"
+              "  install-dev:\n    steps:\n      # no test\n      - run: pip install . --group dev\n"},
+         "group tests, the project"),  # the job that installs dev runs no tests
     ],
 )  # fmt: skip
 def test_what_ci_installs_breaks_the_tie(files, source):

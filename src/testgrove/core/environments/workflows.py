@@ -17,6 +17,9 @@ _INSTALL = re.compile(
     r"\b(?:pip3?\s+install|uv\s+sync|uv\s+run|poetry\s+install|pdm\s+(?:install|sync)|pipenv\s+(?:install|sync))\s+(.*)"
 )
 _RUNNERS = re.compile(r"(?<![\w./-])(tox|nox|hatch)(?:\s|$)")
+_JOB = re.compile(r"^  (?=[\w-]+:\s*$)", re.MULTILINE)  # GitHub's jobs are indented by two spaces
+_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
+_TESTS = re.compile(r"(?<![a-z])(?:py)?tests?(?![a-z])|unittest|(?<![\w-])(?:tox|nox|hatch|coverage)(?![\w-])")
 _PREFIX = re.compile(r"^\s*(?:-\s+)?(?:run:\s*|script:\s*)?[|>]?\s*")
 
 
@@ -42,8 +45,13 @@ def is_workflow(path: str) -> bool:
 
 
 def read_workflows(files: Mapping[str, bytes], own: str = "") -> InstallLines:
-    """The install lines of all workflows among files. own: the name of the project itself."""
-    lines = [line for path, text in files.items() if is_workflow(path) for line in _lines(text)]
+    """The install lines of all workflows among files. own: the name of the project itself.
+
+    A job that never speaks of tests installs for something else, unless all do so.
+    """
+    texts = (text.decode("utf-8", "replace") for path, text in files.items() if is_workflow(path))
+    jobs = [job for text in texts for job in _JOB.split(_COMMENT.sub("", text))]
+    lines = [line for job in [job for job in jobs if _TESTS.search(job)] or jobs for line in _lines(job)]
     found = [asked(_words(match[1]), own) for line in lines for match in _INSTALL.finditer(line)]
     runners = (match[1] for line in lines if not _INSTALL.search(line) for match in _RUNNERS.finditer(line))
     return InstallLines(
@@ -55,9 +63,9 @@ def read_workflows(files: Mapping[str, bytes], own: str = "") -> InstallLines:
     )
 
 
-def _lines(content: bytes) -> Iterator[str]:
+def _lines(content: str) -> Iterator[str]:
     """The lines that look like commands, without comments, continued ones as one."""
-    text = re.sub(r"\\\n\s*", " ", content.decode("utf-8", "replace"))
+    text = re.sub(r"\\\n\s*", " ", content)
     for line in text.splitlines():
         if not re.match(r"\s*(#|(-\s+)?(name|uses|key|path|if)\s*:)", line):
             yield from re.split(r"&&|;|\|\|", _PREFIX.sub("", line))
