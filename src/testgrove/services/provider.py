@@ -1,7 +1,7 @@
-"""Provisioning: what is asked for, and what everyone who asks for a database speaks to, whatever engine and host.
+"""The interface to services, the same for every engine and host.
 
-A run, a test session, a long-lived worktree and a command that needs an empty database all do the same: they make a
-Provider of a service, ask it for its traits, make the template's fingerprint of them, and place a DatabaseRequest.
+A run, a test session, a long-lived worktree and a command that needs an empty database all do the same: they create
+the Provider of a service, compute the template's fingerprint from its traits, and pass it a DatabaseRequest.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class Ports(Protocol):
     """The ports of one owner's servers."""
 
     def start(self, name: str, start: Callable[[int], Any]) -> Any:
-        """What start makes of a leased port; where that cannot be bound (``port-taken``), of the next."""
+        """Call start with a leased port, and with the next one while it raises ``port-taken``; return its result."""
 
     def give_back(self, port: int) -> None:
-        """Nothing listens there any more."""
+        """Release a port on which nothing listens any more."""
 
 
 @dataclass
 class Context:
     """Who needs services: a run, a session, or a command.
 
-    cache: the user's, for templates. fresh: templates that others have built are not used. kind: of the owner marks on
-    what is made. folder: the owner's, in memory where there is room, gone with it. What is made for a worktree that
-    outlives the command (kind ``worktree``) is recorded in that worktree's leases, and has no folder, ports and host.
+    cache: the user's cache of templates. fresh: build templates anew instead of using cached ones. kind: written to the
+    owner marks of databases. folder: the owner's temporary folder, in memory if there is room. Databases of a worktree
+    that outlives the command (kind ``worktree``) are recorded in its leases; they have no folder, ports or host here.
     """
 
     launcher: Launcher
@@ -58,7 +58,7 @@ class Context:
 
 @frozen
 class Traits:
-    """What about a server decides what a migration makes. engine: with its version and build."""
+    """What a migration's result depends on, for a template's fingerprint. engine: its name, version and build."""
 
     engine: str
     encoding: str = ""
@@ -69,24 +69,24 @@ class Traits:
 
 @frozen
 class TemplateSpec:
-    """A migrated template. build: brings the empty database it is given up to date."""
+    """The template that is needed. build: migrates an empty database."""
 
     fingerprint: str
     build: Build
 
 
 def _ignore(*_told: object) -> None:
-    """Nobody listens."""
+    """The default for a caller that needs no messages."""
 
 
 @frozen
 class DatabaseRequest:
     """One database that is asked for.
 
-    label: of the worktree it is for. owner: for people who look at its mark. template_spec: what it is a clone of, None
-    for an empty one. file: where it is put, of an engine whose databases are files. say: told what is waited for; may
-    raise, as check may, where there is no use in going on. note: told what should be known. left: told the lease of a
-    database that is not ours any more, and was kept.
+    label: the worktree's name, for folders. owner: shown to people in the owner mark. template_spec: the template to
+    clone; None for an empty database. file: the path, for engines whose databases are files. say: called with what is
+    waited for. check: called between steps; both may raise to cancel. note: called with notes for the user. left:
+    called with the lease of a database that was kept because it no longer has testgrove's mark.
     """
 
     name: str
@@ -102,55 +102,58 @@ class DatabaseRequest:
 
 
 class ProvisionedDatabase:
-    """A database that was made, and goes by itself: a file with its folder, one of a URL never."""
+    """A provisioned database. By default there is nothing to drop: a file is deleted with its folder."""
 
     def __init__(self, access: DatabaseAccess) -> None:
         self.access = access
 
     def drop(self) -> str:
-        """Take it away; what should be known, or nothing. Raises UnavailableError."""
+        """Drop it; return a note for the user, or nothing. Raises UnavailableError."""
         return ""
 
     def further(self) -> list[str]:
-        """The names of databases that its own role has made beside it. Raises UnavailableError."""
+        """Return the names of the other databases that its role has created. Raises UnavailableError."""
         return []
 
     def stop(self) -> None:
-        """End its server, if that is ours. A second call does nothing."""
+        """Stop its server if testgrove started it. Idempotent."""
 
 
 class Allocator(Protocol):
     """Gives the clients of a broker their databases of one service. Safe to use from several threads."""
 
     def open(self) -> Allocation:
-        """Those of one client. Raises TestgroveError where there can be none."""
+        """Return the allocation of one client. Raises TestgroveError if it can have none."""
 
     def close(self) -> None:
-        """All that were opened are closed: let go of what is left. A second call does nothing."""
+        """Release what is left, after all allocations are closed. Idempotent."""
 
 
 class Provider:
-    """Provisions one service on one host. Safe to use from several threads. note: what its user should know."""
+    """Provisions one service on one host. Safe to use from several threads. note: for the user, or empty."""
 
     note = ""
 
     def find(self) -> None:
-        """Check that it is available, before anything is created. A second call does nothing. Raises TestgroveError."""
+        """Check that the service is available, before anything is created. Idempotent. Raises TestgroveError."""
 
     def start_ahead(self) -> None:
         """Start slow work in advance."""
 
     def traits(self) -> Traits | None:
-        """What the fingerprint of a template depends on; None where there are no templates."""
+        """Return what the fingerprint of a template depends on; None if the service has no templates."""
         return None
 
     def make(self, request: DatabaseRequest) -> ProvisionedDatabase:
-        """Make a database. Raises TestgroveError."""
+        """Create a database. Raises TestgroveError."""
         raise NotImplementedError
 
     def allocator(self, template_spec: Callable[[], TemplateSpec], owner: str) -> Allocator | None:  # noqa: ARG002 - there is none
-        """What gives tests their own; None where that cannot be had. template_spec: called when a test first asks."""
+        """Return what gives tests their own databases; None if that is not possible.
+
+        template_spec: called at the first request of a test.
+        """
         return None
 
     def close(self) -> None:
-        """Let go of everything but what leases name."""
+        """Release everything except what leases name."""

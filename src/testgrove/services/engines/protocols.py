@@ -1,9 +1,9 @@
 """What engines implement. An engine's `implementation` (see core.engines.declaration) is one object with these methods.
 
-All have those of Engine; besides, those for their kind of isolation: SharedServer for a database on a shared server,
-InstanceServer for a server of one's own, FileEngine. One that can use a server which somebody else runs has those of
-External; one that declares `migrates`, those of Schemas; one that declares `dump`, those of Dumps. Each is checked by
-the contract suite in testgrove.testing.
+Every engine implements Engine and the protocol of its isolation: SharedServer (a database for each worktree on a shared
+server), InstanceServer (a server for each worktree) or FileEngine (a file for each worktree). Optional are External (it
+can use a server by its URL), Schemas (it declares `migrates`) and Dumps (it declares `dump`). The contract suite in
+testgrove.testing checks each of them.
 """
 
 from __future__ import annotations
@@ -29,67 +29,67 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """What every engine has."""
+    """What every engine implements."""
 
     def require(self) -> None:
-        """Raise PreconditionError (``no-driver``) where a driver that it needs is not installed."""
+        """Raise PreconditionError (``no-driver``) if a driver that it needs is not installed."""
 
     def shell(self, url: str, service: Service | None) -> tuple[str, ...]:
-        """The command line of its client program. Raises PreconditionError (``no-client-program``)."""
+        """Return the command line of its client program. Raises PreconditionError (``no-client-program``)."""
 
     def client_environ(self, access: DatabaseAccess) -> dict[str, str]:
-        """What client programs need besides a URL without the password."""
+        """Return the variables that client programs need in addition to a URL without the password."""
 
     def client_programs(self, path: str | None) -> tuple[Path, ...]:
-        """Client programs that a worktree is to have beside its environment's Python, where the PATH has none."""
+        """Return client programs to link into a worktree's environment because PATH has none."""
 
 
 class Server(Protocol):
-    """A running server of ours, with databases that are clones of one template."""
+    """A running embedded server, with databases that are clones of one template."""
 
     endpoint: Endpoint
     template: Any
 
     @property
     def alive(self) -> bool:
-        """Whether its process is there."""
+        """Whether its process is running."""
 
     def outlives(self, seconds: float) -> bool:
-        """Whether it is alive after that time."""
+        """Return whether it is still alive after that time."""
 
     def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
         """Clone the template, for a role of its own. Raises PreconditionError (``database-exists``)."""
 
     def create_empty(self, name: str, *, owner: str) -> DatabaseAccess:
-        """Make one with nothing in it but what the template of an empty server has."""
+        """Create an empty database, with the extensions of the empty server's template."""
 
     def drop_database(self, name: str) -> None:
-        """Drop it, with everything that its role has made; nothing to do when it is gone."""
+        """Drop a database, with everything that its role has created. Idempotent."""
 
     def further_databases(self, name: str) -> list[str]:
-        """What the role of that database has made besides."""
+        """Return the names of the other databases that its role has created."""
 
     def stop(self) -> None:
-        """End it; its data is thrown away. A second call does nothing."""
+        """Stop it and discard its data. Idempotent."""
 
 
 class Templates(Protocol):
-    """Templates on disk that servers are started on; see engines.postgres.template_cache for the rules."""
+    """Templates on disk, from which servers start. engines.postgres.template_cache has the rules."""
 
     def find(self, fingerprint: str) -> Any:
-        """The template with this fingerprint; None where there is none."""
+        """Return the template with this fingerprint; None if there is none."""
 
     def base(self) -> Any:
-        """What an empty server is started on."""
+        """Return the template of an empty server."""
 
     def ensure(
         self, fingerprint: str, build: Build, *, on_port: Callable[[Callable[[int], Any]], Any], on_wait: OnWait | None
     ) -> Any:
-        """The template with this fingerprint, built if it is not there."""
+        """Return the template with this fingerprint; build it if it is missing."""
 
 
 class PersistentServer(Protocol):
-    """A server of a project's own, which its keeper starts, with databases for all worktrees."""
+    """A project's server, started by its keeper, with databases for all worktrees."""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -97,51 +97,51 @@ class PersistentServer(Protocol):
 
     @property
     def folder(self) -> Path:
-        """Where its data lies."""
+        """The folder with its data."""
 
     def start(self, keeper: KeeperClient) -> None:
-        """Have it running. Raises UnavailableError."""
+        """Start it if it is not running. Raises UnavailableError."""
 
     def at_port(self, port: int) -> PersistentServer:
         """Return the same server with another port."""
 
     def move(self, port: int) -> PersistentServer:
-        """The same server on another port, from its next start on."""
+        """Return the same server, which uses another port from its next start on."""
 
     def has(self, name: str) -> bool:
-        """Whether there is such a database."""
+        """Return whether it has a database of that name."""
 
     def template(
         self, fingerprint: str, build: Build, extensions: tuple[str, ...], *, fresh: bool = False
     ) -> tuple[Any, str]:
-        """The template with this fingerprint, built if need be; and a note about the build."""
+        """Return the template with this fingerprint, built if it is missing, and a note about the build."""
 
     def clone(self, template: Any, name: str, *, owner: str, password: Secret | None = None) -> DatabaseAccess:
-        """A database like a template, with a role of its name."""
+        """Clone a template, with a role of the database's name."""
 
     def create_empty(
         self, name: str, *, owner: str, extensions: tuple[str, ...] = (), password: Secret | None = None
     ) -> DatabaseAccess:
-        """An empty database, with a role of its name."""
+        """Create an empty database, with a role of its name."""
 
     def access(self, name: str, password: Secret) -> DatabaseAccess:
-        """How the database of that name is reached."""
+        """Return how to connect to the database of that name."""
 
     def drop(self, name: str) -> None:
-        """Drop a role and all databases it owns."""
+        """Drop a role and all databases that it owns."""
 
 
 class SharedServer(Engine, Protocol):
     """An engine whose server has a database for each worktree, cloned from a template."""
 
     def find(self, launcher: Launcher, service: Service) -> Any:
-        """Its binaries, with `version` and `major`. Raises PreconditionError, UsageError."""
+        """Return its binaries, with `version` and `major`. Raises PreconditionError, UsageError."""
 
     def traits(self, binaries: Any, service: Service) -> Traits:
         """Implement Provider."""
 
     def prepare(self) -> None:
-        """What can be done while a server starts, such as importing a driver. Raises PreconditionError."""
+        """Do what can be done while a server starts, such as importing a driver. Raises PreconditionError."""
 
     def templates(
         self,
@@ -154,7 +154,7 @@ class SharedServer(Engine, Protocol):
         work: Path,
         fresh: bool,
     ) -> Templates:
-        """The templates in a folder. work: where servers are started to build one."""
+        """Return the templates in a folder. work: the folder for servers that build one."""
 
     def start(
         self, template: Any, port: int, *, binaries: Any, service: Service, host: EmbeddedHost, directory: Path
@@ -162,46 +162,46 @@ class SharedServer(Engine, Protocol):
         """Start a server on a template, in an empty folder. Raises PreconditionError (``port-taken``)."""
 
     def pool(self, find: Callable[[], Any], folder: Path, owner: str) -> Allocator:
-        """Databases for tests. find: the server, which may have to be started; folder: in which its data lies."""
+        """Return the pool of databases for tests. find: returns the server, started if needed. folder: for its data."""
 
     def initialize(
         self, folder: Path, run: Path, *, template: Any, binaries: Any, service: Service, host: EmbeddedHost, port: int
     ) -> PersistentServer:
-        """Lay a persistent server's data out. run: for its socket."""
+        """Create a persistent server's data. run: the folder for its socket."""
 
     def persistent(self, folder: Path) -> PersistentServer | None:
-        """The server in a folder; None where initialize() did not come to its end."""
+        """Return the server in a folder; None if initialize() was interrupted."""
 
 
 class Instance(Protocol):
-    """A running server that one owner has alone."""
+    """A running server for a single owner."""
 
     @property
     def endpoint(self) -> Endpoint:
         """How its owner reaches it."""
 
     def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
-        """How its one database is reached."""
+        """Return how to connect to its only database."""
 
     def stop(self) -> None:
-        """End it, and what is in it. A second call does nothing."""
+        """Stop it and discard its data. Idempotent."""
 
 
 class InstanceResetter(Protocol):
-    """Looks after an instance between the tests of one client."""
+    """Resets an instance between the tests of one client."""
 
     def reset(self) -> bool:
-        """Take away what a test has left; False where that takes a new instance."""
+        """Delete what a test has left; return False if a new instance is needed."""
 
     def close(self) -> None:
-        """Hang up."""
+        """Close its connection."""
 
 
 class InstanceServer(Engine, Protocol):
-    """An engine that gives each worktree a server instance of its own. testgrove.engines has a base class for it."""
+    """An engine that gives each worktree its own server instance. testgrove.engines has a base class for it."""
 
     def find(self, launcher: Launcher, service: Service) -> Any:
-        """Its binary. Raises PreconditionError, UsageError."""
+        """Return its binary. Raises PreconditionError, UsageError."""
 
     def start(
         self,
@@ -216,15 +216,15 @@ class InstanceServer(Engine, Protocol):
         """Start an instance in an empty folder. Raises PreconditionError (``port-taken``)."""
 
     def resetter(self, instance: Instance) -> InstanceResetter:
-        """Look after an instance that is as new."""
+        """Return the resetter of a new instance."""
 
     def initialize_instance(
         self, folder: Path, *, binary: Any, port: int, password: Secret, settings: Mapping[str, str]
     ) -> DatabaseAccess:
-        """Describe a persistent instance in a service's folder, for the keeper to start."""
+        """Write a persistent instance's description to a service's folder, for the keeper to start it."""
 
     def move_instance(self, folder: Path, port: int) -> None:
-        """The same instance on another port, from its next start on."""
+        """Let an instance use another port from its next start on."""
 
     def empty(self, access: DatabaseAccess) -> None:
         """Delete everything in an instance. Raises UnavailableError."""
@@ -234,7 +234,7 @@ class FileTemplates(Protocol):
     """Migrated files, one for each fingerprint."""
 
     def copy_to(self, path: Path, fingerprint: str, build: Build, *, on_wait: OnWait | None = None) -> DatabaseAccess:
-        """Put a copy at a path, which is not there yet."""
+        """Copy the file to a path that does not exist yet."""
 
 
 class FileEngine(Engine, Protocol):
@@ -244,29 +244,29 @@ class FileEngine(Engine, Protocol):
         """Implement Provider."""
 
     def templates(self, cache: Path, locks: LockFile, *, fresh: bool) -> FileTemplates:
-        """The migrated files below the user's cache."""
+        """Return the migrated files in the user's cache."""
 
     def create(self, path: Path) -> DatabaseAccess:
-        """An empty one. Raises PreconditionError where something is there."""
+        """Create an empty database. Raises PreconditionError if the path exists."""
 
     def remove(self, path: Path) -> None:
-        """Take one away, with the files beside it."""
+        """Delete a database and its companion files."""
 
 
 class ExternalConnection(Protocol):
-    """A server that somebody else runs, as one command uses it."""
+    """A command's use of an external server."""
 
     url: ServerUrl
     note: str
 
     def open(self) -> None:
-        """Connect, and become a living owner of what is made. Raises UnavailableError, PreconditionError."""
+        """Connect, as the living owner of what is created. Raises UnavailableError, PreconditionError."""
 
     def traits(self) -> Traits | None:
         """Implement Provider."""
 
     def sweep(self) -> list[str]:
-        """Take away what dead owners have left."""
+        """Drop what dead owners have left; return notes for the user."""
 
     def ensure_template(
         self,
@@ -277,70 +277,70 @@ class ExternalConnection(Protocol):
         on_wait: Callable[[str], object] | None = None,
         on_note: Callable[[str], object] | None = None,
     ) -> str:
-        """The name of a template, built if need be. Not called where traits() says that there are none."""
+        """Return the name of a template, built if it is missing. Not called if traits() is None."""
 
     def drop_template(self, name: str) -> None:
-        """Take a template away."""
+        """Drop a template."""
 
     def create_database(
         self, name: str, *, template: str, owner: str, leases: Leases, kind: Kind = "run"
     ) -> DatabaseAccess:
-        """Make a database, its lease before it."""
+        """Record the lease of a database, then create the database."""
 
     def pool(self, find: Callable[[], str], leases: Leases, owner: str) -> Allocator | None:
-        """Databases for tests; None where there are none. find: the template's name."""
+        """Return the pool of databases for tests; None if it is not supported. find: returns the template's name."""
 
     def close(self) -> None:
-        """Disconnect: other commands then see this owner as gone."""
+        """Disconnect; to other commands, this owner is then dead."""
 
 
 class TemplateServer(ExternalConnection, Protocol):
-    """One that has templates of ours."""
+    """An external server with testgrove's templates."""
 
     def templates(self) -> list[tuple[str, float]]:
-        """Their names, and how many hours ago each was last asked for."""
+        """Return the name of each template, and the hours since its last use."""
 
 
 class External(Engine, Protocol):
     """An engine that can use a server by its URL."""
 
     def external(self, url: ServerUrl, service: Service) -> ExternalConnection:
-        """The server of a URL. Nothing is connected to yet."""
+        """Return the server of a URL, without connecting to it."""
 
     def check_connection(self, url: ServerUrl) -> tuple[str, Secret]:
-        """The user and the password of a database that answers. Raises UnavailableError, PreconditionError."""
+        """Connect once; return the user and the password. Raises UnavailableError, PreconditionError."""
 
     def drop_leased(self, data: Mapping[str, Any], *, held: bool = False) -> str:
-        """Take away what a lease's data name; what should be known, or nothing. Idempotent. held: its owner lives."""
+        """Drop what a lease's data name; return a note or nothing. Idempotent. held: its owner is alive."""
 
     def lease_by_mark(self, url: ServerUrl, name: str, owner: str) -> Lease:
-        """A lease for a database whose own lease was lost; see core.leases."""
+        """Return a lease for a database whose own lease was lost (see core.leases)."""
 
     def recreated(self, data: Mapping[str, Any]) -> str:
-        """What should be known of a database that tests have made again, without our mark; empty where it was not."""
+        """Return a note if tests have recreated a database without testgrove's mark; else nothing."""
 
 
 class Schemas(Protocol):
-    """A schema that a project migrates. All raise UnavailableError."""
+    """Access to the schema that a project migrates. All methods raise UnavailableError."""
 
     def read_schema(self, access: DatabaseAccess) -> Schema:
-        """Each thing by its kind and name, with its definition; nothing that a migration tool keeps for itself."""
+        """Return each object's definition by kind and name, without the migration tools' own tables."""
 
     def is_untouched(self, access: DatabaseAccess) -> bool:
-        """Whether there is nothing at all in a database."""
+        """Return whether a database has no objects at all."""
 
     def delete_rows(self, access: DatabaseAccess) -> None:
-        """Empty every table, but those that migration tools keep for themselves."""
+        """Delete the rows of every table, except the migration tools' own."""
 
     def execute(self, sql: str, access: DatabaseAccess, *, timeout: float) -> None:
-        """Execute a script. What is wrong with it is the code ``script-failed``."""
+        """Execute a script. Raises UnavailableError (``script-failed``) if the script fails."""
 
 
 class Dumps(Protocol):
-    """Databases that can be kept as files."""
+    """Writing databases to files, and reading them back."""
 
     def dump(self, access: DatabaseAccess, file: Path, launcher: Launcher, service: Service | None) -> None:
-        """Write a database down. Raises UnavailableError."""
+        """Write a database to a file. Raises UnavailableError."""
 
     def load(self, file: Path, access: DatabaseAccess, launcher: Launcher) -> None:
-        """Fill an empty database from what dump() wrote. Raises UnavailableError."""
+        """Load a file from dump() into an empty database. Raises UnavailableError."""

@@ -1,4 +1,4 @@
-"""The host ``external``: a server that somebody else runs, by its URL. What is made there is leased and marked."""
+"""The host ``external``: a server by its URL. testgrove leases and marks the databases that it creates there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ExternalProvider(Provider):
-    """See Provider. A database for each worktree, where there are templates a clone of one on the same server."""
+    """The provider of a database for each worktree, cloned from a template on the same server if there is one."""
 
     def __init__(self, engine: External, context: Context, service: Service) -> None:
         self._engine, self._context = engine, context
@@ -35,16 +35,16 @@ class ExternalProvider(Provider):
         self._guard = threading.Lock()
 
     def find(self) -> None:
-        """Connect, and see whether we may create databases. Raises UnavailableError, PreconditionError."""
+        """Connect, and check that databases may be created. Raises UnavailableError, PreconditionError."""
         with self._guard:
             if not self._is_open:
                 self._server.open()
                 self._is_open = True
 
     def start_ahead(self) -> None:
-        """Take away what dead owners have left there, on whatever machine they were."""
+        """Drop what dead owners on any machine have left there."""
         self._is_swept = True
-        with suppress(TestgroveError):  # it is nobody's; the next command tries again
+        with suppress(TestgroveError):  # it has no owner; the next command tries again
             self._server.sweep()
 
     def traits(self) -> Traits | None:
@@ -63,7 +63,7 @@ class ExternalProvider(Provider):
 
     def _template(self, template_spec: TemplateSpec, request: DatabaseRequest | None = None) -> str:
         fingerprint = template_spec.fingerprint
-        if self._token:  # others may be cloning the one that is there: it is left alone
+        if self._token:  # other commands may be cloning the existing one
             fingerprint = hashlib.sha256(f"{fingerprint} {self._token}".encode()).hexdigest()[:32]
         template = self._server.ensure_template(
             fingerprint,
@@ -88,17 +88,17 @@ class ExternalProvider(Provider):
         return self._server.pool(find, self._context.leases, owner)
 
     def close(self) -> None:
-        """Let go of the server; what is left there is the leases' to name."""
+        """Disconnect. Leases name what stays on the server."""
         if not self._is_open:
             return
         for template in self._fresh:
-            with suppress(TestgroveError):  # the next builder's trim, or a clean-up, takes it away
+            with suppress(TestgroveError):  # the next build or clean-up drops it
                 self._server.drop_template(template)
         self._server.close()
 
 
 class SharedProvider(Provider):
-    """See Provider. Everybody uses the database of the URL as it is."""
+    """The provider with ``isolation = "none"``: all worktrees share the database of the URL as it is."""
 
     def __init__(self, engine: External, url: ServerUrl, default_database: str) -> None:
         self._engine, self._url, self._database = engine, url, url.database or default_database
@@ -106,7 +106,7 @@ class SharedProvider(Provider):
         self._access: DatabaseAccess | None = None
 
     def find(self) -> None:
-        """See whether it answers. Raises UnavailableError."""
+        """Check that it answers. Raises UnavailableError."""
         if self._access is None:
             url, (user, password) = self._url, self._engine.check_connection(self._url)
             self._access = DatabaseAccess(
@@ -121,7 +121,7 @@ class SharedProvider(Provider):
 
 
 class _ExternalDatabase(ProvisionedDatabase):
-    """See ProvisionedDatabase. Taken away by its owner, the lease after it. If that fails, the lease stays."""
+    """A database on an external server. Dropped by its owner, then its lease; if dropping fails, the lease stays."""
 
     def __init__(self, engine: External, url: ServerUrl, access: DatabaseAccess, request: DatabaseRequest) -> None:
         super().__init__(access)

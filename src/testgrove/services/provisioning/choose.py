@@ -1,4 +1,4 @@
-"""Which provider a service has: its engine's kind of isolation and its host decide."""
+"""Choose a service's provider, by its host and its engine's isolation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def provider_of(context: Context, name: str, service: Service) -> Provider:
-    """What provisions a service. name: the service's. Nothing is looked for, or made, before it is asked."""
+    """Return the provider of a service. name: the service's. It looks for nothing before its first method is called."""
     engine, implementation = engine_of(service.engine), implementation_of(service.engine)
     if not service.is_embedded:
         from testgrove.core.server_url import parse_server_url  # noqa: PLC0415 - what one host needs, others do without

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class FileProvider(Provider):
-    """See Provider. name: the service's."""
+    """The provider of an engine whose databases are files. name: the service's."""
 
     def __init__(self, engine: FileEngine, context: Context, name: str, service: Service) -> None:
         self._engine, self._context, self._name, self._service = engine, context, name, service
@@ -46,7 +46,7 @@ class FileProvider(Provider):
         return ProvisionedDatabase(copy(request.file, on_wait=request.say))
 
     def allocator(self, template_spec: Callable[[], TemplateSpec], owner: str) -> Allocator:  # noqa: ARG002 - files have no marks
-        """Implement Provider. The files that the migration reads are looked at once."""
+        """Implement Provider. The migration's inputs are read once."""
         guard, found = threading.Lock(), list[Any]()
 
         def copy(path: Path) -> DatabaseAccess:
@@ -59,7 +59,7 @@ class FileProvider(Provider):
 
 
 class _FileDatabase(ProvisionedDatabase):
-    """See ProvisionedDatabase. An empty file, which is not removed with a folder."""
+    """An empty database file. Unlike a copy, it is not deleted with a folder, so drop() deletes it."""
 
     def __init__(self, access: DatabaseAccess, engine: FileEngine) -> None:
         super().__init__(access)
@@ -72,7 +72,7 @@ class _FileDatabase(ProvisionedDatabase):
 
 
 class _FileAllocator:
-    """See Allocator. folder: in which copies lie; name: of the file in each."""
+    """Allocates copies of a migrated file. folder: for the copies. name: of each file."""
 
     def __init__(self, copy: Copy, folder: Path, name: str) -> None:
         self._copy, self._folder, self._name = copy, folder, Path(name).name
@@ -87,7 +87,7 @@ class _FileAllocator:
 
 
 class FileAllocation(BaseAllocation[Path]):
-    """See broker.Allocation: one client's files. copy: puts a migrated file at a path."""
+    """One client's files (broker.Allocation). copy: copies the migrated file to a path."""
 
     def __init__(self, copy: Copy, folder: Path, name: str) -> None:
         super().__init__()

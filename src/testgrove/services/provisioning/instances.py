@@ -1,7 +1,7 @@
-"""A server instance for each worktree and each client of a broker, of engines whose databases share too much.
+"""A server instance for each worktree and each client of a broker, for engines whose databases share too much.
 
-For a client it is made as new between tests, at the same address. What the engine cannot undo it notices; then the
-instance is started again.
+A client's instance is reset between tests and keeps its address. If the engine cannot undo what a test did, it says so
+and the instance is restarted.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from testgrove.services.engines.protocols import Instance, InstanceResetter, InstanceServer
     from testgrove.services.provider import Allocator, Context, DatabaseRequest, TemplateSpec
 
-_MAX_KEPT = 20  # instances that a client asked to keep
+_MAX_KEPT = 20  # instances that one client may keep
 
 
 class InstanceProvider(Provider):
-    """See Provider. name: the service's."""
+    """The provider of an engine with one instance for each worktree. name: the service's."""
 
     def __init__(self, engine: InstanceServer, context: Context, name: str, service: Service) -> None:
         self.engine, self.context, self._name, self._service = engine, context, name, service
@@ -41,7 +41,7 @@ class InstanceProvider(Provider):
         self._guard = threading.Lock()
 
     def find(self) -> None:
-        """Implement Provider. Raises PreconditionError where there is no binary."""
+        """Implement Provider. Raises PreconditionError if no binary is found."""
         with self._guard:
             if self._binary is None:
                 self._binary = self.engine.find(self.context.launcher, self._service)
@@ -54,7 +54,7 @@ class InstanceProvider(Provider):
         return _InstanceDatabase(self.context.ports.start(self._name, start), request)
 
     def start(self, password: Secret) -> tuple[Instance, int]:
-        """An instance with nothing in it, and its leased port."""
+        """Start an empty instance; return it with its leased port."""
 
         def start(port: int) -> tuple[Instance, int]:
             return self.start_at(password, port), port
@@ -63,13 +63,13 @@ class InstanceProvider(Provider):
         return found
 
     def start_at(self, password: Secret, port: int) -> Instance:
-        """The same on this port, in a folder that is emptied. Raises PreconditionError (``port-taken``)."""
+        """Start an empty instance on a port, in an emptied folder. Raises PreconditionError (``port-taken``)."""
         directory = self.context.folder / f"{self._name}-{port}"
         shutil.rmtree(directory, ignore_errors=True)
         return self.start_in(directory, password, port)
 
     def start_in(self, directory: Path, password: Secret, port: int) -> Instance:
-        """Start one in a folder."""
+        """Start an instance in a folder."""
         with explained("create the folder", directory):
             directory.mkdir(mode=0o700, exist_ok=True)
         return self.engine.start(
@@ -87,7 +87,7 @@ class InstanceProvider(Provider):
 
 
 class _InstanceDatabase(ProvisionedDatabase):
-    """See ProvisionedDatabase. The instance is the database."""
+    """An instance as a database: dropping it stops it."""
 
     def __init__(self, instance: Instance, request: DatabaseRequest) -> None:
         name = engine_of(instance.endpoint.engine).default_database
@@ -105,7 +105,7 @@ class _InstanceDatabase(ProvisionedDatabase):
 
 
 class _InstanceAllocator:
-    """See Allocator. An instance for each request, started then; folders and ports are used again."""
+    """Starts an instance for each request. Folders and ports are reused."""
 
     def __init__(self, provider: InstanceProvider) -> None:
         self._provider = provider
@@ -113,7 +113,7 @@ class _InstanceAllocator:
         self._guard = threading.Lock()
 
     def open(self) -> Allocation:
-        """Implement Allocator. Raises PreconditionError where there is no binary."""
+        """Implement Allocator. Raises PreconditionError if no binary is found."""
         self._provider.find()
         return InstanceAllocation(
             partial(_LeasedLocation, self._provider, self._remember), self._provider.engine.resetter
@@ -125,30 +125,30 @@ class _InstanceAllocator:
         return instance
 
     def close(self) -> None:
-        """Implement Allocator. Those that were kept end, too."""
+        """Implement Allocator. Kept instances are stopped, too."""
         for instance in self._all:
             instance.stop()
 
 
 class InstanceLocation(Protocol):
-    """Where one instance runs: a port, a folder and a password that stay its own."""
+    """The port, folder and password of one instance, which do not change."""
 
     def start(self) -> Instance:
-        """Start it. Raises TestgroveError."""
+        """Start the instance. Raises TestgroveError."""
 
     def free(self) -> None:
-        """It is needed no more."""
+        """Release it."""
 
 
 class _LeasedLocation:
-    """See InstanceLocation."""
+    """A location with a leased port."""
 
     def __init__(self, provider: InstanceProvider, remember: Callable[[Instance], Instance]) -> None:
         self._provider, self._remember, self._password = provider, remember, generate_password()
         self._port = 0
 
     def start(self) -> Instance:
-        """Implement InstanceLocation. The port never changes after the first call: the client knows the address."""
+        """Implement InstanceLocation. The first call chooses the port; the client knows the address from then on."""
         if self._port:
             return self._remember(self._provider.start_at(self._password, self._port))
         instance, self._port = self._provider.start(self._password)
@@ -161,7 +161,7 @@ class _LeasedLocation:
 
 
 class ClientInstance:
-    """An instance that a client has to itself. Raises TestgroveError where it cannot be started."""
+    """One client's own instance. Raises TestgroveError if it cannot be started."""
 
     def __init__(self, location: InstanceLocation, resetter: Callable[[Instance], InstanceResetter]) -> None:
         self._location, self._open = location, resetter
@@ -182,13 +182,13 @@ class ClientInstance:
             raise
 
     def empty(self) -> None:
-        """Make it as new. Raises UnavailableError where it cannot be started again."""
+        """Reset it. Raises UnavailableError if it cannot be restarted."""
         if not self._resetter.reset():
             self._stop()
             self._start()
 
     def leave(self) -> None:
-        """Leave it running, without any further requests."""
+        """Leave it running; it is not used again."""
         self._resetter.close()
 
     def end(self) -> None:
@@ -202,7 +202,7 @@ class ClientInstance:
 
 
 class InstanceAllocation(BaseAllocation[ClientInstance]):
-    """See broker.Allocation: one client's instances. find: a location for another one. resetter: looks after one."""
+    """One client's instances (broker.Allocation). find: returns a new location. resetter: of an instance."""
 
     def __init__(self, find: Callable[[], InstanceLocation], resetter: Callable[[Instance], InstanceResetter]) -> None:
         super().__init__()
@@ -210,16 +210,16 @@ class InstanceAllocation(BaseAllocation[ClientInstance]):
         self._kept: list[ClientInstance] = []
 
     def make(self) -> tuple[DatabaseAccess, ClientInstance]:
-        """An instance with nothing in it. Raises TestgroveError."""
+        """Start an empty instance. Raises TestgroveError."""
         made = ClientInstance(self._find(), self._resetter)
         return made.access, made
 
     def discard(self, thing: ClientInstance) -> None:
-        """End it."""
+        """Stop it."""
         thing.end()
 
     def empty(self, name: str) -> None:
-        """Make an instance as new, at the same address. Raises PreconditionError (``not-leased``), UnavailableError."""
+        """Reset an instance; its address stays. Raises PreconditionError (``not-leased``), UnavailableError."""
         self.of(name).empty()
 
     def keep(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""A pool of databases that is made when a test first asks, and again when its server was killed."""
+"""A pool of databases that is created at a test's first request, and again after its server was killed."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ LEAST, MOST = 6, 200  # databases of a pool
 
 
 class Pool(Protocol):
-    """What LazyPool makes."""
+    """The pool that LazyPool creates."""
 
     @property
     def lost(self) -> bool:
-        """Whether all its databases are gone, with their server."""
+        """Whether its server was killed, and its databases with it."""
 
     def open(self) -> Allocation:
-        """For one client."""
+        """Return the allocation of one client."""
 
     def close(self) -> None:
-        """Make and drop no more."""
+        """Stop creating and dropping databases."""
 
 
 class LazyPool:
-    """See provider.Allocator. make: makes the pool, and what it needs."""
+    """An Allocator that creates its pool at the first request. make: creates the pool and what it needs."""
 
     def __init__(self, make: Callable[[], Pool]) -> None:
         self._make = make
@@ -40,7 +40,7 @@ class LazyPool:
         self._guard = threading.Lock()
 
     def open(self) -> Allocation:
-        """Implement Allocator. Raises TestgroveError where there can be no server."""
+        """Implement Allocator. Raises TestgroveError if no server can be started."""
         with self._guard:
             if self._failure is not None:
                 raise self._failure  # a migration that fails is not tried again for every test

@@ -1,4 +1,4 @@
-"""Databases on servers of the owner's own: one server for each template, from which its databases are cloned."""
+"""Databases on embedded servers: one server for each template, from which its databases are cloned."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from testgrove.services.provider import Allocator, Context, DatabaseRequest, TemplateSpec, Traits
 
 _PATIENCE = 0.1  # seconds between two looks whether waiting still makes sense
-_DYING = 0.5  # seconds that a killed server may take to be gone
+_DYING = 0.5  # seconds that a killed server may take to exit
 _EMPTY = ""  # instead of a fingerprint, for a server without a migrated template
 
 
 class ServerProvider(Provider):
-    """See Provider. name: the service's."""
+    """The provider of an engine with a database for each worktree. name: the service's."""
 
     def __init__(self, engine: SharedServer, context: Context, name: str, service: Service) -> None:
         self._engine, self._context, self._name, self._service = engine, context, name, service
@@ -38,11 +38,11 @@ class ServerProvider(Provider):
         self._guard = threading.Lock()
 
     def find(self) -> None:
-        """Implement Provider. Raises PreconditionError where there are no binaries."""
+        """Implement Provider. Raises PreconditionError if no binaries are found."""
         with self._guard:
             if self._binaries is None:
                 self._binaries = self._engine.find(self._context.launcher, self._service)
-                # One for all: it knows which template could not be built, and does not try again.
+                # Shared by all: it remembers which template could not be built, and does not retry.
                 context = self._context
                 self._templates = self._engine.templates(
                     self._binaries,
@@ -73,8 +73,7 @@ class ServerProvider(Provider):
 
     @property
     def _last(self) -> Any:
-        """Where the last run's fingerprint stands; of each version: another one's template is of no use to these
-        binaries."""
+        """The file with the last run's fingerprint, one for each version: binaries need a template of their version."""
         parts = (
             self._context.project_id,
             "" if self._name == self._service.engine else self._name,
@@ -134,7 +133,7 @@ class ServerProvider(Provider):
         return self._serve(template)
 
     def _serve(self, template: Any) -> Server:
-        """Start a server on a template, in a folder that goes with its owner's."""
+        """Start a server on a template, in the owner's temporary folder."""
         directory = self._context.folder / f"{self._name[:8]}-{token_hex(4)}"
         with explained("create the server's folder", directory):
             directory.mkdir(mode=0o700)
@@ -153,7 +152,7 @@ class ServerProvider(Provider):
         """Implement Provider."""
 
         def living() -> Server:
-            """The server; where it was killed, another one on the same template."""
+            """Return the server; if it was killed, start another one on the same template."""
             self.find()
             return self._server(template_spec(), lambda _said: None, lambda _note: None)
 
@@ -168,14 +167,14 @@ class ServerProvider(Provider):
 
 
 class _ServerDatabase(ProvisionedDatabase):
-    """See ProvisionedDatabase. On a server of ours."""
+    """A database on an embedded server."""
 
     def __init__(self, server: Server, access: Any, engine: str) -> None:
         super().__init__(access)
         self._server, self._engine = server, engine
 
     def drop(self) -> str:
-        """Implement ProvisionedDatabase. With a server that was killed, it is gone."""
+        """Implement ProvisionedDatabase. If the server was killed, there is nothing to drop."""
         if self._server.alive:
             self._server.drop_database(self.access.name)
             return ""
