@@ -66,7 +66,7 @@ def _free_port() -> int:
 
 @dataclass
 class _Leases:
-    """See core.leases.Leases, in memory."""
+    """Leases in memory (core.leases.Leases)."""
 
     owner: str = "a contract test"
     known: list[Lease] = field(default_factory=list)

@@ -27,7 +27,7 @@ from testgrove.system.store import StoredLeases
 
 @dataclass
 class AppContext(Context):
-    """See Context. project, holder: of the command."""
+    """The context of a command. project, holder: the command's."""
 
     launcher: SupervisedLauncher
     project: Project
@@ -35,7 +35,7 @@ class AppContext(Context):
     leases: StoredLeases
 
     def leases_of(self, workspace: Workspace) -> StoredLeases:
-        """Where what is made for a workspace is recorded: the run holds everything that goes with it."""
+        """Return the leases that record a workspace's databases: those of the run, if they end with it."""
         return self.leases if self.kind == "run" else records.worktree_leases(self.project, workspace.spec.id)
 
     def owner_of(self, workspace: Workspace) -> str:
@@ -46,7 +46,7 @@ class AppContext(Context):
 
 
 def worktree_owner(project: Project, name: str) -> str:
-    """Whose the databases of a worktree are, in their marks on a server by URL."""
+    """Return the owner in the marks of a worktree's databases on an external server."""
     return f"worktree {name} of {project.main} on {socket.gethostname()}"
 
 

@@ -106,7 +106,7 @@ def _with_root(top: Path) -> tuple[Path, str, str]:
 
 
 def _scripts_to_write(top: Path) -> dict[Path, bytes]:
-    """Those that are not there yet, as they are in the package."""
+    """Return the files that do not exist yet, with their content."""
     folder = resources.files("testgrove") / "documented"
     locations = {top / "scripts": folder, top / "tests" / "integration": folder / "integration"}
     ours = {

@@ -43,7 +43,7 @@ class KeeperLocation:
 
     @property
     def socket(self) -> Path:
-        """Where the keeper is spoken to."""
+        """The socket on which the keeper listens."""
         return self.run / "keeper.sock"
 
     @property
@@ -72,7 +72,7 @@ def location_of(store: Store, project: str) -> KeeperLocation | None:
 
 
 def new_location(locations: Locations, project: str, *, closed: bool) -> KeeperLocation:
-    """Where a project's keeper is to be. closed: its servers run as a user who cannot pass through our folders."""
+    """Return the location of a new keeper. closed: its servers run as a user who cannot enter this user's folders."""
     servers = locations.open_servers if closed else locations.servers
     return KeeperLocation(project, servers / project, locations.scratch / f"keeper-{project[:8]}")
 

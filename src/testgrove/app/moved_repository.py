@@ -32,7 +32,7 @@ class FormerLocation:
 
 
 def former_locations(project: Project) -> list[FormerLocation]:
-    """Where this repository was when worktrees of it were made; empty where it was not moved."""
+    """Return the former locations for which worktrees are recorded; empty if the repository was not moved."""
     gone = [each for each in project.store.projects.all() if each.id != project.id and not each.common_dir.exists()]
     if not gone:
         return []

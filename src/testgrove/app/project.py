@@ -82,7 +82,7 @@ class Project:
 
     @property
     def artifacts(self) -> Path:
-        """Where runs and removals keep outputs."""
+        """The folder for the outputs of runs and removed worktrees."""
         return self.main / "test-artifacts"
 
     def holding(self, command: str) -> AbstractContextManager[Holder]:

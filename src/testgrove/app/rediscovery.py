@@ -141,7 +141,7 @@ def _learn_given(project: Project, name: str, databases: dict[str, dict[str, str
 
 
 def _lease_ports(project: Project, name: str, ports: dict[str, int]) -> dict[str, int]:
-    """Those of a worktree's ports that are still, or again, its own."""
+    """Lease a worktree's ports again; return those that no other owner has leased."""
     from testgrove.system.ports import network_namespace  # noqa: PLC0415 - `list` does without
 
     namespace = network_namespace()

@@ -37,7 +37,7 @@ class Failures:
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: "pytest.CallInfo[Any]") -> Iterator[None]:
-        """See pytest."""
+        """Mark the item if its setup or call failed."""
         outcome: Any = yield
         if call.when != "teardown":  # a rerun starts again with its setup
             item.stash[_FAILED] = outcome.get_result().failed

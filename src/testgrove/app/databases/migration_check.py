@@ -82,7 +82,7 @@ def check_migrations(
 
 
 def _services(project: Project, asked: str | None) -> dict[str, Service]:
-    """Those to be checked, in each version. asked: one of them, or an engine's default one."""
+    """Return the services to check, in each version. asked: one of them, or an engine's default one."""
     services = project.settings.services
     if asked is not None and asked not in services:
         asked = default_services(services).get(asked, asked)
@@ -110,7 +110,7 @@ def _services(project: Project, asked: str | None) -> dict[str, Service]:
 
 @frozen
 class _Checkout:
-    """Whose migrations they are. environ: what a command sees there with the database of one service."""
+    """The checkout whose migrations are checked. environ: a command's environment with one service's database."""
 
     tree: Path
     environ: Callable[[str, DatabaseAccess], Mapping[str, str]]

@@ -123,7 +123,7 @@ def _access(lease: Lease) -> DatabaseAccess | None:
 
 
 def service_of(lease: Lease) -> str:
-    """Whose service a lease names. Before services had names of their own, folders began with the engine's."""
+    """Return the service that a lease names. In older versions, folders began with the engine's name."""
     folder = Path(lease.key.partition("#")[0])
     return str(lease.data.get("service") or folder.name.partition("-")[0])
 

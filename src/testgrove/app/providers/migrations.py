@@ -32,7 +32,7 @@ def migration_allocators(
 
 
 class _MigrationAllocator:
-    """See provider.Allocator."""
+    """Allocates empty databases for tests of migrations."""
 
     def __init__(
         self,

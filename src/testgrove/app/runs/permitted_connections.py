@@ -32,7 +32,7 @@ def permitted_in_attempt(
 
 
 def _led_to(creation: Workspace, cell: Cell, environ: Mapping[str, str]) -> Iterator[tuple[str, Address]]:
-    """Where the variables lead that testgrove and the settings have set, those of application processes included."""
+    """Yield the variables set by testgrove, the settings and the processes' `env`, with the addresses they name."""
     for name in creation.set_variables():
         for address in variable_leads(name, environ):
             yield name, address

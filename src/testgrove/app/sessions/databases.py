@@ -53,7 +53,7 @@ class SessionDatabases:
 
 
 class _SharedService:
-    """See provider.Allocator. There is nothing to give."""
+    """An Allocator that refuses: all clients share the database of the URL."""
 
     def __init__(self, name: str, service: Service) -> None:
         self._name = name

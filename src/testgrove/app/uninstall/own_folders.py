@@ -32,7 +32,7 @@ class KeptFolder:
 
 
 def folders(locations: Locations) -> list[Path]:
-    """Those that are there."""
+    """Return the folders that exist."""
     found = (
         locations.cache,
         locations.binaries,

@@ -76,7 +76,7 @@ class Rehearsal:
         return now, ends
 
     def _choose(self, ready: list[Ranked], claims: Claims) -> tuple[list[str], list[Ranked]]:
-        """Those that start now, and those that go on waiting."""
+        """Return the tasks that start now, and those that keep waiting."""
         taken = {task.worktree for task in claims.running.values() if not task.shareable} - {""}
         chosen: list[str] = []
         waiting: list[Ranked] = []

@@ -33,7 +33,7 @@ _PROGRAMS = ("psql", "pg_dump", "pg_restore", "createdb", "dropdb", "pg_isready"
 
 
 class Postgres:
-    """See protocols.SharedServer, External, Schemas and Dumps."""
+    """PostgreSQL: implements SharedServer, External, Schemas and Dumps of protocols."""
 
     require = LazyMethod(f"{_HERE}.server:require_driver")
     prepare = LazyMethod(f"{_HERE}.sql:load_driver")

@@ -20,7 +20,7 @@ _HERE = "testgrove.services.engines.redis"
 
 
 class Redis:
-    """See protocols.InstanceServer and External."""
+    """Redis: implements InstanceServer and External of protocols."""
 
     start = LazyMethod(f"{_HERE}.server:RedisServer.start")
     resetter = LazyMethod(f"{_HERE}.reset:RedisResetter")

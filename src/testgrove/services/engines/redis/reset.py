@@ -27,7 +27,7 @@ _STATE = ("CONFIG GET *", "ACL LIST", "MODULE LIST", "DBSIZE")
 
 
 class RedisResetter:
-    """See protocols.InstanceResetter. instance: one that has just been started."""
+    """Resets an instance (protocols.InstanceResetter). instance: one that has just started."""
 
     def __init__(self, instance: RedisServer) -> None:
         self._connection = _Connection(instance.endpoint)

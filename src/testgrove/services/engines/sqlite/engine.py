@@ -18,7 +18,7 @@ _HERE = "testgrove.services.engines.sqlite"
 
 
 class Sqlite:
-    """See protocols.FileEngine, Schemas and Dumps."""
+    """SQLite: implements FileEngine, Schemas and Dumps of protocols."""
 
     templates = LazyMethod(f"{_HERE}.files:templates")
     create = LazyMethod(f"{_HERE}.files:create")
