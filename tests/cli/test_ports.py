@@ -197,6 +197,13 @@ def test_where_no_ports_are_left_everything_stays(grove):
     assert project.worktrees()["test-unit-a"]["status"] == "ready"
 
 
+@pytest.mark.parametrize("number", ["0", "65536", "99999", "9" * 5000])
+def test_a_number_that_no_port_has_is_an_error(project, number):
+    done = project.run("ports", "check", number, check=False)
+    assert done.returncode == 2
+    assert "is not a port\n  hint: use a number from 1 to 65535" in done.stderr
+
+
 @pytest.mark.parametrize("words", [["release", "nope"], ["reassign", "nope"], ["check", "nope"]])
 def test_an_unknown_worktree_is_an_error(project, words):
     done = project.run("ports", *words, check=False)

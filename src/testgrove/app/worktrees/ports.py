@@ -12,9 +12,11 @@ from testgrove.app.worktrees.files import Written, let_go, rewrite_ports
 from testgrove.core.frozen import frozen
 from testgrove.core.model import Lease, LeaseKind, Worktree, WorktreeStatus
 from testgrove.core.worktrees.record import WorktreeRecord
-from testgrove.errors import PreconditionError
+from testgrove.errors import PreconditionError, UsageError
 from testgrove.system.listeners import Listener, listeners, listening_among
 from testgrove.system.ports import network_namespace
+
+_HIGHEST = 65535
 
 
 @frozen
@@ -66,18 +68,24 @@ def held_ports(project: Project) -> list[HeldPort]:
 def check(project: Project, names: tuple[str, ...]) -> list[CheckedPort]:
     """Return the listeners on the ports of these worktrees, or on these port numbers; by default on all of the project.
 
-    Raises PreconditionError for an unknown worktree.
+    Raises PreconditionError for an unknown worktree, UsageError for a number that no port has.
     """
     worktrees = records.all_of(project)
     known = {port: (name, worktree) for worktree in worktrees for name, port in worktree.ports.items()}
     wanted: list[int] = [] if names else sorted(known)
     for name in names:
         if name.isdecimal():
-            wanted.append(int(name))
+            wanted.append(_port(name))
         else:
             wanted += records.named(project, name).ports.values()
     nobodys: tuple[str, Worktree | None] = ("", None)
     return [CheckedPort(port, *known.get(port, nobodys), tuple(listeners(port))) for port in dict.fromkeys(wanted)]
+
+
+def _port(text: str) -> int:
+    if len(text) > len(str(_HIGHEST)) or not 0 < int(text) <= _HIGHEST:
+        raise UsageError("invalid-port", f"{text[:20]} is not a port", hint=f"use a number from 1 to {_HIGHEST}")
+    return int(text)
 
 
 def release(project: Project, holder: Holder, name: str) -> tuple[int, ...]:
