@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -457,3 +458,15 @@ def test_ctrl_c_during_a_creation_leaves_nothing(project):
     assert "Traceback" not in error
     assert project.worktrees() == {}
     project.auditor().assert_nothing()
+
+
+def test_a_list_has_a_header_on_a_terminal_only(made):
+    assert made.run("list").stdout.startswith("test-unit-a  ready  ")
+    reader, writer = os.openpty()
+    subprocess.run([*TESTGROVE, "list"], cwd=made.repo, env=made.env, stdout=writer, check=True, timeout=60)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as terminal:
+        lines = terminal.read1(4096).decode().split("\r\n")
+    assert lines[0].split() == ["ID", "STATUS", "BRANCH", "OR", "COMMIT", "PATH"]
+    assert lines[1].startswith("test-unit-a  ready   ")
+    assert lines[1].index("ready") == lines[0].index("STATUS")

@@ -13,6 +13,7 @@ from testgrove.cli.context import project_in
 from testgrove.cli.db_check import check
 from testgrove.cli.groups import NearMatches
 from testgrove.cli.output import common, echo, example, print_json, say
+from testgrove.cli.table import print_table
 from testgrove.errors import PreconditionError
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ def list_databases(*, directory: Path, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json(databases=found, kept=kept)
         return
-    for entry in found:
-        echo(f"{entry['worktree']}  {entry['service']}  {entry['name']}  {entry['url']}")
-    for entry in kept:
-        echo(f"kept  {entry['engine']}  {entry['name']}  {entry['test']}  {entry['kept']}")
+    columns = ["worktree", "service", "name", "url"]
+    print_table(columns, [[str(entry[column]) for column in columns] for entry in found])
+    columns = ["kept", "engine", "name", "test", "file"]
+    print_table(columns, [["kept", *(str(each[key]) for key in ("engine", "name", "test", "kept"))] for each in kept])
     if not found and not kept:
         say("no databases: no worktree from `testgrove create` has one", quiet=quiet)
 

@@ -11,6 +11,7 @@ from testgrove.cli.arguments import complete_worktrees, one_worktree, several_wo
 from testgrove.cli.context import project_in
 from testgrove.cli.groups import NearMatches
 from testgrove.cli.output import common, echo, example, print_json, say
+from testgrove.cli.table import print_table
 from testgrove.cli.worktrees import current
 
 if TYPE_CHECKING:
@@ -41,9 +42,8 @@ def list_command(*, directory: Path, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json(ports=[vars(each) for each in found])
         return
-    width = max((len(each.holder) for each in found), default=0)
-    for each in found:
-        echo(f"{each.port}  {each.name:6}  {each.holder:{width}}  {each.project}".rstrip())
+    columns = ["port", "name", "holder", "project"]
+    print_table(columns, [[str(each.port), each.name, each.holder, str(each.project)] for each in found])
     if not found:
         say("no leased ports; to lease some: testgrove create … --ports", quiet=quiet)
 

@@ -9,6 +9,7 @@ import click
 from testgrove.cli.context import project_in
 from testgrove.cli.groups import NearMatches
 from testgrove.cli.output import common, echo, example, print_json, say
+from testgrove.cli.table import print_table
 
 _LINES = 50
 
@@ -34,10 +35,12 @@ def list_services(*, directory: Path, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json(services=found)
         return
+    rows = []
     for entry in found:
-        process = f"  pid {entry['pid']}" if entry["pid"] else ""
-        problem = f"  ({entry['problem']})" if entry["problem"] else ""
-        echo(f"{entry['name']}  {entry['what']}  port {entry['port']}  {entry['state']}{process}{problem}")
+        process = f"pid {entry['pid']}" if entry["pid"] else ""
+        problem = f"({entry['problem']})" if entry["problem"] else ""
+        rows.append([entry["name"], entry["what"], f"port {entry['port']}", entry["state"], process, problem])
+    print_table(["name", "version", "port", "state", "process", "problem"], rows)
     if not found:
         say("no servers: no worktree from `testgrove create` has a database here", quiet=quiet)
 

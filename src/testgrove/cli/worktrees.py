@@ -14,6 +14,7 @@ from testgrove.app.project import Project
 from testgrove.cli.arguments import one_worktree
 from testgrove.cli.context import project_in
 from testgrove.cli.output import common, echo, example, print_json, say
+from testgrove.cli.table import print_table
 from testgrove.core.model import Worktree, WorktreeStatus
 from testgrove.core.worktrees.record import WorktreeRecord
 
@@ -50,17 +51,20 @@ def list_command(
     if as_json:
         print_json(worktrees=[as_document(worktree) for worktree in found])
         return
-    width = max((len(str(worktree.id)) for worktree in found), default=0)
-    for worktree in found:
-        at = worktree.branch or worktree.commit[:10]
-        numbers = "  " + ",".join(f"{name}={port}" for name, port in worktree.ports.items()) if ports else ""
-        note = f"  ({worktree.note})" if worktree.note else ""
-        echo(f"{worktree.id!s:{width}}  {worktree.status:8}  {at}  {worktree.path}{numbers}{note}")
+    columns = ["id", "status", "branch or commit", "path", *["ports"] * ports, "note"]
+    print_table(columns, [_row(worktree, ports=ports) for worktree in found])
     if not found and not _say_moved(project, quiet=quiet):
         say(
             "no worktrees; to create one: testgrove create NAME   (a branch, or a new name)",
             quiet=quiet,
         )
+
+
+def _row(worktree: Worktree, *, ports: bool) -> list[str]:
+    numbers = ",".join(f"{name}={port}" for name, port in worktree.ports.items())
+    note = f"({worktree.note})" if worktree.note else ""
+    at = worktree.branch or worktree.commit[:10]
+    return [str(worktree.id), str(worktree.status), at, str(worktree.path), *[numbers] * ports, note]
 
 
 def _say_moved(project: Project, *, quiet: bool) -> bool:
@@ -87,10 +91,11 @@ def _list_rescued(project: Project, *, as_json: bool, quiet: bool) -> None:
         ]
         print_json(rescued=documents)
         return
-    width = max((len(each.id) for each in found), default=0)
+    rows = []
     for each in found:
         when = f"{each.when.astimezone():%Y-%m-%d %H:%M}" if each.when else "unknown time"
-        echo(f"{each.id:{width}}  {each.commit[:10]}  {when}  {printable(each.subject)}")
+        rows.append([each.id, each.commit[:10], when, printable(each.subject)])
+    print_table(["id", "commit", "date", "subject"], rows)
     if found:
         first = found[0].id
         say(
