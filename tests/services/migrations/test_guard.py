@@ -51,6 +51,20 @@ def test_alembics_file_stops_the_command_that_reads_it(tmp_path, command, folder
     assert judged(tmp_path, command, files={f"{folder}m/env.py": "import os\nos.environ['X']\n" + ENV_PY}) == ""
 
 
+@pytest.mark.parametrize(
+    ("command", "env"),
+    [
+        ("alembic -c 'etc/migrations.ini' upgrade head", {}),
+        ("ALEMBIC_CONFIG=etc/migrations.ini alembic upgrade head", {}),
+        ("alembic upgrade head", {"ALEMBIC_CONFIG": "etc/migrations.ini"}),
+    ],
+)
+@pytest.mark.parametrize("folder", ["m", "src/m"])
+def test_alembics_folder_is_relative_to_the_current_one(tmp_path, command, env, folder):
+    files = {"etc/migrations.ini": INI, f"{folder}/env.py": ENV_PY}
+    assert judged(tmp_path, command, files=files, env=ENV | env) == "etc/migrations.ini:3:sqlalchemy.url"
+
+
 def test_a_url_of_the_server_that_is_given_is_no_other_one(tmp_path):
     own = INI.replace(DEV, "postgresql://x@localhost:15001/anything")
     assert judged(tmp_path, "alembic upgrade head", files={"alembic.ini": own, "m/env.py": ENV_PY}) == ""

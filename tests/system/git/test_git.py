@@ -168,6 +168,13 @@ def test_discover_says_what_is_wrong(top: Path, tmp_path: Path) -> None:
         assert caught.value.hint
 
 
+def test_discover_names_an_extension_that_git_does_not_know(top: Path) -> None:
+    run_git(top, "config", "core.repositoryFormatVersion", "1")
+    run_git(top, "config", "extensions.fromTheFuture", "1")
+    with pytest.raises(PreconditionError, match="unknown repository extension found: fromthefuture"):
+        git.discover(top)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a repository of somebody else")
 def test_discover_shows_that_git_refuses_somebody_elses_repository(top: Path) -> None:
     for path in (top, top / ".git"):

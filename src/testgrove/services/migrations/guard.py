@@ -116,12 +116,17 @@ class _Files:
         return (self._text(self._tree / name) for name in files_below(self._tree) if _LOADING.fullmatch(name))
 
     def _alembic(self) -> Iterator[NamedDatabase]:
-        chosen = re.findall(r"\s(?:-c|--config)[= ]\s*([^\s;&|]+)", self._command)
-        for path in [folder / name for folder in self._folders for name in (*chosen, "alembic.ini")]:
+        chosen = re.findall(r"(?:\s-c|\s--config|\bALEMBIC_CONFIG)[= ]\s*([^\s;&|]+)", self._command)
+        names = [name.strip("\"'") for name in (*chosen, self._env.get("ALEMBIC_CONFIG", "")) if name]
+        for path in [folder / name for folder in self._folders for name in (*names, "alembic.ini")]:
             text = self._text(path)
-            env_py = path.parent / named.script_location(text) / "env.py"
-            if text and not named.overrides_url(self._text(env_py)):
+            if text and not named.overrides_url(self._env_py(path, named.script_location(text))):
                 yield from named.in_alembic_ini(self._name(path), text, str(path.parent), self._env)
+
+    def _env_py(self, ini: Path, location: str) -> str:
+        """The text of Alembic's env.py. Its folder is relative to the current one, a package's to one of sys.path."""
+        folders = (ini.parent, *self._folders, *(folder / "src" for folder in self._folders))
+        return next(filter(None, (self._text(folder / location / "env.py") for folder in folders)), "")
 
     def _django(self) -> Iterator[NamedDatabase]:
         for folder in self._folders:

@@ -54,7 +54,8 @@ class Answer(NamedTuple):
     @property
     def last_line(self) -> str:
         """git's last words, to show and not to judge by."""
-        lines = [line for line in self.error.splitlines() if line.strip()]
+        text = re.sub(r":\n\t", ": ", self.error)  # a list of one, such as the extension that git does not know
+        lines = [line for line in text.splitlines() if line.strip()]
         return re.sub(r"^\w+: ", "", lines[-1]) if lines else f"exit status {self.status}"
 
     def fields(self) -> list[str]:
