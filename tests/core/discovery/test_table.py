@@ -165,9 +165,15 @@ def test_processes_are_started_for_tests_of_the_whole():
 
 
 @pytest.mark.parametrize(
-    ("host", "told"), [('"HOST": "db"', True), ('"PORT": 5432', True), ('"HOST": env("DB_HOST")', False)]
+    ("host", "more", "told"),
+    [
+        ('"HOST": "db"', "", True),
+        ('"PORT": 5432', "", True),
+        ('"HOST": env("DB_HOST")', "", False),
+        ('"HOST": "ci"', 'if not CI:\n    DATABASES["default"] = env.db("DATABASE_URL")\n', False),
+    ],
 )
-def test_a_server_that_django_names_literally_is_told(host, told):
-    text = f'DATABASES = {{"default": {{"ENGINE": "django.db.backends.postgresql", "NAME": "shop", {host}}}}}\n'
+def test_a_server_that_django_names_literally_is_told(host, more, told):
+    text = f'DATABASES = {{"default": {{"ENGINE": "django.db.backends.postgresql", "NAME": "shop", {host}}}}}\n{more}'
     written = table(find(DJANGO, {"requirements.txt": "psycopg\n", "shop/settings.py": text}), prefix="")
     assert ("# shop/settings.py names a server literally. Read these variables there: PGHOST, " in written) == told

@@ -9,7 +9,7 @@ from dataclasses import field
 
 from testgrove.core.discovery.applications import Application, find_applications
 from testgrove.core.discovery.django_databases import literal_databases
-from testgrove.core.discovery.mapping import connects_without_password, env_lines
+from testgrove.core.discovery.mapping import asked_of, connects_without_password, env_lines
 from testgrove.core.discovery.migrations import find_migration
 from testgrove.core.discovery.python_sources import parse_modules
 from testgrove.core.discovery.services import OTHER_DATABASES, guessed, is_used, requirements, runs_in_compose
@@ -96,7 +96,15 @@ def _is_open(engine: Engine, uses: Mapping[str, str]) -> bool:
 
 
 def _literal(engine: Engine, modules: Mapping[str, ast.Module]) -> tuple[str, ...]:
-    return tuple(literal_databases(modules, engine.hints.backends)) if engine.hints.backends else ()
+    """The files that name a server of an engine literally, and read nothing about one from the environment."""
+    if not engine.hints.backends:
+        return ()
+
+    def reads_variables(path: str) -> bool:
+        uses = used_variables({}, {path: modules[path]})
+        return any(asked_of(name, example, [engine]) for name, example in uses.items())
+
+    return tuple(path for path in literal_databases(modules, engine.hints.backends) if not reads_variables(path))
 
 
 def _has_several_bases(texts: Mapping[str, str]) -> bool:
