@@ -58,6 +58,8 @@ def measure(project: Project, sources: Path | None, work: Path) -> Measured:
         return Measured(**head, failure=str(error))
     if "pytest" not in project.test:
         ours = outcomes.dotted(ours)
+    if "passed" not in plain.values():
+        return Measured(**head, failure="no test passes in the plain run, so there is nothing to compare")
     return Measured(
         **head,
         plain=outcomes.counts(plain),

@@ -14,7 +14,8 @@ Each row is a project that somebody else wrote. Its tests were run by the comman
 - **settings**: `none`, or those that `testgrove init` wrote. Nothing was edited by hand.
 - **same**: whether both ran the same node ids with the same outcomes. The output of `manage.py test` has no names;
   there, the number of each outcome is compared.
-- **seconds**: the plain command; the first `testgrove test`, which makes the environment; the second.
+- **seconds**: the plain command; the first `testgrove test`, which makes the environment; the second. They were
+  measured on two cores that had other work to do: the same project took up to twice as long at another time.
 
 """
 _COLUMNS = ("project", "kinds", "settings", "plain", "same", "seconds: plain, first, second")
