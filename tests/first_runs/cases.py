@@ -13,9 +13,9 @@ PASSES = "def test_it(): pass\n"
 @dataclass(frozen=True)
 class Case:
     """files, config: of the project; prepare: more of it. words: what is typed. cause, hint: patterns of what is in the
-    last three lines. after: the exit status of the same command once the hint was typed; None where typing it alone is
-    what the hint is for. env: variables. where: the folder in the project in which it is typed. change: the setting is
-    written in the place of its line.
+    last three lines. after: the exit status of the same command once the hint was typed; None where the hint's command
+    shows the failure again, outside of testgrove. env: variables. where: the folder in the project in which it is
+    typed. change: the line of the settings in whose place the hint is written.
     """
 
     cause: str
@@ -183,10 +183,10 @@ IN_PLACE = {
     ),
     "a test file with a typo": Case(
         "'tests/test_aa.py' not found", "testgrove test tests/test_a.py", test(PASSES),
-        words=("test", "--here", "tests/test_aa.py"), after=None,
+        words=("test", "--here", "tests/test_aa.py"),
     ),
     "an option of pytest": Case(
-        "No such option '-x'", "testgrove test --here -- -x", test(PASSES), words=("test", "--here", "-x"), after=None
+        "No such option '-x'", "testgrove test --here -- -x", test(PASSES), words=("test", "--here", "-x")
     ),
     "a variable that is not set": Case(
         "the environment variable SECRET_KEY is not set", r'add SECRET_KEY = "test" to \[env\] in testgrove.toml',
@@ -216,5 +216,92 @@ IN_PLACE = {
         "timed out after 1 s", r"add timeout = 2 to \[suites.unit\] in testgrove.toml",
         test("import time; time.sleep(1.3)\n"),
         config='[suites.unit]\ncommand = "python tests/test_a.py"\ntimeout = 1\n',
+    ),
+}  # fmt: skip
+
+
+def _env_file(project: Grove) -> None:
+    (project.repo / ".env").write_text("SECRET_KEY=x\n")
+
+
+def _local_file(project: Grove) -> None:
+    (project.repo / "local.json").write_text("{}\n")
+
+
+LOADS_ENV = """\
+import os, pathlib
+
+if pathlib.Path(".env").exists():
+    os.environ["SECRET_KEY"] = "x"
+os.environ["SECRET_KEY"]
+"""
+BACKEND = """\
+import sys
+
+
+def build_editable(*_):
+    print("shop.c:1:10: fatal error: tgfoo.h: No such file or directory", file=sys.stderr)
+    print("compilation terminated.\\n" * 30, file=sys.stderr)
+    sys.exit(1)
+"""
+SIX = f"import tgsix\n\n\n{PASSES}"
+TEST = ("test",)
+
+WORKTREES = {
+    "a module that another requirement file declares": Case(
+        r"requirements-dev.txt declares it and was passed over \(",
+        r'add file = "requirements-dev.txt" to \[dependencies.dev\] in .* and add dependencies_default = "dev" to the',
+        test(SIX, **{"requirements-test.txt": "pytest\ntgnope==1.0\n", "requirements-dev.txt": "tgsix\ntgnope==2.0\n"}),
+        words=TEST,
+    ),
+    "a module that nothing declares": Case(
+        "No module named 'tgsix'", "printf .* >> requirements-test.txt",
+        test(SIX, **{"requirements-test.txt": "pytest"}), words=TEST,
+    ),
+    "a module that a project without requirements lacks": Case(
+        "No module named 'tgsix'", "printf .* >> requirements-test.txt", test(SIX), words=TEST
+    ),
+    "a variable that an ignored file sets": Case(
+        r"SECRET_KEY is not set; \.env of the main checkout sets it and is not copied",
+        r'add copy = \["\.env"\] to the top',
+        {**conftest(LOADS_ENV), ".gitignore": ".env\n"}, words=TEST, prepare=_env_file,
+    ),
+    "a file that git ignores": Case(
+        "local.json is in the main checkout, is not in git and is not copied",
+        r'add copy = \["local.json"\] to the top',
+        {**test("def test_it(): open('local.json')\n"), ".gitignore": "local.json\n"}, words=TEST, prepare=_local_file,
+    ),
+    "pins that contradict one another": Case(
+        "Because you require tgnope==1.0 and tgnope==2.0", "change the requirements that conflict; to check: E=",
+        test(PASSES, **{"requirements.txt": "tgnope==1.0\ntgnope==2.0\n"}), words=TEST, after=None,
+    ),
+    "an index that does not answer": Case(
+        "Failed to fetch: .*127.0.0.1:9/", "^--offline   with a warm cache",
+        test(PASSES, **{"requirements.txt": "tgnope\n"}), words=TEST, after=1,  # nothing of this index is cached
+        env={"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0", "UV_NO_INDEX": ""},
+    ),
+    "a package that the cache lacks": Case(
+        "tgother.*not found in the cache", "run it once without --offline",
+        test(PASSES, **{"requirements.txt": "tgother\n"}), words=("test", "--offline"), after=None,
+        env={"UV_NO_INDEX": ""},
+    ),
+    "a project that cannot be built": Case(
+        "fatal error: tgfoo.h: No such file or directory", "^E=.* pip install --python .* -e .$",
+        test(PASSES, **{
+            "requirements-test.txt": "pytest\n",
+            "pyproject.toml": '[project]\nname = "shop"\nversion = "1"\n'
+            '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+            "backend.py": BACKEND,
+        }),
+        words=TEST, after=None,
+    ),
+    "a Python that does not fit": Case(
+        "Python 3.* does not match requires-python '>=3.11'", r"^--python 3\.\d+$",
+        test(PASSES, **{"pyproject.toml": '[project]\nname = "shop"\nversion = "1"\nrequires-python = ">=3.11"\n'}),
+        words=("test", "--python", "3.9"),
+    ),
+    "a pinned Python that is not there": Case(
+        r"Python 3\.99 \(named by \.python-version\) not found", r"^--python 3\.\d+   or, to install it",
+        test(PASSES, **{".python-version": "3.99\n"}), words=TEST,
     ),
 }  # fmt: skip

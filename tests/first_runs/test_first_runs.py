@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
-from first_runs.cases import AT_ONCE, IN_PLACE, Case
+from first_runs.cases import AT_ONCE, IN_PLACE, WORKTREES, Case
 from first_runs.typed import environ, replace_line, type_hint
 from grove import Grove, make_wheel, said
 
@@ -41,7 +41,8 @@ def plugin_wheel(folder: Path, name: str, code: str) -> None:
 def index(tmp_path_factory) -> Path:
     """A folder of wheels in the place of an index."""
     folder = tmp_path_factory.mktemp("wheels")
-    make_wheel(folder, "tgnope", "1.0")
+    for name, version in (("tgnope", "1.0"), ("tgnope", "2.0"), ("tgsix", "1.0")):
+        make_wheel(folder, name, version)
     plugin_wheel(folder, "pytest-cov", "def pytest_addoption(parser):\n    parser.addoption('--cov')\n")
     plugin_wheel(folder, "pytest-mock", "import pytest\n\n\n@pytest.fixture\ndef mocker(): pass\n")
     return folder
@@ -75,6 +76,9 @@ def check(project: Grove, case: Case, env: Mapping[str, str]) -> None:
     hint = last[-1].strip().removeprefix("hint: ")
     assert re.search(case.hint, hint), last
     assert last[-1].startswith("  hint: ") or "Error: " in last[-1], last
+    if case.after is None:
+        show_again(case, hint, project.env | env, cwd)
+        return
     if case.change:
         settings = project.repo / "testgrove.toml"
         old = settings.read_text().splitlines()[case.change - 1]
@@ -83,9 +87,20 @@ def check(project: Grove, case: Case, env: Mapping[str, str]) -> None:
     else:
         words, cwd = type_hint(project, hint, words, env, cwd)
     again = project.run(*words, cwd=cwd, env=env, check=False, timeout=300)
-    assert again.returncode == (case.after or 0), said(again)
+    assert again.returncode == case.after, said(again)
     if case.change:
         assert not re.search(case.cause, again.stderr), said(again)
+
+
+def show_again(case: Case, hint: str, env: Mapping[str, str], cwd: Path) -> None:
+    """A command for the user's own checkout, in an environment to throw away."""
+    command = hint.partition("to check: ")[2] or hint
+    if not command.startswith("E="):
+        return
+    words = ["sh", "-c", f"TMPDIR={cwd.parent}; export TMPDIR; {command}"]
+    done = subprocess.run(words, cwd=cwd, env=dict(env), capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode != 0
+    assert re.search(case.cause, done.stderr.replace("\n", " ")), done.stderr
 
 
 @pytest.mark.parametrize("name", AT_ONCE)
@@ -99,3 +114,10 @@ def test_a_command_that_cannot_start(grove, name):
 def test_a_run_in_place(grove, environment, name):
     case = IN_PLACE[name]
     check(grove(files=case.files, config=case.config), case, environment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORKTREES)
+def test_a_run_in_a_worktree(grove, index, name):
+    case = WORKTREES[name]
+    check(grove(files=case.files, config=case.config), case, {"UV_FIND_LINKS": str(index), **case.env})
