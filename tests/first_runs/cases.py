@@ -136,10 +136,24 @@ SERVER = "import os\n\n\ndef test_it():\n    if '{}' not in os.environ:\n       
 REDIS = SERVER.format("REDIS_URL", "Error 111 connecting to localhost:6379. Connection refused.")
 POSTGRES = SERVER.format("DATABASE_URL", "connection to 127.0.0.1, port 5432 failed: Connection refused")
 
+EDITABLE = """\
+try:
+    import tgnope
+except ImportError:
+    raise ImportError("re-building the shop meson-python editable wheel package failed with: ...") from None
+"""
+NO_PYTEST = Case("pytest is not installed in ", "uv pip install --python .* pytest$", test(PASSES))
+NO_PYTHON = Case("the environment has no Python: ", "uv venv --clear .*/none   or", test(PASSES), after=1)
+
 IN_PLACE = {
     "no tests": Case(
         "no test suites found", r'add command = "pytest" to \[suites.unit\] in testgrove.toml$',
         {"README.md": "mine\n"}, after=1,
+    ),
+    "an editable installation that cannot be built again": Case(
+        "its editable installation is built when it is imported, and needs tgnope",
+        "uv pip install --python .* tgnope$",
+        {**conftest(EDITABLE), "pyproject.toml": '[build-system]\nrequires = ["tgnope"]\n'},
     ),
     "a syntax error in a conftest": Case(
         r"SyntaxError: .* \(tests/conftest.py, line 1\)", "less /.*/output.log", conftest("def f(:\n"), after=1

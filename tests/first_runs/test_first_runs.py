@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
-from first_runs.cases import AT_ONCE, IN_PLACE, WORKTREES, Case
+from first_runs.cases import AT_ONCE, IN_PLACE, NO_PYTEST, NO_PYTHON, WORKTREES, Case
 from first_runs.typed import environ, replace_line, type_hint
 from grove import Grove, make_wheel, said
 
@@ -121,3 +121,13 @@ def test_a_run_in_place(grove, environment, name):
 def test_a_run_in_a_worktree(grove, index, name):
     case = WORKTREES[name]
     check(grove(files=case.files, config=case.config), case, {"UV_FIND_LINKS": str(index), **case.env})
+
+
+@pytest.mark.slow
+def test_an_environment_without_pytest(grove, tmp_path):
+    subprocess.run([find_uv_bin(), "venv", "--quiet", "--python", sys.executable, tmp_path / "env"], check=True)
+    check(grove(files=NO_PYTEST.files), NO_PYTEST, {"VIRTUAL_ENV": str(tmp_path / "env")})
+
+
+def test_an_environment_without_python(grove, tmp_path):
+    check(grove(files=NO_PYTHON.files), NO_PYTHON, {"VIRTUAL_ENV": str(tmp_path / "none")})

@@ -12,17 +12,20 @@ from testgrove.app.project import Project, table_named
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core import envfile
 from testgrove.core.discovery.missing_services import missing_service
+from testgrove.core.environments.declared import parse_toml
 from testgrove.core.environments.missing import declared_elsewhere, distribution_of, how_to_add
 from testgrove.core.environments.plan import Contents
 from testgrove.core.frozen import frozen
 from testgrove.core.runs.django import needs_settings, settings_module
 from testgrove.core.runs.lacking import (
+    builds_when_imported,
     missing_file,
     missing_module,
     missing_plugin,
     read_a_pointer,
     unset_variable,
 )
+from testgrove.core.runs.outcome import SessionFacts
 from testgrove.core.runs.plan import Cell
 from testgrove.core.settings.types import Settings
 from testgrove.errors import TestgroveError
@@ -44,12 +47,13 @@ class Advice:
 
 @frozen
 class Failure:
-    """A failed attempt. output: the last of what its command printed."""
+    """A failed attempt. output: the last of what its command printed. facts: what its pytest reported."""
 
     project: Project
     workspace: Workspace
     cell: Cell
     output: str
+    facts: SessionFacts
     timed_out: bool = False
 
     @property
@@ -80,9 +84,11 @@ class Failure:
 def advice(failure: Failure) -> Advice:
     """The first advice that fits the failure; an empty one where none does."""
     looks: tuple[Callable[[Failure], Advice | None], ...] = (
+        _other_pytest,
         _missing_service,
         _lfs_pointer,
         _django_settings,
+        _editable_build,
         _lacking_distribution,
         _unset_variable,
         _missing_file,
@@ -90,8 +96,18 @@ def advice(failure: Failure) -> Advice:
     )
     try:
         return next((found for look in looks if (found := look(failure))), Advice())
-    except TestgroveError:  # the tests may have changed the files
+    except (TestgroveError, ValueError):  # the tests may have changed the files
         return Advice()
+
+
+def _other_pytest(failure: Failure) -> Advice | None:
+    """In the environment that is used in place, there is no pytest, and the shell has found another one."""
+    if not (failure.facts.elsewhere and failure.in_place):
+        return None
+    return Advice(
+        f"pytest is not installed in {failure.workspace.environment_elsewhere}",
+        install_in_place(failure.workspace, "pytest"),
+    )
 
 
 def _missing_service(failure: Failure) -> Advice | None:
@@ -123,6 +139,20 @@ def _django_settings(failure: Failure) -> Advice | None:
     return Advice("", _add(failure, ("env", f'DJANGO_SETTINGS_MODULE = "{module}"'))) if module else None
 
 
+def _editable_build(failure: Failure) -> Advice | None:
+    """An editable installation that is built again when it is imported, without what that needs."""
+    if not builds_when_imported(failure.output):
+        return None
+    system = parse_toml(failure.text("pyproject.toml").encode()).get("build-system", {})
+    requires = shlex.join(map(str, system.get("requires", ())))
+    note = f"its editable installation is built when it is imported, and needs {requires}"
+    if failure.in_place:
+        return Advice(note, install_in_place(failure.workspace, requires))
+    uv = uv_as_typed()
+    commands = [f"{uv} pip install {requires}", f"{uv} pip install --no-build-isolation --no-deps --editable ."]
+    return Advice(note, _add(failure, ("", f"setup = {json.dumps(commands)}")))
+
+
 def _lacking_distribution(failure: Failure) -> Advice | None:
     module = missing_module(failure.output)
     if module and (own := _own_module(failure, module)):
@@ -132,14 +162,18 @@ def _lacking_distribution(failure: Failure) -> Advice | None:
     if not name or failure.contents is None:
         return None
     told = f"{plugin} is not installed" if plugin else ""
-    uv = uv_as_typed()
     if failure.in_place:
-        python = failure.workspace.plan.python if failure.workspace.plan else Path("python")
-        return Advice(told, f"{uv} pip install --python {shlex.quote(str(python))} {name}")
+        return Advice(told, install_in_place(failure.workspace, name))
     files = build.files_of(failure.tree)
     if elsewhere := declared_elsewhere(plugin or module, files, failure.contents):
         return Advice(str(elsewhere), _add(failure, *elsewhere.settings))
-    return Advice(told, how_to_add(name, failure.contents, files, uv))
+    return Advice(told, how_to_add(name, failure.contents, files, uv_as_typed()))
+
+
+def install_in_place(workspace: Workspace, words: str) -> str:
+    """The command that installs something into the environment that is used in place."""
+    python = workspace.plan.python if workspace.plan else Path("python")
+    return f"{uv_as_typed()} pip install --python {shlex.quote(str(python))} {words}"
 
 
 def _own_module(failure: Failure, module: str) -> Advice | None:
@@ -151,8 +185,7 @@ def _own_module(failure: Failure, module: str) -> Advice | None:
         return None
     note = f"{module} is in {places[0]}/ of the project, which is not installed"
     if failure.in_place and ("setup.py" in failure.files or "[build-system]" in failure.text("pyproject.toml")):
-        python = failure.workspace.plan.python if failure.workspace.plan else Path("python")
-        return Advice(note, f"{uv_as_typed()} pip install --python {shlex.quote(str(python))} --editable .")
+        return Advice(note, install_in_place(failure.workspace, "--editable ."))
     if "pytest.ini" in failure.files:
         return Advice(note, f"add pythonpath = {places[0]} to pytest.ini")
     return Advice(note, f'add pythonpath = ["{places[0]}"] to [tool.pytest.ini_options] in pyproject.toml')

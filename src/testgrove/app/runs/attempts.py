@@ -18,7 +18,7 @@ from testgrove.app.databases.run import RunDatabases
 from testgrove.app.holder import Holder
 from testgrove.app.processes import GRACE, AppProcess, ProcessContext, Processes
 from testgrove.app.project import Project
-from testgrove.app.runs.advice import Failure, advice
+from testgrove.app.runs.advice import Failure, advice, install_in_place
 from testgrove.app.runs.junit_input import read_junit
 from testgrove.app.runs.leaks import AttemptContext, LeakWatch
 from testgrove.app.runs.permitted_connections import permitted_in_attempt
@@ -29,6 +29,7 @@ from testgrove.app.worktrees.creation import Creation, foreign_checkouts
 from testgrove.app.worktrees.ownership import left_in_checkout
 from testgrove.app.worktrees.workspace import Target, Workspace
 from testgrove.core.commands import shell_or_exec
+from testgrove.core.environments.install_commands import note_on_pytest
 from testgrove.core.frozen import frozen
 from testgrove.core.runs.cause import cause_of, start_failure
 from testgrove.core.runs.events import (
@@ -44,6 +45,7 @@ from testgrove.core.runs.events import (
 from testgrove.core.runs.leaks import TrackedResource
 from testgrove.core.runs.outcome import (
     Ending,
+    SessionFacts,
     is_pytest,
     judge,
     judge_connections,
@@ -147,18 +149,20 @@ class Attempt:
             self.run.given_up.add(self.cell.key)
         self._finish(result, status, reason)
         workspace.notes += self.run.leaks.report(watched, result, self.connections.without_own(log.leftovers))
-        self._advise(status, result)
+        self._advise(status, result, log.facts)
         return status, reason
 
-    def _advise(self, status: Status, result: JobResult) -> None:
-        """Tell what helps after a failure."""
-        self.workspace.hint = ""
+    def _advise(self, status: Status, result: JobResult, facts: SessionFacts) -> None:
+        """Tell what helps after a failure, and that pytest is too old in an environment that testgrove did not make."""
+        workspace = self.workspace
+        workspace.hint = ""
+        if workspace.environment_elsewhere is not None:
+            workspace.notes += note_on_pytest(facts.pytest, install_in_place(workspace, "'pytest>=7.4'"))
         if status in ("failed", "error"):
-            told = advice(
-                Failure(self.run.project, self.workspace, self.cell, tail(self.output, _READ), result.timed_out)
-            )
-            self.workspace.notes += filter(None, [told.note])
-            self.workspace.hint = told.hint
+            failure = Failure(self.run.project, workspace, self.cell, tail(self.output, _READ), facts, result.timed_out)
+            told = advice(failure)
+            workspace.notes += filter(None, [told.note])
+            workspace.hint = told.hint
 
     def _leak_context(self, temporary: Path, environ: dict[str, str]) -> AttemptContext:
         run, workspace = self.run, self.workspace

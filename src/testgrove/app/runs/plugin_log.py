@@ -56,6 +56,7 @@ class SessionLog:
         match entry.get("type"):
             case "session":
                 self._session(str(entry.get("prefix") or self._tree))
+                facts.pytest = str(entry.get("pytest") or "")
             case "collected":
                 yield self._collected(entry)
             case "start":

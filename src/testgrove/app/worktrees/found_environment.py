@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from testgrove.app.worktrees.user_commands import require_environment
 from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 from testgrove.system.environment.record import FOLDER
+from testgrove.system.environment.uv import uv_as_typed
 from testgrove.system.processes.process import run, scrubbed
 
 _QUESTION = "import sys; print('.'.join(map(str, sys.version_info[:3])), sys.executable, sys.prefix, sep='\\n')"
@@ -49,10 +51,14 @@ def find_environment(project: Project, tree: Path) -> FoundEnvironment:
     for name in ("python", "python3"):
         if found := shutil.which(name, path=scrubbed().get("PATH")):
             return _ask(Path(found))
-    raise PreconditionError("no-environment", "no Python found on PATH", hint=f"uv venv {own}")
+    raise PreconditionError("no-environment", "no Python found on PATH", hint=f"{uv_as_typed()} venv {own}")
 
 
 def _ask(python: Path) -> FoundEnvironment:
+    if not python.exists():
+        prefix = shlex.quote(str(python.parent.parent))
+        hint = f"{uv_as_typed()} venv --clear {prefix}   or leave that environment: unset VIRTUAL_ENV"
+        raise PreconditionError("no-environment", f"the environment has no Python: {python} does not exist", hint=hint)
     done = run([str(python), "-I", "-c", _QUESTION], timeout=60, check=False)
     answer = done.stdout.splitlines()[-3:]
     if done.returncode != 0 or len(answer) != 3:

@@ -109,12 +109,13 @@ def _editable(contents: Contents, project: str) -> tuple[str, ...]:
     return (f"-e {project}",) if contents.project == "editable" else ()
 
 
-def note_on_pytest(version: str) -> tuple[str, ...]:
-    """What the user is told about an installed pytest that is too old. version: empty where there is none."""
+def note_on_pytest(version: str, command: str = "testgrove test --deps highest") -> tuple[str, ...]:
+    """What the user is told about an installed pytest that is too old. version: empty where there is none. command:
+    what runs a newer one."""
     numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
     if not version or numbers >= _OLDEST:
         return ()
-    return (f"pytest {version} is too old for testgrove, which needs 7.4 or later: testgrove test --deps highest",)
+    return (f"pytest {version} is too old for testgrove, which needs 7.4 or later: {command}",)
 
 
 def _lines(*lines: str) -> str:

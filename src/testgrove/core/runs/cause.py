@@ -12,6 +12,7 @@ _SIGNS = (
     re.compile(r"^Exit: (.+)$", re.MULTILINE),
     re.compile(rf"^INTERNALERROR> ({_ERROR}: .+)$", re.MULTILINE),
     re.compile(rf"^({_ERROR}: .+)$", re.MULTILINE),
+    re.compile(r"^(?:\S*/)?python[\d.]*: (No module named \S+)$", re.MULTILINE),
     re.compile(r"^(?:\S+: error|ERROR): (?!usage:)(.+)$", re.MULTILINE),
 )
 _RAN = re.compile(r"= test session starts =|\b\d+ (?:passed|failed|errors?|skipped)\b.* in \d")

@@ -28,7 +28,7 @@ class SessionFacts:
     """What the plugin reported of an attempt's pytest sessions.
 
     ran: how many of the selected tests came to an outcome. running: the test that has not ended. elsewhere: the
-    environments outside of the worktree in which pytest ran.
+    environments outside of the worktree in which pytest ran. pytest: its version.
     """
 
     sessions: int = 0
@@ -40,6 +40,7 @@ class SessionFacts:
     foreign: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     running: str = ""
+    pytest: str = ""
 
     @property
     def claimed(self) -> bool:
