@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import needs
 from grove import Grove
 
 PASSES = "def test_it(): pass\n"
@@ -242,6 +244,22 @@ def _local_file(project: Grove) -> None:
     (project.repo / "local.json").write_text("{}\n")
 
 
+def _submodule(project: Grove) -> None:
+    """A submodule that was never checked out, at a path that git's own default refuses for it."""
+    other = project.sibling("vendored", files={"lib.py": "VALUE = 1\n"})
+    project.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(other.repo), "vendor")
+    project.git("commit", "--quiet", "--message", "vendor")
+    project.git("submodule", "--quiet", "deinit", "--force", "vendor")
+    shutil.rmtree(project.repo / ".git/modules")
+
+
+def _lfs(project: Grove) -> None:
+    if not shutil.which("git-lfs"):
+        needs.missing("git-lfs", "git-lfs is not installed")
+    project.git("lfs", "install", "--local")
+    project.write({"a.bin": "data", ".gitattributes": "*.bin filter=lfs\n"}, commit="data")
+
+
 LOADS_ENV = """\
 import os, pathlib
 
@@ -284,6 +302,16 @@ WORKTREES = {
         "local.json is in the main checkout, is not in git and is not copied",
         r'add copy = \["local.json"\] to the top',
         {**test("def test_it(): open('local.json')\n"), ".gitignore": "local.json\n"}, words=TEST, prepare=_local_file,
+    ),
+    "a submodule that is not checked out": Case(
+        "cannot check out the submodules of .*transport 'file' not allowed", "git -C /.* submodule update --init",
+        config='[suites.unit]\ncommand = "true"\n', words=TEST, prepare=_submodule,
+        env={"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"},
+    ),
+    "a pointer of Git LFS": Case(
+        "a.bin is a pointer of Git LFS", "add lfs = true to the top of testgrove.toml",
+        test("def test_it():\n    with open('a.bin') as file:\n        assert file.read() == 'data', 'a.bin'\n"),
+        words=TEST, prepare=_lfs,
     ),
     "pins that contradict one another": Case(
         "Because you require tgnope==1.0 and tgnope==2.0", "change the requirements that conflict; to check: E=",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from testgrove.core.runs.cause import cause_of, start_failure
-from testgrove.core.runs.lacking import missing_file, missing_module, missing_plugin, read_a_pointer, unset_variable
+from testgrove.core.runs.lacking import missing_file, missing_module, missing_plugin, unset_variable
 
 CONFTEST = """\
 ImportError while loading conftest '/t/tests/conftest.py'.
@@ -96,8 +96,6 @@ def test_what_else_was_lacking():
     assert (
         missing_file("FileNotFoundError: [Errno 2] No such file or directory: 'conf/local.json'") == "conf/local.json"
     )
-    assert read_a_pointer("assert b'version https://git-lfs.github.com/spec/v1\\noid' == b'PNG'")
-    assert not read_a_pointer("assert 1 == 2")
 
 
 def test_an_error_that_names_no_file_gets_the_one_that_it_is_about():

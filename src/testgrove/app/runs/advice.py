@@ -22,7 +22,6 @@ from testgrove.core.runs.lacking import (
     missing_file,
     missing_module,
     missing_plugin,
-    read_a_pointer,
     unset_variable,
 )
 from testgrove.core.runs.outcome import SessionFacts
@@ -34,6 +33,7 @@ from testgrove.system.environment import build
 from testgrove.system.environment.uv import uv_as_typed
 from testgrove.system.files import read_if_there
 
+_POINTER = "version https://git-lfs.github.com/spec"
 _EXAMPLES = (".env.example", ".env.sample", ".env.template", ".env.dist", "example.env")
 
 
@@ -127,11 +127,16 @@ def _add(failure: Failure, *settings: tuple[str, str]) -> str:
 
 
 def _lfs_pointer(failure: Failure) -> Advice | None:
-    if failure.project.settings.lfs or not read_a_pointer(failure.output):
+    """A file that the output names, and of which the checkout has Git LFS's pointer alone."""
+    if failure.project.settings.lfs or "filter=lfs" not in failure.text(".gitattributes"):
         return None
-    if failure.in_place:
-        return Advice("the file is a pointer of Git LFS", "git lfs pull")
-    return Advice("the file is a pointer of Git LFS", _add(failure, ("", "lfs = true")))
+    named = [name for name in failure.files if PurePosixPath(name).name in failure.output]
+    small = (name for name in named if (failure.tree / name).is_file() and (failure.tree / name).stat().st_size < 1024)
+    pointer = next((name for name in small if failure.text(name).startswith(_POINTER)), "")
+    if not pointer:
+        return None
+    hint = "git lfs pull" if failure.in_place else _add(failure, ("", "lfs = true"))
+    return Advice(f"{pointer} is a pointer of Git LFS, whose content was not fetched", hint)
 
 
 def _django_settings(failure: Failure) -> Advice | None:

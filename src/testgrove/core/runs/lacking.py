@@ -43,7 +43,6 @@ _VARIABLES = (
 _PYDANTIC = re.compile(r"validation errors? for \w+\n(?:E\s+)?(\w+)\n(?:E\s+)?Field required")
 _NO_FILE = re.compile(r"No such file or directory: '([^'\n]+)'")
 _EDITABLE = re.compile(r"re-?building the \S+ (?:meson-python )?editable (?:wheel )?package failed", re.IGNORECASE)
-_LFS_POINTER = re.compile(r"version https://git-lfs\.github\.com/spec|oid sha256:[0-9a-f]{64}")
 
 
 def missing_module(output: str) -> str:
@@ -86,11 +85,6 @@ def missing_file(output: str) -> str:
     """The path of a file that was not found; empty where none is named."""
     found = _NO_FILE.findall(output)
     return str(found[-1]) if found else ""
-
-
-def read_a_pointer(output: str) -> bool:
-    """Whether a test met a pointer of Git LFS in the place of a file."""
-    return bool(_LFS_POINTER.search(output))
 
 
 def builds_when_imported(output: str) -> bool:

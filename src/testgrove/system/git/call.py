@@ -119,14 +119,17 @@ def require(answer: Answer, what: str, *, code: str = "git-failed", hint: str = 
     return answer
 
 
-def run_long(run: RunCommand, path: Path, what: str, *words: str, code: str = "checkout-failed") -> None:
-    """Run git in a checkout by run. Raises UnavailableError with this code, or ExhaustedError
+def run_long(
+    run: RunCommand, path: Path, what: str, *words: str, code: str = "checkout-failed", hint: str = ""
+) -> None:
+    """Run git in a checkout by run. Raises UnavailableError with this code and hint, or ExhaustedError
     (``disk-full``)."""
     done = run(["git", *CONFIG, *words], cwd=path, env=environment(), timeout=LONGEST, check=False)
     if done.returncode != 0:
         raise_if_full(path)
         lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
-        raise UnavailableError(code, f"cannot {what} {path}: {lines[-1]}", output="\n".join(lines[-20:]))
+        first = next((line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")), lines[-1])
+        raise UnavailableError(code, f"cannot {what} {path}: {first}", hint=hint, output="\n".join(lines[-20:]))
 
 
 def raise_if_full(path: Path, needed: int = 1 << 20) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from testgrove.system.git.call import CONFIG, LONGEST, RunCommand, call, environment, require, run_long
@@ -33,7 +34,8 @@ def update_submodules(path: Path, run: RunCommand) -> None:
         if (store / "HEAD").exists():
             _take_from(store, name, folder, path, run)
     words = ("submodule", "--quiet", "update", "--init", "--recursive", "--force")
-    run_long(run, path, "check out the submodules of", *words, code="submodules-failed")
+    hint = f"git -C {shlex.quote(str(common_dir.parent))} submodule update --init --recursive"
+    run_long(run, path, "check out the submodules of", *words, code="submodules-failed", hint=hint)
 
 
 def _take_from(store: Path, name: str, folder: str, path: Path, run: RunCommand) -> None:
