@@ -117,3 +117,13 @@ def test_the_package_carries_the_scripts():
 
     folder = Path(testgrove.__file__).parent / "documented"
     assert {path.name for path in folder.iterdir() if path.is_file()} == SCRIPTS
+
+
+def test_variables_and_processes_are_found_in_the_files_of_a_checkout(project):
+    code = "import os\nfrom fastapi import FastAPI\napp = FastAPI()\nHOST = os.environ['POSTGRES_SERVER']\n"
+    project.write({"main.py": code, ".env.example": "POSTGRES_SERVER=db\n", ".gitignore": ".env\n"})
+    project.write({".env": "POSTGRES_SERVER=production.example\n"})
+    done = project.run("init")
+    assert table(project).env == {"POSTGRES_SERVER": "${PGHOST}"}
+    assert table(project).processes["api"].command.startswith("uvicorn main:app ")
+    assert "production" not in done.stdout

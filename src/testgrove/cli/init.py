@@ -19,7 +19,7 @@ from testgrove.cli.output import common, echo, example, print_json, say
 @common
 @example("testgrove init", "testgrove init --scripts")
 def init_command(*, scripts: bool, directory: Path, as_json: bool, quiet: bool) -> None:
-    """Write a commented [tool.testgrove] table for the suites, services and migration tool found in this project.
+    """Write a commented [tool.testgrove] table that fits this project: suites, services, variables, processes.
 
     testgrove also works without it. Existing files are never overwritten.
     """
