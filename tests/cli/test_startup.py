@@ -42,6 +42,8 @@ def test_commands_that_look_load_nothing_heavy(project, words):
     assert "testgrove.app.project" in modules, "nothing was seen at all"
     assert found(modules, *HEAVY) == set()
     assert found(modules, "testgrove.services", "testgrove.reports", "testgrove.app.runs.run") == set()
+    if words[0] == "list":
+        assert found(modules, "hashlib", "testgrove.core.engines", "testgrove.app.rediscovery") == set()
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["lst"]], ids=" ".join)
@@ -56,3 +58,11 @@ def test_help_loads_nothing_of_the_application(project, words):
 
 def test_the_help_of_a_command_loads_no_store(project):
     assert found(imported(project, "test", "--help"), *HEAVY, "testgrove.services") == set()
+
+
+def test_a_run_without_services_loads_nothing_of_theirs(project):
+    project.write({"testgrove.toml": '[suites.unit]\ncommand = "true"\n'})
+    modules = imported(project, "test")
+    assert "testgrove.app.runs.run" in modules, "nothing was seen at all"
+    names = ("services.provisioning", "services.migrations", "services.broker", "app.providers", "app.failures")
+    assert found(modules, *(f"testgrove.{name}" for name in names)) == set()

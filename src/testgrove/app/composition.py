@@ -54,8 +54,8 @@ def hold(project: Project, command: str) -> Iterator[Holder]:
     """Implement Project.holding()."""
     # `list` must not load these when there is nothing to do
     from testgrove.app.holder import holding  # noqa: PLC0415 - as above
+    from testgrove.app.lost_records import is_due  # noqa: PLC0415 - as above
     from testgrove.app.recovery import recover  # noqa: PLC0415 - as above
-    from testgrove.app.rediscovery import is_due, rediscover  # noqa: PLC0415 - as above
     from testgrove.app.worktrees.records import write_registry  # noqa: PLC0415 - as above
     from testgrove.system.store.projects import ProjectRecord  # noqa: PLC0415 - as above
 
@@ -63,6 +63,8 @@ def hold(project: Project, command: str) -> Iterator[Holder]:
     with holding(store, project.locations, command) as holder:
         store.projects.add(ProjectRecord(project.id, project.repository.common_dir, project.main))
         if is_due(project):
+            from testgrove.app.rediscovery import rediscover  # noqa: PLC0415 - as above
+
             rediscover(project, holder)
         recover(holder, project.render)
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -44,7 +43,12 @@ class Project:
     @cached_property
     def id(self) -> str:
         """A stable name for the repository: a hash of its common directory."""
-        return hashlib.sha256(os.fsencode(self.repository.common_dir)).hexdigest()[:16]
+        common_dir = self.repository.common_dir
+        if known := self.store.projects.id_of(common_dir):
+            return known  # without hashlib, which takes longer to load than the store to open
+        import hashlib  # noqa: PLC0415 - as above
+
+        return hashlib.sha256(os.fsencode(common_dir)).hexdigest()[:16]
 
     @property
     def main(self) -> Path:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from testgrove.app.lost_records import mark, pending
 from testgrove.app.worktrees import records
 from testgrove.core.engines.registry import engine_of, engine_shown, implementation_of
 from testgrove.core.model import Lease, LeaseKind, WorktreeId, WorktreeStatus
@@ -23,7 +24,7 @@ from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import TestgroveError
 from testgrove.system import git
 from testgrove.system.locks import other_users
-from testgrove.system.store.salvage import FOLDERS, NOTE
+from testgrove.system.store.salvage import NOTE
 
 if TYPE_CHECKING:
     from testgrove.app.holder import Holder
@@ -35,17 +36,12 @@ KEEPER = "testgrove.app.keeper"
 KNOWN_AGAIN = "restored from git and its metadata after the store was damaged"
 
 
-def is_due(project: Project) -> bool:
-    """Whether the store was damaged, and this project's worktrees have not been looked for since."""
-    return any(_pending(project))
-
-
 def rediscover(project: Project, holder: Holder) -> list[str]:
     """Restore records from git and metadata; return the ids that were added.
 
     Postponed while commands run that the store does not know: their worktrees must not look free.
     """
-    folders = list(_pending(project))
+    folders = list(pending(project))
     known = {command.pid for command in project.store.commands.all()}
     if any(pid not in known for pid in other_users(project.locations.locks, but=KEEPER)):
         return []
@@ -59,18 +55,9 @@ def rediscover(project: Project, holder: Holder) -> list[str]:
     if (location := _servers(project)) is not None:
         _learn_servers(project, location)
     for folder in folders:
-        _mark(folder, project).touch()
+        mark(folder, project).touch()
     records.write_registry(project.store, holder.locks, project.id, project.main)
     return added
-
-
-def _pending(project: Project) -> Iterator[Path]:
-    state = project.locations.state
-    return (folder for folder in state.glob(FOLDERS) if folder.is_dir() and not _mark(folder, project).exists())
-
-
-def _mark(folder: Path, project: Project) -> Path:
-    return folder / f"{project.id}.done"
 
 
 def _checkouts(project: Project) -> Iterator[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shlex
 import sys
 from functools import partial
@@ -52,6 +51,8 @@ class TestCommand(click.Command):
         """Put pytest's arguments aside."""
         at = args.index("--") if "--" in args else len(args)
         # Not an option whose value may be missing: click would take a suite for the seed.
+        import secrets
+
         words = [
             f"--random-order={secrets.randbelow(2**32)}" if word == "--random-order" else word for word in args[:at]
         ]
@@ -126,8 +127,6 @@ def test_command(
     only test-artifacts. Ctrl-C stops the run and writes the report; a second Ctrl-C kills.
     """
     from testgrove.app.runs.run import RunRequest, run_tests
-    from testgrove.reports import report_json
-    from testgrove.reports.summary import summary
     from testgrove.reports.terminal import view_for
 
     if options["here"]:
@@ -141,8 +140,12 @@ def test_command(
     for note in finished.notes:  # the last lines are the summary's
         say(f"note: {note}", quiet=quiet)
     if as_json:
+        from testgrove.reports import report_json
+
         print_json(folder=str(finished.folder), **report_json.report(finished.result))
     else:
+        from testgrove.reports.summary import summary
+
         echo(summary(finished.result, folder=str(finished.folder), color=out.isatty()), styled=True)
     return finished.result.exit_status
 

@@ -279,7 +279,7 @@ def servers_of(project: Project, worktree: Worktree) -> Iterator[None]:
 
 def current(project: Project) -> list[WorktreeRecord]:
     """The project's worktrees, after what dead commands left has been finished."""
-    from testgrove.app.rediscovery import is_due
+    from testgrove.app.lost_records import is_due
     from testgrove.app.worktrees.records import all_of, dead_commands
     from testgrove.system.locks import LockFile
 

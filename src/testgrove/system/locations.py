@@ -6,7 +6,6 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
 
 from testgrove.core.frozen import frozen
@@ -68,6 +67,8 @@ class Locations:
     def port_start(self) -> float:
         """Where in a range of ports leasing begins, from 0.0 up to 1.0: another place for each user and state
         folder, so that they seldom meet at a port that one has leased and does not listen on yet."""
+        from hashlib import blake2b  # noqa: PLC0415 - 2 ms; `list` does without
+
         digest = blake2b(f"{os.getuid()} {self.state}".encode(errors="surrogateescape"), digest_size=4).digest()
         return int.from_bytes(digest) / 2**32
 

@@ -6,22 +6,23 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from testgrove.app.context import run_context
 from testgrove.app.databases.creation import DatabaseCreation, Make
-from testgrove.app.databases.maker import maker
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
-from testgrove.app.providers.broker import ServiceBroker
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.engines.registry import engine_of
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.runs.plan import Cell
 from testgrove.core.settings.types import Service, at_versions
 from testgrove.errors import TestgroveError
-from testgrove.services.provider import Allocator, Provider, ProvisionedDatabase, TemplateSpec
-from testgrove.services.provisioning.choose import provider_of
 from testgrove.system.store import StoredLeases
+
+if TYPE_CHECKING:
+    from testgrove.app.providers.broker import ServiceBroker
+    from testgrove.services.provider import Allocator, Provider, ProvisionedDatabase, TemplateSpec
 
 _HINT = 'services = ["{}"] in the suite\'s table'  # for a test that asks for another service
 
@@ -58,6 +59,8 @@ class RunDatabases:
             raise next(error for key, error in self._lacking.items() if key[0] == name)
 
     def _find(self, name: str, cell: Cell) -> None:
+        from testgrove.services.provisioning.choose import provider_of  # noqa: PLC0415 - many runs have no services
+
         found = provider_of(self._context, name, self._service(name, cell))
         try:
             found.find()
@@ -105,6 +108,8 @@ class RunDatabases:
         found |= self._of_migrations(cell)
         if not found:
             return None
+        from testgrove.app.providers.broker import ServiceBroker  # noqa: PLC0415 - as above
+
         with self._guard:
             self._number += 1
             path = self._context.folder / f"broker-{self._number}.sock"
@@ -153,6 +158,8 @@ class RunDatabases:
         self._workspaces[cell.key] = workspace
         makers: dict[str, Make] = {}
         for name in cell.settings.services:
+            from testgrove.app.databases.maker import maker  # noqa: PLC0415 - as above
+
             service, provider = self._service(name, cell), self._of(name, cell)
             make, template_spec = maker(self._context, provider, name, service, workspace, making)
             if template_spec is not None:

@@ -160,18 +160,19 @@ class EventLoop:
 
     def _serve(self, slots: Executor) -> None:
         deadline = time.monotonic() + self.timeout if self.timeout else None
-        running = False
+        running = 0.0  # when the first attempt began
         try:
             self._obey(slots, self.schedule.start())
             while not self.schedule.done:
-                if running:
+                if running and time.monotonic() - running > _TICK:
                     self._warm_up()  # not at once: a command that is being started must not wait for it
                 for event in self._events():
                     if isinstance(event, CellFinished):
                         self._finished(slots, event)
                     else:
                         self._take(event)
-                    running = running or isinstance(event, AttemptStarted)
+                    if isinstance(event, AttemptStarted):
+                        running = running or time.monotonic()
                     if self.run.cancel.is_set():
                         self._obey(slots, self.schedule.cancel())
                 self._end_pauses(slots)

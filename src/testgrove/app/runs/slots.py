@@ -8,9 +8,7 @@ from abc import ABC, abstractmethod
 from functools import partial
 from typing import Generic, TypeVar
 
-from testgrove.app.failures.cells import dump_databases, note_of
 from testgrove.app.isolation import told
-from testgrove.app.launcher import SupervisedLauncher
 from testgrove.app.runs.attempts import Attempt, RunContext
 from testgrove.app.runs.exclusive import CellLock
 from testgrove.app.worktrees import operations
@@ -127,6 +125,9 @@ class WorktreeSlot(Slot[Creation]):
             left = operations.park(run.project, run.holder, worktree, collect_into=folder, contents=contents)
             workspace.notes += filter(None, [left])
             return
+        from testgrove.app.failures.cells import dump_databases, note_of  # noqa: PLC0415 - for --keep-failed
+        from testgrove.app.launcher import SupervisedLauncher  # noqa: PLC0415 - as above
+
         dumped = dump_databases(workspace, folder, SupervisedLauncher(run.holder.supervisors, run.cancel))
         note = note_of(self.cell.key, status, run.id, dumped)
         run.databases.release(self.cell)

@@ -23,9 +23,10 @@ from testgrove.app.composition import hold
 from testgrove.app.holder import Holder, holding
 from testgrove.app.isolation import isolated
 from testgrove.app.keeper import location_of
+from testgrove.app.lost_records import is_due
 from testgrove.app.project import Project
 from testgrove.app.recovery import recover
-from testgrove.app.rediscovery import KEEPER, is_due, rediscover
+from testgrove.app.rediscovery import KEEPER, rediscover
 from testgrove.app.runs.log_and_reports import Render
 from testgrove.app.uninstall import own_folders
 from testgrove.app.uninstall.own_folders import KeptFolder

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from testgrove.app.project import Project
-from testgrove.core.engines.registry import main_database
 from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 from testgrove.core.text import some
 from testgrove.core.worktrees.record import Changes, WorktreeRecord
@@ -298,6 +297,9 @@ def _entry(worktree: WorktreeRecord) -> RegistryEntry:
     }
     if worktree.ports:
         entry["ports"] = worktree.ports
-    if name := main_database(worktree.databases):
-        entry["database"] = name
+    if worktree.databases:
+        from testgrove.core.engines.registry import main_database  # noqa: PLC0415 - `list` does without
+
+        if name := main_database(worktree.databases):
+            entry["database"] = name
     return entry

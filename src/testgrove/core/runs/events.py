@@ -5,6 +5,7 @@ Times are seconds since the epoch; durations are seconds.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal, Union
 
 import msgspec
@@ -239,7 +240,11 @@ AnyEvent = Union[  # noqa: UP007 - msgspec reads the union at run time
 ]
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(AnyEvent)
+
+
+@cache
+def _decoder() -> msgspec.json.Decoder[AnyEvent]:
+    return msgspec.json.Decoder(AnyEvent)  # 3 ms, which a run that reads no log need not spend
 
 
 def encode(event: AnyEvent) -> bytes:
@@ -252,7 +257,7 @@ def as_text(event: AnyEvent) -> AnyEvent:
     try:
         _encoder.encode(event)
     except UnicodeEncodeError:
-        event = _decoder.decode(_encoder.encode(_shown(msgspec.to_builtins(event))))
+        event = _decoder().decode(_encoder.encode(_shown(msgspec.to_builtins(event))))
     return event
 
 
@@ -273,7 +278,7 @@ def decode_log(data: bytes) -> list[AnyEvent]:
     for line in data.split(b"\n"):
         try:
             if line:
-                events.append(_decoder.decode(line))
+                events.append(_decoder().decode(line))
         except (msgspec.DecodeError, UnicodeDecodeError):
             break
     return events

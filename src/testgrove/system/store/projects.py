@@ -31,6 +31,11 @@ class Projects:
         rows = self._database.rows("SELECT * FROM projects ORDER BY main")
         return [ProjectRecord(row["id"], Path(row["common_dir"]), Path(row["main"])) for row in rows]
 
+    def id_of(self, common_dir: Path) -> str | None:
+        """The id of the project with this git directory, if it is on record."""
+        row = self._database.one("SELECT id FROM projects WHERE common_dir = ?", str(common_dir))
+        return row["id"] if row else None
+
     def add(self, record: ProjectRecord) -> None:
         """Record a project; nothing where it is known."""
         with self._database.transaction() as db:
