@@ -69,6 +69,27 @@ def test_a_sync_that_was_killed_or_failed_continues_its_plan(grove):
     assert project.run("sync", NAME).stdout.count("setup") == 0
 
 
+def test_scenarios_do_not_run_where_a_sync_is_not_finished(grove):
+    site = Site(grove(config=COUNTED, files={"tests/test_a.py": "def test_a(): pass\n"}))
+    project = site.grove
+    scenario = {"name": "a", "worktree": NAME, "test_file": "tests/test_a.py"}
+    (project.repo / "s.json").write_text(json.dumps({"scenarios": [scenario]}))
+    project.create("test-unit", "x", "--no-env")
+    project.write({"README.md": "newer\n"}, commit="newer")
+    assert site.kill_at("before sync: run setup", "sync", NAME)
+    ran = setups(site)
+    refused = project.run("coordinate", "s.json", check=False)
+    assert refused.returncode == 3
+    assert f"worktree '{NAME}': its sync is not finished" in refused.stderr
+    (project.base / "fail").touch()
+    project.run("coordinate", "s.json", "--setup-worktrees", check=False)
+    assert planned(site, NAME) == ("ready", ["run setup", "write files"])
+    assert "sync stopped before 'run setup'" in project.run("list").stdout
+    (project.base / "fail").unlink()
+    project.run("coordinate", "s.json", "--setup-worktrees", check=False)
+    assert (planned(site, NAME), setups(site)) == (("ready", []), ran + 1)
+
+
 def test_a_parking_that_was_killed_continues_its_plan(grove):
     site = Site(grove())
     assert site.kill_at("before detach head", "test")

@@ -1,4 +1,7 @@
-"""Recovery: what commands that died have left is finished, before anything else is done."""
+"""Recovery: finds commands that died, and undoes or finishes what they left: stale leases, worktrees, runs.
+
+Every command that changes something does this first. A lease is stale if the command that holds it is dead.
+"""
 
 from __future__ import annotations
 

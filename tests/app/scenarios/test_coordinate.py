@@ -522,7 +522,7 @@ def test_what_is_in_a_worktrees_place_is_never_lost(grove):
     (made / ".venv").rename(home.base / "venv")
     (made / "mine.txt").write_text("mine\n")
     said_so = coordinate(home, "-k", "a", status=3).stderr
-    assert "its .venv is missing\n  hint: --setup-worktrees recreates it\n" in said_so
+    assert "its .venv is missing\n  hint: --setup-worktrees repairs it\n" in said_so
     coordinate(home, "--setup-worktrees", "-k", "a")
     assert (made / "mine.txt").read_text() == "mine\n"
     assert (made / ".venv").is_dir()

@@ -58,9 +58,10 @@ def _checkout(name: str, path: Path, worktree: WorktreeRecord | None) -> FoundWo
         return FoundWorktree(name, path, "adopted", "" if environment else "it has no .venv")
     if worktree.status == WorktreeStatus.PARKED:
         return FoundWorktree(name, path, "parked", "it is parked for recycling", worktree)
-    return FoundWorktree(
-        name, path, "ours", "its .venv is missing" if worktree.python and not environment else "", worktree
-    )
+    detail = "its .venv is missing" if worktree.python and not environment else ""
+    if worktree.status == WorktreeStatus.READY and worktree.plan:
+        detail = "its sync is not finished"
+    return FoundWorktree(name, path, "ours", detail, worktree)
 
 
 def wanted(scenarios: Sequence[PlannedScenario]) -> tuple[str, str]:
@@ -90,7 +91,7 @@ def unknown_worktree(found: FoundWorktree) -> PreconditionError:
     return PreconditionError(
         "no-such-worktree",
         f"worktree '{found.name}': {found.detail}",
-        hint="--setup-worktrees recreates it" if found.state == "ours" else makes,
+        hint="--setup-worktrees repairs it" if found.state == "ours" else makes,
         worktree=found.name,
     )
 

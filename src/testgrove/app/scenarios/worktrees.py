@@ -131,7 +131,7 @@ class ScenarioWorktrees:
         for worktree in self._taken:
             with suppress(TestgroveError):
                 self._remember(worktree)
-            records.update(self._project.store, worktree, holder=None)
+            records.release(self._project.store, worktree)
         for lock in self._locks:
             lock.release()
         self._taken.clear()

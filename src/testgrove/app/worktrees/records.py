@@ -204,10 +204,11 @@ def update(store: Store, worktree: WorktreeRecord, **changes: Unpack[Changes]) -
 
 
 def release(store: Store, worktree: WorktreeRecord) -> WorktreeRecord:
-    """Let go of a worktree. If its plan is not finished, a note says so: the next `sync` continues."""
-    if not worktree.plan:
+    """Let go of a worktree. If the plan on record is not finished, a note says so: the next `sync` continues."""
+    now = store.worktrees.find(worktree.project, worktree.id) or worktree
+    if not now.plan:
         return update(store, worktree, holder=None)
-    note = f"sync stopped before '{worktree.plan[0]}': testgrove sync {worktree.id}"
+    note = f"sync stopped before '{now.plan[0]}': testgrove sync {worktree.id}"
     return update(store, worktree, holder=None, note=note)
 
 
