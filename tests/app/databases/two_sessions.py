@@ -65,7 +65,7 @@ def session(repo: Path, tool: Path, version: str) -> dict[str, str] | None:
     declared = project.settings.services["postgres"]
     assert declared
     service = msgspec.structs.replace(declared, wanted=version)
-    tests = migration.Tests(tool, installed(tool))  # looked at anew: a session reads it when it begins
+    tests = migration.TestEnvironment(tool, installed(tool))  # looked at anew: a session reads it when it begins
     with project.holding("two sessions") as holder, own_folder(project, holder, "two") as context:
         of_session = migration.Migration(context, repo, tests)
         provider = provider_of(context, "postgres", service)
