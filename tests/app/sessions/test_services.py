@@ -142,9 +142,9 @@ def test_a_suite_without_redis_says_what_it_lacks(project):
 
 def test_a_service_that_is_not_declared_is_an_error_that_names_the_table(project):
     project.write({"testgrove.toml": "[services.sqlite]\n"})
-    assert "[tool.testgrove.services.redis]" in plain(project, "-k", "redis").stdout
+    assert "[services.redis]" in plain(project, "-k", "redis").stdout
     project.write({"testgrove.toml": ""})
-    assert "[tool.testgrove.services.postgres]" in plain(project, "-k", "redis").stdout
+    assert "[services.postgres]" in plain(project, "-k", "redis").stdout
 
 
 WAITS = (
