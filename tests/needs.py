@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,15 @@ def ordinary_user() -> tuple[str, ...]:
     if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
         missing("user-namespace", "root cannot be an ordinary user here")
     return words
+
+
+def git_with_reftables() -> Path:
+    """The folder of a git that can make reftables of a repository's refs: $TESTGROVE_TEST_GIT, or the one in PATH."""
+    for folder in filter(None, (os.environ.get("TESTGROVE_TEST_GIT"), str(Path(shutil.which("git") or "").parent))):
+        words = (f"{folder}/git", "refs", "migrate", "-h")
+        if "--ref-format" in subprocess.run(words, capture_output=True, text=True, check=False).stdout:
+            return Path(folder)
+    missing("reftables", "git is older than 2.46, and TESTGROVE_TEST_GIT names no other one")
 
 
 def interpreter(version: str) -> Path:

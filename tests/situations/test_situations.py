@@ -7,6 +7,8 @@ given many worktrees at once.
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -149,6 +151,17 @@ def violations(grove: Grove, staged: list[Staged]) -> dict[str, list[str]]:
 def test_nothing_of_the_users_is_changed_or_lost(grove, operation, batch):
     project: Grove = grove(files=FILES, config=CONFIG)
     staged = stage(project, batch, parked=operation in PARKED)
+    judge(project, operation, staged)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", [remove, cleanup, recycle], ids=lambda each: each.__name__)
+def test_no_commit_is_lost_in_a_repository_with_reftables(grove, monkeypatch, operation):
+    monkeypatch.setenv("PATH", f"{needs.git_with_reftables()}:{os.environ['PATH']}")
+    project: Grove = grove(files=FILES, config=CONFIG)
+    shutil.rmtree(project.repo / ".git/logs")  # git 2.47 cannot convert them
+    project.git("refs", "migrate", "--ref-format=reftable")
+    staged = stage(project, "commits", parked=operation in PARKED)
     judge(project, operation, staged)
 
 
