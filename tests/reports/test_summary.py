@@ -80,6 +80,11 @@ def test_tests_that_failed_are_repeated_at_the_end_only_where_there_is_a_hint() 
     assert hinted.endswith("\nunit: test_a: KeyError: 'KEY'\n  hint: set KEY\n")
 
 
+def test_an_error_without_a_hint_or_a_log_ends_with_its_cause() -> None:
+    text = summary(Log("api").cell_ends("api", "error", "uv failed:\n  the only line that matters").finished())
+    assert text.endswith("\napi: the only line that matters\n")
+
+
 def test_an_error_without_a_hint_ends_with_its_log() -> None:
     log = Log("api").attempt("api").attempt_ends("api", "error", exit_code=3).cell_ends("api", "error", "it crashed")
     lines = summary(log.finished(), folder="out").splitlines()

@@ -20,19 +20,20 @@ _HINT = re.compile(r"\s*(?:hint:|$)")
 
 
 def closing(result: RunResult, folder: str) -> Iterator[tuple[str, str]]:
-    """Yield two lines for each cause, the cause and its hint, with their styles; cells with the same one share them.
+    """Yield the lines of each cause, which are itself and its hint, with their styles; cells with the same share them.
 
     folder: the run's folder, or empty. Tests that failed for reasons of their own have no hint and are not repeated.
     """
     groups: dict[tuple[str, str], tuple[list[str], str]] = {}
     for cell in result.cells.values():
         hint = cell.hint or _log(cell, folder)
-        if cell.status in ("failed", "error") and hint:
+        if cell.status == "error" or (cell.status == "failed" and hint):
             keys, _ = groups.setdefault((cause(cell), cell.hint), ([], hint))
             keys.append(flat(cell.info.key))
     for (why, _), (keys, hint) in list(groups.items())[:SHOWN]:
         yield (f"{some(keys, 3)}: {why}", "red")
-        yield (f"  hint: {flat(hint)}", "bold")
+        if hint:
+            yield (f"  hint: {flat(hint)}", "bold")
     if len(groups) > SHOWN:
         yield (f"… and {len(groups) - SHOWN} more causes, each with a hint: report.html", "")
 

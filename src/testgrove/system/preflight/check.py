@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
+from testgrove.system.environment.uv import uv_as_typed
 from testgrove.system.preflight import probe
 from testgrove.system.preflight.judge import InstalledRecord, Judge, ResolvedName
 from testgrove.system.preflight.names import Name, find_names, import_folders, top_level_names
@@ -106,7 +107,7 @@ def _require_environment(tree: Path, python: Path) -> None:
     raise PreconditionError(
         "no-environment",
         why,
-        hint=f"uv venv --clear {environment}, then reinstall the project there",
+        hint=f"{uv_as_typed()} venv --clear {environment}, then reinstall the project there",
         tree=str(tree),
         python=str(python),
     )
@@ -117,7 +118,7 @@ def _require_interpreter(answer: Mapping[str, Any], tree: Path, environment: Pat
         raise PreconditionError(
             "no-environment",
             f"the interpreter of {environment} uses another environment: {answer['prefix']}",
-            hint=f"uv venv --clear {environment}, then reinstall the project there",
+            hint=f"{uv_as_typed()} venv --clear {environment}, then reinstall the project there",
             tree=str(tree),
         )
     version = answer["version"]
@@ -125,7 +126,7 @@ def _require_interpreter(answer: Mapping[str, Any], tree: Path, environment: Pat
         raise PreconditionError(
             "other-interpreter",
             f"{environment} has Python {version}, but the worktree was created with {recorded}",
-            hint=f"uv venv --clear --python {recorded} {environment}, then reinstall the project there",
+            hint=f"{uv_as_typed()} venv --clear --python {recorded} {environment}, then reinstall the project there",
             found=version,
             recorded=recorded,
         )

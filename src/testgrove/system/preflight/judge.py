@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
+from testgrove.system.environment.uv import uv_as_typed
 from testgrove.system.preflight.import_locations import (
     ImportLocation,
     ImportLocations,
@@ -177,7 +178,7 @@ class Judge:
 
     def _reinstall(self, pth: str = "") -> str:
         first = f"rm {pth}; " if pth else ""
-        return f"{first}uv pip install --python {self._python} --reinstall --editable {self._tree}"
+        return f"{first}{uv_as_typed()} pip install --python {self._python} --reinstall --editable {self._tree}"
 
     def _error(self, leaf: str, location: str, what: str, hint: str) -> PreconditionError:
         return PreconditionError(
