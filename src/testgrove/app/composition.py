@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testgrove.app.project import Project
+from testgrove.app.subprojects import directory_of
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import git
 from testgrove.system.locations import locate
@@ -38,7 +39,8 @@ def open_project(
                 hint="rename the folder",
             )
     locations = locate(os.environ)
-    return Project(repository, locations, Store(locations.store, on_damage), render, hold, offline)
+    here = directory_of(repository.toplevel, directory)
+    return Project(repository, locations, Store(locations.store, on_damage), render, hold, offline, directory=here)
 
 
 def _is_text(path: Path) -> bool:

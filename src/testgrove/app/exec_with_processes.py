@@ -34,6 +34,7 @@ def run_with_processes(
     The worktree is held in the meantime: two commands would start the same servers on the same ports. say: shows
     progress. Raises UsageError (``unknown-process``) and the errors of Processes.running().
     """
+    project = project.at(records.named(project, str(worktree.id)).directory)
     _check(project, names)
     with project.holding(f"testgrove exec {worktree.id}") as holder:
         held = records.take(project, holder, records.named(project, str(worktree.id)), WorktreeStatus.READY)
@@ -44,7 +45,7 @@ def run_with_processes(
                 now = " ".join(map(str, worktree.ports.values()))
                 say(f"another process listens on a port of {worktree.id}; its new ports: {now}")
             context = ProcessContext(
-                tree=worktree.path,
+                tree=project.folder_in(worktree.path, ""),
                 environ=command_environ(worktree),
                 ports=worktree.ports,
                 logs=project.artifacts / str(worktree.id) / "processes",
@@ -54,7 +55,7 @@ def run_with_processes(
                 for process in processes.all:
                     say(_introduce(process))
                 environ = {**context.environ, "TESTGROVE_PROCESSES": ",".join(names)}
-                status = run_in_foreground(holder.supervisors, Job(command, worktree.path, environ))
+                status = run_in_foreground(holder.supervisors, Job(command, held.path / held.directory, environ))
                 for sentence in processes.ended():
                     say(f"note: {sentence} while the command ran")
         finally:

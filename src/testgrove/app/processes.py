@@ -37,8 +37,8 @@ _TAIL_LINES = 15
 
 @frozen
 class ProcessContext:
-    """Where processes run. environ: what each of them sees, before its own `env`; ports: the worktree's; logs: the
-    folder of their output."""
+    """Where processes run. tree: what their `directory` is relative to. environ: what each of them sees, before its own
+    `env`; ports: the worktree's; logs: the folder of their output."""
 
     tree: Path
     environ: Mapping[str, str]
@@ -158,7 +158,7 @@ class Processes:
         with explained("write the log", process.log):
             process.log.parent.mkdir(parents=True, exist_ok=True)
             process.log.unlink(missing_ok=True)  # an older one would look ready
-        job = Job(argv, self._context.tree, process.environ, process.log, _FOR_EVER, GRACE)
+        job = Job(argv, self._folder(process), process.environ, process.log, _FOR_EVER, GRACE)
         process.pid = process.supervisor.start_job(job)
         self.all.append(process)
         self._on_start(process)
@@ -203,12 +203,15 @@ class Processes:
             case CommandReady(line):
                 return self._why_no_success(process, line, timeout)
 
+    def _folder(self, process: AppProcess) -> Path:
+        return self._context.tree / process.settings.directory
+
     def _why_no_success(self, process: AppProcess, line: str, timeout: float) -> str:
         try:
             supervised_run(
                 self._supervisors,
                 ["/bin/sh", "-c", line],
-                cwd=self._context.tree,
+                cwd=self._folder(process),
                 env=process.environ,
                 timeout=timeout,
                 cancel=self._cancel,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from testgrove.errors import UsageError
 from testgrove.system import git
@@ -29,7 +29,8 @@ class Project:
     """A git repository with the store that all projects of the user share.
 
     Created by composition.open_project(). render: writes a run's reports. hold: holds the machine for one command.
-    offline: testgrove does not use the network. fresh_templates: database templates are rebuilt.
+    offline: testgrove does not use the network. fresh_templates: database templates are rebuilt. directory: the
+    sub-project that the command is about, relative to the top of the checkout; empty for the whole.
     """
 
     repository: git.Repository
@@ -39,6 +40,8 @@ class Project:
     hold: Hold
     offline: bool = False
     fresh_templates: bool = False
+    directory: str = ""
+    _views: dict[str, Project] = field(default_factory=dict, repr=False)
 
     @cached_property
     def id(self) -> str:
@@ -60,10 +63,35 @@ class Project:
         """The repository's name, for people."""
         return self.main.name
 
+    def at(self, directory: str) -> Project:
+        """This project, about another of its sub-projects."""
+        if directory == self.directory:
+            return self
+        if directory not in self._views:
+            self._views[directory] = replace(self, directory=directory)
+        return self._views[directory]
+
     @cached_property
+    def _found(self) -> Found:
+        return find_settings(self.repository.toplevel, self.directory)
+
+    @property
     def settings(self) -> Settings:
-        """The settings of the current checkout."""
-        return load_settings(self.repository.toplevel)
+        """The settings of the current checkout, for the sub-project."""
+        return self._found.settings
+
+    @property
+    def settings_folder(self) -> str:
+        """The folder of the settings file, relative to the top: folders that settings name are relative to it."""
+        return self._found.folder
+
+    def folder_in(self, checkout: Path, directory: str) -> Path:
+        """A folder that the settings name, in a checkout."""
+        return checkout / self.settings_folder / directory
+
+    def from_top(self, globs: Sequence[str]) -> tuple[str, ...]:
+        """Globs that the settings name, relative to the top of a checkout."""
+        return tuple(f"{self.settings_folder}/{glob}" if self.settings_folder else glob for glob in globs)
 
     @cached_property
     def root(self) -> Path:
@@ -94,20 +122,65 @@ class Project:
         return self.hold(self, command)
 
 
+class Found(NamedTuple):
+    """Settings, and the folder of their file, relative to the top of the checkout."""
+
+    settings: Settings
+    folder: str
+
+
+def find_settings(top: Path, directory: str) -> Found:
+    """Return a sub-project's settings: its own, else those at the top of the checkout, else none.
+
+    What concerns the whole repository (``root``, ``park``) is always the top's. Raises UsageError for an invalid file,
+    and for a sub-project's that sets one of them.
+    """
+    from testgrove.core.settings.types import Settings  # noqa: PLC0415 - msgspec: `list` does without
+
+    at_top = _load(top)
+    own = _load(top / directory) if directory else None
+    whole = at_top.settings if at_top else Settings()
+    if own is None:
+        return Found(whole, "")
+    return Found(_within(own, whole, at_top.source if at_top else top / "pyproject.toml"), directory)
+
+
 def load_settings(tree: Path) -> Settings:
     """Return a checkout's settings: those of `testgrove.toml`, or the table in `pyproject.toml`, or none.
 
     Raises UsageError for settings that are invalid (see parse()), or that are in both files (``config-two-files``).
     """
-    from testgrove.core.settings.parse import parse  # noqa: PLC0415 - msgspec: `list` does without
-    from testgrove.core.settings.types import Settings  # noqa: PLC0415 - as above
+    return find_settings(tree, "").settings
 
-    own, shared = tree / "testgrove.toml", tree / "pyproject.toml"
+
+def _has_table(pyproject: str) -> bool:
+    """Whether a pyproject.toml has a table of testgrove's; also where reading it is to say what is wrong."""
+    if "testgrove" not in pyproject:
+        return False
+    from testgrove.core.environments.declared import parse_toml  # noqa: PLC0415 - as above
+
+    try:
+        tool = parse_toml(pyproject.encode()).get("tool", {})
+    except ValueError:
+        return True
+    return not isinstance(tool, dict) or "testgrove" in tool
+
+
+class _Loaded(NamedTuple):
+    settings: Settings
+    source: Path
+
+
+def _load(folder: Path) -> _Loaded | None:
+    """The settings in a folder; None where there are none."""
+    from testgrove.core.settings.parse import parse  # noqa: PLC0415 - msgspec: `list` does without
+
+    own, shared = folder / "testgrove.toml", folder / "pyproject.toml"
     if (text := _settings_text(own)) is not None:
         _require_no_table(shared, own)
-        return parse(text, own, table=False)
+        return _Loaded(parse(text, own, table=False), own)
     text = _settings_text(shared)
-    return parse(text, shared, table=True) if text is not None and "testgrove" in text else Settings()
+    return _Loaded(parse(text, shared, table=True), shared) if text is not None and _has_table(text) else None
 
 
 def _require_no_table(shared: Path, own: Path) -> None:
@@ -123,6 +196,26 @@ def _require_no_table(shared: Path, own: Path) -> None:
             file=str(shared),
             line=line,
         )
+
+
+_OF_THE_REPOSITORY = ("root", "park", "siblings")
+
+
+def _within(own: _Loaded, whole: Settings, source: Path) -> Settings:
+    """A sub-project's settings, with the top's where they concern the whole repository. source: the top's file."""
+    from msgspec.structs import replace as with_fields  # noqa: PLC0415 - as above
+
+    default = type(whole)()
+    for key in _OF_THE_REPOSITORY:
+        if getattr(own.settings, key) != getattr(default, key):
+            raise UsageError(
+                "config-invalid",
+                f"{own.source}: '{key}': concerns the whole repository, not one of its projects",
+                hint=f"move it to {source}",
+                file=str(own.source),
+                key=key,
+            )
+    return with_fields(own.settings, **{key: getattr(whole, key) for key in _OF_THE_REPOSITORY})
 
 
 def table_named(tree: Path, name: str) -> str:

@@ -43,12 +43,10 @@ def _worktrees(directory: Path) -> list[str]:
 
 
 def _suites(directory: Path) -> list[str]:
-    from testgrove.app.project import load_settings
     from testgrove.app.runs.suites import suites_of
-    from testgrove.system import git
+    from testgrove.cli.context import project_in
 
-    top = git.discover(directory).toplevel
-    return list(suites_of(top, load_settings(top)))
+    return list(suites_of(project_in(directory)).whole)
 
 
 def _runs(directory: Path) -> list[str]:

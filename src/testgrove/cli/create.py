@@ -121,6 +121,7 @@ def _spec(project: Project, options: CreateOptions) -> tuple[WorktreeSpec, list[
         new_branch=ref.new_branch,
         environment=not options["no_env"],
         deps=options["deps"],
+        directory=project.directory,
     )
     return spec, [ref.note] if ref.note else []
 

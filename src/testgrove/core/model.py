@@ -97,7 +97,8 @@ class WorktreeSpec:
 
     ref: branch, remote branch, tag, SHA, or None for a snapshot of the working tree.
     ports: names of the ports to lease, in order. python: a version request such as ``3.12``, or None. deps: the name
-    of a dependency set, or None. path: its folder, where that is not its id under the project's root.
+    of a dependency set, or None. path: its folder, where that is not its id under the project's root. directory: where
+    its commands run, relative to its top; its environment is the one of the nearest project at or above it.
     """
 
     id: WorktreeId
@@ -108,6 +109,7 @@ class WorktreeSpec:
     environment: bool = True
     deps: str | None = None
     path: Path | None = None
+    directory: str = ""
 
 
 @frozen

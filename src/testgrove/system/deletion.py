@@ -84,7 +84,7 @@ def delete_trash(location: Path) -> None:
 
 
 def remove_empty(*folders: Path) -> None:
-    """Remove folders that are empty or contain only files of write_guard(); keep the others."""
+    """Remove folders that are empty or contain only files of write_guard() and links to siblings; keep the others."""
     for folder in folders:
         with suppress(OSError, TestgroveError):
             found = {entry.name: entry for entry in folder.iterdir()}
@@ -92,6 +92,8 @@ def remove_empty(*folders: Path) -> None:
                 continue
             for name in root_guard.CACHES & found.keys():
                 delete_tree(found[name], within=folder)
+            for link in filter(_is_sibling, found.values()):
+                link.unlink()
             guards = [name for name in root_guard.FILES if name in found]
             for name in guards:
                 found[name].unlink()
@@ -106,7 +108,14 @@ def remove_empty(*folders: Path) -> None:
 def _is_guard(entry: Path) -> bool:
     if entry.name in root_guard.CACHES:
         return entry.is_dir() and not entry.is_symlink()
+    if _is_sibling(entry):
+        return True
     return entry.name in root_guard.FILES and entry.read_bytes() in (b"", root_guard.FILES[entry.name].encode())
+
+
+def _is_sibling(entry: Path) -> bool:
+    """Whether it is a link to a folder of the same name elsewhere: one of a project's `siblings`."""
+    return entry.is_symlink() and entry.readlink().is_absolute() and entry.readlink().name == entry.name
 
 
 def write_guard(folder: Path, names: Iterable[str] = (".gitignore",)) -> None:

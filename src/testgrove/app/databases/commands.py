@@ -132,8 +132,9 @@ class WorktreeDatabases:
         env |= values_of(self.project, self.worktree.id, self.worktree.ports, databases, plain=name)
         launcher = SupervisedLauncher(self.holder.supervisors, threading.Event())
         settings = self.project.settings
+        cwd = self.project.folder_in(tree, settings.services[name].directory)
         run_migration(
-            command, databases[name], launcher=launcher, cwd=tree, env=env, others=databases, settings=settings
+            command, databases[name], launcher=launcher, cwd=cwd, env=env, others=databases, settings=settings
         )
 
     def _remake(self, lease: Lease) -> None:
@@ -206,7 +207,7 @@ def holding_databases(project: Project, worktree: str, command: str, say: Say) -
     with project.holding(f"testgrove db {command} {worktree}") as holder:
         held = records.take(project, holder, records.named(project, worktree), WorktreeStatus.READY)
         try:
-            yield WorktreeDatabases(project, holder, held, say)
+            yield WorktreeDatabases(project.at(held.directory), holder, held, say)
         finally:
             let_go(project.store, held)
 

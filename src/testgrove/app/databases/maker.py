@@ -41,7 +41,7 @@ def maker(
         label=str(workspace.spec.id),
         owner=context.owner_of(workspace),
         leases=context.leases_of(workspace),
-        file=workspace.database_folder / service.path,
+        file=workspace.database_folder / service.directory / service.path,
         template_spec=template_spec,
         say=making.say,
         check=making.check,

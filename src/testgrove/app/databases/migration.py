@@ -43,7 +43,8 @@ def template_spec_in(
     plan = workspace.plan
     assert plan is not None or not service.migrate
     tool, env = plan.fingerprint if plan else "", workspace.project.settings.env
-    template_spec = fingerprint(name, service, traits, tree=workspace.tree, tool=tool, env=env)
+    folder = workspace.home / service.directory
+    template_spec = fingerprint(name, service, traits, tree=folder, tool=tool, env=env)
     return TemplateSpec(template_spec, migration(service.migrate, name, launcher, workspace, making))
 
 
@@ -61,6 +62,7 @@ def migration(
             making.await_environment()
             environ = workspace.environ_of(name, access)
             settings = workspace.project.settings
-            run_migration(command, access, launcher=launcher, cwd=workspace.tree, env=environ, settings=settings)
+            cwd = workspace.home / settings.services[name].directory
+            run_migration(command, access, launcher=launcher, cwd=cwd, env=environ, settings=settings)
 
     return migrate

@@ -67,12 +67,12 @@ def check_migrations(
         for name, service in services.items():
             service_name = name.split()[0]
             table = f"[tool.testgrove.services.{service_name}]"
-            tool = find_tool(service.migrate, read_inputs(checkout.tree, service.inputs), table=table)
+            folder = project.folder_in(checkout.tree, service.directory)
+            tool = find_tool(service.migrate, read_inputs(folder, service.inputs), table=table)
             empty = empty_databases(context, service_name, service)
             try:
-                migrator = Migrator(
-                    context.launcher, checkout.tree, partial(checkout.environ, service_name), project.settings
-                )
+                environ = partial(checkout.environ, service_name)
+                migrator = Migrator(context.launcher, folder, environ, project.settings)
                 checked = _Check(tool, empty, migrator, name, frozenset(accepted), say).run()
                 engine = name.replace(service_name, service.engine, 1)  # with the version, if there are several
                 found.append(replace(checked, service=service_name, engine=engine))

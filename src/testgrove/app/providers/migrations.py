@@ -43,20 +43,19 @@ class _MigrationAllocator:
         environ: Callable[[DatabaseAccess], Mapping[str, str]],
     ) -> None:
         self._context, self._name, self._service = context, name, service
-        self._tree, self._environ = tree, environ
+        self._folder, self._environ = context.project.folder_in(tree, service.directory), environ
         self._empty: EmptyDatabases | None = None
         self._guard = threading.Lock()
 
     def open(self) -> Allocation:
         """Implement Allocator. Raises UsageError where it is not known how to go step by step, PreconditionError."""
         table = f"[tool.testgrove.services.{self._name}]"
-        tool = find_tool(self._service.migrate, read_inputs(self._tree, self._service.inputs), table=table)
+        tool = find_tool(self._service.migrate, read_inputs(self._folder, self._service.inputs), table=table)
         with self._guard:
             self._empty = self._empty or empty_databases(self._context, self._name, self._service)
         settings = self._context.project.settings
-        return MigrationAllocation(
-            self._empty, tool, Migrator(self._context.launcher, self._tree, self._environ, settings)
-        )
+        migrator = Migrator(self._context.launcher, self._folder, self._environ, settings)
+        return MigrationAllocation(self._empty, tool, migrator)
 
     def close(self) -> None:
         """Implement Allocator."""

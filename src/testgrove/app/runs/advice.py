@@ -169,7 +169,8 @@ def _lacking_distribution(failure: Failure) -> Advice | None:
     told = f"{plugin} is not installed" if plugin else ""
     if failure.in_place:
         return Advice(told, install_in_place(failure.workspace, name))
-    files = build.files_of(failure.tree)
+    plan = failure.workspace.plan
+    files = build.files_of(failure.tree / plan.home if plan else failure.tree)
     if elsewhere := declared_elsewhere(plugin or module, files, failure.contents):
         return Advice(str(elsewhere), _add(failure, *elsewhere.settings))
     return Advice(told, how_to_add(name, failure.contents, files, uv_as_typed()))

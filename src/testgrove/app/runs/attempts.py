@@ -14,7 +14,7 @@ from threading import Event as Flag
 from typing import TYPE_CHECKING
 
 from testgrove.app.connections.watch import AttemptConnections, ConnectionWatch
-from testgrove.app.databases.run import RunDatabases
+from testgrove.app.databases.projects import DatabasesOfProjects
 from testgrove.app.holder import Holder
 from testgrove.app.processes import GRACE, AppProcess, ProcessContext, Processes
 from testgrove.app.project import Project
@@ -30,6 +30,7 @@ from testgrove.app.worktrees.ownership import left_in_checkout
 from testgrove.app.worktrees.workspace import Target, Workspace
 from testgrove.core.commands import shell_or_exec
 from testgrove.core.environments.install_commands import note_on_pytest
+from testgrove.core.folders import joined
 from testgrove.core.frozen import frozen
 from testgrove.core.runs.cause import cause_of, start_failure
 from testgrove.core.runs.events import (
@@ -83,7 +84,7 @@ class RunContext:
     plugin: Path
     inbox: SimpleQueue[AnyEvent]
     cancel: Flag
-    databases: RunDatabases
+    databases: DatabasesOfProjects
     leaks: LeakWatch
     connections: ConnectionWatch
     gate: StartGate
@@ -93,6 +94,10 @@ class RunContext:
     keep_failed: bool = False
     chosen: bool = False
     given_up: set[str] = field(default_factory=set)
+
+    def project_of(self, cell: Cell) -> Project:
+        """The project, with the settings that count for a cell."""
+        return self.project if cell.scenario is not None else self.project.at(cell.subproject)
 
     def emit(self, event: AnyEvent) -> None:
         """Put an event on the run's queue."""
@@ -159,8 +164,8 @@ class Attempt:
         if workspace.environment_elsewhere is not None:
             workspace.notes += note_on_pytest(facts.pytest, install_in_place(workspace, "'pytest>=7.4'"))
         if status in ("failed", "error"):
-            failure = Failure(self.run.project, workspace, self.cell, tail(self.output, _READ), facts, result.timed_out)
-            told = advice(failure)
+            read = tail(self.output, _READ)
+            told = advice(Failure(workspace.project, workspace, self.cell, read, facts, result.timed_out))
             workspace.notes += filter(None, [told.note])
             workspace.hint = told.hint
 
@@ -168,7 +173,8 @@ class Attempt:
         run, workspace = self.run, self.workspace
         # In the user's own checkout (--here), the user may be working.
         watched = isinstance(workspace, Creation) or self.cell.scenario is not None
-        expected = [*run.project.settings.collect, *filter(None, [self.cell.settings.junit])]
+        junit = self.cell.settings.junit and joined(workspace.spec.directory, self.cell.settings.junit)
+        expected = [*workspace.project.from_top(workspace.project.settings.collect), *filter(None, [junit])]
         return AttemptContext(
             cell=self.cell.key,
             attempt=self.number,
@@ -195,14 +201,14 @@ class Attempt:
     def _make_processes(self, temporary: Path) -> Processes:
         run = self.run
         context = ProcessContext(
-            tree=self.workspace.tree,
+            tree=self.workspace.home,
             environ=self.workspace.environ() | {"TMPDIR": str(temporary)},
             ports=dict(self.workspace.ports),
             logs=self.output.with_name("processes" if self.number == 1 else f"processes-{self.number}"),
         )
         return Processes(
             run.holder.supervisors,
-            run.project.settings.processes,
+            self.workspace.project.settings.processes,
             context,
             on_start=self._process_started,
             on_wait=partial(self._phase, "processes"),
@@ -266,7 +272,7 @@ class Attempt:
             )
         )
         argv = shell_or_exec(settings.command)
-        self.supervisor.start_job(Job(argv, workspace.tree, environ, self.output, settings.timeout, GRACE))
+        self.supervisor.start_job(Job(argv, workspace.directory, environ, self.output, settings.timeout, GRACE))
 
     def _finish(self, result: JobResult, status: Status, reason: str) -> None:
         self.run.emit(
@@ -296,7 +302,7 @@ class Attempt:
         if not log.facts.claimed:
             status, reason = judge_unittest(command, output, status, reason)
         if settings.junit and not log.facts.claimed and status != "cancelled":
-            return self._judge_junit(self.workspace.tree / settings.junit, status, reason)
+            return self._judge_junit(self.workspace.directory / settings.junit, status, reason)
         return status, reason
 
     def _judge_junit(self, path: Path, status: Status, reason: str) -> tuple[Status, str]:
@@ -320,7 +326,7 @@ class Attempt:
         if broker := self.run.databases.broker(self.cell):
             environ["TESTGROVE_BROKER"] = str(broker)
         tree = self.workspace.tree
-        if options := nested_root.pytest_options(self.run.project, tree):
+        if options := nested_root.pytest_options(self.run.project, tree, self.workspace.spec.directory):
             environ["PYTEST_ADDOPTS"] = f"{options} {environ.get('PYTEST_ADDOPTS', '')}".strip()
         if self.run.coverage:
             environ = self.run.coverage.environ(self.workspace, environ, session.name)

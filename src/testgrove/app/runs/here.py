@@ -14,6 +14,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
 from testgrove.app.runs.slots import Slot
+from testgrove.app.subprojects import directory_of
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.creation import foreign_checkouts
 from testgrove.app.worktrees.found_environment import FoundEnvironment, find_environment
@@ -110,6 +111,7 @@ class CheckoutInPlace(Workspace):
             run=partial(run, check=False),
             installed=None,
             environment=self.found.prefix,
+            directory=directory_of(self.tree, self.tree / self.spec.directory),
         )
 
 
@@ -118,17 +120,23 @@ class HereSlot(Slot[CheckoutInPlace]):
 
     def _prepare(self) -> CheckoutInPlace:
         shared, cell = self.run, self.cell
+        project = shared.project_of(cell)
         self._phase("worktree")
         workspace = CheckoutInPlace(
-            shared.project,
+            project,
             shared.holder,
-            WorktreeSpec(cell.id, None, ports=shared.project.settings.ports.names if cell.settings.ports else ()),
+            WorktreeSpec(
+                cell.id,
+                None,
+                ports=project.settings.ports.names if cell.settings.ports else (),
+                directory=cell.settings.directory,
+            ),
             shared.targets[cell.ref],
             self._phase,
             shared.folder,
             making=shared.databases.for_cell(cell),
             suite_env=cell.settings.env,
-            found=find_environment(shared.project, shared.project.repository.toplevel),
+            found=find_environment(project, project.repository.toplevel, cell.settings.directory),
         )
         try:
             workspace.prepare(f"run:{shared.id}")

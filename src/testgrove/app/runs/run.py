@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testgrove.app.connections.watch import ConnectionWatch
-from testgrove.app.databases.run import RunDatabases
+from testgrove.app.databases.projects import DatabasesOfProjects
 from testgrove.app.holder import Holder
 from testgrove.app.isolation import told
 from testgrove.app.project import Project
@@ -24,7 +25,7 @@ from testgrove.app.runs.log_and_reports import write_reports
 from testgrove.app.runs.newly_skipped import notes_on_skipped
 from testgrove.app.runs.slots import WorktreeSlot
 from testgrove.app.runs.start_gate import StartGate
-from testgrove.app.runs.suites import selected
+from testgrove.app.runs.suites import Suites, selected
 from testgrove.app.worktrees import operations, removal
 from testgrove.app.worktrees.creation import FREE_BYTES, git_excluded
 from testgrove.app.worktrees.undo import undo
@@ -87,9 +88,8 @@ class FinishedRun:
 def plan_cells(project: Project, request: RunRequest) -> tuple[Cell, ...]:
     """What would run. Raises UsageError for a suite or a dependency set that is not there or when nothing is selected,
     PreconditionError for an interpreter that is missing."""
-    settings = project.settings
     require_free(project.root, FREE_BYTES)
-    chosen = selected(project.repository.toplevel, settings, request.suites, there=not request.refs)
+    chosen = selected(project, request.suites, there=not request.refs)
     if request.jobs is not None and request.jobs < 1:
         raise UsageError("invalid-jobs", f"-j {request.jobs}: expected a number from 1")
     if "" in request.refs:  # a variable that is not set: not the working tree, which an empty ref would mean below
@@ -100,16 +100,28 @@ def plan_cells(project: Project, request: RunRequest) -> tuple[Cell, ...]:
         )
     for python in request.pythons:  # one that the settings name and this machine lacks fails its cell alone
         interpreters.find(python, requires=None, pinned=None, run=process.run)
-    for name in request.sets:
-        find_set(settings, name)
-    pythons = request.pythons or (() if request.here else settings.pythons)
-    versions = {name: service.versions for name, service in settings.services.items()}
-    cells = plan.cells(chosen, request.refs, pythons, request.sets, versions, arguments=request.arguments)
+    cells = tuple(
+        cell
+        for subproject in dict.fromkeys(chosen.subprojects.values())
+        for cell in _cells_of(project.at(subproject), request, chosen)
+    )
     if not request.here:
         return cells
     from testgrove.app.runs.here import here_cells  # noqa: PLC0415 - for --here
 
     return here_cells(project, cells)
+
+
+def _cells_of(project: Project, request: RunRequest, chosen: Suites) -> Iterator[Cell]:
+    """The cells of one sub-project, by its settings."""
+    settings = project.settings
+    for name in request.sets:
+        find_set(settings, name)
+    pythons = request.pythons or (() if request.here else settings.pythons)
+    versions = {name: service.versions for name, service in settings.services.items()}
+    suites = {name: suite for name, suite in chosen.whole.items() if chosen.subprojects[name] == project.directory}
+    for cell in plan.cells(suites, request.refs, pythons, request.sets, versions, arguments=request.arguments):
+        yield replace(cell, subproject=project.directory)
 
 
 def run_tests(project: Project, request: RunRequest, view: View) -> FinishedRun:
@@ -188,7 +200,7 @@ def running(
     run_id, scratch, memory = _new_folders(project)
     leases = project.store.leases(f"run:{run_id}")
     cancel = threading.Event()
-    databases = RunDatabases(project, holder, leases, memory, cancel)
+    databases = DatabasesOfProjects(project, holder, leases, memory, cancel)
     databases.find(cells)
     inbox: queue.SimpleQueue[AnyEvent] = queue.SimpleQueue()
     folder = project.artifacts / run_id

@@ -122,7 +122,7 @@ class WorktreeSlot(Slot[Creation]):
         if not run.keep_failed or status not in ("failed", "error") or run.cancel.is_set():
             run.databases.release(self.cell)
             contents = run.leaks.settle(workspace.tree)
-            left = operations.park(run.project, run.holder, worktree, collect_into=folder, contents=contents)
+            left = operations.park(workspace.project, run.holder, worktree, collect_into=folder, contents=contents)
             workspace.notes += filter(None, [left])
             return
         from testgrove.app.failures.cells import dump_databases, note_of  # noqa: PLC0415 - for --keep-failed
@@ -131,7 +131,7 @@ class WorktreeSlot(Slot[Creation]):
         dumped = dump_databases(workspace, folder, SupervisedLauncher(run.holder.supervisors, run.cancel))
         note = note_of(self.cell.key, status, run.id, dumped)
         run.databases.release(self.cell)
-        left = operations.keep(run.project, run.holder, worktree, collect_into=folder, note=note)
+        left = operations.keep(workspace.project, run.holder, worktree, collect_into=folder, note=note)
         workspace.notes += filter(None, [left, f"kept in {workspace.tree}"])
 
     def _prepare(self) -> Creation:
@@ -162,14 +162,15 @@ class WorktreeSlot(Slot[Creation]):
             cell.ref or None,
             python=cell.python or None,
             deps=cell.deps or None,
-            ports=run.project.settings.ports.names if cell.settings.ports else (),
+            ports=run.project_of(cell).settings.ports.names if cell.settings.ports else (),
             path=run.project.root / run_folder(wanted),
+            directory=cell.settings.directory,
         )
 
     def _create(self, spec: WorktreeSpec) -> Creation:
         run, cell = self.run, self.cell
         return operations.create(
-            run.project,
+            run.project_of(cell),
             run.holder,
             spec,
             run.targets[cell.ref],
@@ -183,4 +184,4 @@ class WorktreeSlot(Slot[Creation]):
     def _begin_attempt(self, workspace: Creation) -> None:
         workspace.update(attempt_from=time.time())
         # No command runs in it yet.
-        workspace.worktree = exchange_taken(self.run.project, workspace.worktree) or workspace.worktree
+        workspace.worktree = exchange_taken(workspace.project, workspace.worktree) or workspace.worktree

@@ -46,13 +46,17 @@ class Migration:
         # Without knowing what is installed, a template of another session may be stale.
         tool = self._tests.installed or secrets.token_hex()
         env = self._users_own() | self._context.project.settings.env if service.migrate else {}
-        return fingerprint(name, service, traits, tree=self.tree, tool=tool, env=env)
+        return fingerprint(name, service, traits, tree=self._folder(service), tool=tool, env=env)
 
     def run(self, command: str, name: str, access: DatabaseAccess) -> None:
         """Bring an empty database of a service up to date."""
         if command:
             env, settings = self.environ(name, access), self._context.project.settings
-            run_migration(command, access, launcher=self._context.launcher, cwd=self.tree, env=env, settings=settings)
+            cwd = self._folder(settings.services[name])
+            run_migration(command, access, launcher=self._context.launcher, cwd=cwd, env=env, settings=settings)
+
+    def _folder(self, service: Service) -> Path:
+        return self._context.project.folder_in(self.tree, service.directory)
 
     def environ(self, name: str, access: DatabaseAccess) -> dict[str, str]:
         """As tests in this checkout see it: their environment is active, the worktree's variables are set, but for a

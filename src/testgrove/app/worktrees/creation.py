@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Unpack
 
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
+from testgrove.app.subprojects import directory_of
 from testgrove.app.tools import SupervisedTool
 from testgrove.app.worktrees import copies, nested_root, records
 from testgrove.app.worktrees.client_programs import link_client_programs
@@ -20,13 +21,14 @@ from testgrove.app.worktrees.hooks import SETUP_TIMEOUT, Hook, record_teardown
 from testgrove.app.worktrees.ownership import manifest_of, take_manifest
 from testgrove.app.worktrees.shared_git import shared_changes
 from testgrove.app.worktrees.workspace import Workspace
+from testgrove.core.environments.plan import EnvironmentPlan
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.core.runs.plan import Action
 from testgrove.core.worktrees.ownership import Manifest
 from testgrove.core.worktrees.record import Changes, WorktreeRecord
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 from testgrove.system import git, mounts
-from testgrove.system.environment import build
+from testgrove.system.environment import build, products
 from testgrove.system.environment import record as environment_record
 from testgrove.system.files import require_free
 from testgrove.system.preflight import check
@@ -153,21 +155,35 @@ class Creation(Workspace):
 
     def _check_out_files(self) -> None:
         self._fetching(git.populate)
+        self._require_directory()
 
     def _retarget_checkout(self) -> None:
         self.on_phase("worktree", "")
         self._refuse_tracked_names()
         nested_root.guard(self.project)
         git.take_own_settings(self.project.repository, self.tree)
+        built = environment_record.EnvironmentRecord.from_json(self.worktree.environment)
+        aside = built is not None and products.set_aside(self.tree, built)
         try:
             self._fetching(git.retarget)
         except TestgroveError as error:
             self._name_undeletable(error)
             raise
+        if built is not None and aside:
+            products.put_back(self.tree, built, self.target.commit)
+        self._require_directory()
         commit, ref = self.target.commit, self.spec.ref or ""
         # Not before the metadata of its last life are gone: two times that differ are another's checkout.
         created = datetime.now(UTC)
         self.update(branch="", commit=commit, own_commits=(commit,), manifest="", ref=ref, created=created)
+
+    def _require_directory(self) -> None:
+        if not self.directory.is_dir():
+            raise PreconditionError(
+                "no-directory",
+                f"the folder '{self.spec.directory}' does not exist at {self.target.label}",
+                hint=f"git ls-tree -d {self.target.commit[:10]}   lists its folders",
+            )
 
     def _name_undeletable(self, error: TestgroveError) -> None:
         """Raise another error if git failed at a file that cannot be deleted; the undo moves it to the trash."""
@@ -192,7 +208,7 @@ class Creation(Workspace):
     def _copy_files(self) -> None:
         settings = self.project.settings
         ours = copies.never_copied(settings.env_file)
-        sources = copies.find_sources(self.project.main, settings.copy, ours)
+        sources = copies.find_sources(self.project.main, self.project.from_top(settings.copy), ours)
         self.notes += sources.notes
         copies.copy_all(self.tree, sources, snapshot=self.spec.ref is None)
 
@@ -202,7 +218,7 @@ class Creation(Workspace):
         if settings.setup:
             self.on_phase("setup", settings.setup[0] if len(settings.setup) == 1 else "")
             log = self.logs / str(self.worktree.id) / "setup.log"
-            hook = Hook("setup", settings.setup, self.tree, log, SETUP_TIMEOUT)
+            hook = Hook("setup", settings.setup, self.home, log, SETUP_TIMEOUT)
             hook.run(self.holder.supervisors, self.environ(), self.on_output)
             self.note_shared_changes()
         if self.record is not None:
@@ -225,17 +241,22 @@ class Creation(Workspace):
     def _have_environment(self) -> None:
         self.on_phase("environment", "")
         plan = plan_environment(
-            self.project, self.tree, python=self.spec.python, deps=self.spec.deps, tree_hash=self.target.tree
+            self.project,
+            self.tree,
+            python=self.spec.python,
+            deps=self.spec.deps,
+            tree_hash=self.target.tree,
+            directory=self.spec.directory,
         )
         self.plan = plan
         if self.making is not None and not self.project.settings.migrate_after_setup:
             self.making.begin(self)
         recorded = self.worktree.environment
         self.record = environment_record.EnvironmentRecord.from_json(recorded) if recorded else None
-        reason = environment_record.check(self.tree, plan, self.record) if self.record else ""
+        reason = self._why_anew(plan, self.record) if self.record else ""
         self.on_phase("environment", " · ".join(filter(None, [plan.contents.line, reason])))
         if reason is not None:
-            self.record = build_environment(self.project, self.holder, self.tree, plan)
+            self.record = self._build(plan)
             self.update(environment=self.record.to_json())
         assert self.record is not None
         before, commit = self.record, self.target.commit
@@ -246,6 +267,22 @@ class Creation(Workspace):
             self.update(environment=self.record.to_json())
         self.notes += self.record.notes
         self.update(python=self.record.python)
+
+    def _why_anew(self, plan: EnvironmentPlan, record: environment_record.EnvironmentRecord) -> str | None:
+        """Why the environment has to be built again; None where it can stay."""
+        made_from = self._made_from(record)
+        reason = environment_record.check(self.tree, plan, record, made_from)
+        if reason is None and made_from:
+            self.record = replace(record, tree_hash=plan.tree_hash)
+            self.update(environment=self.record.to_json())
+        return reason
+
+    def _build(self, plan: EnvironmentPlan) -> environment_record.EnvironmentRecord:
+        record = build_environment(self.project, self.holder, self.tree, plan)
+        return replace(record, made_from=self._made_from(record))
+
+    def _made_from(self, record: environment_record.EnvironmentRecord) -> str:
+        return products.made_from(self.tree, self.target.commit, record.built) if record.products else ""
 
     def _make_databases(self) -> None:
         if self.making is not None:
@@ -268,6 +305,7 @@ class Creation(Workspace):
             run=partial(run, check=False),
             recorded_python=self.record.python,
             installed=check.InstalledRecord(self.record.tree_hash, self.target.tree),
+            directory=directory_of(self.tree, self.tree / self.spec.directory),
         )
 
     def _take_manifest(self) -> None:

@@ -7,27 +7,39 @@ from pathlib import Path
 
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
+from testgrove.app.subprojects import directory_of
 from testgrove.app.tools import SupervisedTool
 from testgrove.core.environments.declared import read_declared
 from testgrove.core.environments.dependency_sets import find_set
+from testgrove.core.environments.home import WHOLE, Home, find_home
 from testgrove.core.environments.plan import EnvironmentPlan
+from testgrove.core.folders import ancestors, joined
 from testgrove.errors import TestgroveError
 from testgrove.system import git
 from testgrove.system.environment import build, interpreters
 from testgrove.system.environment.record import EnvironmentRecord
+from testgrove.system.environment.siblings import link_siblings
 from testgrove.system.files import read_if_there
 from testgrove.system.processes.process import run
 
 
 def plan_environment(
-    project: Project, tree: Path, *, python: str | None, deps: str | None, tree_hash: str
+    project: Project, tree: Path, *, python: str | None, deps: str | None, tree_hash: str, directory: str = ""
 ) -> EnvironmentPlan:
-    """What the environment of a checkout is to hold. python, deps: as the user asked for them, or None."""
+    """What the environment of a checkout is to hold.
+
+    python, deps: as the user asked for them, or None. directory: where commands run in it.
+    """
     settings = project.settings
+    chosen = find_set(settings, deps)
+    home = _home(tree, joined(project.settings_folder, chosen.directory) if chosen.directory else directory)
+    folder = tree / home.folder
+    beside = tree.parent == project.root
+    siblings = link_siblings(tree, project.main, settings.siblings) if beside and settings.siblings else {}
     interpreter = interpreters.find(
         python,
-        requires=_requires_python(tree),
-        pinned=_text(tree / ".python-version"),
+        requires=_requires_python(folder),
+        pinned=next(filter(None, (_text(tree / each / ".python-version") for each in ancestors(home.folder))), None),
         run=run,
     )
     return build.plan(
@@ -38,8 +50,17 @@ def plan_environment(
         tree_hash=tree_hash,
         setup=settings.setup,
         uv_version=build.uv_version(build.find_uv(), run),
-        deps=find_set(settings, deps),
+        deps=chosen,
+        home=home,
+        siblings=siblings,
     )
+
+
+def _home(tree: Path, directory: str) -> Home:
+    """The project whose environment is for commands in a folder: the nearest one at or above it."""
+    if not directory:
+        return WHOLE
+    return find_home(directory_of(tree, tree / directory), lambda name: read_if_there(tree / name) or b"")
 
 
 def build_environment(project: Project, holder: Holder, tree: Path, plan: EnvironmentPlan) -> EnvironmentRecord:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from testgrove.app.project import Project
 from testgrove.app.worktrees.user_commands import require_environment
+from testgrove.core.folders import ancestors
 from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 from testgrove.system.environment.record import FOLDER
@@ -34,15 +35,17 @@ class FoundEnvironment:
         return environ | ({"VIRTUAL_ENV": str(self.prefix)} if (self.prefix / "pyvenv.cfg").is_file() else {})
 
 
-def find_environment(project: Project, tree: Path) -> FoundEnvironment:
+def find_environment(project: Project, tree: Path, directory: str = "") -> FoundEnvironment:
     """A checkout's own `.venv`, else the active environment, else the Python on PATH.
 
+    directory: where commands run in it; the nearest `.venv` at or above it is the one.
     Raises PreconditionError (``no-environment``; ``other-interpreter`` in a worktree of testgrove's).
     """
     worktree = project.store.worktrees.at(tree)
     if worktree is not None:
         require_environment(worktree)
-    own = tree / FOLDER
+    folders = [tree / folder / FOLDER for folder in ancestors(directory)]
+    own = next(filter(os.path.lexists, folders), folders[0])
     active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
     if os.path.lexists(own):
         return _ask(own / "bin" / "python")

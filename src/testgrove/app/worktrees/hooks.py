@@ -96,6 +96,7 @@ def record_teardown(project: Project, worktree: WorktreeRecord, commands: Sequen
     data = project.lease_data() | {
         "commands": list(commands),
         "env_file": worktree.env_file,
+        "folder": project.settings_folder,
         # Beside what a removal keeps: a run's folder may be gone by then.
         "log": str(project.artifacts / str(worktree.id) / "teardown.log"),
     }
@@ -108,5 +109,11 @@ def record_teardown(project: Project, worktree: WorktreeRecord, commands: Sequen
 def run_teardown(supervisors: SupervisorPool, lease: Lease) -> None:
     """Run what record_teardown() recorded, in a worktree that is there. Raises UnavailableError."""
     tree = Path(lease.key)
-    hook = Hook("teardown", lease.data["commands"], tree, Path(lease.data["log"]), TEARDOWN_TIMEOUT)
+    hook = Hook(
+        "teardown",
+        lease.data["commands"],
+        tree / lease.data.get("folder", ""),
+        Path(lease.data["log"]),
+        TEARDOWN_TIMEOUT,
+    )
     hook.run(supervisors, environ_of(tree, lease.data["env_file"]))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from testgrove.app.project import Project
+from testgrove.core.folders import ancestors
 from testgrove.core.worktrees.nested_root import RootProblem, find_problems
 from testgrove.core.worktrees.root_guard import CONFIGURATION_FILES, configures_pytest
 from testgrove.system import git
@@ -36,11 +37,16 @@ def is_tracked(project: Project) -> bool:
     return bool(git.tracked_at(project.repository, "HEAD", [str(project.root.relative_to(project.main))]))
 
 
-def pytest_options(project: Project, tree: Path) -> str:
-    """The options for pytest in a worktree whose files do not make it pytest's root; empty where none is needed."""
-    if not is_nested(project) or configures_pytest(texts(tree, CONFIGURATION_FILES)):
+def pytest_options(project: Project, tree: Path, directory: str = "") -> str:
+    """The options for pytest in a worktree whose files do not make it pytest's root; empty where none is needed.
+
+    directory: where pytest starts in it.
+    """
+    if not is_nested(project):
         return ""
-    return shlex.join([f"--rootdir={tree}", f"--confcutdir={tree}"])
+    if any(configures_pytest(texts(tree / folder, CONFIGURATION_FILES)) for folder in ancestors(directory)):
+        return ""
+    return shlex.join([f"--rootdir={tree / directory}", f"--confcutdir={tree}"])
 
 
 def problems(project: Project) -> list[RootProblem]:

@@ -189,6 +189,7 @@ def _claim(project: Project, holder: Holder, spec: WorktreeSpec, run: str | None
         parked=None,
         databases={},
         ports={},
+        directory=spec.directory,
     )
     return _Claimed(worktree, notes)
 

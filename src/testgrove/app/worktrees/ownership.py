@@ -113,7 +113,7 @@ def _files(project: Project, worktree: WorktreeRecord, state: git.CheckoutStatus
         staged=state.staged,
         unmerged=state.unmerged,
         manifest=manifest_of(worktree),
-        collect=project.settings.collect,
+        collect=project.from_top(project.settings.collect),
     )
 
 
@@ -218,7 +218,7 @@ def outputs_of(project: Project, worktree: WorktreeRecord, contents: CheckoutCon
     if not git.is_checkout(project.repository, path) or is_anothers(project.repository, worktree):
         return ()
     listing = [entry for entry in (contents or CheckoutContents.of(path)).untracked if entry.path not in database]
-    return classify(listing, collect=project.settings.collect).outputs
+    return classify(listing, collect=project.from_top(project.settings.collect)).outputs
 
 
 def collect_outputs(

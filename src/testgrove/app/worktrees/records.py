@@ -133,6 +133,7 @@ def insert(
         project=project.id,
         run=run,
         plan=tuple(plan),
+        directory=spec.directory,
     )
     if not project.store.worktrees.add(record):
         raise PreconditionError(

@@ -71,7 +71,8 @@ def remove(
     _require_outside(worktree.path)
     require_no_mounts(worktree, "removed")
     require_deletable(worktree.path, f"worktree {worktree.id} cannot be removed")
-    removal = Removal(project, holder, records.take_to_remove(project, holder, worktree), options)
+    taken = records.take_to_remove(project, holder, worktree)
+    removal = Removal(project.at(worktree.directory), holder, taken, options)
     removal.work()
     records.publish(project, holder)
     notes = [*removal.notes, *map(str, shared_changes(project, worktree.path))]

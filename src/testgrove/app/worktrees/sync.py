@@ -21,6 +21,7 @@ from typing import Unpack
 
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
+from testgrove.app.subprojects import directory_of
 from testgrove.app.tools import SupervisedTool
 from testgrove.app.worktrees import copies, hooks, records
 from testgrove.app.worktrees.client_programs import link_client_programs
@@ -58,7 +59,7 @@ def sync(
         message = f"worktree {worktree.id} is parked: the next run or `create` of that id updates it"
         raise PreconditionError("worktree-parked", message, hint="testgrove list")
     worktree = records.take(project, holder, worktree, WorktreeStatus.READY)
-    syncing = Syncing(project, holder, worktree, on_phase, on_output)
+    syncing = Syncing(project.at(worktree.directory), holder, worktree, on_phase, on_output)
     try:
         syncing.work()
     finally:
@@ -209,7 +210,9 @@ class Syncing:
 
     def _copy(self) -> None:
         settings = self.project.settings
-        sources = copies.find_sources(self.project.main, settings.copy, copies.never_copied(self.worktree.env_file))
+        sources = copies.find_sources(
+            self.project.main, self.project.from_top(settings.copy), copies.never_copied(self.worktree.env_file)
+        )
         renewed = copies.renew(self.tree, sources, self._manifest, self._lease_temporary)
         self._remember([*renewed.copied, *renewed.ours])
         self.done += [f"copied: {path}" for path in renewed.copied]
@@ -235,6 +238,7 @@ class Syncing:
             python=python,
             deps=recorded.deps or None if recorded else None,
             tree_hash=git.tree_of(self.project.repository, commit),
+            directory=self.worktree.directory,
         )
         reason = environment_record.outdated(self.tree, plan, recorded) if recorded else "it has no record"
         if reason is None:
@@ -295,7 +299,7 @@ class Syncing:
         hooks.record_teardown(self.project, self.worktree, self.project.settings.teardown)
         log = self.project.artifacts / str(self.worktree.id) / "setup.log"
         try:
-            hook = hooks.Hook("setup", commands, self.tree, log, hooks.SETUP_TIMEOUT)
+            hook = hooks.Hook("setup", commands, self.project.folder_in(self.tree, ""), log, hooks.SETUP_TIMEOUT)
             hook.run(self.holder.supervisors, environ_of(self.tree, self.worktree.env_file), self.on_output)
         finally:
             self._remember(self._written_since(before))
@@ -340,4 +344,5 @@ class Syncing:
             run=partial(run, check=False),
             recorded_python=self.worktree.python if as_made else ".".join(self.worktree.python.split(".")[:2]),
             installed=check.InstalledRecord(record.tree_hash, current) if as_made else None,
+            directory=directory_of(self.tree, self.tree / self.worktree.directory),
         )

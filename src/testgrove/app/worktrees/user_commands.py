@@ -70,9 +70,9 @@ def require_environment(worktree: WorktreeRecord) -> bool:
     )
 
 
-def replace_by(worktree: Worktree, command: Sequence[str]) -> NoReturn:
+def replace_by(worktree: WorktreeRecord, command: Sequence[str]) -> NoReturn:
     """Become the command, inside the worktree. Exits 126 or 127 as env(1) does where it cannot be executed."""
-    replace_process(command, cwd=worktree.path, env=command_environ(worktree))
+    replace_process(command, cwd=worktree.path / worktree.directory, env=command_environ(worktree))
 
 
 def shell_command(worktree: Worktree) -> list[str]:

@@ -79,6 +79,16 @@ class Workspace(ABC):
         """The checkout's folder."""
 
     @property
+    def directory(self) -> Path:
+        """The folder where its commands run."""
+        return self.tree / self.spec.directory
+
+    @property
+    def home(self) -> Path:
+        """The folder of the settings: their other folders are relative to it."""
+        return self.project.folder_in(self.tree, "")
+
+    @property
     @abstractmethod
     def ports(self) -> Mapping[str, int]:
         """Its ports, by name."""
@@ -96,7 +106,7 @@ class Workspace(ABC):
     @property
     def database_folder(self) -> Path:
         """The folder of databases that are files."""
-        return self.tree
+        return self.home
 
     @property
     def environment_elsewhere(self) -> Path | None:

@@ -25,7 +25,8 @@ class DependencySet:
 
     resolution: uv's resolution mode; empty keeps the lock file if there is one. requirements: in addition to the
     project's. file: a requirements file that replaces the lock file and the project's own requirement files.
-    locked: a lock file is required.
+    locked: a lock file is required. directory: of the project to install, relative to the settings file; empty for the
+    suite's.
     """
 
     name: str = ""
@@ -33,6 +34,7 @@ class DependencySet:
     requirements: tuple[str, ...] = ()
     file: str = ""
     locked: bool = False
+    directory: str = ""
 
     @property
     def is_own(self) -> bool:
@@ -70,7 +72,7 @@ def find_set(settings: Settings, name: str | None) -> DependencySet:
         return OWN
     sets = {one.name: one for one in _BUILT_IN}
     for key, table in settings.dependencies.items():
-        sets[key] = DependencySet(key, table.resolution or "", table.with_, table.file)
+        sets[key] = DependencySet(key, table.resolution or "", table.with_, table.file, directory=table.directory)
     if name not in sets:
         first = "".join(f"--deps {near}   " for near in difflib.get_close_matches(name, sets, 1))
         raise UsageError(

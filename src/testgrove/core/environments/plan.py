@@ -71,7 +71,8 @@ class EnvironmentPlan:
     """An environment before it exists. Two plans with the same fingerprint make the same one.
 
     python: the base interpreter. tree_hash: of the tree that is installed. deps: the dependency set's name.
-    versioned: the folders of the local distributions whose version comes from git.
+    versioned: the folders of the local distributions whose version comes from git. home: the folder of the project that
+    is installed, relative to the tree.
     """
 
     contents: Contents
@@ -81,3 +82,4 @@ class EnvironmentPlan:
     fingerprint: str
     deps: str = ""
     versioned: tuple[str, ...] = ()
+    home: str = ""

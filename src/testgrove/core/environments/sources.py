@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -77,9 +78,13 @@ def _in_the_tree(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(str(path) for path in paths if not path.is_absolute() and ".." not in path.parts)
 
 
-def local_folders(files: Mapping[str, bytes]) -> tuple[str, ...]:
-    """The folders of the local distributions, relative to the tree; ``.`` is the tree itself."""
-    return tuple(dict.fromkeys([".", *(folder for _, folder in locked_here(files.get("uv.lock", b"")))]))
+def local_folders(files: Mapping[str, bytes], workspace: str = ".") -> tuple[str, ...]:
+    """The folders of the local distributions, relative to the tree; ``.`` is the tree itself.
+
+    workspace: the way from it to the root of its uv workspace.
+    """
+    locked = (folder for _, folder in locked_here(files.get("uv.lock", b"")))
+    return tuple(dict.fromkeys([".", *(posixpath.normpath(f"{workspace}/{folder}") for folder in locked)]))
 
 
 def locked_here(lock: bytes) -> list[tuple[str, str]]:

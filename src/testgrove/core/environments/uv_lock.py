@@ -49,6 +49,11 @@ def default_groups(declared: Declared) -> tuple[str, ...]:
     return tuple(declared.groups) if default == "all" else tuple(name for name in default if name in declared.groups)
 
 
+def brings_pytest(declared: Declared) -> bool:
+    """Whether what uv installs of a project by itself, or one of its groups for tests, contains pytest."""
+    return _default_brings_pytest(declared, None) or bool(_test_group([declared]))
+
+
 def _members(files: Mapping[str, bytes], lock: bytes) -> list[Declared]:
     """What the members of the workspace declare, the root left out."""
     folders = [folder for _, folder in locked_here(lock) if folder != "."]

@@ -53,6 +53,7 @@ class Cell:
     key: unique in the run, stable between runs. ref: as the user wrote it; empty for the working tree.
     python, deps: as requested; empty for the project's default. versions: of the engines with several. folder: its
     folder in the run's folder, by default its worktree's id. scenario: the additional fields of a scenario.
+    subproject: whose settings count; empty for the top's.
     """
 
     key: str
@@ -65,6 +66,7 @@ class Cell:
     versions: Mapping[str, str] = field(default_factory=dict)
     folder: str = ""
     scenario: ScenarioInfo | None = None
+    subproject: str = ""
 
     def numbered(self, number: int) -> WorktreeId:
         """Return the cell's worktree id, or its number-th substitute while another run holds it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Collection
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from testgrove.core.environments.dependency_sets import BUILT_IN
 from testgrove.core.model import check_part
 from testgrove.core.naming import FIXED_VARIABLES, port_variable, url_variable
 from testgrove.core.readiness import base_url
+from testgrove.core.settings.directory_checks import directory_problems
 from testgrove.core.settings.errors import explain
 from testgrove.core.settings.process_checks import check_processes
 from testgrove.core.settings.references import REFERENCE, references
@@ -101,7 +103,9 @@ def _check(settings: Settings, source: Path, prefix: str) -> None:
         raise wrong("env_file", f"expected the name of a file at the top, found '{settings.env_file}'")
     if settings.park < 0:
         raise wrong("park", f"expected a number from 0, found {settings.park}")
-    for key, problem in setup_problems(settings.copy, settings.setup, settings.teardown):
+    for key, problem in chain(
+        setup_problems(settings.copy, settings.setup, settings.teardown), directory_problems(settings)
+    ):
         raise wrong(key, problem)
     _check_connections(settings, wrong)
     known = settings.services
@@ -142,8 +146,8 @@ def _check_set(name: str, deps: Dependencies, wrong: Any) -> None:
     key = f"dependencies.{name}"
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,29}", name):
         raise wrong(key, "expected a name of up to 30 lower-case letters, digits, '.', '_' or '-'")
-    if not (deps.resolution or deps.with_ or deps.file):
-        raise wrong(key, "expected at least one of 'resolution', 'with' and 'file'")
+    if not (deps.resolution or deps.with_ or deps.file or deps.directory):
+        raise wrong(key, "expected at least one of 'resolution', 'with', 'file' and 'directory'")
     for requirement in deps.with_:
         if not re.fullmatch(r"[A-Za-z0-9][^\n]*", requirement):
             raise wrong(f"{key}.with", f"expected a requirement such as 'django~=4.2', found {requirement!r}")

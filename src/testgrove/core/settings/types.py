@@ -30,6 +30,10 @@ class Ports(Strict, frozen=True, kw_only=True):
     )
 
 
+Directory = Annotated[
+    str,
+    means("the folder in the repository where its commands run, relative to the settings file; default: beside it"),
+]
 Migrate = Annotated[
     str,
     means("the command that migrates an empty database; it sees `DATABASE_URL` and `PG*`, or `SQLITE_PATH`"),
@@ -64,6 +68,7 @@ class Service(Strict, frozen=True, kw_only=True):
         str | tuple[str, ...],
         means('a major version (`"16"`) or a full one; a list gives one cell per version; default: the newest'),
     ] = msgspec.field(default="", name="version")
+    directory: Directory = ""
     migrate: Migrate = ""
     migrate_to: Annotated[
         str, means("the command that migrates to the revision `${REVISION}`; default: derived from `migrate`")
@@ -123,6 +128,7 @@ class Process(Strict, frozen=True, kw_only=True):
     ]
     timeout: Annotated[float, means("maximum time until it is ready, in seconds")] = 60.0
     env: Annotated[dict[str, str], means("variables for this process only")] = msgspec.field(default_factory=dict)
+    directory: Directory = ""
 
 
 class Suite(Strict, frozen=True, kw_only=True):
@@ -140,6 +146,13 @@ class Suite(Strict, frozen=True, kw_only=True):
     retries: Annotated[int, means("retries after a failure; a pass on a retry is `flaky`")] = 0
     env: Annotated[dict[str, str], means("variables for this suite only")] = msgspec.field(default_factory=dict)
     junit: Annotated[str, means("the path of the JUnit file that a command other than pytest writes")] = ""
+    directory: Annotated[
+        str,
+        means(
+            "the folder in the repository where the command runs, relative to the settings file; its environment "
+            "is the one of the nearest project at or above it; default: beside the settings file"
+        ),
+    ] = ""
 
 
 class Dependencies(Strict, frozen=True, kw_only=True, rename={"with_": "with"}):
@@ -152,6 +165,10 @@ class Dependencies(Strict, frozen=True, kw_only=True, rename={"with_": "with"}):
     with_: Annotated[tuple[str, ...], means("requirements in addition to the project's")] = ()
     file: Annotated[
         str, means("a requirements file to use instead of `uv.lock` and the project's requirement files")
+    ] = ""
+    directory: Annotated[
+        str,
+        means("the folder of the project to install, relative to the settings file; default: the suite's"),
     ] = ""
 
 
@@ -195,6 +212,13 @@ class Settings(Strict, frozen=True, kw_only=True):
         str,
         means("the dependency set to install without `--deps`; default: the project's own choice"),
     ] = ""
+    siblings: Annotated[
+        tuple[str, ...],
+        means(
+            "folders beside the repository that the project depends on by path (`../shared_lib`); worktrees get a link "
+            "to each, and see it as it is"
+        ),
+    ] = ()
     lfs: Annotated[bool, means("fetch Git LFS files; otherwise their pointers are checked out")] = False
     env_file: Annotated[str, means("the name of the environment file")] = ".env.test"
     env: Annotated[dict[str, str], means("additional variables; they may refer to others as `${API_PORT}`")] = (

@@ -18,7 +18,7 @@ class WorktreeRecord(Worktree):
     a run was done with it. environment: an environment record as JSON. plan: the actions
     that are still to come, as far as that is decided. own_commits:
     commits that testgrove checked out in it. manifest: what set-up and attempts wrote. attempt_from: when the attempt
-    began that may be writing in it.
+    began that may be writing in it. directory: where its commands run, relative to its top.
     """
 
     project: str = ""
@@ -30,6 +30,7 @@ class WorktreeRecord(Worktree):
     own_commits: tuple[str, ...] = ()
     manifest: str = field(default="", repr=False)  # thousands of lines
     attempt_from: float | None = None
+    directory: str = ""
 
 
 class Changes(TypedDict, total=False):
@@ -53,3 +54,4 @@ class Changes(TypedDict, total=False):
     own_commits: tuple[str, ...]
     manifest: str
     attempt_from: float | None
+    directory: str

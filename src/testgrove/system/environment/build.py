@@ -14,6 +14,7 @@ from testgrove.core.environments.decide import decide
 from testgrove.core.environments.dependency_sets import OWN, DependencySet, Lowest
 from testgrove.core.environments.dynamic_version import comes_from_git
 from testgrove.core.environments.fingerprint import fingerprint
+from testgrove.core.environments.home import WHOLE, Home
 from testgrove.core.environments.install_commands import (
     bounded_requirements,
     direct_requirements,
@@ -24,8 +25,10 @@ from testgrove.core.environments.install_commands import (
     lowest_arguments,
     note_on_pytest,
 )
+from testgrove.core.environments.outside import outside
 from testgrove.core.environments.plan import Contents, EnvironmentPlan, EnvironmentRequest
 from testgrove.core.environments.sources import SEARCHED, local_folders, mentioned, sources
+from testgrove.core.folders import joined
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import mounts
 from testgrove.system.deletion import delete_tree
@@ -84,19 +87,23 @@ def plan(
     pytest: bool = True,
     deps: DependencySet = OWN,
     setup: tuple[str, ...] = (),
+    home: Home = WHOLE,
+    siblings: Mapping[str, str] | None = None,
 ) -> EnvironmentPlan:
     """Plan the content of the tree's environment. The checkout must be clean: build products look like code.
 
     extras, groups: None for the project's default. pytest: the suite needs it. deps: the dependency set.
-    setup: the project's commands, which may install more.
+    setup: the project's commands, which may install more. home: the project in the tree that is installed.
+    siblings: folders beside the repository that it may depend on, with a signature of each.
     Raises UsageError (``unknown-extra``, ``unknown-group``), PreconditionError (``environment-failed``, ``no-lock``,
-    ``no-requirements-file``).
+    ``no-requirements-file``, ``outside-repository``).
     """
     request = EnvironmentRequest(extras, groups, pytest, deps)
     with explained("read the dependencies in", tree):
-        files = _read(tree, deps.file)
+        files = _read(tree / home.folder, deps.file, home.to_workspace)
+        _require_siblings(tree, files, home)
         contents = decide(files, request)
-        folders = () if contents.names == () else local_folders(files)
+        folders = () if contents.names == () else local_folders(files, home.to_workspace)
         facts = {
             "python": (interpreter.version, str(interpreter.path), interpreter.implementation),
             "platform": (os.uname().sysname, os.uname().machine),
@@ -104,13 +111,32 @@ def plan(
             "request": asdict(request),
             "contents": asdict(replace(contents, notes=(), source="", passed_over=())),
             "settings": sorted(pair for pair in os.environ.items() if _DECIDING.fullmatch(pair[0])),
-            **({"setup": setup} if setup else {}),
-            "packages": [sorted(_packages(tree / folder)) for folder in folders],
+            **_if_there(setup=setup, home=home.folder, siblings=siblings),
+            "packages": [sorted(_packages(tree / home.folder / folder)) for folder in folders],
             "day": _today() if deps.resolution == "highest" else "",  # what is new is looked for once a day
         }
     mark = fingerprint(files, facts)
-    versioned = tuple(folder for folder in folders if comes_from_git(files, folder))
-    return EnvironmentPlan(contents, interpreter.path, interpreter.version, tree_hash, mark, deps.name, versioned)
+    versioned = tuple(joined(home.folder, folder) or "." for folder in folders if comes_from_git(files, folder))
+    return EnvironmentPlan(
+        contents, interpreter.path, interpreter.version, tree_hash, mark, deps.name, versioned, home.folder
+    )
+
+
+def _if_there(**facts: object) -> dict[str, object]:
+    """The facts that say something: others leave the fingerprints of earlier versions as they are."""
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+def _require_siblings(tree: Path, files: Mapping[str, bytes], home: Home) -> None:
+    """Raise PreconditionError (``outside-repository``) for a dependency by path that leads nowhere from a worktree."""
+    for path, file in outside(files, home.folder, home.to_workspace).items():
+        if not (tree / path).exists():
+            beside = "/".join(path.split("/")[:2])
+            hint = f'[tool.testgrove] siblings = ["{beside}"]'
+            if beside == "../..":
+                hint = "move it into the repository, or beside it"
+            message = f"{file} depends on {path}, which is outside the repository"
+            raise PreconditionError("outside-repository", message, hint=hint, path=path)
 
 
 def files_of(tree: Path) -> dict[str, bytes]:
@@ -119,21 +145,28 @@ def files_of(tree: Path) -> dict[str, bytes]:
     Raises PreconditionError (``environment-failed``) for files that cannot be read.
     """
     with explained("read the dependencies in", tree):
-        return _read(tree, "")
+        return _read(tree, "", ".")
 
 
 def _today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-def _read(tree: Path, further: str) -> dict[str, bytes]:
-    """The files that decide, and those that they refer to, by their paths in the tree. further: one more, or empty."""
+def _read(tree: Path, further: str, workspace: str) -> dict[str, bytes]:
+    """The files that decide, and those that they refer to, by their paths in the tree.
+
+    further: one more, or empty. workspace: the way to the root of the uv workspace that the tree is a member of; the
+    lock is there.
+    """
     names = [entry.name for entry in os.scandir(tree)]
     for folder in SEARCHED:
         if (tree / folder).is_dir():
             names += [f"{folder}/{entry.name}" for entry in os.scandir(tree / folder)]
     todo = [*sources(names), *filter(None, [further])]
     files: dict[str, bytes] = {}
+    if workspace != "." and (tree / workspace / "uv.lock").is_file():
+        files["uv.lock"] = (tree / workspace / "uv.lock").read_bytes()
+        todo += [f"{workspace}/{each}" for each in mentioned("uv.lock", files["uv.lock"])]
     while todo:
         path = os.path.normpath(todo.pop())
         if path not in files and (tree / path).is_file():
@@ -176,7 +209,7 @@ def build(
     UnavailableError (``environment-failed``: a download failed) and ExhaustedError (``disk-full``).
     """
     folder = tree.absolute() / FOLDER
-    tool = Uv(uv, run, tree.absolute(), temporary, offline, log)
+    tool = Uv(uv, run, tree.absolute(), temporary, offline, log, home=plan.home)
     _make_room(folder)
     with _temporary(temporary):
         notes = _fill(tool, tree, plan)
@@ -200,7 +233,7 @@ def renew_versions(
     from testgrove.system.environment import version_from_git  # noqa: PLC0415 - for few projects
 
     with _temporary(temporary):
-        tool = Uv(uv, run, tree.absolute(), temporary, offline, None)
+        tool = Uv(uv, run, tree.absolute(), temporary, offline, None, home=plan.home)
         return version_from_git.renew_versions(
             tool, tree, plan, record, source=source, common_dir=common_dir, temporary=temporary
         )

@@ -15,7 +15,7 @@ from testgrove.core.environments.declared import normal
 from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from testgrove.core.environments.plan import EnvironmentPlan
 
@@ -32,7 +32,8 @@ class EnvironmentRecord:
     distributions: those built from the tree. editable: nothing was built into the tree (built: those files) or copied
     out of it, so the tree's code is what runs. seal: a signature of the installed packages. notes: for the user. deps:
     the name of the dependency set, empty for the project's default. version_source: identifies the commit and tags of
-    a version from git; empty for other versions.
+    a version from git; empty for other versions. products: a signature of the files that were built into the tree,
+    where all else that is installed merely points there. made_from: a hash over all that can change them.
     """
 
     fingerprint: str
@@ -48,6 +49,8 @@ class EnvironmentRecord:
     notes: tuple[str, ...] = ()
     deps: str = ""
     version_source: str = ""
+    products: str = ""
+    made_from: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For json.dumps, and from_json()."""
@@ -65,12 +68,24 @@ class EnvironmentRecord:
             return None
 
 
-def check(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> str | None:
+def check(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord, made_from: str = "") -> str | None:
     """Return None if the tree's environment can be used unchanged, else the reason to rebuild it.
 
-    Takes a few ms and runs nothing.
+    made_from: what products in the tree would be made from now. Takes a few ms and runs nothing.
     """
-    return next(_problems(tree, plan, record), None)
+    return next(_problems(tree, plan, record, made_from), None)
+
+
+def signature(tree: Path, built: Sequence[str]) -> str:
+    """A signature of files in a tree as they are; empty where one is missing."""
+    whole = hashlib.blake2b(digest_size=20)
+    for path in built:
+        try:
+            status = os.lstat(tree / path)
+        except OSError:
+            return ""
+        whole.update(f"{path}\0{status.st_mode}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return whole.hexdigest()
 
 
 def outdated(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> str | None:
@@ -98,7 +113,7 @@ def is_as_made(tree: Path, record: EnvironmentRecord) -> bool:
     )
 
 
-def _problems(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> Iterator[str]:
+def _problems(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord, made_from: str) -> Iterator[str]:
     """In this order: each question may be asked only where those before it found nothing."""
     folder = tree / FOLDER
     if folder.is_symlink() or not (folder / "pyvenv.cfg").is_file():
@@ -115,7 +130,10 @@ def _problems(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> I
         yield "its packages were changed"
     if any(not os.path.lexists(tree / path) for path in record.built):
         yield "files that were built in the tree are missing"
-    if not record.editable and record.tree_hash != plan.tree_hash:
+    if record.products and signature(tree, record.built) != record.products:
+        yield "files that were built in the tree were changed"
+    kept = bool(record.products) and record.made_from == made_from
+    if not record.editable and not kept and record.tree_hash != plan.tree_hash:
         yield "the project in it was built from another tree"
 
 
@@ -123,6 +141,7 @@ def observe(tree: Path, plan: EnvironmentPlan, notes: tuple[str, ...]) -> Enviro
     """The record of an environment that has just been made."""
     local = list(local_distributions(tree))
     built = tuple(sorted(_written(tree))) if local else ()
+    points = all(each.points for each in local)
     return EnvironmentRecord(
         fingerprint=plan.fingerprint,
         tree_hash=plan.tree_hash,
@@ -131,7 +150,8 @@ def observe(tree: Path, plan: EnvironmentPlan, notes: tuple[str, ...]) -> Enviro
         prefix=os.path.realpath(tree / FOLDER),
         settings=_settings(tree),
         distributions=tuple(sorted(normal(each.info.name.split("-")[0]) for each in local)),
-        editable=not built and all(each.points for each in local),
+        editable=not built and points,
+        products=signature(tree, built) if built and points else "",
         built=built,
         seal=seal(tree),
         notes=notes,

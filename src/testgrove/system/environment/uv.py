@@ -107,10 +107,25 @@ def _installed_version(uv: Path) -> str:
 
 
 class Uv:
-    """uv, at work on one tree. temporary: a folder for its temporary files, which exists when it is called."""
+    """uv, at work on one tree.
 
-    def __init__(self, uv: Path, run: ToolRun, tree: Path, temporary: Path, offline: bool, log: Path | None) -> None:
-        self._uv, self._run, self._tree, self._log = uv, run, tree, log
+    temporary: a folder for its temporary files, which exists when it is called. home: the project in the tree that is
+    installed.
+    """
+
+    def __init__(
+        self,
+        uv: Path,
+        run: ToolRun,
+        tree: Path,
+        temporary: Path,
+        offline: bool,
+        log: Path | None,
+        *,
+        home: str = "",
+    ) -> None:
+        self._uv, self._run, self._log = uv, run, log
+        self._tree = tree / home
         self._temporary = temporary
         self._options = ["--no-progress", "--color", "never", *(["--offline"] if offline else [])]
         theirs = scrubbed(os.environ).items()

@@ -69,24 +69,33 @@ def check(
     installed: InstalledRecord | None,
     recorded_python: str = "",
     environment: Path | None = None,
+    directory: str = "",
 ) -> PreflightResult:
     """Verify that a suite in this worktree will import this tree's code.
 
     python: the worktree's interpreter. env: the suite's environment. foreign: the other checkouts of the
     repository. installed: None when it is not known what the environment was made from. recorded_python: the
     version that the worktree was made with (``3.12`` or ``3.12.1``), if it is known. environment: the interpreter's,
-    where it need not be the tree's own.
+    where it need not be the tree's own. directory: of the project in the tree that the suite belongs to.
 
     Raises PreconditionError: ``other-code``, ``no-environment``, ``other-interpreter``, ``preflight-failed``.
     """
     if environment is None:
         _require_environment(tree, python)
-    names = find_names(tree)
-    answer = _ask(python, tree, env, names, run)
+    project = tree / directory
+    names = find_names(project)
+    answer = _ask(python, project, env, names, run)
     folder = environment or tree / ".venv"
     _require_interpreter(answer, tree, folder.resolve(), recorded_python)
     judge = Judge(
-        tree=tree, python=python, env=env, foreign=foreign, installed=installed, answer=answer, environment=folder
+        tree=tree,
+        project=project,
+        python=python,
+        env=env,
+        foreign=foreign,
+        installed=installed,
+        answer=answer,
+        environment=folder,
     )
     resolved = tuple(found for name in judge.in_order(names) for found in judge.resolve(name))
     return PreflightResult(answer["version"], resolved)

@@ -30,16 +30,16 @@ class ImportLocation:
 class ImportLocations:
     """Finds the location of a path. Locations can be nested, like the environment in the tree: the innermost counts."""
 
-    def __init__(self, tree: Path, environment: Path, foreign: Sequence[Path]) -> None:
+    def __init__(self, tree: Path, environment: Path, foreign: Sequence[Path], *, start: Path) -> None:
         kinds: dict[Path, Kind] = {path.resolve(): "foreign" for path in foreign}
         kinds[tree.resolve()] = "tree"
         kinds[environment.resolve()] = "environment"
         self._kinds = kinds
-        self._tree = tree
+        self._start = start
 
     def of(self, location: str) -> ImportLocation:
-        """Return the location of a file or a folder; a relative one is the tree's, as a suite starts there."""
-        path = (self._tree / location).resolve()
+        """Return the location of a file or a folder; a relative one is in the folder that the suite starts in."""
+        path = (self._start / location).resolve()
         for root in (path, *path.parents):
             kind = self._kinds.get(root)
             if kind == "tree" and _BUILDS.match(f"{path.relative_to(root).as_posix()}/"):

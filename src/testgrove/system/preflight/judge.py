@@ -54,6 +54,7 @@ class Judge:
         self,
         *,
         tree: Path,
+        project: Path,
         python: Path,
         env: Mapping[str, str],
         foreign: Sequence[Path],
@@ -61,14 +62,14 @@ class Judge:
         answer: Mapping[str, Any],
         environment: Path,
     ) -> None:
-        self._tree = tree
+        self._tree = project
         self._python = python
         self._env = env
         self._installed = installed
         self._answer = answer
-        self._locations = ImportLocations(tree, environment, foreign)
+        self._locations = ImportLocations(tree, environment, foreign, start=project)
         self._installations = read_installations(answer["distributions"])
-        self._project = normalised(project_name(tree))
+        self._project = normalised(project_name(project))
         self._own_name_is_fine = False
 
     def in_order(self, names: Sequence[Name]) -> list[Name]:

@@ -15,7 +15,7 @@ from testgrove.errors import PreconditionError
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _SCHEMA = """
 CREATE TABLE holders (mark TEXT PRIMARY KEY, command TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL);
 CREATE TABLE projects (id TEXT PRIMARY KEY, common_dir TEXT NOT NULL UNIQUE, main TEXT NOT NULL);
@@ -26,7 +26,8 @@ CREATE TABLE worktrees (
     python TEXT NOT NULL DEFAULT '', env_file TEXT NOT NULL DEFAULT '.env.test', ports TEXT NOT NULL DEFAULT '{}',
     databases TEXT NOT NULL DEFAULT '{}', environment TEXT NOT NULL DEFAULT 'null', plan TEXT NOT NULL DEFAULT '[]',
     own_commits TEXT NOT NULL DEFAULT '[]', manifest TEXT NOT NULL DEFAULT '', attempt_from REAL,
-    note TEXT NOT NULL DEFAULT '', ref TEXT NOT NULL DEFAULT '', PRIMARY KEY (project, id));
+    note TEXT NOT NULL DEFAULT '', ref TEXT NOT NULL DEFAULT '', directory TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (project, id));
 CREATE TABLE leases (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL,
     data TEXT NOT NULL, UNIQUE (kind, key));
@@ -41,6 +42,7 @@ CREATE TABLE durations (
 _UPGRADES = {  # from this version to the next
     1: "ALTER TABLE worktrees ADD COLUMN ref TEXT NOT NULL DEFAULT ''",
     2: "UPDATE worktrees SET status = 'broken' WHERE status = 'removing' AND holder IS NULL",
+    3: "ALTER TABLE worktrees ADD COLUMN directory TEXT NOT NULL DEFAULT ''",
 }
 JSON_DEFAULTS = {"ports": "{}", "databases": "{}", "environment": "null", "plan": "[]", "own_commits": "[]"}
 _STATUSES = ", ".join(f"'{status}'" for status in WorktreeStatus)

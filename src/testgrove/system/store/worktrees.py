@@ -123,4 +123,5 @@ def _record(row: Row) -> WorktreeRecord:
         own_commits=tuple(row["own_commits"]),
         manifest=row["manifest"],
         attempt_from=row["attempt_from"],
+        directory=row["directory"],
     )
