@@ -131,3 +131,11 @@ def test_an_environment_without_pytest(grove, tmp_path):
 
 def test_an_environment_without_python(grove, tmp_path):
     check(grove(files=NO_PYTHON.files), NO_PYTHON, {"VIRTUAL_ENV": str(tmp_path / "none")})
+
+
+@pytest.mark.slow
+def test_a_pytest_that_is_too_old_is_named_with_the_command_that_replaces_it(grove, environment):
+    """The version is what the plugin reports: no old pytest has to be installed."""
+    project = grove(files={"conftest.py": "import pytest\n\npytest.__version__ = '7.2.2'\n", **NO_PYTEST.files})
+    done = project.run("test", "--here", env=environ(environment))
+    assert "pytest 7.2.2 is too old for testgrove, which needs 7.4 or later: uv pip install --python /" in done.stdout
