@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from testgrove.core.connections.permitted import PermittedConnections
 
+LOOPBACK = "127.0.0.1"
 _ALPHABET = string.ascii_letters + string.digits
 
 

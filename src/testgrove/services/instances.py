@@ -6,13 +6,14 @@ import shutil
 import signal
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from testgrove.core.engines.registry import engine_of
 from testgrove.core.frozen import frozen
 from testgrove.core.model import DatabaseAccess
 from testgrove.errors import PreconditionError
-from testgrove.services.base import Endpoint
+from testgrove.services.base import LOOPBACK, Endpoint
 from testgrove.services.hosts.embedded import CURRENT_USER, EmbeddedHost
 from testgrove.services.keeper.service import PersistentProgram, PersistentService
 
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 
     from testgrove.core.secret import Secret
     from testgrove.core.settings.types import Service
-    from testgrove.services.base import Launcher, RunningProcess
-
-LOOPBACK = "127.0.0.1"
+    from testgrove.services.base import Launcher, Program, RunningProcess
+    from testgrove.services.engines.protocols import InstanceResetter
 
 
 class RunningInstance:
@@ -45,11 +45,6 @@ class RunningInstance:
         self._name = name
         at = self.endpoint
         return DatabaseAccess(at.engine, name, at.host, at.port, at.user, at.password, at.socket_dir)
-
-    def drop_database(self, name: str) -> None:
-        """End the instance, which is the database."""
-        if self._name == name:
-            self.stop()
 
     def stop(self) -> None:
         """Stop the instance and discard its content. A second call does nothing."""
@@ -75,9 +70,14 @@ class _EmptyResetter:
 
 
 class InstanceEngine(ABC):
-    """See engines.protocols.InstanceServer. A subclass has the four methods that are abstract. name: the engine's."""
+    """An engine that gives each worktree a server instance of its own; see engines.protocols.Engine.
+
+    A subclass has the four methods that are abstract. name: the engine's. persistent_settings: of an instance that
+    outlives a command, where a project does not set them.
+    """
 
     name: str
+    persistent_settings: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def find(self, launcher: Launcher, service: Service) -> Any:
@@ -108,28 +108,34 @@ class InstanceEngine(ABC):
         password: Secret,
         settings: Mapping[str, str],
     ) -> RunningInstance:
-        """Implement InstanceServer. It is ready when it listens."""
+        """Start an instance in an empty folder. Raises PreconditionError (``port-taken``), UnavailableError."""
         service = self._described(program, directory, port, password, settings)
         host = EmbeddedHost(launcher, ours=(), copies=directory, identity=CURRENT_USER)
-        process = host.start(PersistentProgram(service, directory), directory=directory)
-        user = engine_of(self.name).user
-        return RunningInstance(Endpoint(self.name, program.version, LOOPBACK, port, user, password), process)
+        engine = engine_of(self.name)
+        folder = str(directory) if engine.socket else ""
+        endpoint = Endpoint(self.name, program.version, LOOPBACK, port, engine.user, password, folder)
+        return RunningInstance(endpoint, host.start(self.server(service, endpoint, directory), directory=directory))
 
-    def resetter(self, instance: RunningInstance) -> _EmptyResetter:
-        """Implement InstanceServer."""
+    def server(self, service: PersistentService, endpoint: Endpoint, directory: Path) -> Program:  # noqa: ARG002 - it need not be asked
+        """The program that start() starts. It is ready when it listens."""
+        return PersistentProgram(service, directory)
+
+    def resetter(self, instance: RunningInstance) -> InstanceResetter:
+        """What resets an instance that was just started, between the tests of one client."""
         at = instance.endpoint
         return _EmptyResetter(self, DatabaseAccess(self.name, "", at.host, at.port, at.user, at.password))
 
     def initialize_instance(
         self, folder: Path, *, binary: Any, port: int, password: Secret, settings: Mapping[str, str]
     ) -> DatabaseAccess:
-        """Implement InstanceServer."""
+        """Describe a persistent instance in a service's folder, for the keeper to start. Raises UsageError."""
+        settings = {**self.persistent_settings, **settings}
         self._described(binary, folder, port, password, settings).write(folder)
         engine = engine_of(self.name)
         return DatabaseAccess(self.name, engine.default_database, LOOPBACK, port, engine.user, password)
 
     def move_instance(self, folder: Path, port: int) -> None:
-        """Implement InstanceServer. The port is a word of the command line."""
+        """The same instance on another port, from its next start on. The port is a word of the command line."""
         service = PersistentService.read(folder)
         argv = tuple(str(port) if word == str(service.port) else word for word in service.argv)
         replace(service, argv=argv, port=port).write(folder)

@@ -7,9 +7,12 @@ from typing import Any
 from testgrove.core.engines.registry import load
 
 
-class LazyMethod:
+def lazy_method(where: str) -> Any:
     """A method that stands elsewhere, without `self`. where: ``package.module:function``."""
+    return _LazyMethod(where)
 
+
+class _LazyMethod:
     def __init__(self, where: str) -> None:
         self._where = where
 

@@ -1,9 +1,9 @@
 """What engines implement. An engine's `implementation` (see core.engines.declaration) is one object with these methods.
 
 Every engine implements Engine and the protocol of its isolation: SharedServer (a database for each worktree on a shared
-server), InstanceServer (a server for each worktree) or FileEngine (a file for each worktree). Optional are External (it
-can use a server by its URL), Schemas (it declares `migrates`) and Dumps (it declares `dump`). The contract suite in
-testgrove.testing checks each of them.
+server) or FileEngine (a file for each worktree); one with a server for each worktree is a subclass of
+services.instances.InstanceEngine. Optional are External (it can use a server by its URL), Schemas (it declares
+`migrates`) and Dumps (it declares `dump`). The contract suite in testgrove.testing checks each of them.
 """
 
 from __future__ import annotations
@@ -173,20 +173,6 @@ class SharedServer(Engine, Protocol):
         """Return the server in a folder; None if initialize() was interrupted."""
 
 
-class Instance(Protocol):
-    """A running server for a single owner."""
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """How its owner reaches it."""
-
-    def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
-        """Return how to connect to its only database."""
-
-    def stop(self) -> None:
-        """Stop it and discard its data. Idempotent."""
-
-
 class InstanceResetter(Protocol):
     """Resets an instance between the tests of one client."""
 
@@ -195,39 +181,6 @@ class InstanceResetter(Protocol):
 
     def close(self) -> None:
         """Close its connection."""
-
-
-class InstanceServer(Engine, Protocol):
-    """An engine that gives each worktree its own server instance. testgrove.engines has a base class for it."""
-
-    def find(self, launcher: Launcher, service: Service) -> Any:
-        """Return its binary. Raises PreconditionError, UsageError."""
-
-    def start(
-        self,
-        binary: Any,
-        *,
-        launcher: Launcher,
-        directory: Path,
-        port: int,
-        password: Secret,
-        settings: Mapping[str, str],
-    ) -> Instance:
-        """Start an instance in an empty folder. Raises PreconditionError (``port-taken``)."""
-
-    def resetter(self, instance: Instance) -> InstanceResetter:
-        """Return the resetter of a new instance."""
-
-    def initialize_instance(
-        self, folder: Path, *, binary: Any, port: int, password: Secret, settings: Mapping[str, str]
-    ) -> DatabaseAccess:
-        """Write a persistent instance's description to a service's folder, for the keeper to start it."""
-
-    def move_instance(self, folder: Path, port: int) -> None:
-        """Let an instance use another port from its next start on."""
-
-    def empty(self, access: DatabaseAccess) -> None:
-        """Delete everything in an instance. Raises UnavailableError."""
 
 
 class FileTemplates(Protocol):

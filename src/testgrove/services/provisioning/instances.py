@@ -1,7 +1,7 @@
-"""A server instance for each worktree and each client of a broker, for engines whose databases share too much.
+"""A server instance for each worktree and each client of a broker, of engines whose databases share too much.
 
-A client's instance is reset between tests and keeps its address. If the engine cannot undo what a test did, it says so
-and the instance is restarted.
+For a client it is made as new between tests, at the same address. What the engine cannot undo it notices; then the
+instance is started again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from testgrove.core.engines.registry import engine_of
 from testgrove.errors import ExhaustedError
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from testgrove.core.secret import Secret
     from testgrove.core.settings.types import Service
     from testgrove.services.broker import Allocation
-    from testgrove.services.engines.protocols import Instance, InstanceResetter, InstanceServer
+    from testgrove.services.instances import InstanceEngine, RunningInstance
     from testgrove.services.provider import Allocator, Context, DatabaseRequest, TemplateSpec
 
-_MAX_KEPT = 20  # instances that one client may keep
+_MAX_KEPT = 20  # instances that a client asked to keep
 
 
 class InstanceProvider(Provider):
     """The provider of an engine with one instance for each worktree. name: the service's."""
 
-    def __init__(self, engine: InstanceServer, context: Context, name: str, service: Service) -> None:
+    def __init__(self, engine: InstanceEngine, context: Context, name: str, service: Service) -> None:
         self.engine, self.context, self._name, self._service = engine, context, name, service
         self._binary: Any = None
         self._guard = threading.Lock()
@@ -53,22 +53,22 @@ class InstanceProvider(Provider):
         start = partial(self.start_in, directory, generate_password())
         return _InstanceDatabase(self.context.ports.start(self._name, start), request)
 
-    def start(self, password: Secret) -> tuple[Instance, int]:
+    def start(self, password: Secret) -> tuple[RunningInstance, int]:
         """Start an empty instance; return it with its leased port."""
 
-        def start(port: int) -> tuple[Instance, int]:
+        def start(port: int) -> tuple[RunningInstance, int]:
             return self.start_at(password, port), port
 
-        found: tuple[Instance, int] = self.context.ports.start(self._name, start)
+        found: tuple[RunningInstance, int] = self.context.ports.start(self._name, start)
         return found
 
-    def start_at(self, password: Secret, port: int) -> Instance:
+    def start_at(self, password: Secret, port: int) -> RunningInstance:
         """Start an empty instance on a port, in an emptied folder. Raises PreconditionError (``port-taken``)."""
         directory = self.context.folder / f"{self._name}-{port}"
         shutil.rmtree(directory, ignore_errors=True)
         return self.start_in(directory, password, port)
 
-    def start_in(self, directory: Path, password: Secret, port: int) -> Instance:
+    def start_in(self, directory: Path, password: Secret, port: int) -> RunningInstance:
         """Start an instance in a folder."""
         with explained("create the folder", directory):
             directory.mkdir(mode=0o700, exist_ok=True)
@@ -89,7 +89,7 @@ class InstanceProvider(Provider):
 class _InstanceDatabase(ProvisionedDatabase):
     """An instance as a database: dropping it stops it."""
 
-    def __init__(self, instance: Instance, request: DatabaseRequest) -> None:
+    def __init__(self, instance: RunningInstance, request: DatabaseRequest) -> None:
         name = engine_of(instance.endpoint.engine).default_database
         super().__init__(instance.create_database(name, owner=request.owner))
         self._instance = instance
@@ -109,20 +109,17 @@ class _InstanceAllocator:
 
     def __init__(self, provider: InstanceProvider) -> None:
         self._provider = provider
-        self._all: list[Instance] = []
+        self._all: list[RunningInstance] = []
         self._guard = threading.Lock()
 
     def open(self) -> Allocation:
         """Implement Allocator. Raises PreconditionError if no binary is found."""
         self._provider.find()
-        return InstanceAllocation(
-            partial(_LeasedLocation, self._provider, self._remember), self._provider.engine.resetter
-        )
+        return InstanceAllocation(self._provider, self._remember)
 
-    def _remember(self, instance: Instance) -> Instance:
+    def _remember(self, instance: RunningInstance) -> None:
         with self._guard:
             self._all.append(instance)
-        return instance
 
     def close(self) -> None:
         """Implement Allocator. Kept instances are stopped, too."""
@@ -130,59 +127,38 @@ class _InstanceAllocator:
             instance.stop()
 
 
-class InstanceLocation(Protocol):
-    """The port, folder and password of one instance, which do not change."""
+class ClientInstance:
+    """An instance that a client has to itself. Raises TestgroveError where it cannot be started.
 
-    def start(self) -> Instance:
-        """Start the instance. Raises TestgroveError."""
+    Folder, port and password stay its own. remember: told each instance that was started.
+    """
 
-    def free(self) -> None:
-        """Release it."""
-
-
-class _LeasedLocation:
-    """A location with a leased port."""
-
-    def __init__(self, provider: InstanceProvider, remember: Callable[[Instance], Instance]) -> None:
+    def __init__(self, provider: InstanceProvider, remember: Callable[[RunningInstance], object]) -> None:
         self._provider, self._remember, self._password = provider, remember, generate_password()
         self._port = 0
-
-    def start(self) -> Instance:
-        """Implement InstanceLocation. The first call chooses the port; the client knows the address from then on."""
-        if self._port:
-            return self._remember(self._provider.start_at(self._password, self._port))
-        instance, self._port = self._provider.start(self._password)
-        return self._remember(instance)
-
-    def free(self) -> None:
-        """Implement InstanceLocation."""
-        if self._port:
-            self._provider.context.ports.give_back(self._port)
-
-
-class ClientInstance:
-    """One client's own instance. Raises TestgroveError if it cannot be started."""
-
-    def __init__(self, location: InstanceLocation, resetter: Callable[[Instance], InstanceResetter]) -> None:
-        self._location, self._open = location, resetter
         try:
             self._start()
         except BaseException:
-            location.free()
+            self._free_port()
             raise
 
     def _start(self) -> None:
-        self._instance = self._location.start()
+        """The port never changes after the first call: the client knows the address."""
+        if self._port:
+            self._instance = self._provider.start_at(self._password, self._port)
+        else:
+            self._instance, self._port = self._provider.start(self._password)
+        self._remember(self._instance)
         try:
             at = self._instance.endpoint
             self.access = self._instance.create_database(f"{at.engine}_{at.port}", owner="a test session")
-            self._resetter = self._open(self._instance)
+            self._resetter = self._provider.engine.resetter(self._instance)
         except BaseException:
             self._instance.stop()
             raise
 
     def empty(self) -> None:
-        """Reset it. Raises UnavailableError if it cannot be restarted."""
+        """Make it as new. Raises UnavailableError where it cannot be started again."""
         if not self._resetter.reset():
             self._stop()
             self._start()
@@ -194,24 +170,28 @@ class ClientInstance:
     def end(self) -> None:
         """Stop it and discard its content."""
         self._stop()
-        self._location.free()
+        self._free_port()
 
     def _stop(self) -> None:
         self._resetter.close()
         self._instance.stop()
 
+    def _free_port(self) -> None:
+        if self._port:
+            self._provider.context.ports.give_back(self._port)
+
 
 class InstanceAllocation(BaseAllocation[ClientInstance]):
-    """One client's instances (broker.Allocation). find: returns a new location. resetter: of an instance."""
+    """See broker.Allocation: one client's instances."""
 
-    def __init__(self, find: Callable[[], InstanceLocation], resetter: Callable[[Instance], InstanceResetter]) -> None:
+    def __init__(self, provider: InstanceProvider, remember: Callable[[RunningInstance], object]) -> None:
         super().__init__()
-        self._find, self._resetter = find, resetter
+        self._provider, self._remember = provider, remember
         self._kept: list[ClientInstance] = []
 
     def make(self) -> tuple[DatabaseAccess, ClientInstance]:
         """Start an empty instance. Raises TestgroveError."""
-        made = ClientInstance(self._find(), self._resetter)
+        made = ClientInstance(self._provider, self._remember)
         return made.access, made
 
     def discard(self, thing: ClientInstance) -> None:

@@ -4,54 +4,53 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 import redis
 
 from services.cases import until
 from services.conftest import free_port
+from testgrove.core.settings.types import Service
 from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
-from testgrove.services.base import generate_password
 from testgrove.services.engines.redis.engine import REDIS
-from testgrove.services.engines.redis.server import RedisServer
-from testgrove.services.provisioning.instances import InstanceAllocation
+from testgrove.services.provisioning.instances import InstanceAllocation, InstanceProvider
 
 pytestmark = pytest.mark.redis
 
 
-class InstanceLocation:
-    """Starts an instance where it was before."""
+class Provider(InstanceProvider):
+    """Starts instances on free ports; counts how often, and the ports that were given back."""
 
-    def __init__(self, binary, launcher, folder):
-        self.binary, self.launcher, self.folder = binary, launcher, folder
-        self.port, self.password = free_port(), generate_password()
+    def __init__(self, folder, launcher):
         self.started = self.freed = 0
+        self.servers = []
+        context = SimpleNamespace(launcher=launcher, folder=folder, ports=self)
+        super().__init__(REDIS, context, "redis", Service(engine="redis"))
 
-    def start(self):
+    def start_at(self, password, port):
         self.started += 1
-        directory = self.folder / f"{self.port}-{self.started}"
-        directory.mkdir()
-        self.server = RedisServer.start(
-            self.binary, launcher=self.launcher, directory=directory, port=self.port, password=self.password
-        )
-        return self.server
+        self.servers.append(super().start_at(password, port))
+        return self.servers[-1]
 
-    def free(self):
+    def start(self, password):
+        port = free_port()
+        return self.start_at(password, port), port
+
+    def give_back(self, _port):
         self.freed += 1
 
 
 @pytest.fixture
-def locations():
-    return []
+def provider(require_redis, launcher, memory):
+    provider = Provider(memory, launcher)
+    provider.find()
+    return provider
 
 
 @pytest.fixture
-def allocation(require_redis, launcher, memory, locations):
-    def find():
-        locations.append(InstanceLocation(require_redis, launcher, memory))
-        return locations[-1]
-
-    allocation = InstanceAllocation(find, REDIS.resetter)
+def allocation(provider):
+    allocation = InstanceAllocation(provider, lambda _instance: None)
     yield allocation
     allocation.close()
 
@@ -74,7 +73,7 @@ LEAVES = {
 
 
 @pytest.mark.parametrize("what", LEAVES)
-def test_the_next_test_meets_nothing_of_the_one_before(allocation, locations, what):
+def test_the_next_test_meets_nothing_of_the_one_before(allocation, provider, what):
     access = allocation.get("reset")
     for _ in range(2):
         with connected(access, single_connection_client=True) as client:
@@ -89,7 +88,7 @@ def test_the_next_test_meets_nothing_of_the_one_before(allocation, locations, wh
             assert client.acl_users() == ["default"]
             assert client.script_exists("e0e1f9fabfc9d4800c877a703b823ac0578ff8db") == [False]
             assert client.set("fresh", 1)
-    assert locations[0].started == (3 if what in ("a setting", "a password", "a user", "no end", "a replica") else 1)
+    assert provider.started == (3 if what in ("a setting", "a password", "a user", "no end", "a replica") else 1)
 
 
 def test_who_waits_is_ended_and_an_open_connection_goes_on(allocation):
@@ -117,7 +116,7 @@ def test_who_waits_is_ended_and_an_open_connection_goes_on(allocation):
         client.close()
 
 
-def test_an_allocation_that_is_closed_leaves_nothing(allocation, locations):
+def test_an_allocation_that_is_closed_leaves_nothing(allocation, provider):
     access, other = allocation.get("reset"), allocation.get("reset")
     assert access.name != other.name
     allocation.put(access.name)
@@ -129,12 +128,12 @@ def test_an_allocation_that_is_closed_leaves_nothing(allocation, locations):
     allocation.close()
     with pytest.raises(redis.ConnectionError):
         connected(other).ping()
-    assert [location.freed for location in locations] == [1, 1]
+    assert provider.freed == 2
     with pytest.raises(UnavailableError, match="closed"):
         allocation.get("reset")
 
 
-def test_a_kept_one_stays(allocation, locations, monkeypatch):
+def test_a_kept_one_stays(allocation, provider, monkeypatch):
     monkeypatch.setattr("testgrove.services.provisioning.instances._MAX_KEPT", 1)
     access, other = allocation.get("reset"), allocation.get("reset")
     connected(access).set("a", 1)
@@ -143,11 +142,12 @@ def test_a_kept_one_stays(allocation, locations, monkeypatch):
         allocation.keep(other.name)
     allocation.close()
     assert connected(access).get("a") == "1"
-    locations[0].server.stop()
+    for server in provider.servers:
+        server.stop()
 
 
-def test_a_place_in_which_nothing_starts_is_free_again(allocation, locations, monkeypatch):
+def test_a_place_in_which_nothing_starts_is_free_again(allocation, provider, monkeypatch):
     monkeypatch.setattr("testgrove.services.engines.redis.reset._STATE", ("SHUTDOWN NOSAVE",))
     with pytest.raises(UnavailableError, match="does not answer"):
         allocation.get("reset")
-    assert locations[0].freed == 1
+    assert provider.freed == 1

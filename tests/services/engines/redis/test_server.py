@@ -9,7 +9,8 @@ from redis.retry import Retry
 
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 from testgrove.services.base import generate_password
-from testgrove.services.engines.redis.server import RedisServer
+from testgrove.services.engines.redis.engine import REDIS
+from testgrove.services.keeper.service import PersistentService
 
 pytestmark = pytest.mark.redis
 ONCE = Retry(NoBackoff(), 0)
@@ -22,8 +23,8 @@ def start(require_redis, memory, launcher):
     def start(port, name="one", **options):
         directory = memory / name
         directory.mkdir()
-        options = {"launcher": launcher, "password": generate_password()} | options
-        return RedisServer.start(require_redis, directory=directory, port=port, **options)
+        options = {"launcher": launcher, "password": generate_password(), "settings": {}} | options
+        return REDIS.start(require_redis, directory=directory, port=port, **options)
 
     return start
 
@@ -120,8 +121,8 @@ def test_another_process_at_the_socket_is_not_ours(start, port, require_redis):
     from testgrove.services.engines.redis.server import RedisProgram
 
     server = start(port)
-    directory = server.endpoint.socket_dir
-    program = RedisProgram(require_redis, directory, f"{directory}/redis.sock", server.endpoint)
+    service = PersistentService("one", require_redis.what, (), port, 15)
+    program = RedisProgram(service, Path(server.endpoint.socket_dir), server.endpoint)
     with pytest.raises(UnavailableError, match=r"not 1$"):
         program.is_ready(1)
     wrong = replace(server.endpoint, password=generate_password())

@@ -15,7 +15,7 @@ from testgrove.core.model import DatabaseAccess
 from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError, UsageError
 from testgrove.services.archive import unpack
-from testgrove.services.base import Endpoint, generate_password
+from testgrove.services.base import LOOPBACK, Endpoint, generate_password
 from testgrove.services.engines.postgres import sql
 from testgrove.services.hosts.embedded import check_socket
 from testgrove.services.shared_memory import release_shared_memory
@@ -33,7 +33,6 @@ ENCODING = "UTF8"
 LOCALE = "C.UTF-8"
 SUPERUSER = "postgres"
 EMPTY = "template1"
-_LOOPBACK = "127.0.0.1"
 _SETTINGS = {
     # Nothing is to survive a crash.
     "fsync": "off",
@@ -205,9 +204,7 @@ class PostgresServer:
         check_socket(socket_dir / f".s.PGSQL.{port}")
         wanted = server_settings(settings or {})
         data = directory / "data"
-        endpoint = Endpoint(
-            "postgres", binaries.version, _LOOPBACK, port, SUPERUSER, template.password, str(socket_dir)
-        )
+        endpoint = Endpoint("postgres", binaries.version, LOOPBACK, port, SUPERUSER, template.password, str(socket_dir))
         host.grant(directory)
         if socket_dir != directory:
             host.grant(socket_dir)

@@ -38,6 +38,11 @@ class RedisBinary:
     version: str
     source: str
 
+    @property
+    def what(self) -> str:
+        """Its name in messages."""
+        return f"{self.product} {self.version}"
+
 
 def find_redis(
     launcher: Launcher,

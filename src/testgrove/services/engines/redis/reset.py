@@ -16,7 +16,7 @@ from testgrove.errors import UnavailableError
 
 if TYPE_CHECKING:
     from testgrove.services.base import Endpoint
-    from testgrove.services.engines.redis.server import RedisServer
+    from testgrove.services.instances import RunningInstance
 
 _TIMEOUT = 5  # seconds; a server that is busy with a script is restarted
 _WAITING = frozenset("bPO")  # CLIENT LIST's flags: in a blocking call, subscribed, monitoring
@@ -29,7 +29,7 @@ _STATE = ("CONFIG GET *", "ACL LIST", "MODULE LIST", "DBSIZE")
 class RedisResetter:
     """Resets an instance (protocols.InstanceResetter). instance: one that has just started."""
 
-    def __init__(self, instance: RedisServer) -> None:
+    def __init__(self, instance: RunningInstance) -> None:
         self._connection = _Connection(instance.endpoint)
         self._untouched = self._connection.state()
 

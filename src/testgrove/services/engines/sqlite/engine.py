@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testgrove.services.engines.lazy_method import LazyMethod
+from testgrove.services.engines.lazy_method import lazy_method
 from testgrove.services.instances import client
 from testgrove.services.provider import Traits
 
@@ -20,15 +20,15 @@ _HERE = "testgrove.services.engines.sqlite"
 class Sqlite:
     """SQLite: implements FileEngine, Schemas and Dumps of protocols."""
 
-    templates = LazyMethod(f"{_HERE}.files:templates")
-    create = LazyMethod(f"{_HERE}.files:create")
-    remove = LazyMethod(f"{_HERE}.files:remove_database")
-    dump = LazyMethod(f"{_HERE}.files:dump")
-    load = LazyMethod(f"{_HERE}.files:load")
-    read_schema = LazyMethod(f"{_HERE}.schema:read")
-    is_untouched = LazyMethod(f"{_HERE}.schema:is_untouched")
-    delete_rows = LazyMethod(f"{_HERE}.schema:delete_rows")
-    execute = LazyMethod(f"{_HERE}.schema:execute")
+    templates = lazy_method(f"{_HERE}.files:templates")
+    create = lazy_method(f"{_HERE}.files:create")
+    remove = lazy_method(f"{_HERE}.files:remove_database")
+    dump = lazy_method(f"{_HERE}.files:dump")
+    load = lazy_method(f"{_HERE}.files:load")
+    read_schema = lazy_method(f"{_HERE}.schema:read")
+    is_untouched = lazy_method(f"{_HERE}.schema:is_untouched")
+    delete_rows = lazy_method(f"{_HERE}.schema:delete_rows")
+    execute = lazy_method(f"{_HERE}.schema:execute")
 
     def traits(self) -> Traits:
         """Implement FileEngine."""
