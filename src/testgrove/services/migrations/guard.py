@@ -51,7 +51,7 @@ def refuse_other_databases(
             raise PreconditionError(
                 OTHER,
                 f"{found.file}:{found.line}: {found.key} names {foreign}, which is not the migration's own"
-                f" database; refusing to run `{_short(command)}`",
+                f" database; refusing to run `{shortened(command)}`",
                 hint=f"make it read $DATABASE_URL; or, {how_to_permit(foreign)}",
                 file=found.file,
                 line=found.line,
@@ -69,14 +69,18 @@ def permitted_for_migration(
     return replace(permitted, external=(*permitted.external, *configured))
 
 
-def require_objects(command: str, access: DatabaseAccess) -> None:
-    """Check that a migration created something in its database. Raises PreconditionError (``other-database``)."""
+def require_objects(command: str, access: DatabaseAccess, *, refused: str = "") -> None:
+    """Check that a migration created something in its database. Raises PreconditionError (``other-database``).
+
+    refused: what is not done because of it.
+    """
     if not is_untouched(access):
         return
     variable = engine_of(access.engine).read_from
     raise PreconditionError(
         OTHER,
-        f"`{_short(command)}` left its database empty; it seems to use another one, or does not commit",
+        f"`{shortened(command)}` left its database empty; it seems to use another one, or does not commit"
+        + (f"; refusing to {refused}" if refused else ""),
         hint=f"make the migration tool's configuration read {variable} from the environment",
     )
 
@@ -171,6 +175,7 @@ def _absolute(imported: str, package: str) -> str:
     return ".".join(filter(None, [*parents[: len(parents) - level + 1], name]))
 
 
-def _short(command: str) -> str:
+def shortened(command: str) -> str:
+    """Return a command's first line, for a message."""
     first, *more = command.strip().splitlines()
     return first + (" …" if more else "")

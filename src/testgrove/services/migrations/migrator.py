@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from testgrove.core.engines.registry import engine_of
 from testgrove.core.migrations.tool import Command
-from testgrove.errors import PreconditionError, UnavailableError
-from testgrove.services.migrations.guard import permitted_for_migration, refuse_other_databases
-from testgrove.services.migrations.schemas import is_untouched, schemas_of
+from testgrove.errors import UnavailableError
+from testgrove.services.migrations.guard import (
+    permitted_for_migration,
+    refuse_other_databases,
+    require_objects,
+    shortened,
+)
+from testgrove.services.migrations.schemas import schemas_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -69,7 +73,7 @@ class Migrator:
                 raise
             output = str(error.details.get("stderr", ""))
             raise UnavailableError(
-                FAILED, f"`{_short(command.text)}` failed in {self._tree}:\n{error.message}", output=output
+                FAILED, f"`{shortened(command.text)}` failed in {self._tree}:\n{error.message}", output=output
             ) from error
 
 
@@ -79,21 +83,9 @@ def check_it_is_used(work: Iterable[Work], access: DatabaseAccess) -> None:
     A tool whose configuration names a database could otherwise migrate a user's own database back to nothing. Raises
     PreconditionError (``other-database``).
     """
-    commands = [each for each in work if isinstance(each, Command)]
-    if not commands or not is_untouched(access):
-        return
-    variable = engine_of(access.engine).read_from
-    raise PreconditionError(
-        "other-database",
-        f"`{_short(commands[0].text)}` left its database empty; it seems to use another one,"
-        " or does not commit; refusing to migrate back",
-        hint=f"make the migration tool's configuration read {variable} from the environment",
-    )
-
-
-def _short(command: str) -> str:
-    first, *more = command.strip().splitlines()
-    return first + (" …" if more else "")
+    command = next((each.text for each in work if isinstance(each, Command)), None)
+    if command is not None:
+        require_objects(command, access, refused="migrate back")
 
 
 def _execute(script: Script, access: DatabaseAccess) -> None:
