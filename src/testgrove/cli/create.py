@@ -190,7 +190,7 @@ def _require_migration(project: Project, services: Sequence[str], revision: str)
     if name is None or name not in services:
         raise UsageError(
             "migrate-to-unused",
-            f"--migrate-to {revision} requires a PostgreSQL database, and this worktree gets none",
-            hint="remove --migrate-to, or configure [tool.testgrove.services.postgres]",
+            f"--migrate-to {revision}: this worktree has no service that is migrated on a database server",
+            hint="remove --migrate-to, or configure one, such as [tool.testgrove.services.postgres]",
         )
     migration_to(name, project.settings.services[name], revision)
