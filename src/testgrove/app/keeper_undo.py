@@ -66,7 +66,9 @@ def _undo_database(holder: Holder, location: KeeperLocation, lease: Lease) -> No
             server.start(keeper)
         except TestgroveError as error:
             if error.code == "port-taken":
-                error.hint = "testgrove services start   gives the server another port; then try again"
+                # Also in the message: notes and lines of a clean-up have no hint.
+                error.message += "; `testgrove services start` gives the server another port"
+                error.hint = "testgrove services start   then try again"
             raise
         server.drop(name)
 

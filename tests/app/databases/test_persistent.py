@@ -225,6 +225,7 @@ def test_a_database_is_dropped_where_the_port_was_taken_meanwhile(project):
     with socket.create_server(("127.0.0.1", int(before[0]))):
         failed = project.run("remove", one, check=False)
         assert (failed.returncode, "testgrove services start" in failed.stderr) == (5, True), said(failed)
+        assert "testgrove services start" in project.run("list").stdout, "the note, and a clean-up, name it, too"
         project.run("services", "start")
         project.run("remove", one)
     assert ask(project, three, names) == [("testdb_review_three",)]
