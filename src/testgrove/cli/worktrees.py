@@ -316,13 +316,14 @@ def as_document(worktree: Worktree) -> WorktreeDocument:
     }
 
 
-def describe(worktree: Worktree) -> str:
+def describe(worktree: WorktreeRecord) -> str:
     """A worktree in lines of name and value."""
     ports = " ".join(f"{name}={port}" for name, port in worktree.ports.items())
     lines = {
         "id": str(worktree.id),
         "status": str(worktree.status),
         "path": str(worktree.path),
+        "directory": worktree.directory,
         "branch": worktree.branch or "(detached)",
         "commit": worktree.commit,
         "python": worktree.python,

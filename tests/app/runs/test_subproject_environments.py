@@ -44,6 +44,7 @@ def test_a_backend_with_its_own_pyproject(grove):
     project.create("review", "a", "--ports", cwd=project.repo / "backend")
     ran = project.run("exec", "review-a", "--", "python", "-c", "import shop, os; print(os.path.basename(os.getcwd()))")
     assert ran.stdout == "backend\n"
+    assert "directory backend" in project.run("show", "review-a").stdout
 
 
 def test_a_workspace_whose_root_is_a_project_runs_as_cells_by_package(grove):
