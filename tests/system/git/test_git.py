@@ -869,6 +869,10 @@ def test_a_record_without_a_commondir_is_barely_made_only_where_nothing_was_comm
     (record / "index").unlink()
     shutil.rmtree(record / "logs")
     assert git.is_barely_made(record)
+    (record / "commondir").write_text("../..\n")
+    assert not git.is_barely_made(record)
+    (record / "HEAD").write_text("0" * 40 + "\n")  # as git writes it first
+    assert git.is_barely_made(record)
 
 
 def test_worktree_add_killed_at_any_moment_is_removed(top: Path, repository: git.Repository, tmp_path: Path) -> None:

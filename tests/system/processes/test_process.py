@@ -1,4 +1,5 @@
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -444,3 +445,20 @@ def test_the_process_that_replaces_us_starts_with_default_signal_handlers():
     )
     ignored = int(run([sys.executable, "-c", code], env=dict(os.environ)).stdout.split()[1], 16)
     assert ignored & ~LIBC_SIGNALS == 0
+
+
+@pytest.mark.parametrize("moment", ["__init__", "__enter__"])
+def test_a_signal_while_a_process_starts_ends_it_and_comes_afterwards(monkeypatch, tmp_path, moment):
+    """The window is a millisecond: here the signal is sent at the end of the constructor, and at the block's start."""
+    inner = getattr(subprocess.Popen, moment)
+
+    def interrupted(self, *arguments, **named):
+        result = inner(self, *arguments, **named)
+        os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(subprocess.Popen, moment, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(["sh", "-c", "echo $$ >pid; sleep 60"], cwd=tmp_path)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert not [each for each in psutil.Process().children() if "sleep 60" in " ".join(each.cmdline())]

@@ -233,10 +233,13 @@ def checkout_paths(repository: Repository) -> list[Path]:
 
 
 def is_barely_made(record: Path) -> bool:
-    """Whether `git worktree add` was killed before anything could be committed or staged in this record's checkout."""
+    """Whether `git worktree add` was killed before anything could be committed or staged in this record's checkout.
+
+    Its HEAD is of zeros before it is the commit.
+    """
     if (record / "logs").exists() or (record / "index").exists():
         return False
-    return not ((record / "HEAD").exists() and _first_line(record / "commondir"))
+    return not (_first_line(record / "HEAD").strip("0") and _first_line(record / "commondir"))
 
 
 def _is_half_made(record: Path) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from testgrove.core.frozen import frozen
 from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
+from testgrove.system.processes.deferred_signals import DeferredSignals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -182,8 +183,9 @@ def run_bytes(
     call = Call(argv, env)
     data = input.encode(errors="surrogateescape") if isinstance(input, str) else input
     stdin = subprocess.DEVNULL if data is None else subprocess.PIPE
-    with _popen(call, cwd, stdin, inherit) as process:
+    with DeferredSignals() as deferred, _popen(call, cwd, stdin, inherit) as process:
         try:
+            deferred.deliver()
             stdout, stderr = process.communicate(data, timeout)
         except subprocess.TimeoutExpired as expired:
             stderr = expired.stderr or b""
