@@ -45,7 +45,7 @@ def test_a_submodule_that_is_not_here_is_not_fetched(project):
         project.git("commit", "--quiet", "--message", "A submodule")
         done = project.create("review", "sub", "--no-env", "--offline", check=False)
         assert done.returncode == 5, said(done)
-        assert "'far'" in done.stderr
+        assert "review-sub/far' failed: transport 'http' not allowed" in done.stderr
         assert "note: --offline: not fetching" in done.stderr
         server.settimeout(0)
         with pytest.raises(BlockingIOError):

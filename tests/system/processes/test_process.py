@@ -458,7 +458,11 @@ def test_a_signal_while_a_process_starts_ends_it_and_comes_afterwards(monkeypatc
         return result
 
     monkeypatch.setattr(subprocess.Popen, moment, interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(["sh", "-c", "echo $$ >pid; sleep 60"], cwd=tmp_path)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(["sh", "-c", "echo $$ >pid; sleep 60"], cwd=tmp_path)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not [each for each in psutil.Process().children() if "sleep 60" in " ".join(each.cmdline())]

@@ -128,8 +128,9 @@ def run_long(
     if done.returncode != 0:
         raise_if_full(path)
         lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
-        first = next((line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")), lines[-1])
-        raise UnavailableError(code, f"cannot {what} {path}: {first}", hint=hint, output="\n".join(lines[-20:]))
+        fatal = [line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")] or lines[-1:]
+        reason = ": ".join(dict.fromkeys((fatal[-1], fatal[0])))  # the first is the cause, the last says of what
+        raise UnavailableError(code, f"cannot {what} {path}: {reason}", hint=hint, output="\n".join(lines[-20:]))
 
 
 def raise_if_full(path: Path, needed: int = 1 << 20) -> None:
