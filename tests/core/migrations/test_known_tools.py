@@ -62,8 +62,15 @@ def test_alembic_with_several_bases_goes_through_each_of_them():
     by_name = {step.name: step for step in plan}
     assert words(through(tool, by_name["y"])) == ["alembic upgrade y"]
     assert words(back_through(tool, by_name["y"])) == ["alembic downgrade x"]
-    assert words(back_through(tool, by_name["a"])) == ["alembic downgrade a@base"]
+    assert words(back_through(tool, by_name["a"])) == ["alembic downgrade b@base"]
     assert words(tool.forward("head", "base")) == ["alembic upgrade heads"]
+
+
+def test_alembic_goes_back_below_all_bases_that_were_merged():
+    tool = found("alembic upgrade heads")
+    listing = tool.read("b, c -> m (head), x\n<base> -> c, x\n<base> -> b, x\n<base> -> a (head), x\n")
+    merged = next(step for step in steps(listing.migrations) if step.name.startswith("m"))
+    assert words(back_through(tool, merged)) == ["alembic downgrade m@base"]
 
 
 def test_alembic_with_heads_that_one_base_has_is_a_conflict():

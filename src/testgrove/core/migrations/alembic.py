@@ -44,12 +44,12 @@ class Alembic:
         if not found:
             raise PreconditionError("no-migrations", f"no Alembic migrations found: `{self.listing.text}` lists none")
         down = {line["name"]: _names(line["parents"]) for line in _LINE.finditer(output)}
-        bases = _bases(down) if self._has_heads else {}
+        heads = _heads(down) if self._has_heads else {}
         ordered = in_order(reversed(found))
-        if len(set(bases.values())) > 1:
-            ordered = tuple(replace(migration, branch=bases[migration.name]) for migration in ordered)
-        stood_on = {parent for parents in down.values() for parent in parents}
-        ends = [migration for migration in ordered if migration.name not in stood_on]
+        if len(set(heads.values())) > 1:
+            ordered = tuple(replace(migration, branch=heads[migration.name]) for migration in ordered)
+        parents = _parents(down)
+        ends = [migration for migration in ordered if migration.name not in parents]
         several = len(ends) > len({end.branch for end in ends})
         return Listing(ordered, ", ".join(sorted(end.name for end in ends)) if several else "")
 
@@ -59,7 +59,7 @@ class Alembic:
         return self.command.endswith("heads")
 
     def revision(self, sequence: str, name: str) -> str:
-        """Implement Tool. A sequence is named by its base."""
+        """Implement Tool. A sequence is named by its head: `HEAD@base` is below all bases that it was merged from."""
         return name or (f"{sequence}@base" if sequence else "base")
 
     def forward(self, revision: str, at: str) -> tuple[Work, ...]:  # noqa: ARG002 - Alembic knows
@@ -88,8 +88,12 @@ def _names(listed: str | None) -> tuple[str, ...]:
     return tuple(listed.split(", ")) if listed else ()
 
 
-def _bases(down: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """The base of each revision; of several that were merged, the first by name. down: what each stands on."""
+def _parents(down: Mapping[str, tuple[str, ...]]) -> set[str]:
+    return {parent for parents in down.values() for parent in parents}
+
+
+def _heads(down: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Return the head above each revision; the first by name, if there are several. down: the parents of each."""
     base = {name: name for name in down}
 
     def root(name: str) -> str:
@@ -100,11 +104,10 @@ def _bases(down: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     for name, parents in down.items():
         for parent in filter(base.__contains__, parents):
             base[root(name)] = root(parent)
-    members: dict[str, list[str]] = {}
-    for name in down:
-        members.setdefault(root(name), []).append(name)
-    firsts = {one: min(name for name in names if not down[name]) for one, names in members.items()}
-    return {name: firsts[root(name)] for name in down}
+    heads: dict[str, str] = {}
+    for name in sorted(down.keys() - _parents(down)):
+        heads.setdefault(root(name), name)
+    return {name: heads[root(name)] for name in down}
 
 
 def _migration(line: re.Match[str]) -> Migration:
