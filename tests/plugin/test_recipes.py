@@ -17,7 +17,7 @@ RECIPES = dict(re.findall(r"<!-- recipe: (\S+) -->\n```python\n(.*?)```", PAGE.r
 MODELS = """
 from django.db import models
 
-class TrackedResource(models.Model):
+class Thing(models.Model):
     name = models.TextField(unique=True)
 """
 MIGRATION = """
@@ -26,12 +26,12 @@ from django.db import migrations, models
 def first(apps, schema_editor):
     with open({count!r}, "a") as file:
         file.write("x\\n")
-    apps.get_model("shop", "TrackedResource").objects.create(name="first")
+    apps.get_model("shop", "Thing").objects.create(name="first")
 
 class Migration(migrations.Migration):
     dependencies = []
     operations = [
-        migrations.CreateModel("TrackedResource", [("id", models.BigAutoField(primary_key=True)),
+        migrations.CreateModel("Thing", [("id", models.BigAutoField(primary_key=True)),
                                          ("name", models.TextField(unique=True))]),
         migrations.RunPython(first),
     ]
@@ -98,13 +98,13 @@ async def test_it(session, number):
     assert len((await session.scalars(text("SELECT name FROM shop_thing"))).all()) == 2
 """,
     "django": """
-from shop.models import TrackedResource
+from shop.models import Thing
 from django.db import connection
 from django.test import TestCase
 
 def write():
-    assert [thing.name for thing in TrackedResource.objects.all()] == ["first"]
-    TrackedResource.objects.create(name="same")
+    assert [thing.name for thing in Thing.objects.all()] == ["first"]
+    Thing.objects.create(name="same")
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("number", range(4))
@@ -129,12 +129,12 @@ ALL = TESTS | {
 }
 RUNNER = """
 from django.test import TestCase, TransactionTestCase
-from shop.models import TrackedResource
+from shop.models import Thing
 
 class One(TestCase):
     def test_it(self):
-        self.assertEqual([thing.name for thing in TrackedResource.objects.all()], ["first"])
-        TrackedResource.objects.create(name="same")
+        self.assertEqual([thing.name for thing in Thing.objects.all()], ["first"])
+        Thing.objects.create(name="same")
 
 class Other(One):
     pass

@@ -41,7 +41,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MODELS = """
 from django.db import models
 
-class TrackedResource(models.Model):
+class Thing(models.Model):
     name = models.TextField(unique=True)
 """
 MIGRATION = """
@@ -49,12 +49,12 @@ from django.db import migrations, models
 
 def first(apps, schema_editor):
     alias = schema_editor.connection.alias
-    apps.get_model("shop", "TrackedResource").objects.using(alias).create(name=alias)
+    apps.get_model("shop", "Thing").objects.using(alias).create(name=alias)
 
 class Migration(migrations.Migration):
     dependencies = []
     operations = [
-        migrations.CreateModel("TrackedResource", [("id", models.BigAutoField(primary_key=True)),
+        migrations.CreateModel("Thing", [("id", models.BigAutoField(primary_key=True)),
                                          ("name", models.TextField(unique=True))]),
         migrations.RunPython(first),
     ]
@@ -67,14 +67,14 @@ execute_from_command_line(sys.argv)
 """
 TESTS = """
 import pytest
-from shop.models import TrackedResource
+from shop.models import Thing
 
 @pytest.mark.django_db(databases=["default", "analytics"])
 @pytest.mark.parametrize("number", range(4))
 def test_it(number):
     for alias in ("default", "analytics"):
-        assert [thing.name for thing in TrackedResource.objects.using(alias)] == [alias]
-        TrackedResource.objects.using(alias).create(name="same")
+        assert [thing.name for thing in Thing.objects.using(alias)] == [alias]
+        Thing.objects.using(alias).create(name="same")
 """
 
 

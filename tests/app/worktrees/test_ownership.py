@@ -173,8 +173,8 @@ def bisection(tree: Path) -> list[str]:
     return ["a bisection that is not finished"]
 
 
-TrackedResource = Callable[[Path], list[str]]
-THINGS: tuple[TrackedResource, ...] = (
+Thing = Callable[[Path], list[str]]
+THINGS: tuple[Thing, ...] = (
     modified, deleted, staged, staged_and_gone, untracked, ignored, empty_file, broken_link, strange_names,
     lonely_commit, commit_in_the_reflog, amended_commit, commit_of_a_deleted_branch, nested_repository,
     ignored_nested_repository, nested_checkout, overlooked_edit, edited_env_file, rebase, resolved_rebase, merge,
