@@ -39,11 +39,11 @@ def test_a_placeholder_names_nothing(url):
 
 @pytest.mark.parametrize(
     ("text", "folder"),
-    [("m", "m"), ("%(here)s/db/m", "db/m"), ("shop:migrations", "shop/migrations")],
+    [("m", "m"), ("%(here)s/db/m", "/a b/db/m"), ("shop:migrations", "shop/migrations")],
 )
 def test_env_py_is_where_the_file_says(text, folder):
-    assert named.script_location(INI.format(location=text, url="")) == folder
-    assert named.script_location("[alembic]\n") == "."
+    assert named.script_location(INI.format(location=text, url=""), "/a b") == folder
+    assert named.script_location("[alembic]\n", "/a b") == "."
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,15 @@ def test_alembics_folder_is_relative_to_the_current_one(tmp_path, command, env, 
     assert judged(tmp_path, command, files=files, env=ENV | env) == "etc/migrations.ini:3:sqlalchemy.url"
 
 
+def test_the_env_py_that_alembic_reads_counts_and_not_another_one(tmp_path):
+    command, reads = "alembic -c etc/migrations.ini upgrade head", "import os\nos.environ['X']\n" + ENV_PY
+    files = {"etc/migrations.ini": INI, "m/env.py": ENV_PY, "etc/m/env.py": reads}
+    assert judged(tmp_path, command, files=files) == "etc/migrations.ini:3:sqlalchemy.url"
+    here = INI.replace("= m", "= %(here)s/m")
+    assert judged(tmp_path, command, files={"etc/migrations.ini": here}) == ""
+    assert judged(tmp_path, command, files={"m/env.py": reads, "etc/m/env.py": ENV_PY}) != ""
+
+
 def test_a_url_of_the_server_that_is_given_is_no_other_one(tmp_path):
     own = INI.replace(DEV, "postgresql://x@localhost:15001/anything")
     assert judged(tmp_path, "alembic upgrade head", files={"alembic.ini": own, "m/env.py": ENV_PY}) == ""

@@ -55,10 +55,10 @@ def in_alembic_ini(file: str, text: str, here: str, environ: Mapping[str, str]) 
             yield NamedDatabase(file, _line_of(text, "sqlalchemy.url", section), "sqlalchemy.url", leads_to)
 
 
-def script_location(text: str) -> str:
-    """The folder of env.py that an alembic.ini names, relative to the file."""
+def script_location(text: str, here: str) -> str:
+    """The folder of env.py that an alembic.ini names, relative to the current folder. here: the file's folder."""
     found = re.search(r"^\s*script_location\s*[=:]\s*(\S+)", text, re.MULTILINE)
-    return re.sub(r"^%\(here\)s/?", "", found[1]).replace(":", "/") if found else "."
+    return found[1].replace(":", "/").replace("%(here)s", here) if found else "."
 
 
 def overrides_url(env_py: str) -> bool:

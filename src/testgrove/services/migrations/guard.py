@@ -122,14 +122,16 @@ class _Files:
     def _alembic(self) -> Iterator[NamedDatabase]:
         chosen = re.findall(r"(?:\s-c|\s--config|\bALEMBIC_CONFIG)[= ]\s*([^\s;&|]+)", self._command)
         names = [name.strip("\"'") for name in (*chosen, self._env.get("ALEMBIC_CONFIG", "")) if name]
-        for path in [folder / name for folder in self._folders for name in (*names, "alembic.ini")]:
+        for current, name in [(folder, name) for folder in self._folders for name in (*names, "alembic.ini")]:
+            path = current / name
             text = self._text(path)
-            if text and not named.overrides_url(self._env_py(path, named.script_location(text))):
+            if text and not named.overrides_url(self._env_py(current, path.parent, text)):
                 yield from named.in_alembic_ini(self._name(path), text, str(path.parent), self._env)
 
-    def _env_py(self, ini: Path, location: str) -> str:
+    def _env_py(self, current: Path, here: Path, ini: str) -> str:
         """The text of Alembic's env.py. Its folder is relative to the current one, a package's to one of sys.path."""
-        folders = (ini.parent, *self._folders, *(folder / "src" for folder in self._folders))
+        location = named.script_location(ini, str(here))
+        folders = (current, here, *self._folders, *(folder / "src" for folder in self._folders))
         return next(filter(None, (self._text(folder / location / "env.py") for folder in folders)), "")
 
     def _django(self) -> Iterator[NamedDatabase]:
