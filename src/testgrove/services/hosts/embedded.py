@@ -259,15 +259,10 @@ class EmbeddedHost:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def is_socket_path(path: Path) -> bool:
-    """Whether a Unix socket can have this path."""
-    return len(os.fsencode(path)) <= SOCKET_PATH_LIMIT
-
-
 def check_socket(path: Path) -> None:
     """Raise PreconditionError (``socket-path-too-long``) when a Unix socket cannot have this path."""
-    if not is_socket_path(path):
-        length = len(os.fsencode(path))
+    length = len(os.fsencode(path))
+    if length > SOCKET_PATH_LIMIT:
         raise PreconditionError(
             "socket-path-too-long",
             f"the socket path {path} is too long: {length} bytes, the limit is {SOCKET_PATH_LIMIT}",

@@ -140,3 +140,9 @@ def test_a_password_is_not_needed_where_the_settings_say_so_and_ours_still_fits(
 def test_another_password_is_refused(start, port):
     with pytest.raises(UsageError, match="testgrove sets it"):
         start(port, settings={"requirepass": "x"})
+
+
+def test_a_persistent_one_has_no_socket(require_redis, tmp_path, port):
+    REDIS.initialize_instance(tmp_path, binary=require_redis, port=port, password=generate_password(), settings={})
+    assert PersistentService.read(tmp_path).argv == (str(require_redis.path), str(tmp_path / "redis.conf"))
+    assert "unixsocket" not in (tmp_path / "redis.conf").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -53,11 +54,12 @@ class Redis(InstanceEngine):
         return (str(program.path), str(write_configuration(directory, port=port, password=password, settings=settings)))
 
     def server(self, service: PersistentService, endpoint: Endpoint, directory: Path) -> Program:
-        """Implement InstanceEngine."""
+        """Implement InstanceEngine. It has a socket; a persistent one has none: its file system may not have any."""
         from testgrove.services.engines.redis.server import SOCKET, RedisProgram  # noqa: PLC0415 - as above
 
         check_socket(directory / SOCKET)
-        return RedisProgram(service, directory, endpoint)
+        listening = ("--unixsocket", str(directory / SOCKET), "--unixsocketperm", "700")
+        return RedisProgram(replace(service, argv=(*service.argv, *listening)), directory, endpoint)
 
     def recreated(self, data: Mapping[str, object]) -> str:  # noqa: ARG002 - a number cannot be made again
         """Implement External."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from testgrove.core.frozen import frozen
 from testgrove.errors import UnavailableError, UsageError
 from testgrove.services.base import LOOPBACK
-from testgrove.services.hosts.embedded import is_socket_path
 from testgrove.services.keeper.service import PersistentProgram
 from testgrove.system.files import explained
 
@@ -72,11 +71,9 @@ def write_configuration(folder: Path, *, port: int, password: Secret, settings: 
         if name in _OURS or not re.fullmatch(r"[a-z][a-z0-9-]*", name) or "\n" in value:
             why = "testgrove sets it" if name in _OURS else "invalid name"
             raise UsageError("invalid-setting", f"cannot set the Redis setting '{name}': {why}")
-    socket_path = folder / SOCKET
     ours = {
         "bind": LOOPBACK,
         "port": str(port),
-        **({"unixsocket": str(socket_path), "unixsocketperm": "700"} if is_socket_path(socket_path) else {}),
         "requirepass": "" if is_open else password.reveal(),
         "daemonize": "no",
         "dir": str(folder),
