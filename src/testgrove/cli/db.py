@@ -70,7 +70,8 @@ def url(*, worktree: str, service: str | None, directory: Path, as_json: bool, q
     from testgrove.cli.worktrees import find
 
     project = project_in(directory)
-    _, address = _url(project, find(project, worktree), service)
+    found = find(project, worktree)
+    _, address = _url(project.at(found.directory), found, service)
     if as_json:
         print_json(url=address)
     else:
@@ -107,6 +108,7 @@ def shell(*, worktree: str, service: str | None, directory: Path, as_json: bool,
             raise
         text = f"no worktree or kept database '{worktree}' found in this project"
         raise PreconditionError(error.code, text, hint="testgrove db list") from error
+    project = project.at(found.directory)
     name, address = _url(project, found, service)
     engine = engine_shown(name, found.databases[name])
     command = implementation_of(engine.name).shell(address, project.settings.services.get(name))
@@ -158,7 +160,7 @@ def migrate(
     from testgrove.core.engines.registry import migrated_service
     from testgrove.errors import PreconditionError
 
-    project = project_in(directory)
+    project = _project_of(worktree, directory)
     services = project.settings.services
     name = migrated_service(services) if service is None else declared_services(project, service)[0]
     if name is None or not services[name].migrate:
@@ -175,7 +177,7 @@ def migrate(
 def _work(worktree: str, action: str, service: str | None, directory: Path, *, as_json: bool, quiet: bool) -> None:
     from testgrove.app.databases.commands import declared_services
 
-    project = project_in(directory)
+    project = _project_of(worktree, directory)
     services = declared_services(project, service)
     with _held(project, worktree, action, quiet=quiet or as_json) as databases:
         method: Callable[[list[str]], list[str] | None] = getattr(databases, action)
@@ -183,6 +185,14 @@ def _work(worktree: str, action: str, service: str | None, directory: Path, *, a
     words = {"create": "created", "drop": "dropped", "reset": "reset"}
     changed = services if done is None else done
     _done(as_json=as_json, quiet=quiet, worktree=worktree, action=words[action], services=changed)
+
+
+def _project_of(worktree: str, directory: Path) -> Project:
+    """Return the project with the settings of the worktree, which can be that of another sub-project."""
+    from testgrove.cli.worktrees import find
+
+    project = project_in(directory)
+    return project.at(find(project, worktree).directory)
 
 
 def _held(project: Any, worktree: str, action: str, *, quiet: bool) -> Any:

@@ -52,9 +52,13 @@ def check(
     exit status is 1 if a migration fails the check.
     """
     from testgrove.app.databases.migration_check import check_migrations
+    from testgrove.cli.worktrees import find
 
+    project = project_in(directory)
+    if worktree is not None:  # it can be that of another sub-project
+        project = project.at(find(project, worktree).directory)
     found = check_migrations(
-        project_in(directory),
+        project,
         worktree,
         service,
         accepted=accepted,

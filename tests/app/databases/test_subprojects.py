@@ -1,0 +1,31 @@
+"""`db` commands on the worktree of a sub-project, from another folder: its own settings count."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.slow
+SERVICES = '[services.sqlite]\nmigrate = "cat *.up.sql | sqlite3 $SQLITE_PATH"\ninputs = ["*.sql"]\n'
+
+
+@pytest.mark.parametrize("where", ["", "frontend"])
+def test_the_settings_of_the_worktree_count_and_not_those_of_the_current_folder(grove, where):
+    project = grove(files={
+        "backend/testgrove.toml": SERVICES,
+        "backend/1_things.up.sql": "CREATE TABLE things (n int);\n",
+        "backend/1_things.down.sql": "DROP TABLE things;\n",
+        "frontend/testgrove.toml": "[services.redis]\n",
+    })  # fmt: skip
+    project.create("review", "a", "--no-env", cwd=project.repo / "backend")
+
+    def db(*words: str) -> str:
+        out: str = project.run("db", words[0], "review-a", *words[1:], cwd=project.repo / where).stdout
+        return out
+
+    for action in ("create", "reset", "drop", "create"):
+        assert json.loads(db(action, "--json"))["services"] == ["sqlite"]
+    assert "/backend/db.sqlite3" in db("url", "--service", "sqlite")
+    assert db("check").startswith("sqlite: passed")
+    project.run("remove", "review-a")
