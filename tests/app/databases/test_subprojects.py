@@ -1,4 +1,4 @@
-"""`db` commands on the worktree of a sub-project, from another folder: its own settings count."""
+"""Commands on the worktree of a sub-project, from another folder: its own settings count."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import json
 import pytest
 
 pytestmark = pytest.mark.slow
-SERVICES = '[services.sqlite]\nmigrate = "cat *.up.sql | sqlite3 $SQLITE_PATH"\ninputs = ["*.sql"]\n'
+SERVICES = """[env]
+MODE = "backend"
+[services.sqlite]
+migrate = "cat *.up.sql | sqlite3 $SQLITE_PATH"
+inputs = ["*.sql"]
+"""
 
 
 @pytest.mark.parametrize("where", ["", "frontend"])
@@ -28,4 +33,6 @@ def test_the_settings_of_the_worktree_count_and_not_those_of_the_current_folder(
         assert json.loads(db(action, "--json"))["services"] == ["sqlite"]
     assert "/backend/db.sqlite3" in db("url", "--service", "sqlite")
     assert db("check").startswith("sqlite: passed")
+    project.run("ports", "reassign", "review-a", cwd=project.repo / where)
+    assert project.run("exec", "review-a", "--", "printenv", "MODE").stdout == "backend\n"
     project.run("remove", "review-a")

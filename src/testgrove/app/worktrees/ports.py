@@ -94,6 +94,7 @@ def release(project: Project, holder: Holder, name: str) -> tuple[int, ...]:
     Raises PreconditionError (``port-in-use``) afterwards, if other ports are in use.
     """
     worktree = records.take(project, holder, records.named(project, name), WorktreeStatus.READY)
+    project = project.at(worktree.directory)
     try:
         used = {port: found for port in worktree.ports.values() if (found := listeners(port))}
         going = tuple(port for port in worktree.ports.values() if port not in used)
@@ -126,6 +127,7 @@ def reassign(project: Project, holder: Holder, name: str) -> Reassigned:
     Raises ExhaustedError (``ports-exhausted``) when there are no others; then everything is as it was.
     """
     worktree = records.take(project, holder, records.named(project, name), WorktreeStatus.READY)
+    project = project.at(worktree.directory)
     try:
         names = tuple(worktree.ports) or project.settings.ports.names
         leases = records.leases_of(project.store, worktree)
