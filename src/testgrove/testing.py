@@ -136,7 +136,7 @@ class EngineContract:
         provider.close()
 
     def request(self, context: Context, number: int, template_spec: TemplateSpec | None = None) -> DatabaseRequest:
-        """An request for one database."""
+        """A request for one database."""
         name, file = f"contract_{number}", context.folder / f"contract-{number}"
         return DatabaseRequest(name, f"w{number}", "a test", context.leases, file, template_spec)
 

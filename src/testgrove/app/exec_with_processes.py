@@ -97,7 +97,7 @@ class SignalForwarder:
             signal.signal(number, old)
 
     def to(self, pid: int) -> None:
-        """Pass signals on to this process, including earlier ones; 0: stop forwarder them on."""
+        """Pass signals on to this process, including earlier ones; 0: stop forwarding."""
         self._pid = pid
         while pid and self._early:
             self._send(self._early.pop(0))

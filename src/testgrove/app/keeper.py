@@ -66,7 +66,7 @@ class KeeperLocation:
 
 
 def location_of(store: Store, project: str) -> KeeperLocation | None:
-    """The place of a project's keeper; None where the project keeps no servers."""
+    """The location of a project's keeper; None if the project has no persistent servers."""
     leases = store.leases(project_owner(project)).all()
     return next((KeeperLocation.of_lease(lease) for lease in leases if lease.kind == LeaseKind.KEEPER), None)
 

@@ -117,7 +117,7 @@ class DatabaseAccess:
     """How a worktree reaches one of its databases.
 
     name: for SQLite, the full path of the file; for Redis, the number. external_url: the full URL of an external
-    server, can contain more than the other fields.
+    server, which can contain more than the other fields.
     """
 
     engine: str

@@ -1,4 +1,4 @@
-"""What an engine whose server is one program needs only to be told: a command line, and how to empty it."""
+"""The base class of engines whose server is one program, and a running instance of such a server."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class AttemptConnections:
         return False
 
     def _named_at(self, port: int) -> Iterator[Address]:
-        """What was permitted or permitted by a host's name or address and this port."""
+        """The permitted databases and servers that a host's name or address and this port name."""
         return (one for one in (*self._permitted.external, *self._permitted.allowed) if one.port == port and one.host)
 
     def _is_own(self, name: str) -> bool:

@@ -41,8 +41,8 @@ class DatabasesOfProjects:
                 folder = self._folder / str(len(self._of))
                 self._folders.append(folder)
             databases = RunDatabases(project, self._holder, self._leases, folder, self._cancel)
-            databases.find(own)
             self._of[subproject] = databases
+            databases.find(own)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -66,15 +66,15 @@ class DatabasesOfProjects:
         return self._of[cell.subproject].broker(cell)
 
     def further(self, cell: Cell) -> list[str]:
-        """The databases that a cell's tests have made by themselves. Raises UnavailableError."""
+        """Return the databases that a cell's tests have created themselves. Raises UnavailableError."""
         return self._of[cell.subproject].further(cell)
 
     def release(self, cell: Cell) -> None:
-        """Take a cell's databases away."""
+        """Drop a cell's databases."""
         self._of[cell.subproject].release(cell)
 
     def close(self) -> None:
-        """Stop every server of the run, and let go of those of others."""
+        """Stop every server of the run, and disconnect from external ones."""
         with ExitStack() as closing:  # each is closed, whatever the others raise
             for databases in self._of.values():
                 closing.callback(databases.close)

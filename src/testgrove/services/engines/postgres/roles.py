@@ -47,7 +47,7 @@ def create_role(admin: Connection[Any], role: str, verifier: str) -> list[str]:
     return ours
 
 
-def let_them_own(database: Connection[Any], roles: list[str]) -> None:
+def grant_public_schema(database: Connection[Any], roles: list[str]) -> None:
     """Let the project's roles own objects in the schema public of a database. Raises psycopg's errors."""
     from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError, UsageError
-from testgrove.services.engines.postgres.roles import create_role, let_them_own
+from testgrove.services.engines.postgres.roles import create_role, grant_public_schema
 from testgrove.services.owner_marks import lock_key
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def create_database(
             _hand_over(endpoint, access, template.role)
             if roles:
                 with connect(endpoint, access.name) as clone:
-                    let_them_own(clone, roles)
+                    grant_public_schema(clone, roles)
             copy_settings(admin, template.database, access.name, role=template.role, to_role=access.user)
         except BaseException as error:
             try:
