@@ -147,6 +147,7 @@ def test_the_schema_says_what_every_key_means():
         ),
         ("[services.redis]\nsuperuser=true", ["services.redis.superuser", "unknown key"]),
         ("[services.postgres]\nroles=['pg_monitor']", ["services.postgres.roles", "'pg_monitor'"]),
+        ("[services.postgres]\nroles=['public']", ["services.postgres.roles", "found 'public'"]),
         (
             "[services.postgres]\nhost='postgresql://u@h/d'\nsuperuser=true",
             ["services.postgres.superuser", "requires host = 'embedded'"],
@@ -172,3 +173,8 @@ def test_the_default_service_of_an_engine():
         table=False,
     )
     assert default_services(settings.services) == {"postgres": "postgres", "sqlite": "only"}
+
+
+def test_files_of_one_name_in_two_folders_are_two_files():
+    text = "[services.sqlite]\n[services.b]\nengine='sqlite'\ndirectory='b'\n"
+    assert set(parse(text, SOURCE, table=False).services) == {"sqlite", "b"}

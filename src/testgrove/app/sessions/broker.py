@@ -48,7 +48,7 @@ def serve_session(
             place.mkdir(mode=0o700)
     migration = Migration(context, project.repository.toplevel, tests)
     databases = SessionDatabases(context, migration)
-    hint = table_named(project.repository.toplevel, "services.{}")  # for a test that asks for another engine
+    hint = _table_named(project, "services.{}")  # for a test that asks for another engine
     broker = ServiceBroker(scratch / "broker.sock", databases.allocators(), hint, context)
     try:
         on_ready(broker.path)
@@ -61,13 +61,17 @@ def serve_session(
         os.close(ended)
 
 
+def _table_named(project: Project, name: str) -> str:
+    return table_named(project.folder_in(project.repository.toplevel, ""), name)
+
+
 def _check(project: Project) -> None:
     services = project.settings.services
     if not services:
         raise UsageError(
             "no-services",
             f"no database configured in {project.repository.toplevel}",
-            hint=f"testgrove init   or declare {table_named(project.repository.toplevel, 'services.postgres')}",
+            hint=f"testgrove init   or declare {_table_named(project, 'services.postgres')}",
         )
     for engine in {service.engine for service in services.values()}:
         implementation_of(engine).require()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from testgrove.core.engines.registry import engine_of
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from testgrove.core.engines.declaration import Engine
     from testgrove.core.settings.types import Service
 
-_ROLE = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}")
+_ROLE = re.compile(r"(?!pg_|(?:public|none)$)[A-Za-z_][A-Za-z0-9_]{0,62}")  # others are reserved
 # The readers of a URL disagree about other characters.
 _PATH = re.compile(r"[A-Za-z0-9._+@-]+(?:/[A-Za-z0-9._+@-]+)*")
 
@@ -26,10 +27,11 @@ def service_problems(services: Mapping[str, Service]) -> Iterator[tuple[str, str
         for key, problem in _problems(engine_of(service.engine), service):
             yield f"{name}.{key}", problem
     yield from _default_problems(services)
-    files: dict[str, str] = {}
+    files: dict[PurePosixPath, str] = {}
     for name, service in services.items():
-        if engine_of(service.engine).isolation == "file" and files.setdefault(service.path, name) != name:
-            yield f"{name}.path", f"{service.path} is the file of service '{files[service.path]}'"
+        path = PurePosixPath(service.directory, service.path)
+        if engine_of(service.engine).isolation == "file" and files.setdefault(path, name) != name:
+            yield f"{name}.path", f"{path} is the file of service '{files[path]}'"
     given: dict[str, str] = {}
     for name in services:
         first = given.setdefault(url_variable(name), name)
@@ -53,7 +55,7 @@ def _problems(engine: Engine, service: Service) -> Iterator[tuple[str, str]]:
     if not versions or (len(versions) > 1 and not all(re.fullmatch(r"\d+(\.\d+)*", one) for one in versions)):
         yield "version", f"expected a version such as '16', or several, found {list(versions)}"
     if wrong := [role for role in service.roles if not _ROLE.fullmatch(role)]:
-        yield "roles", f"expected names of letters, digits and '_', found '{wrong[0]}'"
+        yield "roles", f"expected letters, digits and '_', and not 'pg_…', 'public' or 'none', found '{wrong[0]}'"
     if service.is_embedded:
         if service.is_shared:
             yield "isolation", "isolation 'none' requires a URL as 'host'"
