@@ -29,6 +29,9 @@ def test_the_settings_of_the_worktree_count_and_not_those_of_the_current_folder(
         out: str = project.run("db", words[0], "review-a", *words[1:], cwd=project.repo / where).stdout
         return out
 
+    words = ("db", "migrate", "review-a", "--service", "sqlite")
+    lacking = project.run(*words, cwd=project.repo / where, check=False)
+    assert (lacking.returncode, "testgrove db create review-a" in lacking.stderr) == (3, True), lacking.stderr
     for action in ("create", "reset", "drop", "create"):
         assert json.loads(db(action, "--json"))["services"] == ["sqlite"]
     assert "/backend/db.sqlite3" in db("url", "--service", "sqlite")

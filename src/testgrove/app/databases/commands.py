@@ -126,6 +126,8 @@ class WorktreeDatabases:
             self._run_migration(command, name, self._accesses())
 
     def _run_migration(self, command: str, name: str, databases: dict[str, DatabaseAccess]) -> None:
+        if name not in databases:
+            raise self._no_database([name])
         self.say(f"migrating: {command}")
         tree = self.worktree.path
         env = build.activate(scrubbed(), tree) if (tree / ".venv").exists() else scrubbed()
@@ -171,12 +173,15 @@ class WorktreeDatabases:
     def _require(self, names: Sequence[str]) -> list[Lease]:
         found = self._leases(names)
         if not found:
-            raise PreconditionError(
-                "no-database",
-                f"worktree {self.worktree.id} has no database of {' or '.join(names)}",
-                hint=f"testgrove db create {self.worktree.id}",
-            )
+            raise self._no_database(names)
         return found
+
+    def _no_database(self, names: Sequence[str]) -> PreconditionError:
+        return PreconditionError(
+            "no-database",
+            f"worktree {self.worktree.id} has no database of {' or '.join(names)}",
+            hint=f"testgrove db create {self.worktree.id}",
+        )
 
     def _accesses(self) -> dict[str, DatabaseAccess]:
         return accesses_of(self.project, self.worktree)
