@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from faults.sweeping import Site
-from grove import said
+from grove import git, said
 
 NAME = "test-unit-x"
 COUNTED = 'setup = ["test ! -e ../../fail", "echo x >> ../../setups"]\ncopy = [".env.local"]\n'
@@ -67,6 +67,29 @@ def test_a_sync_that_was_killed_or_failed_continues_its_plan(grove):
     again = project.run("sync", NAME)
     assert "setup: run again" in said(again), "the commit is taken already, but its set-up has not run"
     assert project.run("sync", NAME).stdout.count("setup") == 0
+
+
+def test_a_sync_that_continues_discards_nothing_in_submodules(grove):
+    site = Site(grove())
+    project = site.grove
+    library = project.sibling("library", files={"lib.py": "VALUE = 1\n"})
+    allow = ("-c", "protocol.file.allow=always")
+    project.git(*allow, "submodule", "add", "--quiet", str(library.repo), "lib")
+    project.git("commit", "--quiet", "--message", "a submodule")
+    project.create("review", "a")
+    library.write({"lib.py": "VALUE = 2\n"}, commit="two")
+    git(project.repo / "lib", "pull", "--quiet")
+    project.git("commit", "--quiet", "--all", "--message", "newer")
+    assert site.kill_at("before job git", "sync", "review-a"), "the commit is taken, and the submodule is the old one"
+    file = project.root / "review-a/lib/lib.py"
+    file.write_text("VALUE = 'the user'\n")
+    refused = project.run("sync", "review-a", check=False)
+    assert refused.returncode == 3
+    assert "lib/lib.py is modified" in refused.stderr
+    assert file.read_text() == "VALUE = 'the user'\n"
+    git(file.parent, "checkout", "--quiet", "lib.py")
+    project.run("sync", "review-a")
+    assert file.read_text() == "VALUE = 2\n"
 
 
 def test_scenarios_do_not_run_where_a_sync_is_not_finished(grove):

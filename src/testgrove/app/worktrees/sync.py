@@ -168,15 +168,14 @@ class Syncing:
 
     def _fast_forward(self) -> None:
         """Take the newest commit. If a killed sync has taken it, only what belongs to it is left."""
-        (label, commit), head = self._newest, self.worktree.commit
-        if commit:
-            try:
-                self.update(own_commits=(*self.worktree.own_commits, commit))
-                git.fast_forward(self.tree, commit)
-            except PreconditionError as refusal:
-                self._refusal, self._newest = refusal, ("", "")
-                self.update(plan=self._plan())
+        head = self.worktree.commit
+        if self._newest[1]:
+            self._take_newest()
+        label, commit = self._newest
+        if not commit:
+            if Action.FAST_FORWARD not in self._unfinished:
                 return
+            self._require_untouched_submodules()
         tool = SupervisedTool(self.project, self.holder)
         git.update_submodules(self.tree, tool)
         if self.project.settings.lfs:
@@ -184,6 +183,35 @@ class Syncing:
         if commit:
             self.update(commit=commit)
             self.done.append(f"commit: {head[:10]} -> {commit[:10]} ({label})")
+
+    def _take_newest(self) -> None:
+        """Move to the newest commit; if git refuses, there is none to take, and the plan is another one."""
+        commit = self._newest[1]
+        try:
+            self.update(own_commits=(*self.worktree.own_commits, commit))
+            git.fast_forward(self.tree, commit)
+        except PreconditionError as refusal:
+            self._refusal, self._newest = refusal, ("", "")
+            self.update(plan=self._plan())
+
+    def _require_untouched_submodules(self) -> None:
+        """Refuse to update submodules in which the user has worked since the sync that did not finish.
+
+        The update discards changes. That a submodule is at another commit is not one: it may be what that sync left.
+        """
+        submodules = git.status(self.tree).submodules
+        record, own = git.git_dir_of(self.tree), self.worktree.own_commits
+        lines = git.unpublished_in_submodules(self.project.repository, record, self.tree, submodules, own)
+        for name in submodules:
+            state = git.status(self.tree / name)
+            changed = (*state.unmerged, *state.staged, *state.modified)
+            lines += [f"{name}/{path} is modified" for path in changed if path not in state.submodules]
+        if lines:
+            raise PreconditionError(
+                "worktree-dirty",
+                f"cannot update the submodules of worktree {self.worktree.id}: {'; '.join(lines[:3])}",
+                hint=f"push or move your work: git -C {self.tree} submodule foreach --recursive git status",
+            )
 
     def _resolved(self) -> tuple[str, str]:
         """What the ref that the worktree was made from means now."""
