@@ -47,3 +47,20 @@ def test_python_code_counts_where_the_build_reads_it():
     assert changes("src/fast/code.py", setup="from fast.code import VERSION")
     assert changes("src/fast/code.py", setup="run('src/fast/code.py')")
     assert changes("src/fast/__init__.py", built=("src/fast/code.cpython-311-x86_64-linux-gnu.so",)), "as mypyc does"
+
+
+def test_python_code_counts_where_the_build_runs_code_that_no_file_names():
+    before, after = FILES, {**FILES, "src/fast/code.py": "2"}
+    for setting in ('backend-path = ["."]', "[tool.hatch.build.targets.wheel.hooks.custom]", "[tool.poetry.build]"):
+        texts = {"pyproject.toml": setting}
+        assert build_inputs(before, texts, BUILT) != build_inputs(after, texts, BUILT), setting
+
+
+def test_a_compiled_module_is_found_below_a_folder_with_a_dot():
+    files = {"v1.2/fast/__init__.py": "1", "v1.2/fast/code.py": "1"}
+    built = ("v1.2/fast/code.cpython-311-x86_64-linux-gnu.so",)
+    assert build_inputs(files, {}, built) != build_inputs({**files, "v1.2/fast/code.py": "2"}, {}, built)
+
+
+def test_names_that_are_not_utf_8_are_hashed():
+    assert build_inputs({"data\udcff.bin": "1"}, {}, ()) != build_inputs({"data\udcfe.bin": "1"}, {}, ())

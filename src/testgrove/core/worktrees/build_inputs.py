@@ -18,6 +18,7 @@ _NO_SOURCES = {"tests", "test", "docs", "doc", ".github"}
 _COMPILED = {
     ".c", ".cc", ".cpp", ".cu", ".cxx", ".f", ".f90", ".go", ".h", ".hh", ".hpp", ".inc", ".pxd", ".pxi", ".pyx", ".rs",
 }  # fmt: skip
+_OWN_BUILD = re.compile(r"backend-path|hooks\.custom|poetry\.build|custom-hook")
 _IMPORT = re.compile(r"^\s*(?:from|import)\s+([A-Za-z_]\w*)", re.MULTILINE)
 
 
@@ -32,7 +33,7 @@ def build_inputs(files: Mapping[str, str], texts: Mapping[str, str], built: Coll
     whole = hashlib.blake2b(digest_size=20)
     for path in sorted(files):
         if every or not _is_read_from_the_tree(path, packages, words):
-            whole.update(f"{path}\0{files[path]}\0".encode())
+            whole.update(f"{path}\0{files[path]}\0".encode(errors="surrogateescape"))
     return whole.hexdigest()
 
 
@@ -49,11 +50,14 @@ def _is_read_from_the_tree(path: str, packages: Collection[str], words: str) -> 
 
 def _python_is_compiled(built: Collection[str], files: Collection[str]) -> bool:
     """Whether a product stands beside the Python file that it was made from, as those of mypyc do."""
-    stems = {path.partition(".")[0] for path in built if path.endswith(".so")}
+    modules = (path.rpartition("/") for path in built if path.endswith(".so"))
+    stems = {f"{folder}{slash}{name.partition('.')[0]}" for folder, slash, name in modules}
     return any(f"{stem}.py" in files or stem.endswith("__mypyc") for stem in stems)
 
 
 def _build_imports(texts: Mapping[str, str], packages: Collection[str]) -> bool:
-    """Whether a setup.py imports the project's own code."""
+    """Whether a setup.py imports the project's own code, or a build can run code that its files do not name."""
+    if any(_OWN_BUILD.search(text) for path, text in texts.items() if path.endswith("pyproject.toml")):
+        return True
     names = {name for folder in packages for name in folder.split("/")}
     return any(not names.isdisjoint(_IMPORT.findall(text)) for path, text in texts.items() if path.endswith("setup.py"))
