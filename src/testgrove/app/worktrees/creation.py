@@ -170,7 +170,7 @@ class Creation(Workspace):
             self._name_undeletable(error)
             raise
         if built is not None and aside:
-            products.put_back(self.tree, built, self.target.commit)
+            products.put_back(self.tree, built, self.target.commit, self._sources().files)
         self._require_directory()
         commit, ref = self.target.commit, self.spec.ref or ""
         # Not before the metadata of its last life are gone: two times that differ are another's checkout.
@@ -205,10 +205,14 @@ class Creation(Workspace):
                 error.add_note("--offline: not fetching")
             raise
 
-    def _copy_files(self) -> None:
+    def _sources(self) -> copies.Sources:
+        """The files to copy. A plan without that step has none."""
         settings = self.project.settings
         ours = copies.never_copied(settings.env_file)
-        sources = copies.find_sources(self.project.main, self.project.from_top(settings.copy), ours)
+        return copies.find_sources(self.project.main, self.project.from_top(settings.copy), ours)
+
+    def _copy_files(self) -> None:
+        sources = self._sources()
         self.notes += sources.notes
         copies.copy_all(self.tree, sources, snapshot=self.spec.ref is None)
 
@@ -282,7 +286,10 @@ class Creation(Workspace):
         return replace(record, made_from=self._made_from(record))
 
     def _made_from(self, record: environment_record.EnvironmentRecord) -> str:
-        return products.made_from(self.tree, self.target.commit, record.built) if record.products else ""
+        if not record.products:
+            return ""
+        copied = {path: self.tree / path for path in self._sources().files}
+        return products.made_from(self.tree, self.target.commit, record.built, copied)
 
     def _make_databases(self) -> None:
         if self.making is not None:

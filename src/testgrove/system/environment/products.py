@@ -35,8 +35,11 @@ _VARIABLES = re.compile(
 _NAME = re.compile(r"\b[A-Z][A-Z0-9_]{2,}\b")
 
 
-def made_from(tree: Path, commit: str, built: Sequence[str]) -> str:
-    """A hash over all that can change what is built from a commit in a tree."""
+def made_from(tree: Path, commit: str, built: Sequence[str], copied: Mapping[str, Path]) -> str:
+    """A hash over all that can change what is built from a commit in a tree.
+
+    copied: files that the commit does not have: by their paths in the tree, where they are now.
+    """
     files = blobs_at(tree, commit)
     names = [path for path in files if path.rpartition("/")[2] in BUILD_FILES]
     with explained("read the build's files in", tree):
@@ -44,9 +47,17 @@ def made_from(tree: Path, commit: str, built: Sequence[str]) -> str:
     whole = hashlib.blake2b(build_inputs(files, texts, built).encode(), digest_size=20)
     if any(path.endswith(".py") for path in built):  # such as a version that was written from git
         whole.update(commit.encode())
-    for line in (*_tools(), *_variables(os.environ, texts)):
-        whole.update(f"{line}\0".encode())
+    with explained("read the copied files of", tree):
+        others = [_state(path, copied[path]) for path in sorted(copied.keys() - files)]
+    for line in (*_tools(), *_variables(os.environ, texts), *others):
+        whole.update(f"{line}\0".encode(errors="surrogateescape"))
     return whole.hexdigest()
+
+
+def _state(path: str, file: Path) -> str:
+    """A file as it is; a copy has the size and time of its source."""
+    status = file.stat()
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
 def _tools() -> Iterator[str]:
@@ -80,11 +91,14 @@ def set_aside(tree: Path, record: EnvironmentRecord) -> bool:
     return True
 
 
-def put_back(tree: Path, record: EnvironmentRecord, commit: str) -> None:
-    """Move the products back if the commit that is checked out now would build the same; else delete them."""
+def put_back(tree: Path, record: EnvironmentRecord, commit: str, copied: Mapping[str, Path]) -> None:
+    """Move the products back if the commit that is checked out now would build the same; else delete them.
+
+    copied: see made_from().
+    """
     aside = tree / _ASIDE
     with explained("put the build products back in", tree):
-        if made_from(tree, commit, record.built) == record.made_from:
+        if made_from(tree, commit, record.built, copied) == record.made_from:
             for path in record.built:
                 target = tree / path
                 if not os.path.lexists(target) and target.parent.resolve().is_relative_to(tree.resolve()):

@@ -84,7 +84,8 @@ def signature(tree: Path, built: Sequence[str]) -> str:
             status = os.lstat(tree / path)
         except OSError:
             return ""
-        whole.update(f"{path}\0{status.st_mode}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        line = f"{path}\0{status.st_mode}\0{status.st_size}\0{status.st_mtime_ns}\0"
+        whole.update(line.encode(errors="surrogateescape"))
     return whole.hexdigest()
 
 

@@ -1,0 +1,31 @@
+"""What a build product was made from: more than the files of a commit."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from grove import git
+from testgrove.system.environment.products import made_from
+from testgrove.system.environment.record import signature
+
+
+def test_a_copied_file_that_the_commit_does_not_have_counts(tmp_path: Path):
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "fast.c").write_text("1")
+    git(tmp_path, "add", "fast.c")
+    git(tmp_path, "commit", "--quiet", "--message", "one")
+    header = tmp_path / "local.h"
+    header.write_text("#define ANSWER 42")
+    copied = {"local.h": header, "fast.c": tmp_path / "fast.c"}
+    before = made_from(tmp_path, "HEAD", ("fast.so",), copied)
+    os.utime(tmp_path / "fast.c", ns=(1, 1))
+    assert made_from(tmp_path, "HEAD", ("fast.so",), copied) == before, "the commit has it"
+    header.write_text("#define ANSWER 423")
+    assert made_from(tmp_path, "HEAD", ("fast.so",), copied) != before
+    assert made_from(tmp_path, "HEAD", ("fast.so",), {}) != before
+
+
+def test_a_product_has_any_name(tmp_path: Path):
+    (tmp_path / "x\udcff.so").touch()
+    assert signature(tmp_path, ("x\udcff.so",))
