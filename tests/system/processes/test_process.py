@@ -15,6 +15,7 @@ import pytest
 from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 from testgrove.system.processes import process as module
+from testgrove.system.processes.deferred_signals import DeferredSignals
 from testgrove.system.processes.marks import Mark, marked
 from testgrove.system.processes.process import Completed, run, run_bytes, scrubbed
 from testgrove.system.processes.supervision import Job, Supervisor
@@ -466,3 +467,28 @@ def test_a_signal_while_a_process_starts_ends_it_and_comes_afterwards(monkeypatc
     finally:
         signal.signal(signal.SIGINT, before)
     assert not [each for each in psutil.Process().children() if "sleep 60" in " ".join(each.cmdline())]
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4, 5])
+def test_a_signal_while_handlers_change_leaves_none_of_them_behind(monkeypatch, after):
+    """Each handler is exchanged, then put back; a signal comes after any of these steps."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    exchange, done = signal.signal, []
+
+    def exchanging(number, handler):
+        result = exchange(number, handler)
+        done.append(number)
+        if len(done) == after:
+            os.kill(os.getpid(), signal.SIGINT if after > len(numbers) else numbers[-1])
+        return result
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(signal, "signal", exchanging)
+            with pytest.raises(KeyboardInterrupt), DeferredSignals():
+                pass
+        assert {signal.getsignal(number) for number in numbers} == {signal.default_int_handler}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

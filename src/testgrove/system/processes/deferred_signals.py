@@ -21,9 +21,15 @@ class DeferredSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in _NUMBERS:
-                if callable(signal.getsignal(number)):  # else nothing of Python's runs then
-                    self._handlers[number] = signal.signal(number, self._wait)
+            found = {number: signal.getsignal(number) for number in _NUMBERS}
+            # Of one that is not callable, nothing of Python's runs then.
+            self._handlers = {number: handler for number, handler in found.items() if callable(handler)}
+            try:
+                for number in self._handlers:
+                    signal.signal(number, self._wait)
+            except BaseException:  # from the handler of a signal that does not wait yet
+                self._restore()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -34,11 +40,19 @@ class DeferredSignals:
 
     def deliver(self) -> None:
         """Give the handlers what has waited. They may raise, as KeyboardInterrupt."""
-        while self._handlers:
-            number, handler = self._handlers.popitem()
-            signal.signal(number, handler)  # type: ignore[arg-type] # it came from there
+        self._restore()
         while self._waiting:
             number, frame = self._waiting.pop(0)
             handler = signal.getsignal(number)
             if callable(handler):
                 handler(number, frame)
+
+    def _restore(self) -> None:
+        """Put the handlers back. One that is back may raise before the others are: they follow first."""
+        try:
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)  # type: ignore[arg-type] # it came from there
+        except BaseException:
+            self._restore()
+            raise
+        self._handlers = {}
