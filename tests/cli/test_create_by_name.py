@@ -71,6 +71,17 @@ def test_a_new_branch_starts_at_the_default_branch_not_at_head(project):
     assert created(project, "idea")["commit"] == git(project.repo, "rev-parse", "main").strip()
     based = created(project, "other", "--base", "feature/login")
     assert based["commit"] == git(project.repo, "rev-parse", "feature/login").strip()
+    for words in (("other", "--base", "main"), ("pr/12", "--base", "main")):
+        refused = project.run("create", *words, check=False)
+        assert refused.returncode == 2, said(refused)
+        assert f"--base main: '{words[0]}' already exists" in refused.stderr
+
+
+def test_a_branch_whose_name_begins_its_commit_is_still_called_by_its_name(project):
+    head = git(project.repo, "rev-parse", "main").strip()
+    for name in (head[:1], head[:6]):
+        git(project.repo, "branch", name, "main")
+        assert created(project, name)["id"] == f"work-{name}"
 
 
 @pytest.mark.parametrize(

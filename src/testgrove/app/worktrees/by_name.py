@@ -6,12 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 from testgrove.core.worktrees.naming import NamedRef, identifier_for
-from testgrove.errors import PreconditionError
+from testgrove.errors import PreconditionError, UsageError
 from testgrove.system import git
 
 if TYPE_CHECKING:
     from testgrove.app.project import Project
 
+_SHORTEST = 4  # digits of a SHA, for git
 _NEAR = 0.9  # difflib's ratio: one slip in ten letters
 
 
@@ -19,7 +20,8 @@ def meaning_of(project: Project, name: str, *, new: bool = False, base: str | No
     """An existing ref, a pull request, or a new branch, which starts at base or at the default branch.
 
     new: make a branch of this name, however much it looks like another. Raises PreconditionError for a name that is
-    nearly an existing one or that no branch can have, UnavailableError for a pull request that cannot be fetched.
+    nearly an existing one or that no branch can have, UsageError for a base where no branch is created, and
+    UnavailableError for a pull request that cannot be fetched.
     """
     repository = project.repository
     if new:
@@ -32,12 +34,21 @@ def meaning_of(project: Project, name: str, *, new: bool = False, base: str | No
         if error.code != "unknown-ref":
             raise
     else:
+        _refuse_base(name, base)
         return _existing(name, resolved)
     number = git.pull_request_number(name)
     if number is not None:
+        _refuse_base(name, base)
         return _pull_request(repository, name, number, offline=project.offline)
     _refuse_near_match(repository, name)
     return _new_branch(repository, name, base)
+
+
+def _refuse_base(name: str, base: str | None) -> None:
+    if base is not None:
+        raise UsageError(
+            "base-unused", f"--base {base}: '{name}' already exists", hint="remove --base, or choose a new name"
+        )
 
 
 def _existing(name: str, resolved: git.Resolved) -> NamedRef:
@@ -53,11 +64,13 @@ def _existing(name: str, resolved: git.Resolved) -> NamedRef:
 
 def _short(name: str, resolved: git.Resolved) -> str:
     """A remote branch and a full ref by the name of their branch, HEAD and a whole SHA by ten digits."""
-    if name in ("HEAD", "@") or resolved.commit.startswith(name.lower()):
-        return resolved.commit[:10]
     if resolved.remote is not None:
         return resolved.remote.partition("/")[2]
-    return resolved.branch or name.removeprefix("refs/tags/")
+    if resolved.branch is not None:
+        return resolved.branch
+    if name in ("HEAD", "@") or (len(name) >= _SHORTEST and resolved.commit.startswith(name.lower())):
+        return resolved.commit[:10]
+    return name.removeprefix("refs/tags/")
 
 
 def _pull_request(repository: git.Repository, name: str, number: int, *, offline: bool) -> NamedRef:
@@ -100,5 +113,5 @@ def _new_branch(repository: git.Repository, name: str, base: str | None) -> Name
             f"{name!r} is no branch, tag or commit, and cannot be the name of a new branch",
             hint="use letters, digits, '-', '_', '.' and '/'; all rules: git check-ref-format --help",
         )
-    start = base or git.default_branch(repository) or "HEAD"
+    start = (git.default_branch(repository) or "HEAD") if base is None else base
     return NamedRef(start, identifier_for(name), new_branch=name, note=f"new branch {name} from {start}")
