@@ -179,17 +179,26 @@ def test_suites_see_the_copies_in_new_and_in_recycled_worktrees(grove):
 
 def test_a_worktreeinclude_names_ignored_files_beside_copy(grove):
     """Its patterns are those of .gitignore; of the files that match, only ignored ones are copied."""
-    patterns = "# of developers\n.env.local\nsecrets/*\n!secrets/no.key\n*.md\n"
-    project = grove(files=FILES | {".worktreeinclude": patterns})
+    patterns = "# of developers\n.env.local\nsecrets/*\n!secrets/no.key\n*.md\n*.pem\n"
+    project = grove(files=FILES | {".worktreeinclude": patterns, ".gitignore": FILES[".gitignore"] + ".venv\n"})
+    project.git("switch", "--quiet", "--create", "older")
+    project.write({".env.local": "KEY=tracked\n"})
+    project.git("add", "--force", ".env.local")
+    project.git("commit", "--quiet", "--message", "tracked there")
+    project.git("switch", "--quiet", "main")
     project.write({
         ".env.local": "KEY=1\n", "secrets/x/key.pem": "key\n", "secrets/no.key": "no\n", "mine.md": "not ignored\n",
         "other.local": "not named\n", "test-artifacts/.env.local": "an output\n",
+        "backend/.venv/lib/cacert.pem": "of a package\n",
     })  # fmt: skip
+    project.create("review", "b", branch="older")
+    assert (project.root / "review-b/.env.local").read_text() == "KEY=tracked\n", "a commit may have such a file"
+    project.run("remove", "b")
     project.create("review", "a")
     tree = project.root / "review-a"
     assert (tree / ".env.local").read_text() == "KEY=1\n"
     assert (tree / "secrets/x/key.pem").read_text() == "key\n"
-    for name in ("secrets/no.key", "mine.md", "other.local", "test-artifacts"):
+    for name in ("secrets/no.key", "mine.md", "other.local", "test-artifacts", "backend"):
         assert not (tree / name).exists(), name
     project.write({".env.local": "KEY=2\n"})
     assert "copied: .env.local" in project.run("sync", "a").stdout

@@ -23,9 +23,13 @@ TEMPORARY = ".testgrove-tmp"  # in the tree: a copy gets its name by a rename
 
 @dataclass
 class Sources:
-    """What is to be copied: paths relative to both checkouts, and where each one's content is."""
+    """What is to be copied: paths relative to both checkouts, and where each one's content is.
+
+    included: those that only INCLUDE names, for whatever commit is checked out.
+    """
 
     files: dict[str, Path] = field(default_factory=dict)
+    included: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
 
@@ -58,7 +62,9 @@ def find_sources(main: Path, patterns: Sequence[str], ours: Collection[str]) -> 
                 _add(found, main, path)
     if has_include(main):
         for path in git.ignored_files(main, main / INCLUDE):
-            if path.split("/")[0] not in ours:
+            folders = path.split("/")
+            if folders[0] not in ours and ".venv" not in folders and path not in found.files:
+                found.included.add(path)
                 _add(found, main, path)
     return found
 
@@ -87,8 +93,8 @@ def copy_all(tree: Path, sources: Sources, *, snapshot: bool) -> None:
     ``copy-outside``).
     """
     tracked = git.tracked_among(tree, sources.files)
-    if tracked and not snapshot:
-        path = min(tracked)
+    if not snapshot and (named := tracked - sources.included):
+        path = min(named)
         raise _tracked(path, path, "at the commit that is checked out")
     for path in sources.files.keys() - tracked:
         copy_one(tree, path, sources.files[path])
@@ -127,7 +133,7 @@ def copy_one(tree: Path, path: str, source: Path) -> None:
         raise PreconditionError(
             "copy-outside",
             f"copy: {path} would be written outside {tree}: {target.parent} links to {target.parent.resolve()}",
-            hint=f"remove it from `copy`; see: ls -ld {target.parent}",
+            hint=f"remove it from `copy` or {INCLUDE}; see: ls -ld {target.parent}",
             path=path,
         )
     copy_file(source, target, temporary=tree / TEMPORARY / "copy")
