@@ -92,7 +92,7 @@ def remove_empty(*folders: Path) -> None:
                 continue
             for name in root_guard.CACHES & found.keys():
                 delete_tree(found[name], within=folder)
-            for link in filter(_is_sibling, found.values()):
+            for link in filter(is_sibling_link, found.values()):
                 link.unlink()
             guards = [name for name in root_guard.FILES if name in found]
             for name in guards:
@@ -108,14 +108,22 @@ def remove_empty(*folders: Path) -> None:
 def _is_guard(entry: Path) -> bool:
     if entry.name in root_guard.CACHES:
         return entry.is_dir() and not entry.is_symlink()
-    if _is_sibling(entry):
+    if is_sibling_link(entry):
         return True
     return entry.name in root_guard.FILES and entry.read_bytes() in (b"", root_guard.FILES[entry.name].encode())
 
 
-def _is_sibling(entry: Path) -> bool:
-    """Whether it is a link to a folder of the same name elsewhere: one of a project's `siblings`."""
-    return entry.is_symlink() and entry.readlink().is_absolute() and entry.readlink().name == entry.name
+def sibling_target(main: Path, name: str) -> Path:
+    """What a link to one of a project's `siblings` contains. Its ".." tells it from links that users make."""
+    return main / ".." / name
+
+
+def is_sibling_link(entry: Path) -> bool:
+    """Whether it is a link that was made for one of a project's `siblings`."""
+    if not entry.is_symlink():
+        return False
+    target = entry.readlink()
+    return target.is_absolute() and target.parts[-2:] == ("..", entry.name)
 
 
 def write_guard(folder: Path, names: Iterable[str] = (".gitignore",)) -> None:

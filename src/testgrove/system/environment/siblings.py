@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from testgrove.errors import PreconditionError
+from testgrove.system.deletion import is_sibling_link, sibling_target
 from testgrove.system.files import explained
 
 _SKIPPED = {".git", ".venv", "__pycache__", "node_modules", "build", "dist"}
@@ -30,33 +32,44 @@ def link_siblings(tree: Path, main: Path, names: Sequence[str]) -> dict[str, str
         link = tree.parent / Path(name).name
         if link.resolve() != source:
             with explained("link a sibling at", link):
-                _link(link, source)
-        found[name] = _signature(source)
+                _link(link, source, sibling_target(main, link.name))
+        with explained("look at the sibling", source):
+            found[name] = _signature(source)
     return found
 
 
-def _link(link: Path, source: Path) -> None:
+def _link(link: Path, source: Path, target: Path) -> None:
     try:
-        link.symlink_to(source)
+        link.symlink_to(target)
     except FileExistsError:
         if link.resolve() == source:  # another command was faster
             return
-        if link.is_symlink() and not link.exists():
+        if is_sibling_link(link) and not link.exists():  # the repository was moved
             link.unlink()
-            link.symlink_to(source)
+            link.symlink_to(target)
             return
         message = f"siblings: {link} already exists and does not lead to {source}"
         raise PreconditionError("path-exists", message, hint=f"move it away: ls -la {link}") from None
 
 
 def _signature(folder: Path) -> str:
-    """A hash over the names, sizes and times of a folder's files."""
+    """A hash over the names, sizes and times of a folder's files. What cannot be read is left out."""
     whole, todo = hashlib.blake2b(digest_size=16), [str(folder)]
     while todo:
-        for entry in sorted(os.scandir(todo.pop()), key=lambda each: each.name):
+        for entry in _entries(todo.pop()):
             if entry.is_dir(follow_symlinks=False):
                 todo += [] if entry.name in _SKIPPED or entry.name.endswith(".egg-info") else [entry.path]
-            else:
+                continue
+            with suppress(FileNotFoundError):  # deleted meanwhile
                 status = entry.stat(follow_symlinks=False)
-                whole.update(f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+                line = f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\0"
+                whole.update(line.encode(errors="surrogateescape"))
     return whole.hexdigest()
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda each: each.name)
+    except (PermissionError, FileNotFoundError, NotADirectoryError):
+        return []
