@@ -13,6 +13,7 @@ from typing import Any, Self
 from testgrove.app.processes import AppProcess, ProcessContext, Processes
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
+from testgrove.app.worktrees.files import let_go
 from testgrove.app.worktrees.ports import exchange_taken
 from testgrove.app.worktrees.user_commands import command_environ
 from testgrove.core.model import Worktree, WorktreeStatus
@@ -59,7 +60,7 @@ def run_with_processes(
                 for sentence in processes.ended():
                     say(f"note: {sentence} while the command ran")
         finally:
-            records.update(project.store, held, holder=None)
+            let_go(project.store, held)
     return status
 
 
