@@ -284,7 +284,8 @@ class ScenarioWorktrees:
         """Sync a testgrove worktree if requested; its commit stays unchanged."""
         if not self._preparation.setup:
             return worktree
-        syncing = Syncing(self._project, self._holder, worktree, on_phase, unseen)
+        project = self._project.at(worktree.directory or self._project.directory)
+        syncing = Syncing(project, self._holder, worktree, on_phase, unseen)
         syncing.repair()
         tell(found.name, "repaired" if syncing.done else "verified", found.path, "; ".join(syncing.done))
         return syncing.worktree
