@@ -264,7 +264,7 @@ class Syncing:
             self.project,
             self.tree,
             python=python,
-            deps=recorded.deps or None if recorded else None,
+            deps=(self.worktree.environment or {}).get("deps") or None,
             tree_hash=git.tree_of(self.project.repository, commit),
             directory=self.worktree.directory,
         )
@@ -278,7 +278,7 @@ class Syncing:
         self.on_phase("environment", reason)
         self._require_published()
         self._plan_setup()
-        self.update(environment=None)  # until it is whole
+        self.update(environment={"deps": plan.deps})  # no record of an environment, until it is whole
         record = build_environment(self.project, self.holder, self.tree, plan)
         record = with_version(self.project, self.holder, self.tree, plan, record, commit=commit, fresh=True)
         self.update(environment=record.to_json(), python=record.python)
