@@ -37,7 +37,7 @@ def trash_location(path: Path, trash: Path) -> Path:
 def move_to_trash(path: Path, trash: Path, *, location: Path | None = None) -> Path:
     """Rename path into the trash folder of its file system; return where it is now.
 
-    location: from trash_place(). Raises PreconditionError when it is missing, busy, on another file system, or has
+    location: from trash_location(). Raises PreconditionError when it is missing, busy, on another file system, or has
     something mounted in it (``mounted-inside``): a mount would move with it.
     """
     mounts.require_none(path, f"cannot move {path} to the trash")

@@ -49,6 +49,15 @@ def named(project: Project, text: str) -> WorktreeRecord:
     raise _missing(text, [str(each.id) for each in known])
 
 
+def with_id(project: Project, text: str) -> WorktreeRecord:
+    """The worktree of an id, in full. Raises PreconditionError, also where another one begins so."""
+    known = all_of(project)
+    found = next((each for each in known if _is_id(each, text)), None)
+    if found is None:
+        raise _missing(text, [str(each.id) for each in known])
+    return found
+
+
 def _is_id(worktree: WorktreeRecord, text: str) -> bool:
     return str(worktree.id) == text
 

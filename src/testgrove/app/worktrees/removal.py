@@ -49,8 +49,11 @@ KEPT, KEPT_DAYS = 8, 7  # how many worktrees with failures are kept, and how lon
 
 @frozen
 class RemovalOptions:
-    """How a worktree is removed. force: what is the user's in it is lost. bulk: commits that came from a ref which is
-    gone are kept under another, instead of stopping the removal."""
+    """How a worktree is removed.
+
+    force: what is the user's in it is lost. bulk: the user has not named it. Only its full id means it, and commits
+    that came from a ref which is gone are kept under another, instead of stopping the removal.
+    """
 
     force: bool = False
     bulk: bool = False
@@ -67,7 +70,7 @@ def remove(
     Raises PreconditionError if it contains the user's work, unless forced; and, before anything is changed, if
     something in it cannot be deleted (``undeletable``).
     """
-    worktree = records.named(project, name)
+    worktree = records.with_id(project, name) if options.bulk else records.named(project, name)
     _require_outside(worktree.path)
     require_no_mounts(worktree, "removed")
     require_deletable(worktree.path, f"worktree {worktree.id} cannot be removed")
