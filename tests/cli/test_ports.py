@@ -226,3 +226,13 @@ def test_every_subcommand_has_a_help_with_an_example(project, name):
 
 def test_a_near_subcommand_is_named(project):
     assert "Did you mean release?" in project.run("ports", "relase", check=False).stderr
+
+
+def test_the_variables_of_a_sub_project_stay_where_the_command_is_typed_at_the_top(grove):
+    one = grove(files={"api/testgrove.toml": '[env]\nCOLOUR = "red"\n', "api/test_a.py": "def test_it(): pass\n"})
+    one.run("create", "--identifier", "a", "--ports", "--no-env", cwd=one.repo / "api")
+    before = env_file(one, "work-a")
+    one.run("ports", "reassign", "a")
+    after = env_file(one, "work-a")
+    assert before["COLOUR"] == after["COLOUR"] == "red"
+    assert before["API_PORT"] != after["API_PORT"]

@@ -35,7 +35,7 @@ def run_with_processes(
     The worktree is held in the meantime: two commands would start the same servers on the same ports. say: shows
     progress. Raises UsageError (``unknown-process``) and the errors of Processes.running().
     """
-    project = project.at(records.named(project, str(worktree.id)).directory)
+    project = project.around(records.named(project, str(worktree.id)).directory)
     _check(project, names)
     with project.holding(f"testgrove exec {worktree.id}") as holder:
         held = records.take(project, holder, records.named(project, str(worktree.id)), WorktreeStatus.READY)

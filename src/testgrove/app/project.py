@@ -71,6 +71,15 @@ class Project:
             self._views[directory] = replace(self, directory=directory)
         return self._views[directory]
 
+    def around(self, directory: str) -> Project:
+        """This project, about the sub-project that a folder is in: a suite's folder can be below it."""
+        if not directory:
+            return self.at("")
+        from testgrove.app.subprojects import directory_of  # noqa: PLC0415 - most projects have none
+
+        top = self.repository.toplevel
+        return self.at(directory_of(top, top / directory))
+
     @cached_property
     def _found(self) -> Found:
         return find_settings(self.repository.toplevel, self.directory)

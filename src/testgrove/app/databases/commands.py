@@ -212,7 +212,7 @@ def holding_databases(project: Project, worktree: str, command: str, say: Say) -
     with project.holding(f"testgrove db {command} {worktree}") as holder:
         held = records.take(project, holder, records.named(project, worktree), WorktreeStatus.READY)
         try:
-            yield WorktreeDatabases(project.at(held.directory), holder, held, say)
+            yield WorktreeDatabases(project.around(held.directory), holder, held, say)
         finally:
             let_go(project.store, held)
 

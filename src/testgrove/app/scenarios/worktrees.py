@@ -284,7 +284,7 @@ class ScenarioWorktrees:
         """Sync a testgrove worktree if requested; its commit stays unchanged."""
         if not self._preparation.setup:
             return worktree
-        project = self._project.at(worktree.directory or self._project.directory)
+        project = self._project.around(worktree.directory) if worktree.directory else self._project
         syncing = Syncing(project, self._holder, worktree, on_phase, unseen)
         syncing.repair()
         tell(found.name, "repaired" if syncing.done else "verified", found.path, "; ".join(syncing.done))

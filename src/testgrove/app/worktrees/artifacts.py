@@ -45,7 +45,7 @@ def _is_there(worktree: WorktreeRecord, *, asked: bool) -> bool:
 def _collect(project: Project, worktree: WorktreeRecord, folder: Path) -> Collected:
     tree, since = worktree.path, worktree.created.timestamp()
     copied = []
-    for output in outputs_of(project, worktree):
+    for output in outputs_of(project.around(worktree.directory), worktree):
         name = re.sub(r"^htmlcov(?=/|$)", "coverage", output)
         if copy_output(tree / output, folder / name, since=since):
             copied.append(name)

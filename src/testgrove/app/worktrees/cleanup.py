@@ -66,7 +66,7 @@ def why_kept(project: Project, worktree: WorktreeRecord) -> str:
         return error.message
     failures: list[TestgroveError] = []
     with isolated(f"examine {worktree.id}", failures.append):
-        findings = examine(project, worktree)
+        findings = examine(project.around(worktree.directory), worktree)
         return findings.summary(rescuing=True) if findings.users else ""
     return f"examination failed: {failures[0].message}"
 

@@ -96,6 +96,7 @@ def release(project: Project, holder: Holder, name: str) -> tuple[int, ...]:
     worktree = records.take(project, holder, records.named(project, name), WorktreeStatus.READY)
     project = project.at(worktree.directory)
     try:
+        project = project.around(worktree.directory)
         used = {port: found for port in worktree.ports.values() if (found := listeners(port))}
         going = tuple(port for port in worktree.ports.values() if port not in used)
         if going:
@@ -129,6 +130,7 @@ def reassign(project: Project, holder: Holder, name: str) -> Reassigned:
     worktree = records.take(project, holder, records.named(project, name), WorktreeStatus.READY)
     project = project.at(worktree.directory)
     try:
+        project = project.around(worktree.directory)
         names = tuple(worktree.ports) or project.settings.ports.names
         leases = records.leases_of(project.store, worktree)
         changed = _change(project, worktree, lease_worktree_ports(project, leases, names))

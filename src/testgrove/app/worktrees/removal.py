@@ -75,7 +75,7 @@ def remove(
     require_no_mounts(worktree, "removed")
     require_deletable(worktree.path, f"worktree {worktree.id} cannot be removed")
     taken = records.take_to_remove(project, holder, worktree)
-    removal = Removal(project.at(worktree.directory), holder, taken, options)
+    removal = Removal(project.around(worktree.directory), holder, taken, options)
     removal.work()
     records.publish(project, holder)
     notes = [*removal.notes, *map(str, shared_changes(project, worktree.path))]

@@ -59,7 +59,7 @@ def sync(
         message = f"worktree {worktree.id} is parked: the next run or `create` of that id updates it"
         raise PreconditionError("worktree-parked", message, hint="testgrove list")
     worktree = records.take(project, holder, worktree, WorktreeStatus.READY)
-    syncing = Syncing(project.at(worktree.directory), holder, worktree, on_phase, on_output)
+    syncing = Syncing(project.around(worktree.directory), holder, worktree, on_phase, on_output)
     try:
         syncing.work()
     finally:
