@@ -71,7 +71,7 @@ def url(*, worktree: str, service: str | None, directory: Path, as_json: bool, q
 
     project = project_in(directory)
     found = find(project, worktree)
-    _, address = _url(project.at(found.directory), found, service)
+    _, address = _url(project.around(found.directory), found, service)
     if as_json:
         print_json(url=address)
     else:
@@ -108,7 +108,7 @@ def shell(*, worktree: str, service: str | None, directory: Path, as_json: bool,
             raise
         text = f"no worktree or kept database '{worktree}' found in this project"
         raise PreconditionError(error.code, text, hint="testgrove db list") from error
-    project = project.at(found.directory)
+    project = project.around(found.directory)
     name, address = _url(project, found, service)
     engine = engine_shown(name, found.databases[name])
     command = implementation_of(engine.name).shell(address, project.settings.services.get(name))
@@ -192,7 +192,7 @@ def _project_of(worktree: str, directory: Path) -> Project:
     from testgrove.cli.worktrees import find
 
     project = project_in(directory)
-    return project.at(find(project, worktree).directory)
+    return project.around(find(project, worktree).directory)
 
 
 def _held(project: Any, worktree: str, action: str, *, quiet: bool) -> Any:

@@ -56,7 +56,7 @@ def check(
 
     project = project_in(directory)
     if worktree is not None:  # it can be that of another sub-project
-        project = project.at(find(project, worktree).directory)
+        project = project.around(find(project, worktree).directory)
     found = check_migrations(
         project,
         worktree,

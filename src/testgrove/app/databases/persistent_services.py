@@ -173,7 +173,7 @@ def rewrite_env_files(project: Project, holder: Holder, folder: Path, say: Say =
     """Rewrite the env files of the worktrees with databases on a server. Files that users edited are kept."""
     for worktree in records.all_of(project):
         if folder.name in _names_of(project, str(worktree.id)) and worktree.path.is_dir():
-            its = project.at(worktree.directory)
+            its = project.around(worktree.directory)
             for name in write_files(its, worktree, accesses_of(its, worktree)).kept:
                 say(f"kept your edited {name} in {worktree.path}/{worktree.env_file}")
     records.write_registry(project.store, holder.locks, project.id, project.main)

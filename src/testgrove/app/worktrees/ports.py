@@ -94,7 +94,6 @@ def release(project: Project, holder: Holder, name: str) -> tuple[int, ...]:
     Raises PreconditionError (``port-in-use``) afterwards, if other ports are in use.
     """
     worktree = records.take(project, holder, records.named(project, name), WorktreeStatus.READY)
-    project = project.at(worktree.directory)
     try:
         project = project.around(worktree.directory)
         used = {port: found for port in worktree.ports.values() if (found := listeners(port))}
@@ -128,7 +127,6 @@ def reassign(project: Project, holder: Holder, name: str) -> Reassigned:
     Raises ExhaustedError (``ports-exhausted``) when there are no others; then everything is as it was.
     """
     worktree = records.take(project, holder, records.named(project, name), WorktreeStatus.READY)
-    project = project.at(worktree.directory)
     try:
         project = project.around(worktree.directory)
         names = tuple(worktree.ports) or project.settings.ports.names
