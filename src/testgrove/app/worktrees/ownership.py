@@ -141,6 +141,37 @@ def _is_environment_clone(path: Path) -> bool:
     return path.parent.name == "src" and (path.parent.parent / "pyvenv.cfg").exists()
 
 
+def require_published_clones(worktree: WorktreeRecord) -> None:
+    """Refuse to rebuild an environment with the user's work in its clones, which would be lost."""
+    path = worktree.path
+    if lines := unpublished_in_clones(worktree, git.environment_clones(path)):
+        raise PreconditionError(
+            "worktree-dirty",
+            f"refusing to rebuild the environment of worktree {worktree.id}: {'; '.join(lines[:3])}",
+            hint=f"push or move your work: cd {path}/.venv/src",
+        )
+
+
+def require_untouched_submodules(repository: git.Repository, worktree: WorktreeRecord) -> None:
+    """Raise PreconditionError (``worktree-dirty``) if an update of the submodules could discard the user's work.
+
+    That a submodule is at another commit than the checkout's says nothing: a sync that was killed may have left it so.
+    """
+    path = worktree.path
+    submodules = git.status(path).submodules
+    lines = git.unpublished_in_submodules(repository, git.git_dir_of(path), path, submodules, worktree.own_commits)
+    for name in submodules:
+        state = git.status(path / name)
+        changed = (*state.unmerged, *state.staged, *state.modified)
+        lines += [f"{name}/{each} is modified" for each in changed if each not in state.submodules]
+    if lines:
+        raise PreconditionError(
+            "worktree-dirty",
+            printable(f"cannot update the submodules of worktree {worktree.id}: {'; '.join(lines[:3])}"),
+            hint=f"push or move your work: git -C {path} submodule foreach --recursive git status",
+        )
+
+
 @frozen
 class CheckoutContents:
     """What is in a checkout at one moment that git does not have so. untracked: nested repositories included."""

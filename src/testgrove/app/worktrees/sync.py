@@ -29,7 +29,7 @@ from testgrove.app.worktrees.creation import foreign_checkouts
 from testgrove.app.worktrees.environment import build_environment, plan_environment, with_version
 from testgrove.app.worktrees.files import let_go, refresh
 from testgrove.app.worktrees.history import is_anothers
-from testgrove.app.worktrees.ownership import manifest_of, unpublished_in_clones
+from testgrove.app.worktrees.ownership import manifest_of, require_published_clones, require_untouched_submodules
 from testgrove.app.worktrees.shared_git import shared_changes
 from testgrove.app.worktrees.user_commands import environ_of
 from testgrove.app.worktrees.workspace import OnPhase
@@ -175,7 +175,7 @@ class Syncing:
         if not commit:
             if Action.FAST_FORWARD not in self._unfinished:
                 return
-            self._require_untouched_submodules()
+            require_untouched_submodules(self.project.repository, self.worktree)
         tool = SupervisedTool(self.project, self.holder)
         git.update_submodules(self.tree, tool)
         if self.project.settings.lfs:
@@ -193,25 +193,6 @@ class Syncing:
         except PreconditionError as refusal:
             self._refusal, self._newest = refusal, ("", "")
             self.update(plan=self._plan())
-
-    def _require_untouched_submodules(self) -> None:
-        """Refuse to update submodules in which the user has worked since the sync that did not finish.
-
-        The update discards changes. That a submodule is at another commit is not one: it may be what that sync left.
-        """
-        submodules = git.status(self.tree).submodules
-        record, own = git.git_dir_of(self.tree), self.worktree.own_commits
-        lines = git.unpublished_in_submodules(self.project.repository, record, self.tree, submodules, own)
-        for name in submodules:
-            state = git.status(self.tree / name)
-            changed = (*state.unmerged, *state.staged, *state.modified)
-            lines += [f"{name}/{path} is modified" for path in changed if path not in state.submodules]
-        if lines:
-            raise PreconditionError(
-                "worktree-dirty",
-                f"cannot update the submodules of worktree {self.worktree.id}: {'; '.join(lines[:3])}",
-                hint=f"push or move your work: git -C {self.tree} submodule foreach --recursive git status",
-            )
 
     def _resolved(self) -> tuple[str, str]:
         """What the ref that the worktree was made from means now."""
@@ -276,7 +257,7 @@ class Syncing:
                 self._version(plan, recorded)
             return
         self.on_phase("environment", reason)
-        self._require_published()
+        require_published_clones(self.worktree)
         self._plan_setup()
         self.update(environment={"deps": plan.deps})  # no record of an environment, until it is whole
         record = build_environment(self.project, self.holder, self.tree, plan)
@@ -298,15 +279,6 @@ class Syncing:
             self._plan_setup()
             self.update(environment=record.to_json())
             self.done.append("environment: updated the version from git")
-
-    def _require_published(self) -> None:
-        """Refuse to rebuild an environment with the user's work in its clones, which would be lost."""
-        if lines := unpublished_in_clones(self.worktree, git.environment_clones(self.tree)):
-            raise PreconditionError(
-                "worktree-dirty",
-                f"refusing to rebuild the environment of worktree {self.worktree.id}: {'; '.join(lines[:3])}",
-                hint=f"push or move your work: cd {self.tree}/.venv/src",
-            )
 
     def _accepted(self, recorded: environment_record.EnvironmentRecord | None) -> bool:
         """Return whether the environment was made by hand. A missing one is rebuilt; another Python is an error."""
