@@ -134,6 +134,8 @@ def test_a_worktree_that_exists_and_two_refs_say_what_to_do(project):
     again = project.run("create", "feature/login", "--no-env", check=False)
     assert again.returncode == 3
     assert "worktree work-feature-login already exists" in again.stderr
+    nameless = project.run("create", "--new-branch", check=False)
+    assert (nameless.returncode, "--new-branch requires the branch's name" in nameless.stderr) == (2, True)
     two = project.run("create", "main", "--branch", "main", check=False)
     assert two.returncode == 2
     assert "only one can be checked out" in two.stderr

@@ -95,6 +95,10 @@ def _refuse_unused(options: CreateOptions) -> None:
     if name is not None and options["ref"] is not None:
         raise UsageError("two-refs", f"{name} and --branch {options['ref']}: only one can be checked out",
                          hint="remove one of them")  # fmt: skip
+    if options["new_branch"] and name is None and options["ref"] is None:
+        raise UsageError(
+            "no-branch-name", "--new-branch requires the branch's name", hint="testgrove create NAME --new-branch"
+        )
     if base is not None and name is None and not options["new_branch"]:
         raise UsageError(
             "base-unused", f"--base {base} requires --new-branch", hint="add --new-branch, or remove --base"
