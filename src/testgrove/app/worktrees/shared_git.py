@@ -63,7 +63,7 @@ def _location_of(path: str, roots: set[Path], temporary: set[Path], ours: set[Pa
     """Return testgrove's folder that contains a path. Other folders next to the worktrees are the user's."""
     resolved = Path(path).resolve()
     for root in roots:
-        if resolved.is_relative_to(base := root.resolve()):
+        if (base := root.resolve()) in resolved.parents:
             location = root / resolved.relative_to(base).parts[0]
             if location in ours or not os.path.lexists(location):
                 return location
