@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from grove import git
-from testgrove.system.environment.products import made_from
-from testgrove.system.environment.record import signature
+from testgrove.system.environment.products import made_from, set_aside
+from testgrove.system.environment.record import EnvironmentRecord, signature
 
 
 def test_a_copied_file_that_the_commit_does_not_have_counts(tmp_path: Path):
@@ -29,3 +29,30 @@ def test_a_copied_file_that_the_commit_does_not_have_counts(tmp_path: Path):
 def test_a_product_has_any_name(tmp_path: Path):
     (tmp_path / "x\udcff.so").touch()
     assert signature(tmp_path, ("x\udcff.so",))
+
+
+def test_products_are_not_moved_through_a_link(tmp_path: Path):
+    tree, elsewhere = tmp_path / "tree", tmp_path / "elsewhere"
+    tree.mkdir()
+    elsewhere.mkdir()
+    (tree / "fast.so").touch()
+    (tree / ".venv").symlink_to(elsewhere)
+    record = EnvironmentRecord(
+        "",
+        "",
+        "3.12",
+        "",
+        "",
+        "",
+        (),
+        editable=False,
+        built=("fast.so",),
+        seal="",
+        products=signature(tree, ["fast.so"]),
+    )
+    assert not set_aside(tree, record)
+    assert (tree / "fast.so").exists()
+    (tree / ".venv").unlink()
+    (tree / ".venv").mkdir()
+    assert set_aside(tree, record)
+    assert (tree / ".venv/.testgrove-built/fast.so").exists()

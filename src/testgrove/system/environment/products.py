@@ -80,6 +80,8 @@ def set_aside(tree: Path, record: EnvironmentRecord) -> bool:
     """Move the products into the environment, which is not cleaned, if they are still those that were built."""
     aside = tree / _ASIDE
     with explained("set the build products aside in", tree):
+        if (tree / FOLDER).is_symlink():  # it leads out of the tree, and is made again
+            return False
         if aside.is_dir():
             delete_tree(aside, within=tree / FOLDER)
         if not record.products or signature(tree, record.built) != record.products:
