@@ -49,10 +49,19 @@ def test_a_pytest_that_ran_tests_did_start():
     assert start_failure("E   ValueError: x\n1 failed, 2 passed in 0.1s\n") == ""
 
 
-def test_a_missing_module_is_named_by_its_top():
-    assert missing_module(CONFTEST) == "nope"
-    assert missing_module("No module named 'a.b'") == "a"
-    assert missing_module("all is well") == ""
+@pytest.mark.parametrize(
+    ("output", "module"),
+    [
+        (CONFTEST, "nope"),
+        ("/env/bin/python: No module named pytest\n", "pytest"),
+        ("E   ModuleNotFoundError: No module named 'shop._speedups'", ""),  # shop itself was found
+        ("SKIPPED [1] tests/test_a.py:3: could not import 'numpy': No module named 'numpy'", ""),
+        ("tests/test_a.py::test_a SKIPPED (could not import 'numpy': No module named 'numpy')", ""),
+        ("all is well", ""),
+    ],
+)
+def test_a_missing_module_is_one_that_was_needed(output, module):
+    assert missing_module(output) == module
 
 
 @pytest.mark.parametrize(
@@ -65,7 +74,10 @@ def test_a_missing_module_is_named_by_its_top():
         ("pytest: error: unrecognized arguments: --timeout=3", "pytest-timeout"),
         ("pytest: error: unrecognized arguments: --nope", ""),
         ("ERROR: Unknown config option: asyncio_mode", "pytest-asyncio"),
+        ("PytestConfigWarning: Unknown config option: timeout", ""),
+        ("PytestConfigWarning: Unknown config option: nope\nE       fixture 'mocker' not found", "pytest-mock"),
         ("E       fixture 'mocker' not found", "pytest-mock"),
+        ("E       fixture 'event_loop' not found", ""),  # newer versions of pytest-asyncio have none
         ("E       fixture 'shop' not found", ""),
         ("async def functions are not natively supported.", "pytest-asyncio"),
     ],

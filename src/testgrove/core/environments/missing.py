@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sys
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,18 @@ if TYPE_CHECKING:
 # Distributions that are often asked for, where the module has another name.
 _DISTRIBUTIONS = {
     "attr": "attrs", "bs4": "beautifulsoup4", "cv2": "opencv-python", "dateutil": "python-dateutil",
-    "dotenv": "python-dotenv", "environ": "django-environ", "git": "gitpython", "jose": "python-jose", "jwt": "pyjwt",
+    "distutils": "setuptools", "dotenv": "python-dotenv", "environ": "django-environ", "git": "gitpython",
+    "jose": "python-jose", "jwt": "pyjwt",
     "mysqldb": "mysqlclient", "pil": "pillow", "pkg-resources": "setuptools", "psycopg2": "psycopg2-binary",
     "rest-framework": "djangorestframework", "sklearn": "scikit-learn", "yaml": "pyyaml",
 }  # fmt: skip
+# Names that a distribution of another author has, or could have: namespaces, what Python no longer brings, and names
+# that projects give to modules of their own.
+_OF_OTHERS = frozenset({
+    "asynchat", "asyncore", "azure", "google", "imp", "jaraco", "ruamel", "smtpd", "sphinxcontrib", "zope",
+    "api", "app", "apps", "common", "config", "conftest", "core", "helpers", "lib", "main", "manage", "models",
+    "project", "scripts", "server", "settings", "src", "test", "testing", "tests", "util", "utils",
+})  # fmt: skip
 _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 _OF_LOCK = {
     "poetry.lock": "poetry add --group dev {0}", "pdm.lock": "pdm add --dev {0}",
@@ -47,8 +56,11 @@ class Elsewhere:
 
 
 def distribution_of(module: str) -> str:
-    """The distribution that brings a module, as far as its name tells."""
-    return _DISTRIBUTIONS.get(normal(module), module)
+    """The distribution that brings a module, as far as its name tells; empty where another one could have that name."""
+    if known := _DISTRIBUTIONS.get(normal(module)):
+        return known
+    other = module in _OF_OTHERS or module in sys.stdlib_module_names or module.startswith("_")
+    return "" if other else module
 
 
 def declared_elsewhere(name: str, files: Mapping[str, bytes], contents: Contents) -> Elsewhere | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-_NO_MODULE = re.compile(r"No module named '?([A-Za-z0-9_]+)")
+_NO_MODULE = re.compile(r"^(?!.*(?:could not import|\bSKIPPED\b)).*No module named '?([A-Za-z0-9_.]+)", re.MULTILINE)
 _OPTION = re.compile(r"unrecognized arguments:(.+)")
-_SETTING = re.compile(r"Unknown config option: (\w+)")
+_SETTING = re.compile(r"^ERROR: Unknown config option: (\w+)", re.MULTILINE)  # elsewhere it is a warning
 _FIXTURE = re.compile(r"fixture '(\w+)' not found")
 _ASYNC = "async def functions are not natively supported"
 _OPTIONS = {
@@ -29,7 +29,7 @@ _FIXTURES = {
     "pytest-httpx", "freezer": "pytest-freezer", "faker": "faker", "db": "pytest-django", "django_user_model":
     "pytest-django", "snapshot": "syrupy", "respx_mock": "respx", "httpserver": "pytest-httpserver",
     "aiohttp_client": "pytest-aiohttp", "subtests": "pytest-subtests", "cov": "pytest-cov", "qtbot": "pytest-qt",
-    "anyio_backend": "anyio", "datadir": "pytest-datadir", "event_loop": "pytest-asyncio",
+    "anyio_backend": "anyio", "datadir": "pytest-datadir",
 }  # fmt: skip
 _KEY_ERROR = re.compile(r"^(?:E\s+)?KeyError: '([A-Z][A-Z0-9_]+)'", re.MULTILINE)
 _ENVIRONMENT = re.compile(r"\b(?:environ|getenv)\b|\bos\.py\b|<frozen os>")
@@ -46,9 +46,10 @@ _EDITABLE = re.compile(r"re-?building the \S+ (?:meson-python )?editable (?:whee
 
 
 def missing_module(output: str) -> str:
-    """The top-level module that was not found; empty where none is named."""
+    """The module that was not found; empty where none is named, or a part of a package that was found."""
     found = _NO_MODULE.findall(output)
-    return str(found[-1]) if found else ""
+    module = str(found[-1]).rstrip(".") if found else ""
+    return "" if "." in module else module
 
 
 def missing_plugin(output: str) -> str:
