@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -97,6 +98,10 @@ class Project:
     def folder_in(self, checkout: Path, directory: str) -> Path:
         """A folder that the settings name, in a checkout."""
         return checkout / self.settings_folder / directory
+
+    def table(self, name: str) -> str:
+        """How a table of these settings is written, and in which file (see table_named())."""
+        return table_named(self.repository.toplevel, name, self.settings_folder)
 
     def from_top(self, globs: Sequence[str]) -> tuple[str, ...]:
         """Globs that the settings name, relative to the top of a checkout."""
@@ -227,12 +232,13 @@ def _within(own: _Loaded, whole: Settings, source: Path) -> Settings:
     return with_fields(own.settings, **{key: getattr(whole, key) for key in _OF_THE_REPOSITORY})
 
 
-def table_named(tree: Path, name: str) -> str:
+def table_named(tree: Path, name: str, folder: str = "") -> str:
     """Return how a table of a checkout's settings is written, and where; name: ``services.NAME``, ``env`` …, or empty
-    for the table around all others."""
-    if (tree / "pyproject.toml").exists() and not (tree / "testgrove.toml").exists():
-        return f"[{'.'.join(filter(None, ('tool.testgrove', name)))}] in pyproject.toml"
-    return f"[{name}] in testgrove.toml" if name else "the top of testgrove.toml"
+    for the table around all others. folder: of the settings file, relative to the checkout."""
+    shared, own = (posixpath.join(folder, file) for file in ("pyproject.toml", "testgrove.toml"))
+    if (tree / shared).exists() and not (tree / own).exists():
+        return f"[{'.'.join(filter(None, ('tool.testgrove', name)))}] in {shared}"
+    return f"[{name}] in {own}" if name else f"the top of {own}"
 
 
 def _settings_text(source: Path) -> str | None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from testgrove.app.project import Project, table_named
+from testgrove.app.project import Project
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core import envfile
 from testgrove.core.discovery.missing_services import missing_service
 from testgrove.core.environments.declared import parse_toml
 from testgrove.core.environments.missing import declared_elsewhere, distribution_of, how_to_add
 from testgrove.core.environments.plan import Contents
+from testgrove.core.folders import below, joined
 from testgrove.core.frozen import frozen
 from testgrove.core.runs.django import needs_settings, settings_module
 from testgrove.core.runs.lacking import (
@@ -25,7 +27,9 @@ from testgrove.core.runs.lacking import (
     unset_variable,
 )
 from testgrove.core.runs.outcome import SessionFacts
+from testgrove.core.runs.own_modules import folder_with
 from testgrove.core.runs.plan import Cell
+from testgrove.core.runs.pytest_settings import CONFIGS, configuration_file
 from testgrove.core.settings.types import Settings
 from testgrove.errors import TestgroveError
 from testgrove.system import git
@@ -34,6 +38,9 @@ from testgrove.system.environment.uv import uv_as_typed
 from testgrove.system.files import read_if_there
 
 _POINTER = "version https://git-lfs.github.com/spec"
+_PYTEST_TABLE = {
+    "pyproject.toml": "[tool.pytest.ini_options] in ", "setup.cfg": "[tool:pytest] in ", "tox.ini": "[pytest] in "
+}  # fmt: skip
 _EXAMPLES = (".env.example", ".env.sample", ".env.template", ".env.dist", "example.env")
 
 
@@ -71,14 +78,28 @@ class Failure:
         """What its environment holds, where testgrove has chosen that."""
         return self.workspace.plan.contents if self.workspace.plan else None
 
+    @property
+    def directory(self) -> str:
+        """The folder that its command ran in, relative to the checkout."""
+        return self.workspace.spec.directory
+
     @cached_property
     def files(self) -> list[str]:
         """What git lists in the checkout."""
         return git.listed_files(self.tree)
 
+    @cached_property
+    def files_here(self) -> list[str]:
+        """Those in the folder of its command, relative to it."""
+        return below(self.directory, self.files)
+
     def text(self, name: str) -> str:
         """The text of a file of the checkout; empty where there is none."""
         return (read_if_there(self.tree / name) or b"").decode("utf-8", "replace")
+
+    def text_here(self, name: str) -> str:
+        """The text of a file in the folder of its command."""
+        return self.text(joined(self.directory, name))
 
 
 def advice(failure: Failure) -> Advice:
@@ -96,7 +117,7 @@ def advice(failure: Failure) -> Advice:
     )
     try:
         return next((found for look in looks if (found := look(failure))), Advice())
-    except (TestgroveError, ValueError):  # the tests may have changed the files
+    except (TestgroveError, ValueError, OSError):  # the tests may have changed the files, and print any text as a path
         return Advice()
 
 
@@ -113,7 +134,7 @@ def _other_pytest(failure: Failure) -> Advice | None:
 def _missing_service(failure: Failure) -> Advice | None:
     project = failure.project
     declared = {service.engine for service in project.settings.services.values()}
-    told = missing_service(failure.output, declared, partial(table_named, project.repository.toplevel))
+    told = missing_service(failure.output, declared, project.table)
     note, _, hint = told.partition(": ")
     if project.settings != Settings():  # init refuses to add to settings
         hint = hint.removeprefix("run `testgrove init`, or ")
@@ -122,8 +143,13 @@ def _missing_service(failure: Failure) -> Advice | None:
 
 def _add(failure: Failure, *settings: tuple[str, str]) -> str:
     """What adds lines to the settings; each with its table, empty for the top."""
-    top = failure.project.repository.toplevel
-    return " and ".join(f"add {line} to {table_named(top, table)}" for table, line in settings)
+    return " and ".join(f"add {line} to {failure.project.table(table)}" for table, line in settings)
+
+
+def _typed(failure: Failure, folder: str, command: str) -> str:
+    """A command for a folder of the user's checkout, as it is typed where the user stands; empty for none."""
+    where = os.path.relpath(failure.project.repository.toplevel / folder)
+    return command if where == "." or not command else f"cd {shlex.quote(where)} && {command}"
 
 
 def _lfs_pointer(failure: Failure) -> Advice | None:
@@ -140,7 +166,7 @@ def _lfs_pointer(failure: Failure) -> Advice | None:
 
 
 def _django_settings(failure: Failure) -> Advice | None:
-    module = settings_module(failure.text("manage.py")) if needs_settings(failure.output) else ""
+    module = settings_module(failure.text_here("manage.py")) if needs_settings(failure.output) else ""
     return Advice("", _add(failure, ("env", f'DJANGO_SETTINGS_MODULE = "{module}"'))) if module else None
 
 
@@ -148,14 +174,14 @@ def _editable_build(failure: Failure) -> Advice | None:
     """An editable installation that is built again when it is imported, without what that needs."""
     if not builds_when_imported(failure.output):
         return None
-    system = parse_toml(failure.text("pyproject.toml").encode()).get("build-system", {})
+    system = parse_toml(failure.text_here("pyproject.toml").encode()).get("build-system", {})
     requires = shlex.join(map(str, system.get("requires", ())))
     note = f"its editable installation is built when it is imported, and needs {requires}"
     if failure.in_place:
         return Advice(note, install_in_place(failure.workspace, requires))
     uv = uv_as_typed()
     commands = [f"{uv} pip install {requires}", f"{uv} pip install --no-build-isolation --no-deps --editable ."]
-    return Advice(note, _add(failure, ("", f"setup = {json.dumps(commands)}")))
+    return Advice(note, _add(failure, ("", f"setup = {json.dumps([*failure.project.settings.setup, *commands])}")))
 
 
 def _lacking_distribution(failure: Failure) -> Advice | None:
@@ -166,14 +192,16 @@ def _lacking_distribution(failure: Failure) -> Advice | None:
     name = plugin or distribution_of(module)
     if not name or failure.contents is None:
         return None
+    home = failure.workspace.plan.home if failure.workspace.plan else ""
+    files = build.files_of(failure.tree / home)
+    if plugin == "pytest-django" and not any(b"django" in text.lower() for text in files.values()):
+        return None  # other projects have fixtures of the same names
     told = f"{plugin} is not installed" if plugin else ""
     if failure.in_place:
         return Advice(told, install_in_place(failure.workspace, name))
-    plan = failure.workspace.plan
-    files = build.files_of(failure.tree / plan.home if plan else failure.tree)
     if elsewhere := declared_elsewhere(plugin or module, files, failure.contents):
         return Advice(str(elsewhere), _add(failure, *elsewhere.settings))
-    return Advice(told, how_to_add(name, failure.contents, files, uv_as_typed()))
+    return Advice(told, _typed(failure, home, how_to_add(name, failure.contents, files, uv_as_typed())))
 
 
 def install_in_place(workspace: Workspace, words: str) -> str:
@@ -184,17 +212,18 @@ def install_in_place(workspace: Workspace, words: str) -> str:
 
 def _own_module(failure: Failure, module: str) -> Advice | None:
     """A module of the project itself that its tests cannot import."""
-    tops = {str(PurePosixPath(path).parent.parent if path.endswith("__init__.py") else PurePosixPath(path).parent)
-            for path in failure.files if path.endswith((f"{module}/__init__.py", f"{module}.py"))}  # fmt: skip
-    places = [top for top in ("src", ".", "lib", "python") if top in tops]
-    if not places:
-        return None
-    note = f"{module} is in {places[0]}/ of the project, which is not installed"
-    if failure.in_place and ("setup.py" in failure.files or "[build-system]" in failure.text("pyproject.toml")):
-        return Advice(note, install_in_place(failure.workspace, "--editable ."))
-    if "pytest.ini" in failure.files:
-        return Advice(note, f"add pythonpath = {places[0]} to pytest.ini")
-    return Advice(note, f'add pythonpath = ["{places[0]}"] to [tool.pytest.ini_options] in pyproject.toml')
+    folder = folder_with(module, failure.files_here)
+    if not folder:
+        other = folder_with(module, failure.files)
+        return Advice(f"{module} is in {other}/ of the repository, which is not installed") if other else None
+    note = f"{module} is in {folder}/ of the project, which is not installed"
+    buildable = "setup.py" in failure.files_here or "[build-system]" in failure.text_here("pyproject.toml")
+    if failure.in_place and buildable:
+        return Advice(note, _typed(failure, failure.directory, install_in_place(failure.workspace, "--editable .")))
+    texts = {name: failure.text_here(name) for name in CONFIGS if name in failure.files_here}
+    file = configuration_file(texts)
+    line = f'pythonpath = ["{folder}"]' if file == "pyproject.toml" else f"pythonpath = {folder}"
+    return Advice(note, f"add {line} to {_PYTEST_TABLE.get(file, '')}{joined(failure.directory, file)}")
 
 
 def _unset_variable(failure: Failure) -> Advice | None:
@@ -204,7 +233,7 @@ def _unset_variable(failure: Failure) -> Advice | None:
     note = f"the environment variable {name} is not set"
     if copied := _env_file_with(failure, name):
         return Advice(f"{note}; {copied} of the main checkout sets it and is not copied", _copied(failure, copied))
-    values = (envfile.parse(failure.text(example)).get(name, "") for example in _EXAMPLES)
+    values = (envfile.parse(failure.text_here(example)).get(name, "") for example in _EXAMPLES)
     value = next(filter(None, values), "test")
     return Advice(note, _add(failure, ("env", f"{name} = {json.dumps(value)}")))
 
@@ -239,6 +268,10 @@ def _missing_file(failure: Failure) -> Advice | None:
 def _timeout(failure: Failure) -> Advice | None:
     if not failure.timed_out:
         return None
-    suite, table = failure.cell.settings, f"suites.{failure.cell.suite}"
-    command = () if failure.project.settings.suites else ((table, f"command = {json.dumps(suite.command)}"),)
+    project, suite = failure.project, failure.cell.settings
+    if failure.cell.scenario or project.settings_folder != project.directory:
+        return None  # its limit, or its suite, is in no table of these settings
+    name = failure.cell.suite.removeprefix(f"{project.directory}/") if project.directory else failure.cell.suite
+    table = "suites.unit" if name == project.directory else f"suites.{name}"
+    command = () if project.settings.suites else ((table, f"command = {json.dumps(suite.command)}"),)
     return Advice("", _add(failure, *command, (table, f"timeout = {2 * suite.timeout:g}")))

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from testgrove.app.project import Project, table_named
+from testgrove.app.project import Project
 from testgrove.app.subprojects import reader
 from testgrove.core.folders import below, is_inside, joined, outside
 from testgrove.core.frozen import frozen
@@ -122,7 +122,7 @@ def selected(project: Project, words: Sequence[str], *, there: bool) -> Suites:
             tests.append(_from_top(word, top, project.directory, there=there))
         else:
             names.append(word)
-    chosen = select(suites.whole, names, table_named(top / project.settings_folder, "suites.unit"))
+    chosen = select(suites.whole, names, project.table("suites.unit"))
     if tests:
         chosen = _narrowed(chosen, tests, suites.files)
     return Suites(chosen, {name: suites.subprojects[name] for name in chosen}, suites.files)

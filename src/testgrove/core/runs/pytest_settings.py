@@ -14,8 +14,8 @@ from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError
 
 # The files whose text is read, in pytest's order of precedence, then those that are asked for a command line.
-_CONFIGS = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
-READ = (*_CONFIGS, "tox.toml", "noxfile.py", "manage.py")
+CONFIGS = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
+READ = (*CONFIGS, "tox.toml", "noxfile.py", "manage.py")
 _SECTIONS = {"pytest.ini": "pytest", ".pytest.ini": "pytest", "tox.ini": "pytest", "setup.cfg": "tool:pytest"}
 DEFAULT_FILES = ("test_*.py", "*_test.py")
 _WITH_VALUE = ("--ignore", "--ignore-glob", "--deselect", "--import-mode", "-m", "-k")
@@ -39,12 +39,18 @@ class PytestSettings:
 
 def read_settings(texts: Mapping[str, str]) -> PytestSettings:
     """The configuration that pytest takes at the top of a checkout. texts: of the files in READ, by name."""
-    table = next((found for name in _CONFIGS if (found := _table(name, texts.get(name)))), {})
+    table = next((found for name in CONFIGS if (found := _table(name, texts.get(name)))), {})
     return PytestSettings(
         tuple(_words(table.get("testpaths"))),
         tuple(_words(table.get("python_files"))),
         "DJANGO_SETTINGS_MODULE" in table or "--ds" in str(table.get("addopts", "")),
     )
+
+
+def configuration_file(texts: Mapping[str, str]) -> str:
+    """The file that pytest is configured in, or would be. texts: of those in CONFIGS that there are, by name."""
+    alone = next((name for name in ("pytest.ini", ".pytest.ini") if name in texts), "")  # counts also when it is empty
+    return alone or next((name for name in CONFIGS if _table(name, texts.get(name))), "pyproject.toml")
 
 
 class _CaseSensitiveParser(configparser.RawConfigParser):
