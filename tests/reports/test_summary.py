@@ -89,6 +89,8 @@ def test_an_error_without_a_hint_ends_with_its_log() -> None:
     log = Log("api").attempt("api").attempt_ends("api", "error", exit_code=3).cell_ends("api", "error", "it crashed")
     lines = summary(log.finished(), folder="out").splitlines()
     assert lines[-2:] == ["api: it crashed", "  hint: less out/test-unit-abc/attempt-1.log"]
+    lines = summary(log.finished(), folder="/my work/").splitlines()
+    assert lines[-1] == "  hint: less '/my work/test-unit-abc/attempt-1.log'"
 
 
 def test_everything_skipped_reads_otherwise_than_everything_passed() -> None:

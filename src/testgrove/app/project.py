@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -253,4 +254,4 @@ def _settings_text(source: Path) -> str | None:
         problem = f"not valid UTF-8 at byte {error.start}"
     except OSError as error:
         problem = (error.strerror or str(error)).lower()
-    raise UsageError("config-unreadable", f"cannot read {source}: {problem}", hint=f"ls -l {source}")
+    raise UsageError("config-unreadable", f"cannot read {source}: {problem}", hint=f"ls -l {shlex.quote(str(source))}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 from testgrove.core.text import some
@@ -52,4 +54,4 @@ def _log(cell: CellResult, folder: str) -> str:
     """Where a cell that could not run tells more."""
     if cell.status != "error" or cell.last is None or not cell.last.log:
         return ""
-    return f"less {folder.rstrip('/')}/{cell.last.log}" if folder else f"less {cell.last.log}"
+    return f"less {shlex.quote(posixpath.join(folder, cell.last.log))}"

@@ -21,7 +21,7 @@ _UNREACHABLE = re.compile(
 )
 _UNSET = re.compile(
     r"KeyError: '([A-Z][A-Z0-9_]*)'|Set the ([A-Z][A-Z0-9_]*) environment variable"
-    r"|([A-Z][A-Z0-9_]*) not found\. Declare|^(?:E\s+)?([A-Za-z]\w*)\n(?:E\s+)?  Field required",
+    r"|\b([A-Z][A-Z0-9_]*) not found\. Declare|^(?:E\s+)?([A-Za-z]\w*)\n(?:E\s+)?  Field required",
     re.MULTILINE,
 )
 

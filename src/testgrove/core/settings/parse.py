@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from collections.abc import Collection
 from itertools import chain
@@ -59,7 +60,8 @@ def _not_toml(text: str, source: Path, error: Exception) -> UsageError:
     at = re.search(r"\(at line (\d+), ", str(error))
     line = int(at[1]) if at else max(1, len(text.splitlines()))
     message = f"{source}:{line}: not valid TOML: {error}"
-    return UsageError("config-syntax", message, hint=f"less +{line} {source}", file=str(source), line=line)
+    hint = f"less +{line} {shlex.quote(str(source))}"
+    return UsageError("config-syntax", message, hint=hint, file=str(source), line=line)
 
 
 def _parse(text: str, source: Path, *, table: bool) -> Settings:
