@@ -61,6 +61,24 @@ def test_settings_that_are_there_are_not_overwritten(project, name):
     assert (project.repo / name).read_bytes() == before
 
 
+def test_what_a_file_has_is_kept_to_the_byte(project):
+    path = project.repo / "pyproject.toml"
+    before = PROJECT.replace("\n", "\r\n").encode() + b"# " + b"x" * 1_000_000 + b"\r\n"
+    path.write_bytes(before)
+    project.run("init")
+    assert path.read_bytes().startswith(before.rstrip())
+
+
+def test_a_file_that_is_no_text_or_a_link_is_not_replaced(project):
+    path = project.repo / "pyproject.toml"
+    path.write_bytes(PROJECT.encode() + b"# \xe9\n")
+    assert "is not valid UTF-8 at byte 67" in project.run("init", check=False).stderr
+    path.rename(project.repo / "shared.toml").write_text(PROJECT)
+    path.symlink_to("shared.toml")
+    assert "is a link; refusing to replace it" in project.run("init", check=False).stderr
+    assert path.is_symlink()
+
+
 def test_scripts_come_with_a_root_of_worktrees(project):
     done = project.run("init", "--scripts")
     assert table(project).root == "worktrees"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from testgrove.system.files import atomic_write, explained, make_folder
 
 ROOT = "worktrees"
 _LARGEST = 1_000_000  # bytes of a file that is read
+_MOST = 50_000_000  # characters of all of them
 _PREFIX = "tool.testgrove"
 
 
@@ -37,6 +39,8 @@ def init(project: Project, *, scripts: bool) -> InitResult:
     """
     top = project.repository.toplevel
     file, whole, added = _with_root(top) if scripts and _settings_file(top) else _anew(top, ROOT if scripts else "")
+    if added and file.is_symlink():
+        raise PreconditionError("exists", f"{file} is a link; refusing to replace it", hint="edit it by hand")
     chosen = _scripts_to_write(top) if scripts else {}
     for path, content in chosen.items():
         make_folder(path.parent)
@@ -52,7 +56,7 @@ def _settings_file(top: Path) -> Path | None:
         return top / "testgrove.toml"
     pyproject = top / "pyproject.toml"
     try:
-        has_table = "testgrove" in tomllib.loads(_read(pyproject)).get("tool", {})
+        has_table = "testgrove" in tomllib.loads(_settings_text(pyproject)).get("tool", {})
     except tomllib.TOMLDecodeError as error:
         raise PreconditionError(
             "not-toml", f"{pyproject} is not valid TOML: {error}", hint="fix the file, then retry"
@@ -72,10 +76,9 @@ def _anew(top: Path, root: str) -> tuple[Path, str, str]:
     pyproject = top / "pyproject.toml"
     file = pyproject if pyproject.exists() else top / "testgrove.toml"
     files = git.listed_files(top)
-    texts = {name: _read(top / name) for name in files if is_read(name)}
     prefix = _PREFIX if file == pyproject else ""
-    added = table_of(find(files, texts), prefix=prefix, root=root)
-    before = _read(file)
+    added = table_of(find(files, _texts(top, files)), prefix=prefix, root=root)
+    before = _settings_text(file)
     whole = f"{before.rstrip()}\n\n{added}" if before.strip() else added
     parse(whole, file, table=bool(prefix))
     return file, whole, added
@@ -84,7 +87,7 @@ def _anew(top: Path, root: str) -> tuple[Path, str, str]:
 def _with_root(top: Path) -> tuple[Path, str, str]:
     file = _settings_file(top)
     assert file is not None
-    before, prefix = _read(file), _PREFIX if file.name == "pyproject.toml" else ""
+    before, prefix = _settings_text(file), _PREFIX if file.name == "pyproject.toml" else ""
     set_already = parse(before, file, table=bool(prefix)).root
     if set_already == ROOT:
         return file, before, ""
@@ -123,6 +126,28 @@ def _scripts_to_write(top: Path) -> dict[Path, bytes]:
             "exists", f"refusing to overwrite existing files: {names}", hint="move them away, then retry"
         )
     return missing
+
+
+def _settings_text(path: Path) -> str:
+    """The whole text of a file that is to be added to, with its line ends; empty where there is none."""
+    with explained("read", path):
+        content = path.read_bytes() if path.is_file() else b""
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        message = f"{path} is not valid UTF-8 at byte {error.start}"
+        raise PreconditionError("not-toml", message, hint="fix the file, then retry") from error
+
+
+def _texts(top: Path, files: Iterable[str]) -> dict[str, str]:
+    """The texts of the files that tell about the project; of too many, those nearest to the top."""
+    texts, size = {}, 0
+    for name in sorted(filter(is_read, files), key=lambda name: name.count("/")):
+        texts[name] = _read(top / name)
+        size += len(texts[name])
+        if size > _MOST:
+            break
+    return texts
 
 
 def _read(path: Path) -> str:

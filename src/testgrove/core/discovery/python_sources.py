@@ -12,12 +12,15 @@ if TYPE_CHECKING:
 
 _WORTH_PARSING = re.compile(r"environ|getenv|Settings\b|\benv\b|\bconfig\(|FastAPI\(|Flask\(|Celery\(|DATABASES")
 
+_MOST = 5_000_000  # characters: their trees need forty times as many bytes
+
 
 def parse_modules(texts: Mapping[str, str]) -> dict[str, ast.Module]:
-    """The modules among texts, by path. What is not Python for this interpreter is left out."""
-    found = {}
+    """The modules among texts, by path; of too many, the first. What is not Python for this interpreter is left out."""
+    found, size = {}, 0
     for path, text in texts.items():
-        if path.endswith(".py") and _WORTH_PARSING.search(text):
+        if path.endswith(".py") and size < _MOST and _WORTH_PARSING.search(text):
+            size += len(text)
             try:
                 with warnings.catch_warnings(action="ignore"):  # of the project's own code
                     found[path] = ast.parse(text)

@@ -10,7 +10,7 @@ from testgrove.core.discovery.services import guessed
 from testgrove.core.engines.registry import BUILT_IN, engine_of
 from testgrove.core.settings.types import Suite
 
-_ROOT = re.compile(r"^[ \t]*\[tool\.testgrove\][ \t]*(?:#.*)?$", re.MULTILINE)
+_ROOT = re.compile(r"^[ \t]*\[tool\.testgrove\][ \t]*(?:#.*)?\r?$", re.MULTILINE)
 _COMMENTED_ROOT = re.compile(r"^# root = \"\.\./<repository>.*\n", re.MULTILINE)
 
 
