@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
 
 
 def joined(*parts: str) -> str:
@@ -20,6 +21,12 @@ def is_inside(path: str, folder: str) -> bool:
 def below(folder: str, files: Collection[str]) -> list[str]:
     """The files in a folder, relative to it."""
     return [path[len(folder) + 1 :] for path in files if path.startswith(f"{folder}/")] if folder else list(files)
+
+
+def below_in_order(folder: str, files: Sequence[str]) -> list[str]:
+    """As below(), of sorted files, without a look at the others: for many folders."""
+    start, end = bisect_left(files, f"{folder}/"), bisect_left(files, f"{folder}0")  # 0 is next after the slash
+    return [path[len(folder) + 1 :] for path in files[start:end]]
 
 
 def outside(folders: Collection[str], files: Collection[str]) -> list[str]:

@@ -20,7 +20,7 @@ from testgrove.core.environments.declared import parse_toml
 from testgrove.core.environments.home import is_member, workspace_members
 from testgrove.core.environments.locks import LOCKS
 from testgrove.core.environments.requirement_files import base_files, requirement_files
-from testgrove.core.folders import below
+from testgrove.core.folders import below_in_order
 from testgrove.core.runs.plan import replace_command
 from testgrove.core.runs.pytest_settings import READ, read_settings
 from testgrove.core.settings.types import Suite
@@ -72,10 +72,11 @@ def find_subprojects(files: Collection[str], read: Read) -> tuple[str, ...]:
     members = _members(files, read)
     every = not _declares(_top(files), read)
     found: list[str] = []
+    ordered = sorted(files)
     for folder in sorted(_folders(files)):
         if any(folder.startswith(f"{one}/") for one in found):  # it is a part of that one
             continue
-        inside, read_inside = below(folder, files), _reading(read, folder)
+        inside, read_inside = below_in_order(folder, ordered), _reading(read, folder)
         usual = (folder in members or every) and _NOT_RUN.isdisjoint(folder.split("/")) and has_tests(inside)
         if has_settings(inside, read_inside) or (usual and (folder in members or _declares(inside, read_inside))):
             found.append(folder)
