@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from click.testing import CliRunner
 
 from grove import said
 from testgrove.cli.main import cli, leading_options
@@ -56,11 +57,25 @@ def test_only_what_stands_before_the_command_is_moved(words, options):
     assert given + rest == words
 
 
+@pytest.mark.parametrize("words", [["--help"], ["db", "--help"], ["db"]])
+def test_help_is_shown_with_global_options_before_it(words):
+    with_options, without = (CliRunner().invoke(cli, [*before, *words]) for before in (["--offline"], []))
+    assert with_options.output == without.output
+    assert with_options.exit_code == without.exit_code
+
+
+def test_options_without_a_command_say_that_it_is_missing():
+    assert "Missing command." in CliRunner().invoke(cli, ["--json"]).output
+
+
 def test_settings_in_two_files_are_refused_with_both_named(grove):
     project = grove()
     project.write({"pyproject.toml": '[project]\nname = "x"\n[tool.testgrove]\npark = 2\n'})
     done = project.run("test", check=False)
     assert done.returncode == 2, said(done)
     assert f"{project.repo}/testgrove.toml, and [tool.testgrove] in {project.repo}/pyproject.toml:3" in done.stderr
-    project.write({"pyproject.toml": '# testgrove\n[project]\nname = "x"\n'})
-    assert project.run("list").returncode == 0
+    project.write({"pyproject.toml": "[tool]\ntestgrove.park = 2\n"})
+    assert f"{project.repo}/pyproject.toml:1" in project.run("test", check=False).stderr
+    for other in ('# testgrove\n[project]\nname = "x"\n', 'readme = """\n[tool.testgrove]\n"""\n'):
+        project.write({"pyproject.toml": other})
+        assert "two files" not in project.run("test", "nope", check=False).stderr

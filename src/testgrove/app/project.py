@@ -168,8 +168,8 @@ def load_settings(tree: Path) -> Settings:
     return find_settings(tree, "").settings
 
 
-def _has_table(pyproject: str) -> bool:
-    """Whether a pyproject.toml has a table of testgrove's; also where reading it is to say what is wrong."""
+def _has_table(pyproject: str, *, invalid: bool = True) -> bool:
+    """Whether a pyproject.toml has a table of testgrove's. invalid: the answer for one that is not valid TOML."""
     if "testgrove" not in pyproject:
         return False
     from testgrove.core.environments.declared import parse_toml  # noqa: PLC0415 - as above
@@ -177,7 +177,7 @@ def _has_table(pyproject: str) -> bool:
     try:
         tool = parse_toml(pyproject.encode()).get("tool", {})
     except ValueError:
-        return True
+        return invalid
     return not isinstance(tool, dict) or "testgrove" in tool
 
 
@@ -200,10 +200,12 @@ def _load(folder: Path) -> _Loaded | None:
 
 def _require_no_table(shared: Path, own: Path) -> None:
     """See that a pyproject.toml has no settings that would be ignored beside a testgrove.toml."""
-    from testgrove.core.toml_lines import table_line  # noqa: PLC0415 - as above
+    from testgrove.core.toml_lines import line_of, table_line  # noqa: PLC0415 - as above
 
     text = shared.read_bytes().decode("utf-8", "replace") if shared.is_file() and os.access(shared, os.R_OK) else ""
-    if "testgrove" in text and (line := table_line(text, "tool.testgrove")):
+    line = table_line(text, "tool.testgrove") if "testgrove" in text else 0
+    if _has_table(text, invalid=bool(line)):
+        line = line or line_of(text, "tool.testgrove")
         raise UsageError(
             "config-two-files",
             f"two files have settings: {own}, and [tool.testgrove] in {shared}:{line}",

@@ -55,10 +55,15 @@ class CommandGroup(NearMatches):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Move global options that stand before the command behind its name."""
         given, words = leading_options(args)
-        if not words or not given:
+        if not given:
             return super().parse_args(ctx, args)
-        command = self.get_command(ctx, words[0])
-        depth = 2 if isinstance(command, click.Group) and words[1:] and words[1][:1] != "-" else 1
+        if not words:
+            raise click.UsageError("Missing command.", ctx)
+        depth = 1
+        if isinstance(self.get_command(ctx, words[0]), click.Group):
+            depth = 2
+        if any(word.startswith("-") for word in [*words, "-"][:depth]):  # no command, which may be as well: its help
+            return super().parse_args(ctx, words)
         return super().parse_args(ctx, [*words[:depth], *given, *words[depth:]])
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
