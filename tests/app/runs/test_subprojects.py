@@ -78,6 +78,13 @@ def test_a_suite_is_completed_by_its_name(project):
     assert project.run(env=env).stdout.split() == ["plain,packages/x/unit", "plain,packages/x/odd"]
 
 
+def test_a_suite_of_the_top_is_not_replaced_by_the_project_in_a_folder_of_its_name(grove):
+    files = {"api/testgrove.toml": "[env]\nA = 'a'\n", "api/test_a.py": "def test_it(): pass\n"}
+    project = grove(files=files, config="[suites.api]\ncommand = 'true'\n")
+    env = {"_TESTGROVE_COMPLETE": "bash_complete", "COMP_WORDS": "testgrove test a", "COMP_CWORD": "2"}
+    assert project.run(env=env).stdout.split() == ["plain,api", "plain,api/tests"]
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

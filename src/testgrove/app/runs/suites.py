@@ -60,7 +60,7 @@ def _all_suites(project: Project, files: Sequence[str]) -> Suites:
     }
     owners = dict.fromkeys(found, "")
     for folder in folders:
-        suites = _of_subproject(project.at(folder), files)
+        suites = _of_subproject(project.at(folder), files, found)
         found |= suites
         owners |= dict.fromkeys(suites, folder)
     return Suites(found, owners, files)
@@ -82,8 +82,8 @@ def _at_top(project: Project, settings: Settings, folders: Collection[str], file
     return without_subprojects(find_suites(settings, own, texts), folders, texts)
 
 
-def _of_subproject(project: Project, files: Sequence[str]) -> dict[str, Suite]:
-    """The suites of a sub-project, by their names in the whole checkout."""
+def _of_subproject(project: Project, files: Sequence[str], taken: Collection[str] = ()) -> dict[str, Suite]:
+    """The suites of a sub-project, by their names in the whole checkout. taken: the names of the top's own suites."""
     directory, settings = project.directory, project.settings
     own = settings.suites if project.settings_folder == directory else {}
     found = own
@@ -93,7 +93,7 @@ def _of_subproject(project: Project, files: Sequence[str]) -> dict[str, Suite]:
         found = find_suites(bare, inside, _texts(project.repository.toplevel / directory, inside))
     whole = {}
     for name, suite in found.items():
-        alone = not own and len(found) == 1
+        alone = not own and len(found) == 1 and directory not in taken
         whole[directory if alone else f"{directory}/{name}"] = msgspec.structs.replace(
             suite, purpose=purpose_of(name, suite), directory=joined(directory, suite.directory)
         )
