@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from real_projects.project import listed
+
 _HEAD = """# Real projects
 
 Each row is a project that somebody else wrote. Its tests were run by the commands of its own CI, and by
 `testgrove test`. `make real-projects` measures, and writes this page.
 
+- **source**: a distribution of the package index, or `git`: a clone, whose commit and commands are not in this
+  repository, so such a row cannot be measured again exactly.
 - **settings**: `none`, or those that `testgrove init` wrote. Nothing was edited by hand.
 - **same**: whether both ran the same node ids with the same outcomes. The output of `manage.py test` has no names;
   there, the number of each outcome is compared.
@@ -18,7 +22,7 @@ Each row is a project that somebody else wrote. Its tests were run by the comman
   measured on two cores that had other work to do: the same project took up to twice as long at another time.
 
 """
-_COLUMNS = ("project", "kinds", "settings", "plain", "same", "seconds: plain, first, second")
+_COLUMNS = ("project", "source", "kinds", "settings", "plain", "same", "seconds: plain, first, second")
 _TAIL = """
 ## Measure it yourself
 
@@ -35,6 +39,8 @@ def write(results: Mapping[str, Mapping[str, Any]], page: Path) -> None:
     table = [_line(_COLUMNS), _line("---" for _ in _COLUMNS), *(_line(row) for row in rows)]
     why = [f"- **{name}**: {text}" for name, result in sorted(results.items()) if (text := _why(result))]
     summary = f"{same} of {len(results)} are the same.\n"
+    if unmeasured := sorted({project.name for project in listed(None)} - results.keys()):
+        summary += f"\nListed, but not measured: {', '.join(unmeasured)}.\n"
     notes = "\n".join(["", "## Notes", "", *why, ""]) if why else ""
     page.write_text(_HEAD + "\n".join([summary, *table, ""]) + notes + _TAIL)
 
@@ -43,7 +49,8 @@ def _row(name: str, result: Mapping[str, Any]) -> tuple[str, ...]:
     seconds = (result["plain_seconds"], result["first_seconds"], result["second_seconds"])
     times = " · ".join(f"{value:.1f}" for value in seconds) if any(seconds) else ""
     same = "yes" if _same(result) else "no"
-    return name, ", ".join(result["kinds"]), result["configuration"], result["plain"], same, times
+    kinds = ", ".join(result["kinds"])
+    return name, result["source"], kinds, result["configuration"], result["plain"], same, times
 
 
 def _why(result: Mapping[str, Any]) -> str:
