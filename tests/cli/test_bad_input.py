@@ -139,6 +139,9 @@ CONFIGURATIONS = {
     "[suites.y]\ncommand='x'\n[suites.x]\ncommand = 3": ("'suites.x.command': expected text, found 3", 'command = "3"'),
     "[suites.x]\ntimeout = 3": ("'suites.x.command': is missing", ""),
     "[suites.x]\ncommand = 'x'\npurpose = 'a b'": ("'suites.x.purpose': 'a b' cannot be a purpose", ""),
+    "pythons = [3.12, '3.13']": ("'pythons[0]': expected text, found 3.12", 'pythons = ["3.12", "3.13"]'),
+    "pythons = [3.10]": ("'pythons[0]': expected text, found 3.1", ""),
+    "pythons = true": ("'pythons': expected a list, found true", ""),
     "[suites.x]\ncommand = 'x'\n[suites.x.env]\nA = 1": ("'suites.x.env.A': expected text, found 1", 'A = "1"'),
     "[suites.x]\ncommand = 'x'\ntimeout = '10 minutes'": (
         "'suites.x.timeout': expected seconds (a number), found \"10 minutes\"",

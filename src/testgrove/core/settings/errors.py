@@ -51,14 +51,26 @@ def _suggested(message: str, data: dict[str, Any], path: list[str]) -> str:
     """The same value as it should be written; empty where that is not clear."""
     value, wanted = _value_at(data, path), re.match(r"Expected `([a-z]+)", message)
     kind = wanted[1] if wanted else ""
+    if not path:
+        return ""
+    name, of_list, _ = path[-1].partition("[")
     written: Any = None
-    if kind == "array" and isinstance(value, str | int | float):
-        written = [str(value)]
+    if kind == "array" and not of_list:
+        written = _texts([value])
     elif kind in ("float", "int") and isinstance(value, str):
         written = _number(value)
-    elif kind == "str" and isinstance(value, int | float):
-        written = str(value)
-    return "" if written is None else f"{path[-1].partition('[')[0]} = {json.dumps(written)}"
+    elif kind == "str" and of_list:
+        written = _texts(_value_at(data, [*path[:-1], name]))
+    elif kind == "str":
+        written = next(iter(_texts([value]) or ()), None)
+    return "" if written is None else f"{name} = {json.dumps(written, ensure_ascii=False)}"
+
+
+def _texts(values: list[Any]) -> list[str] | None:
+    """Texts and numbers as texts; None where one is something else, or has lost an end: 3.10 is read as 3.1."""
+    found = [str(value) for value in values if isinstance(value, str | int | float) and not isinstance(value, bool)]
+    lost = any(isinstance(value, float) and re.search(r"\.\d$", str(value)) for value in values)
+    return found if len(found) == len(values) and not lost else None
 
 
 def _number(text: str) -> int | None:
