@@ -104,7 +104,8 @@ def _literal(engine: Engine, modules: Mapping[str, ast.Module]) -> tuple[str, ..
         uses = used_variables({}, {path: modules[path]})
         return any(asked_of(name, example, [engine]) for name, example in uses.items())
 
-    return tuple(path for path in literal_databases(modules, engine.hints.backends) if not reads_variables(path))
+    found = literal_databases(modules, engine.hints.backends)
+    return tuple(path for path in found if path.isprintable() and not reads_variables(path))  # they go into a comment
 
 
 def _has_several_bases(texts: Mapping[str, str]) -> bool:

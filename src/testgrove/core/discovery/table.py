@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 
@@ -91,7 +92,7 @@ def _migrated(found: Found) -> Iterator[str]:
 
 
 def _suite(name: str, suite: Suite, found: Found) -> Iterator[str]:
-    yield f'command = "{suite.command}"'
+    yield f"command = {json.dumps(suite.command, ensure_ascii=False)}"
     yield f'purpose = "test-{name}"'
     if name != "unit":
         if found.services:

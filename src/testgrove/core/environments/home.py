@@ -58,7 +58,8 @@ def workspace_members(pyproject: bytes) -> tuple[tuple[str, ...], tuple[str, ...
         table: Any = parse_toml(pyproject).get("tool", {}).get("uv", {}).get("workspace", {})
     except ValueError:  # reading it as a declaration says so
         table = {}
-    return tuple(table.get("members", ())), tuple(table.get("exclude", ()))
+    members, exclude = (tuple(map(str, table.get(key, ()))) for key in ("members", "exclude"))
+    return members, exclude
 
 
 def is_member(folder: str, members: Collection[str], exclude: Collection[str]) -> bool:

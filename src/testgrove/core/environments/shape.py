@@ -25,6 +25,7 @@ _EXPECTED: tuple[tuple[str, type], ...] = (
     ("tool.pytest.ini_options", dict),
     ("tool.setuptools.dynamic", dict), ("tool.setuptools.dynamic.optional-dependencies", dict),
     ("tool.uv.dev-dependencies", list),
+    ("tool.uv.workspace", dict), ("tool.uv.workspace.members", list), ("tool.uv.workspace.exclude", list),
 )  # fmt: skip
 _WORDS: dict[type, str] = {dict: "a table", list: "a list"}
 
