@@ -10,8 +10,8 @@ from real_projects.project import listed
 
 _HEAD = """# Real projects
 
-Each row is a project that somebody else wrote. Its tests were run by the commands of its own CI, and by
-`testgrove test`. `make real-projects` measures, and writes this page.
+Each row is a project of other authors. Its tests were run by the commands of its own CI, and by `testgrove test`.
+`make real-projects` measures, and writes this page.
 
 - **source**: a distribution of the package index, or `git`: a clone, whose commit and commands are not in this
   repository, so such a row cannot be measured again exactly.
