@@ -229,7 +229,7 @@ IN_PLACE = {
         "nothing listens on port 5432", r"^declare \[services.postgres\] in testgrove.toml$", test(POSTGRES)
     ),
     "a test that takes too long": Case(
-        "timed out after 1 s", r"add timeout = 2 to \[suites.unit\] in testgrove.toml",
+        "timed out after 1 s", r"set timeout = 2 in \[suites.unit\] in testgrove.toml",
         test("import time; time.sleep(1.3)\n"),
         config='[suites.unit]\ncommand = "python tests/test_a.py"\ntimeout = 1\n',
     ),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from grove import Grove
 
-_SETTING = re.compile(r"add (\w+ = .+?) to (?:the top of|\[([\w.]+)\] in) (\S+\.toml)")
+_SETTING = re.compile(r"(?:add|set) (\w+ = .+?) (?:to|in) (?:the top of|\[([\w.]+)\] in) (\S+\.toml)")
 _TABLE = re.compile(r"(?:declare|or:) \[([\w.]+)\](?: in (\S+\.toml))?()")
 _INI = re.compile(r"add (.+) to (\S+\.ini)$")
 _OPTION = re.compile(r"(--[a-z-]+ [\w.]+|--offline)(?=   |$)")

@@ -142,8 +142,15 @@ def _missing_service(failure: Failure) -> Advice | None:
 
 
 def _add(failure: Failure, *settings: tuple[str, str]) -> str:
-    """What adds lines to the settings; each with its table, empty for the top."""
-    return " and ".join(f"add {line} to {failure.project.table(table)}" for table, line in settings)
+    """What adds lines to the settings, or changes them; each with its table, empty for the top."""
+    return " and ".join(_written(failure.project, table, line) for table, line in settings)
+
+
+def _written(project: Project, table: str, line: str) -> str:
+    key = line.partition(" = ")[0]
+    settings = project.settings
+    is_there = table.startswith("suites.") and settings.suites if table else getattr(settings, key, None)
+    return f"set {line} in {project.table(table)}" if is_there else f"add {line} to {project.table(table)}"
 
 
 def _typed(failure: Failure, folder: str, command: str) -> str:
