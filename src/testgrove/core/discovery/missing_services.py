@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
     Table = Callable[[str], str]  # how a table of the settings is named to the user
 
+_UNKNOWN_HOST = re.compile(
+    r"could not translate host name|Name or service not known|[Tt]emporary failure in name resolution"
+)
 _UNREACHABLE = re.compile(
-    r"[Cc]onnection refused|ECONNREFUSED|Error 111\b|[Ii]s the server running|could not translate host name"
-    r"|Name or service not known|[Tt]emporary failure in name resolution"
+    rf"[Cc]onnection refused|ECONNREFUSED|Error 111\b|[Ii]s the server running|{_UNKNOWN_HOST.pattern}"
 )
 _UNSET = re.compile(
     r"KeyError: '([A-Z][A-Z0-9_]*)'|Set the ([A-Z][A-Z0-9_]*) environment variable"
@@ -38,11 +40,13 @@ def missing_service(output: str, declared: Collection[str], table: Table) -> str
 
 
 def _unreachable(output: str, engines: list[Engine], table: Table) -> str:
-    if not _UNREACHABLE.search(output):
+    if not (refused := _UNREACHABLE.search(output)):
         return ""
+    unknown = _UNKNOWN_HOST.fullmatch(refused[0])
     for engine in engines:
         if engine.port and re.search(rf"\b{engine.port}\b", output):
-            return f"nothing listens on port {engine.port}: {_declare(engine, table)}"
+            cause = f"the host of {engine.title} is unknown" if unknown else f"nothing listens on port {engine.port}"
+            return f"{cause}: {_declare(engine, table)}"
     return ""
 
 
