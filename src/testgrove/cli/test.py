@@ -49,10 +49,10 @@ class TestCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put pytest's arguments aside."""
-        at = args.index("--") if "--" in args else len(args)
-        # Not an option whose value may be missing: click would take a suite for the seed.
         import secrets
 
+        at = args.index("--") if "--" in args else len(args)
+        # Not an option whose value may be missing: click would take a suite for the seed.
         words = [
             f"--random-order={secrets.randbelow(2**32)}" if word == "--random-order" else word for word in args[:at]
         ]

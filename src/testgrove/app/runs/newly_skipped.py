@@ -19,7 +19,7 @@ def notes_on_skipped(project: Project, result: RunResult) -> Iterator[str]:
     if not skipped:
         return
     for earlier in _earlier(project, result.run):
-        for key in skipped.keys() & earlier.cells.keys():
+        for key in [key for key in skipped if key in earlier.cells]:
             ran = _tests(earlier.cells[key], skipped=False)
             if lost := [test for test in skipped.pop(key) if test in ran]:
                 names = ", ".join(lost[:_NAMED]) + (", …" if len(lost) > _NAMED else "")
