@@ -145,7 +145,7 @@ except ImportError:
     raise ImportError("re-building the shop meson-python editable wheel package failed with: ...") from None
 """
 NO_PYTEST = Case("pytest is not installed in ", "uv pip install --python .* pytest$", test(PASSES))
-NO_PYTHON = Case("the environment has no Python: ", "uv venv --clear .*/none   or", test(PASSES), after=1)
+NO_PYTHON = Case("the environment has no Python: ", "uv venv .*/none   or", test(PASSES), after=1)
 
 IN_PLACE = {
     "no tests": Case(

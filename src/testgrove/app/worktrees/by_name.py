@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from testgrove.core.worktrees.naming import NamedRef, identifier_for
@@ -91,7 +92,7 @@ def _refuse_near_match(repository: git.Repository, name: str) -> None:
         raise PreconditionError(
             "near-match",
             f"'{name}' does not exist, but '{near}' does",
-            hint=f"testgrove create {near}, or for a new branch: testgrove create {name} --new-branch",
+            hint=f"testgrove create {quote(near)}, or for a new branch: testgrove create {quote(name)} --new-branch",
         )
 
 

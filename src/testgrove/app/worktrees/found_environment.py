@@ -46,21 +46,36 @@ def find_environment(project: Project, tree: Path, directory: str = "") -> Found
         require_environment(worktree)
     folders = [tree / folder / FOLDER for folder in ancestors(directory)]
     own = next(filter(os.path.lexists, folders), folders[0])
-    active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
+    variable = next((name for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name)), "")
     if os.path.lexists(own):
         return _ask(own / "bin" / "python")
-    if active:
-        return _ask(Path(active) / "bin" / "python")
+    if variable:
+        return _ask(Path(os.environ[variable]) / "bin" / "python", variable)
     for name in ("python", "python3"):
         if found := shutil.which(name, path=scrubbed().get("PATH")):
             return _ask(Path(found))
     raise PreconditionError("no-environment", "no Python found on PATH", hint=f"{uv_as_typed()} venv {own}")
 
 
-def _ask(python: Path) -> FoundEnvironment:
+def _how_to_make(prefix: Path, variable: str) -> str:
+    """The command that makes an environment without a Python anew. variable: what names it; empty for `.venv`.
+
+    Only an environment is cleared: the variable may name any folder.
+    """
+    path = shlex.quote(str(prefix))
+    leave = f"unset {variable}" if variable else ""
+    if (prefix / "pyvenv.cfg").is_file():
+        make = f"{uv_as_typed()} venv --clear {path}"
+    elif not os.path.lexists(prefix):
+        make = f"{uv_as_typed()} venv {path}"
+    else:
+        return leave or f"mv {path} {path}.old && {uv_as_typed()} venv {path}"
+    return f"{make}   or leave that environment: {leave}" if leave else make
+
+
+def _ask(python: Path, variable: str = "") -> FoundEnvironment:
     if not python.exists():
-        prefix = shlex.quote(str(python.parent.parent))
-        hint = f"{uv_as_typed()} venv --clear {prefix}   or leave that environment: unset VIRTUAL_ENV"
+        hint = _how_to_make(python.parent.parent, variable)
         raise PreconditionError("no-environment", f"the environment has no Python: {python} does not exist", hint=hint)
     done = run([str(python), "-I", "-c", _QUESTION], timeout=60, check=False)
     answer = done.stdout.splitlines()[-3:]
