@@ -14,6 +14,7 @@ distributions may add portions in the environment.
 from __future__ import annotations
 
 import ast
+import shlex
 from typing import TYPE_CHECKING, Any, Protocol
 
 from testgrove.core.frozen import frozen
@@ -116,10 +117,18 @@ def _require_environment(tree: Path, python: Path) -> None:
     raise PreconditionError(
         "no-environment",
         why,
-        hint=f"{uv_as_typed()} venv --clear {environment}, then reinstall the project there",
+        hint=_how_to_make(environment),
         tree=str(tree),
         python=str(python),
     )
+
+
+def _how_to_make(environment: Path, options: str = "") -> str:
+    """The command that makes an environment anew. It clears nothing else, and not what a link leads to."""
+    path = shlex.quote(str(environment))
+    remove = f"rm {path} && " if environment.is_symlink() else ""
+    clear = "--clear " if not remove and (environment / "pyvenv.cfg").is_file() else ""
+    return f"{remove}{uv_as_typed()} venv {clear}{options}{path}, then reinstall the project there"
 
 
 def _require_interpreter(answer: Mapping[str, Any], tree: Path, environment: Path, recorded: str) -> None:
@@ -127,7 +136,7 @@ def _require_interpreter(answer: Mapping[str, Any], tree: Path, environment: Pat
         raise PreconditionError(
             "no-environment",
             f"the interpreter of {environment} uses another environment: {answer['prefix']}",
-            hint=f"{uv_as_typed()} venv --clear {environment}, then reinstall the project there",
+            hint=_how_to_make(environment),
             tree=str(tree),
         )
     version = answer["version"]
@@ -135,7 +144,7 @@ def _require_interpreter(answer: Mapping[str, Any], tree: Path, environment: Pat
         raise PreconditionError(
             "other-interpreter",
             f"{environment} has Python {version}, but the worktree was created with {recorded}",
-            hint=f"{uv_as_typed()} venv --clear --python {recorded} {environment}, then reinstall the project there",
+            hint=_how_to_make(environment, f"--python {recorded} "),
             found=version,
             recorded=recorded,
         )
