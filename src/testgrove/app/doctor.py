@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -241,7 +242,7 @@ def _registry(project: Project, holder: Holder) -> Iterator[Finding]:
     if not records.is_our_registry(path):
         aside = free_name(path.with_name(f"{path.name}.before-testgrove"))
         problem = f"{path} was not written by testgrove; refusing to overwrite it"
-        hint = f"mv {path} {aside}"
+        hint = f"mv {shlex.quote(str(path))} {shlex.quote(str(aside))}"
         yield Finding("registry", records.REGISTRY, problem, hint, partial(_replace_registry, project, holder, aside))
         return
     yield Finding("registry", records.REGISTRY, problem, "testgrove doctor --fix" if problem else "", mend)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,7 +39,9 @@ def explain(what: str, path: Path | str, error: OSError) -> TestgroveError:
     message = f"cannot {what} {path}: {(error.strerror or str(error)).lower()}"
     if error.errno in (errno.ENOTDIR, errno.EEXIST) and (file := _file_on_the_way(error.filename or path)):
         message = f"cannot {what} {path}: {file} is not a folder"
-        return PreconditionError("path-unusable", message, hint=f"mv {file} {file}.old", path=str(path))
+        return PreconditionError(
+            "path-unusable", message, hint=f"mv {shlex.quote(str(file))} {shlex.quote(f'{file}.old')}", path=str(path)
+        )
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return ExhaustedError("disk-full", message, hint=f"df -h {path}", path=str(path))

@@ -9,6 +9,7 @@ result stays valid after the check, so the resolved path is safe for a program t
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from contextlib import suppress
 from functools import cache
@@ -95,7 +96,7 @@ def _own_folder(path: Path, mode: int) -> os.stat_result:
         path.mkdir(mode)
     found = path.lstat()
     if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
-        raise _unusable(f"{path} is not a folder", f"mv {path} {path}.old")
+        raise _unusable(f"{path} is not a folder", f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.old')}")
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise _unusable(f"{path} is not a folder of user {os.geteuid()}", f"ls -ld {path}")
     return found

@@ -6,6 +6,7 @@ missing environment if requested; nothing else in it is changed, and it is never
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -71,7 +72,7 @@ class _MissingCommits:
         return PreconditionError(
             "other-commit",
             f"worktree '{name}' is at {self.head[:10]} and does not contain {self.ref} ({self.commit[:10]})",
-            hint=f"git -C {path} merge {self.ref}   or --pull-from {self.ref}",
+            hint=f"git -C {shlex.quote(str(path))} merge {self.ref}   or --pull-from {self.ref}",
         )
 
 
@@ -225,7 +226,7 @@ class ScenarioWorktrees:
             raise PreconditionError(
                 "other-interpreter",
                 f"worktree '{name}' has Python {environment.version}, but its scenarios require {python}",
-                hint=f"rm -rf {path}/.venv   then retry with --setup-worktrees"
+                hint=f"rm -rf {shlex.quote(str(path))}/.venv   then retry with --setup-worktrees"
                 if worktree is None
                 else f"testgrove remove {worktree.id}",
             )

@@ -6,6 +6,7 @@ all state folders of the user. So only what testgrove puts there by name is dele
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -74,7 +75,7 @@ def _delete(folder: Path, entries: Iterable[Path], left: list[KeptFolder]) -> No
 
 
 def _stays(entry: Path, left: list[KeptFolder], error: TestgroveError) -> None:
-    left.append(KeptFolder(str(entry), error.message, error.hint or f"rm -r {entry}"))
+    left.append(KeptFolder(str(entry), error.message, error.hint or f"rm -r {shlex.quote(str(entry))}"))
 
 
 def _remove(chosen: Iterable[Path], left: list[KeptFolder]) -> tuple[list[str], list[KeptFolder]]:

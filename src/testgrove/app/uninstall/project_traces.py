@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 from testgrove.app.databases.external_templates import services_with_templates
 from testgrove.app.holder import Holder
@@ -64,7 +65,11 @@ def left_in(project: Project) -> list[KeptFolder]:
     main, found = project.main, []
     if project.artifacts.exists():
         found.append(
-            KeptFolder(str(project.artifacts), "reports and outputs of your tests", f"rm -r {project.artifacts}")
+            KeptFolder(
+                str(project.artifacts),
+                "reports and outputs of your tests",
+                f"rm -r {shlex.quote(str(project.artifacts))}",
+            )
         )
     for each in git.rescued(project.repository):
         ref = f"refs/testgrove/rescued/{each.id}"

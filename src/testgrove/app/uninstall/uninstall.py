@@ -14,6 +14,7 @@ The order matters, because the next `uninstall` must know what is left after a c
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -128,7 +129,8 @@ class Uninstall:
         if worktree.path.exists():
             why = "its repository is gone: cannot check whether it contains your work"
             folder = worktree.path
-            how = f"if the repository was moved: git worktree repair {folder}   in it; else: rm -r {folder}"
+            path = shlex.quote(str(folder))
+            how = f"if the repository was moved: git worktree repair {path}   in it; else: rm -r {path}"
             self.left.append(KeptFolder(f"{what}, in {folder}", why, how))
             return
         with isolated(f"forget {what}", partial(self._stays, what)):

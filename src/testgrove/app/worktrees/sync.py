@@ -13,6 +13,7 @@ are recorded as testgrove's at once.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -282,7 +283,7 @@ class Syncing:
 
     def _accepted(self, recorded: environment_record.EnvironmentRecord | None) -> bool:
         """Return whether the environment was made by hand. A missing one is rebuilt; another Python is an error."""
-        again = f"rm -rf {self.tree}/.venv; testgrove sync {self.worktree.id}"
+        again = f"rm -rf {shlex.quote(str(self.tree))}/.venv; testgrove sync {self.worktree.id}"
         try:
             return environment_by_hand.require_environment(
                 self.tree, recorded, self.worktree.python, mend=(again, again)

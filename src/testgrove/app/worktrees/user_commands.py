@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -66,7 +67,7 @@ def require_environment(worktree: WorktreeRecord) -> bool:
         worktree.path,
         EnvironmentRecord.from_json(worktree.environment),
         worktree.python,
-        mend=(again, f"rm -rf {worktree.path}/.venv; {again}"),
+        mend=(again, f"rm -rf {shlex.quote(str(worktree.path))}/.venv; {again}"),
     )
 
 

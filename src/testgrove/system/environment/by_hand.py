@@ -6,6 +6,7 @@ What is installed in one is its user's business: it may lack pip, and hold more 
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,11 +57,11 @@ def _version(folder: Path) -> str:
     try:
         done = run([str(python), "-I", "-c", _QUESTION], env=scrubbed(), timeout=30, check=False)
     except (PreconditionError, UnavailableError) as error:
-        raise _lost(f"cannot run {python}: {error.message}", f"rm -rf {folder}") from error
+        raise _lost(f"cannot run {python}: {error.message}", f"rm -rf {shlex.quote(str(folder))}") from error
     last = (done.stdout.splitlines() or [""])[-1]  # before it, whatever start-up files of its packages print
     version, _, prefix = last.partition(" ")
     if done.returncode != 0 or os.path.realpath(prefix) != os.path.realpath(folder):
-        raise _lost(f"{python} is not the Python of {folder}", f"rm -rf {folder}")
+        raise _lost(f"{python} is not the Python of {folder}", f"rm -rf {shlex.quote(str(folder))}")
     return version
 
 
