@@ -154,6 +154,9 @@ def test_a_worktree_is_found_by_branch_by_beginning_and_by_the_current_folder(pr
     outside = project.run("path", check=False)
     assert outside.returncode == 3
     assert "hint: name one; to see them: testgrove list" in outside.stderr
-    project.run("remove", "feature-logo")
+    refused = project.run("remove", "feature-logo", check=False)
+    assert refused.returncode == 3
+    assert "did you mean work-feature-logout" in refused.stderr
+    project.run("remove", "feature/logout")
     assert not other.exists()
     assert tree.exists()

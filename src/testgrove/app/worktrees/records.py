@@ -32,15 +32,16 @@ def all_of(project: Project) -> list[WorktreeRecord]:
     return project.store.worktrees.of_project(project.id)
 
 
-def named(project: Project, text: str) -> WorktreeRecord:
+def named(project: Project, text: str, *, whole: bool = False) -> WorktreeRecord:
     """The worktree of an id, an identifier or a branch, or of the beginning of one if only one begins so.
 
+    whole: a beginning does not count: `remove review-1`, typed twice, must not remove review-10.
     "." is the worktree that the command was started in. Raises PreconditionError.
     """
     known = all_of(project)
     if text == ".":
         return _standing_in(project, known)
-    for matches in (_is_id, _is_identifier, _is_branch, _begins_so):
+    for matches in (_is_id, _is_identifier, _is_branch, *[_begins_so] * (not whole)):
         found = [each for each in known if matches(each, text)]
         if len(found) > 1:
             raise _ambiguous(text, found)

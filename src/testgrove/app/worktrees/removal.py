@@ -70,7 +70,7 @@ def remove(
     Raises PreconditionError if it contains the user's work, unless forced; and, before anything is changed, if
     something in it cannot be deleted (``undeletable``).
     """
-    worktree = records.with_id(project, name) if options.bulk else records.named(project, name)
+    worktree = records.with_id(project, name) if options.bulk else records.named(project, name, whole=True)
     _require_outside(worktree.path)
     require_no_mounts(worktree, "removed")
     require_deletable(worktree.path, f"worktree {worktree.id} cannot be removed")
