@@ -90,7 +90,7 @@ def parse(text: str, source: Path) -> tuple[LocatedScenario, ...]:
     """
     data, lines = _toml(text, source) if source.suffix == ".toml" else _json(text, source)
     if isinstance(data, _DuplicateKey):
-        raise problem(source, 0, "", f"duplicate key '{data.key}'", code="scenario-duplicate")
+        raise problem(source, 0, "", f"duplicate key '{data.key}'", code="scenario-twice")
     if not isinstance(data, dict) or not isinstance(data.get("scenarios"), list):
         raise problem(source, 0, "", "expected an object with the list 'scenarios'", code="scenarios-missing")
     for key in data.keys() - {"scenarios", "description", "$schema"}:
@@ -158,7 +158,7 @@ def _scenario(raw: object, source: Path, line: int, number: int) -> LocatedScena
     shown = name if isinstance(name, str) and name else f"number {number}"
     for each in (raw, *(raw.values() if isinstance(raw, dict) else ())):
         if isinstance(each, _DuplicateKey):
-            raise problem(source, line, shown, f"duplicate key '{each.key}'", code="scenario-duplicate")
+            raise problem(source, line, shown, f"duplicate key '{each.key}'", code="scenario-twice")
     try:
         scenario = msgspec.convert(raw, Scenario, strict=True)
     except msgspec.ValidationError as error:

@@ -88,7 +88,7 @@ def resolve(
         name = each.scenario.name
         if name in by_name:
             first = f", first on line {by_name[name].line}" if by_name[name].line else ""
-            raise problem(source, each.line, name, f"duplicate name{first}", code="scenario-duplicate")
+            raise problem(source, each.line, name, f"duplicate name{first}", code="scenario-twice")
         by_name[name] = each
     for each in located:
         _check_names(each, source, by_name, capacities, services)
