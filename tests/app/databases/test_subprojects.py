@@ -39,3 +39,20 @@ def test_the_settings_of_the_worktree_count_and_not_those_of_the_current_folder(
     project.run("ports", "reassign", "review-a", cwd=project.repo / where)
     assert project.run("exec", "review-a", "--", "printenv", "MODE").stdout == "backend\n"
     project.run("remove", "review-a")
+
+
+def test_the_directory_of_a_service_is_where_its_migration_runs(grove):
+    config = """[services.sqlite]
+directory = "backend"
+migrate = "sqlite3 $SQLITE_PATH <schema.sql"
+inputs = ["*.sql"]
+[suites.unit]
+command = "sqlite3 $SQLITE_PATH 'INSERT INTO things VALUES (1)'"
+services = ["sqlite"]
+"""
+    project = grove(files={"backend/schema.sql": "CREATE TABLE things (n int);\n"}, config=config)
+    assert project.json("test")["status"] == "passed"
+    project.write({"backend/schema.sql": "CREATE TABLE others (n int);\n"}, commit="Another table")
+    done = project.run("test", check=False)
+    assert done.returncode == 1
+    assert "no such table: things" in done.stdout + done.stderr, "the input below the folder counts"

@@ -177,3 +177,15 @@ def test_a_server_that_django_names_literally_is_told(host, more, told):
     text = f'DATABASES = {{"default": {{"ENGINE": "django.db.backends.postgresql", "NAME": "shop", {host}}}}}\n{more}'
     written = table(find(DJANGO, {"requirements.txt": "psycopg\n", "shop/settings.py": text}), prefix="")
     assert ("# shop/settings.py names a server literally. Read these variables there: PGHOST, " in written) == told
+
+
+def test_a_migration_in_the_only_folder_that_has_one_runs_there():
+    backend = ["backend/alembic.ini", "backend/app/alembic/env.py", "backend/tests/test_a.py", "compose.yml"]
+    texts = {"compose.yml": "services:\n  db:\n    image: postgres:17\n"}
+    service = settings(backend, texts).services["postgres"]
+    assert (service.migrate, service.directory) == ("alembic upgrade head", "backend")
+    at_top = settings([*backend, "alembic.ini"], texts).services["postgres"]
+    assert (at_top.migrate, at_top.directory) == ("alembic upgrade head", "")
+    for more in ("worker/alembic.ini", "docs/alembic.ini"):
+        several = settings([*backend, more], texts).services["postgres"]
+        assert several.directory == ("backend" if more.startswith("docs") else ""), more

@@ -10,7 +10,7 @@ from dataclasses import field
 from testgrove.core.discovery.applications import Application, find_applications
 from testgrove.core.discovery.django_databases import literal_databases
 from testgrove.core.discovery.mapping import asked_of, connects_without_password, env_lines
-from testgrove.core.discovery.migrations import find_migration
+from testgrove.core.discovery.migrations import Migration, find_migration
 from testgrove.core.discovery.python_sources import parse_modules
 from testgrove.core.discovery.services import OTHER_DATABASES, guessed, is_used, requirements, runs_in_compose
 from testgrove.core.discovery.used_variables import is_env_file, used_variables
@@ -33,7 +33,7 @@ class Found:
     """What a project has.
 
     Attributes:
-        suites: by name. services: engines. migrate: the command, or empty; inputs: its globs where they are unusual.
+        suites: by name. services: engines. migration: how a database is brought up to date.
         layout: ``src``, ``flat`` or empty. pythons: the versions that it declares to support.
         env: variables that the project reads, as texts with references to those that testgrove gives.
         applications: the processes that can be started.
@@ -42,8 +42,7 @@ class Found:
 
     suites: Mapping[str, Suite]
     services: tuple[str, ...] = ()
-    migrate: str = ""
-    inputs: tuple[str, ...] = ()
+    migration: Migration = Migration()
     layout: str = ""
     pythons: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
@@ -70,18 +69,18 @@ def find(files: Collection[str], texts: Mapping[str, str]) -> Found:
         for each in engines
         if (each.hints.packages & names or runs_in_compose(each.hints.images, texts)) and is_used(each, texts)
     ]
-    migrate, inputs = find_migration(files, several_bases=_has_several_bases(texts))
+    migration = find_migration(files, several_bases=_has_several_bases(texts))
     likely = engine_of(guessed(engines))
-    if migrate and likely not in services and not names & OTHER_DATABASES and not migrate.startswith("python"):
-        services.insert(0, likely)  # Django alone may well use a file
+    by_its_own = migration.command and not migration.command.startswith("python")  # Django alone may well use a file
+    if by_its_own and likely not in services and not names & OTHER_DATABASES:
+        services.insert(0, likely)
     if not any(each.migrates for each in services):
-        migrate, inputs = "", ()
+        migration = Migration()
     uses = used_variables(texts, modules)
     return Found(
         find_suites(Settings(), files, texts),
         tuple(each.name for each in services),
-        migrate,
-        inputs,
+        migration,
         _layout(files),
         _pythons(texts),
         env_lines(uses, services),

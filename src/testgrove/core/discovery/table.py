@@ -81,12 +81,15 @@ def _service(name: str, found: Found) -> Iterator[str]:
 
 
 def _migrated(found: Found) -> Iterator[str]:
-    if not found.migrate:
+    migration = found.migration
+    if not migration.command:
         yield '# migrate = "alembic upgrade head"   # once, into a template that the databases are cloned from'
         return
-    yield f'migrate = "{found.migrate}"   # once, into a template that the databases are cloned from'
-    if found.inputs:
-        yield f"inputs = [{', '.join(_quoted(found.inputs))}]"
+    yield f'migrate = "{migration.command}"   # once, into a template that the databases are cloned from'
+    if migration.directory:
+        yield f"directory = {json.dumps(migration.directory, ensure_ascii=False)}   # where it runs"
+    if migration.inputs:
+        yield f"inputs = [{', '.join(_quoted(migration.inputs))}]"
     else:
         yield '# inputs = ["migrations/**"]   # files that change its result; default: the usual files of the tool'
 
