@@ -427,9 +427,15 @@ def test_recycling_carries_nothing_over(grove):
     reasons = {cell["suite"]: (cell["status"], cell["reason"], cell["attempts"][0]["tail"]) for cell in second["cells"]}
     assert {name: status for name, (status, *_) in reasons.items()} == dict.fromkeys(RECYCLED, "passed"), reasons
     built = rebuilt("suite", first, second)
-    assert built == {*RECYCLED} - {"byte-code-that-counts-as-fresh", "nothing"}
+    # A link or a file in place of `.venv` is its user's: that worktree is left alone, and another one is made.
+    left = {"the-environment-is-another-one", "the-environment-is-a-file"}
+    assert built == {*RECYCLED} - {"byte-code-that-counts-as-fresh", "nothing"} - left
     logs = {attempt["log"].partition("/")[0] for cell in second["cells"] for attempt in cell["attempts"]}
-    assert logs == {f"test-{name}-tree" for name in RECYCLED}
+    assert logs == {f"test-{name}-tree{'-2' * (name in left)}" for name in RECYCLED}
+    assert (worktree["the-environment-is-another-one"] / ".venv").is_symlink()
+    assert (worktree["the-environment-is-a-file"] / ".venv").read_text() == "not an environment\n"
+    for name in left:
+        here.run("remove", f"test-{name}-tree", "--force")
     here.auditor().assert_no_leftovers()
 
 
