@@ -69,7 +69,7 @@ PROJECTS = (
     RealProject("attrs==26.1.0", ("sync", "--frozen"), 1300),
     RealProject("sqlparse==0.6.1", ("sync", "--frozen"), 500),
     RealProject("markupsafe==3.0.4", ("sync", "--frozen"), 70),
-    RealProject("jaraco.functools==4.6.0", ("pip", "install", "-e", ".[test]"), 35),
+    RealProject("jaraco.functools==4.6.0", ("pip", "install", "-e", ".[test,check,cover,enabler,type]"), 35),
 )
 
 
