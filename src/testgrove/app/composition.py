@@ -55,17 +55,17 @@ def _is_text(path: Path) -> bool:
 def hold(project: Project, command: str) -> Iterator[Holder]:
     """Implement Project.holding()."""
     # `list` must not load these when there is nothing to do
-    from testgrove.app.holder import holding  # noqa: PLC0415 - as above
-    from testgrove.app.lost_records import is_due  # noqa: PLC0415 - as above
-    from testgrove.app.recovery import recover  # noqa: PLC0415 - as above
-    from testgrove.app.worktrees.records import write_registry  # noqa: PLC0415 - as above
-    from testgrove.system.store.projects import ProjectRecord  # noqa: PLC0415 - as above
+    from testgrove.app.holder import holding  # noqa: PLC0415 - only to hold
+    from testgrove.app.lost_records import is_due  # noqa: PLC0415 - only to hold
+    from testgrove.app.recovery import recover  # noqa: PLC0415 - only to hold
+    from testgrove.app.worktrees.records import write_registry  # noqa: PLC0415 - only to hold
+    from testgrove.system.store.projects import ProjectRecord  # noqa: PLC0415 - only to hold
 
     store = project.store
     with holding(store, project.locations, command) as holder:
         store.projects.add(ProjectRecord(project.id, project.repository.common_dir, project.main))
         if is_due(project):
-            from testgrove.app.rediscovery import rediscover  # noqa: PLC0415 - as above
+            from testgrove.app.rediscovery import rediscover  # noqa: PLC0415 - only to hold
 
             rediscover(project, holder)
         recover(holder, project.render)

@@ -51,7 +51,7 @@ class Project:
         common_dir = self.repository.common_dir
         if known := self.store.projects.id_of(common_dir):
             return known  # without hashlib, which takes longer to load than the store to open
-        import hashlib  # noqa: PLC0415 - as above
+        import hashlib  # noqa: PLC0415 - `list` needs none
 
         return hashlib.sha256(os.fsencode(common_dir)).hexdigest()[:16]
 
@@ -172,7 +172,7 @@ def _has_table(pyproject: str, *, invalid: bool = True) -> bool:
     """Whether a pyproject.toml has a table of testgrove's. invalid: the answer for one that is not valid TOML."""
     if "testgrove" not in pyproject:
         return False
-    from testgrove.core.environments.declared import parse_toml  # noqa: PLC0415 - as above
+    from testgrove.core.environments.declared import parse_toml  # noqa: PLC0415 - `list` needs none
 
     try:
         tool = parse_toml(pyproject.encode()).get("tool", {})
@@ -187,7 +187,7 @@ class _Loaded(NamedTuple):
 
 
 def _load(folder: Path) -> _Loaded | None:
-    """The settings in a folder; None where there are none."""
+    """The settings in a folder, or None if it has none."""
     from testgrove.core.settings.parse import parse  # noqa: PLC0415 - msgspec: `list` does without
 
     own, shared = folder / "testgrove.toml", folder / "pyproject.toml"
@@ -200,7 +200,7 @@ def _load(folder: Path) -> _Loaded | None:
 
 def _require_no_table(shared: Path, own: Path) -> None:
     """See that a pyproject.toml has no settings that would be ignored beside a testgrove.toml."""
-    from testgrove.core.toml_lines import line_of, table_line  # noqa: PLC0415 - as above
+    from testgrove.core.toml_lines import line_of, table_line  # noqa: PLC0415 - `list` needs none
 
     text = shared.read_bytes().decode("utf-8", "replace") if shared.is_file() and os.access(shared, os.R_OK) else ""
     line = table_line(text, "tool.testgrove") if "testgrove" in text else 0
@@ -220,7 +220,7 @@ _OF_THE_REPOSITORY = ("root", "park", "siblings")
 
 def _within(own: _Loaded, whole: Settings, source: Path) -> Settings:
     """A sub-project's settings, with the top's where they concern the whole repository. source: the top's file."""
-    from msgspec.structs import replace as with_fields  # noqa: PLC0415 - as above
+    from msgspec.structs import replace as with_fields  # noqa: PLC0415 - `list` needs none
 
     default = type(whole)()
     for key in _OF_THE_REPOSITORY:

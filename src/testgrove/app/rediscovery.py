@@ -116,7 +116,7 @@ def _learn(project: Project, path: Path, metadata: dict[str, Any]) -> bool:
 def _learn_given(project: Project, name: str, databases: dict[str, dict[str, str]]) -> None:
     """Return a worktree's databases on external servers. Their marks decide at its removal whether they are its own."""
     from testgrove.app.context import worktree_owner  # noqa: PLC0415 - few worktrees have any
-    from testgrove.core.server_url import parse_server_url  # noqa: PLC0415 - as above
+    from testgrove.core.server_url import parse_server_url  # noqa: PLC0415 - only to relearn
 
     for service_name, service in project.settings.services.items():
         if service_name not in databases or service.is_embedded or service.is_shared:
@@ -161,8 +161,8 @@ def _servers(project: Project) -> Path | None:
 
 def _learn_servers(project: Project, folder: Path) -> None:
     from testgrove.app.keeper import location_of, new_location, project_owner  # noqa: PLC0415 - few projects have servers
-    from testgrove.services.keeper.service import services_in  # noqa: PLC0415 - as above
-    from testgrove.system.ports import network_namespace  # noqa: PLC0415 - as above
+    from testgrove.services.keeper.service import services_in  # noqa: PLC0415 - only to relearn
+    from testgrove.system.ports import network_namespace  # noqa: PLC0415 - only to relearn
 
     closed = folder.parent == project.locations.open_servers
     location = location_of(project.store, project.id) or new_location(project.locations, project.id, closed=closed)
@@ -196,7 +196,7 @@ def _learn_database(project: Project, worktree: WorktreeRecord, name: str, lease
     """Record what a worktree has of a service. The password stands in its env file alone."""
     from urllib.parse import urlsplit  # noqa: PLC0415 - few projects have servers
 
-    from testgrove.app.worktrees.user_commands import variables_of  # noqa: PLC0415 - as above
+    from testgrove.app.worktrees.user_commands import variables_of  # noqa: PLC0415 - only to relearn
 
     with suppress(TestgroveError, OSError):
         values = variables_of(worktree)

@@ -108,7 +108,7 @@ class RunDatabases:
         found |= self._of_migrations(cell)
         if not found:
             return None
-        from testgrove.app.providers.broker import ServiceBroker  # noqa: PLC0415 - as above
+        from testgrove.app.providers.broker import ServiceBroker  # noqa: PLC0415 - for services only
 
         with self._guard:
             self._number += 1
@@ -158,7 +158,7 @@ class RunDatabases:
         self._workspaces[cell.key] = workspace
         makers: dict[str, Make] = {}
         for name in cell.settings.services:
-            from testgrove.app.databases.maker import maker  # noqa: PLC0415 - as above
+            from testgrove.app.databases.maker import maker  # noqa: PLC0415 - for services only
 
             service, provider = self._service(name, cell), self._of(name, cell)
             make, template_spec = maker(self._context, provider, name, service, workspace, making)

@@ -126,7 +126,7 @@ class WorktreeSlot(Slot[Creation]):
             workspace.notes += filter(None, [left])
             return
         from testgrove.app.failures.cells import dump_databases, note_of  # noqa: PLC0415 - for --keep-failed
-        from testgrove.app.launcher import SupervisedLauncher  # noqa: PLC0415 - as above
+        from testgrove.app.launcher import SupervisedLauncher  # noqa: PLC0415 - only in a run
 
         dumped = dump_databases(workspace, folder, SupervisedLauncher(run.holder.supervisors, run.cancel))
         note = note_of(self.cell.key, status, run.id, dumped)

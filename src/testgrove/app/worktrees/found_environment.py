@@ -58,7 +58,7 @@ def find_environment(project: Project, tree: Path, directory: str = "") -> Found
 
 
 def _how_to_make(prefix: Path, variable: str) -> str:
-    """The command that makes an environment without a Python anew. variable: what names it; empty for `.venv`.
+    """The command that recreates an environment without a Python. variable: what names it; empty for `.venv`.
 
     Only an environment is cleared: the variable may name any folder.
     """

@@ -82,7 +82,7 @@ def _standing_in(project: Project, known: list[WorktreeRecord]) -> WorktreeRecor
         if each.path == top:
             return each
     raise PreconditionError(
-        "not-in-a-worktree", f"{top} is no worktree of testgrove", hint="name one; to see them: testgrove list"
+        "not-in-a-worktree", f"{top} is not a testgrove worktree", hint="name one; to see them: testgrove list"
     )
 
 

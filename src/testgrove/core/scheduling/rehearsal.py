@@ -20,7 +20,7 @@ from testgrove.core.scheduling.tasks import Task
 
 Ranks = Mapping[str, tuple[float, ...]]
 _ROUNDS = 3  # backwards and forwards again, for each rule; more gain little
-Ranked = tuple[tuple[float, ...], str]  # a rank and whose it is
+Ranked = tuple[tuple[float, ...], str]  # a rank and its owner
 
 
 class Rehearsal:

@@ -1,4 +1,4 @@
-"""Ctrl-C and its like, put off while a process starts: a child that nobody knows yet could not be ended."""
+"""Signals such as Ctrl-C are deferred while a process starts: until its pid is known, it cannot be ended."""
 
 from __future__ import annotations
 
