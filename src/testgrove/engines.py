@@ -1,4 +1,4 @@
-"""What a distribution needs that adds an engine: its entry point of the group ``testgrove.engines`` names an Engine.
+"""An engine of another distribution: its entry point of the group ``testgrove.engines`` names an Engine.
 
 The suite that every engine passes is in testgrove.testing.
 """

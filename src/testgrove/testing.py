@@ -97,7 +97,7 @@ class EngineContract:
         raise NotImplementedError
 
     def is_empty(self, access: DatabaseAccess) -> bool:
-        """Whether a database is as it was made. Raises where it does not answer."""
+        """Return whether a database is as it was made. Raises where it does not answer."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -107,7 +107,7 @@ class EngineContract:
 
     @pytest.fixture
     def context(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
-        """What a run gives to it."""
+        """Return the context of a run."""
         folder = tmp_path_factory.mktemp("t")
         supervisors = SupervisorPool(on_start=lambda _mark: None)
         launcher = SupervisedLauncher(supervisors, threading.Event())
@@ -129,7 +129,7 @@ class EngineContract:
 
     @pytest.fixture
     def provider(self, context: Context, service: Service) -> Iterator[Provider]:
-        """What provisions it, embedded."""
+        """Return the embedded provider."""
         provider = provider_of(context, self.name, service)
         provider.find()
         yield provider

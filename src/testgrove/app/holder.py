@@ -22,7 +22,7 @@ from testgrove.system.store.commands import CommandRecord
 
 
 class Holder:
-    """What a running command holds. Made by holding() only."""
+    """The resources that a running command holds. Made by holding() only."""
 
     def __init__(self, store: Store, locks: LockFile, mark: Mark) -> None:
         self.store = store
@@ -94,7 +94,7 @@ def has_let_go(store: Store, mark: str) -> bool:
 
 
 def left_only_trash(store: Store, mark: str) -> bool:
-    """Whether all that a command has left is trash to be deleted."""
+    """Return whether all that a command has left is trash to be deleted."""
     kinds = {lease.kind for lease in store.leases(f"command:{mark}").all()}
     return kinds == {LeaseKind.TRASH} and not store.commands.holds_any(mark)
 

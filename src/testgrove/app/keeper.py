@@ -34,7 +34,7 @@ _PAUSE = 0.002
 
 @frozen
 class KeeperLocation:
-    """Where a project's keeper has its things. folder: on disk, one folder in it for each service; run: with a short
+    """The folders of a project's keeper. folder: on disk, one folder in it for each service; run: with a short
     path, for sockets."""
 
     project: str
@@ -48,7 +48,7 @@ class KeeperLocation:
 
     @property
     def lock(self) -> str:
-        """What the living keeper holds."""
+        """The lock that the living keeper holds."""
         return f"keeper:{self.project}"
 
     def lease(self) -> Lease:

@@ -41,7 +41,7 @@ def undo_persistent(holder: Holder, owner: str, lease: Lease) -> None:
 
 
 def has_others(store: Store, project: str, but: Lease | None = None) -> bool:
-    """Whether a project's keeper holds anything of any worktree, but for one lease."""
+    """Return whether a project's keeper holds anything of any worktree, but for one lease."""
     kinds = (LeaseKind.SERVICE, LeaseKind.PERSISTENT_DATABASE)
     leases = [each.lease for each in store.leases_of_kinds(*kinds) if each.lease.data.get("project") == project]
     return any(but is None or (lease.kind, lease.key) != (but.kind, but.key) for lease in leases)

@@ -29,7 +29,7 @@ def remember_left(store: Store, lease: Lease) -> None:
 
 
 def left_databases(project: Project) -> Iterator[str]:
-    """What is known of databases without our mark on the project's server, each as a sentence with the command that
+    """Describe the databases without our mark on the project's server, each as a sentence with the command that
     drops it. Those that are gone are forgotten. Raises UnavailableError when the server does not answer."""
     services = project.settings.services.values()
     locations = {parse_server_url(each.engine, each.host).location for each in services if not each.is_embedded}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def is_due(project: Project) -> bool:
-    """Whether the store was damaged, and this project's worktrees have not been looked for since."""
+    """Return whether the store was damaged, and this project's worktrees have not been looked for since."""
     return any(pending(project))
 
 

@@ -37,8 +37,8 @@ _TAIL_LINES = 15
 
 @frozen
 class ProcessContext:
-    """Where processes run. tree: what their `directory` is relative to. environ: what each of them sees, before its own
-    `env`; ports: the worktree's; logs: the folder of their output."""
+    """The surroundings of processes. tree: the folder of their `directory`. environ: what each of them sees, before its
+    own `env`; ports: the worktree's; logs: the folder of their output."""
 
     tree: Path
     environ: Mapping[str, str]
@@ -63,7 +63,7 @@ class AppProcess:
     result: JobResult | None = None
 
     def poll(self, timeout: float | None = 0.0) -> JobResult | None:
-        """How it ended, None while it lives. timeout: seconds to wait for its end."""
+        """Return how it ended, None while it lives. timeout: seconds to wait for its end."""
         if self.result is None:
             self.result = self.supervisor.wait(timeout)
         return self.result
@@ -77,7 +77,7 @@ class AppProcess:
         return "\n".join(tail(self.log).splitlines()[-_TAIL_LINES:]) or "(it wrote nothing)"
 
     def ending(self) -> str:
-        """How it ended, in words; empty while it lives, and where it was ended by us."""
+        """Return how it ended, in words; empty while it lives, and where it was ended by us."""
         result = self.result
         if result is None or result.cancelled:
             return ""

@@ -101,7 +101,7 @@ class Project:
         return checkout / self.settings_folder / directory
 
     def table(self, name: str) -> str:
-        """How a table of these settings is written, and in which file (see table_named())."""
+        """Return how a table of these settings is written, and in which file (see table_named())."""
         return table_named(self.repository.toplevel, name, self.settings_folder)
 
     def from_top(self, globs: Sequence[str]) -> tuple[str, ...]:
@@ -123,7 +123,8 @@ class Project:
         return root
 
     def lease_data(self) -> dict[str, Any]:
-        """What an undo needs to find the repository, and to see that no other user has put another in its place."""
+        """Return what an undo needs to find the repository, and to see that no other user has put another in its
+        place."""
         common_dir = self.repository.common_dir
         return {"common_dir": str(common_dir), "main": str(self.main), "owner": owner_of(common_dir)}
 
@@ -169,7 +170,8 @@ def load_settings(tree: Path) -> Settings:
 
 
 def _has_table(pyproject: str, *, invalid: bool = True) -> bool:
-    """Whether a pyproject.toml has a table of testgrove's. invalid: the answer for one that is not valid TOML."""
+    """Return whether a pyproject.toml has a table of testgrove's. invalid: the answer for one that is not valid
+    TOML."""
     if "testgrove" not in pyproject:
         return False
     from testgrove.core.environments.declared import parse_toml  # noqa: PLC0415 - `list` needs none

@@ -27,7 +27,7 @@ def directory_of(top: Path, where: Path) -> str:
 
 
 def reader(folder: Path) -> Callable[[str], str]:
-    """What reads files in a folder by their relative names; empty for one that cannot be read."""
+    """Return a function that reads files in a folder by their relative names; empty for one that cannot be read."""
 
     def read(name: str) -> str:
         try:

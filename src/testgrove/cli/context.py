@@ -1,4 +1,4 @@
-"""Where commands get their project: the application, with the reports as their renderer."""
+"""The commands' way to their project: the application, with the reports as their renderer."""
 
 from __future__ import annotations
 

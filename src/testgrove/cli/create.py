@@ -110,7 +110,7 @@ def _refuse_unused(options: CreateOptions) -> None:
 
 
 def _spec(project: Project, options: CreateOptions) -> tuple[WorktreeSpec, list[str]]:
-    """What is to be made, and notes on it."""
+    """Return what to make, and notes on it."""
     from testgrove.core.runs.plan import named_python
 
     python = options["python"]

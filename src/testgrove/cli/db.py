@@ -236,7 +236,7 @@ def _url(project: Project, worktree: Worktree, asked: str | None) -> tuple[str, 
 
 
 def _in_order(shown: dict[str, dict[str, Any]]) -> list[str]:
-    """Where none is named: those of engines with migrations, files last."""
+    """Return the services in order of preference, if none is named: those of engines with migrations, files last."""
     from testgrove.core.engines.registry import engine_shown
 
     engines = {name: engine_shown(name, entry) for name, entry in shown.items()}

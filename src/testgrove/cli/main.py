@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _fill_standard_streams() -> None:
-    """Where one is closed, the next file that is opened, such as the store, would take its place."""
+    """Open the closed ones: the next file that is opened, such as the store, would take their place."""
     for number in range(3):
         try:
             os.fstat(number)

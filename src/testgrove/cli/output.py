@@ -1,4 +1,4 @@
-"""What commands print: one JSON document or plain text on stdout, everything else on stderr."""
+"""Output of commands: one JSON document or plain text on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def visible(text: str) -> str:
 
 
 def warn(text: str) -> None:
-    """What is wrong although the command goes on: stderr, also with --quiet."""
+    """Print a warning of a command that goes on, on stderr, also with --quiet."""
     click.echo(f"warning: {visible(text)}", err=True)
 
 
@@ -173,7 +173,7 @@ def progress(*, quiet: bool) -> Callable[[str, str], None]:
 
 
 def stream(output: bytes) -> None:
-    """What a command of the project's writes, as it comes: stderr."""
+    """Print the output of a project's command as it comes, on stderr."""
     if output:
         click.echo(output, nl=False, err=True)
 

@@ -61,7 +61,7 @@ TakeAway = Callable[[str], tuple[str, list[str]]]  # by name; returns what was r
 
 @contextmanager
 def _removing(project: Project, *, force: bool) -> Iterator[TakeAway]:
-    """How a worktree is removed."""
+    """Return how a worktree is removed."""
     from testgrove.app.worktrees.removal import RemovalOptions, remove
 
     with project.holding("testgrove remove") as holder:
@@ -76,7 +76,7 @@ def _removing(project: Project, *, force: bool) -> Iterator[TakeAway]:
 
 @contextmanager
 def _dropping(project: Project) -> Iterator[TakeAway]:
-    """How a rescued commit is dropped."""
+    """Return how a rescued commit is dropped."""
     from testgrove.system import git
 
     def take_away(name: str) -> tuple[str, list[str]]:

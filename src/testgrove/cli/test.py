@@ -151,7 +151,7 @@ def test_command(
 
 
 def read_from(artifacts: Path, run: str, log: str, offset: int) -> bytes:
-    """What a run's log file holds from an offset on; nothing while it is not there."""
+    """Return a run's log file from an offset on; nothing while it does not exist."""
     try:
         with (artifacts / run / log).open("rb") as file:
             file.seek(offset)

@@ -81,7 +81,7 @@ def _quoted(name: str, value: str) -> str:
 
 
 def _problem(value: str) -> str:
-    """What is wrong with a value, to follow "the value", or an empty string."""
+    """Return the problem with a value, to follow "the value", or an empty string."""
     for pattern, problem in _PROBLEMS:
         if pattern.search(value):
             return problem

@@ -14,7 +14,7 @@ def joined(*parts: str) -> str:
 
 
 def is_inside(path: str, folder: str) -> bool:
-    """Whether a path is a folder or below it."""
+    """Return whether a path is a folder or below it."""
     return not folder or path == folder or path.startswith(f"{folder}/")
 
 

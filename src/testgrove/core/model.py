@@ -66,7 +66,7 @@ class WorktreeStatus(enum.StrEnum):
 
 
 class LeaseKind(enum.StrEnum):
-    """What a lease names; each kind has one way to be undone."""
+    """The kind of thing that a lease names; each kind has one way to be undone."""
 
     PORTS = "ports"  # key: a port; data: names
     BRANCH = "branch"  # key: a branch we made; data: the commit it was made at
@@ -93,7 +93,7 @@ class Lease:
 
 @frozen
 class WorktreeSpec:
-    """What a user asks for.
+    """A worktree as a user asks for it.
 
     ref: branch, remote branch, tag, SHA, or None for a snapshot of the working tree.
     ports: names of the ports to lease, in order. python: a version request such as ``3.12``, or None. deps: the name

@@ -48,7 +48,7 @@ def url_variable(process: str) -> str:
 
 
 def compose_project_name(worktree: WorktreeId) -> str:
-    """What Docker Compose calls a worktree's containers: lower-case letters, digits, ``-`` and ``_``."""
+    """Return Docker Compose's name for a worktree's containers: lower-case letters, digits, ``-`` and ``_``."""
     name = re.sub(r"[^a-z0-9_-]", "-", str(worktree).lower())
     return name if name == str(worktree) else f"{name}-{_digest(worktree)}"
 

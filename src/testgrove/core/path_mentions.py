@@ -1,4 +1,4 @@
-"""Where a text names paths in certain folders: scripts, settings and lists that other programs have written."""
+"""Search of a text for paths in certain folders: scripts, settings and lists that other programs have written."""
 
 from __future__ import annotations
 

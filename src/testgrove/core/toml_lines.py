@@ -1,4 +1,4 @@
-"""Where a key stands in the text of a TOML file, for people: the line, without a full parser."""
+"""The line of a key in the text of a TOML file, for people, without a full parser."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def cause(cell: CellResult) -> str:
 
 
 def _log(cell: CellResult, folder: str) -> str:
-    """Where a cell that could not run tells more."""
+    """Return the log of a cell that could not run, which tells more."""
     if cell.status != "error" or cell.last is None or not cell.last.log:
         return ""
     return f"less {shlex.quote(posixpath.join(folder, cell.last.log))}"

@@ -18,7 +18,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 def noun(result: RunResult) -> str:
-    """What the run's cells are to its user."""
+    """Return the user's word for the run's cells."""
     return "scenario" if result.source else "cell"
 
 
@@ -36,14 +36,14 @@ def run_status(result: RunResult) -> RunStatus:
 
 
 def count_cells(result: RunResult) -> dict[str, int]:
-    """How many cells ended how. ``unfinished`` appears in a run that goes on."""
+    """Return how many cells ended how. ``unfinished`` appears in a run that goes on."""
     counts: dict[str, int] = {status: result.count(status) for status in STATUSES}
     unfinished = sum(cell.status is None for cell in result.cells.values())
     return {**counts, "unfinished": unfinished} if unfinished else counts
 
 
 def count_tests(result: RunResult) -> dict[str, int]:
-    """How many tests ended how, each cell counted by the attempt that decided."""
+    """Return how many tests ended how, each cell counted by the attempt that decided."""
     counts: Counter[str] = Counter()
     for cell in result.cells.values():
         counts.update(outcomes(cell.last))
@@ -51,7 +51,7 @@ def count_tests(result: RunResult) -> dict[str, int]:
 
 
 def outcomes(attempt: AttemptResult | None) -> dict[str, int]:
-    """How many of an attempt's tests ended how; every outcome has its key."""
+    """Return how many of an attempt's tests ended how; every outcome has its key."""
     counts = Counter(test.outcome for test in attempt.tests) if attempt else Counter()
     return {outcome: counts[outcome] for outcome in OUTCOMES}
 
@@ -62,7 +62,7 @@ def failures(attempt: AttemptResult | None) -> list[TestResult]:
 
 
 def all_skipped(cell: CellResult) -> bool:
-    """Whether the cell ended well without a single test that really ran."""
+    """Return whether the cell ended well without a single test that really ran."""
     if cell.last is None or not cell.last.tests or cell.status not in ("passed", "flaky", "skipped"):
         return False
     return all(test.outcome == "skipped" for test in cell.last.tests)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Printed:
-    """What was already printed about one cell: number of phases and attempts, its reason to wait, its end."""
+    """The lines already printed about one cell: number of phases and attempts, its reason to wait, its end."""
 
     phases: int = 0
     attempts: int = 0
@@ -99,13 +99,13 @@ class QuietView:
 
 
 def run_line(result: RunResult) -> str:
-    """What runs, on how many slots, from which source."""
+    """Return the line about what runs, on how many slots, from which source."""
     parts = [result.project, result.header, number(len(result.cells), noun(result)), number(result.jobs, "job")]
     return " · ".join(flat(part) for part in parts if part)
 
 
 def ending(cell: CellResult, now: float) -> str:
-    """How a cell ended: outcome, duration, counts, reason."""
+    """Return how a cell ended: outcome, duration, counts, reason."""
     word = "all skipped" if all_skipped(cell) else str(cell.status)
     took = cell_duration(cell, now)
     tests = counted(outcomes(cell.last))

@@ -97,7 +97,7 @@ def _scenario(scenario: PlannedScenario, forecast: Forecast) -> dict[str, Any]:
 
 
 def _resources(plan: ScenarioPlan) -> dict[str, list[str]]:
-    """Who takes each resource."""
+    """Return who takes each resource."""
     found: dict[str, list[str]] = {}
     for each in plan.scenarios:
         for name in each.resources:

@@ -157,7 +157,7 @@ def _hint(cell: CellResult) -> Iterator[Line]:
 
 
 def _teardown_not_run(result: RunResult) -> list[str]:
-    """What was to come after scenarios in any case, some of which were tried: the run was ended before."""
+    """Return the teardown scenarios that did not run although what they clean up after was tried."""
     tried = {key for key, cell in result.cells.items() if cell.attempts}
     left = [cell.info for cell in result.cells.values() if cell.status == "cancelled" and not cell.attempts]
     return [

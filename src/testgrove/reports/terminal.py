@@ -128,7 +128,7 @@ def _console(stream: TextIO) -> Console:
 
 
 def picture(result: RunResult, now: float, tally: Tally, *, width: int, room: int) -> Group:
-    """What the terminal shows: header, at most room lines of cells, footer; nothing wider than width."""
+    """Return the terminal's contents: header, at most room lines of cells, footer; nothing wider than width."""
     from rich.text import Text  # noqa: PLC0415
 
     cells = list(result.cells.values())
@@ -265,7 +265,7 @@ def _group(cell: CellResult) -> str:
 
 
 def _choose(cells: list[CellResult], room: int) -> tuple[list[CellResult], list[CellResult]]:
-    """Which cells get a line, in the plan's order, and which are only counted (that takes a line, too)."""
+    """Return which cells get a line, in the plan's order, and which are only counted (that takes a line, too)."""
     if len(cells) <= room:
         return cells, []
     by_group: dict[str, list[CellResult]] = {group: [] for group in ORDER}

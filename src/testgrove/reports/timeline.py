@@ -1,4 +1,4 @@
-"""Where each cell's time went, as shares of the run's, for drawing."""
+"""Each cell's phases as shares of the run's time, for drawing."""
 
 from __future__ import annotations
 

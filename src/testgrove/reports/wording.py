@@ -36,7 +36,7 @@ def flat(text: str) -> str:
 
 
 def leak_line(leak: LeakResult) -> str:
-    """What was left behind, on one line."""
+    """Return a leak on one line."""
     return flat(f"{leak.kind} {leak.name}" + (f" ({leak.detail})" if leak.detail else ""))
 
 

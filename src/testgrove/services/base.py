@@ -1,4 +1,4 @@
-"""What engines and hosts have in common: programs that are started, and where a running server is reached."""
+"""The common part of engines and hosts: programs that are started, and where a running server is reached."""
 
 from __future__ import annotations
 

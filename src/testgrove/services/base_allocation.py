@@ -1,4 +1,4 @@
-"""What one client of a broker holds of a service: the part of every Allocation that is the same."""
+"""A broker client's part of a service: what is the same in every Allocation."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class BaseAllocation(ABC, Generic[T]):
                 self.discard(thing)
 
     def of(self, name: str) -> T:
-        """What is held by that name. Raises PreconditionError (``not-leased``)."""
+        """Return the held thing of that name. Raises PreconditionError (``not-leased``)."""
         with self._guard:
             if name not in self._held:
                 raise PreconditionError("not-leased", f"this client holds no database '{name}'")
             return self._held[name]
 
     def take(self, name: str) -> T:
-        """What was held by that name until now. Raises PreconditionError (``not-leased``)."""
+        """Remove and return the held thing of that name. Raises PreconditionError (``not-leased``)."""
         thing = self.of(name)
         with self._guard:
             del self._held[name]

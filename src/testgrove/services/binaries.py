@@ -1,4 +1,4 @@
-"""What finding server programs takes, whatever their engine: PATH, wheels and versions."""
+"""Search for server programs of any engine: PATH, wheels and versions."""
 
 from __future__ import annotations
 

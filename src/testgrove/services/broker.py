@@ -77,7 +77,7 @@ class MigratableAllocation(Protocol):
         """Take it ``up`` or ``down`` to a revision; its rows go first unless they are to be kept."""
 
     def schema(self, name: str) -> dict[str, str]:
-        """What there is in it, and how it is defined."""
+        """Return its contents and their definitions."""
 
     def revisions(self, name: str) -> dict[str, Any]:
         """Return all migrations in order, and a message if there are several newest ones."""
@@ -163,7 +163,7 @@ class Broker:
 
 
 class Client:
-    """What one client has asked for, and its answers."""
+    """One client's requests, and their answers."""
 
     def __init__(
         self,

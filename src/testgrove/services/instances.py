@@ -36,7 +36,7 @@ class RunningInstance:
         self._name: str | None = None
 
     def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
-        """How the instance's one database is reached. Raises PreconditionError (``database-exists``) the second
+        """Return how the instance's one database is reached. Raises PreconditionError (``database-exists``) the second
         time."""
         if self._name is not None:
             raise PreconditionError(
@@ -121,7 +121,7 @@ class InstanceEngine(ABC):
         return PersistentProgram(service, directory)
 
     def resetter(self, instance: RunningInstance) -> InstanceResetter:
-        """What resets an instance that was just started, between the tests of one client."""
+        """Return the resetter of an instance that was just started, between the tests of one client."""
         at = instance.endpoint
         return _EmptyResetter(self, DatabaseAccess(self.name, "", at.host, at.port, at.user, at.password))
 

@@ -9,6 +9,6 @@ _PEER = 12  # bytes of struct ucred: pid, uid, gid
 
 
 def is_of_our_user(connection: socket.socket) -> bool:
-    """Whether the process at the other end, which connected or listens, runs as our user."""
+    """Return whether the process at the other end, which connected or listens, runs as our user."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER)
     return int.from_bytes(credentials[4:8], "little") == os.geteuid()

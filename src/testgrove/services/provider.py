@@ -58,7 +58,8 @@ class Context:
 
 @frozen
 class Traits:
-    """What a migration's result depends on, for a template's fingerprint. engine: its name, version and build."""
+    """The facts that a migration's result depends on, for a template's fingerprint. engine: its name, version and
+    build."""
 
     engine: str
     encoding: str = ""

@@ -67,7 +67,7 @@ class Sampler:
         self._servers: dict[int, bool] = {}  # whether a listener on this machine is a database's, by inode
 
     def look(self, roots: Collection[int]) -> list[Connection]:
-        """What is new since the last look, of all processes below these, themselves not included."""
+        """Return what is new since the last look, of all processes below these, themselves not included."""
         rows, there = self._new_rows()
         accepted = {inode: path for inode, state, path in _unix(_DATABASES) if state == b"03"}
         paths = {inode: path for inode, path in accepted.items() if inode not in self._seen}
@@ -123,7 +123,7 @@ def listeners_at(path: str) -> list[int] | None:
 
 
 def accepts(port: int, timeout: float = 0.5) -> bool:
-    """Whether a connection to a port of this machine is accepted."""
+    """Return whether a connection to a port of this machine is accepted."""
     try:
         socket.create_connection(("localhost", port), timeout).close()
     except OSError:

@@ -45,7 +45,7 @@ class Engine:
         return [self._container(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("{")]
 
     def publishes(self, port: int, since: float) -> bool:
-        """Whether a container made since that moment publishes a port. Raises TestgroveError as ids() does."""
+        """Return whether a container made since that moment publishes a port. Raises TestgroveError as ids() does."""
         words = ("docker", "ps", "--quiet", "--no-trunc", "--filter", f"publish={port}")
         found = self.describe(run(words, env=self._environ, timeout=_TIMEOUT).stdout.split())
         return any(each.created is not None and each.created >= since - self.slack for each in found)
@@ -64,8 +64,8 @@ class Engine:
 
 
 def published_since(port: int, moment: float, environ: Mapping[str, str]) -> bool | None:
-    """Whether a container that was made after a moment publishes a port of this machine; None where there may be an
-    engine, and it cannot be asked."""
+    """Return whether a container that was made after a moment publishes a port of this machine; None where there may be
+    an engine, and it cannot be asked."""
     try:
         engine = find_engine(environ)
         if engine is not None:

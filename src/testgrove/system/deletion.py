@@ -114,12 +114,12 @@ def _is_guard(entry: Path) -> bool:
 
 
 def sibling_target(main: Path, name: str) -> Path:
-    """What a link to one of a project's `siblings` contains. Its ".." tells it from links that users make."""
+    """Return the contents of a link to one of a project's `siblings`. Its ".." tells it from links that users make."""
     return main / ".." / name
 
 
 def is_sibling_link(entry: Path) -> bool:
-    """Whether it is a link that was made for one of a project's `siblings`."""
+    """Return whether it is a link that was made for one of a project's `siblings`."""
     if not entry.is_symlink():
         return False
     target = entry.readlink()

@@ -55,7 +55,7 @@ def explain(what: str, path: Path | str, error: OSError) -> TestgroveError:
 
 
 def _file_on_the_way(path: Path | str | int) -> Path | None:
-    """What is on a path where a folder has to be."""
+    """Return the file on a path where a folder has to be."""
     if isinstance(path, int):
         return None
     way = (Path(path), *Path(path).parents)
@@ -91,7 +91,7 @@ def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
 
 
 def has_unfinished_write(path: Path) -> bool:
-    """Whether an atomic_write() that could not end has left something beside a file."""
+    """Return whether an atomic_write() that could not end has left something beside a file."""
     return os.path.lexists(_temporary(path))
 
 

@@ -33,7 +33,7 @@ class Listener:
         return f"sudo fuser -k {self.port}/tcp" if self.pid is None else f"kill {self.pid}"
 
     def works_in(self, folder: Path) -> bool:
-        """Whether it runs in this folder, or its command line names something there."""
+        """Return whether it runs in this folder, or its command line names something there."""
         if self.pid is None:
             return False
         with suppress(OSError):
@@ -42,7 +42,8 @@ class Listener:
         return f"{folder}/" in self.command
 
     def descends_from(self, ancestor: int) -> bool:
-        """Whether it is a process, or comes from it. Below a supervisor, which adopts daemons, nothing is missed."""
+        """Return whether it is a process, or comes from it. Below a supervisor, which adopts daemons, nothing is
+        missed."""
         pid = self.pid or 0
         while pid not in (0, ancestor):
             pid = _parent(pid)

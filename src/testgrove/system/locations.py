@@ -1,4 +1,4 @@
-"""Where testgrove keeps its things outside of projects: state, cache, and the short-lived files of a command."""
+"""The folders of testgrove outside of projects: state, cache, and the short-lived files of a command."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Locations:
 
     @property
     def port_start(self) -> float:
-        """Where in a range of ports leasing begins, from 0.0 up to 1.0: another place for each user and state
+        """The place in a range of ports where leasing begins, from 0.0 up to 1.0: another for each user and state
         folder, so that they seldom meet at a port that one has leased and does not listen on yet."""
         from hashlib import blake2b  # noqa: PLC0415 - 2 ms; `list` does without
 

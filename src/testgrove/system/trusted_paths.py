@@ -151,7 +151,7 @@ def _require_trusted_owner(path: Path, found: os.stat_result) -> None:
 
 
 def _why_writable(found: os.stat_result, path: Path) -> str:
-    """How others could write to a folder; empty where they cannot."""
+    """Return how others could write to a folder; empty where they cannot."""
     if found.st_mode & stat.S_IWOTH:
         return f"{path} is writable by all users"
     if found.st_mode & stat.S_IWGRP:

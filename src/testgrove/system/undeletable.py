@@ -1,4 +1,4 @@
-"""What this user cannot delete: another user's folders, such as a container leaves, and files made immutable."""
+"""Files that this user cannot delete: another user's folders, such as a container leaves, and immutable files."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def explain_deletion(file: Path, top: Path, error: OSError) -> TestgroveError:
 
 
 def is_fixed(path: str) -> bool:
-    """Whether a file or folder is immutable or append-only (chattr +i, +a): even root cannot delete it."""
+    """Return whether a file or folder is immutable or append-only (chattr +i, +a): even root cannot delete it."""
     with suppress(OSError):
         if stat.S_IFMT(os.lstat(path).st_mode) in (stat.S_IFREG, stat.S_IFDIR):  # a pipe would be waited for
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

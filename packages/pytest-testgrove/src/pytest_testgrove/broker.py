@@ -97,7 +97,7 @@ class Client:
         self._send_ahead(_line(do, values), wanted=True)
 
     def is_ahead(self, do: str, **values: Any) -> bool:
-        """Whether this request was sent ahead, and ask() was not called with it since."""
+        """Return whether this request was sent ahead, and ask() was not called with it since."""
         with self._lock:
             return self._is_ahead(_line(do, values))
 
@@ -143,12 +143,12 @@ def _said(error: Dict[str, Any]) -> str:
 
 
 def in_a_run() -> bool:
-    """Whether `testgrove test` started this process's session, which then has its own broker or none."""
+    """Return whether `testgrove test` started this process's session, which then has its own broker or none."""
     return "TESTGROVE_SESSION" in os.environ
 
 
 class SharedBroker:
-    """Where the workers of a session meet: the first to ask starts the broker, the others find it there.
+    """The meeting point of a session's workers: the first to ask starts the broker, the others find it there.
 
     folder: shared by all of them; session: the process that the broker is to end with.
     """
@@ -217,7 +217,7 @@ def start(session: int, root: Path) -> str:
 
 
 def _first_document(fd: int) -> Dict[str, Any]:
-    """What is printed first, once it is whole; an empty one where nothing is."""
+    """Return the first printed document, once it is complete; an empty one if there is none."""
     deadline, text = time.monotonic() + _START_TIMEOUT, b""
     waiting = select.poll()  # select() takes no descriptor above 1023
     waiting.register(fd, select.POLLIN)

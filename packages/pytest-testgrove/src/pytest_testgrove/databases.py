@@ -102,7 +102,7 @@ class LeaseClient:
                 self._client.ask_ahead("get", **self._ahead)
 
     def lease(self, **wanted: str) -> "dict[str, Any]":
-        """What the broker answers to a request for something of an engine's."""
+        """Return the broker's answer to a request for something of an engine's."""
         from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - only needed on request
 
         if self._client is not None:
@@ -136,7 +136,7 @@ class LeaseClient:
         return None
 
     def ask(self, do: str, **values: Any) -> "dict[str, Any]":
-        """What the broker answers to a request about something that was leased. Raises BrokerError."""
+        """Return the broker's answer to a request about something that was leased. Raises BrokerError."""
         from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - as above
 
         if self._client is None:
@@ -241,7 +241,7 @@ def explained(fixture: str) -> Iterator[None]:
 
 
 def isolation_of(item: pytest.Item) -> str:
-    """How a test wants its database: the fixture's parameter, else the nearest marker, else the setting."""
+    """Return how a test wants its database: the fixture's parameter, else the nearest marker, else the setting."""
     marker = item.get_closest_marker(MARKER)
     chosen = item.config.getini(SETTING)
     if marker is not None:

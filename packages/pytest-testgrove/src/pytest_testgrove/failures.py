@@ -28,7 +28,7 @@ def register(config: pytest.Config) -> None:
 
 
 def has_failed(item: pytest.Item) -> bool:
-    """Whether what it leaves is to be kept. In a fixture's teardown."""
+    """Return whether what it leaves is to be kept. In a fixture's teardown."""
     return item.stash.get(_FAILED, False)
 
 

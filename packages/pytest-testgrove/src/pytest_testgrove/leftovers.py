@@ -1,4 +1,4 @@
-"""What a pytest process has open at its exit, and had not when its session began.
+"""Descriptors that a pytest process has open at its exit, and had not when its session began.
 
 PYTEST_DONT_REWRITE
 """
@@ -60,7 +60,7 @@ class Leftovers:
 
 
 def _descriptors() -> dict[int, str]:
-    """What is open, by number."""
+    """Return the open descriptors, by number."""
     found = {}
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - strings
         try:
@@ -71,7 +71,7 @@ def _descriptors() -> dict[int, str]:
 
 
 def _describe(fd: int, target: str) -> str:
-    """What a descriptor is open on, in words: a file's path, a socket's addresses."""
+    """Describe the target of a descriptor: a file's path, a socket's addresses."""
     if not target.startswith("socket:"):
         return target
     try:

@@ -56,7 +56,7 @@ class Schema(Mapping[str, str]):
         return [f"{name}: {definition}" if definition else name for name, definition in self._things.items()]
 
     def diff(self, other: "Schema") -> str:
-        """What leads from this schema to another: lines that begin with ``-`` (not there) or ``+`` (only there)."""
+        """Return the way from this schema to another: lines that begin with ``-`` (not there) or ``+`` (only there)."""
         ours, theirs = set(self.lines()), set(other.lines())
         changed = [(line, "-") for line in ours - theirs] + [(line, "+") for line in theirs - ours]
         changed.sort(key=lambda each: (each[0].partition(":")[0], each[1] == "+"))
@@ -113,7 +113,7 @@ class Migrations:
         self._ask("migrate", way="down", revision=revision, keep_data=keep_data)
 
     def schema(self) -> Schema:
-        """What there is in the database now."""
+        """Return the schema of the database now."""
         return Schema(self._ask("schema")["schema"])
 
     def _ask(self, do: str, **values: Any) -> "Dict[str, Any]":
@@ -161,7 +161,7 @@ def _engine(request: pytest.FixtureRequest, client: LeaseClient) -> str:
 
 
 def explain_difference(op: str, left: object, right: object) -> "Optional[List[str]]":
-    """What pytest shows where two schemas were to be equal."""
+    """Return pytest's explanation where two schemas were to be equal."""
     if op != "==" or not isinstance(left, Schema) or not isinstance(right, Schema):
         return None
     return ["the schemas differ (- only on the left, + only on the right):", *left.diff(right).splitlines()]

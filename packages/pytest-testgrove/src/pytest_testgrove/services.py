@@ -40,7 +40,7 @@ class Redis:
 
 
 class Holder:
-    """Where a test's set-up finds what is to be emptied before it."""
+    """The place where a test's set-up finds what is to be emptied before it."""
 
     redis: Optional[Redis] = None
 
@@ -129,7 +129,7 @@ class Service:
 def testgrove_service(
     request: pytest.FixtureRequest, _testgrove_lease_client: LeaseClient
 ) -> "Iterator[Callable[..., Service]]":
-    """What gives this test a database of its own, of a service by its name: ``testgrove_service("analytics").url``."""
+    """Return a function that gives this test a database of a service: ``testgrove_service("analytics").url``."""
     found: "dict[str, Service]" = {}
     yield _giver("testgrove_service", request.config, _testgrove_lease_client, found)
     for name, service in reversed(list(found.items())):

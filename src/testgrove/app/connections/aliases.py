@@ -6,7 +6,7 @@ from testgrove.system.connections import addresses_of
 
 
 class Aliases:
-    """What is known since an attempt began; nothing of it is forgotten before the attempt ends."""
+    """The facts collected since an attempt began; all are kept until the attempt ends."""
 
     def __init__(self) -> None:
         self._known: dict[str, set[str]] = {}

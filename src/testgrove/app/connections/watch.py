@@ -51,14 +51,14 @@ class AttemptConnections:
         self._guard = threading.Lock()
 
     def take(self, entry: Mapping[str, Any]) -> None:
-        """What the plugin reports."""
+        """Take in a report of the plugin."""
         if entry["type"] == "values":
             self._take_values(entry)
         else:
             self._take_connection(entry)
 
     def see(self, found: Connection) -> None:
-        """What the kernel shows of a process."""
+        """Take in the connections of a process that the kernel shows."""
         address = Address("", found.host, found.port, found.socket)
         if not self.is_permitted(address):
             engine = next((engine for engine, port in PORTS.items() if port == found.port), "")
@@ -138,7 +138,8 @@ class AttemptConnections:
                 self._by_socket.append(foreign)
 
     def _is_runs(self, address: Address) -> bool:
-        """Whether a server is there that this run or one of its tests has started, in a container too; or none is."""
+        """Return whether a server is there that this run or one of its tests has started, in a container too; or none
+        is."""
         if address.is_local:
             served = _is_served(address)
             if served or (served is None and (address.socket or not accepts(address.port))):
@@ -236,7 +237,7 @@ class ConnectionWatch:
 
 
 def _is_served(address: Address) -> bool | None:
-    """Whether a process of this run listens at an address of this machine; None where none listens at all.
+    """Return whether a process of this run listens at an address of this machine; None where none listens at all.
 
     A server that is about to exit still has its socket for a moment, but no process that holds it. So an unknown
     process counts as foreign only after several looks; during these, nothing else is sampled.

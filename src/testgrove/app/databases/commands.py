@@ -1,4 +1,4 @@
-"""What `testgrove db` does with the databases of one worktree."""
+"""The actions of `testgrove db` on the databases of one worktree."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class DatabaseCreation:
         wait(self._futures.values())
 
     def say(self, reason: str) -> None:
-        """What is done or waited for now. It is shown once the cell waits for nothing else."""
+        """Report the current step or wait. It is shown once the cell waits for nothing else."""
         self.check()
         before, self._reason = self._reason, reason
         if self._shown.is_set() and reason != before:

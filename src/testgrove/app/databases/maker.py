@@ -30,7 +30,7 @@ def maker(
     *,
     empty: bool = False,
 ) -> tuple[Callable[[], ProvisionedDatabase], TemplateSpec | None]:
-    """What makes the database, and the template it is a clone of. What is read from the tree is read now, before
+    """Return the maker of the database, and the template that it clones. The tree is read now, before
     something is built in it. empty: not migrated."""
     traits = provider.traits()
     template_spec = None

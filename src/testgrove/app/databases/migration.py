@@ -51,7 +51,7 @@ def template_spec_in(
 def migration(
     command: str, name: str, launcher: Launcher, workspace: Workspace, making: DatabaseCreation
 ) -> Callable[[DatabaseAccess], None]:
-    """What brings an empty database up to date: the command, once the environment it needs is there.
+    """Return the command that migrates an empty database, run once the environment it needs is there.
 
     name: the service's. It sees the variables of that database alone.
     """

@@ -60,7 +60,7 @@ class PersistentDatabases:
         self._context = worktree_context(project, holder)
 
     def making(self) -> DatabaseCreation:
-        """What makes the databases."""
+        """Return the maker of the databases."""
         return DatabaseCreation(tuple(self._services), self._begin)
 
     def _begin(self, workspace: Workspace, making: DatabaseCreation) -> dict[str, Make]:

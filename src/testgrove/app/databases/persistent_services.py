@@ -98,7 +98,7 @@ def reach_servers(project: Project, worktree: str, say: Say) -> KeeperClient | N
 
 
 def accesses_of(project: Project, worktree: WorktreeRecord) -> dict[str, DatabaseAccess]:
-    """How a worktree's databases are reached, passwords included."""
+    """Return how a worktree's databases are reached, passwords included."""
     found = {
         name: access
         for name, access in accesses_without_keeper(project, worktree).items()
@@ -111,7 +111,7 @@ def accesses_of(project: Project, worktree: WorktreeRecord) -> dict[str, Databas
 
 
 def _access(lease: Lease) -> DatabaseAccess | None:
-    """How what a lease names is reached; None where its server was not laid out to the end."""
+    """Return how what a lease names is reached; None where its server was not laid out to the end."""
     path, _, name = lease.key.partition("#")
     folder, password = Path(path), Secret(lease.data["password"])
     if lease.kind == LeaseKind.PERSISTENT_DATABASE:
@@ -156,8 +156,8 @@ def _start(project: Project, holder: Holder, keeper: KeeperClient, folder: Path,
 
 
 def with_another_port(project: Project, holder: Holder, worktree: WorktreeRecord, work: Callable[[], T], say: Say) -> T:
-    """What work, which starts the servers of a worktree's databases, returns. If the port of one is taken, the server
-    moves to another, and the work is done again: it must be idempotent."""
+    """Run work, which starts the servers of a worktree's databases, and return its result. If the port of one is taken,
+    the server moves to another, and the work is done again: it must be idempotent."""
     try:
         return work()
     except TestgroveError as error:

@@ -62,7 +62,8 @@ class DatabasesOfProjects:
         return self._of[cell.subproject].for_cell(cell)
 
     def broker(self, cell: Cell) -> Path | None:
-        """Where a cell's tests can ask for fresh databases; None where its suite has none that can be given."""
+        """Return the address where a cell's tests can ask for fresh databases; None where its suite has none to
+        give."""
         return self._of[cell.subproject].broker(cell)
 
     def further(self, cell: Cell) -> list[str]:

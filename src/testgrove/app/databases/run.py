@@ -89,7 +89,7 @@ class RunDatabases:
         return DatabaseCreation(services, partial(self._begin, cell), self._cancel) if services else None
 
     def broker(self, cell: Cell) -> Path | None:
-        """Where a cell's tests can ask for fresh databases; None where its suite has none that can be given.
+        """Return the address where a cell's tests can ask for fresh databases; None where its suite has none to give.
 
         It costs nothing but a socket until the first of them does.
         """

@@ -29,7 +29,7 @@ from testgrove.services.provisioning.choose import provider_of
 def pending_databases(
     project: Project, holder: Holder, names: Sequence[str], *, revision: str | None = None, empty: bool = False
 ) -> Iterator[PendingDatabases | None]:
-    """What makes the databases of a worktree from `create`, of some services; None where there are none.
+    """Return the maker of the databases of a worktree from `create`, for some services; None where there are none.
 
     revision: the migration of the default service to stop at, None for the newest; empty: no migration at all. Raises
     what the servers of others answer, before anything is made: UnavailableError, PreconditionError.

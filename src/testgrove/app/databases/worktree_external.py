@@ -52,7 +52,7 @@ def _access(engine: str, database: str, known: Mapping[str, str], service: str) 
 
 
 def without_keeper(project: Project, name: str) -> bool:
-    """Whether a service's databases are no keeper's: by URL, or files."""
+    """Return whether a service's databases are no keeper's: by URL, or files."""
     service = project.settings.services.get(name)
     return service is None or not service.is_embedded or engine_of(service.engine).isolation == "file"
 
@@ -76,7 +76,7 @@ def drop_without_keeper(project: Project, holder: Holder, worktree: WorktreeReco
 
 
 def _is_of(project: Project, worktree: WorktreeRecord, lease: Lease, names: Sequence[str]) -> bool:
-    """Whether a lease is for one of these services: of their engines, and not the database of another one."""
+    """Return whether a lease is for one of these services: of their engines, and not the database of another one."""
     if lease.kind != LeaseKind.DATABASE:
         return False
     services = project.settings.services

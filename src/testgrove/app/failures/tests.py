@@ -40,7 +40,7 @@ class FailedDatabase:
 
     @property
     def file(self) -> Path:
-        """What is in it: SQL, or a database's file."""
+        """The name of the dump: SQL, or a database's file."""
         return self.folder / engine_of(self.engine).dump
 
     @property

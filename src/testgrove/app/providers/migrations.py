@@ -1,4 +1,4 @@
-"""What gives databases to tests of migrations: empty ones, on a server of their own that needs no template."""
+"""Databases for tests of migrations: empty ones, on a server of their own that needs no template."""
 
 from __future__ import annotations
 

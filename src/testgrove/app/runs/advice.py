@@ -1,4 +1,4 @@
-"""What helps after a failed attempt, where its output tells: more about the cause, and what to type."""
+"""Advice after a failed attempt, from its output: more about the cause, and what to type."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Failure:
 
     @property
     def contents(self) -> Contents | None:
-        """What its environment holds, where testgrove has chosen that."""
+        """The contents of its environment, where testgrove has chosen them."""
         return self.workspace.plan.contents if self.workspace.plan else None
 
     @property
@@ -85,7 +85,7 @@ class Failure:
 
     @cached_property
     def files(self) -> list[str]:
-        """What git lists in the checkout."""
+        """The files that git lists in the checkout."""
         return git.listed_files(self.tree)
 
     @cached_property
@@ -142,7 +142,7 @@ def _missing_service(failure: Failure) -> Advice | None:
 
 
 def _add(failure: Failure, *settings: tuple[str, str]) -> str:
-    """What adds lines to the settings, or changes them; each with its table, empty for the top."""
+    """Return advice that adds lines to the settings or changes them; each with its table, empty for the top."""
     return " and ".join(_written(failure.project, table, line) for table, line in settings)
 
 

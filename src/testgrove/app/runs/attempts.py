@@ -70,11 +70,11 @@ _READ = 40_000  # bytes of output in which a cause is looked for
 
 @frozen
 class RunContext:
-    """What all slots of a run share. targets: what each ref means, by the ref as the user wrote it. seed: of a random
-    order of the tests. coverage: what measures it, where that is asked for. keep_failed: leave the worktrees of cells
-    that fail to people. leaks: looks at what attempts leave behind. connections: looks where they connect to. gate:
-    lets only so many start at once. given_up: cells that must not be tried again. chosen: the user chooses tests by
-    keyword."""
+    """The shared state of a run's slots. targets: what each ref means, by the ref as the user wrote it. seed: of a
+    random order of the tests. coverage: what measures it, where that is asked for. keep_failed: leave the worktrees of
+    cells that fail to people. leaks: looks at what attempts leave behind. connections: looks where they connect to.
+    gate: lets only so many start at once. given_up: cells that must not be tried again. chosen: the user chooses tests
+    by keyword."""
 
     project: Project
     holder: Holder

@@ -30,7 +30,7 @@ class EngineWatch:
             self._intervals.append(interval)
 
     def look(self) -> Iterator[Told]:
-        """What has been left behind by attempts that are over. Raises TestgroveError where the engine is silent."""
+        """Return what ended attempts have left behind. Raises TestgroveError where the engine does not answer."""
         began = time.time()
         there = self._engine.ids()
         new = self._engine.describe(there - self._known - self._open.keys())
@@ -76,7 +76,7 @@ class ContainerWatch:
             engine.enter(interval)
 
     def look(self) -> Iterator[Told]:
-        """What has been left behind by attempts that are over."""
+        """Return what ended attempts have left behind."""
         for engine in list(self._engines.values()):
             try:
                 yield from engine.look()

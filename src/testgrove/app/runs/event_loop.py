@@ -57,14 +57,14 @@ class Work(Protocol):
 
 
 class MakeSlot(Protocol):
-    """What runs an attempt at a cell; see slots.Slot."""
+    """Makes the runner of an attempt at a cell; see slots.Slot."""
 
     def __call__(self, run: RunContext, cell: Cell, attempt: int, slot_number: int) -> Work: ...
 
 
 @frozen
 class Origin:
-    """Where a run comes from. again: the command that repeats it. source, base, resumed, fail_on_leak: see RunStarted.
+    """The origin of a run. again: the command that repeats it. source, base, resumed, fail_on_leak: see RunStarted.
     before: events of the run that it goes on with."""
 
     again: str = ""
@@ -218,7 +218,7 @@ class EventLoop:
             self._say_waits()
 
     def _say_waits(self) -> None:
-        """What each cell waits for, where that has changed in kind: of graphs, every step changes the names."""
+        """Report what each cell waits for, where that has changed in kind: of graphs, every step changes the names."""
         for key, wait in self.schedule.waiting().items():
             if self._waits.get(key) != wait.kind and wait.kind != "backoff":
                 self._waits[key] = wait.kind
@@ -256,7 +256,7 @@ class EventLoop:
             self._obey(slots, self.schedule.rested(key))
 
     def _events(self) -> Iterator[AnyEvent]:
-        """What has happened since the last look, waiting a moment for the first."""
+        """Return the events since the last look, waiting a moment for the first."""
         try:
             yield self.run.inbox.get(timeout=_TICK)
             while True:

@@ -33,7 +33,7 @@ Look = Callable[[], Iterable[TrackedResource]]
 
 @frozen
 class AttemptContext:
-    """Where an attempt runs.
+    """The surroundings of an attempt.
 
     ports: the worktree's own. temporary: its TMPDIR. checkout: lists unexpected files, compared to the state before;
     None if this is not checked. manifest: the state before the first attempt, if known. databases: lists those that its
@@ -164,7 +164,7 @@ class LeakWatch:
         self._look_at_containers()
 
     def _look_first(self, context: AttemptContext) -> None:
-        """What is in a checkout before its first attempt."""
+        """Record what is in a checkout before its first attempt."""
         with self._looking:
             if context.checkout is not None and context.tree not in self._manifests:
                 self._manifests[context.tree] = context.manifest or context.checkout(Manifest())[1].manifest(
@@ -196,7 +196,7 @@ class LeakWatch:
 
 
 def _of_processes(result: JobResult) -> Iterator[TrackedResource]:
-    """What outlived the command's own end; what was ended with it has left nothing."""
+    """Return the processes that outlived the command's own end; those that were ended with it have left nothing."""
     for survivor in result.survivors:
         yield TrackedResource("process", survivor)
     for port, who in result.ports:

@@ -92,5 +92,5 @@ def merge_runs(project: Project, names: Sequence[str], output: Path | None, rend
 
 
 def goes_on(project: Project, folder: Path) -> bool:
-    """Whether a run has not ended yet. (One that was killed has been closed by recovery.)"""
+    """Return whether a run has not ended yet. (One that was killed has been closed by recovery.)"""
     return project.store.runs.at(folder) is not None

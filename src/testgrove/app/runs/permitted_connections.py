@@ -1,4 +1,4 @@
-"""What an attempt may connect to: its databases, and what the settings configure or permit."""
+"""The addresses that an attempt may connect to: its databases, and what the settings configure or permit."""
 
 from __future__ import annotations
 

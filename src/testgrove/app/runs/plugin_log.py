@@ -1,4 +1,4 @@
-"""What the pytest plugin writes of an attempt, read while it is written."""
+"""The pytest plugin's log of an attempt, read while it is written."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 @frozen
 class RunRequest:
-    """What the user asked `testgrove test` for. suites: their names, paths of tests, node ids. sets: names of
+    """The user's request to `testgrove test`. suites: their names, paths of tests, node ids. sets: names of
     dependency sets. jobs: how many cells run at once, None for the machine's own number. seed: of a random order of the
     tests. again: the command that repeats the run. cov: measure coverage. keep_failed: leave the worktrees of cells
     that fail to people. here: run in the current checkout. leak_checks: how much is looked at after an attempt;
@@ -86,7 +86,7 @@ class FinishedRun:
 
 
 def plan_cells(project: Project, request: RunRequest) -> tuple[Cell, ...]:
-    """What would run. Raises UsageError for a suite or a dependency set that is not there or when nothing is selected,
+    """Return the cells that would run. Raises UsageError for an unknown suite or dependency set, or an empty selection,
     PreconditionError for an interpreter that is missing."""
     require_free(project.root, FREE_BYTES)
     chosen = selected(project, request.suites, there=not request.refs)
@@ -151,7 +151,7 @@ def run_tests(project: Project, request: RunRequest, view: View) -> FinishedRun:
 
 @contextmanager
 def _slots(project: Project, holder: Holder, request: RunRequest) -> Iterator[MakeSlot]:
-    """What runs the cells. With --here, the checkout is held meanwhile."""
+    """Return the slots that run the cells. With --here, the checkout is held meanwhile."""
     if not request.here:
         yield WorktreeSlot
         return

@@ -1,4 +1,4 @@
-"""What one slot does with one cell: its workspace, its attempts, its end."""
+"""One slot's work on one cell: its workspace, its attempts, its end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ W = TypeVar("W", bound=Workspace)
 
 
 def told_of(workspace: Workspace, status: Status, reason: str) -> tuple[Status, str, str]:
-    """How a cell ended, with what its workspace has to tell."""
+    """Return how a cell ended, with what its workspace has to tell."""
     hint = workspace.hint if status in ("failed", "error") else ""
     return status, "; ".join(filter(None, [reason, *dict.fromkeys(workspace.notes)])), hint
 
@@ -94,7 +94,7 @@ class Slot(ABC, Generic[W]):
         """Let the workspace go, with its databases. status: how the cell ended."""
 
     def _begin_attempt(self, workspace: W) -> None:
-        """What is done before each try; by default nothing."""
+        """Prepare an attempt; by default nothing."""
 
     def _attempts(self, workspace: W) -> tuple[Status, str]:
         run, cell = self.run, self.cell

@@ -66,7 +66,7 @@ class CoordinateRequest:
 
 @frozen
 class Preview:
-    """What would happen. worktrees: as they are; jobs: slots."""
+    """A preview of a run. worktrees: as they are; jobs: slots."""
 
     plan: ScenarioPlan
     worktrees: tuple[FoundWorktree, ...]
@@ -95,7 +95,8 @@ def find_file(directory: Path, file: Path | None) -> Path:
 
 
 def make_plan(project: Project, request: CoordinateRequest) -> ScenarioPlan:
-    """What is selected of a scenario file. Raises UsageError for what is wrong with it, and for an empty selection."""
+    """Return what is selected of a scenario file. Raises UsageError for what is wrong with it, and for an empty
+    selection."""
     path = request.file
     try:
         with explained("read the scenario file", path):
@@ -199,7 +200,7 @@ def base_of(project: Project, request: CoordinateRequest) -> Path:
 
 
 def jobs_of(request: CoordinateRequest, plan: ScenarioPlan) -> int:
-    """How many slots a run has. Raises UsageError for a number that makes no sense."""
+    """Return how many slots a run has. Raises UsageError for a number that makes no sense."""
     if request.jobs is not None and request.jobs < 1:
         raise UsageError("invalid-jobs", f"--workers {request.jobs}: expected a number from 1")
     return max(1, min(request.jobs or machine.default_jobs(), len(plan.scenarios)))
@@ -212,7 +213,7 @@ def durations(project: Project) -> dict[str, float]:
 
 
 def main_branch(project: Project) -> str:
-    """What --pull-coordinator brings by default: the main checkout's branch, else its commit."""
+    """Return what --pull-coordinator brings by default: the main checkout's branch, else its commit."""
     commit, branch = git.head_of(project.main)
     return branch or commit
 

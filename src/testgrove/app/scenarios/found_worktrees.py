@@ -72,7 +72,7 @@ def wanted(scenarios: Sequence[PlannedScenario]) -> tuple[str, str]:
 
 
 def would(found: FoundWorktree, scenarios: Sequence[PlannedScenario]) -> str:
-    """What `--setup-worktrees` would do to one that is not ready."""
+    """Return what `--setup-worktrees` would do to one that is not ready."""
     if found.state == "broken":
         return ""
     if found.state == "adopted":

@@ -1,4 +1,4 @@
-"""What a run of scenarios goes on with: the ends of an earlier one, as its log has them."""
+"""The start of a resumed run of scenarios: the ends of an earlier run, as its log has them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ResumedRun:
 
 
 def earlier(project: Project, name: str, *, failed_only: bool) -> ResumedRun:
-    """What `--resume RUN` goes on with. failed_only: `--rerun failed`, so that what did not pass runs again.
+    """Return what `--resume RUN` continues. failed_only: `--rerun failed`, so that what did not pass runs again.
 
     Raises PreconditionError (``no-such-run``, ``not-scenarios``, ``held``).
     """
@@ -96,14 +96,14 @@ def earlier(project: Project, name: str, *, failed_only: bool) -> ResumedRun:
 
 
 def _is_kept(event: AnyEvent, ended: Collection[str], created: Collection[str]) -> bool:
-    """Whether an event belongs into the log of the run that goes on."""
+    """Return whether an event belongs into the log of the run that goes on."""
     if isinstance(event, WorktreeChanged):
         return event.action == "created" and event.worktree in created
     return getattr(event, "cell", None) in ended
 
 
 def _cut_short(cell: CellResult) -> bool:
-    """Whether it was the run that ended, and not the scenario."""
+    """Return whether it was the run that ended, and not the scenario."""
     return cell.reason.startswith(_CUT_SHORT)
 
 

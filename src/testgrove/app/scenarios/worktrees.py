@@ -40,7 +40,7 @@ Tell = Callable[[str, WorktreeAction, Path, str], None]
 
 @frozen
 class WorktreePreparation:
-    """What is to be done to worktrees before scenarios run in them. pull: the ref whose changes they get, or empty."""
+    """The changes to worktrees before scenarios run in them. pull: the ref whose changes they get, or empty."""
 
     setup: bool = False
     pull: str = ""
@@ -193,7 +193,7 @@ class ScenarioWorktrees:
         return self._as_it_is(name, found.path, worktree)
 
     def _lacking(self, name: str, path: Path) -> _MissingCommits | None:
-        """What a worktree's checkout lacks of the ref that its scenarios name."""
+        """Return what a worktree's checkout lacks of the ref that its scenarios name."""
         ref, _ = wanted(self._of[name])
         if not ref:
             return None

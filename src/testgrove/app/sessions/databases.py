@@ -1,4 +1,4 @@
-"""What a session's broker gives: databases of each service that the project declares, wherever its server runs."""
+"""Databases that a session's broker hands out, of each service that the project declares, wherever its server runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from testgrove.services.provisioning.choose import provider_of
 
 
 class SessionDatabases:
-    """What can be given to a session's tests. Nothing is started before one asks; stop() at the end."""
+    """The databases for a session's tests. Nothing is started before a test asks; stop() at the end."""
 
     def __init__(self, context: AppContext, migration: Migration) -> None:
         self._context, self._migration = context, migration

@@ -25,7 +25,7 @@ _LOCKS = ("holders.lock", "turns.lock", "state.lock")
 
 @frozen
 class KeptFolder:
-    """What stays. why: the reason. how: what takes it away."""
+    """A folder that stays. why: the reason. how: the command that removes it."""
 
     what: str
     why: str

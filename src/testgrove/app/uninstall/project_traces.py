@@ -1,4 +1,4 @@
-"""What a project without worktrees still has of testgrove's: servers, files and lines in its git directory."""
+"""Traces of testgrove in a project without worktrees: servers, files and lines in its git directory."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _is_there(project: Project, name: str) -> bool:
 
 
 def left_in(project: Project) -> list[KeptFolder]:
-    """What of testgrove's stays in a project because it is its user's, or on a server of the user's."""
+    """Return what stays in a project because it is its user's, or on a server of the user's."""
     main, found = project.main, []
     if project.artifacts.exists():
         found.append(

@@ -48,8 +48,8 @@ from testgrove.system.trusted_paths import owner_of
 
 
 class Uninstall:
-    """What to remove. gone: lines about removed items. left: what stays. complete: whether the store was also removed,
-    because nothing stays that it must know."""
+    """An uninstall's plan. gone: lines about removed items. left: what stays. complete: whether the store was also
+    removed, because nothing stays that it must know."""
 
     def __init__(self, holder: Holder, locations: Locations, render: Render) -> None:
         self.gone: list[str] = []
@@ -85,7 +85,7 @@ class Uninstall:
         self.left.append(KeptFolder(what, error.message, error.hint or "testgrove doctor"))
 
     def plan(self) -> list[str]:
-        """What would go and what would stay, a line each."""
+        """Return what would go and what would stay, a line each."""
         lines = []
         for project in self._projects:
             for worktree in records.all_of(project):
@@ -164,7 +164,7 @@ class Uninstall:
             self.gone, self.left = self.gone + gone, self.left + left
 
     def _still_known(self) -> str:
-        """What the store has on record that is not gone; empty where nothing is."""
+        """Return the store's records of what is not gone; empty where there are none."""
         known = ", ".join(f"{number} {name}" for name, number in self._store.counts().items() if number)
         return known or ("the items above" if self._blocked else "")
 

@@ -17,7 +17,7 @@ from testgrove.system.outputs import copy_output
 
 @frozen
 class Collected:
-    """What was copied from one worktree. files: relative to the folder."""
+    """The files copied from one worktree. files: relative to the folder."""
 
     worktree: str
     folder: Path

@@ -29,7 +29,7 @@ class CleanupCandidate:
 
 
 def cleanup_candidates(project: Project, max_age_hours: float, *, merged: bool = False) -> list[CleanupCandidate]:
-    """What a clean-up would do now: test worktrees, and parked ones, older than so many hours.
+    """Return what a clean-up would remove now: test worktrees, and parked ones, older than so many hours.
 
     merged: only those whose commit the main branch has. Raises PreconditionError where there is no main branch.
     """
@@ -47,7 +47,8 @@ def cleanup_candidates(project: Project, max_age_hours: float, *, merged: bool =
 
 
 def _is_merged(project: Project, worktree: WorktreeRecord, targets: Sequence[str]) -> bool:
-    """Whether one of the commits has all that a worktree has committed. One that is broken has nothing to merge."""
+    """Return whether one of the commits has all that a worktree has committed. One that is broken has nothing to
+    merge."""
     try:
         commit, _ = git.head_of(worktree.path)
     except TestgroveError:

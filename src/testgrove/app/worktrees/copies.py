@@ -23,7 +23,7 @@ TEMPORARY = ".testgrove-tmp"  # in the tree: a copy gets its name by a rename
 
 @dataclass
 class Sources:
-    """What is to be copied: paths relative to both checkouts, and where each one's content is.
+    """The files to copy: paths relative to both checkouts, and where each one's content is.
 
     included: those that only INCLUDE names, for whatever commit is checked out.
     """
@@ -70,7 +70,7 @@ def find_sources(main: Path, patterns: Sequence[str], ours: Collection[str]) -> 
 
 
 def has_include(main: Path) -> bool:
-    """Whether the main checkout names files to copy without settings of testgrove."""
+    """Return whether the main checkout names files to copy without settings of testgrove."""
     return (main / INCLUDE).is_file()
 
 

@@ -26,7 +26,7 @@ from testgrove.system.processes.process import run
 def plan_environment(
     project: Project, tree: Path, *, python: str | None, deps: str | None, tree_hash: str, directory: str = ""
 ) -> EnvironmentPlan:
-    """What the environment of a checkout is to hold.
+    """Return the plan of a checkout's environment.
 
     python, deps: as the user asked for them, or None. directory: where commands run in it.
     """

@@ -50,8 +50,8 @@ def values_of(
 
 
 class Written(NamedTuple):
-    """What was written. worktree: the current record. kept: names of values in the env file that the user edited, and
-    that testgrove would change."""
+    """The result of writing. worktree: the current record. kept: names of values in the env file that the user edited,
+    and that testgrove would change."""
 
     worktree: WorktreeRecord
     kept: list[str]

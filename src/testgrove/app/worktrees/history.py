@@ -1,4 +1,4 @@
-"""What git's records contain for a worktree, apart from its files. It is removed with the worktree, and may be the only
+"""Git's records of a worktree, apart from its files. They are removed with the worktree, and may be the only
 copy."""
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def is_nested(project: Project) -> bool:
 
 
 def is_tracked(project: Project) -> bool:
-    """Whether the project has files of its own in the root."""
+    """Return whether the project has files of its own in the root."""
     return bool(git.tracked_at(project.repository, "HEAD", [str(project.root.relative_to(project.main))]))
 
 

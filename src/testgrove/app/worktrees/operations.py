@@ -42,7 +42,7 @@ def silent(_phase: str, _reason: str) -> None:
 
 
 def target_of(project: Project, ref: str | None) -> Target:
-    """What a ref, or the working tree, means now. Raises PreconditionError for an unknown ref."""
+    """Return the commit that a ref, or the working tree, means now. Raises PreconditionError for an unknown ref."""
     if ref is None:
         snapshot = git.snapshot(project.repository)
         return Target(snapshot.commit, snapshot.tree, "", describe(snapshot))

@@ -118,7 +118,7 @@ def _files(project: Project, worktree: WorktreeRecord, state: git.CheckoutStatus
 
 
 def unpublished_in_clones(worktree: WorktreeRecord, nested: Iterable[str]) -> list[str]:
-    """What repositories in environments and caches have that is the user's, unless set-up or an attempt left it so.
+    """Return the user's commits in repositories in environments and caches: those not made by set-up or an attempt.
 
     Of a clone that ``pip install -e git+URL`` makes: what its remotes have not. Any other: that it is there.
     nested: the repositories in the checkout; those outside environments and caches are the user's anyway.
@@ -174,7 +174,7 @@ def require_untouched_submodules(repository: git.Repository, worktree: WorktreeR
 
 @frozen
 class CheckoutContents:
-    """What is in a checkout at one moment that git does not have so. untracked: nested repositories included."""
+    """The contents of a checkout at one moment that git does not have. untracked: nested repositories included."""
 
     untracked: Sequence[ManifestEntry]
     modified: Sequence[ManifestEntry]
@@ -225,7 +225,7 @@ def _database_files(worktree: WorktreeRecord) -> set[str]:
 
 
 def manifest_of(worktree: WorktreeRecord) -> Manifest | None:
-    """What set-up and attempts wrote; None where that is not known."""
+    """Return the list of what set-up and attempts wrote; None where that is not known."""
     try:
         return Manifest.load(worktree.manifest) if worktree.manifest else None
     except ValueError:
@@ -265,7 +265,7 @@ def collect_outputs(
 
 
 def take_manifest(path: Path) -> str:
-    """What is in the tree now that git does not track, or that differs from git: written by us, as of now."""
+    """Record the files that git does not track, or that differ from git, as written by us, as of now."""
     return CheckoutContents.of(path).manifest(path).dump()
 
 

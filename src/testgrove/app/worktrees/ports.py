@@ -40,7 +40,7 @@ class CheckedPort:
     listeners: tuple[Listener, ...]
 
     def is_ours(self, listener: Listener) -> bool:
-        """Whether a listener runs in the worktree that the port belongs to."""
+        """Return whether a listener runs in the worktree that the port belongs to."""
         return self.worktree is not None and listener.works_in(self.worktree.path)
 
     @property
@@ -163,6 +163,7 @@ def _change(project: Project, worktree: WorktreeRecord, ports: dict[str, int]) -
 
 
 def _is_of_the_block(project: Project, lease: Lease, ports: dict[str, int]) -> bool:
-    """Whether a lease is one of a block's, and of none of these ports: a server of the worktree's has another name."""
+    """Return whether a lease is one of a block's, and of none of these ports: a server of the worktree's has another
+    name."""
     names = {*project.settings.ports.names, *ports}
     return lease.kind == LeaseKind.PORTS and lease.data["name"] in names and lease.data["port"] not in ports.values()

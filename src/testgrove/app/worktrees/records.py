@@ -164,7 +164,8 @@ def _path_exists(project: Project, path: Path) -> PreconditionError:
 
 
 def _others(project: Project, path: Path) -> str:
-    """Which other project's worktree is in a place, as a sentence; empty where none is. Two may have the same root."""
+    """Return which other project's worktree is in a place, as a sentence; empty where none is. Two may have the same
+    root."""
     found = project.store.worktrees.at(path)
     if found is None or found.project == project.id:
         return ""
@@ -249,7 +250,7 @@ def set_kept(store: Store, worktree: WorktreeRecord, note: str) -> WorktreeRecor
 
 
 def is_kept(worktree: WorktreeRecord) -> bool:
-    """Whether a run has left this worktree to people."""
+    """Return whether a run has left this worktree to people."""
     return worktree.status == WorktreeStatus.READY and worktree.run is not None
 
 
@@ -259,7 +260,8 @@ def delete(store: Store, worktree: WorktreeRecord) -> None:
 
 
 def is_our_registry(path: Path) -> bool:
-    """Whether a file is the registry view, or would be: what testgrove has not written is its user's, and stays."""
+    """Return whether a file is the registry view, or would be: what testgrove has not written is its user's, and
+    stays."""
     try:
         view = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

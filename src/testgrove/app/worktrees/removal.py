@@ -149,7 +149,7 @@ class Removal:
 
 
 def _examined(project: Project, worktree: WorktreeRecord, options: RemovalOptions) -> Findings:
-    """What is in the worktree, once it is certain that it may go."""
+    """Return what is in the worktree, once it is certain that it may be removed."""
     findings = _looked_at(project, worktree, options, examine)
     if not options.force:
         findings.require_nothing_of_the_users(worktree, "removed", rescuing=options.bulk)
@@ -199,7 +199,7 @@ def _tear_down(project: Project, holder: Holder, worktree: WorktreeRecord, *, fo
 
 
 def _require_outside(tree: Path) -> None:
-    """What is imported later must still be there: this program may not be a part of what it removes."""
+    """Refuse to remove a folder that contains this program: modules that are imported later must still be there."""
     if Path(sys.prefix).is_relative_to(tree):
         raise PreconditionError(
             "own-environment",

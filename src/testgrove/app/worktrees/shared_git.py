@@ -34,7 +34,7 @@ class SharedChange:
 
     @property
     def problem(self) -> str:
-        """What is wrong with it."""
+        """The problem with it."""
         goes = "is gone" if not os.path.lexists(self.path) else f"will be lost with {self.tree}"
         return f"is shared by all checkouts but points to {self.path}, which {goes}"
 
@@ -71,7 +71,7 @@ def _location_of(path: str, roots: set[Path], temporary: set[Path], ours: set[Pa
 
 
 def _change(project: Project, shared: SharedPath, tree: Path) -> SharedChange:
-    """What to do about it. While the worktree is there, or the path is, that is the user's to decide."""
+    """Return what to do about it. While the worktree or the path exists, the user decides that."""
     gone = not os.path.lexists(shared.path) and not (tree.is_dir() and (tree / ".git").exists())
     if shared.key:
         section = shared.key.rpartition(".")[0]

@@ -196,7 +196,7 @@ class Syncing:
             self.update(plan=self._plan())
 
     def _resolved(self) -> tuple[str, str]:
-        """What the ref that the worktree was made from means now."""
+        """Return the commit that the worktree's ref means now."""
         ref = self.worktree.ref
         try:
             return ref, git.resolve(self.project.repository, ref).commit if ref else ""

@@ -139,7 +139,7 @@ def _is_ours(path: Path, repository: git.Repository | None, common_dir: Path) ->
 
 
 def _points_into(path: Path, common_dir: Path) -> bool:
-    """Whether a folder's ``.git`` file names a record of this repository, or is empty: its writer was killed."""
+    """Return whether a folder's ``.git`` file names a record of this repository, or is empty: its writer was killed."""
     pointer = path / ".git"
     with explained("look at", pointer):
         if not pointer.is_file():

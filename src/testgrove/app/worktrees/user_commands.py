@@ -1,4 +1,5 @@
-"""What users' commands in a worktree need: its variables, its environment, and a command that replaces this process."""
+"""The needs of users' commands in a worktree: its variables, its environment, and a command that replaces this
+process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a cell runs: a folder, with the variables and databases of its commands.
+"""The workspace of a cell: a folder, with the variables and databases of its commands.
 
 A testgrove worktree is one (creation.Creation); a checkout that is used in place and a scenario's location are
 others. This module contains what they share; creating databases, attempts and reports need only this.
@@ -30,7 +30,7 @@ OnPhase = Callable[[Phase, str], None]
 
 @frozen
 class Target:
-    """What is checked out. branch: a local branch to be on, or empty. label: as people call it."""
+    """The commit to check out. branch: a local branch to be on, or empty. label: as people call it."""
 
     commit: str
     tree: str
@@ -100,7 +100,7 @@ class Workspace(ABC):
 
     @property
     def manifest(self) -> Manifest | None:
-        """What set-up and earlier attempts wrote; None where that is not known."""
+        """The list of what set-up and earlier attempts wrote; None where that is not known."""
         return None
 
     @property
@@ -135,7 +135,7 @@ class Workspace(ABC):
         return {*self.values(self.databases), *self.suite_env}
 
     def own_variables(self) -> Mapping[str, str]:
-        """What the location has set for itself, of which the suite's environment has nothing."""
+        """Return the variables that the location itself has set and the suite's environment lacks."""
         return {}
 
     def values(self, databases: Mapping[str, DatabaseAccess], *, plain: str = "") -> dict[str, str]:

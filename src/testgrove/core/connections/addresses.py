@@ -1,4 +1,4 @@
-"""Where a URL, a DSN or a set of variables leads, as libpq and the other drivers resolve it."""
+"""The servers that URLs, DSNs and sets of variables lead to, as libpq and the other drivers resolve them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WORD = re.compile(r"\s*(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)*))"
 
 @frozen
 class Address:
-    """Where a connection leads.
+    """A server that a connection leads to.
 
     engine: the family (see ENGINES); empty where only a socket was seen. host: a name or an IP address, in lower case;
     empty for a Unix socket, whose path is socket. database: its name or number, of SQLite the file; None where it is
@@ -63,7 +63,7 @@ class Address:
 
     @property
     def permission(self) -> str:
-        """What the setting ``allow_connections`` calls the server."""
+        """The server's name in the setting ``allow_connections``."""
         if self.socket:
             return self.socket
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -75,7 +75,8 @@ class Address:
 
 
 def same_server(one: Address, other: Address) -> bool:
-    """Whether two addresses lead to one server: localhost is 127.0.0.1, ::1 and the usual socket of the same port."""
+    """Return whether two addresses lead to one server: localhost is 127.0.0.1, ::1 and the usual socket of the same
+    port."""
     if one.engine and other.engine and one.engine != other.engine:
         return False
     if one.socket and other.socket:
@@ -87,7 +88,7 @@ def same_server(one: Address, other: Address) -> bool:
 
 
 def resolve_url(text: str, environ: Mapping[str, str], service_file: str = "") -> tuple[Address, ...]:
-    """Where the URL of a database, or a DSN of libpq's (``host=… dbname=…``), leads; of several hosts, each.
+    """Return where the URL of a database, or a DSN of libpq's (``host=… dbname=…``), leads; of several hosts, each.
 
     Empty where the text is no database's. environ: the variables of the process that connects. service_file: the text
     of PostgreSQL's service file.
@@ -113,7 +114,7 @@ def resolve_url(text: str, environ: Mapping[str, str], service_file: str = "") -
 def resolve_postgres(
     parameters: Mapping[str, str], environ: Mapping[str, str], service_file: str = ""
 ) -> tuple[Address, ...]:
-    """Where libpq's parameters lead: they come first, then the service's, then the variables, then the defaults."""
+    """Resolve libpq's parameters: they come first, then the service's, then the variables, then the defaults."""
     given = {name: value for name, value in parameters.items() if value}
     service = given.get("service") or environ.get("PGSERVICE", "")
     known = _service(service, service_file) if service else {}
@@ -140,7 +141,7 @@ def file_address(path: str) -> Address:
 
 
 def is_for_maintenance(database: str, *engines: str) -> bool:
-    """Whether clients of one of the engines connect to that database to create and drop others."""
+    """Return whether clients of one of the engines connect to that database to create and drop others."""
     return database in ("postgres", "template1") and "postgres" in engines
 
 
@@ -175,7 +176,7 @@ def _resolve(engine: str, netloc: str, path: str, query: Mapping[str, str]) -> I
 
 
 def _parts(text: str) -> tuple[str, str, dict[str, str]]:
-    """What follows ``//``: host and port without the user, the path without its slash, the query."""
+    """Split the part after ``//``: host and port without the user, the path without its slash, the query."""
     before, _, query = text.partition("#")[0].partition("?")
     netloc, _, path = before.partition("/")
     return netloc.rpartition("@")[2], path, dict(parse_qsl(query))
@@ -234,7 +235,7 @@ def _host(text: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host in the form of Address.host is this machine itself."""
+    """Return whether a host in the form of Address.host is this machine itself."""
     if host in ("localhost", "localhost.localdomain", "ip6-localhost", "0.0.0.0", "::", "::1"):  # noqa: S104 - for clients
         return True
     return host.endswith(".localhost") or re.fullmatch(r"127(\.\d+){3}", host) is not None

@@ -38,7 +38,7 @@ class NamedDatabase:
 
 
 def in_alembic_ini(file: str, text: str, here: str, environ: Mapping[str, str]) -> Iterator[NamedDatabase]:
-    """What ``sqlalchemy.url`` names in each section. here: the file's folder, ``%(here)s``."""
+    """Return the ``sqlalchemy.url`` of each section. here: the file's folder, ``%(here)s``."""
     import configparser  # noqa: PLC0415 - few projects have such a file
 
     parser = configparser.ConfigParser({"here": here}, strict=False)
@@ -62,7 +62,7 @@ def script_location(text: str, here: str) -> str:
 
 
 def overrides_url(env_py: str) -> bool:
-    """Whether an env.py takes its URL, or its engine, from elsewhere than alembic.ini, as far as it can be read.
+    """Return whether an env.py takes its URL, or its engine, from elsewhere than alembic.ini, as far as it can be read.
 
     It does where it reads the environment, sets the URL, or never asks the file for it to connect.
     """
@@ -151,7 +151,7 @@ def star_imports(text: str) -> list[str]:
 
 
 def _databases(node: ast.AST, alias: str) -> ast.expr | None:
-    """What an assignment gives ``DATABASES[alias]``."""
+    """Return what an assignment gives ``DATABASES[alias]``."""
     if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
         return None
     for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
@@ -165,7 +165,8 @@ def _databases(node: ast.AST, alias: str) -> ast.expr | None:
 
 
 def _leads_to(url: str, environ: Mapping[str, str]) -> tuple[Address, ...]:
-    """Where a URL leads; empty for what is none, or refers to what is filled in later (``${HOST}``, ``{{ host }}``)."""
+    """Return where a URL leads; empty if it is invalid, or refers to what is filled in later (``${HOST}``, ``{{ host
+    }}``)."""
     return () if "${" in url or "{{" in url else resolve_url(url, environ)
 
 
@@ -223,7 +224,8 @@ def _line_of(text: str, key: str, section: str) -> int:
 
 
 def lets_env_file_win(text: str) -> bool:
-    """Whether Python code loads a ``.env`` file over the environment: python-dotenv's and django-environ's ways."""
+    """Return whether Python code loads a ``.env`` file over the environment: python-dotenv's and django-environ's
+    ways."""
     return re.search(r"\b(?:load_dotenv|read_env)\([^)]*\b(?:override|overwrite)\s*=\s*True", text) is not None
 
 

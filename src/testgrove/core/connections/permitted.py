@@ -36,7 +36,7 @@ _PASSWORDS = (
 
 @frozen
 class PermittedConnections:
-    """What a worktree may connect to.
+    """The addresses that a worktree may connect to.
 
     own: testgrove's servers, with any database. external: databases on external servers. allowed: addresses that the
     settings permit. folders: every SQLite file in them is the worktree's own.
@@ -48,7 +48,7 @@ class PermittedConnections:
     folders: tuple[PurePath, ...] = ()
 
     def permits(self, address: Address) -> bool:
-        """Whether a connection to the address is the worktree's own affair."""
+        """Return whether a connection to the address is the worktree's own affair."""
         if address.is_file:
             named = any(one.database == address.database for one in self.external if one.is_file)
             return named or _is_inside(address.database or ":memory:", self.folders)
@@ -110,7 +110,7 @@ class ForeignConnection:
 
 
 def how_to_permit(address: Address) -> str:
-    """What to do about an address."""
+    """Return the way to permit an address."""
     if address.is_file:
         return "use the file in $SQLITE_PATH, or one in the worktree"
     if address.service:
@@ -150,7 +150,7 @@ def _same_database(address: Address, external: Address) -> bool:
 
 
 def _is_inside(file: str, folders: Iterable[PurePath]) -> bool:
-    """Whether an SQLite file is in memory, or in one of the folders. A relative path is: tests run there."""
+    """Return whether an SQLite file is in memory, or in one of the folders. A relative path is: tests run there."""
     if file in ("", ":memory:") or file.startswith("file::memory:") or "mode=memory" in file:
         return True
     path = PurePath(file.removeprefix("file:").partition("?")[0])

@@ -91,7 +91,7 @@ def _made(files: Collection[str], modules: Mapping[str, ast.Module], class_name:
 
 
 def _needs_arguments(module: ast.Module, function: str) -> bool:
-    """Whether a function cannot be called without arguments."""
+    """Return whether a function cannot be called without arguments."""
     for node in module.body:
         if getattr(node, "name", "") == function.removesuffix("()"):
             arguments = node.args  # type: ignore[attr-defined]  # own_calls() finds functions only

@@ -28,7 +28,8 @@ _URL = re.compile(r"([a-z][a-z0-9+.-]*)://[^?#]*?(?:/(\d*))?(?:[?#].*)?")
 
 @frozen
 class Asked:
-    """What a variable asks for. scheme: of the URL, with its driver. number: of the database in it, if it has one."""
+    """The fact that a variable asks for. scheme: of the URL, with its driver. number: of the database in it, if it has
+    one."""
 
     engine: str
     fact: Fact
@@ -37,7 +38,7 @@ class Asked:
 
 
 def asked_of(name: str, example: str, engines: Iterable[Engine]) -> Asked | None:
-    """What a variable asks for, by its name and an example of its value; None where that is no fact of a service.
+    """Return the fact a variable asks for, by its name and an example of its value; None if it is no fact of a service.
 
     engines: of the project's services. A scheme in the example outweighs the name.
     """
@@ -88,6 +89,6 @@ def _value(name: str, asked: Asked, engine: Engine) -> str:
 
 
 def connects_without_password(uses: Mapping[str, str], engine: Engine) -> bool:
-    """Whether a project reads an engine's host, and neither its URL nor its password."""
+    """Return whether a project reads an engine's host, and neither its URL nor its password."""
     facts = {asked.fact for name, example in uses.items() if (asked := asked_of(name, example, [engine]))}
     return "host" in facts and not facts & {"url", "password"}

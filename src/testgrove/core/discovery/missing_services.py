@@ -1,4 +1,4 @@
-"""What a failed command's output says about a service that the project needs and its settings lack."""
+"""Advice about a service that the project needs and its settings lack, from a failed command's output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UNSET = re.compile(
 
 
 def missing_service(output: str, declared: Collection[str], table: Table) -> str:
-    """What to do about a server that is not there, a variable that is not set, or a password that is not given.
+    """Return advice about a missing server, an unset variable or a missing password.
 
     Empty where none of these is the cause. declared: the engines of the project's services.
     """

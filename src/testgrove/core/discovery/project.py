@@ -1,4 +1,4 @@
-"""What a project's files show: its suites, services, variables, migrations and processes. Nothing of it is run."""
+"""Facts in a project's files: its suites, services, variables, migrations and processes. Nothing of it is run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BASE = re.compile(r"^down_revision(?:\s*:[^=\n]+)?\s*=\s*None\s*$", re.MULTILIN
 
 @frozen
 class Found:
-    """What a project has.
+    """The facts found in a project.
 
     Attributes:
         suites: by name. services: engines. migration: how a database is brought up to date.
@@ -52,7 +52,7 @@ class Found:
 
 
 def is_read(path: str) -> bool:
-    """Whether `find` wants a file's text; more is known by name alone."""
+    """Return whether `find` wants a file's text; more is known by name alone."""
     return _READ.fullmatch(path) is not None or is_env_file(path) or is_workflow(path)
 
 

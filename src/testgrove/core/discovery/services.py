@@ -34,7 +34,7 @@ def requirements(texts: Mapping[str, str]) -> set[str]:
 
 
 def runs_in_compose(images: str, texts: Mapping[str, str]) -> bool:
-    """Whether a Compose file has one of an engine's images. images: a regular expression; empty for none."""
+    """Return whether a Compose file has one of an engine's images. images: a regular expression; empty for none."""
     if not images:
         return False
     composed = (text for name, text in texts.items() if _is_yaml(name))
@@ -43,7 +43,7 @@ def runs_in_compose(images: str, texts: Mapping[str, str]) -> bool:
 
 
 def is_used(engine: Engine, texts: Mapping[str, str]) -> bool:
-    """Whether a project's code or env files mention an engine. Without code to read, it may."""
+    """Return whether a project's code or env files mention an engine. Without code to read, it may."""
     code = {path: text for path, text in texts.items() if path.endswith(".py") and path not in _DECLARING}
     if engine.migrates or not code:  # a database may be known by a URL alone
         return True
@@ -57,7 +57,7 @@ def is_used(engine: Engine, texts: Mapping[str, str]) -> bool:
 
 
 def _is_yaml(path: str) -> bool:
-    """Whether a file is a Compose file or a workflow, which has images of services as well."""
+    """Return whether a file is a Compose file or a workflow, which has images of services as well."""
     return path.endswith(("yml", "yaml"))
 
 

@@ -20,7 +20,7 @@ _YAML_LINE = re.compile(r"^[ \t]*(?:-[ \t]+)?([A-Z][A-Z0-9_]*)[ \t]*[:=][ \t]*[\
 
 
 def is_env_file(path: str) -> bool:
-    """Whether a file is a ``.env`` or an example of one."""
+    """Return whether a file is a ``.env`` or an example of one."""
     return _ENV_FILE.fullmatch(path) is not None
 
 

@@ -1,4 +1,4 @@
-"""What an engine says about itself: plain data, which every layer may ask, and the name of what implements it.
+"""An engine's declaration: plain data, which every layer may ask, and the name of its implementation.
 
 A declaration is imported whenever a project declares a service, so the module that holds it must be cheap: no driver,
 no server, nothing but this module. What does the work is named by `implementation`, and imported when it is needed.
@@ -22,7 +22,7 @@ Isolation = Literal["database", "instance", "file"]
 
 @frozen
 class Hints:
-    """What in a project's files shows that it uses an engine, and how it reads its address, for `init`.
+    """Signs in a project's files that it uses an engine, and the ways it reads its address, for `init`.
 
     packages: distributions that it depends on. images: a regular expression for images in Compose files. guessed: a
     project with migrations and none of the other hints uses this engine. prefixes: the first words of variables

@@ -67,7 +67,7 @@ def known_engines() -> tuple[str, ...]:
 
 @cache
 def implementation_of(name: str) -> Any:
-    """What does an engine's work; see services.engines.protocols. Imports it. Raises UsageError."""
+    """Import and return an engine's implementation; see services.engines.protocols. Raises UsageError."""
     return load(engine_of(name).implementation)
 
 

@@ -1,4 +1,4 @@
-"""What a project may mean its tests to be installed from, where no lock says so; and which of it is chosen.
+"""Candidates for what a project's tests are installed from, where no lock says so; and the choice among them.
 
 The order is that of all_candidates(). The first that brings pytest is chosen, unless the project's CI installs another
 one that brings it; without any that brings pytest, the first that is named after tests.
@@ -43,7 +43,7 @@ class Candidate:
 
 @frozen
 class _Tree:
-    """What is known of a tree. lines: what its CI installs."""
+    """The known facts of a tree. lines: what its CI installs."""
 
     files: Mapping[str, bytes]
     declared: Declared
@@ -55,7 +55,7 @@ class _Tree:
 
 @frozen
 class RejectedSource:
-    """What could have been installed, too, and why it is not."""
+    """A source of dependencies that was passed over, and why."""
 
     source: str
     reason: str
@@ -165,7 +165,7 @@ def _nox(tree: _Tree) -> Iterator[Candidate]:
 
 
 def _of_runner(source: str, asked: InstallTargets, runner: str, tree: _Tree, *, named: bool) -> Candidate:
-    """What a task runner installs, as far as it is there."""
+    """Return what a task runner installs, as far as it is there."""
     files, declared = tree.files, tree.declared
     known = replace(
         asked,
@@ -207,5 +207,5 @@ def _ordered(names: Mapping[str, object], first: Sequence[str]) -> list[str]:
 
 
 def shares(one: str, other: str, files: Mapping[str, bytes]) -> bool:
-    """Whether two requirement files install a third one, or one of them the other."""
+    """Return whether two requirement files install a third one, or one of them the other."""
     return not closure(one, files).keys().isdisjoint(closure(other, files))

@@ -1,4 +1,4 @@
-"""What is installed: from the contents of a project's files to one choice, and what was passed over for it.
+"""The decision on what is installed: one choice from the contents of a project's files, and what was passed over.
 
 Nothing of the project is run. In this order, the first that there is:
 
@@ -55,7 +55,7 @@ def decide(files: Mapping[str, bytes], request: EnvironmentRequest) -> Contents:
 
 
 def _from_lock_and_set(files: Mapping[str, bytes], declared: Declared, request: EnvironmentRequest) -> Contents:
-    """What uv.lock names, with the set over it; or, for a set that leaves the lock, what uv finds instead."""
+    """Return what uv.lock names, with the set over it; or, for a set that leaves the lock, what uv finds instead."""
     locked = replace(from_uv_lock(files, declared, request), passed_over=_rejected_for_lock("uv.lock", files))
     if request.deps.is_own:
         return locked

@@ -1,4 +1,4 @@
-"""What a project's own files declare about its dependencies. Nothing of the project is run."""
+"""Dependencies that a project's own files declare. Nothing of the project is run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Declared:
     loose: tuple[str, ...] = ()
 
     def brings_pytest(self, *, extras: Iterable[str] = (), groups: Iterable[str] = ()) -> bool:
-        """Whether these extras and groups name pytest, or one of its plugins, directly or through others."""
+        """Return whether these extras and groups name pytest, or one of its plugins, directly or through others."""
         return any(map(is_pytest, self.members(extras, groups)))
 
     def members(self, extras: Iterable[str], groups: Iterable[str]) -> Iterator[str]:
@@ -69,7 +69,7 @@ class Declared:
 
 
 def is_pytest(requirement: object) -> bool:
-    """Whether a requirement brings pytest: itself, or one of its plugins."""
+    """Return whether a requirement brings pytest: itself, or one of its plugins."""
     return isinstance(requirement, str) and bool(re.match(r"pytest(?![A-Za-z0-9])", requirement))
 
 

@@ -21,7 +21,7 @@ _LOWER_BOUND = re.compile(r"[>=~]=|>|@")
 
 @frozen
 class DependencySet:
-    """What to install. name: empty for the project's default.
+    """A set of dependencies to install. name: empty for the project's default.
 
     resolution: uv's resolution mode; empty keeps the lock file if there is one. requirements: in addition to the
     project's. file: a requirements file that replaces the lock file and the project's own requirement files.

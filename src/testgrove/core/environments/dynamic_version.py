@@ -21,7 +21,8 @@ _DEFAULT_BACKEND = "setuptools.build_meta:__legacy__"
 
 
 def comes_from_git(files: Mapping[str, bytes], folder: str) -> bool:
-    """Whether the version of the project in a folder of the tree (``.``: at its top) depends on commits or tags."""
+    """Return whether the version of the project in a folder of the tree (``.``: at its top) depends on commits or
+    tags."""
     prefix = "" if folder == "." else f"{folder}/"
     setup = files.get(f"{prefix}setup.py", b"") + files.get(f"{prefix}setup.cfg", b"")
     tables = read_toml(f"{prefix}pyproject.toml", files.get(f"{prefix}pyproject.toml", b""))

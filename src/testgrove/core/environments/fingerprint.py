@@ -1,4 +1,4 @@
-"""What makes two environments the same: a hash over all that decides what they hold."""
+"""Fingerprints of environments: a hash over all that decides their contents."""
 
 from __future__ import annotations
 

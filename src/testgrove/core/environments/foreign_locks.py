@@ -1,4 +1,4 @@
-"""What a lock of another tool than uv brings: pylock.toml, poetry.lock, pdm.lock, Pipfile.lock."""
+"""Locks of other tools than uv: pylock.toml, poetry.lock, pdm.lock, Pipfile.lock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def from_other_lock(lock: str, files: Mapping[str, bytes], declared: Declared, request: EnvironmentRequest) -> Contents:
-    """What is installed from a lock, and the project over it.
+    """Return what is installed from a lock, and the project over it.
 
     Raises PreconditionError (``environment-failed``) for a pylock.toml that is not TOML.
     """

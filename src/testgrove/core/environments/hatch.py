@@ -14,7 +14,7 @@ _OF_HATCH_TEST = ("pytest",)  # what `hatch test` always brings
 
 @frozen
 class HatchEnvironment:
-    """What an environment holds beside the project. features: the project's extras."""
+    """The contents of an environment beside the project. features: the project's extras."""
 
     dependencies: tuple[str, ...]
     features: tuple[str, ...]

@@ -28,7 +28,8 @@ WHOLE = Home()
 
 
 def find_home(project: str, read: Read) -> Home:
-    """What is installed for a project. project: its folder. read: returns a file of the tree, empty where none is.
+    """Return what is installed for a project. project: its folder. read: returns a file of the tree, empty where none
+    is.
 
     A member of a uv workspace with a lock is installed alone where its own dependencies contain pytest; otherwise the
     root's groups are for its tests, and the whole workspace is installed.
@@ -63,7 +64,7 @@ def workspace_members(pyproject: bytes) -> tuple[tuple[str, ...], tuple[str, ...
 
 
 def is_member(folder: str, members: Collection[str], exclude: Collection[str]) -> bool:
-    """Whether a folder, relative to a workspace's root, is one of its members."""
+    """Return whether a folder, relative to a workspace's root, is one of its members."""
     return _matches(folder, members) and not _matches(folder, exclude)
 
 

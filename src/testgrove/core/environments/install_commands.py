@@ -110,7 +110,7 @@ def _editable(contents: Contents, project: str) -> tuple[str, ...]:
 
 
 def note_on_pytest(version: str, command: str = "testgrove test --deps highest") -> tuple[str, ...]:
-    """What the user is told about an installed pytest that is too old. version: empty where there is none. command:
+    """Return a note on an installed pytest that is too old. version: empty where there is none. command:
     what runs a newer one."""
     numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
     if not version or numbers >= _OLDEST:

@@ -22,7 +22,7 @@ _SHORT = re.compile(r"(-r|-c|-e|-E|-G)(?=[^-=\s])(.+)")
 
 @frozen
 class InstallTargets:
-    """What an install command asks for. files: relative to the tree; requirements: further ones."""
+    """The targets of an install command. files: relative to the tree; requirements: further ones."""
 
     files: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class InstallTargets:
 
 
 def asked(words: Sequence[str], own: str = "") -> InstallTargets:
-    """What the words after ``pip install``, ``uv sync`` or the like ask for. own: the name of the project itself."""
+    """Parse the words after ``pip install``, ``uv sync`` or the like. own: the name of the project itself."""
     files: list[str] = []
     extras: list[str] = []
     groups: list[str] = []

@@ -57,7 +57,7 @@ def find_lock(files: Mapping[str, bytes]) -> str:
 
 
 def export_of(lock: str, extras: tuple[str, ...] | None, groups: tuple[str, ...] | None) -> Export | None:
-    """How a lock is exported; None for one that uv reads by itself. extras, groups: None for all."""
+    """Return how a lock is exported; None for one that uv reads by itself. extras, groups: None for all."""
     if lock == "poetry.lock":
         words = ["poetry", "export", "--without-hashes"]
         words += ["--all-extras"] if extras is None else [f"--extras={name}" for name in extras]
@@ -76,12 +76,12 @@ def export_of(lock: str, extras: tuple[str, ...] | None, groups: tuple[str, ...]
 
 
 def takes_local(lock: str, content: bytes) -> bool:
-    """Whether a lock names distributions in folders or files of the tree."""
+    """Return whether a lock names distributions in folders or files of the tree."""
     return lock in _LOCAL and _LOCAL[lock].search(content) is not None
 
 
 def exported(output: str, folder: str, tree: str) -> str:
-    """What an exporter printed, as a requirements file. folder: where it was run, beside copies of its files.
+    """Return an exporter's output as a requirements file. folder: where it was run, beside copies of its files.
 
     Paths lead into the tree.
     """

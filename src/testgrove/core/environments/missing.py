@@ -64,7 +64,7 @@ def distribution_of(module: str) -> str:
 
 
 def declared_elsewhere(name: str, files: Mapping[str, bytes], contents: Contents) -> Elsewhere | None:
-    """Which of the passed-over declarations brings a module or a distribution."""
+    """Return which of the passed-over declarations brings a module or a distribution."""
     names = {normal(name), normal(distribution_of(name)), f"pytest-{normal(name)}"}
     declared = read_declared(files)
     reasons = {each.source: each.reason for each in contents.passed_over}
@@ -76,7 +76,7 @@ def declared_elsewhere(name: str, files: Mapping[str, bytes], contents: Contents
 
 
 def _settings(asked: InstallTargets, contents: Contents) -> tuple[tuple[str, str], ...]:
-    """What makes a declaration the one that is installed."""
+    """Return the settings that make a declaration the one that is installed."""
     if asked.files:
         words = re.split(r"[^a-z0-9]+", PurePosixPath(asked.files[0]).stem.lower())
         name = next((word for word in reversed(words) if word and word != "requirements"), "other")

@@ -1,4 +1,4 @@
-"""What nox installs and runs for the tests, as far as a noxfile.py says so in literals. Nothing is run."""
+"""Installs and test commands of nox, as far as a noxfile.py has them in literals. Nothing is run."""
 
 from __future__ import annotations
 

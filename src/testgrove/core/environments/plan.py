@@ -1,4 +1,4 @@
-"""What an environment will hold, as values: what is asked for, what is installed, the plan."""
+"""The plan of an environment, as values: the request, the contents, the plan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Installation = Literal["editable", "dependencies", "none"]
 
 @frozen
 class EnvironmentRequest:
-    """What the settings ask for; None leaves it to the project's files. pytest: the suite needs it. deps: the
+    """The request of the settings; None leaves it to the project's files. pytest: the suite needs it. deps: the
     dependency set."""
 
     extras: tuple[str, ...] | None = None
@@ -29,7 +29,7 @@ class EnvironmentRequest:
 
 @frozen
 class Contents:
-    """What is installed.
+    """The packages to install.
 
     requirements: files, relative to the tree. extras: None means all except `without`. groups: in addition to the
     default groups if default_groups. project: how the tree itself is installed. names: the local distributions,
@@ -61,7 +61,7 @@ class Contents:
 
     @property
     def line(self) -> str:
-        """What was chosen and what was passed over, in one line for the user."""
+        """The choice and what was passed over, in one line for the user."""
         passed = "; ".join(f"{each.source} ({each.reason})" for each in self.passed_over)
         return f"{self.source} · passed over: {passed}" if passed else self.source
 

@@ -44,12 +44,12 @@ def base_files(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _is_source(name: str, names: set[str]) -> bool:
-    """Whether another file was compiled from it."""
+    """Return whether another file was compiled from it."""
     return name.endswith(".in") and f"{name[:-3]}.txt" in names
 
 
 def _rank(path: str) -> tuple[int, int] | None:
-    """How likely a file is meant for tests: its word for them, then how many further words its name has."""
+    """Return how likely a file is meant for tests: its word for them, then how many further words its name has."""
     folder, _, name = path.lower().rpartition("/")
     stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
     words = re.split(r"[-_.]", stem)
@@ -88,7 +88,7 @@ def closure(path: str, files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def brings_pytest(path: str, files: Mapping[str, bytes], declared: Declared) -> bool:
-    """Whether a requirement file names pytest, itself, through others or through the project's extras."""
+    """Return whether a requirement file names pytest, itself, through others or through the project's extras."""
     texts = closure(path, files).values()
     extras = [part.strip() for text in texts for each in _EXTRAS_HERE.findall(text) for part in each.split(",")]
     lines = (line.strip() for text in texts for line in text.splitlines())
@@ -96,7 +96,8 @@ def brings_pytest(path: str, files: Mapping[str, bytes], declared: Declared) -> 
 
 
 def contradiction(one: str, other: str, files: Mapping[str, bytes]) -> str:
-    """What two files pin to different versions, such as ``six==1.16.0, not 1.17.0``; empty where nothing is."""
+    """Return what two files pin to different versions, such as ``six==1.16.0, not 1.17.0``; empty where there is
+    nothing."""
     first, second = dict(_pins(one, files)), dict(_pins(other, files))
     for name in first.keys() & second.keys():
         if first[name] != second[name]:

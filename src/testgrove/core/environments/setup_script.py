@@ -1,4 +1,4 @@
-"""What a setup.py gives to setup(), as far as it can be told without running it."""
+"""The arguments of setup() in a setup.py, as far as they can be told without running it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _called(call: ast.Call) -> str:
 
 
 def _assigned(tree: ast.Module) -> dict[str, Any]:
-    """What the names of the module stand for at its end."""
+    """Return the values of the module's names at its end."""
     names: dict[str, Any] = {}
     for target, node in _assignments(tree):
         if isinstance(target, ast.Name):
@@ -50,7 +50,7 @@ def _assignments(tree: ast.Module) -> Iterator[tuple[ast.expr, ast.expr]]:
 
 
 def _value(node: ast.expr, names: dict[str, Any]) -> Any:
-    """What an expression comes to; None where it is not known."""
+    """Return the value of an expression; None where it is not known."""
     if isinstance(node, ast.Name):
         return names.get(node.id)
     if isinstance(node, ast.Dict):

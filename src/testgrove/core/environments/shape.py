@@ -1,4 +1,4 @@
-"""What must be a table, and what a list, in the files that are read for dependencies."""
+"""Checks for tables and lists in the files that are read for dependencies."""
 
 from __future__ import annotations
 

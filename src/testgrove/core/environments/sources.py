@@ -25,7 +25,7 @@ _LOCKED_HERE = re.compile(rb'\nsource = \{ (?:editable|directory) = "([^"]*)" \}
 
 
 def sources(names: Iterable[str]) -> tuple[str, ...]:
-    """Which of a tree's files (those at its root and in SEARCHED) decide about its environment."""
+    """Return which of a tree's files (those at its root and in SEARCHED) decide about its environment."""
     found = set(names)
     first = [name for name in (*_DECLARING, *_TELLING) if name in found]
     last = sorted(filter(is_workflow, found))
@@ -33,7 +33,8 @@ def sources(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def is_telling(path: str) -> bool:
-    """Whether a file only helps to choose: two plans that chose the same make the same environment without it."""
+    """Return whether a file only helps to choose: two plans that chose the same make the same environment without
+    it."""
     return path in _TELLING or is_workflow(path)
 
 

@@ -1,4 +1,4 @@
-"""What tox installs and runs for the tests, read from its settings. Nothing is run."""
+"""Installs and test commands of tox, read from its settings. Nothing is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a uv.lock brings: all extras that go together, the default groups, all members of a workspace."""
+"""The contents of a uv.lock: all extras that go together, the default groups, all members of a workspace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def from_uv_lock(files: Mapping[str, bytes], declared: Declared, request: EnvironmentRequest) -> Contents:
-    """What uv installs from the lock."""
+    """Return what uv installs from the lock."""
     lock = files["uv.lock"]
     all_members = "workspace" in declared.uv and len(locked_here(lock)) > 1
     whole = [declared, *(_members(files, lock) if all_members else ())]
@@ -50,12 +50,12 @@ def default_groups(declared: Declared) -> tuple[str, ...]:
 
 
 def brings_pytest(declared: Declared) -> bool:
-    """Whether what uv installs of a project by itself, or one of its groups for tests, contains pytest."""
+    """Return whether what uv installs of a project by itself, or one of its groups for tests, contains pytest."""
     return _default_brings_pytest(declared, None) or bool(_test_group([declared]))
 
 
 def _members(files: Mapping[str, bytes], lock: bytes) -> list[Declared]:
-    """What the members of the workspace declare, the root left out."""
+    """Return what the members of the workspace declare, the root left out."""
     folders = [folder for _, folder in locked_here(lock) if folder != "."]
     paths = (f"{folder}/pyproject.toml" for folder in folders)
     return [read_declared({"pyproject.toml": files[path]}) for path in paths if path in files]

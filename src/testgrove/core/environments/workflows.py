@@ -25,7 +25,7 @@ _PREFIX = re.compile(r"^\s*(?:-\s+)?(?:run:\s*|script:\s*)?[|>]?\s*")
 
 @frozen
 class InstallLines:
-    """What the workflows name. runners: those of tox, nox and hatch that they start. each: by command."""
+    """The install commands in the workflows. runners: those of tox, nox and hatch that they start. each: by command."""
 
     files: frozenset[str] = frozenset()
     extras: frozenset[str] = frozenset()
@@ -40,7 +40,7 @@ class InstallLines:
 
 
 def is_workflow(path: str) -> bool:
-    """Whether a file, by its path in the tree, is one of a CI system."""
+    """Return whether a file, by its path in the tree, is one of a CI system."""
     return _WORKFLOW.fullmatch(path) is not None
 
 

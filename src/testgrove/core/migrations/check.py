@@ -1,4 +1,4 @@
-"""What a check of migrations finds, as values."""
+"""Findings of a check of migrations, as values."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Drift:
         self._known: set[str] = set()
 
     def new(self, wanted: Schema, found: Schema) -> tuple[str, ...]:
-        """What differs now and did not before."""
+        """Return what differs now and did not before."""
         diff = difference(wanted, found)
         fresh = tuple(line for line in diff if line not in self._known)
         self._known = set(diff)
@@ -97,7 +97,7 @@ def way_back_failed(migration: str, output: str, accepted: bool) -> Problem:
 
 
 def is_meant(output: str) -> bool:
-    """Whether a way back that failed was never meant to be one."""
+    """Return whether a way back that failed was never meant to be one."""
     return any(word in output for word in _MEANT)
 
 

@@ -1,4 +1,4 @@
-"""What makes a template the same: equal fingerprints mean equal databases."""
+"""Fingerprints of templates: equal fingerprints mean equal databases."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _Ways = dict[str, tuple[str, str]]  # by the path without its ending: a file and
 
 
 def is_migration(file: str, data: bytes) -> bool:
-    """Whether a file is one of a pair, or has sections."""
+    """Return whether a file is one of a pair, or has sections."""
     if file.endswith((".up.sql", ".down.sql")):
         return True
     return file.endswith(".sql") and any(found[1].lower() == "up" for found in _SECTION.finditer(_text(data)))
@@ -28,7 +28,7 @@ def _text(data: bytes) -> str:
 
 
 def _ways(files: Sequence[tuple[str, bytes]]) -> tuple[_Ways, _Ways]:
-    """What leads up, and what leads down."""
+    """Split a file into its way up and its way down."""
     ways: dict[str, _Ways] = {"up": {}, "down": {}}
     for file, data in files:
         whole = next((way for way in ways if file.endswith(f".{way}.sql")), "")
@@ -83,7 +83,7 @@ class SqlFiles:
         return Listing(plan, ", ".join(twice))
 
     def _index(self, revision: str) -> int:
-        """How many migrations a database at a revision has."""
+        """Return how many migrations a database at a revision has."""
         if revision == "base":
             return 0
         if revision == "head":
@@ -117,7 +117,7 @@ class SqlFiles:
 
 
 def _number(name: str) -> int | None:
-    """What a migration's name begins with: ``0001`` and ``1`` are one number."""
+    """Return the beginning of a migration's name: ``0001`` and ``1`` are one number."""
     digits = name[: len(name) - len(name.lstrip("0123456789"))]
     return int(digits) if digits else None
 

@@ -1,4 +1,4 @@
-"""What is asked of a migration tool, and what it answers."""
+"""Questions to a migration tool, and its answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Listing:
 
 
 class Tool(Protocol):
-    """What knows a project's migrations."""
+    """A tool that knows a project's migrations."""
 
     @property
     def name(self) -> str:
@@ -46,11 +46,11 @@ class Tool(Protocol):
 
     @property
     def listing(self) -> Command | None:
-        """What lists the migrations; None where that is known already."""
+        """The command that lists the migrations; None where they are known already."""
 
     @property
     def models(self) -> Command | None:
-        """What compares the models with a migrated database; None where there are none."""
+        """The command that compares the models with a migrated database; None where there are none."""
 
     def read(self, output: str) -> Listing:
         """The listing's output. Raises PreconditionError (``no-migrations``)."""
@@ -59,19 +59,19 @@ class Tool(Protocol):
         """A sequence's migration, as forward() and back() take it. name: empty for the state before the first."""
 
     def forward(self, revision: str, at: str) -> tuple[Work, ...]:
-        """What brings a database up to a revision. at: the revision it is at, ``base`` for nothing. Raises UsageError
-        (``unknown-revision``)."""
+        """Return the command that migrates up to a revision. at: the revision it is at, ``base`` for nothing. Raises
+        UsageError (``unknown-revision``)."""
 
     def back(self, revision: str, at: str) -> tuple[Work, ...]:
-        """What brings it down to a revision, ``base`` for nothing at all. Raises as above, and PreconditionError
-        (``irreversible``) where that is known beforehand."""
+        """Return the command that migrates down to a revision, ``base`` for nothing. Raises as above, and
+        PreconditionError (``irreversible``) where that is known beforehand."""
 
     def judge(self, status: int, output: str) -> tuple[Models, str]:
-        """What the models' comparison has found, with the reason or the difference."""
+        """Return the finding of the models' comparison, with the reason or the difference."""
 
 
 def through(tool: Tool, step: Step) -> tuple[Work, ...]:
-    """What brings a database through a step."""
+    """Return the command that brings a database through a step."""
     before = dict(step.before)
     return tuple(
         work
@@ -81,7 +81,7 @@ def through(tool: Tool, step: Step) -> tuple[Work, ...]:
 
 
 def back_through(tool: Tool, step: Step) -> tuple[Work, ...]:
-    """What brings it back through a step. Raises PreconditionError (``irreversible``)."""
+    """Return the command that brings it back through a step. Raises PreconditionError (``irreversible``)."""
     after = dict(step.after)
     return tuple(
         work

@@ -1,4 +1,4 @@
-"""What the output of a failed command says about the cause."""
+"""The cause of a command's failure, from its output."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def suspects(container: Container, intervals: Iterable[AttemptInterval], slack: 
 
 
 def goes_by_itself(container: Container, others: Iterable[Container]) -> bool:
-    """Whether it is a reaper of testcontainers, or one of those that are there will take it away."""
+    """Return whether it is a reaper of testcontainers, or one of those that are there will take it away."""
     if REAPER in container.image:
         return True
     sessions = [container.labels[name] for name in _SESSIONS if container.labels.get(name)]

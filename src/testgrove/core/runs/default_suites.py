@@ -49,7 +49,7 @@ def _command(
 
 
 def _is_for_django(files: Sequence[str], texts: Mapping[str, str], found: PytestSettings) -> bool:
-    """Whether a Django project runs its tests by its own command: nothing in it is for pytest."""
+    """Return whether a Django project runs its tests by its own command: nothing in it is for pytest."""
     if "manage.py" not in files or "django" not in texts.get("manage.py", "").lower() or found != PytestSettings():
         return False
     names = [path.rpartition("/")[2] for path in files]

@@ -1,4 +1,4 @@
-"""What a failure of Django's says about its settings."""
+"""Advice on Django's settings, from a failure of Django's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MODULE = re.compile(r"DJANGO_SETTINGS_MODULE[\"']?,\s*[\"']([\w.]+)[\"']")
 
 
 def needs_settings(output: str) -> bool:
-    """Whether Django says that no settings are configured."""
+    """Return whether Django says that no settings are configured."""
     return _NOT_CONFIGURED in output and "settings are not configured" in output
 
 

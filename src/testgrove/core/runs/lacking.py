@@ -1,4 +1,4 @@
-"""What a failed command lacked, by its output: a module, a plugin of pytest, a variable, a file."""
+"""Missing parts of a failed command, by its output: a module, a plugin of pytest, a variable, a file."""
 
 from __future__ import annotations
 
@@ -89,5 +89,5 @@ def missing_file(output: str) -> str:
 
 
 def builds_when_imported(output: str) -> bool:
-    """Whether an editable installation that is built when it is imported could not be built."""
+    """Return whether an editable installation that is built when it is imported could not be built."""
     return bool(_EDITABLE.search(output))

@@ -13,7 +13,7 @@ from testgrove.errors import UsageError
 
 
 def looks_like_a_path(word: str) -> bool:
-    """Whether a word can only mean tests, and no suite."""
+    """Return whether a word can only mean tests, and no suite."""
     return "/" in word or "::" in word or word.endswith(".py")
 
 
@@ -59,7 +59,7 @@ def _owners(test: str, named: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _depth(test: str, folders: Sequence[str]) -> int:
-    """How near the nearest of these folders is to a test; 0 where none is named, -1 where it is in none."""
+    """Return how near the nearest of these folders is to a test; 0 where none is named, -1 where it is in none."""
     if not folders:
         return 0
     path = _path(test)

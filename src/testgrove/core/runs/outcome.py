@@ -25,7 +25,7 @@ _UNITTEST_RAN = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
 
 @dataclass
 class SessionFacts:
-    """What the plugin reported of an attempt's pytest sessions.
+    """The plugin's report on an attempt's pytest sessions.
 
     ran: how many of the selected tests came to an outcome. running: the test that has not ended. elsewhere: the
     environments outside of the worktree in which pytest ran. pytest: its version.
@@ -71,7 +71,7 @@ def is_pytest(command: str) -> bool:
 
 
 def judge_unittest(command: str, output: str, status: Status, reason: str) -> tuple[Status, str]:
-    """What the last lines of unittest's or Django's own test command make of a status that its exit status gave."""
+    """Correct a status by the last lines of unittest's or Django's own test command."""
     if status != "passed" or not _UNITTEST_COMMAND.search(command):
         return status, reason
     ran = [int(number) for number in _UNITTEST_RAN.findall(output)]
@@ -106,7 +106,7 @@ def judge(
 
 
 def judge_junit(counts: Counter[str], status: Status, reason: str) -> tuple[Status, str]:
-    """What the tests in a JUnit file make of a status that its command alone gave."""
+    """Correct a status by the tests in a JUnit file."""
     bad, total = counts["failed"] + counts["error"], counts.total()
     if status == "passed" and bad:
         return "failed", f"{bad} tests failed, but the exit status was 0"
@@ -118,7 +118,7 @@ def judge_junit(counts: Counter[str], status: Status, reason: str) -> tuple[Stat
 
 
 def judge_processes(ended: Sequence[str], status: Status, reason: str) -> tuple[Status, str]:
-    """What it makes of a status that application processes ended while the suite ran."""
+    """Correct a status by application processes that ended while the suite ran."""
     if not ended or status == "cancelled":
         return status, reason
     return "error", "; ".join([*(f"{each} while the suite ran" for each in ended), *filter(None, [reason])])

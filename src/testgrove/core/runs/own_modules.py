@@ -1,4 +1,4 @@
-"""Where a project has a module of its own that its tests cannot import."""
+"""Modules of a project's own that its tests cannot import, and where they are."""
 
 from __future__ import annotations
 

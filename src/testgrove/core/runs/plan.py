@@ -130,7 +130,7 @@ def named_python(worktree: WorktreeId, *more: str) -> str | None:
 
 
 def purpose_of(name: str, suite: Suite) -> str:
-    """What a suite's worktrees are for: as configured, else after its name."""
+    """Return the purpose of a suite's worktrees: as configured, else after its name."""
     return suite.purpose or f"test-{_slug(name)}"
 
 

@@ -1,4 +1,4 @@
-"""What a project's own settings say about its tests: pytest's configuration, Django, tox and nox. Nothing is run."""
+"""Test settings of a project: pytest's configuration, Django, tox and nox. Nothing is run."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _words(value: object) -> list[str]:
 
 
 def arguments_elsewhere(texts: Mapping[str, str], paths: Collection[str]) -> tuple[str, ...]:
-    """What tox or nox gives to pytest about which tests run: paths that are there, and options that choose.
+    """Return pytest's arguments in tox or nox about which tests run: paths that are there, and options that choose.
 
     paths: the files and folders of the checkout. Empty where several command lines differ.
     """

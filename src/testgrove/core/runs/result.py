@@ -67,7 +67,7 @@ class AttemptResult(msgspec.Struct, kw_only=True):
     tests: list[TestResult] = msgspec.field(default_factory=list)
 
     def count(self, *outcomes: TestOutcome) -> int:
-        """How many of this attempt's tests ended in one of these outcomes."""
+        """Return how many of this attempt's tests ended in one of these outcomes."""
         return sum(test.outcome in outcomes for test in self.tests)
 
 
@@ -95,7 +95,7 @@ class WorktreeNote(msgspec.Struct, kw_only=True):
 
 
 class LeakResult(msgspec.Struct, kw_only=True):
-    """What an attempt left behind."""
+    """A leak: something that an attempt left behind."""
 
     attempt: int
     kind: LeakKind
@@ -131,7 +131,7 @@ class CellResult(msgspec.Struct, kw_only=True):
 
     @property
     def phase(self) -> PhaseSpan | None:
-        """What the cell does now, or did last."""
+        """The cell's current or last phase."""
         return self.phases[-1] if self.phases else None
 
 
@@ -164,7 +164,7 @@ class RunResult(msgspec.Struct, kw_only=True):
         return max(0.0, self.ended - self.started)
 
     def count(self, *statuses: Status) -> int:
-        """How many cells ended in one of these statuses."""
+        """Return how many cells ended in one of these statuses."""
         return sum(cell.status in statuses for cell in self.cells.values())
 
     @property

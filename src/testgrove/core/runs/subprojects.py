@@ -36,7 +36,7 @@ _TESTS = ("test_*.py", "*_test.py", "tests.py")
 
 
 def is_project(names: Collection[str], read: Read) -> bool:
-    """Whether a folder is a project: its files declare one, or there are settings for it.
+    """Return whether a folder is a project: its files declare one, or there are settings for it.
 
     names: of its files, relative to it. read: returns the text of one.
     """
@@ -56,14 +56,14 @@ def _declares(names: Collection[str], read: Read) -> bool:
 
 
 def has_settings(names: Collection[str], read: Read) -> bool:
-    """Whether a folder has settings of testgrove's."""
+    """Return whether a folder has settings of testgrove's."""
     return "testgrove.toml" in names or (
         "pyproject.toml" in names and "testgrove" in _tool(_toml(read("pyproject.toml")))
     )
 
 
 def has_tests(names: Collection[str]) -> bool:
-    """Whether files that are tests by custom are among these."""
+    """Return whether files that are tests by custom are among these."""
     return any(fnmatch(name.rpartition("/")[2], pattern) for name in names for pattern in _TESTS)
 
 
@@ -99,7 +99,7 @@ def _members(files: Collection[str], read: Read) -> set[str]:
 
 
 def _covers(path: str, folder: str) -> bool:
-    """Whether one of the top's testpaths is in a folder, or holds it."""
+    """Return whether one of the top's testpaths is in a folder, or holds it."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     theirs = folder.split("/")
     return all(fnmatch(one, pattern) for one, pattern in zip(theirs, parts, strict=False))

@@ -112,7 +112,7 @@ def problem(source: Path, line: int, name: str, message: str, *, code: str, hint
 
 
 def check(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    """What makes no sense in a scenario by itself: the field, and what is wrong with it."""
+    """Return the fields of a scenario that make no sense in themselves, and what is wrong with them."""
     if not scenario.name.strip() or not scenario.name.isprintable():
         yield "name", f"expected a name on one line, found {scenario.name!r}"
     worktree = scenario.worktree
@@ -212,7 +212,7 @@ def _json(text: str, source: Path) -> tuple[Any, list[int]]:
 
 
 def _starts(text: str) -> list[int]:
-    """Where the elements of the list ``scenarios`` begin, in the text of a valid JSON object."""
+    """Return where the elements of the list ``scenarios`` begin, in the text of a valid JSON object."""
     decoder, at = json.JSONDecoder(), text.index("{") + 1
 
     def skip(at: int, also: str = "") -> int:

@@ -45,7 +45,8 @@ class PlannedScenario:
 
 @frozen
 class ScenarioPlan:
-    """What would run. scenarios: each after those that it needs, else as the file has them. source: the file."""
+    """The scenarios that would run. scenarios: each after those that it needs, else as the file has them. source: the
+    file."""
 
     source: Path
     scenarios: tuple[PlannedScenario, ...]
@@ -100,7 +101,8 @@ def resolve(
 
 
 def select(plan: ScenarioPlan, filters: Filters) -> ScenarioPlan:
-    """What the filters choose, with what that needs. Raises UsageError (``empty-selection``) where nothing is left."""
+    """Return what the filters choose, with what that needs. Raises UsageError (``empty-selection``) if nothing is
+    left."""
     chosen = {each.name for each in plan.scenarios if _matches(each, filters)}
     if not chosen:
         raise _nothing(plan, filters)

@@ -1,4 +1,4 @@
-"""What running tasks hold: slots, worktrees, resources; and what is in the way of one that waits, in words."""
+"""Claims of running tasks: slots, worktrees, resources; and what is in the way of one that waits, in words."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SHOWN = 3
 
 @frozen
 class Wait:
-    """What a task waits for. text: for people, to follow "waits for"."""
+    """A reason to wait. text: for people, to follow "waits for"."""
 
     kind: WaitKind
     text: str
 
 
 class Claims:
-    """What the running tasks hold. No resource is ever over its capacity, no worktree has two that do not share it."""
+    """The claims of running tasks. No resource is ever over its capacity, no worktree has two that do not share it."""
 
     def __init__(self, slots: int, capacities: Mapping[str, int]) -> None:
         self._slots, self._capacities = slots, capacities

@@ -12,7 +12,7 @@ UNKNOWN_PERCENTILE = 0.9
 
 
 def expected_seconds(tasks: Iterable[str], durations: Mapping[str, float]) -> dict[str, float]:
-    """How long each task takes: as recorded, else the 90th percentile of what is recorded of the others."""
+    """Return how long each task takes: as recorded, else the 90th percentile of what is recorded of the others."""
     keys = list(tasks)
     known = sorted(durations[key] for key in keys if key in durations)
     unknown = known[int(UNKNOWN_PERCENTILE * (len(known) - 1))] if known else 0.0
@@ -46,7 +46,7 @@ def find_ranks(
 
 
 def _compete(tasks: Mapping[str, Task]) -> bool:
-    """Whether tasks are in one another's way for more than a slot."""
+    """Return whether tasks are in one another's way for more than a slot."""
     worktrees = Counter(task.worktree for task in tasks.values() if task.worktree and not task.shareable)
     return any(count > 1 for count in worktrees.values()) or any(task.resources for task in tasks.values())
 

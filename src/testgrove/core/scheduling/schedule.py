@@ -60,7 +60,7 @@ class Ended:
 
 @frozen
 class Instructions:
-    """What to do now, in this order: note the ends, set the timers, start."""
+    """Instructions for now, in this order: note the ends, set the timers, start."""
 
     ended: list[Ended] = field(default_factory=list)
     retry: list[Retry] = field(default_factory=list)
@@ -118,7 +118,7 @@ class Schedule:
         return tuple(self._claims.running)
 
     def waiting(self) -> dict[str, Wait]:
-        """What each task that has not ended and does not run waits for."""
+        """Return what each task that has not ended and does not run waits for."""
         pauses = {key: Wait("backoff", f"a pause before attempt {it.attempt}") for key, it in self._resting.items()}
         return {key: self._wait(key) for key in self._waiting} | pauses
 

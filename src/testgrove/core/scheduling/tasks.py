@@ -10,7 +10,7 @@ from testgrove.core.frozen import frozen
 
 @frozen
 class Task:
-    """What a slot runs.
+    """A unit of work for a slot.
 
     needs: keys of the tasks that must have passed. worktree: where it runs, alone unless all tasks there are shareable;
     empty for a separate place. resources: names of semaphores; a duplicate name is acquired twice. exclusive: nothing
@@ -61,7 +61,7 @@ def in_order(tasks: Mapping[str, Task]) -> list[str]:
 
 
 def dependents_of(tasks: Mapping[str, Task]) -> dict[str, list[str]]:
-    """Who needs each task, directly."""
+    """Return who needs each task, directly."""
     found: dict[str, list[str]] = {key: [] for key in tasks}
     for key, task in tasks.items():
         for need in dict.fromkeys(task.needs):

@@ -37,7 +37,7 @@ _KINDS = {
 
 
 def _in_words(message: str, data: dict[str, Any], path: list[str]) -> str:
-    """What msgspec says of a value, in words of TOML, with the value itself."""
+    """Put msgspec's message about a value in words of TOML, with the value itself."""
     match = re.fullmatch(r"Expected `(.+)`, got `.+`", message)
     value = _value_at(data, path)
     if not match or value is None:

@@ -1,4 +1,4 @@
-"""What must hold for the settings of application processes, and for the suites that need them."""
+"""Rules for the settings of application processes, and for the suites that need them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with the settings about a worktree's set-up."""
+"""Problems in the settings about a worktree's set-up."""
 
 from __future__ import annotations
 

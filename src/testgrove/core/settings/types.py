@@ -12,7 +12,7 @@ PORT_NAMES = ("app", "api", "db")
 
 
 def means(text: str) -> Meta:
-    """What a key means, in Markdown, for the JSON Schema and the reference."""
+    """Return the meaning of a key, in Markdown, for the JSON Schema and the reference."""
     return Meta(description=text)
 
 

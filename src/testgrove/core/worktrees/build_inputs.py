@@ -1,4 +1,4 @@
-"""What build products in a tree were made from: a hash over all files that can change them.
+"""The inputs of build products in a tree: a hash over all files that can change them.
 
 Python code does not count where the interpreter reads it from the tree, and neither do texts and tests. Everything else
 does: what is not known to leave a build alone may change it.
@@ -38,7 +38,7 @@ def build_inputs(files: Mapping[str, str], texts: Mapping[str, str], built: Coll
 
 
 def _is_read_from_the_tree(path: str, packages: Collection[str], words: str) -> bool:
-    """Whether a file cannot change a build. words: of the build's files."""
+    """Return whether a file cannot change a build. words: of the build's files."""
     folder, _, name = path.rpartition("/")
     suffix = PurePosixPath(name).suffix
     if name in BUILD_FILES or suffix in _COMPILED:
@@ -49,14 +49,14 @@ def _is_read_from_the_tree(path: str, packages: Collection[str], words: str) -> 
 
 
 def _python_is_compiled(built: Collection[str], files: Collection[str]) -> bool:
-    """Whether a product stands beside the Python file that it was made from, as those of mypyc do."""
+    """Return whether a product stands beside the Python file that it was made from, as those of mypyc do."""
     modules = (path.rpartition("/") for path in built if path.endswith(".so"))
     stems = {f"{folder}{slash}{name.partition('.')[0]}" for folder, slash, name in modules}
     return any(f"{stem}.py" in files or stem.endswith("__mypyc") for stem in stems)
 
 
 def _build_imports(texts: Mapping[str, str], packages: Collection[str]) -> bool:
-    """Whether a setup.py imports the project's own code, or a build can run code that its files do not name."""
+    """Return whether a setup.py imports the project's own code, or a build can run code that its files do not name."""
     if any(_OWN_BUILD.search(text) for path, text in texts.items() if path.endswith("pyproject.toml")):
         return True
     names = {name for folder in packages for name in folder.split("/")}

@@ -1,4 +1,4 @@
-"""What must happen to a worktree: (what is asked, what is observed) → actions. Pure; execution only obeys."""
+"""Plans for a worktree: (what is asked, what is observed) → actions. Pure; execution only obeys."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def sync(*, forward: bool, copy: bool, environment: bool, setup: bool) -> tuple[
 
 
 def with_setup(plan: Sequence[str]) -> tuple[Action, ...]:
-    """What is left of a sync's plan, with the set-up commands in it."""
+    """Return the rest of a sync's plan, with the set-up commands in it."""
     left = tuple(map(Action, plan))
     if Action.RUN_SETUP in left:
         return left
@@ -60,7 +60,7 @@ def with_setup(plan: Sequence[str]) -> tuple[Action, ...]:
 
 
 def after(plan: Sequence[str], action: Action) -> tuple[Action, ...]:
-    """What is left of a plan once an action is done; all of it if the plan no longer has that action."""
+    """Return the rest of a plan once an action is done; all of it if the plan no longer has that action."""
     left = tuple(map(Action, plan))
     return left[left.index(action) + 1 :] if action in left else left
 

@@ -69,7 +69,7 @@ def _setuptools(
 
 
 def _lists_packages(texts: Mapping[str, str]) -> bool:
-    """Whether setup.cfg or setup.py name what is packed; then nothing is looked for."""
+    """Return whether setup.cfg or setup.py name what is packed; then nothing is looked for."""
     both = texts.get("setup.cfg", "") + "\n" + re.sub(r"[(,]", "\n", texts.get("setup.py", ""))
     return bool(re.search(r"^\s*(packages|py_modules|package_dir|ext_modules)\s*=", both, re.MULTILINE))
 

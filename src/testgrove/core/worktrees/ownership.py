@@ -50,7 +50,7 @@ class ManifestEntry(NamedTuple):
 
 @frozen
 class Manifest:
-    """What set-up and attempts wrote, as it was when they ended: path → (size, mtime_ns, inode)."""
+    """The files that set-up and attempts wrote, as they were when these ended: path → (size, mtime_ns, inode)."""
 
     entries: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
@@ -132,7 +132,7 @@ def classify(
 
 
 def is_made_again(path: str) -> bool:
-    """Whether tools make a file of this name again whenever they need it, such as byte code."""
+    """Return whether tools make a file of this name again whenever they need it, such as byte code."""
     return _MADE_AGAIN.search(path) is not None
 
 

@@ -34,7 +34,7 @@ class WorktreeRecord(Worktree):
 
 
 class Changes(TypedDict, total=False):
-    """What of a worktree's record can change. Its id and its folder cannot."""
+    """The changeable fields of a worktree's record. Its id and its folder cannot change."""
 
     status: WorktreeStatus
     branch: str

@@ -36,6 +36,6 @@ CONFIGURATION_FILES = (*_ALWAYS, *_SECTIONS)
 
 
 def configures_pytest(texts: Mapping[str, str]) -> bool:
-    """Whether a folder's files (CONFIGURATION_FILES by name, those that are there) make it pytest's root."""
+    """Return whether a folder's files (CONFIGURATION_FILES by name, those that are there) make it pytest's root."""
     tables = (re.search(pattern, texts.get(name, ""), re.MULTILINE) for name, pattern in _SECTIONS.items())
     return any(name in texts for name in _ALWAYS) or any(tables)

@@ -33,8 +33,8 @@ def enter(
     home: str,
     zdotdir: str,
 ) -> ShellCommand:
-    """How to enter a shell. folder: for its start-up files; variables: of the worktree; programs: a folder for the
-    front of PATH, or empty; home, zdotdir: where the user's own start-up files are."""
+    """Return how to enter a shell. folder: for its start-up files; variables: of the worktree; programs: a folder for
+    the front of PATH, or empty; home, zdotdir: where the user's own start-up files are."""
     again = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
     if programs:
         again += f'export PATH={shlex.quote(programs)}:"$PATH"\n'

@@ -61,7 +61,7 @@ class TestScenario:
     env: Dict[str, str] = dataclasses.field(default_factory=dict)
 
     def as_fields(self) -> Dict[str, Any]:
-        """What a scenario file would say of it."""
+        """Return the fields of its entry in a scenario file."""
         found = dataclasses.asdict(self)
         return {name: value for name, value in found.items() if value not in (None, "", [], {}, False)}
 
@@ -101,7 +101,7 @@ class IntegrationCoordinator:
         return found
 
     def verify_worktree_setup(self, worktree: str) -> bool:
-        """Whether a worktree is there, a checkout of the repository, with an environment."""
+        """Return whether a worktree is there, a checkout of the repository, with an environment."""
         document = self._ask([_standing_for(worktree)], "--dry-run")
         return bool(document["worktrees"][worktree]["ready"])
 
@@ -159,7 +159,7 @@ class IntegrationCoordinator:
         return self._report
 
     def _ask(self, scenarios: Sequence[Mapping[str, Any]], *words: str) -> Dict[str, Any]:
-        """What `testgrove coordinate --json` answers. Raises CoordinatorError where it has no answer."""
+        """Return the answer of `testgrove coordinate --json`. Raises CoordinatorError where it has no answer."""
         with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
             json.dump({"scenarios": list(scenarios)}, file)
             file.flush()

@@ -1,4 +1,5 @@
-"""What engines implement. An engine's `implementation` (see core.engines.declaration) is one object with these methods.
+"""The protocols of engines. An engine's `implementation` (see core.engines.declaration) is one object with these
+methods.
 
 Every engine implements Engine and the protocol of its isolation: SharedServer (a database for each worktree on a shared
 server) or FileEngine (a file for each worktree); one with a server for each worktree is a subclass of
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """What every engine implements."""
+    """The methods of every engine."""
 
     def require(self) -> None:
         """Raise PreconditionError (``no-driver``) if a driver that it needs is not installed."""

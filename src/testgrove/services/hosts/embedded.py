@@ -94,15 +94,15 @@ class Programs(Protocol):
 
     @property
     def bindir(self) -> Path:
-        """Where the programs are."""
+        """The folder of the programs."""
 
     @property
     def top(self) -> Path:
-        """What is copied."""
+        """The folder that is copied."""
 
     @property
     def libraries(self) -> Path:
-        """What is copied besides."""
+        """Further folders that are copied."""
 
     @property
     def build(self) -> str:

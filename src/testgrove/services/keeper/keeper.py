@@ -158,7 +158,7 @@ class ManagedServer:
             self.listener = None
 
     def document(self) -> dict[str, Any]:
-        """What `services list` shows."""
+        """Return the document of `services list`."""
         state = "running" if self._process else "stopped" if self.listener else "unreachable"
         return {
             "name": self.service.name,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class EmptyDatabases(Protocol):
-    """Where empty databases come from."""
+    """A source of empty databases."""
 
     def make(self) -> DatabaseAccess:
         """Return an unused database."""
@@ -73,7 +73,7 @@ class MigrationAllocation(BaseAllocation["DatabaseAccess"]):
             raise
 
     def schema(self, name: str) -> dict[str, str]:
-        """What there is in a database."""
+        """Return the schema of a database."""
         return dict(read_schema(self.of(name)))
 
     def revisions(self, name: str) -> dict[str, Any]:

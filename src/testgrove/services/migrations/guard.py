@@ -98,7 +98,7 @@ class _Files:
         self._known = {**from_files, **env}  # as settings see it that load the files
 
     def named(self) -> Iterator[NamedDatabase]:
-        """What they name."""
+        """Return the databases that they name."""
         yield from chain(
             self._alembic() if not _NOT_ALEMBIC.search(self._command) else (),
             self._django() if not _NOT_DJANGO.search(self._command) else (),

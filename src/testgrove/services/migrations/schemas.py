@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def schemas_of(access: DatabaseAccess) -> Schemas:
-    """What reads and changes the schema of a database."""
+    """Return the reader and writer of a database's schema."""
     found: Schemas = implementation_of(access.engine)
     return found
 
 
 def read_schema(access: DatabaseAccess) -> Schema:
-    """What there is in a database whose schema is migrated. Raises UnavailableError."""
+    """Read the schema of a migrated database. Raises UnavailableError."""
     return _without_versions(dict(schemas_of(access).read_schema(access)))
 
 

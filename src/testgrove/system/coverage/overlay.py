@@ -90,7 +90,7 @@ def measured_environment(
 
 @frozen
 class MeasuredEnvironment:
-    """What one attempt has measured. python: its version."""
+    """The measurements of one attempt. python: its version."""
 
     data: Path
     tree: Path

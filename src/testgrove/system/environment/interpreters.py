@@ -135,7 +135,7 @@ def _own() -> Interpreter:
 
 
 def _is_known(own: Interpreter) -> bool:
-    """Whether the interpreter that runs testgrove need not be run once more to know it."""
+    """Return whether the interpreter that runs testgrove need not be run once more to know it."""
     return own.implementation == "cpython" and sys.version_info.releaselevel == "final" and os.access(own.path, os.X_OK)
 
 
@@ -247,7 +247,7 @@ def _age(version: str) -> tuple[bool, tuple[int, ...]]:
 
 
 def _is(version: str, wanted: str, *, whole: bool = True) -> bool:
-    """Whether a version is the wanted one, which may be a part of one. whole=False: or may turn out to be."""
+    """Return whether a version is the wanted one, which may be a part of one. whole=False: or may turn out to be."""
     if len(_numbers(wanted)) == 3 and len(_numbers(version)) == 3:
         return version == wanted
     have, want = _numbers(version), _numbers(wanted)
@@ -255,7 +255,7 @@ def _is(version: str, wanted: str, *, whole: bool = True) -> bool:
 
 
 def _fits(version: str, requires: str | None) -> bool:
-    """Whether a version, or any release of ``3.12``, fits requires-python."""
+    """Return whether a version, or any release of ``3.12``, fits requires-python."""
     if not requires:
         return True
     if (simple := _AT_LEAST.fullmatch(requires)) and re.fullmatch(r"[\d.]+", version):

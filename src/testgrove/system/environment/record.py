@@ -1,4 +1,4 @@
-"""What an environment was when it was made, and whether it still is."""
+"""An environment's record: its state when it was made, and whether that still holds."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def outdated(tree: Path, plan: EnvironmentPlan, record: EnvironmentRecord) -> st
 
 
 def is_as_made(tree: Path, record: EnvironmentRecord) -> bool:
-    """Whether the tree's environment is the one that the record is of; packages may have come and gone."""
+    """Return whether the tree's environment is the one that the record is of; packages may have come and gone."""
     folder = tree / FOLDER
     return (
         record.prefix == os.path.realpath(folder)
@@ -170,7 +170,7 @@ def resealed(tree: Path, record: EnvironmentRecord) -> EnvironmentRecord:
 
 
 def has_distribution(tree: Path, name: str) -> bool:
-    """Whether a distribution is installed, in whatever way."""
+    """Return whether a distribution is installed, in whatever way."""
     return bool(version_of(tree, name))
 
 
@@ -215,7 +215,8 @@ def _settings(tree: Path) -> str:
 
 
 class LocalDistribution(NamedTuple):
-    """What was installed from a folder of the tree. info: its metadata. points: it merely points at the folder."""
+    """A distribution installed from a folder of the tree. info: its metadata. points: it merely points at the
+    folder."""
 
     info: Path
     folder: str
@@ -223,7 +224,7 @@ class LocalDistribution(NamedTuple):
 
 
 def local_distributions(tree: Path) -> Iterator[LocalDistribution]:
-    """What is installed from folders of the tree."""
+    """Return what is installed from folders of the tree."""
     root = os.path.realpath(tree)
     for site in _site_packages(tree):
         for info in site.glob("*.dist-info"):

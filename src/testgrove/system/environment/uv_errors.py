@@ -1,4 +1,4 @@
-"""What uv's output says about a failure: the error, its cause, and what to do."""
+"""A failure of uv, from its output: the error, its cause, and what to do."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _cause(output: str) -> list[str]:
 
 
 def _build_requirements(output: str, tree: Path) -> list[str]:
-    """What the project itself needs to be built, where building failed."""
+    """Return the requirements of the project's own build, if building failed."""
     if not _BUILD.search(output):
         return []
     with suppress(OSError, ValueError):

@@ -37,7 +37,7 @@ def _hook(name: str) -> Any:
 
 
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
-    """What the project's backend asks for."""
+    """Return the requirements of the project's backend."""
     hook = _hook("get_requires_for_build")
     return list(hook(config_settings)) if hook else []
 

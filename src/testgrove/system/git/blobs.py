@@ -1,4 +1,4 @@
-"""What a commit consists of."""
+"""The contents of a commit."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def _call(
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What git sees: nothing that points it at another repository."""
+    """Return git's environment, without variables that point it at another repository."""
     return process.scrubbed() | ENVIRONMENT | dict(more or {})
 
 

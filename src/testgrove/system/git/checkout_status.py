@@ -1,4 +1,4 @@
-"""What in a checkout differs from what git has: its files, those of its submodules and of nested repositories."""
+"""Differences of a checkout from git: its files, those of its submodules and of nested repositories."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CheckoutStatus(NamedTuple):
 
 
 class Differences(NamedTuple):
-    """What in a checkout differs from the index; the fields are as in CheckoutStatus."""
+    """The differences of a checkout from the index; the fields are as in CheckoutStatus."""
 
     modified: tuple[str, ...] = ()
     untracked: tuple[str, ...] = ()
@@ -43,8 +43,9 @@ class Differences(NamedTuple):
 
 
 class _Listing(NamedTuple):
-    """What one repository's index and folder have. modified: those that differ. overlooked: files that git was told
-    not to look at (``update-index --assume-unchanged``, ``--skip-worktree``) and that are there. gitlinks: submodules.
+    """The contents of one repository's index and folder. modified: those that differ. overlooked: files that git was
+    told not to look at (``update-index --assume-unchanged``, ``--skip-worktree``) and that are there. gitlinks:
+    submodules.
     """
 
     untracked: list[str]
@@ -86,7 +87,7 @@ def _has_index(git_dir: Path) -> bool:
 
 
 def differences(path: Path) -> Differences:
-    """What status() has of it, but for what is staged: by one process of git where there are no submodules.
+    """Return what status() has of it, except for staged changes: by one process of git where there are no submodules.
 
     Raises UnavailableError when git cannot tell.
     """

@@ -29,7 +29,7 @@ def upstream_of(path: Path, branch: str) -> tuple[str, str]:
 
 
 def is_ancestor(path: Path, older: str, newer: str) -> bool:
-    """Whether one commit leads to another."""
+    """Return whether one commit leads to another."""
     return call(path, "merge-base", "--is-ancestor", older, newer).status == 0
 
 

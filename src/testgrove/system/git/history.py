@@ -1,4 +1,4 @@
-"""What git keeps for one checkout, apart from its files: unreferenced commits, staged files, unfinished operations.
+"""Git's records of one checkout, apart from its files: unreferenced commits, staged files, unfinished operations.
 
 Everything is read through git from a git directory, so it works when the checkout's folder is missing, and with every
 format of refs and object names that git supports.
@@ -170,7 +170,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def operation(git_dir: Path) -> str:
-    """What git is in the middle of (``a rebase``), or empty. Raises UnavailableError when git cannot tell."""
+    """Return git's unfinished operation (``a rebase``), or empty. Raises UnavailableError when git cannot tell."""
     there = {name for name in OPERATIONS if (git_dir / name).exists()}
     if (git_dir / "reftable").exists():  # there, most of these names are refs and not files
         listed = ask(git_dir, "for-each-ref", "--include-root-refs", "--format=%(refname)", "--exclude=refs/")

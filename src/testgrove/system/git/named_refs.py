@@ -49,7 +49,7 @@ def all_names(repository: Repository) -> list[str]:
 
 
 def is_branch_name(repository: Repository, name: str) -> bool:
-    """Whether git accepts a branch of this name."""
+    """Return whether git accepts a branch of this name."""
     return call_common(repository.common_dir, "check-ref-format", "--branch", name).status == 0
 
 

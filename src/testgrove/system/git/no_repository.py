@@ -1,4 +1,4 @@
-"""Where testgrove cannot work: outside of a checkout, or before the first commit; and the way out."""
+"""Places where testgrove cannot work: outside of a checkout, or before the first commit; and the way out."""
 
 from __future__ import annotations
 

@@ -233,7 +233,8 @@ def checkout_paths(repository: Repository) -> list[Path]:
 
 
 def is_barely_made(record: Path) -> bool:
-    """Whether `git worktree add` was killed before anything could be committed or staged in this record's checkout.
+    """Return whether `git worktree add` was killed before anything could be committed or staged in this record's
+    checkout.
 
     Its HEAD is of zeros before it is the commit.
     """

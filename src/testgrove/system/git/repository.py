@@ -46,7 +46,7 @@ class Repository:
 
 
 class Resolved(NamedTuple):
-    """What a ref means. branch: the local branch it names; remote: the remote branch (``origin/x``)."""
+    """A resolved ref. branch: the local branch it names; remote: the remote branch (``origin/x``)."""
 
     commit: str
     branch: str | None = None
@@ -137,7 +137,7 @@ def checkouts(repository: Repository) -> list[CheckoutRecord]:
 
 
 def resolve(repository: Repository, ref: str) -> Resolved:
-    """What a branch, a remote branch, a tag, a SHA or HEAD means.
+    """Resolve a branch, a remote branch, a tag, a SHA or HEAD.
 
     A branch wins over a tag of its name, as in ``git switch``. A branch that only one remote has is found
     by its name alone. Raises PreconditionError (``unknown-ref``, ``ambiguous-ref``).
@@ -269,7 +269,7 @@ def create_branch(repository: Repository, name: str, commit: str) -> None:
 
 
 def has_branch(repository: Repository, name: str) -> bool:
-    """Whether a local branch of this name is there."""
+    """Return whether a local branch of this name is there."""
     return call_common(repository.common_dir, "show-ref", "--verify", "--quiet", f"refs/heads/{name}").status == 0
 
 

@@ -1,4 +1,4 @@
-"""What all checkouts of a repository share in its common directory and that names paths: hooks, settings, lists."""
+"""Shared files in a repository's common directory that name paths: hooks, settings, lists."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SharedPath(NamedTuple):
 
 
 def shared_paths(repository: Repository, folders: Collection[str]) -> list[SharedPath]:
-    """What in the common directory names paths in these folders. What cannot be read is left out."""
+    """Return the shared files that name paths in these folders. Unreadable ones are left out."""
     common = repository.common_dir
     found = [SharedPath(hook, path) for hook in _hooks(common) for path in _named_by(hook, folders)[:1]]
     for name in ("config", "config.worktree"):

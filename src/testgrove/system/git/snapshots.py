@@ -66,7 +66,7 @@ def snapshot(repository: Repository, on_wait: OnWait | None = None) -> Snapshot:
 
 
 def is_snapshot(committer: str, subject: str) -> bool:
-    """Whether a commit of this committer (an e-mail address) and subject was made by snapshot()."""
+    """Return whether a commit of this committer (an e-mail address) and subject was made by snapshot()."""
     return (committer, subject) == (_EMAIL, _SUBJECT)
 
 

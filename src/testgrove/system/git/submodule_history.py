@@ -1,4 +1,4 @@
-"""What the submodules of a linked worktree have that is nowhere else.
+"""Commits and files in the submodules of a linked worktree that are nowhere else.
 
 git keeps their repositories in the worktree's record (``.git/worktrees/<id>/modules``, at any depth), or in a ``.git``
 folder in the files; those in the record outlive ``git submodule deinit``. All of them go with the worktree.

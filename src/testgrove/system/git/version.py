@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class VersionSource(NamedTuple):
-    """What a version from git depends on. commit: of a snapshot, its base. tags: ``<object> <ref>``, those of the
+    """The sources of a version from git. commit: of a snapshot, its base. tags: ``<object> <ref>``, those of the
     commit and its ancestors. mark: differs where one of these does."""
 
     commit: str
@@ -28,7 +28,7 @@ class VersionSource(NamedTuple):
 
 
 def version_source(tree: Path, commit: str) -> VersionSource:
-    """What the version of a commit, or of a snapshot, depends on."""
+    """Return the sources of the version of a commit, or of a snapshot."""
     base = base_of(tree, commit)
     words = ("for-each-ref", "--format=%(objectname) %(refname)", f"--merged={base}", "refs/tags")
     answer = require(call(tree, *words), "list the tags")

@@ -54,7 +54,7 @@ class RunCommand(Protocol):
 
 @frozen
 class PreflightResult:
-    """What was verified. python: the full version. names: empty for a project without code of its own."""
+    """The result of a preflight. python: the full version. names: empty for a project without code of its own."""
 
     python: str
     names: tuple[ResolvedName, ...]

@@ -1,4 +1,4 @@
-"""What the interpreter answered, judged by name: this tree's code, or other code and how it got there."""
+"""Judgement on the interpreter's answer, name by name: this tree's code, or other code and how it got there."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Judge:
             raise self._other_code(namespace, portion)
 
     def _judge(self, name: Name, leaf: str, location: str) -> str:
-        """How a name that resolves is this tree's; an empty string for one that is another distribution's."""
+        """Return how a name that resolves is this tree's; an empty string for one that is another distribution's."""
         kind = self._locations.of(location).kind
         if kind == "tree":
             return "tree"

@@ -1,4 +1,4 @@
-"""What a project's top-level names are, read from its tree; nothing is imported."""
+"""A project's top-level names, read from its tree; nothing is imported."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _setuptools(tree: Path, table: dict[str, Any]) -> Iterator[tuple[str, Path]]
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a pattern for packages, such as ``shop*`` or ``ns.shop``, speaks of this top-level name."""
+    """Return whether a pattern for packages, such as ``shop*`` or ``ns.shop``, speaks of this top-level name."""
     return any(fnmatchcase(name, pattern.partition(".")[0]) for pattern in patterns)
 
 
@@ -145,7 +145,7 @@ def _listed(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _flat(tree: Path) -> Iterator[tuple[str, Path]]:
-    """What can be imported from a tree's root, but for what is by custom not the project."""
+    """Return the names that can be imported from a tree's root, except those that by custom are not the project."""
     for name in _children(tree):
         folder = tree / name
         if folder.is_dir():

@@ -111,12 +111,12 @@ def mark_of(pid: int) -> Mark | None:
 
 
 def is_zombie(pid: int) -> bool:
-    """Whether a process has ended and waits to be reaped."""
+    """Return whether a process has ended and waits to be reaped."""
     return _start_time(pid) is None and bool(_read(f"{pid}/stat"))
 
 
 def lives(pid: int) -> bool:
-    """Whether a process is there and has not ended."""
+    """Return whether a process is there and has not ended."""
     return _start_time(pid) is not None
 
 

@@ -33,7 +33,7 @@ _LOOK = 0.5  # seconds that one poll takes at most, because a signal that comes 
 
 @frozen
 class Job:
-    """What a supervisor runs. output: a file that stdout and stderr are appended to, or None to discard them.
+    """A command for a supervisor. output: a file that stdout and stderr are appended to, or None to discard them.
 
     timeout, grace: seconds; grace is the time between TERM and KILL. user: uid and gid to run as (root only). A job in
     the foreground uses this process's standard streams and terminal instead; see SupervisorPool.foreground().
@@ -213,7 +213,7 @@ _issued: dict[Mark, int] = {}  # the pids of this process's supervisors, by thei
 
 
 def is_supervised(pid: int) -> bool:
-    """Whether a process comes from a job of one of this process's supervisors, however it was started there."""
+    """Return whether a process comes from a job of one of this process's supervisors, however it was started there."""
     return not _issued.keys().isdisjoint(marks_of(pid))
 
 

@@ -119,10 +119,10 @@ def _pool_closed() -> UnavailableError:
 
 
 class CancelFlag(Protocol):
-    """What ends a tool when it is set, such as a threading.Event."""
+    """A flag that ends a tool when it is set, such as a threading.Event."""
 
     def is_set(self) -> bool:
-        """Whether the tool is to end."""
+        """Return whether the tool is to end."""
 
 
 Watch = Callable[[Supervisor], AbstractContextManager[object]]

@@ -41,7 +41,7 @@ class Commands:
         self._database.delete("holders", mark=mark)
 
     def holds_any(self, mark: str) -> bool:
-        """Whether a worktree or a run refers to a command. Its leases are another matter."""
+        """Return whether a worktree or a run refers to a command. Its leases are another matter."""
         sql = "SELECT 1 FROM worktrees WHERE holder = ?1 UNION ALL SELECT 1 FROM runs WHERE holder = ?1"
         return self._database.one(sql, mark) is not None
 

@@ -97,7 +97,7 @@ class StateDatabase:
             return read(self._db) if self._db.in_transaction else self._retried(read)
 
     def _retried(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What work returns; a store that turns out to be damaged is replaced, and work is done once more."""
+        """Return the result of work; a store that turns out to be damaged is replaced, and work is done once more."""
         if identity_of(self.path) not in (self._identity, None):
             self._db.close()
             self._db, self._identity = self._open()
@@ -212,7 +212,8 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, Identity | None]:
 
 
 def _is_ours_but_no_file(path: Path) -> bool:
-    """Whether a folder, pipe or socket of this user's is in the place of the store. One of another user is refused."""
+    """Return whether a folder, pipe or socket of this user's is in the place of the store. One of another user is
+    refused."""
     try:
         found = path.lstat()
     except FileNotFoundError:

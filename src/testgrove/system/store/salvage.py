@@ -33,7 +33,7 @@ _BARE = (LeaseKind.DIRECTORY, LeaseKind.TRASH, LeaseKind.PROCESSES)  # kinds who
 
 
 def identity_of(path: Path) -> Identity | None:
-    """Which file the store is now; None where there is none."""
+    """Return which file the store is now; None where there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - before every use of the store
     except OSError:

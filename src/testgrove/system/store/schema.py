@@ -83,7 +83,7 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
 
 
 def damage_of(db: sqlite3.Connection) -> str:
-    """What is wrong with the rows of a store; empty where nothing is. Raises sqlite3.Error for what SQLite meets."""
+    """Return the damage in the rows of a store; empty if there is none. Raises sqlite3.Error for what SQLite meets."""
     for table in TABLES:
         conditions = SOUND.get(table, {})
         wrong = f"NOT ({' AND '.join(f'({each})' for each in conditions.values()) or 'TRUE'})"

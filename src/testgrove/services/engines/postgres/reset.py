@@ -104,7 +104,7 @@ class Table:
 
 @frozen
 class Baseline:
-    """What every clone of a template looks like. Objects keep their numbers when a database is cloned.
+    """The state of every clone of a template. Objects keep their numbers when a database is cloned.
 
     refusal: why its clones cannot be reset, empty where they can.
     """
@@ -197,7 +197,7 @@ class Resetter:
 
     @property
     def baseline(self) -> Baseline:
-        """What the database is reset to."""
+        """The state that the database is reset to."""
         return self._baseline
 
     def reset(self) -> bool:
@@ -278,7 +278,7 @@ class Resetter:
         return after
 
     def _delete(self, table: Table, writes: Writes) -> Composed:
-        """What a test has added, where it did nothing else, or all there is."""
+        """Delete what a test has added, if it did nothing else, or everything."""
         from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
         delete = sql.SQL("DELETE FROM ONLY {}").format(table.name)

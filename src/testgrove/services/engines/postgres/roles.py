@@ -1,4 +1,4 @@
-"""What the role of each database can do: `roles` and `superuser` of a service.
+"""Privileges of each database's role: `roles` and `superuser` of a service.
 
 They reach the server as settings of a class of our own (``testgrove.roles``), with the project's settings. So they are
 part of a template's fingerprint, and whatever makes a database on the server asks the server.

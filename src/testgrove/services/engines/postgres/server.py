@@ -152,7 +152,7 @@ class PostgresProgram:
         return (str(self.bindir / "postgres"), "-D", str(self.data), *options)
 
     def is_ready(self, pid: int) -> bool:
-        """Whether the server that pid is accepts our password.
+        """Return whether the server that pid is accepts our password.
 
         It writes "ready" after it has bound its port, and ends when it could not: so the listener is this
         process.

@@ -270,7 +270,7 @@ def end_clients(admin: Connection[Any], database: str) -> str:
 
 
 def scram_verifier(password: Secret) -> str:
-    """What the server stores of a password, from a single iteration.
+    """Return what the server stores of a password, from a single iteration.
 
     Many iterations protect a password that people choose against being guessed from its verifier. Ours are
     random, and each connection that a test makes would pay for them: 5 ms where this takes 2.

@@ -104,7 +104,7 @@ class ExternalRedis:
 
     @property
     def note(self) -> str:
-        """What its user should know."""
+        """A note for its user."""
         return f"{self.url.location}: numbered databases, which share pub/sub, scripts and FLUSHALL"
 
     def traits(self) -> None:
@@ -292,7 +292,7 @@ def drop_leased(data: Mapping[str, Any], *, held: bool = False) -> str:
 
 
 def _marks_of(data: Mapping[str, Any], url: ServerUrl, connection: Redis) -> int:
-    """Where the mark of a lease stands. One that was learnt again after the store was lost does not say."""
+    """Return where the mark of a lease stands. One that was learnt again after the store was lost does not say."""
     known: int | None = data["marks"]
     return known if known is not None else _known_marks_database(url, _used(connection)) or 0
 

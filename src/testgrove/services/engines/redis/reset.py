@@ -67,7 +67,7 @@ class _Connection:
             raise self._no_answer(error) from error
 
     def state(self) -> bytes:
-        """What an instance that has just been started is like. Raises UnavailableError."""
+        """Return the state of an instance that has just been started. Raises UnavailableError."""
         try:
             return self.ask(*_STATE)
         except OSError as error:
@@ -78,7 +78,7 @@ class _Connection:
         return UnavailableError("redis-failed", f"the Redis on port {self._port} does not answer: {error}")
 
     def ask(self, *commands: str) -> bytes:
-        """What is answered, as it comes. Raises OSError."""
+        """Return the answers as they come. Raises OSError."""
         end = secrets.token_hex(8)  # nothing that a test has written can look like it
         self._socket.sendall("".join(f"{command}\r\n" for command in (*commands, f"ECHO {end}")).encode())
         tail = f"$16\r\n{end}\r\n".encode()

@@ -33,7 +33,7 @@ class RedisProgram(PersistentProgram):
     endpoint: Endpoint
 
     def is_ready(self, pid: int) -> bool:
-        """Whether the server that pid is accepts our password.
+        """Return whether the server that pid is accepts our password.
 
         It binds its port before its socket, and ends when it could not: so the listener is this process.
         """

@@ -83,7 +83,7 @@ def _plain(text: str) -> str:
 
 
 def is_untouched(access: DatabaseAccess) -> bool:
-    """Whether there is nothing at all in a file. Raises UnavailableError."""
+    """Return whether there is nothing at all in a file. Raises UnavailableError."""
     path = Path(access.name)
     try:
         with closing(sqlite3.connect(path)) as database:
