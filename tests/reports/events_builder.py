@@ -16,6 +16,7 @@ from testgrove.core.runs.events import (
     Status,
     TestFinished,
     TestOutcome,
+    TestRunning,
     TestsCollected,
 )
 from testgrove.core.runs.result import ResultBuilder, RunResult, fold
@@ -100,6 +101,11 @@ class Log:
                 **fields,  # type: ignore[arg-type] # names are TestFinished's own
             )
         )
+
+    def running(self, cell: str, nodeid: str, elapsed: float) -> Log:
+        """A test that has been running for so many seconds when that is noticed, now."""
+        number = self.attempts[cell]
+        return self.add(TestRunning(t=self.now, cell=cell, attempt=number, nodeid=nodeid, elapsed=elapsed))
 
     def attempt_ends(self, cell: str, status: Status, **more: object) -> Log:
         return self.add(

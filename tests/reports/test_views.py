@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import sys
 
@@ -94,13 +95,37 @@ def test_the_footer_counts_cells_and_tests() -> None:
 
 
 @pytest.mark.parametrize("width", [12, 40, 80])
-def test_a_narrow_terminal_truncates_and_never_wraps(width: int) -> None:
-    log = Log("integration@feature/größe-日本語-py3.12", "b").phase("b", "waiting", "wait " * 40)
+def test_a_narrow_terminal_cuts_reasons_and_no_line_is_too_long(width: int) -> None:
     key = "integration@feature/größe-日本語-py3.12"
+    log = Log(key, "b").phase("b", "waiting", "wait " * 40)
     log.phase(key, "running").attempt(key, 3).test(key, "t.py::x").cell_ends(key, "error", "reason " * 40)
     lines = lines_of(log, width=width)
-    assert len(lines) == 4
+    assert len(lines) <= 6
     assert all(cell_len(line) <= width for line in lines)
+    if width >= 40:
+        assert key in "".join(lines)  # over two lines if need be
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_test_that_takes_long_is_named_whole(width: int) -> None:
+    nodeid = "tests/integration/checkout/test_payment_provider.py::TestRefunds::test_partial_refund_of_a_subscription"
+    log = Log("unit", "b").phase("unit", "running").attempt("unit", 3).test("unit", "t.py::x")
+    log.wait(2).running("unit", nodeid, 2).wait(3)
+    lines = lines_of(log, width=width)
+    assert f"{nodeid} for 5.0 s".replace(" ", "") in "".join(lines).replace(" ", "")
+    assert all(cell_len(line) <= width for line in lines)
+    log.test("unit", nodeid)
+    assert nodeid not in "".join(line.strip() for line in lines_of(log, width=width))
+
+
+def test_two_lines_for_a_cell_stay_within_the_room() -> None:
+    keys = [f"suite{number:02}@feature/a-very-long-name-of-a-branch-py3.12" for number in range(30)]
+    log = Log(*keys)
+    for key in keys:
+        log.phase(key, "running").attempt(key, 3)
+    lines = lines_of(log, width=60, room=12)
+    assert len(lines) <= 14
+    assert "more: " in lines[-2]
 
 
 def test_sixty_cells_on_twenty_lines_show_the_running_and_failed_and_count_the_rest() -> None:
@@ -257,6 +282,24 @@ def test_plain_lines_are_whole_and_without_escape_sequences() -> None:
     assert lines[1] == f"{key}: waiting: red"
     assert lines[2].startswith(f"{key}: error: why")
     assert len(lines) == 3
+
+
+def test_a_pipe_is_never_silent_for_more_than_five_seconds() -> None:
+    log = Log("unit", "slow", "later").phase("later", "waiting", "a free slot").phase("slow", "environment")
+    log.phase("unit", "running").attempt("unit", 34).test("unit", "t.py::a").wait(2).running("unit", "t.py::b", 2)
+    out = io.StringIO()
+    view = PlainView(out)
+    view.start(log.live())
+    said: list[float] = []
+    for step in range(200):
+        before = len(out.getvalue())
+        view.update(log.live(), log.now + step / 10)
+        said += [step / 10] * (len(out.getvalue()) > before)
+    assert max(after - before for before, after in itertools.pairwise(said)) < 5
+    assert out.getvalue().splitlines()[-1] == (
+        f"after {said[-1] + 2.0:.1f} s: unit: 1 of 34 tests, t.py::b for {said[-1] + 2:.1f} s; "
+        f"slow: environment for {said[-1] + 2:.1f} s; 1 waiting"
+    )
 
 
 def test_streamed_lines_have_their_cell_are_whole_and_come_once() -> None:

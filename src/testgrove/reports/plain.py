@@ -9,7 +9,10 @@ from testgrove.reports.figures import all_skipped, cell_duration, noun, outcomes
 from testgrove.reports.wording import counted, flat, number, seconds
 
 if TYPE_CHECKING:
-    from testgrove.core.runs.result import CellResult, RunResult
+    from testgrove.core.runs.result import AttemptResult, CellResult, RunResult
+
+SILENCE = 4.5  # seconds without a line, at most
+SHOWN = 3  # cells in the line about what runs
 
 
 @dataclass
@@ -24,10 +27,15 @@ class _Printed:
 
 
 class PlainView:
-    """One line when a cell waits, starts, tries again or ends: whole, unwrapped, no escape sequences."""
+    """One line when a cell waits, starts, tries again or ends: whole, unwrapped, no escape sequences.
+
+    After SILENCE without a line, one says what is going on.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._lines = 0
+        self._said = 0.0  # when the last line was printed, by the clock of update()
         self._printed: dict[str, _Printed] = {}
         self._gone = False
         self._environments: set[str] = set()
@@ -35,15 +43,22 @@ class PlainView:
     def start(self, result: RunResult) -> None:
         """Say what is about to run."""
         self._say(run_line(result))
+        self._said = result.ended
 
     def update(self, result: RunResult, now: float) -> None:
         """Say what has changed since the last call. now: seconds since the epoch."""
+        before = self._lines
         for cell in result.cells.values():
             self._cell(cell, now)
+        if self._lines == before and now - self._said >= SILENCE:
+            self._say(going_on(result, now))
+        if self._lines > before or now < self._said:
+            self._said = now
 
     def stop(self, result: RunResult) -> None:
         """Say what has changed since the last call, for the last time."""
-        self.update(result, result.ended)
+        for cell in result.cells.values():
+            self._cell(cell, result.ended)
 
     def _cell(self, cell: CellResult, now: float) -> None:
         key, printed = flat(cell.info.key), self._printed.setdefault(cell.info.key, _Printed())
@@ -75,6 +90,7 @@ class PlainView:
         """Print a cell's progress between start and end: nothing in this view."""
 
     def _say(self, line: str) -> None:
+        self._lines += 1
         if self._gone:
             return
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
@@ -96,6 +112,36 @@ class QuietView:
 
     def stop(self, result: RunResult) -> None:
         """Nothing."""
+
+
+def going_on(result: RunResult, now: float) -> str:
+    """Return a line about what runs at this moment, and for how long the run has been going on."""
+    open_cells = [cell for cell in result.cells.values() if cell.status is None]
+    running = [cell for cell in open_cells if cell.phase and cell.phase.phase != "waiting"]
+    parts = [f"{flat(cell.info.key)}: {doing(cell, now)}" for cell in running[:SHOWN]]
+    if len(running) > SHOWN:
+        parts.append(f"{len(running) - SHOWN} more")
+    if waiting := len(open_cells) - len(running):
+        parts.append(f"{waiting} waiting")
+    return f"after {seconds(max(0.0, now - result.started))}: {'; '.join(parts) or 'finishing'}"
+
+
+def doing(cell: CellResult, now: float) -> str:
+    """Return what a cell is doing: its phase; while tests run, how many have ended, and the one that takes long."""
+    phase, last = cell.phase, cell.last
+    if phase is None or last is None or phase.phase != "running":
+        return f"{phase.phase} for {seconds(max(0.0, now - phase.start))}" if phase else "waiting"
+    of = f" of {last.selected:,}" if last.selected is not None else ""
+    tests = f"{len(last.tests):,}{of} tests" if last.tests or of else "running"
+    return ", ".join(filter(None, [tests, slowest_now(last, now)]))
+
+
+def slowest_now(attempt: AttemptResult, now: float) -> str:
+    """Return the test that has been running longest, and since when; empty where none takes long."""
+    if not attempt.running:
+        return ""
+    nodeid = min(attempt.running, key=attempt.running.__getitem__)
+    return f"{flat(nodeid)} for {seconds(max(0.0, now - attempt.running[nodeid]))}"
 
 
 def run_line(result: RunResult) -> str:

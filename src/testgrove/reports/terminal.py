@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from testgrove.core.frozen import frozen
 from testgrove.reports.figures import BAD, Tally, all_skipped, cell_duration
-from testgrove.reports.plain import PlainView, QuietView, run_line
+from testgrove.reports.plain import PlainView, QuietView, run_line, slowest_now
 from testgrove.reports.remaining import seconds_left
 from testgrove.reports.streamed import GroupedView, Read, StreamedView
 from testgrove.reports.summary import STYLES, summary
 from testgrove.reports.wording import counted, flat, number, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from rich.console import Console, Group
     from rich.text import Text
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["LiveView", "PlainView", "QuietView", "View", "summary", "view_for"]
 
 FRAME = 0.12  # seconds between two pictures, at least
+_FOLDED = 4  # lines of one cell, as a rule at most
+_NARROW = 40  # columns below which names are cut
+_BEFORE_KEY = 14  # columns
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SYMBOLS = {
     "passed": "✓",
@@ -113,7 +117,7 @@ class LiveView:
     def _draw(self, result: RunResult, now: float, *, whole: bool) -> None:
         # One column and one line stay free: terminals differ in what they do when the last one is written.
         width = max(10, self._console.width - 1)
-        room = len(result.cells) if whole else max(1, self._console.height - 3)
+        room = len(result.cells) * _FOLDED if whole else max(1, self._console.height - 3)
         self._live.update(picture(result, now, self._tally, width=width, room=room))
 
 
@@ -131,18 +135,38 @@ def picture(result: RunResult, now: float, tally: Tally, *, width: int, room: in
     """Return the terminal's contents: header, at most room lines of cells, footer; nothing wider than width."""
     from rich.text import Text  # noqa: PLC0415
 
-    cells = list(result.cells.values())
-    if result.source and any(cell.status is None for cell in cells):
+    if result.source and any(cell.status is None for cell in result.cells.values()):
         lines = _slots(result, now, tally, width=width, room=room)
-        return _fitted([Text(run_line(result), style="bold"), *lines, _footer(result, now, tally)], width)
-    shown, hidden = _choose(cells, room)
-    key_width = min(max((len(cell.info.key) for cell in shown), default=0), max(16, width - 50))
-    lines = [Text(run_line(result), style="bold")]
-    lines += [_line(_row(cell, now, tally), key_width) for cell in shown]
+    else:
+        lines = _cells(result, now, tally, width=width, room=room)
+    return _fitted([Text(run_line(result), style="bold"), *lines, _footer(result, now, tally)], width)
+
+
+def _cells(result: RunResult, now: float, tally: Tally, *, width: int, room: int) -> list[Text]:
+    """A line for each cell, or two where one is too short; those for which there is no room are counted."""
+    from rich.text import Text  # noqa: PLC0415
+
+    cells = list(result.cells.values())
+    rows = {cell.info.key: _row(cell, now, tally) for cell in cells}
+    key_width = _key_width(cells, width)
+    places = room
+    while True:
+        shown, hidden = _choose(cells, places)
+        lines = [line for cell in shown for line in _lines(rows[cell.info.key], key_width, width)]
+        excess = len(lines) + bool(hidden) - room
+        if excess <= 0 or places == 1:
+            break
+        places = max(1, places - max(1, excess // 2))
     if hidden:
         counts = counted(Counter(_word(cell) for cell in hidden))
         lines.append(Text(f"… and {number(len(hidden), 'cell')} more: {counts}", style="dim"))
-    return _fitted([*lines, _footer(result, now, tally)], width)
+    return lines
+
+
+def _key_width(cells: Iterable[CellResult], width: int) -> int:
+    from rich.cells import cell_len  # noqa: PLC0415
+
+    return min(max((cell_len(flat(cell.info.key)) for cell in cells), default=0), max(16, width - 50))
 
 
 def _fitted(lines: list[Text], width: int) -> Group:
@@ -163,11 +187,13 @@ def _slots(result: RunResult, now: float, tally: Tally, *, width: int, room: int
     failed = [cell for cell in result.cells.values() if _group(cell) == "failed"]
     failed.sort(key=lambda cell: -(cell.finished or 0.0))
     waiting = [cell for cell in open_cells if cell.phase is None or not cell.phase.slot]
-    key_width = min(max(len(cell.info.key) for cell in result.cells.values()), max(16, width - 55))
+    key_width = _key_width(result.cells.values(), width - 5)
     lines = []
     for slot in range(1, result.jobs + 1):
-        line = _line(_row(inside[slot], now, tally), key_width) if slot in inside else Text("· idle", style="dim")
-        lines.append(Text.assemble((f"{slot:>2} ", "dim"), line))
+        own = [Text("· idle", style="dim")]
+        if slot in inside:
+            own = _lines(_row(inside[slot], now, tally), key_width, width - 3)
+        lines += [Text.assemble((f"{'' if at else slot:>2} ", "dim"), line) for at, line in enumerate(own)]
     rest = [_line(_row(cell, now, tally), key_width) for cell in [*failed, *waiting]]
     left = max(1, room - len(lines))
     if len(rest) > left:
@@ -178,12 +204,15 @@ def _slots(result: RunResult, now: float, tally: Tally, *, width: int, room: int
 
 @frozen
 class _Row:
+    """What one cell's line shows. test: the one that takes long."""
+
     symbol: str
     word: str
     key: str
     time: str
     detail: str
     style: str
+    test: str = ""
 
 
 def _row(cell: CellResult, now: float, tally: Tally) -> _Row:
@@ -201,8 +230,9 @@ def _row(cell: CellResult, now: float, tally: Tally) -> _Row:
         return _Row(SYMBOLS["waiting"], word, flat(cell.info.key), waited, detail, "dim")
     symbol = SPINNER[int(now / FRAME) % len(SPINNER)]
     style = "red" if any(counts[outcome] for outcome in BAD) else "cyan"
+    slow = slowest_now(cell.last, now) if cell.last else ""
     detail = " · ".join(filter(None, [_progress(cell, tests), _attempt(cell), flat(phase.reason)]))
-    return _Row(symbol, word, flat(cell.info.key), seconds(cell_duration(cell, now)), detail, style)
+    return _Row(symbol, word, flat(cell.info.key), seconds(cell_duration(cell, now)), detail, style, slow)
 
 
 def _progress(cell: CellResult, tests: str) -> str:
@@ -221,6 +251,31 @@ def _word(cell: CellResult) -> str:
     if cell.status is not None:
         return "skipped" if all_skipped(cell) else cell.status
     return cell.phase.phase if cell.phase else "waiting"
+
+
+def _lines(row: _Row, key_width: int, width: int) -> list[Text]:
+    """One line for a row; more where its key, or the test that it runs, would have to be cut.
+
+    The detail is prose: it is cut."""
+    from rich.cells import cell_len  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    whole = _line(replace(row, detail=" · ".join(filter(None, [row.detail, row.test]))), key_width)
+    if width < _NARROW or (cell_len(row.key) <= key_width and (not row.test or whole.cell_len <= width)):
+        return [whole]
+    lines = [_line(row, key_width)]
+    if cell_len(row.key) > key_width:
+        parts = [f"{row.time:>{_BEFORE_KEY + key_width - 1}}", row.detail]
+        lines = [*_folded(f"{row.symbol} {row.word:<11} {row.key}", width), Text("  ".join(filter(None, parts)))]
+        lines[0].stylize(row.style, 0, _BEFORE_KEY)
+    return [*lines, *(_folded(row.test, width - 4, indent="    ") if row.test else ())]
+
+
+def _folded(text: str, width: int, indent: str = "") -> list[Text]:
+    from rich.cells import chop_cells  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    return [Text(f"{indent}{part}") for part in chop_cells(text, width)]
 
 
 def _line(row: _Row, key_width: int) -> Text:

@@ -41,7 +41,12 @@ def test_passing_tests_pass():
         (Ending(0), session(skipped=4), "skipped", "all 4 tests were skipped"),
         (Ending(0), SessionFacts(), "error", "not verified"),
         (Ending(2), SessionFacts(), "error", "before testgrove's plugin"),
-        (Ending(0), SessionFacts(sessions=1, running="t.py::test_exit"), "error", "it left in t.py::test_exit"),
+        (
+            Ending(0),
+            SessionFacts(sessions=1, unfinished={"t.py::test_exit": 0.0}),
+            "error",
+            "it left in t.py::test_exit",
+        ),
         (Ending(0), SessionFacts(1, 1, selected=3, ran=1, outcomes=Counter(passed=1)), "error", "1 of 3 selected"),
         (Ending(0), SessionFacts(1, 1, outcomes=Counter(passed=1), elsewhere=["/usr"]), "error", "ran in /usr"),
         (Ending(0), SessionFacts(sessions=1, outcomes=Counter(passed=1)), "error", "without finishing"),
@@ -72,7 +77,7 @@ def test_foreign_code_makes_a_pass_an_error():
 
 
 def test_a_hanging_test_is_named():
-    facts = SessionFacts(sessions=1, running="tests/test_a.py::test_hang")
+    facts = SessionFacts(sessions=1, unfinished={"tests/test_a.py::test_hang": 0.0})
     assert "test_hang" in judge(Ending(None, timed_out=True, timeout=1), facts, pytest=True)[1]
 
 

@@ -66,6 +66,14 @@ def test_all_that_hangs_on_a_failure_is_skipped_with_the_name_of_the_failure(sta
     assert started(step) == ["d"]
 
 
+def test_dependents_say_what_became_of_a_failure_in_its_own_words():
+    schedule = Schedule([Task("a", retries=1), Task("b", needs=("a",))], 1, {})
+    schedule.start()
+    schedule.finished("a", "error", verb="timed out")
+    schedule.rested("a")
+    assert schedule.finished("a", "error", verb="timed out").ended[1:] == [Ended("b", "skipped", "a timed out", "a")]
+
+
 def test_teardown_runs_whatever_happened_to_its_needs():
     tasks = [Task("a"), Task("b", needs=("a",)), Task("down", needs=("a", "b"), always=True)]
     schedule = Schedule(tasks, 1, {})

@@ -19,6 +19,7 @@ from pytest_testgrove.leftovers import Leftovers
 from pytest_testgrove.order import hand_over, seed_from_environment, shuffle
 from pytest_testgrove.outcome import Case, collector_record
 from pytest_testgrove.session import Log, claim, finish, hide_injection
+from pytest_testgrove.stacks import offer, withdraw
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,6 +92,7 @@ class Recorder:
         if self._seed is not None and hand_over(config, self._seed):
             self._seed = None
         self.distributes = bool(config.pluginmanager.hasplugin("dsession"))
+        self._stacks = offer(folder)
         self._leftovers = None if self.distributes else Leftovers()  # a controller's are its workers' pipes
 
     def begin(self, session: pytest.Session) -> None:
@@ -103,6 +105,7 @@ class Recorder:
             prefix=sys.prefix,
             rootdir=str(self._config.rootpath),
             args=[str(arg) for arg in self._config.invocation_params.args],
+            stacks=self._stacks,
         )
 
     @pytest.hookimpl(optionalhook=True)
@@ -192,6 +195,7 @@ class Recorder:
             duration = round(time.perf_counter() - self._started, 6)
             self.log.write("finish", exitstatus=int(self._session.exitstatus), ran=self._ran, duration=duration)
         self.log.close()
+        withdraw(self._folder)
         finish(self._folder)
 
 
@@ -221,6 +225,7 @@ class Worker:
         self._told = told
         self.log = Log(told["session"])
         self._deselected = 0
+        offer(told["session"])
         self._leftovers = Leftovers()
 
     @pytest.hookimpl(tryfirst=True)  # as the controller's
@@ -245,6 +250,7 @@ class Worker:
     def pytest_unconfigure(self) -> None:
         self._leftovers.report(self.log)
         self.log.close()
+        withdraw(self._told["session"])
 
 
 def _prefix(tree: str, root: Path) -> str:

@@ -9,32 +9,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Event as Flag
-from typing import TYPE_CHECKING
 
-from testgrove.app.connections.watch import AttemptConnections, ConnectionWatch
-from testgrove.app.databases.projects import DatabasesOfProjects
-from testgrove.app.holder import Holder
+from testgrove.app.connections.watch import AttemptConnections
 from testgrove.app.processes import GRACE, AppProcess, ProcessContext, Processes
-from testgrove.app.project import Project
 from testgrove.app.runs.advice import Failure, advice, install_in_place
+from testgrove.app.runs.hangs import Hang
 from testgrove.app.runs.junit_input import read_junit
-from testgrove.app.runs.leaks import AttemptContext, LeakWatch
+from testgrove.app.runs.leaks import AttemptContext
 from testgrove.app.runs.permitted_connections import permitted_in_attempt
 from testgrove.app.runs.plugin_log import SessionLog
-from testgrove.app.runs.start_gate import StartGate, StartPermit
+from testgrove.app.runs.run_context import RunContext
+from testgrove.app.runs.start_gate import StartPermit
 from testgrove.app.worktrees import nested_root
 from testgrove.app.worktrees.creation import Creation, foreign_checkouts
 from testgrove.app.worktrees.ownership import left_in_checkout
-from testgrove.app.worktrees.workspace import Target, Workspace
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.commands import shell_or_exec
 from testgrove.core.environments.install_commands import note_on_pytest
 from testgrove.core.folders import joined
-from testgrove.core.frozen import frozen
 from testgrove.core.runs.cause import cause_of, start_failure
 from testgrove.core.runs.events import (
-    AnyEvent,
     AttemptFinished,
     AttemptStarted,
     CellPhase,
@@ -60,48 +54,9 @@ from testgrove.system.files import explained, tail
 from testgrove.system.plugin import injected_environment
 from testgrove.system.processes.supervision import Job, JobResult, Supervisor
 
-if TYPE_CHECKING:
-    from testgrove.app.runs.coverage import RunCoverage
-
 _LOOK = 0.1  # seconds between two looks at what an attempt has done
 _LOOK_AT_START = 0.02
 _READ = 40_000  # bytes of output in which a cause is looked for
-
-
-@frozen
-class RunContext:
-    """The shared state of a run's slots. targets: what each ref means, by the ref as the user wrote it. seed: of a
-    random order of the tests. coverage: what measures it, where that is asked for. keep_failed: leave the worktrees of
-    cells that fail to people. leaks: looks at what attempts leave behind. connections: looks where they connect to.
-    gate: lets only so many start at once. given_up: cells that must not be tried again. chosen: the user chooses tests
-    by keyword."""
-
-    project: Project
-    holder: Holder
-    id: str
-    folder: Path
-    scratch: Path
-    plugin: Path
-    inbox: SimpleQueue[AnyEvent]
-    cancel: Flag
-    databases: DatabasesOfProjects
-    leaks: LeakWatch
-    connections: ConnectionWatch
-    gate: StartGate
-    targets: dict[str, Target]
-    seed: int | None = None
-    coverage: RunCoverage | None = None
-    keep_failed: bool = False
-    chosen: bool = False
-    given_up: set[str] = field(default_factory=set)
-
-    def project_of(self, cell: Cell) -> Project:
-        """The project, with the settings that count for a cell."""
-        return self.project if cell.scenario is not None else self.project.at(cell.subproject)
-
-    def emit(self, event: AnyEvent) -> None:
-        """Put an event on the run's queue."""
-        self.inbox.put(event)
 
 
 @dataclass
@@ -143,15 +98,20 @@ class Attempt:
             start = self.run.gate.enter(self.run.cancel)
             try:
                 self._start(environ)
-                result = self._follow(log, start)
+                hang = Hang(log, session, self.cell.settings.timeout, self.connections.roots)
+                result = self._follow(log, hang, start)
             finally:
                 start.over()
             ended = processes.ended()
+        if result.timed_out:
+            hang.write(self.output.with_name(self.output.name.replace("output", "stacks", 1)), workspace.tree)
         status, reason = judge_processes(ended, *self._judge(result, log))
         if not self.run.cancel.is_set():
             status, reason = judge_connections(self.connections.foreign, status, reason)
         if self.connections.foreign:  # a further attempt would connect to the foreign server again
             self.run.given_up.add(self.cell.key)
+        for event in hang.tests(reason) if status == "error" and not log.facts.finished else ():
+            self.run.emit(event)
         self._finish(result, status, reason)
         workspace.notes += self.run.leaks.report(watched, result, self.connections.without_own(log.leftovers))
         self._advise(status, result, log.facts)
@@ -332,10 +292,11 @@ class Attempt:
             environ = self.run.coverage.environ(self.workspace, environ, session.name)
         return injected_environment(environ, self.run.plugin, session, tree, foreign_checkouts(self.run.project, tree))
 
-    def _follow(self, log: SessionLog, start: StartPermit) -> JobResult:
+    def _follow(self, log: SessionLog, hang: Hang, start: StartPermit) -> JobResult:
         told = False
         while (result := self.supervisor.wait(_LOOK_AT_START if start.going_on else _LOOK)) is None:
             self._read(log)
+            hang.look()
             start.look(running=log.facts.selected > 0)
             if (self.run.cancel.is_set() or self.connections.foreign) and not told:
                 self.supervisor.end(GRACE)
@@ -344,7 +305,7 @@ class Attempt:
         return result
 
     def _read(self, log: SessionLog) -> None:
-        for event in log.read():
+        for event in (*log.read(), *log.slow()):
             self.run.emit(event)
         while log.connections:
             self.connections.take(log.connections.pop(0))

@@ -16,8 +16,8 @@ from typing import Protocol
 import msgspec
 
 from testgrove import __version__
-from testgrove.app.runs.attempts import RunContext
 from testgrove.app.runs.log_and_reports import EventLog, load_reports
+from testgrove.app.runs.run_context import RunContext
 from testgrove.app.runs.slots import WorktreeSlot
 from testgrove.core.frozen import frozen
 from testgrove.core.runs.events import (
@@ -31,6 +31,7 @@ from testgrove.core.runs.events import (
     RunStarted,
     as_text,
 )
+from testgrove.core.runs.outcome import TIMED_OUT
 from testgrove.core.runs.plan import Cell
 from testgrove.core.runs.result import ResultBuilder, RunResult
 from testgrove.core.scheduling.schedule import Instructions, Retry, Schedule
@@ -65,7 +66,7 @@ class MakeSlot(Protocol):
 @frozen
 class Origin:
     """The origin of a run. again: the command that repeats it. source, base, resumed, fail_on_leak: see RunStarted.
-    before: events of the run that it goes on with."""
+    before: events of the run that it goes on with. began: when the command did, seconds since the epoch; 0 for now."""
 
     again: str = ""
     source: str = ""
@@ -73,6 +74,7 @@ class Origin:
     resumed: str = ""
     before: Sequence[AnyEvent] = ()
     fail_on_leak: bool = False
+    began: float = 0.0
 
 
 @dataclass
@@ -106,7 +108,7 @@ class EventLoop:
 
     def work(self) -> RunResult:
         """Run the cells and return the result of each. Ctrl-C stops them, with a result; a second Ctrl-C kills."""
-        started = time.time()
+        started = self.origin.began or time.time()
         self._take(self._opening(started))
         for event in self.origin.before:
             self._take(event)
@@ -201,7 +203,8 @@ class EventLoop:
         if self._ended_by and event.status == "cancelled":
             event = msgspec.structs.replace(event, status="error", reason=self._ended_by)
         again = event.cell not in self.run.given_up
-        self._obey(slots, self.schedule.finished(event.cell, event.status, again=again), event)
+        verb = TIMED_OUT if event.status == "error" and event.reason.startswith(TIMED_OUT) else ""
+        self._obey(slots, self.schedule.finished(event.cell, event.status, again=again, verb=verb), event)
 
     def _time_is_up(self, slots: Executor) -> None:
         self._end_because(slots, f"{TIME_UP}{self.timeout:g} s was over")

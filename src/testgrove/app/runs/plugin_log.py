@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from testgrove.core.runs.events import AnyEvent, TestFinished, TestsCollected
+from testgrove.core.runs.events import AnyEvent, TestFinished, TestRunning, TestsCollected
 from testgrove.core.runs.leaks import LeakKind, TrackedResource
 from testgrove.core.runs.outcome import SessionFacts
+from testgrove.core.runs.stacks import LIMIT, of_test, without_runner
+
+SLOW = 2.0  # seconds after which a test that still runs is named
 
 
 class SessionLog:
@@ -27,6 +30,7 @@ class SessionLog:
         self._environment = Path(os.path.realpath(environment)) if environment else self._tree
         self._path = folder / "tests.jsonl"
         self.leftovers: list[TrackedResource] = []  # of its processes, at their exit
+        self._slow: set[str] = set()
         self.connections: list[dict[str, Any]] = []  # connections to databases, until the watch takes them
         self._cell, self._attempt = cell, attempt
         self._offset = 0
@@ -51,16 +55,43 @@ class SessionLog:
             elif isinstance(entry, dict):
                 yield from self._understand(entry)
 
+    def slow(self) -> Iterator[TestRunning]:
+        """Yield each test that has run for SLOW seconds and has not ended, once."""
+        now = time.monotonic()
+        for nodeid, began in self.facts.unfinished.items():
+            if now - began >= SLOW and nodeid not in self._slow:
+                self._slow.add(nodeid)
+                yield TestRunning(
+                    t=time.time(), cell=self._cell, attempt=self._attempt, nodeid=nodeid, elapsed=now - began
+                )
+
+    def unfinished(self, reason: str, stacks: Sequence[str]) -> Iterator[TestFinished]:
+        """Yield the tests that had not ended when the suite was ended, as errors. stacks: one text for each process."""
+        now = time.monotonic()
+        for nodeid, began in self.facts.unfinished.items():
+            yield TestFinished(
+                t=time.time(),
+                cell=self._cell,
+                attempt=self._attempt,
+                nodeid=nodeid,
+                outcome="error",
+                duration=now - began,
+                message=reason.replace(f" in {nodeid}", "", 1),
+                text=without_runner(of_test(stacks, nodeid))[:LIMIT],
+            )
+
     def _understand(self, entry: dict[str, Any]) -> Iterator[AnyEvent]:
         facts = self.facts
         match entry.get("type"):
             case "session":
                 self._session(str(entry.get("prefix") or self._tree))
                 facts.pytest = str(entry.get("pytest") or "")
+                facts.stacks = int(entry.get("stacks") or 0)
+                facts.unfinished.clear()
             case "collected":
                 yield self._collected(entry)
             case "start":
-                facts.running = str(entry["nodeid"])
+                facts.unfinished[str(entry["nodeid"])] = time.monotonic()
             case "test":
                 yield self._test(entry)
             case "foreign":
@@ -92,7 +123,7 @@ class SessionLog:
         )
 
     def _test(self, entry: dict[str, Any]) -> TestFinished:
-        self.facts.running = ""
+        self.facts.unfinished.pop(entry["nodeid"], None)
         self.facts.outcomes[entry["outcome"]] += 1
         return TestFinished(
             t=time.time(),

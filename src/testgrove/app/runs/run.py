@@ -18,11 +18,11 @@ from testgrove.app.databases.projects import DatabasesOfProjects
 from testgrove.app.holder import Holder
 from testgrove.app.isolation import told
 from testgrove.app.project import Project
-from testgrove.app.runs.attempts import RunContext
 from testgrove.app.runs.event_loop import EventLoop, MakeSlot, Origin, View
 from testgrove.app.runs.leaks import LeakWatch
 from testgrove.app.runs.log_and_reports import write_reports
 from testgrove.app.runs.newly_skipped import notes_on_skipped
+from testgrove.app.runs.run_context import RunContext
 from testgrove.app.runs.slots import WorktreeSlot
 from testgrove.app.runs.start_gate import StartGate
 from testgrove.app.runs.suites import Suites, selected
@@ -126,6 +126,7 @@ def _cells_of(project: Project, request: RunRequest, chosen: Suites) -> Iterator
 
 def run_tests(project: Project, request: RunRequest, view: View) -> FinishedRun:
     """Run suites × refs × interpreters, each cell in a worktree of its own, and report on them as one."""
+    began = time.time()
     cells = plan_cells(project, request)
     notes: list[str] = []
     jobs = 1 if request.here else min(request.jobs or machine.default_jobs(), len(cells))
@@ -137,7 +138,7 @@ def run_tests(project: Project, request: RunRequest, view: View) -> FinishedRun:
         with running(project, holder, cells, find_targets, request) as run:
             schedule = Schedule(tasks_of(cells), jobs, durations(project))
             header = "; ".join([_header(run.targets, request), *run.databases.notes])
-            origin = Origin(request.again, fail_on_leak=request.fail_on_leak)
+            origin = Origin(request.again, fail_on_leak=request.fail_on_leak, began=began)
             result = EventLoop(run, cells, schedule, jobs, header, view, origin, slot).work()
             write_reports(run.folder, result, project.render)
         if not request.here:

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from testgrove.app.isolation import told
-from testgrove.app.runs.attempts import Attempt, RunContext
+from testgrove.app.runs.attempts import Attempt
 from testgrove.app.runs.exclusive import CellLock
+from testgrove.app.runs.run_context import RunContext
 from testgrove.app.worktrees import operations
 from testgrove.app.worktrees.creation import Creation
 from testgrove.app.worktrees.ports import exchange_taken

@@ -123,6 +123,7 @@ def coordinate(project: Project, request: CoordinateRequest, view: View) -> runs
 
     Raises UsageError and PreconditionError (``no-such-worktree``) before anything runs.
     """
+    began = time.time()
     seen = preview(project, request)
     _require_worktrees(seen, request)
     plan, jobs, before = seen.plan, seen.jobs, request.before.of(seen.plan)
@@ -134,7 +135,7 @@ def coordinate(project: Project, request: CoordinateRequest, view: View) -> runs
         with runs.running(project, holder, cells, dict, runs.RunRequest(leak_checks=request.leak_checks)) as run:
             held = ScenarioWorktrees(project, holder, seen.base, request.preparation, plan.scenarios, pulled)
             slot, closing = partial(ScenarioSlot, held), partial(_close, held, request)
-            schedule, origin = _schedule(project, request, seen, before), _origin(request, seen, before)
+            schedule, origin = _schedule(project, request, seen, before), _origin(request, seen, before, began)
             header = _header(seen)
             try:
                 result = EventLoop(
@@ -159,7 +160,7 @@ def _schedule(project: Project, request: CoordinateRequest, seen: Preview, befor
     )
 
 
-def _origin(request: CoordinateRequest, seen: Preview, before: ResumedRun) -> Origin:
+def _origin(request: CoordinateRequest, seen: Preview, before: ResumedRun, began: float) -> Origin:
     return Origin(
         request.again,
         str(seen.plan.source.absolute()),  # the run may be resumed from elsewhere
@@ -167,6 +168,7 @@ def _origin(request: CoordinateRequest, seen: Preview, before: ResumedRun) -> Or
         before.run,
         before.events,
         fail_on_leak=request.fail_on_leak,
+        began=began,
     )
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from testgrove.app.runs.attempts import Attempt, RunContext
+from testgrove.app.runs.attempts import Attempt
 from testgrove.app.runs.exclusive import CellLock
 from testgrove.app.runs.here import CheckoutInPlace
+from testgrove.app.runs.run_context import RunContext
 from testgrove.app.runs.slots import Slot, told_of
 from testgrove.app.scenarios.worktrees import ScenarioWorktree, ScenarioWorktrees
 from testgrove.app.worktrees.user_commands import variables_of

@@ -126,6 +126,15 @@ class TestsCollected(Event, frozen=True, kw_only=True):
     deselected: int = 0
 
 
+class TestRunning(Event, frozen=True, kw_only=True):
+    """A test that has been running for so many seconds. Tests that end sooner have no such event."""
+
+    cell: str
+    attempt: int
+    nodeid: str
+    elapsed: float
+
+
 class TestFinished(Event, frozen=True, kw_only=True):
     """One test's outcome. output: captured sections. text: the failure's long form. file, line: its location."""
 
@@ -227,6 +236,7 @@ AnyEvent = Union[  # noqa: UP007 - msgspec reads the union at run time
     CellPhase,
     AttemptStarted,
     TestsCollected,
+    TestRunning,
     TestFinished,
     AttemptFinished,
     ProcessStarted,

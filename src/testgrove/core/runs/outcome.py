@@ -17,6 +17,7 @@ _PYTEST_EXITS = {
     4: "invalid pytest arguments",
 }
 _NOTHING_COLLECTED = 5
+TIMED_OUT = "timed out"  # how the reason begins of what took longer than its timeout
 _SHELL_EXITS = {126: "cannot execute a command", 127: "command not found"}
 _PYTEST_COMMAND = re.compile(r"(^|[\s/;&|(])(pytest|py\.test)([\s;&|)]|$)|-m\s+pytest\b|-mpytest\b")
 _UNITTEST_COMMAND = re.compile(r"\bmanage\.py\s+test\b|-m\s*unittest\b|\bdjango-admin\s+test\b")
@@ -27,8 +28,9 @@ _UNITTEST_RAN = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
 class SessionFacts:
     """The plugin's report on an attempt's pytest sessions.
 
-    ran: how many of the selected tests came to an outcome. running: the test that has not ended. elsewhere: the
-    environments outside of the worktree in which pytest ran. pytest: its version.
+    ran: how many of the selected tests came to an outcome. unfinished: the tests that have not ended, and when each
+    began (time.monotonic()). at: where the project's code was when the time was up. elsewhere: the environments outside
+    of the worktree in which pytest ran. pytest: its version. stacks: the signal at which its processes write theirs.
     """
 
     sessions: int = 0
@@ -39,8 +41,15 @@ class SessionFacts:
     outcomes: Counter[str] = field(default_factory=Counter)
     foreign: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
-    running: str = ""
+    unfinished: dict[str, float] = field(default_factory=dict)
+    at: str = ""
     pytest: str = ""
+    stacks: int = 0
+
+    @property
+    def running(self) -> str:
+        """The test that has run longest and has not ended; empty if there is none."""
+        return min(self.unfinished, key=self.unfinished.__getitem__, default="")
 
     @property
     def claimed(self) -> bool:
@@ -137,7 +146,8 @@ def _ended_badly(ending: Ending, facts: SessionFacts) -> str:
     if ending.lost:
         return f"its supervisor process was killed{where}"
     if ending.timed_out:
-        return f"timed out after {ending.timeout:g} s{where}"
+        at = f" ({facts.at})" if facts.at else ""
+        return f"{TIMED_OUT} after {ending.timeout:g} s{where}{at}"
     if ending.signal is not None:
         return f"killed by signal {ending.signal}{where}"
     return ""

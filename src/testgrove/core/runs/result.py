@@ -27,6 +27,7 @@ from testgrove.core.runs.events import (
     Status,
     TestFinished,
     TestOutcome,
+    TestRunning,
     TestsCollected,
     WorktreeAction,
     WorktreeChanged,
@@ -48,6 +49,8 @@ class TestResult(msgspec.Struct, kw_only=True):
 
 
 class AttemptResult(msgspec.Struct, kw_only=True):
+    """One try at a cell. running: when each test began that takes long and has not ended."""
+
     number: int
     started: float
     command: str
@@ -65,6 +68,7 @@ class AttemptResult(msgspec.Struct, kw_only=True):
     selected: int | None = None
     deselected: int = 0
     tests: list[TestResult] = msgspec.field(default_factory=list)
+    running: dict[str, float] = msgspec.field(default_factory=dict)
 
     def count(self, *outcomes: TestOutcome) -> int:
         """Return how many of this attempt's tests ended in one of these outcomes."""
@@ -221,7 +225,7 @@ class ResultBuilder:
                 cell.phases.append(PhaseSpan(phase=event.phase, start=event.t, reason=event.reason, slot=event.slot))
             case AttemptStarted():
                 cell.attempts.append(_attempt(event))
-            case TestsCollected() | TestFinished() | AttemptFinished():
+            case TestsCollected() | TestRunning() | TestFinished() | AttemptFinished():
                 self._apply_to_attempt(cell.attempts[-1], event)
             case ProcessStarted() | ProcessFinished():
                 self._apply_to_process(cell, event)
@@ -234,13 +238,19 @@ class ResultBuilder:
                 cell.reason, cell.hint = event.reason, event.hint
 
     @staticmethod
-    def _apply_to_attempt(attempt: AttemptResult, event: TestsCollected | TestFinished | AttemptFinished) -> None:
+    def _apply_to_attempt(
+        attempt: AttemptResult, event: TestsCollected | TestRunning | TestFinished | AttemptFinished
+    ) -> None:
         match event:
             case TestsCollected():
                 attempt.selected, attempt.deselected = event.selected, event.deselected
+            case TestRunning():
+                attempt.running[event.nodeid] = event.t - event.elapsed
             case TestFinished():
                 attempt.tests.append(_test(event))
+                attempt.running.pop(event.nodeid, None)
             case AttemptFinished():
+                attempt.running.clear()
                 attempt.status, attempt.reason, attempt.exit_code = event.status, event.reason, event.exit_code
                 attempt.duration, attempt.cpu, attempt.tail = event.duration, event.cpu, event.tail
                 attempt.survivors = event.survivors

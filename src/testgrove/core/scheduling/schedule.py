@@ -102,6 +102,7 @@ class Schedule:
         self._resting: dict[str, Retry] = {}
         self._attempts: Counter[str] = Counter()
         self._failures: list[str] = []
+        self._verbs: dict[str, str] = {}
         self._stopped = ""  # the reason why only teardown starts
         self._cancelled = False
         self._before = dict(ended or {})
@@ -133,8 +134,9 @@ class Schedule:
                 self._end(step, end)
         return self._choose(step)
 
-    def finished(self, key: str, status: Status, *, again: bool = True) -> Instructions:
-        """An attempt has ended so. again: it may be tried again. Raises ValueError for a task that does not run."""
+    def finished(self, key: str, status: Status, *, again: bool = True, verb: str = "") -> Instructions:
+        """An attempt has ended so. again: it may be tried again. verb: what its dependents say of it, by default after
+        its status. Raises ValueError for a task that does not run."""
         if key not in self._claims.running:
             raise ValueError(f"{key} does not run")
         self._claims.release(key)
@@ -144,6 +146,7 @@ class Schedule:
             self._resting[key] = Retry(key, attempt + 1, pause, status)
             step.retry.append(self._resting[key])
         else:
+            self._verbs[key] = verb
             self._end(step, Ended(key, "flaky" if status == "passed" and attempt > 1 else status))
         return self._choose(step)
 
@@ -218,10 +221,13 @@ class Schedule:
             return
         guilty = self.ended[end.ancestor] if end.ancestor else end
         cancelled = guilty.status == "cancelled"
-        reason = (cancelled and guilty.reason) or f"{guilty.key} {_VERBS.get(guilty.status, guilty.status)}"
+        reason = (cancelled and guilty.reason) or f"{guilty.key} {self._verb(guilty)}"
         for dependent in self._dependents[end.key]:
             if not self._tasks[dependent].always:
                 yield Ended(dependent, "cancelled" if cancelled else "skipped", reason, guilty.key)
+
+    def _verb(self, guilty: Ended) -> str:
+        return self._verbs.get(guilty.key) or _VERBS.get(guilty.status, guilty.status)
 
     def _stop(self) -> Iterator[Ended]:
         """Enough has failed: nothing more starts but teardown, once its needs have ended."""

@@ -11,7 +11,6 @@ from contextlib import suppress
 
 TYPE_CHECKING = False  # typing costs 3 ms
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Iterator
 
 LISTEN = "0A"  # a socket's state in /proc/net/tcp
@@ -77,6 +76,6 @@ def read(path: str) -> bytes:
         return b""
 
 
-def send(pid: int, number: signal.Signals) -> None:
+def send(pid: int, number: int) -> None:
     with suppress(ProcessLookupError, PermissionError):  # gone, or another user's: then GIVE_UP ends the wait
         os.kill(pid, number)
