@@ -56,7 +56,13 @@ class CoordinateCommand(click.Command):
 @click.option("--only-setup", is_flag=True, help="With --setup-worktrees: set up the worktrees, but run nothing.")
 @click.option("--dry-run", is_flag=True, help="Show order, worktrees, resources and duration; run nothing.")
 @click.option(
-    "-j", "--workers", "jobs", type=int, metavar="N", help="Scenarios at once. Default: based on CPU and memory."
+    "-j",
+    "--jobs",
+    "--workers",
+    "jobs",
+    type=int,
+    metavar="N",
+    help="Scenarios at once. Default: based on CPU and memory.",
 )
 @click.option("--fail-fast", is_flag=True, help="After the first failure, run only teardown.")
 @click.option("--max-fail", type=click.IntRange(min=1), metavar="N", help="After N failures, run only teardown.")

@@ -49,6 +49,14 @@ COMMANDS = {
 }
 
 
+SECTIONS = {
+    "Run tests": ("test", "coordinate", "report", "history", "artifacts"),
+    "Work in worktrees": ("create", "list", "show", "path", "env", "exec", "shell", "sync", "remove", "cleanup"),
+    "Databases, servers and ports": ("db", "services", "ports", "broker"),
+    "Set up and repair": ("init", "doctor", "completion", "uninstall"),
+}
+
+
 class CommandGroup(NearMatches):
     """A group whose commands are imported when they are called. Options of every command may stand before its name."""
 
@@ -87,8 +95,9 @@ class CommandGroup(NearMatches):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """The list for --help, without importing anything."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
 
 
 def leading_options(args: list[str]) -> tuple[list[str], list[str]]:
@@ -109,7 +118,8 @@ def cli() -> None:
     testgrove test unit --python 3.12  one suite on one interpreter
     testgrove create feature/login     a worktree to work in
 
-    --project DIR, --json, --quiet and --offline may stand before or after the command.
+    --project DIR, --json, --quiet and --offline may stand before or after the command. In a new project, begin with
+    `testgrove test`: it needs no settings. `testgrove COMMAND --help` has examples.
     """
 
 

@@ -93,7 +93,15 @@ class TestCommand(click.Command):
 @click.option("--here", is_flag=True, help="Run in this checkout and its environment, one suite after the other.")
 @leak_options
 @click.option("--verbose", "-v", is_flag=True, help="Show the output of suites live, each line with its cell.")
-@click.option("-j", "--jobs", type=int, metavar="N", help="Cells at once. Default: based on CPU and memory.")
+@click.option(
+    "-j",
+    "--jobs",
+    "--workers",
+    "jobs",
+    type=int,
+    metavar="N",
+    help="Cells at once. Default: based on CPU and memory.",
+)
 @no_template_cache
 @common
 @click.pass_obj
