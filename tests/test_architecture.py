@@ -70,7 +70,7 @@ RULES = {
     ),
     "starting processes": (
         starts,
-        ("system/processes/process.py", "system/processes/supervisor.py", "documented/"),
+        ("system/processes/process.py", "system/processes/supervised_job.py", "documented/"),
         ["os.fork()", "os.execvpe(a, b, c)", "from os import posix_spawn", "pty.fork()", "os.system('x')"],
     ),
     "rows as the database has them": (

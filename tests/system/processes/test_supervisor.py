@@ -1,6 +1,5 @@
 """The supervisor ends whole trees: judged from outside, by psutil and /proc."""
 
-import json
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from testgrove.system.processes import process_tree
 from testgrove.system.processes import supervisor as program
 from testgrove.system.processes.marks import end_marked, marked, marks_of
+from testgrove.system.processes.messages import packed, received
 from testgrove.system.processes.process import scrubbed
 from testgrove.system.processes.supervision import Job, JobResult, Supervisor
 
@@ -454,10 +454,12 @@ def converse(*requests: dict) -> list[dict]:
     """What the program answers to requests, after which stdin closes."""
     done = subprocess.run(
         [sys.executable, "-I", "-S", program.__file__, "1"],
-        input="".join(json.dumps(request) + "\n" for request in requests).encode(),
+        input=b"".join(map(packed, requests)),
         stdout=subprocess.PIPE, check=True, timeout=10,
     )  # fmt: skip
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    replies, rest = received(done.stdout)
+    assert not rest
+    return replies
 
 
 RUN = {"argv": ["sleep", "60"], "cwd": "/", "env": {"PATH": os.defpath}, "output": None, "timeout": None,

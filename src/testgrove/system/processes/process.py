@@ -103,7 +103,7 @@ class Call:
 
 
 def _reveal(word: Word) -> str:
-    return word.reveal() if isinstance(word, Secret) else os.fspath(word)
+    return word.reveal() if isinstance(word, Secret) else str(os.fspath(word))  # not an enumeration
 
 
 def not_executed(call: Call, cwd: str, number: int, what: str, missing: str) -> TestgroveError:

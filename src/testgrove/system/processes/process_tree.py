@@ -2,12 +2,12 @@
 
 Imported by supervisor.py, from its folder: standard library only, and no import that costs more than it saves.
 """
+# ruff: noqa: SIM105 - contextlib costs as much as everything else that is imported
 # ruff: noqa: PTH110, PTH115, PTH123, PTH208 - importing pathlib would add a third to the time that a start takes
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
 TYPE_CHECKING = False  # typing costs 3 ms
 if TYPE_CHECKING:
@@ -34,9 +34,11 @@ def children(parent: int) -> list[int]:
     if not KERNEL_LISTS_CHILDREN:
         return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and parent_of(pid) == parent]
     found: list[int] = []
-    with suppress(FileNotFoundError, ProcessLookupError):
+    try:
         for task in os.listdir(f"/proc/{parent}/task"):
             found += map(int, read(f"/proc/{parent}/task/{task}/children").split())
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it has ended
     return found
 
 
@@ -54,18 +56,28 @@ def describe(pid: int) -> str:
 
 def listening(pid: int) -> list[int]:
     """The TCP ports that a process listens on."""
-    sockets = set()
-    with suppress(OSError):  # it has ended, or is another user's
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            with suppress(OSError):
-                sockets.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
-    found = set()
+    sockets, found = links(f"/proc/{pid}/fd"), set()
     for table in ("tcp", "tcp6"):
         for line in read(f"/proc/{pid}/net/{table}").decode().splitlines()[1:]:
             fields = line.split()
             if fields[3] == LISTEN and f"socket:[{fields[9]}]" in sockets:
                 found.add(int(fields[1].rpartition(":")[2], 16))
     return sorted(found)
+
+
+def links(folder: str) -> set[str]:
+    """Where the links in a folder of /proc lead; none when the process has ended, or is another user's."""
+    found: set[str] = set()
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return found
+    for name in names:
+        try:
+            found.add(os.readlink(f"{folder}/{name}"))
+        except OSError:
+            pass  # closed meanwhile
+    return found
 
 
 def read(path: str) -> bytes:
@@ -77,5 +89,7 @@ def read(path: str) -> bytes:
 
 
 def send(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # gone, or another user's: then GIVE_UP ends the wait
+    try:
         os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # gone, or another user's: then GIVE_UP ends the wait

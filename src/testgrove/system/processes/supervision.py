@@ -5,7 +5,6 @@ A Supervisor is the client of one supervisor.py; supervisor_pool provides them.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import threading
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from testgrove.core.frozen import frozen
 from testgrove.core.secret import Secret
 from testgrove.errors import UnavailableError
+from testgrove.system.processes import messages
 from testgrove.system.processes.marks import Mark, end_marked, is_zombie, marks_of
 from testgrove.system.processes.process import Call, not_executed, spawn_supervisor
 
@@ -89,7 +89,7 @@ class Supervisor:
         self._process = process
         self._stdin, self._stdout = process.stdin, process.stdout
         self._sending = threading.Lock()
-        self._buffer = b""
+        self._buffer, self._replies = b"", list[dict[str, Any]]()
         self._started = 0.0
 
     @classmethod
@@ -179,7 +179,7 @@ class Supervisor:
         reap_orphans()
 
     def _send(self, request: dict[str, Any]) -> None:
-        data = json.dumps(request).encode() + b"\n"
+        data = messages.packed(request)
         with self._sending, suppress(BrokenPipeError, ValueError):  # dead or killed: the next wait() reports it
             while data:
                 data = data[os.write(self._stdin.fileno(), data) :]
@@ -189,7 +189,7 @@ class Supervisor:
         deadline = None if timeout is None else time.monotonic() + timeout
         poll = select.poll()
         poll.register(self._stdout, select.POLLIN)
-        while b"\n" not in self._buffer:
+        while not self._replies:
             left = _LOOK if deadline is None else max(0.0, deadline - time.monotonic())
             if not poll.poll(min(left, _LOOK) * 1000):
                 if deadline is None or time.monotonic() < deadline:
@@ -198,10 +198,8 @@ class Supervisor:
             data = os.read(self._stdout.fileno(), 1 << 16)
             if not data:
                 return {}
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        reply: dict[str, Any] = json.loads(line)
-        return reply
+            self._replies, self._buffer = messages.received(self._buffer + data)
+        return self._replies.pop(0)
 
     def _lost(self) -> JobResult:
         self.kill()
