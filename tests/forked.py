@@ -23,19 +23,20 @@ PACKAGES = {"-m testgrove": "testgrove", "-m pytest": "_pytest", "killing.py": "
 AT_START = re.compile(
     r"PYTHON(?!PATH|DONTWRITE|UNBUFFERED)|LC_|LANG|TZ$|LD_|MALLOC_"
 )  # read by an interpreter when it starts
-_servers: dict[str, Server] = {}
+interpreters = {sys.executable}  # those whose programs are forked; a server is worth it from the second program on
+_servers: dict[tuple[str, str], Server] = {}
 _lock = threading.Lock()
 
 
 class Server:
     """A process that forks. Ends with this one: its socket is closed then."""
 
-    def __init__(self, package: str) -> None:
+    def __init__(self, python: str, package: str) -> None:
         self.variables = at_start(os.environ)
         self.pid = os.getpid()
         self._socket, theirs = socket.socketpair()
         program = Path(__file__).with_name("forking.py")
-        words = [sys.executable, str(program), str(theirs.fileno()), package]
+        words = [python, str(program), str(theirs.fileno()), package]
         env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONUNBUFFERED")}
         with theirs:
             self.process = subprocess.Popen(
@@ -123,14 +124,14 @@ def start(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], merged: boo
 
     merged: what it writes to stderr comes with its stdout.
     """
-    words = " ".join(argv[1:3]) if argv[1:2] == ["-m"] else Path(*argv[1:2]).name
-    if argv[0] != sys.executable or words not in PACKAGES:
+    words = " ".join(argv[1:3]) if list(argv[1:2]) == ["-m"] else Path(*argv[1:2]).name
+    if argv[0] not in interpreters or words not in PACKAGES:
         return None
-    package = PACKAGES[words]
+    key = argv[0], PACKAGES[words]
     with _lock:
-        server = _servers.get(package)
+        server = _servers.get(key)
         if server is None or server.pid != os.getpid():
-            server = _servers[package] = Server(package)
+            server = _servers[key] = Server(*key)
         return Forked(server, argv[1:], cwd, env, merged) if at_start(env) == server.variables else None
 
 

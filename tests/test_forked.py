@@ -92,6 +92,15 @@ def test_two_at_a_time_do_not_wait_for_one_another(program):
         one.kill()
 
 
+def test_a_command_is_forked_whatever_sequence_it_comes_in(tmp_path):
+    words = (sys.executable, "-m", "pytest", "--version")
+    for argv in (words, list(words)):
+        process = forked.start(argv, cwd=tmp_path, env={"PATH": "/bin"} | forked.at_start(os.environ))
+        assert process is not None
+        with process:
+            assert process.communicate(timeout=60)[0].startswith("pytest ")
+
+
 def test_what_an_interpreter_reads_when_it_starts_needs_a_new_process(tmp_path):
     argv = [sys.executable, "-m", "testgrove", "--version"]
     env = dict(os.environ)
@@ -104,7 +113,7 @@ def test_what_an_interpreter_reads_when_it_starts_needs_a_new_process(tmp_path):
 def test_the_server_itself_carries_nothing_of_its_commands(grove):
     project = grove()
     project.create("test-unit", "a")
-    (server,) = [each.process for name, each in forked._servers.items() if name == "testgrove"]
+    (server,) = [each.process for (_, name), each in forked._servers.items() if name == "testgrove"]
     assert not is_marked(server.pid)
     assert len(list(Path(f"/proc/{server.pid}/task").iterdir())) == 1
     deadline = time.monotonic() + 10

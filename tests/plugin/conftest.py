@@ -108,7 +108,11 @@ class Suite:
 
 @pytest.fixture(scope="session")
 def plugin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return place_plugin(tmp_path_factory.mktemp("cache"))
+    """The plugin's folder, with the bytecode in it that a suite's pytest may not write."""
+    folder, tree = place_plugin(tmp_path_factory.mktemp("cache")), tmp_path_factory.mktemp("tree")
+    env = injected_environment({"PATH": os.environ["PATH"]}, folder, tree, tree, [])
+    subprocess.run([sys.executable, "-m", "pytest"], cwd=tree, env=env, capture_output=True, check=False)
+    return folder
 
 
 @pytest.fixture
@@ -132,7 +136,9 @@ def environment(folder: Path, python: str, *packages: str) -> str:
 @pytest.fixture(scope="session")
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An environment where pytest and xdist are installed, and nothing of testgrove."""
-    return environment(tmp_path_factory.mktemp("bare") / "env", sys.executable, "pytest", "pytest-xdist")
+    python = environment(tmp_path_factory.mktemp("bare") / "env", sys.executable, "pytest", "pytest-xdist")
+    forked.interpreters.add(python)
+    return python
 
 
 PLUGINS = ("xdist", "randomly", "random-order", "rerunfailures", "cov", "timeout", "asyncio", "django")
