@@ -3,7 +3,7 @@
 The suite that every engine passes is in testgrove.testing.
 """
 
-from testgrove.core.engines.declaration import Engine, Hints
+from testgrove.core.engines.declaration import Engine, Fixture, Hints
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.secret import Secret
 from testgrove.core.settings.types import Service
@@ -14,6 +14,7 @@ from testgrove.services.instances import InstanceEngine, client
 __all__ = [
     "DatabaseAccess",
     "Engine",
+    "Fixture",
     "Hints",
     "InstanceEngine",
     "Launcher",

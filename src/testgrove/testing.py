@@ -13,6 +13,7 @@ It starts real servers, and takes them away again.
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ import pytest
 
 from testgrove.app.launcher import SupervisedLauncher
 from testgrove.core.engines.declaration import Engine
+from testgrove.core.engines.fixtures import described_fixtures
 from testgrove.core.engines.registry import engine_of, implementation_of
 from testgrove.core.model import DatabaseAccess, Lease, LeaseKind
 from testgrove.core.server_url import parse_server_url
@@ -151,6 +153,16 @@ class EngineContract:
         assert engine.test_isolations
         assert implementation_of(self.name)
         assert engine.isolation == "file" or engine.port
+
+    def test_its_fixtures_can_be_made(self, engine: Engine) -> None:
+        parts = dict.fromkeys(("url", "name", "host", "port", "user", "password", "socket"), "")
+        texts = [text for each in engine.fixtures for text in (each.value, *map(str, each.keywords.values()))]
+        assert all(text.format(**parts) is not None for text in texts)
+        described = described_fixtures([self.name])
+        assert json.loads(json.dumps(described)) == described, "plain data: texts, lists and dicts with names"
+        names = [each.name for each in engine.fixtures]
+        assert len(set(names)) == len(names)
+        assert all(name.isidentifier() and not name.startswith(("testgrove_", "_")) for name in names)
 
     def test_its_url_names_what_was_made(self, provider: Provider, context: Context, engine: Engine) -> None:
         held = provider.make(self.request(context, 1))

@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from pytest_testgrove.names import KNOWN
+from testgrove.core.engines.fixtures import described_fixtures
+
 METADATA = {"schema": 1, "id": "test-unit-here", "ports": {"app": 8001, "api": 8002}}
 
 
@@ -122,3 +125,71 @@ def test_they_are_made_once_for_a_session(suite):
         "import pytest\n@pytest.fixture(scope='session')\ndef all(worktree, ports, database_url, redis_url): ...\n"
     )
     assert suite.run(conftest=conftest, **uses("all")).status == 0
+
+
+DECLARED = {
+    "graph": {
+        "title": "Graph", "variable": "GRAPH_URL", "isolations": ["reset"], "emptied": True,
+        "fixtures": [
+            {"name": "graph_url"},
+            {"name": "graph_socket", "value": "{socket}"},
+            {"name": "graph_driver", "make": "driver:Driver.to", "close": "close",
+             "keywords": {"auth": ["{user}", "{password}"], "fast": True}},
+            {"name": "graph_lost", "make": "driver:Driver.nowhere"},
+            {"name": "other", "doc": "Not the plugin's."},
+        ],
+    }
+}  # fmt: skip
+DRIVER = """
+class Driver:
+    @classmethod
+    def to(cls, *url, **options):
+        cls.got = url, options
+        return cls()
+
+    def close(self):
+        print("closed the driver")
+"""
+PLUGIN = "import pytest\n@pytest.fixture\ndef other():\n    return 'theirs'\n"
+
+
+@pytest.fixture
+def declared(suite):
+    """A suite with an external server of an engine that nothing here knows."""
+    url = "graph://me:s%40crt@somewhere:7/main"
+    suite.env = {"TESTGROVE_FIXTURES": json.dumps(DECLARED), "WORKTREE_ID": "x", "GRAPH_URL": url}
+    suite.write(driver=DRIVER, their_plugin=PLUGIN)
+    return suite
+
+
+def test_an_engine_declares_fixtures(declared):
+    got = "(('graph://me:s%40crt@somewhere:7/main',), {'auth': ('me', 's@crt'), 'fast': True})"
+    result = declared.run(
+        "-s", **uses("graph_driver, graph_url, testgrove_graph_url", f"assert graph_driver.got == {got}")
+    )
+    assert result.status == 0, result.output
+    assert result.output.count("closed the driver") == 1
+
+
+@pytest.mark.parametrize(
+    ("fixture", "message"),
+    [
+        ("graph_lost", "requires driver:Driver.nowhere, which the environment of the tests does not have"),
+        ("graph_socket", "this Graph is on another machine or belongs to another user; use graph_url"),
+    ],
+)
+def test_a_declared_fixture_that_cannot_be_made_says_why(declared, fixture, message):
+    result = declared.run(**uses(fixture))
+    assert result.outcomes() == {"test_a": "error"}
+    assert f"fixture '{fixture}'" in result.output
+    assert message in result.output
+
+
+def test_a_declared_fixture_does_not_replace_that_of_another_plugin(declared):
+    check = "assert (other, testgrove_other) == ('theirs', testgrove_graph_url)"
+    assert declared.run("-p", "their_plugin", **uses("other, testgrove_other, testgrove_graph_url", check)).status == 0
+    assert declared.run(**uses("other, testgrove_other", "assert other == testgrove_other")).status == 0
+
+
+def test_the_fixtures_that_plain_pytest_knows_are_those_that_the_engines_declare():
+    assert described_fixtures(KNOWN) == KNOWN

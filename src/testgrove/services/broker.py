@@ -87,8 +87,8 @@ class Broker:
     """Listens at a socket for as long as it is open.
 
     services: what opens a client's allocation, by the service's name; called when a client first asks for one, may
-    take its time, and may raise TestgroveError, which the client is told. kinds: the engines of
-    those services that do not bear its name. hint: how to have another service; ``{}`` is its name.
+    take its time, and may raise TestgroveError, which the client is told. kinds: the engines of those services that do
+    not bear its name. hint: how to have another service; ``{}`` is its name. fixtures: see core.engines.fixtures.
     evidence: writes down what is in a database, for longer than the broker lives, and returns the name it is found by.
     """
 
@@ -99,12 +99,12 @@ class Broker:
         *,
         kinds: Mapping[str, str] | None = None,
         hint: str = "",
+        fixtures: Mapping[str, Any] | None = None,
         evidence: Callable[[DatabaseAccess, str], str] | None = None,
     ) -> None:
         check_socket(path)
         self._path = path
-        self._services, self._kinds = services, kinds or {}
-        self._hint, self._evidence = hint, evidence
+        self._of_each = services, kinds or {}, hint, evidence, {"fixtures": fixtures} if fixtures else {}
         self._guard = threading.Lock()
         self._clients: dict[socket.socket, tuple[threading.Thread, Client]] = {}
         self._listener = socket.socket(socket.AF_UNIX)
@@ -141,7 +141,7 @@ class Broker:
             if not is_of_our_user(client):
                 client.close()
                 continue
-            held = Client(self._services, self._kinds, self._hint, self._evidence)
+            held = Client(*self._of_each)
             thread = threading.Thread(target=self._serve, args=(client, held), name="broker-client", daemon=True)
             with self._guard:
                 self._clients[client] = thread, held
@@ -171,9 +171,10 @@ class Client:
         kinds: Mapping[str, str],
         hint: str = "",
         evidence: Callable[[DatabaseAccess, str], str] | None = None,
+        told: Mapping[str, Any] | None = None,
     ) -> None:
         self._services, self._kinds = services, kinds
-        self._hint, self._evidence = hint, evidence
+        self._hint, self._evidence, self._told = hint, evidence, told or {}
         self._allocations: dict[str, Allocation] = {}
         self._held: dict[str, Allocation] = {}
         self._accesses: dict[str, DatabaseAccess] = {}
@@ -196,7 +197,7 @@ class Client:
     def _do(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("do"):
             case "hello":
-                return {"protocol": PROTOCOL, "engines": sorted(self._services)}
+                return {"protocol": PROTOCOL, "engines": sorted(self._services), **self._told}
             case "get":
                 service = self._service(request)
                 return self._get(service, _isolation(request, service, self._engine_of(service)))

@@ -60,6 +60,44 @@ def test_a_test_has_its_own(testgrove_service):
 def test_the_next_one_too(testgrove_service):
     assert ask(testgrove_service("queue").url, "COUNT") == ["0"]
 """
+# In the environment of the tests, as a driver is.
+DRIVER = """
+class Client:
+    living = []
+
+    @classmethod
+    def connect(cls, url, auth):
+        assert isinstance(auth, tuple)
+        made = cls()
+        made.url, made.password = url, auth[1]
+        assert made.password in url and not cls.living
+        cls.living.append(made)
+        return made
+
+    def close(self):
+        self.living.remove(self)
+"""
+FIXTURES = """
+import pytest
+from kv_driver import Client
+from test_kv import ask
+
+@pytest.fixture(scope="session")
+def filled(kv_client):
+    ask(kv_client.url, "SET first 1")
+    yield Client.living
+    assert Client.living == [kv_client]
+
+@pytest.mark.parametrize("number", range(2))
+def test_it_is_emptied_before_each_test(kv_client, kv_url, testgrove_kv_url, number):
+    assert kv_client.url == kv_url == testgrove_kv_url
+    assert ask(kv_url, "COUNT", "SET a 1") == ["0", "OK"]
+
+def test_a_fixture_of_the_projects_can_use_it(filled, kv_url):
+    assert ask(kv_url, "COUNT") == ["1"]
+"""
+UNKNOWN = "def test_another(kv_url, kv_uri): ..."
+PLUGGED = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +128,7 @@ def test_it_fulfils_the_contract(site, tmp_path):
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_kv.py"]
     env = {"PYTHONPATH": str(site)}
     done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert "5 passed, 2 skipped" in done.stdout, done.stdout + done.stderr
+    assert "6 passed, 2 skipped" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_project_that_names_it_without_the_wheel_is_told(grove):
@@ -101,7 +139,8 @@ def test_a_project_that_names_it_without_the_wheel_is_told(grove):
 
 @pytest.mark.slow
 def test_runs_worktrees_and_commands_use_it(site, grove):
-    project = grove(files={"tests/test_kv.py": TESTS, "requirements.txt": "pytest\n"}, config=CONFIG)
+    files = {"tests/test_kv.py": TESTS, "tests/kv_driver.py": DRIVER, "tests/test_fixtures.py": FIXTURES}
+    project = grove(files={**files, "requirements.txt": "pytest\n"}, config=CONFIG)
 
     def run(*arguments: str, status: int = 0) -> str:
         process = project.start(*arguments, env={"PYTHONPATH": str(site)})
@@ -127,3 +166,16 @@ def test_runs_worktrees_and_commands_use_it(site, grove):
     assert [each["service"] for each in json.loads(run("db", "list", "--json"))["databases"]] == ["queue"]
     run("remove", "test-unit-a")
     project.auditor().assert_no_leftovers(within=5.0)
+
+
+@pytest.mark.slow
+def test_plain_pytest_learns_its_fixtures_from_the_broker(site, grove):
+    files = {"tests/test_kv.py": TESTS, "tests/kv_driver.py": DRIVER, "tests/test_fixtures.py": FIXTURES}
+    project = grove(files=files, config=CONFIG)
+    env = {"TESTGROVE": f"env PYTHONPATH={site} {Path(sys.executable).with_name('testgrove')}"}
+    done = project.run("-q", "tests/test_fixtures.py", program=PLUGGED, env=env, check=False)
+    assert done.stdout.strip().splitlines()[-1].startswith("3 passed"), done.stdout
+    project.write({"tests/test_fixtures.py": UNKNOWN})
+    done = project.run("-q", "tests/test_fixtures.py", program=PLUGGED, env=env, check=False)
+    assert "fixture 'kv_uri' not found" in done.stdout
+    project.auditor().assert_nothing(within=5.0)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_testgrove import connections, failures
+from pytest_testgrove import connections, declared, failures
 from pytest_testgrove.databases import (
     Database,
     _testgrove_lease_client,
@@ -22,6 +22,7 @@ from pytest_testgrove.databases import (
     testgrove_worker_database,
     worker_database,
 )
+from pytest_testgrove.declared import _testgrove_declared
 from pytest_testgrove.fixtures import (
     ProcessUrls,
     Worktree,
@@ -42,19 +43,7 @@ from pytest_testgrove.migrations import (
     migrations,
     testgrove_migrations,
 )
-from pytest_testgrove.services import (
-    Service,
-    _testgrove_redis,
-    empty_before,
-    redis_socket,
-    redis_url,
-    sqlite_path,
-    testgrove_redis_socket,
-    testgrove_redis_url,
-    testgrove_service,
-    testgrove_sqlite_path,
-    testgrove_worker_service,
-)
+from pytest_testgrove.services import Service, testgrove_service, testgrove_worker_service
 
 __all__ = [
     "Database",
@@ -64,25 +53,19 @@ __all__ = [
     "Schema",
     "Service",
     "Worktree",
+    "_testgrove_declared",
     "_testgrove_lease_client",
-    "_testgrove_redis",
     "database",
     "database_url",
     "migrations",
     "ports",
     "process_urls",
-    "redis_socket",
-    "redis_url",
-    "sqlite_path",
     "testgrove_database",
     "testgrove_database_url",
     "testgrove_migrations",
     "testgrove_ports",
     "testgrove_process_urls",
-    "testgrove_redis_socket",
-    "testgrove_redis_url",
     "testgrove_service",
-    "testgrove_sqlite_path",
     "testgrove_worker_database",
     "testgrove_worker_service",
     "testgrove_worktree",
@@ -133,15 +116,22 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> "list[str
     return explain_difference(op, left, right)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: "list[pytest.Item]") -> None:
+    """Let tests ask the broker for the fixtures of engines that this session was not told about."""
+    if SESSION_VARIABLE not in os.environ:
+        declared.ask_for_missing(config, items)
+
+
 @pytest.hookimpl(tryfirst=True)  # before any fixture of the test
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Take away what tests before have left in what this process holds."""
-    empty_before(item)
+    declared.empty_before(item)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist starts its workers
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Report on this session when it is the first of its attempt, or a worker of the one that is."""
+    """Define the fixtures of engines. Report on this session when it is the first of its attempt, or a worker of it."""
+    declared.register(session.config)
     told = getattr(session.config, "workerinput", {}).get("testgrove")
     if told is None and SESSION_VARIABLE not in os.environ:
         return

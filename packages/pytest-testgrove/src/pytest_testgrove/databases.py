@@ -26,7 +26,7 @@ CONTROLLER = "testgrove_controller"  # key in xdist's worker input: the controll
 def declare(parser: pytest.Parser) -> None:
     """Our setting."""
     text = f"how tests get their fixture 'database': {', '.join(ISOLATIONS)} (clone)"
-    parser.addini(SETTING, text, default="clone")
+    parser.addini(SETTING, text, default="")
 
 
 def register(config: pytest.Config) -> None:
@@ -91,7 +91,7 @@ class LeaseClient:
         """Ask for the next test's database: the broker has it ready while pytest is on its way there."""
         from pytest_testgrove.broker import BrokerLostError  # noqa: PLC0415 - only needed on request
 
-        isolation = isolation_of(self._next) if self._next is not None else ""
+        isolation = (isolation_of(self._next) or ISOLATIONS[0]) if self._next is not None else ""
         if (
             isolation in ISOLATIONS
             and {"database", "testgrove_database"} & set(getattr(self._next, "fixturenames", ()))
@@ -147,10 +147,18 @@ class LeaseClient:
         """Make what was leased under that name as new. Raises BrokerError."""
         self.ask("empty", name=name)
 
-    def engines(self) -> "list[str]":
-        """Those of which the broker has something. Raises BrokerError."""
+    def hello(self) -> "dict[str, Any]":
+        """What the broker has: ``engines``, and ``fixtures`` of other engines than our own. Raises BrokerError."""
         self._client = self._client or self._connected()
-        return list(self._client.ask("hello")["engines"])
+        return self._client.ask("hello")
+
+    def lends(self, name: str) -> bool:
+        """Whether tests get their own from an engine or a service: a run may have no broker, or one for others only."""
+        from pytest_testgrove import broker  # noqa: PLC0415 - as above
+
+        if not broker.in_a_run():
+            return True  # the broker says what it lacks
+        return bool(os.environ.get(broker.SOCKET_VARIABLE)) and name in self.hello()["engines"]
 
     def close(self) -> None:
         """Leave the broker."""
@@ -175,7 +183,7 @@ class LeaseClient:
         path = os.environ.get(broker.SOCKET_VARIABLE)
         if path:
             return broker.Client.connect(path)
-        if broker.in_a_run():
+        if broker.in_a_run():  # `database` and `migrations` ask without lends()
             raise broker.BrokerError(
                 "this suite has no PostgreSQL of its own "
                 f'(`services = ["{POSTGRES}"]` in the suite\'s table, and host = "embedded")'
@@ -201,11 +209,7 @@ def _testgrove_lease_client(
 
 def _database(request: pytest.FixtureRequest, _testgrove_lease_client: LeaseClient) -> Iterator[Database]:
     """A database of this test's own, as the migration left it: url, name, host, port, user, password."""
-    isolation = isolation_of(request.node)
-    if isolation not in ISOLATIONS:
-        pytest.fail(
-            f"fixture 'database': invalid isolation {isolation!r} (supported: {', '.join(ISOLATIONS)})", pytrace=False
-        )
+    isolation = chosen_isolation("database", request.node) or ISOLATIONS[0]
     with explained("database"):
         found = _testgrove_lease_client.get(isolation)
     yield found
@@ -240,8 +244,17 @@ def explained(fixture: str) -> Iterator[None]:
         raise pytest.fail.Exception(f"fixture '{fixture}': {error}", pytrace=False) from None
 
 
+def chosen_isolation(fixture: str, item: pytest.Item) -> str:
+    """Return what isolation_of() returns, which must be one of ours."""
+    chosen = isolation_of(item)
+    if chosen and chosen not in ISOLATIONS:
+        text = f"fixture '{fixture}': invalid isolation {chosen!r} (supported: {', '.join(ISOLATIONS)})"
+        pytest.fail(text, pytrace=False)
+    return chosen
+
+
 def isolation_of(item: pytest.Item) -> str:
-    """Return how a test wants its database: the fixture's parameter, else the nearest marker, else the setting."""
+    """Return how a test wants its database: its parameter, else the nearest marker, else the setting, or empty."""
     marker = item.get_closest_marker(MARKER)
     chosen = item.config.getini(SETTING)
     if marker is not None:

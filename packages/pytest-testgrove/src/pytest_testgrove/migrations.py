@@ -13,7 +13,7 @@ from pytest_testgrove.databases import Database, LeaseClient, explained
 from pytest_testgrove.names import POSTGRES, SQLITE, both_names
 
 _SUFFIX = "-migrations"  # of the broker's engines
-_ENGINES = (POSTGRES, SQLITE)
+_ENGINES = (POSTGRES, SQLITE)  # in this order, before others
 _OF_THE_MIGRATION = ("migration-failed", "irreversible", "unknown-revision")
 
 
@@ -129,7 +129,7 @@ class Migrations:
 
 
 def _migrations(request: pytest.FixtureRequest, _testgrove_lease_client: LeaseClient) -> Iterator[Migrations]:
-    """An empty database of this test's own, to take through the project's migrations. Parameter: the engine."""
+    """An empty database of this test's own, to take through the migrations. Parameter: an engine or a service."""
     with explained("migrations"):
         engine = _engine(request, _testgrove_lease_client)
         found = Migrations(_testgrove_lease_client, _testgrove_lease_client.lease(engine=engine + _SUFFIX))
@@ -146,10 +146,11 @@ def _engine(request: pytest.FixtureRequest, client: LeaseClient) -> str:
     from pytest_testgrove import broker  # noqa: PLC0415 - only needed on request
 
     chosen = getattr(request, "param", None)
-    if chosen is not None and chosen not in _ENGINES:
-        text = f"fixture 'migrations': invalid parameter {chosen!r} (supported: {', '.join(_ENGINES)})"
-        pytest.fail(text, pytrace=False)
-    there = [each for each in _ENGINES if each + _SUFFIX in client.engines()]
+    found = [each[: -len(_SUFFIX)] for each in client.hello()["engines"] if each.endswith(_SUFFIX)]
+    there = [*(each for each in _ENGINES if each in found), *(each for each in found if each not in _ENGINES)]
+    if chosen is not None and chosen not in {*_ENGINES, *there}:
+        known = ", ".join(dict.fromkeys((*_ENGINES, *there)))
+        pytest.fail(f"fixture 'migrations': invalid parameter {chosen!r} (supported: {known})", pytrace=False)
     wanted = str(chosen) if chosen is not None else next(iter(there), _ENGINES[0])
     if wanted not in there:
         table = f"[tool.testgrove.services.{wanted}]"

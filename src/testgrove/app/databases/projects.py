@@ -61,10 +61,9 @@ class DatabasesOfProjects:
         """Return the creation of a cell's databases; None if its suite uses none."""
         return self._of[cell.subproject].for_cell(cell)
 
-    def broker(self, cell: Cell) -> Path | None:
-        """Return the address where a cell's tests can ask for fresh databases; None where its suite has none to
-        give."""
-        return self._of[cell.subproject].broker(cell)
+    def environ(self, cell: Cell) -> dict[str, str]:
+        """Return the variables by which a cell's tests ask for fresh databases."""
+        return self._of[cell.subproject].environ(cell)
 
     def further(self, cell: Cell) -> list[str]:
         """Return the databases that a cell's tests have created themselves. Raises UnavailableError."""

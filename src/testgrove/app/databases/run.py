@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,6 +14,7 @@ from testgrove.app.databases.creation import DatabaseCreation, Make
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.worktrees.workspace import Workspace
+from testgrove.core.engines.fixtures import described_fixtures
 from testgrove.core.engines.registry import engine_of
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.runs.plan import Cell
@@ -88,15 +90,17 @@ class RunDatabases:
         services = cell.settings.services
         return DatabaseCreation(services, partial(self._begin, cell), self._cancel) if services else None
 
-    def broker(self, cell: Cell) -> Path | None:
-        """Return the address where a cell's tests can ask for fresh databases; None where its suite has none to give.
+    def environ(self, cell: Cell) -> dict[str, str]:
+        """Return the variables by which a cell's tests ask for fresh databases: where, and by which fixtures.
 
-        It costs nothing but a socket until the first of them does.
+        The broker costs nothing but a socket until the first of them asks.
         """
         if cell.key not in self._brokers:
             self._brokers[cell.key] = self._broker(cell)
         broker = self._brokers[cell.key]
-        return broker.path if broker else None
+        found = {"TESTGROVE_BROKER": str(broker.path)} if broker else {}
+        fixtures = described_fixtures(service.engine for service in self._services.values())
+        return found | ({"TESTGROVE_FIXTURES": json.dumps(fixtures)} if fixtures else {})
 
     def _broker(self, cell: Cell) -> ServiceBroker | None:
         owner = f"{self._context.leases.owner} {cell.id}"

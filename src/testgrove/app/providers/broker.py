@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from testgrove.app.context import AppContext
+from testgrove.core.engines.fixtures import described_fixtures
 from testgrove.core.engines.registry import default_services
 from testgrove.core.model import DatabaseAccess
 from testgrove.services.broker import Broker
@@ -26,7 +27,8 @@ class ServiceBroker:
             for end in ("", "-migrations"):
                 if name + end in offers:
                     offers.setdefault(engine + end, offers[name + end])
-        self._broker = Broker(path, offers, kinds=kinds, hint=hint, evidence=self._keep)
+        fixtures = described_fixtures(kinds.values())
+        self._broker = Broker(path, offers, kinds=kinds, hint=hint, fixtures=fixtures, evidence=self._keep)
         self._closed = False
 
     def close(self) -> None:

@@ -283,8 +283,7 @@ class Attempt:
             environ["TESTGROVE_RANDOM_SEED"] = str(self.run.seed)
         if self.run.keep_failed:
             environ["TESTGROVE_KEEP_FAILED"] = "1"
-        if broker := self.run.databases.broker(self.cell):
-            environ["TESTGROVE_BROKER"] = str(broker)
+        environ |= self.run.databases.environ(self.cell)
         tree = self.workspace.tree
         if options := nested_root.pytest_options(self.run.project, tree, self.workspace.spec.directory):
             environ["PYTEST_ADDOPTS"] = f"{options} {environ.get('PYTEST_ADDOPTS', '')}".strip()

@@ -7,7 +7,7 @@ no server, nothing but this module. What does the work is named by `implementati
 from __future__ import annotations
 
 from dataclasses import field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from testgrove.core.frozen import frozen
 
@@ -45,6 +45,28 @@ class Hints:
 
 
 @frozen
+class Fixture:
+    """A pytest fixture: what tests get of a database that the broker hands out. The plugin makes it in their process.
+
+    name: also with the prefix ``testgrove_``. scope: ``session`` is one database for each pytest process, emptied
+    before each test if the engine isolates by instances; ``function`` is one for each test. All fixtures of an engine
+    with the same scope are about the same database. value: a text in which ``{url}``, ``{name}``, ``{host}``,
+    ``{port}``, ``{user}``, ``{password}`` and ``{socket}`` are replaced. make: ``module:callable`` in the environment
+    of the tests, such as a driver, imported when a test first asks; it is called with the value and with `keywords`,
+    whose texts are filled in the same way (lists become tuples), and returns the fixture's value. close: the method of
+    that value to call in the end. doc: a line for ``pytest --fixtures``.
+    """
+
+    name: str
+    scope: Literal["session", "function"] = "session"
+    value: str = "{url}"
+    make: str = ""
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    close: str = ""
+    doc: str = ""
+
+
+@frozen
 class Engine:
     """One engine's declaration. The entry point of the group ``testgrove.engines`` with the engine's name leads to it.
 
@@ -68,6 +90,7 @@ class Engine:
         dump: the name of the file in which a failed test's database is kept; empty where nothing can be kept.
         companion_suffixes: endings of further files beside a database that is one.
         without: keys of a service's table that mean nothing for it. settings: a subclass of Service, for further keys.
+        fixtures: for tests, of the default service.
         hints: for `init`.
         describe: a database's URL, with its password or, for people, without; where url_of() would not do.
     """
@@ -95,6 +118,7 @@ class Engine:
     companion_suffixes: tuple[str, ...] = ()
     without: frozenset[str] = frozenset()
     settings: type[Service] | None = None
+    fixtures: tuple[Fixture, ...] = ()
     hints: Hints = Hints()
     describe: Callable[[DatabaseAccess, bool], str] | None = None
 

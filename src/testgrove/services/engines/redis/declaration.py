@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from testgrove.core.engines.declaration import Engine, Hints
+from testgrove.core.engines.declaration import Engine, Fixture, Hints
 
 if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
@@ -39,6 +39,10 @@ ENGINE = Engine(
     default_database="0",
     socket="redis.sock",
     without=frozenset(("path", "roles", "superuser")),
+    fixtures=(
+        Fixture("redis_url", doc="The URL of a Redis of this process's, or xdist worker's, own."),
+        Fixture("redis_socket", value="{socket}", doc="The Unix socket of the same Redis."),
+    ),
     hints=Hints(
         frozenset(("redis", "valkey", "rq", "arq", "aioredis", "django-redis", "pytest-redis", "huey", "scrapy-redis")),
         "redis|valkey/",

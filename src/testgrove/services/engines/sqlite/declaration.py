@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from testgrove.core.engines.declaration import Engine
+from testgrove.core.engines.declaration import Engine, Fixture
 
 if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
@@ -35,5 +35,14 @@ ENGINE = Engine(
     dump="database.sqlite3",
     companion_suffixes=("-wal", "-shm", "-journal"),
     without=frozenset(("host", "isolation", "version", "migrate_to", "extensions", "settings", "roles", "superuser")),
+    fixtures=(
+        Fixture(
+            "sqlite_path",
+            scope="function",
+            value="{name}",
+            make="pathlib:Path",
+            doc="An SQLite file of this test's own, as the migration left it.",
+        ),
+    ),
     describe=_url,
 )

@@ -1,6 +1,6 @@
 """What testgrove knows of the engine before it needs one."""
 
-from testgrove.engines import Engine, Hints
+from testgrove.engines import Engine, Fixture, Hints
 
 ENGINE = Engine(
     name="kv",
@@ -16,5 +16,11 @@ ENGINE = Engine(
     variable_names=("KV_PORT",),
     default_database="main",
     without=frozenset(("migrate", "migrate_to", "inputs", "extensions", "path")),
+    fixtures=(
+        Fixture("kv_url", doc="The URL of a KV of this process's own."),
+        Fixture(
+            "kv_client", make="kv_driver:Client.connect", keywords={"auth": ["{user}", "{password}"]}, close="close"
+        ),
+    ),
     hints=Hints(frozenset(("kv-client",))),
 )
