@@ -9,13 +9,11 @@ import sqlite3
 import subprocess
 from contextlib import ExitStack, closing
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 import needs
 from grove import TESTGROVE, Grove, said
-from testgrove.cli.create import _require_migration
 from testgrove.core.settings.parse import parse
 from testgrove.errors import UsageError
 
@@ -533,10 +531,3 @@ def test_a_repository_that_cannot_be_written(project):
         assert re.search(rf"error: .*{project.repo}.*: read-only file system", done.stderr), said(done)
     assert mounted(project, mount, "list").returncode == 0
     nothing_is_left(project)
-
-
-def test_a_revision_for_a_worktree_without_a_migrated_server():
-    settings = parse('[services.sqlite]\nmigrate = "alembic upgrade head"\n', Path("testgrove.toml"), table=False)
-    with pytest.raises(UsageError, match="no service that is migrated on a database server") as caught:
-        _require_migration(SimpleNamespace(settings=settings), ("sqlite",), "0001")
-    assert caught.value.code == "migrate-to-unused"

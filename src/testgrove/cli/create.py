@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ class CreateOptions(TypedDict):
     deps: str | None
     new_branch: bool
     base: str | None
-    migrate_to: str | None
+    migrate_to: tuple[str, ...]
     no_env: bool
 
 
@@ -58,7 +58,12 @@ class CreateOptions(TypedDict):
 @click.option(
     "--base", metavar="REF", help="Where a new branch starts. Default: for --branch HEAD, for NAME the default branch."
 )
-@click.option("--migrate-to", metavar="REV", help="Migrate the database to this revision instead of the newest.")
+@click.option(
+    "--migrate-to",
+    multiple=True,
+    metavar="[SERVICE=]REV",
+    help="Migrate the database to this revision instead of the newest. SERVICE: not the default one. Repeatable.",
+)
 @click.option("--no-env", is_flag=True, help="Create no virtual environment and no databases.")
 @no_template_cache
 @common
@@ -143,16 +148,16 @@ def _named(project: Project, options: CreateOptions) -> NamedRef:
     return meaning_of(project, "HEAD" if name is None else name, new=options["new_branch"], base=options["base"])
 
 
-def _create(project: Project, spec: WorktreeSpec, migrate_to: str | None, *, quiet: bool) -> Sequence[str]:
+def _create(project: Project, spec: WorktreeSpec, migrate_to: Sequence[str], *, quiet: bool) -> Sequence[str]:
     """Make the worktree; notes on it."""
     from testgrove.app.runs.exclusive import CellLock
     from testgrove.app.worktrees import operations
     from testgrove.app.worktrees.hooks import unseen
+    from testgrove.core.migrations.command import revisions_asked
     from testgrove.core.runs.default_suites import services_for
 
     services = services_for(project.settings, spec.id.purpose) if spec.environment else ()
-    if migrate_to is not None:
-        _require_migration(project, services, migrate_to)
+    revisions = revisions_asked(migrate_to, project.settings.services, services)
     shown = progress(quiet=quiet)
     with (
         project.holding(f"testgrove create {spec.id}") as holder,
@@ -161,21 +166,21 @@ def _create(project: Project, spec: WorktreeSpec, migrate_to: str | None, *, qui
         turn.take(exclusive=False)  # do not disturb an exclusive suite
         target = operations.target_of(project, spec.ref)
         streamed = unseen if quiet else stream
-        with _databases(project, holder, services, spec.id.purpose, migrate_to) as making:
+        with _databases(project, holder, services, spec.id.purpose, revisions) as making:
             return operations.create(
                 project, holder, spec, target, on_phase=shown, databases=making, on_output=streamed
             ).notes
 
 
 def _databases(
-    project: Project, holder: Holder, services: Sequence[str], purpose: str, revision: str | None
+    project: Project, holder: Holder, services: Sequence[str], purpose: str, revisions: Mapping[str, str]
 ) -> AbstractContextManager[PendingDatabases | None]:
     if not services:
         return nullcontext()
     from testgrove.app.databases.worktree import pending_databases
 
     empty = purpose == "test-migration"
-    return pending_databases(project, holder, services, revision=revision, empty=empty)
+    return pending_databases(project, holder, services, revisions=revisions, empty=empty)
 
 
 def warn_of_nested_root(project: Project, *, quiet: bool) -> None:
@@ -184,17 +189,3 @@ def warn_of_nested_root(project: Project, *, quiet: bool) -> None:
 
     for problem in problems(project):
         say(f"warning: {problem.message}\n  fix: {problem.fix}", quiet=quiet)
-
-
-def _require_migration(project: Project, services: Sequence[str], revision: str) -> None:
-    from testgrove.core.engines.registry import migrated_service
-    from testgrove.core.migrations.command import migration_to
-
-    name = migrated_service(project.settings.services)
-    if name is None or name not in services:
-        raise UsageError(
-            "migrate-to-unused",
-            f"--migrate-to {revision}: this worktree has no service that is migrated on a database server",
-            hint="remove --migrate-to, or configure one, such as [tool.testgrove.services.postgres]",
-        )
-    migration_to(name, project.settings.services[name], revision)

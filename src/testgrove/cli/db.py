@@ -164,10 +164,14 @@ def migrate(
     services = project.settings.services
     name = migrated_service(services) if service is None else declared_services(project, service)[0]
     if name is None or not services[name].migrate:
+        there = [each for each, declared in services.items() if declared.migrate]
+        what = f"service '{name}' has no migration command" if name else "no default service with a migration command"
         raise PreconditionError(
             "no-migration",
-            "no migration command configured",
-            hint=f'[tool.testgrove.services.{name or "NAME"}] migrate = "alembic upgrade head"',
+            f"{what} (available: {', '.join(there) or 'none'})",
+            hint=f"testgrove db migrate {worktree} --service {there[0]}"
+            if there
+            else f'[tool.testgrove.services.{name or "NAME"}] migrate = "alembic upgrade head"',
         )
     with _held(project, worktree, "migrate", quiet=quiet or as_json) as databases:
         databases.migrate(revision, name)

@@ -23,6 +23,7 @@ inputs = ["shop.sql"]
 [services.analytics]
 engine = "postgres"
 migrate = "{psql} -q -v ON_ERROR_STOP=1 -f analytics.sql && test $DATABASE_URL = $ANALYTICS_URL"
+migrate_to = "{psql} -q -v ON_ERROR_STOP=1 -f analytics-${{REVISION}}.sql"
 inputs = ["analytics.sql"]
 [services.redis]
 [services.queue]
@@ -78,6 +79,7 @@ def project(grove, require_postgres, require_redis):
     files = {
         "shop.sql": "CREATE TABLE things (n int);\n",
         "analytics.sql": "CREATE TABLE facts (n int);\n",
+        "analytics-1.sql": "CREATE TABLE first_facts (n int);\n",
         "tests/test_it.py": TESTS,
         "requirements.txt": "pytest\npytest-xdist\npsycopg[binary]\nredis\n",
     }
@@ -99,12 +101,13 @@ def test_cells_and_tests_have_one_of_each(project):
 def test_commands_work_on_one_of_them(project):
     project.run("create", "--purpose", "test-unit", "--identifier", "a", "--branch", "HEAD")
 
-    def url(service: str) -> str:
-        return project.run("db", "url", "test-unit-a", "--service", service).stdout.strip()
+    def url(service: str, worktree: str = "test-unit-a") -> str:
+        return project.run("db", "url", worktree, "--service", service).stdout.strip()
 
-    def tables(service: str) -> str:
+    def tables(service: str, worktree: str = "test-unit-a") -> str:
         script = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-        return project.run("exec", "test-unit-a", "--", "psql", "-At", "-c", script, url(service)).stdout.strip()
+        words = ("exec", worktree, "--", "psql", "-At", "-c", script, url(service, worktree))
+        return project.run(*words).stdout.strip()
 
     urls = {name: url(name) for name in ("shop", "analytics", "redis", "queue")}
     assert len(set(urls.values())) == 4
@@ -128,6 +131,11 @@ def test_commands_work_on_one_of_them(project):
     ]
     assert project.run("db", "create", "test-unit-a").stderr.strip().endswith("created: analytics")
     assert tables("analytics") == "facts"
+    older = ("--purpose", "test-unit", "--identifier", "b", "--branch", "HEAD", "--migrate-to", "analytics=1")
+    project.run("create", *older)
+    assert (tables("shop", "test-unit-b"), tables("analytics", "test-unit-b")) == ("things", "first_facts")
+    assert "(available: shop, analytics)" in project.run("create", *older[:-1], "queue=1", check=False).stderr
+    project.run("remove", "test-unit-b")
     project.run("remove", "test-unit-a", "--force")
     project.auditor().assert_no_leftovers(within=5.0)
 

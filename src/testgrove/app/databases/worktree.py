@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from types import MappingProxyType
 
 from testgrove.app.context import AppContext, worktree_context
 from testgrove.app.databases.creation import DatabaseCreation, Make
@@ -16,26 +17,28 @@ from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.undo import undo_leases
 from testgrove.app.worktrees.workspace import PendingDatabases, Workspace
-from testgrove.core.engines.registry import migrated_service
 from testgrove.core.migrations.command import migration_to
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.settings.types import Service
-from testgrove.errors import UsageError
 from testgrove.services.provider import Provider, ProvisionedDatabase
 from testgrove.services.provisioning.choose import provider_of
 
 
 @contextmanager
 def pending_databases(
-    project: Project, holder: Holder, names: Sequence[str], *, revision: str | None = None, empty: bool = False
+    project: Project,
+    holder: Holder,
+    names: Sequence[str],
+    *,
+    revisions: Mapping[str, str] = MappingProxyType({}),
+    empty: bool = False,
 ) -> Iterator[PendingDatabases | None]:
     """Return the maker of the databases of a worktree from `create`, for some services; None where there are none.
 
-    revision: the migration of the default service to stop at, None for the newest; empty: no migration at all. Raises
+    revisions: the migration to stop at instead of the newest, by service; empty: no migration at all. Raises
     what the servers of others answer, before anything is made: UnavailableError, PreconditionError.
     """
     services = {name: project.settings.services[name] for name in names}
-    revisions = {_migrated_to(project, revision): revision} if revision is not None else {}
     context = worktree_context(project, holder)
     given = {name: service for name, service in services.items() if without_keeper(project, name)}
     own = {name: service for name, service in services.items() if name not in given}
@@ -69,21 +72,6 @@ def create_without_keeper(
             leases = records.worktree_leases(project, workspace.spec.id)
             undo_leases(holder, leases, [lease for lease in leases.all() if lease not in before])
             raise
-
-
-def _migrated_to(project: Project, revision: str) -> str:
-    """The service that goes to a revision."""
-    name = migrated_service(project.settings.services)
-    if name is None:
-        raise UsageError("migrate-to-unused", f"--migrate-to {revision}: no service has a migration")
-    if project.settings.services[name].is_shared:
-        raise UsageError(
-            "migrate-to-unused",
-            f"--migrate-to {revision}: the database is shared ([services.{name}] isolation = 'none'), "
-            "and testgrove does not change it",
-            hint="remove --migrate-to",
-        )
-    return name
 
 
 def _begin(
