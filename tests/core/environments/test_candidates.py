@@ -148,6 +148,24 @@ def test_a_project_with_dependencies_of_its_own_leaves_out_the_file_of_the_same(
     assert in_ci.requirements == ("requirements.txt",)
 
 
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("pip install .", "-e ."),
+        ("pip install --upgrade -e .[fast]", "-e ."),
+        ("pip install coverage", "-r requirements.txt -e ."),
+        ("pip install . -r requirements.txt", "-r requirements.txt -e ."),
+    ],
+)
+def test_without_tests_of_its_own_a_project_that_ci_installs_needs_no_file_of_the_same(line, wanted):
+    files = {"setup.py": "setup(name='shop', install_requires=['redis>=4'])", "requirements.txt": "redis<4"}
+    contents = choice({**files, CI: f"jobs:\n  test:\n    steps:\n    - run: {line}\n    - run: python -m unittest\n"})
+    words = " ".join(install_arguments(contents)).removeprefix("pip install ").split(" --reinstall")[0]
+    assert words == wanted
+    if contents.passed_over:
+        assert contents.passed_over[0].reason == "CI installs the project, which declares its own dependencies"
+
+
 def test_a_conda_environment_alone_is_said_to_be_unsupported():
     contents = choice({"environment.yml": "dependencies: [pytest]"})
     assert (contents.kind, contents.source) == ("bare", "pytest alone")

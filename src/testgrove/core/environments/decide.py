@@ -154,20 +154,23 @@ def _base(
     if not found or (chosen and found[0] in chosen.asked.files):
         return (), ()
     base = found[0]
-    reason = _against_base(base, files, declared, chosen) if chosen else ""
+    reason = _against_base(base, files, declared, chosen)
     return ((), (RejectedSource(base, reason),)) if reason else ((base,), ())
 
 
-def _against_base(base: str, files: Mapping[str, bytes], declared: Declared, chosen: Candidate) -> str:
-    for name in chosen.asked.files:
+def _against_base(base: str, files: Mapping[str, bytes], declared: Declared, chosen: Candidate | None) -> str:
+    asked = chosen.asked.files if chosen else ()
+    for name in asked:
         if shares(base, name, files):
             return f"{name} comes first, and installs the same files"
         if found := contradiction(base, name, files):
             return found
-    in_ci = base in read_workflows(files, declared.name).files
-    if not chosen.asked.files and declared.installable and declared.has_dependencies and not in_ci:
+    lines = read_workflows(files, declared.name)
+    if asked or base in lines.files or not (declared.installable and declared.has_dependencies):
+        return ""
+    if chosen:
         return "the project declares its own dependencies"
-    return ""
+    return "CI installs the project, which declares its own dependencies" if lines.tree else ""
 
 
 def _check_set(deps: DependencySet, files: Mapping[str, bytes], *, has_lock: bool) -> None:

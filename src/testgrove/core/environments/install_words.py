@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _OWN = re.compile(r"([A-Za-z0-9._-]*)\[([^\]]*)\]$")
+_TREE = re.compile(r"(?:-e)?\./?(?:\[[^\]]*\])?")
 _FILE = {"-r", "--requirement", "--requirements"}
 _EXTRA = {"--extra", "--extras", "-E"}
 _GROUP = {"--group", "--with", "-G", "-dG", "--only", "--only-group"}
@@ -40,6 +41,11 @@ def asked(words: Sequence[str], own: str = "") -> InstallTargets:
     for kind, value in _pairs(words, own):
         by_kind[kind].append(value)
     return InstallTargets(*(tuple(dict.fromkeys(each)) for each in (files, extras, groups, requirements)))
+
+
+def installs_tree(words: Sequence[str]) -> bool:
+    """Return whether the words after ``pip install`` name the tree itself: ``.``, ``-e .`` or ``.[extra]``."""
+    return any(_TREE.fullmatch(word) for word in words)
 
 
 def _pairs(words: Sequence[str], own: str) -> Iterator[tuple[str, str]]:

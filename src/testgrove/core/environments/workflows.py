@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from testgrove.core.environments.install_words import InstallTargets, asked
+from testgrove.core.environments.install_words import InstallTargets, asked, installs_tree
 from testgrove.core.frozen import frozen
 
 if TYPE_CHECKING:
@@ -25,13 +25,17 @@ _PREFIX = re.compile(r"^\s*(?:-\s+)?(?:run:\s*|script:\s*)?[|>]?\s*")
 
 @frozen
 class InstallLines:
-    """The install commands in the workflows. runners: those of tox, nox and hatch that they start. each: by command."""
+    """The install commands in the workflows.
+
+    runners: those of tox, nox and hatch that they start. each: by command. tree: whether one installs the tree itself.
+    """
 
     files: frozenset[str] = frozenset()
     extras: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     runners: frozenset[str] = frozenset()
     each: tuple[InstallTargets, ...] = ()
+    tree: bool = False
 
     def extras_in_command(self, *, group: str = "", file: str = "") -> tuple[str, ...]:
         """The extras of the first command that installs a group or a file, and extras with it."""
@@ -52,7 +56,8 @@ def read_workflows(files: Mapping[str, bytes], own: str = "") -> InstallLines:
     texts = (text.decode("utf-8", "replace") for path, text in files.items() if is_workflow(path))
     jobs = [job for text in texts for job in _JOB.split(_COMMENT.sub("", text))]
     lines = [line for job in [job for job in jobs if _TESTS.search(job)] or jobs for line in _lines(job)]
-    found = [asked(_words(match[1]), own) for line in lines for match in _INSTALL.finditer(line)]
+    commands = [_words(match[1]) for line in lines for match in _INSTALL.finditer(line)]
+    found = [asked(words, own) for words in commands]
     runners = (match[1] for line in lines if not _INSTALL.search(line) for match in _RUNNERS.finditer(line))
     return InstallLines(
         frozenset(name for one in found for name in one.files),
@@ -60,6 +65,7 @@ def read_workflows(files: Mapping[str, bytes], own: str = "") -> InstallLines:
         frozenset(name for one in found for name in one.groups),
         frozenset(runners),
         tuple(found),
+        any(map(installs_tree, commands)),
     )
 
 
