@@ -85,6 +85,8 @@ def test_settings_choose_the_extras_and_groups_of_a_lock():
         ('dev = [{ include-group = "tests" }]\ntests = ["pytest-cov"]', ()),
         ('dev = ["ruff"]\ntests = ["pytest>=8"]', ("tests",)),
         ('tests = [{ include-group = "core" }]\ncore = ["pytest"]', ("tests",)),
+        ('lint = ["ruff"]\nunit = ["pytest>=9"]\nintegration = ["pytest>=9"]', ("unit",)),
+        ('unit = ["pytest>=9"]\ntest = ["pytest>=8"]', ("test",)),
         ('dev = ["pytestify"]\ndocs = ["sphinx"]', ()),
     ],
 )

@@ -50,7 +50,7 @@ def default_groups(declared: Declared) -> tuple[str, ...]:
 
 
 def brings_pytest(declared: Declared) -> bool:
-    """Return whether what uv installs of a project by itself, or one of its groups for tests, contains pytest."""
+    """Return whether what uv installs of a project by itself, or one of its groups, contains pytest."""
     return _default_brings_pytest(declared, None) or bool(_test_group([declared]))
 
 
@@ -62,7 +62,9 @@ def _members(files: Mapping[str, bytes], lock: bytes) -> list[Declared]:
 
 
 def _test_group(whole: list[Declared]) -> tuple[str, ...]:
-    return tuple(name for name in TEST_NAMES if any(each.brings_pytest(groups=[name]) for each in whole))[:1]
+    """The first group with pytest: those named after tests first, then the others as they are declared."""
+    names = dict.fromkeys((*TEST_NAMES, *(name for each in whole for name in each.groups)))
+    return tuple(name for name in names if any(each.brings_pytest(groups=[name]) for each in whole))[:1]
 
 
 def _default_brings_pytest(declared: Declared, extras: tuple[str, ...] | None) -> bool:
