@@ -43,6 +43,9 @@ def preload(package: str) -> None:
             if name.startswith("testgrove"):
                 later = INDENTED.findall(Path(str(module.__file__)).read_text(encoding="utf-8"))
                 names += [other for pair in later for other in pair if other and other not in names]
+    if package == "testgrove":
+        parse = importlib.import_module("testgrove.core.settings.parse").parse
+        parse("", Path("testgrove.toml"), table=False)  # msgspec looks at the types of settings at the first ones
     gc.collect()
     gc.freeze()
 

@@ -54,13 +54,17 @@ class Command:
 
 @dataclass
 class Grove:
-    """A repository `.repo` and what belongs to it under `.base`. commands: every testgrove command started here."""
+    """A repository `.repo` and what belongs to it under `.base`. commands: every testgrove command started here.
+
+    variables: of its commands, beside those of this process.
+    """
 
     base: Path
     repo: Path
     ports: range
     servers: range
     commands: list[Command] = field(default_factory=list)
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -101,6 +105,7 @@ class Grove:
             "TESTGROVE_STATE_DIR": str(self.state),
             "TESTGROVE_CACHE_DIR": str(self.cache),
             "TESTGROVE_SCRATCH_DIR": str(self.scratch),
+            **self.variables,
         }
 
     def start(
@@ -238,10 +243,16 @@ def plant(
     config: str = "",
     ports: range | None = None,
     servers: range | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Grove:
-    """Make a repository with one commit, on branch main. config: the text of its testgrove.toml, without ports."""
+    """Make a repository with one commit, on branch main. config: the text of its testgrove.toml, without ports.
+
+    variables: of its commands; local_packages.settings() makes environments with pytest cheap.
+    """
     claimed = ports or _claim_ports(base)
-    grove = Grove(base, base / name, ports or claimed[:_BLOCKS], servers or claimed[_BLOCKS:])
+    grove = Grove(
+        base, base / name, ports or claimed[:_BLOCKS], servers or claimed[_BLOCKS:], variables=variables or {}
+    )
     shutil.copytree(_prepared(), grove.repo)
     spans = {"range": grove.ports, "servers": grove.servers}
     table = "\n[ports]\n" + "".join(f'{key} = "{s.start}-{s.stop - 1}"\n' for key, s in spans.items())

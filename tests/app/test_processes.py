@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import local_packages
 from faults.tricky import kill, supervisors_of
 from grove import Grove, new_base, plant, said, uproot
 
@@ -145,7 +146,7 @@ def stranger(port: int = 0):
 def story():
     base = new_base()
     with stranger() as port:
-        grove = plant(base, files=FILES, config=CONFIG.format(stale=port))
+        grove = plant(base, files=FILES, config=CONFIG.format(stale=port), variables=local_packages.settings())
         done = grove.run("test", "-j", "3", check=False)
         folder = grove.runs()[-1]
         yield grove, done, folder, json.loads((folder / "report.json").read_text())
@@ -288,7 +289,7 @@ while True:
 @pytest.fixture
 def waiting(grove):
     """A run whose suite waits for ever, beside a process with children that do not want to end."""
-    project = grove(files=FILES | {"tricky.py": TRICKY}, config=WAITING)
+    project = grove(files=FILES | {"tricky.py": TRICKY}, config=WAITING, variables=local_packages.settings())
     run = project.start("test")
     deadline = time.monotonic() + 60
     while not suite_runs(project) or len(of(project)) < 4:
@@ -367,7 +368,7 @@ ready = "http://127.0.0.1:{port}/"
 command = "true"
 processes = ["slow"]
 """
-    project = grove(files=FILES, config=config)
+    project = grove(files=FILES, config=config, variables=local_packages.settings())
     run = project.start("test")
     deadline = time.monotonic() + 60
     while not list(project.root.glob("*/started.flag")):
@@ -408,7 +409,7 @@ ready = "log:x"
 command = "true"
 processes = ["api"]
 """
-    project = grove(files=FILES, config=config)
+    project = grove(files=FILES, config=config, variables=local_packages.settings())
     done = project.run("test", check=False)
     assert done.returncode == 1
     assert "'processes.api.command': variable '${DATABASE_URL}' not found in this worktree" in done.stdout
@@ -436,6 +437,10 @@ def test_it(process_urls, worktree):
 def test_the_fixture_names_the_urls_of_the_suites_processes_alone(grove):
     config = CONFIG.split("[processes.logged]", maxsplit=1)[0].replace("{{", "{").replace("}}", "}")
     config += '[suites.one]\ncommand = "pytest -q tests"\nports = true\nprocesses = ["web"]\n'
-    project = grove(files={**FILES, "tests/test_api.py": ASKS_FIXTURE, "requirements.txt": "pytest\n"}, config=config)
+    project = grove(
+        files={**FILES, "tests/test_api.py": ASKS_FIXTURE, "requirements.txt": "pytest\n"},
+        config=config,
+        variables=local_packages.settings(),
+    )
     done = project.run("test", check=False)
     assert done.returncode == 0, said(done)

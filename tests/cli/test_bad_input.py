@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import local_packages
 import needs
 from grove import TESTGROVE, Grove, said
 from testgrove.core.settings.parse import parse
@@ -23,7 +24,7 @@ ROOT = os.geteuid() == 0
 
 @pytest.fixture
 def project(grove) -> Grove:
-    return grove()
+    return grove(variables=local_packages.settings())
 
 
 def refused(project: Grove, *words: str, status: int, **options) -> str:
@@ -326,7 +327,7 @@ def test_a_home_that_is_unset(project):
 
 
 def test_every_port_is_taken(grove):
-    project: Grove = grove()
+    project: Grove = grove(variables=local_packages.settings())
     low = project.ports.start
     config = f'[suites.unit]\ncommand = "true"\nports = true\n[ports]\nrange = "{low}-{low + 3}"\n'
     with_config(project, config)
@@ -402,7 +403,7 @@ def test_a_migration_that_fails(grove, require_postgres, migrate, parts):
 
 @pytest.mark.postgres
 def test_every_server_port_is_taken(grove, require_postgres):
-    project: Grove = grove()
+    project: Grove = grove(variables=local_packages.settings())
     port = project.servers.start
     with_config(project, POSTGRES.format("true") + f'[ports]\nservers = "{port}-{port}"\n')
     with socket.create_server(("127.0.0.1", port)):
@@ -445,7 +446,7 @@ def test_a_project_path_with_a_line_break(grove):
 
 
 def test_a_project_path_that_is_not_text(grove):
-    project: Grove = grove()
+    project: Grove = grove(variables=local_packages.settings())
     place = Path(os.fsdecode(os.fsencode(project.base) + b"/latin\xe9"))
     project.repo.rename(place)
     for words in (CREATE, ("list",), ("test",)):

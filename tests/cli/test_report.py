@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import local_packages
 from grove import Grove, said
 
 FILES = {
@@ -17,7 +18,7 @@ FILES = {
 @pytest.fixture
 def project(grove) -> Grove:
     """A project with a run that failed."""
-    planted: Grove = grove(files=FILES)
+    planted: Grove = grove(files=FILES, variables=local_packages.settings())
     planted.run("test", "--quiet", check=False)
     return planted
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import local_packages
 from auditor import checkouts
 from grove import Grove
 
@@ -147,7 +148,7 @@ def test_create_and_remove_of_one_identifier_at_once(grove):
 
 
 def test_of_many_removes_of_one_worktree_one_succeeds(grove):
-    one = grove()
+    one = grove(variables=local_packages.settings())
     one.create("test-unit", "x", "--ports", "--no-env")
     results = finish([one.start("remove", "test-unit-x") for _ in range(4)])
     assert sorted(status for status, _, _ in results) == [0, 3, 3, 3], results
@@ -229,7 +230,7 @@ def test_two_runs_at_once_both_pass(grove):
 
 @pytest.mark.slow
 def test_runs_started_in_the_same_moment_pass_in_two_projects(grove):
-    one = grove()
+    one = grove(variables=local_packages.settings())
     both = [one, one.sibling("other")]
     for _ in range(2):
         assert_all_succeeded(finish([each.start("test") for each in both for _ in range(3)]))

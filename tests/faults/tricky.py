@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+import local_packages
 from faults.sweeping import assert_report
 from grove import Grove
 
@@ -84,7 +85,7 @@ class Tricky:
 
     def __init__(self, make: Any, *, timeout: float = 300.0, more: str = "") -> None:
         suite = f'[suites.tests]\ncommand = "pytest -s tests"\ntimeout = {timeout}\n'
-        self.grove: Grove = make(files=FILES)
+        self.grove: Grove = make(files=FILES, variables=local_packages.settings())
         self.hang = self.grove.base / "hang"
         config = f'[env]\nHANG = "{self.hang}"\n{suite}{more}'
         old = (self.grove.repo / "testgrove.toml").read_text()

@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+import local_packages
 from auditor import git
 from grove import Grove, new_base, plant, said, uproot
 
@@ -196,7 +197,7 @@ class Story:
 @pytest.fixture(scope="module")
 def story():
     base = new_base()
-    yield Story(plant(base, files=STORY, config=CONFIG))
+    yield Story(plant(base, files=STORY, config=CONFIG, variables=local_packages.settings()))
     uproot(base)
 
 
@@ -352,7 +353,7 @@ def test_where():
 @pytest.fixture
 def small(grove):
     """A project without configuration, but for the ports."""
-    return grove(files=SMALL)
+    return grove(files=SMALL, variables=local_packages.settings())
 
 
 def test_suites_are_found_without_configuration(small):
@@ -389,7 +390,8 @@ def test_refs_and_the_working_tree(small):
 
 
 @pytest.mark.slow
-def test_interpreters_side_by_side(small, pythons):
+def test_interpreters_side_by_side(grove, pythons):
+    small = grove(files=SMALL)
     seen = small.base / "seen"
     seen.mkdir()
     words = [word for python in pythons for word in ("--python", python)]
@@ -430,7 +432,7 @@ def test_what_cannot_be_run_is_refused_before_anything_happens(small, words, sta
 
 
 def test_an_interpreter_that_the_settings_name_and_that_is_missing_fails_its_cell_alone(grove):
-    report = run_json(grove(config='pythons = ["3.11", "3.99"]\n'))
+    report = run_json(grove(config='pythons = ["3.11", "3.99"]\n', variables=local_packages.settings()))
     assert {cell["python"]: cell["status"] for cell in report["cells"]} == {"3.11": "passed", "3.99": "error"}
     (cell,) = [cell for cell in report["cells"] if cell["status"] == "error"]
     assert "3.99" in cell["reason"]
@@ -530,7 +532,7 @@ def test_a_repository_of_another_user_is_named_with_what_makes_git_trust_it(grov
 
 def test_a_run_in_which_everything_was_skipped_says_so(grove):
     skipped = "import pytest\n\n@pytest.mark.skip(reason='later')\ndef test_it(): pass\n"
-    done = grove(files={"tests/test_it.py": skipped}).run("test")
+    done = grove(files={"tests/test_it.py": skipped}, variables=local_packages.settings()).run("test")
     assert "every test was skipped" in done.stdout
     assert "passed" not in done.stdout
 

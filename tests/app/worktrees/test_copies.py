@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+import local_packages
 from auditor import git
 from grove import Grove, said
 
@@ -169,6 +170,7 @@ def test_a_file_that_cannot_be_read_is_named_and_nothing_is_left(grove):
 def test_suites_see_the_copies_in_new_and_in_recycled_worktrees(grove):
     test = "import pathlib\ndef test_it():\n    assert pathlib.Path('.env.local').read_text() == 'KEY=%d\\n'\n"
     project = plant(grove, '[".env.local", "notes.txt"]', **{"tests/test_it.py": test % 1})
+    project.variables = local_packages.settings()
     project.write({".env.local": "KEY=1\n", "notes.txt": "in the snapshot\n"})
     for number in (1, 2):
         project.write({".env.local": f"KEY={number}\n", "tests/test_it.py": test % number})

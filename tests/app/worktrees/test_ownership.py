@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import local_packages
 from auditor import checkouts, git
 from grove import Grove, said
 from testgrove.app.worktrees.ownership import CheckoutContents
@@ -293,6 +294,7 @@ def test_a_worktree_in_which_only_suites_ran_is_removed_without_a_question(grove
     project: Grove = grove(
         files=BASE | {"tests/test_writes.py": "\n".join(lines), "requirements.txt": "pytest\n"},
         config='[suites.unit]\ncommand = "pytest -q -p no:cacheprovider tests"\n',
+        variables=local_packages.settings(),
     )
     project.run("test")
     assert project.worktrees()["test-unit-tree"]["status"] == "parked"

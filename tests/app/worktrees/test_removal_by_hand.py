@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import local_packages
 from grove import TESTGROVE, Grove, said
 
 FILES = {
@@ -21,7 +22,7 @@ FILES = {
 
 @pytest.fixture
 def project(grove) -> Grove:
-    project = grove(files=FILES, config='collect = ["prof"]\n')
+    project = grove(files=FILES, config='collect = ["prof"]\n', variables=local_packages.settings("pytest-cov"))
     project.create("test-integration", "mine", "--ports")
     return project
 
