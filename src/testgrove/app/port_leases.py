@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from testgrove.app.project import Project
+from testgrove.core.leases import Leases
 from testgrove.core.model import Lease, LeaseKind
 from testgrove.core.settings.parse import port_range
 from testgrove.errors import PreconditionError
@@ -22,7 +23,7 @@ def lease_worktree_ports(project: Project, leases: StoredLeases, names: tuple[st
     return lease_block(leases, span, names, start=project.locations.port_start)
 
 
-def lease_server_port(project: Project, leases: StoredLeases, name: str) -> int:
+def lease_server_port(project: Project, leases: Leases, name: str) -> int:
     """A port for a server. Raises ExhaustedError (``ports-exhausted``)."""
     span = port_range(project.settings.ports.servers)
     return lease_block(leases, span, (name,), start=project.locations.port_start)[name]

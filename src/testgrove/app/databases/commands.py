@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
-from testgrove.app.databases.persistent import PersistentDatabases
 from testgrove.app.databases.persistent_services import (
     accesses_of,
     service_of,
@@ -51,37 +51,24 @@ class WorktreeDatabases:
 
     def create(self, names: Sequence[str]) -> list[str]:
         """Make the databases that are declared and missing, migrated; return their services."""
-        given = [name for name in names if without_keeper(self.project, name) and name not in self.worktree.databases]
-        self._create_without_keeper(given)
-        leased = {service_of(lease) for lease in self._leases()}
-        missing = [name for name in names if not without_keeper(self.project, name) and name not in leased]
-        if missing:
-            services = {name: self.project.settings.services[name] for name in missing}
-            making = PersistentDatabases(self.project, self.holder, services, empty=True).making()
-            making.begin(self._creation())
-            try:
-                making.finish()
-            except BaseException:
-                making.abandon()
-                undo_leases(self.holder, records.leases_of(self.project.store, self.worktree), self._leases(missing))
-                raise
-            self._write()
         lost = [lease for lease in self._leases(names) if self._is_lost(lease)]
+        leased = {service_of(lease) for lease in self._leases()}
+        known = {name: self.worktree.databases if without_keeper(self.project, name) else leased for name in names}
+        missing = [name for name in names if name not in known[name]]
+        self._create(missing)
         for lease in lost:
             self._remake(lease)
         remade = [service_of(lease) for lease in lost]
-        for name in (*missing, *remade):
+        for name in remade:
             self.migrate(None, name)
-        return [*given, *missing, *remade]
+        return [*missing, *remade]
 
-    def _create_without_keeper(self, names: Sequence[str]) -> None:
+    def _create(self, names: Sequence[str]) -> None:
         if not names:
             return
-        from testgrove.app.databases.worktree import create_without_keeper  # noqa: PLC0415 - providers; most need none
+        from testgrove.app.databases.worktree import create_databases  # noqa: PLC0415 - providers; most need none
 
-        made = create_without_keeper(self.project, self.holder, self._creation(), names)
-        self.worktree = write_files(self.project, self.worktree, self._accesses() | made).worktree
-        self._write()
+        self._write(create_databases(self.project, self.holder, self._creation(), names))
         for name in names:
             if not self.project.settings.services[name].is_shared:
                 self.migrate(None, name)
@@ -103,7 +90,7 @@ class WorktreeDatabases:
         given = [name for name in names if without_keeper(self.project, name)]
         if given:
             self.drop(given)
-            self._create_without_keeper(given)
+            self._create(given)
         if given == list(names):
             return
         self._start()
@@ -186,10 +173,10 @@ class WorktreeDatabases:
     def _accesses(self) -> dict[str, DatabaseAccess]:
         return accesses_of(self.project, self.worktree)
 
-    def _write(self) -> None:
+    def _write(self, made: Mapping[str, DatabaseAccess] = MappingProxyType({})) -> None:
         # A server that moved meanwhile has had its worktrees' files written, and this one's manifest with them.
         now = self.project.store.worktrees.find(self.project.id, self.worktree.id) or self.worktree
-        self.worktree = write_files(self.project, now, self._accesses()).worktree
+        self.worktree = write_files(self.project, now, {**self._accesses(), **made}).worktree
         records.write_registry(self.project.store, self.holder.locks, self.project.id, self.project.main)
 
     def _creation(self) -> Creation:

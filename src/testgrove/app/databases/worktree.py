@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -16,7 +17,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.undo import undo_leases
-from testgrove.app.worktrees.workspace import PendingDatabases, Workspace
+from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.migrations.command import migration_to
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.settings.types import Service
@@ -32,41 +33,43 @@ def pending_databases(
     *,
     revisions: Mapping[str, str] = MappingProxyType({}),
     empty: bool = False,
-) -> Iterator[PendingDatabases | None]:
-    """Return the maker of the databases of a worktree from `create`, for some services; None where there are none.
+) -> Iterator[DatabaseCreation]:
+    """Yield what makes the databases of a worktree from `create`, of some services.
 
     revisions: the migration to stop at instead of the newest, by service; empty: no migration at all. Raises
-    what the servers of others answer, before anything is made: UnavailableError, PreconditionError.
+    before anything is made: PreconditionError where programs are missing, and what external servers answer.
     """
     services = {name: project.settings.services[name] for name in names}
     context = worktree_context(project, holder)
-    given = {name: service for name, service in services.items() if without_keeper(project, name)}
-    own = {name: service for name, service in services.items() if name not in given}
-    with ExitStack() as servers:
-        providers = {name: provider_of(context, name, service) for name, service in given.items()}
+    with ExitStack() as closing:
+        providers = _providers(context, services)
         for provider in providers.values():
             provider.find()
-            servers.callback(provider.close)
-        parts: list[PendingDatabases] = []
-        if given:
-            parts.append(DatabaseCreation(tuple(given), partial(_begin, context, providers, given, revisions, empty)))
-        if own:
-            from testgrove.app.databases.persistent import PersistentDatabases  # noqa: PLC0415 - only where something is kept
-
-            parts.append(PersistentDatabases(project, holder, own, revisions=revisions, empty=empty).making())
-        yield CombinedDatabases(parts) if parts else None
+            closing.callback(provider.close)
+        yield DatabaseCreation(tuple(services), partial(_begin, context, providers, services, revisions, empty))
 
 
-def create_without_keeper(
+def _providers(context: AppContext, services: Mapping[str, Service]) -> dict[str, Provider]:
+    from testgrove.app.databases.persistent import PersistentProvider  # noqa: PLC0415 - only for worktrees that stay
+
+    turn = threading.Lock()
+    return {
+        name: provider_of(context, name, service)
+        if without_keeper(context.project, name)
+        else PersistentProvider(context, name, service, turn)
+        for name, service in services.items()
+    }
+
+
+def create_databases(
     project: Project, holder: Holder, workspace: Workspace, names: Sequence[str]
 ) -> dict[str, DatabaseAccess]:
-    """Make databases, with nothing in them, for a worktree that is there already. On an error nothing is left."""
+    """Create databases, with nothing in them, for a worktree that exists already. On an error nothing is left."""
     before = records.worktree_leases(project, workspace.spec.id).all()
     with pending_databases(project, holder, names, empty=True) as making:
-        assert making is not None
         making.begin(workspace)
         try:
-            return dict(making.finish())
+            return making.finish()
         except BaseException:
             making.abandon()
             leases = records.worktree_leases(project, workspace.spec.id)
@@ -96,24 +99,3 @@ def _make(make: Callable[[], ProvisionedDatabase], further: Callable[[DatabaseAc
     access = make().access
     further(access)
     return access
-
-
-class CombinedDatabases:
-    """Databases that several makers create at the same time."""
-
-    def __init__(self, parts: Sequence[PendingDatabases]) -> None:
-        self._parts = parts
-
-    def begin(self, workspace: Workspace) -> None:
-        """Implement PendingDatabases."""
-        for part in self._parts:
-            part.begin(workspace)
-
-    def finish(self) -> dict[str, DatabaseAccess]:
-        """Implement PendingDatabases."""
-        return {name: access for part in self._parts for name, access in part.finish().items()}
-
-    def abandon(self) -> None:
-        """Implement PendingDatabases."""
-        for part in self._parts:
-            part.abandon()
