@@ -1,15 +1,19 @@
-"""The databases of a run: one of its own for each cell, of each service that its suite asks for."""
+"""The databases of a run: one of its own for each cell, of each service that its suite asks for.
+
+Cells can belong to several sub-projects, each with settings and so with providers of its own.
+"""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testgrove.app.context import run_context
+from testgrove.app.context import AppContext, run_context
 from testgrove.app.databases.creation import DatabaseCreation, Make
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from testgrove.app.providers.broker import ServiceBroker
     from testgrove.services.provider import Allocator, Provider, ProvisionedDatabase, TemplateSpec
 
+_Key = tuple[str, str, str]  # sub-project, service and, where there are several, its version
 _HINT = 'services = ["{}"] in the suite\'s table'  # for a test that asks for another service
 
 
@@ -35,11 +40,11 @@ class RunDatabases:
     def __init__(
         self, project: Project, holder: Holder, leases: StoredLeases, folder: Path, cancel: threading.Event
     ) -> None:
-        self._services = project.settings.services
-        self._context = run_context(project, holder, leases, folder, cancel)
-        self._cancel = cancel
-        self._providers: dict[tuple[str, str], Provider] = {}  # by service and version, where there are several
-        self._lacking: dict[tuple[str, str], TestgroveError] = {}
+        self._project, self._cancel = project, cancel
+        self._context_in = partial(run_context, holder=holder, leases=leases, folder=folder, cancel=cancel)
+        self._contexts: dict[str, AppContext] = {}  # by sub-project
+        self._providers: dict[_Key, Provider] = {}
+        self._lacking: dict[_Key, TestgroveError] = {}
         self._guard = threading.Lock()
         self._held: dict[str, dict[str, ProvisionedDatabase]] = {}  # of each cell, by service
         self._template_specs: dict[tuple[str, str], TemplateSpec] = {}  # by cell and service
@@ -53,17 +58,21 @@ class RunDatabases:
         Raises TestgroveError; where a service has several versions, one that cannot be had fails its cells alone.
         """
         for cell in cells:
+            if cell.subproject not in self._contexts:
+                project = self._project if cell.scenario else self._project.at(cell.subproject)
+                self._contexts[cell.subproject] = self._context_in(project)
             for name in cell.settings.services:
                 if _key(name, cell) not in {**self._providers, **self._lacking}:
                     self._find(name, cell)
-        several = {name for name, version in self._lacking if version}
-        for name in several - {name for name, _ in self._providers}:
-            raise next(error for key, error in self._lacking.items() if key[0] == name)
+        found = {key[:2] for key in self._providers}
+        for key, error in self._lacking.items():
+            if key[:2] not in found:
+                raise error
 
     def _find(self, name: str, cell: Cell) -> None:
         from testgrove.services.provisioning.choose import provider_of  # noqa: PLC0415 - many runs have no services
 
-        found = provider_of(self._context, name, self._service(name, cell))
+        found = provider_of(self._context(cell), name, self._service(name, cell))
         try:
             found.find()
             self._providers[_key(name, cell)] = found
@@ -73,12 +82,15 @@ class RunDatabases:
             self._lacking[_key(name, cell)] = error
 
     def _service(self, name: str, cell: Cell) -> Service:
-        return at_versions(self._services, cell.versions)[name]
+        return at_versions(self._context(cell).project.settings.services, cell.versions)[name]
+
+    def _context(self, cell: Cell) -> AppContext:
+        return self._contexts[cell.subproject]
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Return the limits of the servers, for the run's header."""
-        return tuple(provider.note for provider in self._providers.values() if provider.note)
+        return tuple(dict.fromkeys(provider.note for provider in self._providers.values() if provider.note))
 
     def start_ahead(self) -> None:
         """Start slow work in advance."""
@@ -99,11 +111,12 @@ class RunDatabases:
             self._brokers[cell.key] = self._broker(cell)
         broker = self._brokers[cell.key]
         found = {"TESTGROVE_BROKER": str(broker.path)} if broker else {}
-        fixtures = described_fixtures(service.engine for service in self._services.values())
+        services = self._context(cell).project.settings.services
+        fixtures = described_fixtures(service.engine for service in services.values())
         return found | ({"TESTGROVE_FIXTURES": json.dumps(fixtures)} if fixtures else {})
 
     def _broker(self, cell: Cell) -> ServiceBroker | None:
-        owner = f"{self._context.leases.owner} {cell.id}"
+        owner = f"{self._context(cell).leases.owner} {cell.id}"
         found: dict[str, Allocator] = {}
         for name in cell.settings.services:
             template_spec = partial(self._template_specs.__getitem__, (cell.key, name))
@@ -116,8 +129,8 @@ class RunDatabases:
 
         with self._guard:
             self._number += 1
-            path = self._context.folder / f"broker-{self._number}.sock"
-        return ServiceBroker(path, found, _HINT, self._context)
+            path = self._context(cell).folder / f"broker-{self._number}.sock"
+        return ServiceBroker(path, found, _HINT, self._context(cell))
 
     def _of_migrations(self, cell: Cell) -> dict[str, Allocator]:
         workspace = self._workspaces.get(cell.key)
@@ -131,7 +144,7 @@ class RunDatabases:
             return {}
         from testgrove.app.providers.migrations import migration_allocators  # noqa: PLC0415 - only where one can be asked for
 
-        return migration_allocators(self._context, services, workspace.tree, workspace.environ_of)
+        return migration_allocators(self._context(cell), services, workspace.tree, workspace.environ_of)
 
     def further(self, cell: Cell) -> list[str]:
         """The databases that a cell's tests have made by themselves on servers of the run's own, as they are there
@@ -155,8 +168,9 @@ class RunDatabases:
         for of_cell in self._held.values():
             for held in of_cell.values():
                 held.stop()
-        for provider in self._providers.values():
-            provider.close()
+        with ExitStack() as closing:  # each is closed, whatever the others raise
+            for provider in self._providers.values():
+                closing.callback(provider.close)
 
     def _begin(self, cell: Cell, workspace: Workspace, making: DatabaseCreation) -> dict[str, Make]:
         self._workspaces[cell.key] = workspace
@@ -165,7 +179,7 @@ class RunDatabases:
             from testgrove.app.databases.maker import maker  # noqa: PLC0415 - for services only
 
             service, provider = self._service(name, cell), self._of(name, cell)
-            make, template_spec = maker(self._context, provider, name, service, workspace, making)
+            make, template_spec = maker(self._context(cell), provider, name, service, workspace, making)
             if template_spec is not None:
                 self._template_specs[cell.key, name] = template_spec
             makers[name] = partial(self._make, cell, name, make)
@@ -183,5 +197,5 @@ class RunDatabases:
         return held.access
 
 
-def _key(name: str, cell: Cell) -> tuple[str, str]:
-    return name, cell.versions.get(name, "")
+def _key(name: str, cell: Cell) -> _Key:
+    return cell.subproject, name, cell.versions.get(name, "")

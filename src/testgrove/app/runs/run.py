@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testgrove.app.connections.watch import ConnectionWatch
-from testgrove.app.databases.projects import DatabasesOfProjects
+from testgrove.app.databases.run import RunDatabases
 from testgrove.app.holder import Holder
 from testgrove.app.isolation import told
 from testgrove.app.project import Project
@@ -201,7 +201,7 @@ def running(
     run_id, scratch, memory = _new_folders(project)
     leases = project.store.leases(f"run:{run_id}")
     cancel = threading.Event()
-    databases = DatabasesOfProjects(project, holder, leases, memory, cancel)
+    databases = RunDatabases(project, holder, leases, memory, cancel)
     databases.find(cells)
     inbox: queue.SimpleQueue[AnyEvent] = queue.SimpleQueue()
     folder = project.artifacts / run_id

@@ -9,7 +9,7 @@ from threading import Event as Flag
 from typing import TYPE_CHECKING
 
 from testgrove.app.connections.watch import ConnectionWatch
-from testgrove.app.databases.projects import DatabasesOfProjects
+from testgrove.app.databases.run import RunDatabases
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.runs.leaks import LeakWatch
@@ -39,7 +39,7 @@ class RunContext:
     plugin: Path
     inbox: SimpleQueue[AnyEvent]
     cancel: Flag
-    databases: DatabasesOfProjects
+    databases: RunDatabases
     leaks: LeakWatch
     connections: ConnectionWatch
     gate: StartGate

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from testgrove.core.engines.registry import engine_of
@@ -20,8 +19,6 @@ from testgrove.services.provider import Provider, ProvisionedDatabase
 from testgrove.system.files import explained
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from testgrove.core.model import DatabaseAccess
     from testgrove.core.secret import Secret
     from testgrove.core.settings.types import Service
@@ -49,9 +46,8 @@ class InstanceProvider(Provider):
     def make(self, request: DatabaseRequest) -> ProvisionedDatabase:
         """Implement Provider."""
         self.find()
-        directory = self.context.folder / f"{self._name}-{request.label}"[:60]
-        start = partial(self.start_in, directory, generate_password())
-        return _InstanceDatabase(self.context.ports.start(self._name, start), request)
+        instance, _ = self.start(generate_password())
+        return _InstanceDatabase(instance, request)
 
     def start(self, password: Secret) -> tuple[RunningInstance, int]:
         """Start an empty instance; return it with its leased port."""
@@ -64,14 +60,10 @@ class InstanceProvider(Provider):
 
     def start_at(self, password: Secret, port: int) -> RunningInstance:
         """Start an empty instance on a port, in an emptied folder. Raises PreconditionError (``port-taken``)."""
-        directory = self.context.folder / f"{self._name}-{port}"
+        directory = self.context.folder / f"{self._name[:8]}-{port}"
         shutil.rmtree(directory, ignore_errors=True)
-        return self.start_in(directory, password, port)
-
-    def start_in(self, directory: Path, password: Secret, port: int) -> RunningInstance:
-        """Start an instance in a folder."""
         with explained("create the folder", directory):
-            directory.mkdir(mode=0o700, exist_ok=True)
+            directory.mkdir(mode=0o700)
         return self.engine.start(
             self._binary,
             launcher=self.context.launcher,
