@@ -23,7 +23,7 @@ from testgrove.app.launcher import SupervisedLauncher
 from testgrove.app.project import Project
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.creation import Creation
-from testgrove.app.worktrees.files import let_go, values_of, write_files
+from testgrove.app.worktrees.files import let_go, write_files
 from testgrove.app.worktrees.undo import undo_leases
 from testgrove.app.worktrees.workspace import Target
 from testgrove.core.engines.registry import default_services, implementation_of
@@ -32,9 +32,7 @@ from testgrove.core.model import DatabaseAccess, Lease, LeaseKind, WorktreeSpec,
 from testgrove.core.settings.types import Service
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError, UsageError
-from testgrove.services.migrations.run import run_migration
-from testgrove.system.environment import build
-from testgrove.system.processes.process import scrubbed
+from testgrove.services.migrations.migrator import Migrator
 
 Say = Callable[[str], None]
 _PERSISTENT = (LeaseKind.PERSISTENT_DATABASE, LeaseKind.SERVICE)
@@ -110,21 +108,15 @@ class WorktreeDatabases:
         if command:
             if not without_keeper(self.project, name):
                 self._start()
-            self._run_migration(command, name, self._accesses())
-
-    def _run_migration(self, command: str, name: str, databases: dict[str, DatabaseAccess]) -> None:
-        if name not in databases:
-            raise self._no_database([name])
-        self.say(f"migrating: {command}")
-        tree = self.worktree.path
-        env = build.activate(scrubbed(), tree) if (tree / ".venv").exists() else scrubbed()
-        env |= values_of(self.project, self.worktree.id, self.worktree.ports, databases, plain=name)
-        launcher = SupervisedLauncher(self.holder.supervisors, threading.Event())
-        settings = self.project.settings
-        cwd = self.project.folder_in(tree, settings.services[name].directory)
-        run_migration(
-            command, databases[name], launcher=launcher, cwd=cwd, env=env, others=databases, settings=settings
-        )
+            databases = self._accesses()
+            if name not in databases:
+                raise self._no_database([name])
+            self.say(f"migrating: {command}")
+            environ = self._creation().environ_with(databases, plain=name)
+            launcher = SupervisedLauncher(self.holder.supervisors, threading.Event())
+            tree = self.project.folder_in(self.worktree.path, service.directory)
+            migrator = Migrator(launcher, tree, lambda _access: environ, self.project.settings)
+            migrator.upgrade(command, databases[name], databases)
 
     def _remake(self, lease: Lease) -> None:
         folder, _, database = lease.key.partition("#")

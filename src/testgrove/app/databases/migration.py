@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from testgrove.app.databases.creation import DatabaseCreation
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.migrations.fingerprint import template_fingerprint
-from testgrove.core.model import DatabaseAccess
-from testgrove.core.settings.types import Service
+from testgrove.core.model import DatabaseAccess, WorktreeId
+from testgrove.core.naming import FIXED_VARIABLES
+from testgrove.core.settings.types import Service, Settings
+from testgrove.core.worktrees.variables import variables
 from testgrove.services.base import Launcher
 from testgrove.services.migrations.inputs import read_inputs
-from testgrove.services.migrations.run import run_migration
+from testgrove.services.migrations.migrator import Migrator
 from testgrove.services.provider import TemplateSpec, Traits
+
+_CHECKOUT = WorktreeId("current", "checkout")  # what the project's variables are computed for; no name of it is used
+
+
+def checkout_variables(settings: Settings, name: str, access: DatabaseAccess) -> dict[str, str]:
+    """Return the variables that a migration of one service sees in a checkout that testgrove did not make."""
+    values = variables(_CHECKOUT, ports={}, databases={name: access}, settings=settings, plain=name)
+    return {name: value for name, value in values.items() if name not in FIXED_VARIABLES}
 
 
 def fingerprint(name: str, service: Service, traits: Traits, *, tree: Path, tool: str, env: Mapping[str, str]) -> str:
@@ -60,9 +71,8 @@ def migration(
         if command:
             making.say(f"building the template: {command}")
             making.await_environment()
-            environ = workspace.environ_of(name, access)
             settings = workspace.project.settings
-            cwd = workspace.home / settings.services[name].directory
-            run_migration(command, access, launcher=launcher, cwd=cwd, env=environ, settings=settings)
+            tree = workspace.home / settings.services[name].directory
+            Migrator(launcher, tree, partial(workspace.environ_of, name), settings).upgrade(command, access)
 
     return migrate

@@ -19,12 +19,14 @@ from pathlib import Path
 import msgspec
 
 from testgrove.app.context import own_folder
+from testgrove.app.databases.migration import checkout_variables
 from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.providers.empty_databases import EmptyDatabases, empty_databases
 from testgrove.app.worktrees import records
 from testgrove.app.worktrees.files import values_of
 from testgrove.app.worktrees.found_environment import find_environment
+from testgrove.app.worktrees.user_commands import with_environment
 from testgrove.core.engines.registry import default_services, engine_of, known_engines
 from testgrove.core.frozen import frozen
 from testgrove.core.migrations.check import Checked, Drift, Problem, last_line, way_back_failed
@@ -32,20 +34,16 @@ from testgrove.core.migrations.known_tools import find_tool
 from testgrove.core.migrations.schema import Schema
 from testgrove.core.migrations.steps import Step, steps
 from testgrove.core.migrations.tool import Listing, Tool, back_through, through
-from testgrove.core.model import DatabaseAccess, WorktreeId, WorktreeStatus
-from testgrove.core.naming import FIXED_VARIABLES
+from testgrove.core.model import DatabaseAccess, WorktreeStatus
 from testgrove.core.settings.types import Service
 from testgrove.core.worktrees.record import WorktreeRecord
-from testgrove.core.worktrees.variables import variables
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 from testgrove.services.migrations.inputs import read_inputs
 from testgrove.services.migrations.migrator import FAILED, Migrator, check_it_is_used
 from testgrove.services.migrations.schemas import read_schema
-from testgrove.system.environment import build
 from testgrove.system.processes.process import scrubbed
 
 Say = Callable[[str], object]
-_CHECKOUT = WorktreeId("check", "checkout")  # what the project's variables are computed for; no name of it is used
 
 
 def check_migrations(
@@ -124,8 +122,7 @@ def _checkout(project: Project, holder: Holder, worktree: str | None) -> Iterato
         here = find_environment(project, project.repository.toplevel)
 
         def around(name: str, access: DatabaseAccess) -> dict[str, str]:
-            values = variables(_CHECKOUT, ports={}, databases={name: access}, settings=project.settings, plain=name)
-            return here.environ | {name: value for name, value in values.items() if name not in FIXED_VARIABLES}
+            return here.environ | checkout_variables(project.settings, name, access)
 
         yield _Checkout(top, around)
         return
@@ -137,11 +134,9 @@ def _checkout(project: Project, holder: Holder, worktree: str | None) -> Iterato
 
 
 def _inside(project: Project, worktree: WorktreeRecord) -> Callable[[str, DatabaseAccess], dict[str, str]]:
-    tree = worktree.path
-
     def environ(name: str, access: DatabaseAccess) -> dict[str, str]:
-        base = build.activate(scrubbed(), tree) if (tree / ".venv").exists() else scrubbed()
-        return base | values_of(project, worktree.id, worktree.ports, {name: access}, plain=name)
+        values = values_of(project, worktree.id, worktree.ports, {name: access}, plain=name)
+        return with_environment(scrubbed(), worktree.path) | values
 
     return environ
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from testgrove.app.context import AppContext
-from testgrove.app.databases.migration import fingerprint
+from testgrove.app.databases.migration import checkout_variables, fingerprint
 from testgrove.core.envfile import parse
 from testgrove.core.frozen import frozen
-from testgrove.core.model import DatabaseAccess, WorktreeId
+from testgrove.core.model import DatabaseAccess
 from testgrove.core.naming import FIXED_VARIABLES, port_variable
 from testgrove.core.settings.service_variables import service_variables
 from testgrove.core.settings.types import Service
-from testgrove.core.worktrees.variables import configured, variables
-from testgrove.services.migrations.run import run_migration
+from testgrove.core.worktrees.variables import configured
+from testgrove.services.migrations.migrator import Migrator
 from testgrove.services.provider import Traits
 from testgrove.system.files import read_env_file
 from testgrove.system.processes.process import scrubbed
-
-_ANY = WorktreeId("session", "checkout")  # what the project's variables are computed for; no name of it is used
 
 
 @frozen
@@ -51,9 +50,9 @@ class Migration:
     def run(self, command: str, name: str, access: DatabaseAccess) -> None:
         """Bring an empty database of a service up to date."""
         if command:
-            env, settings = self.environ(name, access), self._context.project.settings
-            cwd = self._folder(settings.services[name])
-            run_migration(command, access, launcher=self._context.launcher, cwd=cwd, env=env, settings=settings)
+            settings = self._context.project.settings
+            tree = self._folder(settings.services[name])
+            Migrator(self._context.launcher, tree, partial(self.environ, name), settings).upgrade(command, access)
 
     def _folder(self, service: Service) -> Path:
         return self._context.project.folder_in(self.tree, service.directory)
@@ -62,8 +61,7 @@ class Migration:
         """As tests in this checkout see it: their environment is active, the worktree's variables are set, but for a
         database's, which are those of one. name: its service."""
         settings = self._context.project.settings
-        values = variables(_ANY, ports={}, databases={name: access}, settings=settings, plain=name)
-        ours = {name: value for name, value in values.items() if name not in FIXED_VARIABLES}
+        ours = checkout_variables(settings, name, access)
         return _activated(scrubbed(), self._tests.prefix) | self._env_file() | ours
 
     def _env_file(self) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""Runs the work of a migration tool on one database: commands in the project's environment, or SQL directly."""
+"""Runs migrations on one database and on no other: the project's command, or single steps of its tool, SQL too."""
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from testgrove.core.migrations.tool import Command
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from testgrove.core.settings.types import Settings
     from testgrove.services.base import Launcher
 
-TIMEOUT = 900.0  # seconds of one step
+TIMEOUT = 900.0  # seconds of a command, or of one step
 FAILED = "migration-failed"
+_AFTER_SETUP = "if it needs what `setup` generates: migrate_after_setup = true"
 _NOT_RUN = (126, 127)  # the shell's: there is no such command
 
 
@@ -40,6 +42,25 @@ class Migrator:
         settings: Settings,
     ) -> None:
         self._launcher, self._tree, self._environ, self._settings = launcher, tree, environ, settings
+
+    def upgrade(
+        self, command: str, access: DatabaseAccess, others: Mapping[str, DatabaseAccess] = MappingProxyType({})
+    ) -> None:
+        """Run the project's migration command. others: databases that its environment names besides.
+
+        Raises UnavailableError (``migration-failed``) with the command and the end of its output; PreconditionError
+        (``other-database``) if it would use, or has used, another database.
+        """
+        try:
+            self._launch(command, {**others, access.engine: access}, self._environ(access))
+        except UnavailableError as error:
+            late = self._settings.setup and not self._settings.migrate_after_setup
+            raise UnavailableError(
+                FAILED,
+                f"the migration `{command}` failed in {self._tree}:\n{error.message}",
+                hint=error.hint or (_AFTER_SETUP if late else ""),
+            ) from error
+        require_objects(command, access)
 
     def do(self, work: Iterable[Work], access: DatabaseAccess) -> None:
         """Run the pieces of work in order.
@@ -63,11 +84,8 @@ class Migrator:
             return 1, str(error.details["output"])
 
     def _run(self, command: Command, access: DatabaseAccess) -> str:
-        argv, env = ("/bin/sh", "-c", command.text), self._environ(access)
-        permitted = permitted_for_migration({access.engine: access}, self._settings, self._tree, env)
-        refuse_other_databases(command.text, tree=self._tree, env=env, permitted=permitted)
         try:
-            return self._launcher.run(argv, cwd=self._tree, env=env, timeout=TIMEOUT, permitted=permitted)
+            return self._launch(command.text, {access.engine: access}, self._environ(access))
         except UnavailableError as error:
             if error.code != "tool-failed" or error.details.get("returncode") in _NOT_RUN:
                 raise
@@ -75,6 +93,12 @@ class Migrator:
             raise UnavailableError(
                 FAILED, f"`{shortened(command.text)}` failed in {self._tree}:\n{error.message}", output=output
             ) from error
+
+    def _launch(self, command: str, databases: Mapping[str, DatabaseAccess], env: Mapping[str, str]) -> str:
+        permitted = permitted_for_migration(databases, self._settings, self._tree, env)
+        refuse_other_databases(command, tree=self._tree, env=env, permitted=permitted)
+        argv = ("/bin/sh", "-c", command)
+        return self._launcher.run(argv, cwd=self._tree, env=env, timeout=TIMEOUT, permitted=permitted)
 
 
 def check_it_is_used(work: Iterable[Work], access: DatabaseAccess) -> None:

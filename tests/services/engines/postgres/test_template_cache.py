@@ -15,7 +15,7 @@ from testgrove.core.settings.types import Settings
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.services.engines.postgres import template_cache
 from testgrove.services.engines.postgres.sql import connect
-from testgrove.services.migrations.run import run_migration
+from testgrove.services.migrations.migrator import Migrator
 from testgrove.system.locks import LockFile
 
 pytestmark = pytest.mark.postgres
@@ -174,7 +174,7 @@ def test_what_a_living_builder_of_another_template_has_made_stays(kit):
 def test_a_failed_migration_leaves_nothing_and_tells_command_and_output(kit, tmp_path):
     def build(access):
         command, env = "echo one; echo two >&2; exit 7", {"PATH": "/usr/bin:/bin"}
-        run_migration(command, access, launcher=kit.launcher, cwd=tmp_path, env=env, settings=Settings())
+        Migrator(kit.launcher, tmp_path, lambda _access: env, Settings()).upgrade(command, access)
 
     with pytest.raises(UnavailableError, match="exit 7") as caught:
         kit.template(ONE, build)
