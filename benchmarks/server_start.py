@@ -22,8 +22,7 @@ from benchmarks.results import machine
 from testgrove.app.launcher import SupervisedLauncher
 from testgrove.core.model import DatabaseAccess
 from testgrove.services.engines.postgres.binaries import find_postgres
-from testgrove.services.engines.postgres.server import PostgresServer
-from testgrove.services.engines.postgres.template_cache import TemplateCache
+from testgrove.services.engines.postgres.installation import Installation
 from testgrove.services.hosts.embedded import EmbeddedHost
 from testgrove.system.locks import LockFile
 from testgrove.system.processes.supervisor_pool import SupervisorPool
@@ -51,11 +50,9 @@ def main() -> None:
     supervisors = SupervisorPool()
     try:
         host = EmbeddedHost(SupervisedLauncher(supervisors, threading.Event()), ours=[folder], copies=folder / "copies")
-        binaries = find_postgres()
-        cache = TemplateCache(
-            folder / "cache", LockFile(folder / "locks"), binaries=binaries, host=host, work=folder / "work"
-        )
-        template = cache.ensure("0" * 64, migrate, port=PORT)
+        installation = Installation(find_postgres(), host)
+        cache = installation.templates(folder / "cache", LockFile(folder / "locks"), folder / "work")
+        template = cache.ensure("0" * 64, migrate, on_port=lambda start: start(PORT))
         took = []
         for number in range(rounds):
             supervisors.start_ahead(1)
@@ -63,9 +60,7 @@ def main() -> None:
             directory = folder / f"run-{number}"
             directory.mkdir(mode=0o700)
             began = time.perf_counter()
-            server = PostgresServer.start(
-                template, binaries=binaries, host=host, directory=directory, socket_dir=directory, port=PORT
-            )
+            server = installation.start(template, PORT, directory)
             access = server.create_database("fresh", owner="bench")
             with psycopg.connect(access.url()) as connection:
                 assert connection.execute("SELECT count(*) FROM t7").fetchone() == (50,)

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from testgrove.services.engines.postgres.server import PostgresServer
-from testgrove.services.engines.postgres.template_cache import TemplateCache
+from testgrove.services.engines.postgres.installation import Installation
 from testgrove.services.hosts.embedded import EmbeddedHost
 from testgrove.system.locks import LockFile
 
@@ -71,8 +70,11 @@ class Kit:
         self.host = EmbeddedHost(launcher, ours=[folder], copies=folder / "copies", identity=identity)
 
     def cache(self, **options):
-        options = {"binaries": self.binaries, "host": self.host, "work": self.work} | options
-        return TemplateCache(self.directory, LockFile(self.folder / "locks"), **options)
+        locks, fresh = LockFile(self.folder / "locks"), options.pop("fresh", False)
+        return self.installation(**options).templates(self.directory, locks, self.work, fresh=fresh)
+
+    def installation(self, **options):
+        return Installation(**{"binaries": self.binaries, "host": self.host} | options)
 
     def template(self, fingerprint, build=migrate):
         return self.cache().ensure(fingerprint, build, on_port=self.on_port)
@@ -82,11 +84,10 @@ class Kit:
         return start(self.port)
 
     @contextmanager
-    def server(self, template, **options):
+    def server(self, template, *, port=None, **options):
         directory = self.folder / f"run-{secrets.token_hex(3)}"
         directory.mkdir(mode=0o700)
-        options = {"binaries": self.binaries, "host": self.host, "port": self.port} | options
-        server = PostgresServer.start(template, directory=directory, socket_dir=directory, **options)
+        server = self.installation(**options).start(template, port or self.port, directory)
         try:
             yield server
         finally:

@@ -63,14 +63,15 @@ def _undo_database(holder: Holder, location: KeeperLocation, lease: Lease) -> No
         return
     with keeper_of(location, holder.locks, lambda _reason: None) as keeper:
         try:
-            server.start(keeper)
+            keeper.start(server.folder.name)
         except TestgroveError as error:
             if error.code == "port-taken":
                 # Also in the message: notes and lines of a clean-up have no hint.
                 error.message += "; `testgrove services start` gives the server another port"
                 error.hint = "testgrove services start   then try again"
             raise
-        server.drop(name)
+        implementation_of(server.endpoint.engine).prepare()
+        server.drop_database(name)
 
 
 def persistent_server(folder: Path) -> PersistentServer | None:

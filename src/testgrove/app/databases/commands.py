@@ -125,7 +125,7 @@ class WorktreeDatabases:
         name = service_of(lease)
         service = self.project.settings.services.get(name) or Service()
         password = self._accesses()[name].password
-        server.drop(database)
+        server.drop_database(database)
         owner = f"worktree {self.worktree.id} of {self.project.main}"
         server.create_empty(database, owner=owner, extensions=service.extensions, password=password)
 

@@ -42,18 +42,19 @@ class PersistentProvider(Provider):
         self._name, self._service = name, service
         self._is_instance = engine_of(service.engine).isolation == "instance"
         self._engine: Any = implementation_of(service.engine)
-        self._binaries: Any = None
+        self._found: Any = None
 
     def find(self) -> None:
         """Implement Provider. Raises PreconditionError if no binaries are found."""
-        if self._binaries is None:
-            self._binaries = self._engine.find(self._context.launcher, self._service)
+        if self._found is None:
+            by = self._context.launcher if self._is_instance else self._context.host
+            self._found = self._engine.find(by, self._service)
 
     def traits(self) -> Traits | None:
         """Implement Provider. A database without a migration needs no template."""
         if self._is_instance or not self._service.migrate:
             return None
-        found: Traits = self._engine.traits(self._binaries, self._service)
+        found: Traits = self._found.traits()
         return found
 
     def make(self, request: DatabaseRequest) -> ProvisionedDatabase:
@@ -90,7 +91,7 @@ class PersistentProvider(Provider):
         with explained("create the folder", folder):
             folder.mkdir(mode=0o700)
         access: DatabaseAccess = self._engine.initialize_instance(
-            folder, binary=self._binaries, port=port, password=password, settings=self._service.settings
+            folder, binary=self._found, port=port, password=password, settings=self._service.settings
         )
         return replace(access, port=start_on_a_free_port(self._project, keeper, folder) or port)
 
@@ -120,7 +121,7 @@ class PersistentProvider(Provider):
     def _server(
         self, location: KeeperLocation, keeper: KeeperClient, template_spec: TemplateSpec | None
     ) -> PersistentServer:
-        folder = location.folder / f"{self._name}-{self._binaries.major}"
+        folder = location.folder / f"{self._name}-{self._found.major}"
         known: PersistentServer | None = self._engine.persistent(folder)
         server = known or self._new_server(folder, location, template_spec)
         with ThreadPoolExecutor(1, "prepare") as pool:
@@ -136,28 +137,14 @@ class PersistentProvider(Provider):
         self, folder: Path, location: KeeperLocation, template_spec: TemplateSpec | None
     ) -> PersistentServer:
         project, context = self._project, self._context
-        templates = self._engine.templates(
-            self._binaries,
-            self._service,
-            directory=context.cache / "templates",
-            locks=context.locks,
-            host=context.host,
-            work=location.run,
-            fresh=context.fresh,
-        )
+        cache, run = context.cache / "templates", location.run
+        templates = self._found.templates(cache, context.locks, run, fresh=context.fresh)
         template = (templates.find(template_spec.fingerprint) if template_spec else None) or templates.base()
         delete_tree(folder, within=location.folder)  # of a command that was killed here
         with explained("create the folder", folder):
             folder.mkdir(mode=0o700)
-        found: PersistentServer = self._engine.initialize(
-            folder,
-            location.run,
-            template=template,
-            binaries=self._binaries,
-            service=self._service,
-            host=context.host,
-            port=self._lease_port(project.store.leases(project_owner(project.id)), folder.name),
-        )
+        port = self._lease_port(project.store.leases(project_owner(project.id)), folder.name)
+        found: PersistentServer = self._found.initialize(folder, run, template, port)
         return found
 
     def _lease_port(self, leases: Leases, name: str) -> int:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from testgrove.core.settings.types import Service
     from testgrove.services.base import Endpoint, Launcher
     from testgrove.services.hosts.embedded import EmbeddedHost
-    from testgrove.services.keeper.client import KeeperClient
     from testgrove.services.owner_marks import Kind
     from testgrove.services.provider import Allocator, Build, Traits
     from testgrove.system.locks import LockFile, OnWait
@@ -61,9 +60,6 @@ class Server(Protocol):
     def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
         """Clone the template, for a role of its own. Raises PreconditionError (``database-exists``)."""
 
-    def create_empty(self, name: str, *, owner: str) -> DatabaseAccess:
-        """Create an empty database, with the extensions of the empty server's template."""
-
     def drop_database(self, name: str) -> None:
         """Drop a database, with everything that its role has created. Idempotent."""
 
@@ -100,9 +96,6 @@ class PersistentServer(Protocol):
     def folder(self) -> Path:
         """The folder with its data."""
 
-    def start(self, keeper: KeeperClient) -> None:
-        """Start it if it is not running. Raises UnavailableError."""
-
     def at_port(self, port: int) -> PersistentServer:
         """Return the same server with another port."""
 
@@ -128,47 +121,41 @@ class PersistentServer(Protocol):
     def access(self, name: str, password: Secret) -> DatabaseAccess:
         """Return how to connect to the database of that name."""
 
-    def drop(self, name: str) -> None:
-        """Drop a role and all databases that it owns."""
+    def drop_database(self, name: str) -> None:
+        """Drop a database, with everything that its role has created. Idempotent."""
+
+
+class Installation(Protocol):
+    """An engine's programs on a host, for a service."""
+
+    @property
+    def major(self) -> Any:
+        """The version, as far as data of one is of no use to another."""
+
+    def traits(self) -> Traits:
+        """Implement Provider."""
+
+    def templates(self, directory: Path, locks: LockFile, work: Path, *, fresh: bool) -> Templates:
+        """Return the templates in a folder. work: the folder for servers that build one."""
+
+    def start(self, template: Any, port: int, directory: Path) -> Server:
+        """Start a server on a template, in an empty folder. Raises PreconditionError (``port-taken``)."""
+
+    def initialize(self, folder: Path, run: Path, template: Any, port: int) -> PersistentServer:
+        """Create a persistent server's data. run: the folder for its socket."""
 
 
 class SharedServer(Engine, Protocol):
     """An engine whose server has a database for each worktree, cloned from a template."""
 
-    def find(self, launcher: Launcher, service: Service) -> Any:
-        """Return its binaries, with `version` and `major`. Raises PreconditionError, UsageError."""
-
-    def traits(self, binaries: Any, service: Service) -> Traits:
-        """Implement Provider."""
+    def find(self, host: EmbeddedHost, service: Service) -> Installation:
+        """Return its programs. Raises PreconditionError, UsageError."""
 
     def prepare(self) -> None:
         """Do what can be done while a server starts, such as importing a driver. Raises PreconditionError."""
 
-    def templates(
-        self,
-        binaries: Any,
-        service: Service,
-        *,
-        directory: Path,
-        locks: LockFile,
-        host: EmbeddedHost,
-        work: Path,
-        fresh: bool,
-    ) -> Templates:
-        """Return the templates in a folder. work: the folder for servers that build one."""
-
-    def start(
-        self, template: Any, port: int, *, binaries: Any, service: Service, host: EmbeddedHost, directory: Path
-    ) -> Server:
-        """Start a server on a template, in an empty folder. Raises PreconditionError (``port-taken``)."""
-
     def pool(self, find: Callable[[], Any], folder: Path, owner: str) -> Allocator:
         """Return the pool of databases for tests. find: returns the server, started if needed. folder: for its data."""
-
-    def initialize(
-        self, folder: Path, run: Path, *, template: Any, binaries: Any, service: Service, host: EmbeddedHost, port: int
-    ) -> PersistentServer:
-        """Create a persistent server's data. run: the folder for its socket."""
 
     def persistent(self, folder: Path) -> PersistentServer | None:
         """Return the server in a folder; None if initialize() was interrupted."""

@@ -29,7 +29,7 @@ class ServerProvider(Provider):
 
     def __init__(self, engine: SharedServer, context: Context, name: str, service: Service) -> None:
         self._engine, self._context, self._name, self._service = engine, context, name, service
-        self._binaries: Any = None
+        self._installation: Any = None
         self._templates: Any = None
         self._ahead: threading.Thread | None = None
         self._servers: dict[str, Server] = {}  # by the template's fingerprint
@@ -40,23 +40,18 @@ class ServerProvider(Provider):
     def find(self) -> None:
         """Implement Provider. Raises PreconditionError if no binaries are found."""
         with self._guard:
-            if self._binaries is None:
-                self._binaries = self._engine.find(self._context.launcher, self._service)
-                # Shared by all: it remembers which template could not be built, and does not retry.
+            if self._installation is None:
                 context = self._context
-                self._templates = self._engine.templates(
-                    self._binaries,
-                    self._service,
-                    directory=context.cache / "templates",
-                    locks=context.locks,
-                    host=context.host,
-                    work=context.folder,
-                    fresh=context.fresh,
+                self._installation = self._engine.find(context.host, self._service)
+                # Shared by all: it remembers which template could not be built, and does not retry.
+                self._templates = self._installation.templates(
+                    context.cache / "templates", context.locks, context.folder, fresh=context.fresh
                 )
 
     def traits(self) -> Traits:
         """Implement Provider."""
-        return self._engine.traits(self._binaries, self._service)
+        found: Traits = self._installation.traits()
+        return found
 
     def start_ahead(self) -> None:
         """Start the server of the project's last run in advance: this run usually needs the same one."""
@@ -94,8 +89,8 @@ class ServerProvider(Provider):
             return self._make(self._server(request.template_spec, request.say, request.note), request)
 
     def _make(self, server: Server, request: DatabaseRequest) -> ProvisionedDatabase:
-        create = server.create_empty if request.template_spec is None else server.create_database
-        return _ServerDatabase(server, create(request.name, owner=request.owner), self._service.engine)
+        access = server.create_database(request.name, owner=request.owner)
+        return _ServerDatabase(server, access, self._service.engine)
 
     def _server(
         self, template_spec: TemplateSpec | None, say: Callable[[str], object], note: Callable[[str], object]
@@ -137,14 +132,7 @@ class ServerProvider(Provider):
         directory = self._context.folder / f"{self._name[:8]}-{token_hex(4)}"
         with explained("create the server's folder", directory):
             directory.mkdir(mode=0o700)
-        start = partial(
-            self._engine.start,
-            template,
-            binaries=self._binaries,
-            service=self._service,
-            host=self._context.host,
-            directory=directory,
-        )
+        start = partial(self._installation.start, template, directory=directory)
         found: Server = self._context.ports.start(self._name, start)
         return found
 

@@ -15,8 +15,9 @@ from services.cases import query, run, until
 from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 from testgrove.services import archive
+from testgrove.services.engines.postgres import installation
 from testgrove.services.engines.postgres import server as postgres
-from testgrove.services.engines.postgres.server import PostgresServer, server_settings
+from testgrove.services.engines.postgres.server import server_settings
 from testgrove.services.engines.postgres.sql import connect
 from testgrove.services.shared_memory import release_shared_memory
 
@@ -262,7 +263,7 @@ def slow_rest(monkeypatch):
 
         return slowly
 
-    monkeypatch.setattr(postgres, "unpack", unpack)
+    monkeypatch.setattr(installation, "unpack", unpack)
     return done
 
 
@@ -283,9 +284,7 @@ def test_a_long_socket_path_is_refused_before_anything_is_made(kit, shop, short_
     directory = short_tmp / ("d" * 100)
     directory.mkdir()
     with pytest.raises(PreconditionError, match="the limit is 107") as caught:
-        PostgresServer.start(
-            shop, binaries=kit.binaries, host=kit.host, directory=directory, socket_dir=directory, port=kit.port
-        )
+        kit.installation().start(shop, kit.port, directory)
     assert caught.value.code == "socket-path-too-long"
     assert list(directory.iterdir()) == []
 
@@ -338,7 +337,7 @@ def test_a_missing_driver_is_named(kit, shop, monkeypatch):
 
 
 def test_a_driver_that_cannot_be_loaded_is_named(kit, shop, monkeypatch):
-    monkeypatch.setattr(postgres, "require_driver", lambda: None)
+    monkeypatch.setattr(installation, "require_driver", lambda: None)
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(PreconditionError, match="cannot be imported") as caught, kit.server(shop):
         pass

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.services.engines.lazy_method import lazy_method
 from testgrove.services.engines.postgres.roles import settings_of
-from testgrove.services.provider import Traits
 from testgrove.services.provisioning.lazy_pool import LEAST, MOST, LazyPool
 from testgrove.system.files import free_bytes
 from testgrove.system.machine import available_memory
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
     from testgrove.core.settings.types import Service
     from testgrove.services.base import Launcher
-    from testgrove.services.engines.postgres.binaries import PostgresBinaries
+    from testgrove.services.engines.postgres.installation import Installation
     from testgrove.services.engines.postgres.pool import Pool
-    from testgrove.services.engines.postgres.server import PostgresServer, Template
+    from testgrove.services.engines.postgres.server import PostgresServer
     from testgrove.services.hosts.embedded import EmbeddedHost
 
 _HERE = "testgrove.services.engines.postgres"
@@ -37,7 +36,6 @@ class Postgres:
 
     require = lazy_method(f"{_HERE}.server:require_driver")
     prepare = lazy_method(f"{_HERE}.sql:load_driver")
-    initialize = lazy_method(f"{_HERE}.persistent:initialize")
     persistent = lazy_method(f"{_HERE}.persistent:PersistentPostgres.read")
     recreated = lazy_method(f"{_HERE}.external:recreated")
     read_schema = lazy_method(f"{_HERE}.schema:read")
@@ -47,55 +45,16 @@ class Postgres:
     execute = lazy_method(f"{_HERE}.sql:execute_script")
     drop_leased = lazy_method(f"{_HERE}.external:drop_leased")
     external = lazy_method(f"{_HERE}.external:server_at")
-    templates = lazy_method(f"{_HERE}.template_cache:templates")
     lease_by_mark = lazy_method(f"{_HERE}.external:lease_of")
 
-    def find(self, launcher: Launcher, service: Service) -> PostgresBinaries:  # noqa: ARG002 - nothing is executed
+    def find(self, host: EmbeddedHost, service: Service) -> Installation:
         """Implement SharedServer."""
         from testgrove.services.engines.postgres.binaries import find_postgres  # noqa: PLC0415 - only where it is embedded
-        from testgrove.services.engines.postgres.server import require_driver  # noqa: PLC0415 - as above
+        from testgrove.services.engines.postgres.installation import Installation  # noqa: PLC0415 - only where it is embedded
 
-        require_driver()
-        return find_postgres(service.version, service.extensions)
-
-    def traits(self, binaries: PostgresBinaries, service: Service) -> Traits:
-        """Implement SharedServer."""
-        from testgrove.services.engines.postgres.server import ENCODING, LOCALE  # noqa: PLC0415 - as above
-
-        engine = f"postgres {binaries.version} {binaries.build}"
-        return Traits(engine, ENCODING, LOCALE, service.extensions, settings_of(service))
-
-    def start(
-        self,
-        template: Template,
-        port: int,
-        *,
-        binaries: PostgresBinaries,
-        service: Service,
-        host: EmbeddedHost,
-        directory: Path,
-    ) -> PostgresServer:
-        """Implement SharedServer."""
-        from testgrove.services.engines.postgres import sql  # noqa: PLC0415 - as above
-        from testgrove.services.engines.postgres.server import PostgresServer  # noqa: PLC0415 - as above
-
-        settings = settings_of(service)
-        server = PostgresServer.start(
-            template,
-            binaries=binaries,
-            host=host,
-            directory=directory,
-            socket_dir=directory,
-            port=port,
-            settings=settings,
-        )
-        if not template.is_migrated:
-            try:
-                sql.add_extensions(server.endpoint, service.extensions)
-            except BaseException:
-                server.stop()
-                raise
-        return server
+        self.require()
+        binaries = find_postgres(service.version, service.extensions)
+        return Installation(binaries, host, service.extensions, settings_of(service))
 
     def pool(self, find: Callable[[], PostgresServer], folder: Path, owner: str) -> LazyPool:
         """Implement SharedServer."""

@@ -6,7 +6,7 @@ import importlib.util
 import re
 import signal
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +14,14 @@ from testgrove.core.frozen import frozen
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.secret import Secret
 from testgrove.errors import PreconditionError, UsageError
-from testgrove.services.archive import unpack
-from testgrove.services.base import LOOPBACK, Endpoint, generate_password
+from testgrove.services.base import Endpoint, generate_password
 from testgrove.services.engines.postgres import sql
-from testgrove.services.hosts.embedded import check_socket
-from testgrove.services.shared_memory import release_shared_memory
-from testgrove.system.deletion import delete_tree
 from testgrove.system.files import explained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from testgrove.services.base import RunningProcess
-    from testgrove.services.engines.postgres.binaries import PostgresBinaries
-    from testgrove.services.hosts.embedded import EmbeddedHost
 
 ENCODING = "UTF8"
 LOCALE = "C.UTF-8"
@@ -98,28 +92,6 @@ def require_driver() -> None:
         )
 
 
-def init_cluster(binaries: PostgresBinaries, host: EmbeddedHost, directory: Path) -> tuple[Path, Secret]:
-    """initdb into ``directory/data``; return that and the superuser's password."""
-    host.grant(directory)
-    data, password, file = directory / "data", generate_password(), directory / "password"
-    file.touch(mode=0o600)
-    file.write_text(password.reveal())
-    host.give(file)
-    options = {"pgdata": data, "username": SUPERUSER, "pwfile": file, "encoding": ENCODING, "locale": LOCALE}
-    host.tool(
-        (
-            str(host.reachable(binaries) / "initdb"),
-            *(f"--{name}={value}" for name, value in options.items()),
-            "--auth=password",
-            "--no-sync",
-            "--wal-segsize=1",
-        ),
-        directory=directory,
-    )
-    file.unlink()
-    return data, password
-
-
 @frozen
 class PostgresProgram:
     """The program ``postgres`` on a data directory."""
@@ -171,91 +143,49 @@ class PostgresProgram:
         return True
 
 
-class PostgresServer:
-    """A running PostgreSQL that a run owns, and the template that its databases are cloned from.
+class Databases:
+    """The databases on a server of testgrove. Safe to use from several threads: each call opens its own connections."""
 
-    Safe to use from several threads: each call opens its own connections.
-    """
+    endpoint: Endpoint
+
+    def access(self, name: str, password: Secret) -> DatabaseAccess:
+        """Return how to connect to the database of that name, as the role of the same name."""
+        at = self.endpoint
+        return DatabaseAccess("postgres", name, at.host, at.port, name, password, at.socket_dir)
+
+    def clone(self, template: Template, name: str, *, owner: str, password: Secret | None = None) -> DatabaseAccess:
+        """Clone a template for a new role, which has the database's name and owns everything in it.
+
+        Raises PreconditionError (``database-exists``); UnavailableError or ExhaustedError for errors of the server.
+        """
+        access = self.access(name, password or generate_password())
+        with sql.connect(self.endpoint) as admin:
+            sql.create_database(admin, self.endpoint, access, template, owner)
+        return access
+
+    def drop_database(self, name: str) -> None:
+        """Drop the role of that name and every database it owns; wait for clients that are about to leave."""
+        with sql.connect(self.endpoint) as admin:
+            sql.drop_role_and_databases(admin, name)
+
+
+class PostgresServer(Databases):
+    """A running PostgreSQL that a run owns, and the template that its databases are cloned from."""
 
     def __init__(self, endpoint: Endpoint, template: Template, process: RunningProcess) -> None:
         self.endpoint = endpoint
         self.template = template
         self._process: RunningProcess | None = process
 
-    @classmethod
-    def start(
-        cls,
-        template: Template,
-        *,
-        binaries: PostgresBinaries,
-        host: EmbeddedHost,
-        directory: Path,
-        socket_dir: Path,
-        port: int,
-        settings: Mapping[str, str] | None = None,
-    ) -> PostgresServer:
-        """Unpack a template and start a server on it. If it does not start, no data is left.
-
-        directory: private, without ``data``, in memory for speed. socket_dir: with a short path, may be the same. port:
-        leased, on loopback. Raises PreconditionError (``port-taken``, ``socket-path-too-long``,
-        ``no-driver``), UnavailableError (``server-died``, ``server-not-ready``).
-        """
-        require_driver()
-        check_socket(socket_dir / f".s.PGSQL.{port}")
-        wanted = server_settings(settings or {})
-        data = directory / "data"
-        endpoint = Endpoint("postgres", binaries.version, LOOPBACK, port, SUPERUSER, template.password, str(socket_dir))
-        host.grant(directory)
-        if socket_dir != directory:
-            host.grant(socket_dir)
-        with explained("unpack the template into", directory):
-            rest = unpack(template.path, data, host.identity.user, last=template.last)
-        pool = ThreadPoolExecutor(1, "unpack")  # during the start, which does not read them
-        unpacked = pool.submit(rest)
-        pool.shutdown(wait=False)
-        program = PostgresProgram(host.reachable(binaries), data, endpoint, wanted, unpacked)
-        try:
-            return cls(endpoint, template, host.start(program, directory=directory))
-        except BaseException:
-            wait((unpacked,))
-            release_shared_memory(data)
-            delete_tree(data, within=directory)
-            raise
-
     def create_database(self, name: str, *, owner: str) -> DatabaseAccess:
-        """Clone the template for a new role, which has the database's name and owns everything in it.
-
-        Raises PreconditionError (``database-exists``); UnavailableError or ExhaustedError for errors of the server.
-        """
-        access = DatabaseAccess(
-            "postgres",
-            name,
-            self.endpoint.host,
-            self.endpoint.port,
-            name,
-            generate_password(),
-            self.endpoint.socket_dir,
-        )
-        with sql.connect(self.endpoint) as admin:
-            sql.create_database(admin, self.endpoint, access, self.template, owner)
-        return access
-
-    def create_empty(self, name: str, *, owner: str) -> DatabaseAccess:
-        """Like create_database(), on a server without a migrated template; the role owns the schema ``public``."""
-        access = self.create_database(name, owner=owner)
-        sql.own_public_schema(self.endpoint, access)
-        return access
+        """Clone the server's template; see clone()."""
+        return self.clone(self.template, name, owner=owner)
 
     def template_size(self) -> int:
         """Bytes of a clone, about."""
         with sql.connect(self.endpoint) as admin, sql.reported("measure the template"):
             found = admin.execute("SELECT pg_database_size(%s)", (self.template.database,)).fetchone()
         return int(found[0]) if found else 1 << 24
-
-    def drop_database(self, name: str) -> None:
-        """Drop the role of that name and every database it owns; wait for clients that are about to leave."""
-        with sql.connect(self.endpoint) as admin:
-            sql.drop_role_and_databases(admin, name)
 
     def further_databases(self, name: str) -> list[str]:
         """Return the other databases that the role of that database created. Raises UnavailableError."""

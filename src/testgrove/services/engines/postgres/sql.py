@@ -102,7 +102,7 @@ def create_database(
             raise PreconditionError("database-exists", f"the database {access.name} already exists") from error
         try:
             _clone(admin, access, template.database, owner)
-            _hand_over(endpoint, access, template.role)
+            _hand_over(admin, endpoint, access, template.role)
             if roles:
                 with connect(endpoint, access.name) as clone:
                     grant_public_schema(clone, roles)
@@ -133,15 +133,19 @@ def _clone(admin: Connection[Any], access: DatabaseAccess, template: str, owner:
     run(admin, "COMMENT ON DATABASE {} IS {}", access.name, sql.Literal(f"testgrove: {owner}"))
 
 
-def _hand_over(endpoint: Endpoint, access: DatabaseAccess, role: str) -> None:
+def _hand_over(admin: Connection[Any], endpoint: Endpoint, access: DatabaseAccess, role: str) -> None:
     """Make the clone's objects the new role's.
 
     Membership in the template's role would cost nothing, but then a migration that a test runs meets two owners:
-    a replaced view cannot read a new table, a sequence cannot be OWNED BY another's column.
+    a replaced view cannot read a new table, a sequence cannot be OWNED BY another's column. In an empty database,
+    up to version 14, the schema public is the superuser's; from 15 on it is the database's owner's.
     """
-    if role:
+    if role or admin.info.server_version < 150000:
         with connect(endpoint, access.name) as clone:
-            run(clone, "REASSIGN OWNED BY {} TO {}", role, access.user)
+            if role:
+                run(clone, "REASSIGN OWNED BY {} TO {}", role, access.user)
+            else:
+                run(clone, "ALTER SCHEMA public OWNER TO {}", access.user)
 
 
 def copy_settings(admin: Connection[Any], database: str, clone: str, *, role: str = "", to_role: str = "") -> None:
@@ -229,13 +233,6 @@ def lower_password_cost(endpoint: Endpoint) -> None:
 
     with reported("set the superuser's password"), connect(endpoint) as admin:
         run(admin, "ALTER ROLE {} PASSWORD {}", endpoint.user, sql.Literal(scram_verifier(endpoint.password)))
-
-
-def own_public_schema(endpoint: Endpoint, access: DatabaseAccess) -> None:
-    """Up to version 14 the schema public is the superuser's; from 15 on it is the database's owner's."""
-    with connect(endpoint, access.name) as admin:
-        if admin.info.server_version < 150000:
-            run(admin, "ALTER SCHEMA public OWNER TO {}", access.user)
 
 
 def seal(endpoint: Endpoint, access: DatabaseAccess, name: str) -> str:

@@ -18,20 +18,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from hashlib import blake2b
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from testgrove.core.secret import Secret
 from testgrove.errors import UnavailableError
 from testgrove.services.archive import pack, read_manifest
 from testgrove.services.engines.postgres import sql
-from testgrove.services.engines.postgres.roles import settings_of
 from testgrove.services.engines.postgres.server import (
     EMPTY,
     ENCODING,
     LOCALE,
     PostgresServer,
     Template,
-    init_cluster,
     require_driver,
 )
 from testgrove.services.failures import Failures
@@ -41,13 +39,11 @@ from testgrove.system.deletion import delete_tree
 from testgrove.system.files import explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from testgrove.core.model import DatabaseAccess
-    from testgrove.core.settings.types import Service
-    from testgrove.services.engines.postgres.binaries import PostgresBinaries
-    from testgrove.services.hosts.embedded import EmbeddedHost
+    from testgrove.services.engines.postgres.installation import Installation
     from testgrove.system.locks import LockFile, OnWait
 
     OnPort = Callable[[Callable[[int], PostgresServer]], PostgresServer]
@@ -62,29 +58,24 @@ class TemplateCache:
     """Packed data directories, shared by all runs of a user.
 
     directory: where they are kept. locks: for builders. work: a folder with a short path, in memory for speed. Both
-    are among the host's own folders. extensions and settings: the project's; they are part of the fingerprint that
-    ensure() receives. fresh: replace existing templates instead of using them.
+    are among the host's own folders. installation: with the project's extensions and settings, which are part of the
+    fingerprint that ensure() receives. fresh: replace existing templates instead of using them.
     """
 
     def __init__(
         self,
         directory: Path,
         locks: LockFile,
+        installation: Installation,
         *,
-        binaries: PostgresBinaries,
-        host: EmbeddedHost,
         work: Path,
-        extensions: tuple[str, ...] = (),
-        settings: Mapping[str, str] | None = None,
         fresh: bool = False,
     ) -> None:
         self._directory = directory
         self._locks = locks
-        self._binaries = binaries
-        self._host = host
         self._work = work
-        self._extensions = extensions
-        self._settings = dict(settings or {})
+        # Old segments would only make the archive larger.
+        self._installation = replace(installation, settings={**installation.settings, "wal_recycle": "off"})
         self._failures = Failures()
         self._fresh = fresh
         self._built: set[str] = set()  # by ourselves
@@ -174,12 +165,10 @@ class TemplateCache:
         self, fingerprint: str, build: Callable[[DatabaseAccess], object], work: Path, on_port: OnPort
     ) -> tuple[Path, Template]:
         base = self.base()
-        server = on_port(lambda port: self._start(base, work, port))
+        server = on_port(lambda port: self._installation.start(base, port, work))
         try:
-            sql.add_extensions(server.endpoint, self._extensions)
             sql.lower_password_cost(server.endpoint)
             access = server.create_database(f"building_{fingerprint[:_KEY]}", owner="a template that is being built")
-            sql.own_public_schema(server.endpoint, access)
             build(access)
             name = f"template_{fingerprint[:_KEY]}"
             note = sql.seal(server.endpoint, access, name)
@@ -190,24 +179,13 @@ class TemplateCache:
         path = self._archive(fingerprint)
         return work / "data", Template(path, name, access.user, base.password, note=note)
 
-    def _start(self, base: Template, work: Path, port: int) -> PostgresServer:
-        return PostgresServer.start(
-            base,
-            binaries=self._binaries,
-            host=self._host,
-            directory=work,
-            socket_dir=work,
-            port=port,
-            settings=self._settings | {"wal_recycle": "off"},  # old segments would only make the archive larger
-        )
-
     def base(self) -> Template:
         """The cluster that initdb makes, which templates are built on."""
-        mark = f"{self._binaries.build}\n{ENCODING}\n{LOCALE}"
+        mark = f"{self._installation.binaries.build}\n{ENCODING}\n{LOCALE}"
         name = f"{_BASE}{blake2b(mark.encode(), digest_size=8).hexdigest()}"
 
         def make(work: Path) -> tuple[Path, Template]:
-            data, password = init_cluster(self._binaries, self._host, work)
+            data, password = self._installation.init_cluster(work)
             return data, Template(self._archive(name), EMPTY, "", password)
 
         return self._get(name, make, None, 120)
@@ -259,11 +237,3 @@ def _databases(data: Path) -> tuple[str, ...]:
 def _check_closed(data: Path) -> None:
     if (data / "postmaster.pid").exists():
         raise UnavailableError("template-not-closed", "the server did not close the connections to the new template")
-
-
-def templates(
-    binaries: PostgresBinaries, service: Service, *, directory: Path, locks: LockFile, **how: Any
-) -> TemplateCache:
-    """Implement SharedServer."""
-    extensions, settings = service.extensions, settings_of(service)
-    return TemplateCache(directory, locks, binaries=binaries, extensions=extensions, settings=settings, **how)
