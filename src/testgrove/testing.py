@@ -197,7 +197,7 @@ class EngineContract:
                 assert self.is_empty(access)
                 self.write(access)
                 if engine.isolation == "instance":
-                    allocation.empty(access.name)  # type: ignore[attr-defined] # of an instance, as the protocol says
+                    allocation.empty(access.name)
                     assert self.is_empty(access)
                 allocation.put(access.name)
         finally:

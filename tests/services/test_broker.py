@@ -21,6 +21,7 @@ from testgrove.core.model import DatabaseAccess
 from testgrove.core.secret import Secret
 from testgrove.core.settings.types import Service, Settings
 from testgrove.errors import ExhaustedError, PreconditionError
+from testgrove.services.allocation import Allocation
 from testgrove.services.broker import Broker
 
 PERL = r"""
@@ -47,7 +48,7 @@ class Rooms:
     def allocation(self):
         rooms, self.open = self, self.open + 1
 
-        class Allocation:
+        class Held(Allocation):
             closed = False
 
             def get(self, isolation):
@@ -70,7 +71,7 @@ class Rooms:
                     self.closed = True
                     rooms.open -= 1
 
-        return Allocation()
+        return Held()
 
 
 @pytest.fixture

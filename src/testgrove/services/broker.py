@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from testgrove.core.engines.registry import BUILT_IN, engine_of
 from testgrove.errors import TestgroveError, UnavailableError, UsageError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testgrove.core.model import DatabaseAccess
+    from testgrove.services.allocation import Allocation
 
 PROTOCOL = 1
 MIGRATIONS = "-migrations"  # ends the name of what gives a service's databases to tests of migrations
@@ -33,54 +34,7 @@ _LINE = 65536  # bytes of a request
 # No client is let in now.
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ECONNABORTED)
 _PAUSE = 0.05
-_DYING = 0.5
-
-
-class Allocation(Protocol):
-    """One client's databases of one engine."""
-
-    def get(self, isolation: Any) -> DatabaseAccess:
-        """A database that is as new."""
-
-    def put(self, name: str) -> None:
-        """Take back a database that the client does not need any more."""
-
-    def keep(self, name: str) -> None:
-        """Keep the database unchanged until the broker ends."""
-
-    def close(self) -> None:
-        """The client has left."""
-
-
-@runtime_checkable
-class EmptyableAllocation(Protocol):
-    """An allocation whose databases can be emptied while their client keeps them."""
-
-    def empty(self, name: str) -> None:
-        """Make it as new, at the same address."""
-
-
-@runtime_checkable
-class LosableAllocation(Protocol):
-    """An allocation whose server can go away, with all that was on it."""
-
-    @property
-    def lost(self) -> bool:
-        """Whether it has; another allocation may find another server."""
-
-
-@runtime_checkable
-class MigratableAllocation(Protocol):
-    """An allocation whose databases are empty at first, and migrated on request of their client."""
-
-    def migrate(self, name: str, way: str, revision: str, *, keep_data: bool) -> None:
-        """Take it ``up`` or ``down`` to a revision; its rows go first unless they are to be kept."""
-
-    def schema(self, name: str) -> dict[str, str]:
-        """Return its contents and their definitions."""
-
-    def revisions(self, name: str) -> dict[str, Any]:
-        """Return all migrations in order, and a message if there are several newest ones."""
+_DYING = 0.5  # seconds
 
 
 class Broker:
@@ -215,7 +169,7 @@ class Client:
                 self._forget(name)
             case "empty":
                 name = str(request.get("name", ""))
-                self._empty(self._allocation_of(name), name)
+                self._allocation_of(name).empty(name)
             case "migrate" | "schema" | "revisions" as what:
                 return self._work_on_migrations(what, str(request.get("name", "")), request)
             case other:
@@ -253,8 +207,6 @@ class Client:
 
     def _work_on_migrations(self, what: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
         allocation = self._allocation_of(name)
-        if not isinstance(allocation, MigratableAllocation):
-            raise UsageError("bad-request", f"{name} is already migrated; 'get' one from an engine with '-migrations'")
         if what == "schema":
             return {"schema": allocation.schema(name)}
         if what == "revisions":
@@ -267,15 +219,9 @@ class Client:
         allocation.migrate(name, way, revision, keep_data=keep)
         return {}
 
-    @staticmethod
-    def _empty(allocation: Allocation, name: str) -> None:
-        if not isinstance(allocation, EmptyableAllocation):
-            raise UsageError("bad-request", f"{name} cannot be emptied; put it back and get another one")
-        allocation.empty(name)
-
     def _allocation(self, service: str) -> Allocation:
         allocation = self._allocations.get(service)
-        if isinstance(allocation, LosableAllocation) and allocation.lost:
+        if allocation is not None and allocation.is_lost():
             with suppress(TestgroveError):
                 allocation.close()
             allocation = None
@@ -288,7 +234,7 @@ class Client:
         try:
             access = allocation.get(isolation)
         except UnavailableError:
-            if not _is_lost(allocation):
+            if not allocation.is_lost(_DYING):  # a killed server exists until the kernel has freed its memory
                 raise
             allocation = self._allocation(service)
             access = allocation.get(isolation)
@@ -310,16 +256,6 @@ class Client:
         if name not in self._held:
             raise UsageError("not-leased", f"this client holds no database {name!r}")
         return self._held[name]
-
-
-def _is_lost(allocation: Allocation) -> bool:
-    """Return whether its server has died; a killed one still exists until the kernel has freed its memory."""
-    deadline = time.monotonic() + _DYING
-    while isinstance(allocation, LosableAllocation):
-        if allocation.lost or time.monotonic() > deadline:
-            return allocation.lost
-        time.sleep(_PAUSE)
-    return False
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from testgrove.core.frozen import frozen
 if TYPE_CHECKING:
     from testgrove.core.leases import Leases
     from testgrove.core.model import DatabaseAccess, Lease
+    from testgrove.services.allocation import Allocation
     from testgrove.services.base import Launcher
-    from testgrove.services.broker import Allocation
     from testgrove.services.hosts.embedded import EmbeddedHost
     from testgrove.services.owner_marks import Kind
     from testgrove.system.locks import LockFile

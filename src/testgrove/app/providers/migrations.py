@@ -12,7 +12,7 @@ from testgrove.app.providers.empty_databases import EmptyDatabases, empty_databa
 from testgrove.core.migrations.known_tools import find_tool
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.settings.types import Service
-from testgrove.services.broker import Allocation
+from testgrove.services.allocation import Allocation
 from testgrove.services.migrations.allocation import MigrationAllocation
 from testgrove.services.migrations.inputs import read_inputs
 from testgrove.services.migrations.migrator import Migrator

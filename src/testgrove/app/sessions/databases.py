@@ -11,7 +11,7 @@ from testgrove.app.sessions.migration import Migration
 from testgrove.core.engines.registry import engine_of
 from testgrove.core.settings.types import Service
 from testgrove.errors import UsageError
-from testgrove.services.broker import Allocation
+from testgrove.services.allocation import Allocation
 from testgrove.services.provider import Allocator, Provider, TemplateSpec, Traits
 from testgrove.services.provisioning.choose import provider_of
 

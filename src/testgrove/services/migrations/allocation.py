@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from testgrove.core.migrations.check import is_meant
 from testgrove.core.migrations.tool import Script
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
-from testgrove.services.base_allocation import BaseAllocation
+from testgrove.services.allocation import BaseAllocation
 from testgrove.services.migrations.migrator import FAILED, check_it_is_used
 from testgrove.services.migrations.schemas import delete_rows, read_schema
 
@@ -28,7 +28,7 @@ class EmptyDatabases(Protocol):
 
 
 class MigrationAllocation(BaseAllocation["DatabaseAccess"]):
-    """One client's databases, which it migrates itself. Implements MigratableAllocation."""
+    """One client's databases, which it migrates itself."""
 
     def __init__(self, empty: EmptyDatabases, tool: Tool, migrator: Migrator) -> None:
         super().__init__()

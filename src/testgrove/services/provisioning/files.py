@@ -11,14 +11,14 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from testgrove.services.base_allocation import BaseAllocation
+from testgrove.services.allocation import BaseAllocation
 from testgrove.services.provider import Provider, ProvisionedDatabase
 from testgrove.system.files import explained
 
 if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
     from testgrove.core.settings.types import Service
-    from testgrove.services.broker import Allocation
+    from testgrove.services.allocation import Allocation
     from testgrove.services.engines.protocols import FileEngine
     from testgrove.services.provider import Allocator, Context, DatabaseRequest, TemplateSpec, Traits
 
@@ -87,7 +87,7 @@ class _FileAllocator:
 
 
 class FileAllocation(BaseAllocation[Path]):
-    """One client's files (broker.Allocation). copy: copies the migrated file to a path."""
+    """One client's files (services.allocation). copy: copies the migrated file to a path."""
 
     def __init__(self, copy: Copy, folder: Path, name: str) -> None:
         super().__init__()

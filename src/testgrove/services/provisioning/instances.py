@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from testgrove.core.engines.registry import engine_of
 from testgrove.errors import ExhaustedError
+from testgrove.services.allocation import BaseAllocation
 from testgrove.services.base import generate_password
-from testgrove.services.base_allocation import BaseAllocation
 from testgrove.services.provider import Provider, ProvisionedDatabase
 from testgrove.system.files import explained
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
     from testgrove.core.secret import Secret
     from testgrove.core.settings.types import Service
-    from testgrove.services.broker import Allocation
+    from testgrove.services.allocation import Allocation
     from testgrove.services.instances import InstanceEngine, RunningInstance
     from testgrove.services.provider import Allocator, Context, DatabaseRequest, TemplateSpec
 
@@ -174,7 +174,7 @@ class ClientInstance:
 
 
 class InstanceAllocation(BaseAllocation[ClientInstance]):
-    """See broker.Allocation: one client's instances."""
+    """See services.allocation: one client's instances."""
 
     def __init__(self, provider: InstanceProvider, remember: Callable[[RunningInstance], object]) -> None:
         super().__init__()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
+from testgrove.services.allocation import Allocation
 
 if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
@@ -40,7 +41,7 @@ class Clone:
     isolation: Isolation = "clone"
 
 
-class PostgresAllocation:
+class PostgresAllocation(Allocation):
     """One client's part of a pool. The client has it to itself; close() when it has left."""
 
     def __init__(self, pool: ClonePool, number: int) -> None:
@@ -65,10 +66,9 @@ class PostgresAllocation:
         self._thread = threading.Thread(target=self._work, name=f"pool-{number}", daemon=True)
         self._thread.start()
 
-    @property
-    def lost(self) -> bool:
-        """Implement LosableAllocation."""
-        return self._pool.lost
+    def is_lost(self, patience: float = 0.0) -> bool:
+        """Implement Allocation."""
+        return self._pool.is_lost(patience)
 
     def get(self, isolation: Isolation) -> DatabaseAccess:
         """A database as the migration left it. Raises ExhaustedError, UnavailableError."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.services.engines.lazy_method import lazy_method
+from testgrove.services.engines.postgres.lazy_pool import LEAST, MOST, LazyPool
 from testgrove.services.engines.postgres.roles import settings_of
-from testgrove.services.provisioning.lazy_pool import LEAST, MOST, LazyPool
 from testgrove.system.files import free_bytes
 from testgrove.system.machine import available_memory
 from testgrove.system.processes.process import scrubbed

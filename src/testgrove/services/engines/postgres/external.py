@@ -21,11 +21,11 @@ from testgrove.services.base import Endpoint
 from testgrove.services.engines.postgres import external_session
 from testgrove.services.engines.postgres import external_sql as sql
 from testgrove.services.engines.postgres import external_templates as templates
+from testgrove.services.engines.postgres.lazy_pool import LEAST, MOST, LazyPool
 from testgrove.services.engines.postgres.sql import NAME_LIMIT, copy_settings, reported
 from testgrove.services.failures import Failures
 from testgrove.services.owner_marks import Kind, Mark, now, token_of
 from testgrove.services.provider import Traits
-from testgrove.services.provisioning.lazy_pool import LEAST, MOST, LazyPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

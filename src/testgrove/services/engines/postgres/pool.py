@@ -59,9 +59,8 @@ class ClonePool(ABC):
         self._bin.put(None)
         self._dropper.join()
 
-    @property
-    def lost(self) -> bool:
-        """Return whether the server has died with all databases, so that no more can be created."""
+    def is_lost(self, patience: float = 0.0) -> bool:  # noqa: ARG002 - a user's server is not watched
+        """Return whether the server has died with all databases, or does within these seconds."""
         return False
 
     @abstractmethod
@@ -150,10 +149,9 @@ class Pool(ClonePool):
         self._baseline: Baseline | None = None
         super().__init__(limit=limit)
 
-    @property
-    def lost(self) -> bool:
+    def is_lost(self, patience: float = 0.0) -> bool:
         """Implement ClonePool."""
-        return not self._server.alive
+        return not self._server.outlives(patience)
 
     def admin(self) -> AdminConnection:
         """Implement ClonePool."""

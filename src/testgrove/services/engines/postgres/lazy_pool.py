@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from testgrove.errors import TestgroveError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from testgrove.services.broker import Allocation
+    from testgrove.services.allocation import Allocation
+    from testgrove.services.engines.postgres.pool import ClonePool
 
 LEAST, MOST = 6, 200  # databases of a pool
-
-
-class Pool(Protocol):
-    """The pool that LazyPool creates."""
-
-    @property
-    def lost(self) -> bool:
-        """Whether its server was killed, and its databases with it."""
-
-    def open(self) -> Allocation:
-        """Return the allocation of one client."""
-
-    def close(self) -> None:
-        """Stop creating and dropping databases."""
 
 
 class LazyPool:
     """An Allocator that creates its pool at the first request. make: creates the pool and what it needs."""
 
-    def __init__(self, make: Callable[[], Pool]) -> None:
+    def __init__(self, make: Callable[[], ClonePool]) -> None:
         self._make = make
-        self._pool: Pool | None = None
+        self._pool: ClonePool | None = None
         self._failure: TestgroveError | None = None
         self._guard = threading.Lock()
 
@@ -44,7 +31,7 @@ class LazyPool:
         with self._guard:
             if self._failure is not None:
                 raise self._failure  # a migration that fails is not tried again for every test
-            if self._pool is not None and self._pool.lost:
+            if self._pool is not None and self._pool.is_lost():
                 self._pool.close()
                 self._pool = None
             try:
