@@ -204,7 +204,7 @@ def test_dropping_takes_everything_the_role_made(server):
 
 
 def test_dropping_ends_a_client_that_stays(server, monkeypatch):
-    monkeypatch.setattr("testgrove.services.engines.postgres.sql._PATIENCE", 0.05)
+    monkeypatch.setattr("testgrove.services.engines.postgres.sql.PATIENCE", 0.05)
     access = server.create_database("testdb_unit_a", owner="x")
     with psycopg.connect(access.url()) as stays:
         server.drop_database("testdb_unit_a")

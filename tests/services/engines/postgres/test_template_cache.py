@@ -242,7 +242,7 @@ def test_a_damaged_archive_is_built_again(kit, damage):
 
 
 def test_a_connection_that_a_migration_leaves_open_is_ended_and_said(kit, monkeypatch):
-    monkeypatch.setattr("testgrove.services.engines.postgres.sql._PATIENCE", 0.1)
+    monkeypatch.setattr("testgrove.services.engines.postgres.sql.PATIENCE", 0.1)
     left = []
 
     def build(access):

@@ -22,7 +22,13 @@ from testgrove.services.engines.postgres import external_session
 from testgrove.services.engines.postgres import external_sql as sql
 from testgrove.services.engines.postgres import external_templates as templates
 from testgrove.services.engines.postgres.lazy_pool import LEAST, MOST, LazyPool
-from testgrove.services.engines.postgres.sql import NAME_LIMIT, copy_settings, reported
+from testgrove.services.engines.postgres.sql import (
+    NAME_LIMIT,
+    add_extensions,
+    connect_as_owner,
+    copy_settings,
+    reported,
+)
 from testgrove.services.failures import Failures
 from testgrove.services.owner_marks import Kind, Mark, now, token_of
 from testgrove.services.provider import Traits
@@ -189,7 +195,7 @@ class ExternalPostgres:
             with sql.locked(session, f"the maker {token}", timeout=60.0):
                 mark = self.mark("building", token, f"building {name}")
                 sql.create(session, temporary, "template1", "", mark)
-            templates.add_extensions(self.access(temporary), self._extensions)
+            self._add_extensions(temporary)
             build(self.access(temporary))
             with sql.locked(session, f"the maker {token}", timeout=60.0):
                 sealed = replace(mark, kind="template", owner="a template")
@@ -218,7 +224,7 @@ class ExternalPostgres:
                     leases.record(lease)
                 if self._make(session, lease, template or "template1", self.mark(kind, token, owner), leases):
                     if not template:
-                        templates.add_extensions(self.access(candidate), self._extensions)
+                        self._add_extensions(candidate)
                     return self.access(candidate)
         raise PreconditionError("database-exists", f"the database {name} on {self.url.location} is in use")
 
@@ -263,6 +269,11 @@ class ExternalPostgres:
             except TestgroveError as second:  # the lease stays, and is undone later
                 error.add_note(f"and taking it back failed: {second}")
             raise
+
+    def _add_extensions(self, name: str) -> None:
+        if self._extensions:
+            with reported(f"create extensions in {name}"):
+                add_extensions(connect_as_owner(self.access(name)), self._extensions)
 
     def _lease(self, name: str, temporary: str, token: str) -> Lease:
         data = {"engine": "postgres", "url": self.url.text.reveal()}

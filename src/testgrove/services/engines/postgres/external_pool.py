@@ -9,7 +9,6 @@ statements of a killed client.
 from __future__ import annotations
 
 import secrets
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from testgrove.core.model import Lease, LeaseKind
@@ -17,12 +16,12 @@ from testgrove.core.server_url import parse_server_url
 from testgrove.services.engines.postgres import external_session
 from testgrove.services.engines.postgres import external_sql as sql
 from testgrove.services.engines.postgres.pool import ClonePool
-from testgrove.services.engines.postgres.pool_roles import AdminConnection, ClientBase, drop_database
-from testgrove.services.engines.postgres.sql import copy_settings, reported
+from testgrove.services.engines.postgres.pool_roles import AdminConnection, ClientBase
+from testgrove.services.engines.postgres.sql import copy_settings, drop_database, reported
 from testgrove.services.owner_marks import lock_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from psycopg import Connection
 
@@ -67,12 +66,17 @@ class ExternalPool(ClonePool):
         self._leases.forget(self._lease)
 
 
-class ExternalAdmin:
+class ExternalAdmin(AdminConnection):
     """Admin connection to an external server. name: prefix of all names of the pool. mark: of every database."""
 
     def __init__(self, server: ExternalPostgres, template: str, name: str, mark: Mark) -> None:
         self._server, self._template, self._name, self._mark = server, template, name, mark
-        self._connection: Connection[Any] | None = None
+
+    def connect(self) -> Connection[Any]:
+        """Implement AdminConnection."""
+        connection = external_session.connect(self._server.url)
+        connection.execute("SELECT pg_advisory_lock_shared(%s)", (lock_key(f"the pool {self._name}"),))
+        return connection
 
     def create_base(self, name: str) -> ClientBase:
         """Implement AdminConnection. Creates nothing."""
@@ -87,7 +91,7 @@ class ExternalAdmin:
     def make_clone(self, access: DatabaseAccess, base: ClientBase) -> None:
         """Implement AdminConnection."""
         self._server.keep_alive()  # else a clean-up would take databases made in advance for those of a dead owner
-        with self._session(f"clone the database {access.name}") as session:
+        with self.session(f"clone the database {access.name}") as session:
             sql.create(session, access.name, self._template, base.strategy, self._mark)
             copy_settings(session, self._template, access.name)
 
@@ -98,28 +102,9 @@ class ExternalAdmin:
         """Implement AdminConnection."""
         return False
 
-    def drop_clone(self, name: str, lingering: float) -> None:
-        """Implement AdminConnection."""
-        with self._session(f"drop the database {name}") as session:
-            drop_database(session, name, lingering)
-
     def drop_base(self, base: ClientBase) -> bool:  # noqa: ARG002 - nothing was created
         """Implement AdminConnection."""
         return True
-
-    def close(self) -> None:
-        """Implement AdminConnection."""
-        if self._connection is not None:
-            self._connection.close()
-
-    @contextmanager
-    def _session(self, what: str) -> Iterator[Connection[Any]]:
-        if self._connection is None or self._connection.closed:
-            connection = external_session.connect(self._server.url)
-            connection.execute("SELECT pg_advisory_lock_shared(%s)", (lock_key(f"the pool {self._name}"),))
-            self._connection = connection
-        with reported(what):
-            yield self._connection
 
 
 def drop_pool(data: Mapping[str, Any]) -> str:

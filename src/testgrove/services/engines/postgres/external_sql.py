@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from testgrove.core.frozen import frozen
 from testgrove.errors import PreconditionError, TestgroveError
-from testgrove.services.engines.postgres.sql import reported, run, wait_until_left
+from testgrove.services.engines.postgres.sql import drop_database, reported, run, wait_until_left
 from testgrove.services.owner_marks import Mark, lock_key
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from testgrove.core.server_url import ServerUrl
 
 HALF_MADE = ("testgrove_new_", "testgrove_building_")  # and a token
-_PATIENCE = 2.0  # seconds for clients that are about to leave
 _PAUSE = 0.02
 _LEFT_BEHIND = 120.0  # seconds that a killed client's last statement may go on on the server
 
@@ -185,21 +184,13 @@ def drop(connection: Connection[Any], *, temporary: str, name: str, token: str) 
     """
     with reported(f"drop the database {name}"):
         with locked(connection, f"the maker {token}", timeout=_LEFT_BEHIND):
-            _drop_with_clients(connection, temporary)
+            if find(connection, temporary) is not None:
+                drop_database(connection, temporary)
         with locked(connection, f"the name {name}", timeout=60.0):
             found = find(connection, name)
             if found is None or (found.mark is not None and found.mark.token != token):
                 return True
             if found.mark is None:
                 return False
-            _drop_with_clients(connection, name)
+            drop_database(connection, name)
     return True
-
-
-def _drop_with_clients(connection: Connection[Any], name: str) -> None:
-    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
-
-    if find(connection, name) is not None:
-        # DROP waits in steps of 100 ms for a client that is just leaving; this does not.
-        force = sql.SQL("" if wait_until_left(connection, name, _PATIENCE) else " WITH (FORCE)")
-        run(connection, "DROP DATABASE IF EXISTS {}{}", name, force)

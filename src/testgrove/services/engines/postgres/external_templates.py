@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from testgrove.services.engines.postgres import external_sql as sql
-from testgrove.services.engines.postgres.sql import end_clients, reported, run, wait_until_left
+from testgrove.services.engines.postgres.sql import connect_as_owner, reported, run, shut
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -16,36 +17,16 @@ if TYPE_CHECKING:
 PREFIX = "testgrove_template_"  # and a fingerprint
 MAX_TEMPLATES = 20  # of one role on one server
 MAX_DAYS = 30
-_PATIENCE = 2.0  # seconds for clients that are about to leave
-
-
-def add_extensions(access: DatabaseAccess, names: tuple[str, ...]) -> None:
-    """Create extensions in a database. Raises UnavailableError if the role is not allowed to."""
-    if names:
-        with reported(f"create the extensions {', '.join(names)}"), _inside(access) as database:
-            for name in names:
-                run(database, "CREATE EXTENSION IF NOT EXISTS {} CASCADE", name)
 
 
 def seal(session: Connection[Any], access: DatabaseAccess, name: str, mark: Mark) -> str:
     """Make a migrated database a template; what should be known. It gets its name last: then it is complete."""
     temporary = access.name
-    note = "" if wait_until_left(session, temporary, _PATIENCE) else end_clients(session, temporary)
     with reported(f"seal the template {name}"):
-        with _inside(access) as database:
-            database.execute("ANALYZE")
-        run(session, "ALTER DATABASE {} ALLOW_CONNECTIONS false", temporary)
-        if not wait_until_left(session, temporary, _PATIENCE):
-            end_clients(session, temporary)
+        note = shut(session, temporary, partial(connect_as_owner, access))
         sql.set_mark(session, temporary, mark)
         run(session, "ALTER DATABASE {} RENAME TO {}", temporary, name)
     return note
-
-
-def _inside(access: DatabaseAccess) -> Connection[Any]:
-    import psycopg  # noqa: PLC0415 - heavy, and an extra
-
-    return psycopg.connect(access.url(), autocommit=True, connect_timeout=10)
 
 
 def all_of(session: Connection[Any]) -> list[sql.FoundDatabase]:

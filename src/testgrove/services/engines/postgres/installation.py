@@ -12,6 +12,7 @@ from testgrove.services.base import LOOPBACK, Endpoint, generate_password
 from testgrove.services.engines.postgres import sql
 from testgrove.services.engines.postgres.persistent import PERSISTENT_SETTINGS, PersistentPostgres
 from testgrove.services.engines.postgres.server import (
+    EMPTY,
     ENCODING,
     LOCALE,
     SUPERUSER,
@@ -87,7 +88,9 @@ class Installation:
             raise
         if not template.is_migrated:
             try:
-                sql.add_extensions(endpoint, self.extensions)
+                if self.extensions:
+                    # Into template1, so that a database that a test drops and creates again has them too.
+                    sql.add_extensions(sql.connect(endpoint, EMPTY), self.extensions)
             except BaseException:
                 server.stop()
                 raise

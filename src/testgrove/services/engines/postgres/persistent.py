@@ -123,6 +123,7 @@ class PersistentPostgres(Databases):
         self, name: str, *, owner: str, extensions: tuple[str, ...] = (), password: Secret | None = None
     ) -> DatabaseAccess:
         """An empty database, with a role of its name."""
-        sql.add_extensions(self.endpoint, extensions)
+        if extensions:
+            sql.add_extensions(sql.connect(self.endpoint, EMPTY), extensions)
         empty = Template(self.folder, EMPTY, "", self.endpoint.password)
         return self.clone(empty, name, owner=owner, password=password)

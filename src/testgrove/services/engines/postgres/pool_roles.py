@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, LiteralString, Protocol
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from testgrove.services.engines.postgres import sql
 from testgrove.services.engines.postgres.external_session import strategy
@@ -45,21 +46,32 @@ class ClientBase:
     strategy: LiteralString
 
 
-class AdminConnection(Protocol):
+class AdminConnection(ABC):
     """An admin connection to a pool's server, for one thread at a time; opened on first use."""
 
+    _connection: Connection[Any] | None = None
+
+    @abstractmethod
+    def connect(self) -> Connection[Any]:
+        """Open the connection. Raises UnavailableError."""
+
+    @abstractmethod
     def create_base(self, name: str) -> ClientBase:
         """Create the base of a client's clones. Raises UnavailableError, ExhaustedError."""
 
+    @abstractmethod
     def access(self, base: ClientBase, number: int) -> DatabaseAccess:
         """Return the access of the clone with that number, which need not exist yet."""
 
+    @abstractmethod
     def make_clone(self, access: DatabaseAccess, base: ClientBase) -> None:
         """Make it. Raises UnavailableError, ExhaustedError."""
 
+    @abstractmethod
     def warm(self, access: DatabaseAccess) -> None:
         """Connect to a clone once, so that its catalogs are in memory. Raises UnavailableError, ExhaustedError."""
 
+    @abstractmethod
     def is_spoiled(self, base: ClientBase, *, alone: bool) -> bool:
         """Return whether a test has left something that the next clone of this base would meet.
 
@@ -68,16 +80,29 @@ class AdminConnection(Protocol):
 
     def drop_clone(self, name: str, lingering: float) -> None:
         """Drop a database. lingering: seconds for clients that are about to leave; the others are ended."""
+        with self.session(f"drop the database {name}") as session:
+            sql.drop_database(session, name, lingering)
 
+    @abstractmethod
     def drop_base(self, base: ClientBase) -> bool:
         """Drop the base; return False while it has clones."""
 
     def close(self) -> None:
         """Let go of the connection."""
+        if self._connection is not None:
+            self._connection.close()
+
+    @contextmanager
+    def session(self, what: str) -> Iterator[Connection[Any]]:
+        """Yield the connection. what: completes "cannot …"."""
+        if self._connection is None or self._connection.closed:
+            self._connection = self.connect()
+        with sql.reported(what):
+            yield self._connection
 
 
-class EmbeddedAdmin:
-    """An admin connection to a server of testgrove, for one thread at a time; opened on first use.
+class EmbeddedAdmin(AdminConnection):
+    """An admin connection to a server of testgrove.
 
     name: prefix of all names of the pool. owner: written on every database as its mark. Its process on the server has
     a lower priority, in favour of tests that connect at the same time.
@@ -87,12 +112,17 @@ class EmbeddedAdmin:
         self._server = server
         self._name = name
         self._owner = owner
-        self._connection: Connection[Any] | None = None
+
+    def connect(self) -> Connection[Any]:
+        """Implement AdminConnection."""
+        connection = sql.connect(self._server.endpoint, application=APPLICATION)
+        lower_priority(connection.info.backend_pid, _NICE)
+        return connection
 
     def create_base(self, name: str) -> ClientBase:
         """A role, and a base that is wholly its own. Raises UnavailableError, ExhaustedError."""
         access = self._server.create_database(f"{self._name}_{name}", owner=self._owner)
-        with self._admin(f"create the base {access.name}") as admin:
+        with self.session(f"create the base {access.name}") as admin:
             # A client connected to the template makes CREATE DATABASE wait for five seconds.
             sql.wait_until_left(admin, access.name, 2.0)
             sql.run(admin, "ALTER DATABASE {} ALLOW_CONNECTIONS false", access.name)
@@ -112,7 +142,7 @@ class EmbeddedAdmin:
         from psycopg import sql as parts  # noqa: PLC0415 - heavy, and an extra
 
         name, template = access.name, base.access.name
-        with self._admin(f"clone the database {name}") as admin:
+        with self.session(f"clone the database {name}") as admin:
             how = parts.SQL(base.strategy)
             sql.run(admin, "CREATE DATABASE {} OWNER {} TEMPLATE {}{}", name, access.user, template, how)
             mark = parts.Literal(f"testgrove: {self._owner}")
@@ -123,7 +153,7 @@ class EmbeddedAdmin:
     def warm(self, access: DatabaseAccess) -> None:
         """Implement AdminConnection."""
         sql.connect(self._server.endpoint, access.name).close()
-        with self._admin(f"list the clients of {access.name}") as admin:
+        with self.session(f"list the clients of {access.name}") as admin:
             sql.wait_until_left(admin, access.name, 2.0)  # so that a test which lists the connections finds none
 
     def is_spoiled(self, base: ClientBase, *, alone: bool) -> bool:
@@ -131,52 +161,23 @@ class EmbeddedAdmin:
 
         alone: no other clone of the base is in use that the databases could belong to.
         """
-        with self._admin("find what a test left behind") as admin:
+        with self.session("find what a test left behind") as admin:
             role, beside = self._look(admin, base.access.name)
         return role != base.role or (alone and bool(beside))
-
-    def drop_clone(self, name: str, lingering: float) -> None:
-        """Drop a database. lingering: seconds for clients that are about to leave; the others are ended."""
-        with self._admin(f"drop the database {name}") as admin:
-            drop_database(admin, name, lingering)
 
     def drop_base(self, base: ClientBase) -> bool:
         """Drop a role with its base and the other databases that tests created; return False while it has clones."""
         name = base.access.name
-        with self._admin(f"drop the role {name}") as admin:
+        with self.session(f"drop the role {name}") as admin:
             _, beside = self._look(admin, name)
             clones = admin.execute("SELECT 1 FROM pg_database WHERE datname ~ %s LIMIT 1", (f"^{name}_[0-9]+$",))
             if clones.fetchone():
                 return False
             for database in (*beside, name):
-                drop_database(admin, database, 0.0)
+                sql.drop_database(admin, database, 0.0)
             sql.run(admin, "DROP ROLE IF EXISTS {}", name)
         return True
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        if self._connection is not None:
-            self._connection.close()
 
     def _look(self, admin: Connection[Any], role: str) -> tuple[object, list[str]]:
         row = admin.execute(_ROLE, (f"^{role}(_[0-9]+)?$", role)).fetchone()
         return row or (None, [])
-
-    @contextmanager
-    def _admin(self, what: str) -> Iterator[Connection[Any]]:
-        """The connection. what: completes "cannot …"."""
-        if self._connection is None or self._connection.closed:
-            self._connection = sql.connect(self._server.endpoint, application=APPLICATION)
-            lower_priority(self._connection.info.backend_pid, _NICE)
-        with sql.reported(what):
-            yield self._connection
-
-
-def drop_database(admin: Connection[Any], name: str, lingering: float) -> None:
-    """Drop a database if it exists. lingering: seconds to wait for clients that are disconnecting."""
-    from psycopg import sql as parts  # noqa: PLC0415 - heavy, and an extra
-
-    if not sql.wait_until_left(admin, name, lingering):
-        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-        sql.wait_until_left(admin, name, 2.0)
-    sql.run(admin, "DROP DATABASE IF EXISTS {}{}", name, parts.SQL(" WITH (FORCE)"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from testgrove.services.engines.postgres.sql import reported
+from testgrove.services.engines.postgres.sql import connect_as_owner, reported
 
 if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
@@ -134,9 +134,7 @@ SELECT CASE setrole WHEN 0 THEN 'setting ' ELSE 'setting of the role ' END || sp
 
 def read(access: DatabaseAccess) -> dict[str, str]:
     """Each thing by its kind and name, with its definition. Raises UnavailableError."""
-    import psycopg  # noqa: PLC0415 - heavy, and an extra
-
-    with reported(f"read the schema of {access.name}"), psycopg.connect(access.url(), connect_timeout=10) as session:
+    with reported(f"read the schema of {access.name}"), connect_as_owner(access) as session:
         session.execute("SET search_path = ''")  # so that every name is whole
         found = session.execute(_SCHEMA, {"own": list(OWN)}).fetchall()
     return {name: definition or "" for name, definition in found}
@@ -144,9 +142,7 @@ def read(access: DatabaseAccess) -> dict[str, str]:
 
 def is_untouched(access: DatabaseAccess) -> bool:
     """Return whether a database contains only what a new one has, and extensions. Raises UnavailableError."""
-    import psycopg  # noqa: PLC0415 - heavy, and an extra
-
-    with reported(f"inspect {access.name}"), psycopg.connect(access.url(), connect_timeout=10) as session:
+    with reported(f"inspect {access.name}"), connect_as_owner(access) as session:
         return session.execute(_ANY).fetchone() is None
 
 
@@ -182,10 +178,9 @@ SELECT nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamesp
 
 def delete_rows(access: DatabaseAccess) -> None:
     """Empty every table, but those that migration tools keep for themselves. Raises UnavailableError."""
-    import psycopg  # noqa: PLC0415 - heavy, and an extra
-    from psycopg import sql  # noqa: PLC0415 - as above
+    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
 
-    with reported(f"empty {access.name}"), psycopg.connect(access.url(), connect_timeout=10) as session:
+    with reported(f"empty {access.name}"), connect_as_owner(access) as session:
         names = session.execute(_TABLES, {"own": list(OWN)}).fetchall()
         if names:
             tables = sql.SQL(", ").join(sql.Identifier(schema, name) for schema, name in names)

@@ -8,6 +8,7 @@ import os
 import time
 from base64 import b64encode
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError, UsageError
@@ -15,7 +16,7 @@ from testgrove.services.engines.postgres.roles import create_role, grant_public_
 from testgrove.services.owner_marks import lock_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from psycopg import Connection
     from psycopg.sql import Composable
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 MAINTENANCE = "postgres"  # the database that administration connects to, like psql -l and createdb
 DRIVER_HINT = "pip install 'testgrove[postgres]'"
 NAME_LIMIT = 63  # bytes
-_PATIENCE = 2.0  # seconds for clients that are about to leave
+PATIENCE = 2.0  # seconds for clients that are about to leave
 _PAUSE = 0.0003
 # The driver reports the reason of a refused connection only as text.
 _FULL = ("too many clients already", "remaining connection slots are reserved", "too many connections for")
@@ -61,6 +62,13 @@ def connect(endpoint: Endpoint, database: str = MAINTENANCE, application: str = 
             connect_timeout=10,
             application_name=application,
         )
+
+
+def connect_as_owner(access: DatabaseAccess) -> Connection[Any]:
+    """Connect to a database as its clients do, in autocommit. Raises psycopg's errors."""
+    import psycopg  # noqa: PLC0415 - heavy, and an extra
+
+    return psycopg.connect(access.url(), autocommit=True, connect_timeout=10)
 
 
 @contextmanager
@@ -177,8 +185,6 @@ def copy_settings(admin: Connection[Any], database: str, clone: str, *, role: st
 
 def drop_role_and_databases(admin: Connection[Any], role: str) -> None:
     """Drop every database a role owns, and the role. Nothing to do when there is no such role."""
-    from psycopg import sql  # noqa: PLC0415 - heavy, and an extra
-
     with reported(f"drop the database {role}"):
         _take_turn(admin, role)
         if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
@@ -190,11 +196,18 @@ def drop_role_and_databases(admin: Connection[Any], role: str) -> None:
         for name, is_template in owned:
             if is_template:
                 run(admin, "ALTER DATABASE {} IS_TEMPLATE false", name)
-            # DROP waits in steps of 100 ms for a client that is just leaving; this does not.
-            force = sql.SQL("" if wait_until_left(admin, name, _PATIENCE) else " WITH (FORCE)")
-            run(admin, "DROP DATABASE IF EXISTS {}{}", name, force)
+            drop_database(admin, name)
         run(admin, "DROP OWNED BY {}", role)
         run(admin, "DROP ROLE {}", role)
+
+
+def drop_database(admin: Connection[Any], name: str, patience: float = PATIENCE) -> None:
+    """Drop a database if it exists. Clients that are still connected after these seconds are ended."""
+    # DROP waits in steps of 100 ms for a client that is just leaving; this does not.
+    if not wait_until_left(admin, name, patience):
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        wait_until_left(admin, name, PATIENCE)
+    run(admin, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
 
 def further_databases(admin: Connection[Any], role: str) -> list[str]:
@@ -219,12 +232,11 @@ def wait_until_left(admin: Connection[Any], database: str, timeout: float) -> bo
     return True
 
 
-def add_extensions(endpoint: Endpoint, names: tuple[str, ...]) -> None:
-    """Into template1, so that a database that a test drops and creates again has them too."""
-    if names:
-        with reported(f"create the extensions {', '.join(names)}"), connect(endpoint, "template1") as template1:
-            for name in names:
-                run(template1, "CREATE EXTENSION IF NOT EXISTS {} CASCADE", name)
+def add_extensions(database: Connection[Any], names: tuple[str, ...]) -> None:
+    """Create extensions in a database. Raises UnavailableError if the role is not allowed to."""
+    with reported(f"create the extensions {', '.join(names)}"), database:
+        for name in names:
+            run(database, "CREATE EXTENSION IF NOT EXISTS {} CASCADE", name)
 
 
 def lower_password_cost(endpoint: Endpoint) -> None:
@@ -237,28 +249,34 @@ def lower_password_cost(endpoint: Endpoint) -> None:
 
 def seal(endpoint: Endpoint, access: DatabaseAccess, name: str) -> str:
     """Make a database that has been migrated into a template with its final name; return what should be known."""
-    note = ""
     with reported(f"seal the template {name}"), connect(endpoint) as admin:
-        if not wait_until_left(admin, access.name, _PATIENCE):
-            note = end_clients(admin, access.name)
-        with connect(endpoint, access.name) as database:
-            database.execute("ANALYZE")
-        run(admin, "ALTER DATABASE {} ALLOW_CONNECTIONS false IS_TEMPLATE true", access.name)
+        note = shut(admin, access.name, partial(connect, endpoint, access.name))
+        run(admin, "ALTER DATABASE {} IS_TEMPLATE true", access.name)
         run(admin, "ALTER DATABASE {} OWNER TO {}", access.name, endpoint.user)
         run(admin, "ALTER ROLE {} NOLOGIN PASSWORD NULL", access.user)
-        if not wait_until_left(admin, access.name, _PATIENCE):
-            end_clients(admin, access.name)
         run(admin, "ALTER DATABASE {} RENAME TO {}", access.name, name)
     return note
 
 
-def end_clients(admin: Connection[Any], database: str) -> str:
+def shut(admin: Connection[Any], name: str, connect_to_it: Callable[[], Connection[Any]]) -> str:
+    """Analyze a migrated database and let no client in any more; return a note about clients that were ended."""
+    note = _end_clients(admin, name)
+    with connect_to_it() as database:
+        database.execute("ANALYZE")
+    run(admin, "ALTER DATABASE {} ALLOW_CONNECTIONS false", name)
+    _end_clients(admin, name)
+    return note
+
+
+def _end_clients(admin: Connection[Any], database: str) -> str:
+    if wait_until_left(admin, database, PATIENCE):
+        return ""
     ended = admin.execute(
         "SELECT pg_terminate_backend(pid), coalesce(nullif(application_name, ''), 'a client'), state"
         " FROM pg_stat_activity WHERE datname = %s",
         (database,),
     ).fetchall()
-    if not wait_until_left(admin, database, _PATIENCE):
+    if not wait_until_left(admin, database, PATIENCE):
         raise UnavailableError(
             "template-in-use", f"clients of {database} did not disconnect after pg_terminate_backend"
         )
@@ -290,13 +308,13 @@ def run(connection: Connection[Any], statement: LiteralString, *parts: str | Com
 
 def execute_script(sql: str, access: DatabaseAccess, *, timeout: float) -> None:
     """Implement Schemas.execute()."""
-    import psycopg  # noqa: PLC0415 - heavy, and an extra
+    from psycopg import Error  # noqa: PLC0415 - heavy, and an extra
 
     with reported(f"connect to {access.name}"):
-        session = psycopg.connect(access.url(), autocommit=True, connect_timeout=10)
+        session = connect_as_owner(access)
     with session:
         session.execute("SELECT set_config('statement_timeout', %s, false)", (f"{timeout:.0f}s",))
         try:
             session.execute(sql.encode(errors="surrogateescape"))
-        except psycopg.Error as error:
+        except Error as error:
             raise UnavailableError("script-failed", str(error)) from error
