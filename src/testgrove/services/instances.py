@@ -14,6 +14,7 @@ from testgrove.core.frozen import frozen
 from testgrove.core.model import DatabaseAccess
 from testgrove.errors import PreconditionError
 from testgrove.services.base import LOOPBACK, Endpoint
+from testgrove.services.engines.protocols import Engine
 from testgrove.services.hosts.embedded import CURRENT_USER, EmbeddedHost
 from testgrove.services.keeper.service import PersistentProgram, PersistentService
 
@@ -69,7 +70,7 @@ class _EmptyResetter:
         """Implement InstanceResetter."""
 
 
-class InstanceEngine(ABC):
+class InstanceEngine(Engine, ABC):
     """An engine that gives each worktree a server instance of its own; see engines.protocols.Engine.
 
     A subclass has the four methods that are abstract. name: the engine's. persistent_settings: of an instance that
@@ -93,10 +94,6 @@ class InstanceEngine(ABC):
     @abstractmethod
     def empty(self, access: DatabaseAccess) -> None:
         """Delete everything in an instance. Raises UnavailableError."""
-
-    @abstractmethod
-    def shell(self, url: str, service: Service | None) -> tuple[str, ...]:
-        """The command line of a client program. Raises PreconditionError (``no-client-program``)."""
 
     def start(
         self,
@@ -145,17 +142,6 @@ class InstanceEngine(ABC):
     ) -> PersistentService:
         argv = tuple(self.argv(program, directory=directory, port=port, password=password, settings=settings))
         return PersistentService(directory.name, program.what, argv, port, signal.SIGTERM, engine=self.name)
-
-    def require(self) -> None:  # noqa: B027 - most have none
-        """Implement Engine. It needs no driver."""
-
-    def client_environ(self, access: DatabaseAccess) -> dict[str, str]:  # noqa: ARG002 - for those that read variables
-        """Implement Engine."""
-        return {}
-
-    def client_programs(self, path: str | None) -> tuple[Path, ...]:  # noqa: ARG002 - it brings none
-        """Implement Engine."""
-        return ()
 
 
 def client(*names: str) -> str:

@@ -19,7 +19,6 @@ from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.engines.fixtures import described_fixtures
-from testgrove.core.engines.registry import engine_of
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.runs.plan import Cell
 from testgrove.core.settings.types import Service, at_versions
@@ -135,11 +134,7 @@ class RunDatabases:
     def _of_migrations(self, cell: Cell) -> dict[str, Allocator]:
         workspace = self._workspaces.get(cell.key)
         asked = {name: self._service(name, cell) for name in cell.settings.services}
-        services = {
-            name: service
-            for name, service in asked.items()
-            if engine_of(service.engine).migrates and not service.is_shared and service.migrate
-        }
+        services = {name: service for name, service in asked.items() if service.migrate and not service.is_shared}
         if workspace is None or not services:
             return {}
         from testgrove.app.providers.migrations import migration_allocators  # noqa: PLC0415 - only where one can be asked for

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from testgrove.app.context import AppContext
 from testgrove.app.providers.empty_databases import EmptyDatabases, empty_databases
+from testgrove.core.engines.registry import engine_of
 from testgrove.core.migrations.known_tools import find_tool
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.settings.types import Service
@@ -24,10 +25,14 @@ Environ = Callable[[str, DatabaseAccess], Mapping[str, str]]
 def migration_allocators(
     context: AppContext, services: Mapping[str, Service], tree: Path, environ: Environ
 ) -> dict[str, Allocator]:
-    """By the names that a broker has for them. environ: what a migration of a service sees in the tree."""
+    """Return those of services with migrations, by the names that a broker has for them.
+
+    environ: what a migration of a service sees in the tree.
+    """
     return {
         f"{name}-migrations": _MigrationAllocator(context, name, service, tree, partial(environ, name))
         for name, service in services.items()
+        if engine_of(service.engine).migrates and service.migrate
     }
 
 

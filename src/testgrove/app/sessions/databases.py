@@ -31,12 +31,9 @@ class SessionDatabases:
         for name, provider in self._providers.items():
             template_spec = partial(self._template_spec, name, provider)
             found[name] = provider.allocator(template_spec, self._owner) or _SharedService(name, self._services[name])
-        migrated = {
-            name: service
-            for name, service in self._services.items()
-            if engine_of(service.engine).migrates and service.migrate
-        }
-        return found | migration_allocators(self._context, migrated, self._migration.tree, self._migration.environ)
+        return found | migration_allocators(
+            self._context, self._services, self._migration.tree, self._migration.environ
+        )
 
     def _template_spec(self, name: str, provider: Provider) -> TemplateSpec:
         """The template that the files ask for, as they are now."""

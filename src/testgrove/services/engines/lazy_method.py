@@ -7,12 +7,9 @@ from typing import Any
 from testgrove.core.engines.registry import load
 
 
-def lazy_method(where: str) -> Any:
+class LazyMethod:
     """A method that stands elsewhere, without `self`. where: ``package.module:function``."""
-    return _LazyMethod(where)
 
-
-class _LazyMethod:
     def __init__(self, where: str) -> None:
         self._where = where
 

@@ -9,7 +9,7 @@ from testgrove.core.migrations.tool import Script
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 from testgrove.services.allocation import BaseAllocation
 from testgrove.services.migrations.migrator import FAILED, check_it_is_used
-from testgrove.services.migrations.schemas import delete_rows, read_schema
+from testgrove.services.migrations.schemas import read_schema, schemas_of
 
 if TYPE_CHECKING:
     from testgrove.core.migrations.tool import Tool, Work
@@ -58,7 +58,7 @@ class MigrationAllocation(BaseAllocation["DatabaseAccess"]):
         if way == "down":
             check_it_is_used(work, access)
         if not keep_data:
-            delete_rows(access)
+            schemas_of(access).delete_rows(access)
         for each in work:
             self._do(each, access, back=way == "down")
             if isinstance(each, Script):

@@ -13,7 +13,7 @@ from testgrove.core.connections.permitted import PermittedConnections, how_to_pe
 from testgrove.core.engines.registry import engine_of
 from testgrove.errors import PreconditionError
 from testgrove.services.migrations.inputs import files_below
-from testgrove.services.migrations.schemas import is_untouched
+from testgrove.services.migrations.schemas import schemas_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -74,7 +74,7 @@ def require_objects(command: str, access: DatabaseAccess, *, refused: str = "") 
 
     refused: what is not done because of it.
     """
-    if not is_untouched(access):
+    if not schemas_of(access).is_untouched(access):
         return
     variable = engine_of(access.engine).read_from
     raise PreconditionError(

@@ -23,16 +23,6 @@ def read_schema(access: DatabaseAccess) -> Schema:
     return _without_versions(dict(schemas_of(access).read_schema(access)))
 
 
-def is_untouched(access: DatabaseAccess) -> bool:
-    """Return whether a database is completely empty: not even a migration tool's table. Raises UnavailableError."""
-    return schemas_of(access).is_untouched(access)
-
-
-def delete_rows(access: DatabaseAccess) -> None:
-    """Empty every table of a database, but those that migration tools keep for themselves. Raises UnavailableError."""
-    schemas_of(access).delete_rows(access)
-
-
 def _without_versions(schema: dict[str, str]) -> Schema:
     """Alembic's own table can have another name, but has one column alone."""
     tables = [name.partition(" ")[2] for name in schema if name.startswith("table ")]

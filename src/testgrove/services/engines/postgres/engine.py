@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testgrove.errors import PreconditionError, TestgroveError
-from testgrove.services.engines.lazy_method import lazy_method
+from testgrove.services.engines.lazy_method import LazyMethod
 from testgrove.services.engines.postgres.lazy_pool import LEAST, MOST, LazyPool
 from testgrove.services.engines.postgres.roles import settings_of
 from testgrove.system.files import free_bytes
@@ -34,18 +34,18 @@ _PROGRAMS = ("psql", "pg_dump", "pg_restore", "createdb", "dropdb", "pg_isready"
 class Postgres:
     """PostgreSQL: implements SharedServer, External, Schemas and Dumps of protocols."""
 
-    require = lazy_method(f"{_HERE}.server:require_driver")
-    prepare = lazy_method(f"{_HERE}.sql:load_driver")
-    persistent = lazy_method(f"{_HERE}.persistent:PersistentPostgres.read")
-    recreated = lazy_method(f"{_HERE}.external:recreated")
-    read_schema = lazy_method(f"{_HERE}.schema:read")
-    is_untouched = lazy_method(f"{_HERE}.schema:is_untouched")
-    delete_rows = lazy_method(f"{_HERE}.schema:delete_rows")
-    check_connection = lazy_method(f"{_HERE}.external_session:check_connection")
-    execute = lazy_method(f"{_HERE}.sql:execute_script")
-    drop_leased = lazy_method(f"{_HERE}.external:drop_leased")
-    external = lazy_method(f"{_HERE}.external:server_at")
-    lease_by_mark = lazy_method(f"{_HERE}.external:lease_of")
+    require = LazyMethod(f"{_HERE}.server:require_driver")
+    prepare = LazyMethod(f"{_HERE}.sql:load_driver")
+    persistent = LazyMethod(f"{_HERE}.persistent:PersistentPostgres.read")
+    recreated = LazyMethod(f"{_HERE}.external:recreated")
+    read_schema = LazyMethod(f"{_HERE}.schema:read")
+    is_untouched = LazyMethod(f"{_HERE}.schema:is_untouched")
+    delete_rows = LazyMethod(f"{_HERE}.schema:delete_rows")
+    check_connection = LazyMethod(f"{_HERE}.external_session:check_connection")
+    execute = LazyMethod(f"{_HERE}.sql:execute_script")
+    drop_leased = LazyMethod(f"{_HERE}.external:drop_leased")
+    external = LazyMethod(f"{_HERE}.external:server_at")
+    lease_by_mark = LazyMethod(f"{_HERE}.external:lease_of")
 
     def find(self, host: EmbeddedHost, service: Service) -> Installation:
         """Implement SharedServer."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from testgrove.services.engines.lazy_method import lazy_method
+from testgrove.services.engines.lazy_method import LazyMethod
 from testgrove.services.hosts.embedded import check_socket
 from testgrove.services.instances import InstanceEngine, client
 
@@ -31,13 +31,13 @@ class Redis(InstanceEngine):
     # After a kill -9 at most the last second is lost; after an orderly stop, nothing.
     persistent_settings = MappingProxyType({"appendonly": "yes", "appendfsync": "everysec"})
 
-    resetter = lazy_method(f"{_HERE}.reset:RedisResetter")
-    move_instance = lazy_method(f"{_HERE}.persistent:move_instance")
-    empty = lazy_method(f"{_HERE}.persistent:empty_instance")
-    external = lazy_method(f"{_HERE}.external:ExternalRedis")
-    check_connection = lazy_method(f"{_HERE}.external:check_connection")
-    drop_leased = lazy_method(f"{_HERE}.external:drop_leased")
-    lease_by_mark = lazy_method(f"{_HERE}.external:lease_of")
+    resetter = LazyMethod(f"{_HERE}.reset:RedisResetter")
+    move_instance = LazyMethod(f"{_HERE}.persistent:move_instance")
+    empty = LazyMethod(f"{_HERE}.persistent:empty_instance")
+    external = LazyMethod(f"{_HERE}.external:ExternalRedis")
+    check_connection = LazyMethod(f"{_HERE}.external:check_connection")
+    drop_leased = LazyMethod(f"{_HERE}.external:drop_leased")
+    lease_by_mark = LazyMethod(f"{_HERE}.external:lease_of")
 
     def find(self, launcher: Launcher, service: Service) -> RedisBinary:
         """Implement InstanceEngine."""

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testgrove.errors import UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from testgrove.core.model import DatabaseAccess
 
 OWN = ("alembic_version", "django_migrations")  # tables that migration tools keep for themselves
@@ -21,21 +23,28 @@ OWN = ("alembic_version", "django_migrations")  # tables that migration tools ke
 
 def read(access: DatabaseAccess) -> dict[str, str]:
     """Each thing by its kind and name, with its definition. Raises UnavailableError."""
+    found: dict[str, str] = {}
+    with _opened(access, "read the schema of", mode="ro") as database:
+        rows = database.execute("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master").fetchall()
+        for kind, name, table, text in rows:
+            if table in OWN or name.startswith("sqlite_"):
+                continue
+            if kind == "table":
+                found |= _table(database, name, text)
+            else:
+                found[f"{kind} {name}"] = _plain(text)
+    return found
+
+
+@contextmanager
+def _opened(access: DatabaseAccess, what: str, *, mode: str = "rwc") -> Iterator[sqlite3.Connection]:
+    """Open a file. what: completes "cannot …"."""
     path = Path(access.name)
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            rows = database.execute("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master").fetchall()
-            found: dict[str, str] = {}
-            for kind, name, table, text in rows:
-                if table in OWN or name.startswith("sqlite_"):
-                    continue
-                if kind == "table":
-                    found |= _table(database, name, text)
-                else:
-                    found[f"{kind} {name}"] = _plain(text)
-            return found
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)) as database:
+            yield database
     except sqlite3.Error as error:
-        raise UnavailableError("sqlite-failed", f"cannot read the schema of {path}: {error}") from error
+        raise UnavailableError("sqlite-failed", f"cannot {what} {path}: {error}") from error
 
 
 def _table(database: sqlite3.Connection, name: str, text: str) -> dict[str, str]:
@@ -84,25 +93,17 @@ def _plain(text: str) -> str:
 
 def is_untouched(access: DatabaseAccess) -> bool:
     """Return whether there is nothing at all in a file. Raises UnavailableError."""
-    path = Path(access.name)
-    try:
-        with closing(sqlite3.connect(path)) as database:
-            return database.execute("SELECT 1 FROM sqlite_master").fetchone() is None
-    except sqlite3.Error as error:
-        raise UnavailableError("sqlite-failed", f"cannot read {path}: {error}") from error
+    with _opened(access, "read") as database:
+        return database.execute("SELECT 1 FROM sqlite_master").fetchone() is None
 
 
 def delete_rows(access: DatabaseAccess) -> None:
     """Empty every table, but those that migration tools keep for themselves. Raises UnavailableError."""
-    path = Path(access.name)
-    try:
-        with closing(sqlite3.connect(path)) as database:
-            for name in _tables(database):
-                quoted = name.replace('"', '""')
-                database.execute(f'DELETE FROM "{quoted}"')  # noqa: S608 - there are no parameters for names
-            database.commit()
-    except sqlite3.Error as error:
-        raise UnavailableError("sqlite-failed", f"cannot empty {path}: {error}") from error
+    with _opened(access, "empty") as database:
+        for name in _tables(database):
+            quoted = name.replace('"', '""')
+            database.execute(f'DELETE FROM "{quoted}"')  # noqa: S608 - there are no parameters for names
+        database.commit()
 
 
 def _tables(database: sqlite3.Connection) -> list[str]:
