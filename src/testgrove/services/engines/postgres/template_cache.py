@@ -225,8 +225,8 @@ def _lock(name: str) -> str:
 
 def _trim(data: Path) -> None:
     """Remove the files that a start would remove, so that unpacking after the start does not restore them."""
-    for path in data.rglob("pg_internal.init"):
-        path.unlink()
+    for folder in (data / "global", *(data / "base").iterdir()):
+        (folder / "pg_internal.init").unlink(missing_ok=True)
 
 
 def _databases(data: Path) -> tuple[str, ...]:
