@@ -36,6 +36,7 @@ class UsersPostgres:
     port: int
     argv: tuple[str | Path, ...]
     process: subprocess.Popen[bytes] | None = None
+    _session: psycopg.Connection[Any] | None = None
 
     def start(self) -> None:
         """Start it, also again after it was killed, and wait until it answers."""
@@ -50,6 +51,8 @@ class UsersPostgres:
         _wait_until_ready(look, psycopg.Error)
 
     def stop(self) -> None:
+        if self._session:
+            self._session.close()
         if self.process:
             self.process.send_signal(signal.SIGINT)
             self.process.wait()
@@ -60,11 +63,15 @@ class UsersPostgres:
 
     def sql(self, statement: str, *values: object, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run one statement as the superuser, from outside of testgrove."""
-        with psycopg.connect(
-            host=str(self.folder), port=self.port, user="postgres", dbname=database, autocommit=True
-        ) as connection:
-            cursor = connection.execute(statement.encode(), values or None)
-            return cursor.fetchall() if cursor.description else []
+        if database != "postgres":
+            with self._connect(database) as connection:
+                return _rows(connection, statement, values)
+        if self._session is None or self._session.closed:
+            self._session = self._connect("postgres")
+        return _rows(self._session, statement, values)
+
+    def _connect(self, database: str) -> psycopg.Connection[Any]:
+        return psycopg.connect(host=str(self.folder), port=self.port, user="postgres", dbname=database, autocommit=True)
 
     def databases(self) -> set[str]:
         return {name for (name,) in self.sql("SELECT datname FROM pg_database")}
@@ -87,6 +94,11 @@ class UsersPostgres:
     def locks(self) -> int:
         """How many advisory locks anybody holds."""
         return int(self.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")[0][0])
+
+
+def _rows(connection: psycopg.Connection[Any], statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    cursor = connection.execute(statement.encode(), values or None)
+    return cursor.fetchall() if cursor.description else []
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import psycopg
 import pytest
 
-from services.cases import query, run, until
+from services.cases import connected, query, run, until
 from services.conftest import free_port
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
 from testgrove.services.engines.postgres.pool import Pool
@@ -113,6 +113,22 @@ def allocation(pool):
     return pool.open()
 
 
+@pytest.fixture(scope="module")
+def worker(rich):
+    """An allocation that test after test uses, as those of a worker of a suite do."""
+    with pool_on(rich) as pool:
+        yield pool.open()
+
+
+@pytest.fixture(scope="module")
+def untouched(worker):
+    """What the migration left."""
+    access = worker.get("clone")
+    content = query(access, CONTENT)
+    worker.put(access.name)
+    return content
+
+
 def names(server, like="pool%"):
     with connect(server.endpoint) as admin:
         return [name for (name,) in admin.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", (like,))]
@@ -164,32 +180,32 @@ CASES = [("reset", what) for what in WRITES] + [("clone", what) for what in LEFT
 
 
 @pytest.mark.parametrize(("isolation", "what"), CASES)
-def test_the_next_test_meets_nothing_of_the_one_before(allocation, isolation, what):
-    untouched = query(allocation.get("clone"), CONTENT)
+def test_the_next_test_meets_nothing_of_the_one_before(worker, untouched, isolation, what):
     for _ in range(4):  # databases of two roles in turn, the first ones again
-        access = allocation.get(isolation)
-        assert query(access, CONTENT) == untouched
-        assert query(access, "SELECT count(*) FROM pg_largeobject_metadata") == 0
-        assert query(access, "INSERT INTO parents (name) VALUES ('x') RETURNING id") == 3
-        run(access, "DELETE FROM log; DELETE FROM parents WHERE name = 'x'")
-        run(access, WRITES[what])
-        allocation.put(access.name)
+        access = worker.get(isolation)
+        with connected(access) as client:
+            assert client.execute(CONTENT).fetchone() == (untouched,)
+            assert client.execute("SELECT count(*) FROM pg_largeobject_metadata").fetchone() == (0,)
+            assert client.execute("INSERT INTO parents (name) VALUES ('x') RETURNING id").fetchone() == (3,)
+            client.execute("DELETE FROM log; DELETE FROM parents WHERE name = 'x'")
+            client.execute(WRITES[what])
+        worker.put(access.name)
 
 
-def test_a_reset_after_whatever_was_written(allocation, record_property):
+def test_a_reset_after_whatever_was_written(worker, untouched, record_property):
     seed = random.randrange(10**6)
     record_property("seed", seed)
-    source, untouched, used = random.Random(seed), "", []
+    source, used = random.Random(seed), []
     for turn in range(60):
-        access = allocation.get("reset")
-        found = query(access, CONTENT)
-        untouched = untouched or found
-        assert found == untouched, f"seed {seed}, turn {turn}"
-        for what in source.sample(ROWS, source.randint(1, 3)):
-            with suppress(psycopg.IntegrityError):  # another one has deleted what it refers to
-                run(access, WRITES[what])
+        access = worker.get("reset")
+        with connected(access) as client:
+            assert client.execute(CONTENT).fetchone() == (untouched,), f"seed {seed}, turn {turn}"
+            for what in source.sample(ROWS, source.randint(1, 3)):
+                with suppress(psycopg.IntegrityError):  # another one has deleted what it refers to
+                    client.execute(WRITES[what])
+                client.rollback()
         used.append(access.name)
-        allocation.put(access.name)
+        worker.put(access.name)
     assert len(set(used)) < 10, "they were mended"
 
 
@@ -204,15 +220,15 @@ def test_what_was_only_written_to_is_used_again_under_reset_and_never_under_clon
     assert len(set(used[3:])) == 4
 
 
-def test_what_a_session_leaves_open_is_ended(allocation):
+def test_what_a_session_leaves_open_is_ended(worker):
     for isolation in ("reset", "reset", "reset", "clone", "clone"):
-        access = allocation.get(isolation)
+        access = worker.get(isolation)
         left = psycopg.connect(access.url())
         left.execute("SELECT pg_advisory_lock(1)")
         left.execute("PREPARE mine AS SELECT 1; CREATE TEMP TABLE t (n int); SET work_mem = '2MB'; LISTEN ever")
         left.execute("LOCK TABLE parents; DELETE FROM parents")
-        allocation.put(access.name)
-        fresh = allocation.get(isolation)
+        worker.put(access.name)
+        fresh = worker.get(isolation)
         here = "FROM pg_locks JOIN pg_database d ON d.oid = database WHERE datname = current_database()"
         others = "FROM pg_stat_activity WHERE datname = current_database() AND application_name <> 'testgrove'"
         with psycopg.connect(fresh.url()) as connection:
@@ -224,7 +240,7 @@ def test_what_a_session_leaves_open_is_ended(allocation):
                 "SELECT count(*) - 2 FROM parents",
             )
             assert [connection.execute(look).fetchone() for look in looks] == [(0,)] * len(looks)
-        allocation.put(fresh.name)
+        worker.put(fresh.name)
         until(lambda left=left: left.closed or _is_ended(left))
         left.close()
 
@@ -237,16 +253,16 @@ def _is_ended(connection):
     return False
 
 
-def test_a_database_that_a_test_dropped_or_made_is_nobody_elses(rich, allocation):
+def test_a_database_that_a_test_dropped_or_made_is_nobody_elses(rich, worker):
     for isolation in ("reset", "clone"):
-        access = allocation.get(isolation)
+        access = worker.get(isolation)
         with connect(rich.endpoint) as admin:
             admin.execute(f"CREATE DATABASE beside OWNER {access.user}")
             admin.execute(f"DROP DATABASE {access.name} WITH (FORCE)")
-        allocation.put(access.name)
-        again = allocation.get(isolation)
+        worker.put(access.name)
+        again = worker.get(isolation)
         assert query(again, "SELECT count(*) FROM parents") == 2
-        allocation.put(again.name)
+        worker.put(again.name)
         until(lambda: "beside" not in names(rich, "%"))
 
 
@@ -299,19 +315,21 @@ def test_clients_have_roles_of_their_own(pool):
         query(one, "SELECT 1", database=other.name)
 
 
-def test_two_at_once_for_one_client(allocation):
-    one, other, third = allocation.get("reset"), allocation.get("reset"), allocation.get("reset")
+def test_two_at_once_for_one_client(worker):
+    one, other, third = worker.get("reset"), worker.get("reset"), worker.get("reset")
     run(one, "DELETE FROM children")
     assert query(other, "SELECT count(*) FROM children") == 50
     assert len({one.name, other.name, third.name}) == 3
+    for access in (one, other, third):
+        worker.put(access.name)
 
 
-def test_a_name_that_the_client_does_not_hold(allocation):
-    access = allocation.get("clone")
-    allocation.put(access.name)
+def test_a_name_that_the_client_does_not_hold(worker):
+    access = worker.get("clone")
+    worker.put(access.name)
     for name in (access.name, "postgres"):
         with pytest.raises(PreconditionError, match="holds no database"):
-            allocation.put(name)
+            worker.put(name)
 
 
 def test_an_allocation_that_is_closed_leaves_nothing(rich, pool):
@@ -322,7 +340,8 @@ def test_an_allocation_that_is_closed_leaves_nothing(rich, pool):
     allocation.close()
     until(lambda: not names(rich, f"{access.user}%"))
     with connect(rich.endpoint) as admin:
-        assert not admin.execute("SELECT FROM pg_roles WHERE rolname = %s", (access.user,)).fetchall()
+        role = "SELECT FROM pg_roles WHERE rolname = %s"
+        until(lambda: not admin.execute(role, (access.user,)).fetchall())
     left.close()
 
 
@@ -357,9 +376,10 @@ def test_many_clients_at_once(pool):
         allocation = pool.open()
         for turn in range(10):
             access = allocation.get("reset" if (number + turn) % 3 else "clone")
-            assert query(access, "INSERT INTO parents (name) VALUES ('same') RETURNING id") == 3
-            time.sleep(0.002)
-            assert query(access, "SELECT count(*) FROM parents") == 3
+            with connected(access) as client:
+                assert client.execute("INSERT INTO parents (name) VALUES ('same') RETURNING id").fetchone() == (3,)
+                time.sleep(0.002)
+                assert client.execute("SELECT count(*) FROM parents").fetchone() == (3,)
             allocation.put(access.name)
 
     with ThreadPoolExecutor(6) as clients:

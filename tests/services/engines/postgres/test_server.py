@@ -24,10 +24,21 @@ from testgrove.services.shared_memory import release_shared_memory
 pytestmark = pytest.mark.postgres
 
 
-@pytest.fixture
-def server(kit, shop):
-    with kit.server(shop) as server:
+@pytest.fixture(scope="module")
+def running(common_kit, shop):
+    with common_kit.server(shop) as server:
         yield server
+
+
+@pytest.fixture
+def server(running):
+    """A server without any database of another test."""
+    yield running
+    with connect(running.endpoint) as admin:
+        roles = admin.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'testdb%'").fetchall()
+    for (role,) in roles:
+        running.drop_database(role)
+    assert databases(running) == ["postgres", "template0", "template1", running.template.database]
 
 
 def tool(server, access, *argv):

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,13 @@ from testgrove.system.locks import LockFile
 
 pytestmark = pytest.mark.postgres
 ONE, TWO = "1" * 32, "2" * 32
+
+
+@pytest.fixture
+def built(kit, shop):
+    """The template ONE, which is in the cache already."""
+    shutil.copy2(shop.path, kit.directory / f"{ONE}.tar")
+    return kit.cache().find(ONE)
 
 
 class Counted:
@@ -160,7 +168,7 @@ def test_a_builder_that_is_killed_leaves_temporary_names_that_the_next_one_remov
 
 
 def test_what_a_living_builder_of_another_template_has_made_stays(kit):
-    kit.template(ONE, nothing)
+    kit.work.mkdir()
     kept = [kit.work / f"build-{TWO[:16]}-0a", kit.directory / f"{TWO}.0a.tmp"]
     kept[0].mkdir()
     kept[1].write_text("half")
@@ -232,13 +240,14 @@ def flip(data):
 
 
 @pytest.mark.parametrize("damage", [cut, cut_at_the_end, flip, lambda data: b"", lambda data: b"\xff" * 5000])
-def test_a_damaged_archive_is_built_again(kit, damage):
+def test_a_damaged_archive_is_built_again(kit, built, damage):
     build = Counted()
-    template = kit.template(ONE, build)
-    template.path.write_bytes(damage(template.path.read_bytes()))
+    assert kit.template(ONE, build) == built
+    assert build.runs == 0
+    built.path.write_bytes(damage(built.path.read_bytes()))
     with kit.server(kit.template(ONE, build)) as server:
         assert query(server.create_database("testdb_a", owner="x"), "SELECT count(*) FROM shop.items") == 200
-    assert build.runs == 2
+    assert build.runs == 1
 
 
 def test_a_connection_that_a_migration_leaves_open_is_ended_and_said(kit, monkeypatch):
@@ -256,9 +265,8 @@ def test_a_connection_that_a_migration_leaves_open_is_ended_and_said(kit, monkey
     assert kit.template(ONE, build).note == ""
 
 
-def test_old_archives_and_too_many_are_removed(kit, monkeypatch):
+def test_old_archives_and_too_many_are_removed(kit, built, monkeypatch):
     monkeypatch.setattr(template_cache, "MAX_TEMPLATES", 3)
-    kit.template(ONE, nothing)
     old, young = kit.directory / "old.tar", kit.directory / "young.tar"
     for path, days in ((old, 31), (young, 29)):
         path.touch()
@@ -270,11 +278,10 @@ def test_old_archives_and_too_many_are_removed(kit, monkeypatch):
     assert len(kept) == 3
 
 
-def test_a_template_that_is_used_is_not_the_oldest(kit):
-    template = kit.template(ONE, nothing)
-    os.utime(template.path, (0, 0))
+def test_a_template_that_is_used_is_not_the_oldest(kit, built):
+    os.utime(built.path, (0, 0))
     kit.template(ONE, nothing)
-    assert time.time() - template.path.stat().st_mtime < 60
+    assert time.time() - built.path.stat().st_mtime < 60
 
 
 def test_a_folder_that_cannot_be_written_is_named(kit):
@@ -291,23 +298,24 @@ def test_every_socket_of_a_build_has_a_short_path(require_postgres, memory, laun
     assert caught.value.code == "socket-path-too-long"
 
 
-def test_the_superusers_connections_are_cheap(kit):
-    with kit.server(kit.template(ONE, nothing)) as server:
+def test_the_superusers_connections_are_cheap(kit, built):
+    with kit.server(built) as server:
         server.create_database("testdb_a", owner="x")
         with connect(server.endpoint) as admin:
             stored = admin.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres'").fetchone()[0]
     assert stored.startswith("SCRAM-SHA-256$1:")
 
 
-def test_a_fresh_cache_builds_anew_once_and_replaces_what_was_there(new_kit):
-    build = Counted()
-    new_kit.template(ONE, build)
-    fresh = new_kit.cache(fresh=True)
+def test_a_fresh_cache_builds_anew_once_and_replaces_what_was_there(kit, built):
+    build, replaced = Counted(), built.path.read_bytes()
+    kit.template(ONE, build)
+    fresh = kit.cache(fresh=True)
     assert fresh.find(ONE) is None
     for _ in range(2):
-        assert fresh.ensure(ONE, build, on_port=new_kit.on_port).path == new_kit.directory / f"{ONE}.tar"
-    assert build.runs == 2
+        assert fresh.ensure(ONE, build, on_port=kit.on_port).path == kit.directory / f"{ONE}.tar"
+    assert build.runs == 1
+    assert built.path.read_bytes() != replaced
     assert fresh.find(ONE) is not None
-    new_kit.template(ONE, build)
-    assert build.runs == 2
-    assert sum("initdb" in " ".join(argv) for argv in new_kit.launcher.tools) == 1
+    kit.template(ONE, build)
+    assert build.runs == 1
+    assert not any("initdb" in " ".join(argv) for argv in kit.launcher.tools), "the base is not built anew"
