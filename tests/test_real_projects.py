@@ -16,13 +16,19 @@ def tools():
     sys.path.remove(str(TOP / "tools"))
 
 
-def test_the_list_has_projects_of_the_index_and_those_beside_clones(tmp_path):
+def test_the_list_has_projects_of_the_index_and_of_git_and_those_beside_clones(tmp_path):
     from real_projects.project import listed
+    from real_projects.sources import available
 
     (tmp_path / "shop.toml").write_text('kinds = ["flit"]\ninstall = ["uv sync"]\n')
     projects = {project.name: project for project in listed(tmp_path)}
     assert projects["shop"].test == "pytest"
-    assert all(project.sdist for name, project in projects.items() if name != "shop")
+    assert all(project.sdist or (project.git and project.ref) for name, project in projects.items() if name != "shop")
+    assert available(projects["click"], None)
+    assert not available(projects["httpx"], tmp_path)
+    (tmp_path / "httpx").mkdir()
+    assert available(projects["httpx"], tmp_path)
+    assert (projects["click"].source, projects["httpx"].source) == ("click==8.1.8", "encode/httpx ae1b9f66238f")
 
 
 def test_outcomes_of_unittest_are_read_by_name_also_with_a_docstring():
@@ -60,6 +66,32 @@ def test_a_difference_names_the_test_and_both_outcomes():
         "b: passed by plain pytest, absent by testgrove",
         "c: absent by plain pytest, failed by testgrove",
     ]
+
+
+def test_plain_runs_and_later_ones_take_turns_and_a_project_without_tests_ends_at_once():
+    from real_projects.commands import Done
+    from real_projects.measure import _in_turns
+
+    class Side:
+        def __init__(self, name, seconds, failure=""):
+            self.name, self.seconds, self.failure = name, seconds, failure
+
+        def run(self):
+            ran.append(self.name)
+            return Done(0, self.seconds, self.seconds / 2, "")
+
+        def outcomes(self):
+            if self.failure:
+                raise RuntimeError(self.failure)
+
+    ran = []
+    first, times = _in_turns(Side("plain", 2), Side("ours", 3))
+    assert ran == ["plain", "ours"] * 4  # one to warm up, three pairs
+    assert (first, times["pairs"], times["plain_seconds"], times["second_cpu"]) == (3, 3, 6, 4.5)
+    ran.clear()
+    with pytest.raises(RuntimeError, match="no test"):
+        _in_turns(Side("plain", 2), Side("ours", 3, "no test"))
+    assert ran == ["plain", "ours"]
 
 
 def test_the_page_is_the_one_that_the_results_make(tmp_path):

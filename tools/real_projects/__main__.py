@@ -10,6 +10,7 @@ from pathlib import Path
 from real_projects.measure import Measured, as_document, measure
 from real_projects.page import write
 from real_projects.project import listed
+from real_projects.sources import available
 
 HERE = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results.json")
@@ -28,6 +29,9 @@ def main() -> None:
         parser.error(f"{', '.join(sorted(unknown))}: not found (available: {', '.join(p.name for p in projects)})")
     for project in projects:
         if not options.only or project.name in options.only:
+            if not available(project, options.sources):
+                print(f"{project.name}: skipped, it is only in git: clone {project.git} to SOURCES/{project.name}")
+                continue
             measured = measure(project, options.sources, options.work.resolve() / project.name)
             print(f"{project.name}: {'the same' if measured.same else measured.failure or measured.differences[:10]}")
             _save(project.name, measured)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -24,10 +25,11 @@ IDENTITY = (
 
 @dataclass(frozen=True)
 class Done:
-    """status: the exit status, None after the time limit. seconds: how long it took. output: both streams."""
+    """status: the exit status, None after the time limit. seconds, cpu: how long it took. output: both streams."""
 
     status: int | None
     seconds: float
+    cpu: float
     output: str
 
 
@@ -37,8 +39,11 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 
 def run(argv: Sequence[str] | str, where: Path, environment: Mapping[str, str], *, limit: float = LIMIT) -> Done:
-    """Run a command (a string: by the shell), end its process group at the limit, and return what it said."""
-    started = time.monotonic()
+    """Run a command (a string: by the shell), end its process group at the limit, and return what it said.
+
+    CPU is that of the command and of all descendants that were waited for: not of a server that outlives it.
+    """
+    started, cpu = time.monotonic(), _cpu_of_children()
     process = subprocess.Popen(
         argv,
         cwd=where,
@@ -62,7 +67,12 @@ def run(argv: Sequence[str] | str, where: Path, environment: Mapping[str, str], 
             os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
         status = None
-    return Done(status, time.monotonic() - started, output)
+    return Done(status, time.monotonic() - started, _cpu_of_children() - cpu, output)
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def must(argv: Sequence[str] | str, where: Path, environment: Mapping[str, str], *, limit: float = LIMIT) -> Done:

@@ -13,22 +13,35 @@ _HEAD = """# Real projects
 Each row is a project of other authors. Its tests were run by the commands of its own CI, and by `testgrove test`.
 `make real-projects` measures, and writes this page.
 
-- **source**: a distribution of the package index, or `git`: a clone, whose commit and commands are not in this
-  repository, so such a row cannot be measured again exactly.
+- **source**: a distribution of the package index, or a repository and what was checked out of it.
 - **settings**: `none`, or those that `testgrove init` wrote. Nothing was edited by hand.
 - **same**: whether both ran the same node ids with the same outcomes. The output of `manage.py test` has no names;
   there, the number of each outcome is compared.
-- **seconds**: the plain command; the first `testgrove test`, which makes the environment; the second. They were
-  measured on two cores that had other work to do: the same project took up to twice as long at another time.
+- **seconds**: the plain command; the first `testgrove test`, which makes the environment; a later one.
+- **later runs cost**: clock and CPU time of later runs of `testgrove test`, as multiples of the plain command's. Both
+  sides took turns, up to three times. Each `testgrove test` starts the servers that it needs and removes them; those
+  of the plain command were started before it and are not counted. `-`: measured before the two sides took turns.
+
+All was measured on two cores that had other work to do: the same project took up to twice as long at another time.
 
 """
-_COLUMNS = ("project", "source", "kinds", "settings", "plain", "same", "seconds: plain, first, second")
+_COLUMNS = (
+    "project",
+    "source",
+    "kinds",
+    "settings",
+    "plain",
+    "same",
+    "seconds: plain, first, later",
+    "later runs cost",
+)
 _TAIL = """
 ## Measure it yourself
 
 `make real-projects ONLY=click` measures one project. Sources come from the package index. Projects that are only in
-git are cloned by you: `make real-projects SOURCES=DIR` also takes each `DIR/NAME` that has a `DIR/NAME.toml` beside it,
-with the keys of `tools/real_projects/project.py`: `kinds`, `install`, `test` and others. It uses a temporary folder.
+git are cloned by you into a folder, each by its name in the table: `make real-projects SOURCES=DIR`. That also takes
+each `DIR/NAME` with a `DIR/NAME.toml` beside it, which has the keys of `tools/real_projects/project.py`: `kinds`,
+`install`, `test` and others. It uses a temporary folder.
 """
 
 
@@ -46,11 +59,20 @@ def write(results: Mapping[str, Mapping[str, Any]], page: Path) -> None:
 
 
 def _row(name: str, result: Mapping[str, Any]) -> tuple[str, ...]:
-    seconds = (result["plain_seconds"], result["first_seconds"], result["second_seconds"])
+    pairs = result.get("pairs") or 1
+    seconds = (result["plain_seconds"] / pairs, result["first_seconds"], result["second_seconds"] / pairs)
     times = " · ".join(f"{value:.1f}" for value in seconds) if any(seconds) else ""
     same = "yes" if _same(result) else "no"
     kinds = ", ".join(result["kinds"])
-    return name, result["source"], kinds, result["configuration"], result["plain"], same, times
+    return name, result["source"], kinds, result["configuration"], result["plain"], same, times, _cost(result)
+
+
+def _cost(result: Mapping[str, Any]) -> str:
+    """How much more later runs need: clock, CPU."""
+    if not result.get("plain_cpu"):
+        return "-"
+    clock, cpu = (result[f"second_{what}"] / result[f"plain_{what}"] for what in ("seconds", "cpu"))
+    return f"clock × {clock:.1f}, CPU × {cpu:.1f}"
 
 
 def _why(result: Mapping[str, Any]) -> str:

@@ -15,15 +15,17 @@ LIST = Path(__file__).with_name("projects.toml")
 class Project:
     """name: its row in the table. kinds: what it is an example of. python: the interpreter.
 
-    sdist: a requirement of the package index; without one the source is a clone in SOURCES. ref: what is checked out of
-    the clone. directory: the folder in it that a user would stand in. install: commands of its own CI, run in an
-    environment that is active. test: its own test command. environment: variables for that command. services: servers
-    that it needs. init: whether `testgrove init` writes settings first. note: why outcomes differ, for the table.
+    sdist: a requirement of the package index. git: the owner and name of a public repository, whose clone is in
+    SOURCES. ref: what is checked out of the clone. directory: the folder in it that a user would stand in. install:
+    commands of its own CI, run in an environment that is active. test: its own test command. environment: variables for
+    that command. services: servers that it needs. init: whether `testgrove init` writes settings first. note: why
+    outcomes differ, for the table.
     """
 
     name: str
     kinds: Sequence[str]
     sdist: str = ""
+    git: str = ""
     ref: str = ""
     directory: str = "."
     python: str = "3.11"
@@ -33,6 +35,11 @@ class Project:
     services: Sequence[str] = ()
     init: bool = False
     note: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, and which version."""
+        return self.sdist or f"{self.git or 'git'} {self.ref[:12]}".strip()
 
 
 def listed(sources: Path | None) -> list[Project]:

@@ -11,12 +11,17 @@ from real_projects.commands import IDENTITY, clean_environment, must
 from real_projects.project import Project
 
 
+def available(project: Project, sources: Path | None) -> bool:
+    """Whether its source can be had: from the package index, or from a clone."""
+    return bool(project.sdist) or (sources is not None and (sources / project.name).is_dir())
+
+
 def checkout(project: Project, sources: Path | None, target: Path) -> None:
     """Put the source into an empty folder, as a repository with a commit. Raises RuntimeError if there is no source."""
     if project.sdist:
         _unpack(project.sdist, target)
         _commit(target)
-    elif sources and (sources / project.name).is_dir():
+    elif sources and available(project, sources):
         must(
             ("git", "clone", "--quiet", str((sources / project.name).resolve()), str(target)),
             sources,
