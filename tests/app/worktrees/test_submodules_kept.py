@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from auditor import git
 from grove import Grove, said
+from testgrove.errors import PreconditionError
+from testgrove.system.git import merge
 
 ALLOW = ("-c", "protocol.file.allow=always")
 
@@ -169,3 +173,104 @@ def test_a_commit_in_a_clone_in_the_environment(grove):
     git(clone, "push", "--quiet", "origin", "HEAD:refs/heads/fixed")
     project.run("remove", "a")
     project.auditor().assert_nothing()
+
+
+def two_versions(grove) -> tuple[Grove, Grove, dict[str, str]]:
+    """A project with a submodule `lib`, and the submodule: its second commit brings `new.py` and an ignored file."""
+    project: Grove = grove(files={"README.md": "x\n", ".gitignore": "*.local\n"}, config='setup = ["echo x >> made"]\n')
+    library = project.sibling("library", files={"lib.py": "VALUE = 1\n", ".gitignore": "build/\n"})
+    (project.base / "gitconfig").write_text('[protocol "file"]\n\tallow = always\n')
+    project.git(*ALLOW, "submodule", "add", "--quiet", f"file://{library.repo}", "lib")
+    project.git("commit", "--quiet", "--message", "a submodule")
+    return project, library, {"GIT_CONFIG_GLOBAL": str(project.base / "gitconfig")}
+
+
+def newer(project: Grove, library: Grove) -> None:
+    library.write({"lib.py": "VALUE = 2\n", "new.py": "NEW = 1\n"})
+    (library.repo / "build").mkdir()
+    (library.repo / "build/out").write_text("theirs\n")
+    library.git("add", "--force", "new.py", "lib.py", "build/out")
+    library.git("commit", "--quiet", "--message", "two")
+    git(project.repo / "lib", *ALLOW, "pull", "--quiet")
+    project.git("commit", "--quiet", "--all", "--message", "a newer submodule")
+
+
+def test_a_sync_overwrites_no_file_that_a_submodule_does_not_track(grove):
+    project, library, env = two_versions(grove)
+    project.create("review", "a", "--no-env", env=env)
+    tree = project.root / "review-a"
+    newer(project, library)
+    for name in ("new.py", "build/out"):
+        file = tree / "lib" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("mine\n")
+        done = project.run("sync", "a", check=False, env=env)
+        assert done.returncode == 3, said(done)
+        assert file.read_text() == "mine\n"
+        assert f"lib/{name} is not tracked, and would be overwritten" in done.stderr
+        (command,) = [line.partition("hint: ")[2] for line in done.stderr.splitlines() if "hint: " in line]
+        subprocess.run(command.partition("   then")[0], shell=True, check=True)
+        assert not file.exists()
+    (tree / "lib/notes.txt").write_text("mine\n")
+    project.run("sync", "a", env=env)
+    assert (tree / "lib/lib.py").read_text() == "VALUE = 2\n"
+    assert (tree / "lib/notes.txt").read_text() == (tree / "lib/new.py.mine").read_text() == "mine\n"
+
+
+def test_a_sync_overwrites_no_ignored_file(grove):
+    project: Grove = grove(files={"README.md": "x\n", ".gitignore": "*.local\n"})
+    project.create("review", "a", "--no-env")
+    tree = project.root / "review-a"
+    (tree / "mine.local").write_text("mine\n")
+    (project.repo / "mine.local").write_text("theirs\n")
+    project.git("add", "--force", "mine.local")
+    project.git("commit", "--quiet", "--message", "an ignored file")
+    done = project.run("sync", "a", check=False)
+    assert done.returncode == 3
+    assert "mine.local is not tracked, and would be overwritten" in done.stderr, said(done)
+    assert (tree / "mine.local").read_text() == "mine\n"
+
+
+def test_a_file_in_the_way_of_a_merge_is_kept(grove):
+    project: Grove = grove(files={"README.md": "x\n", ".gitignore": "*.local\n", "folder/a": "x\n"})
+    tree = project.base / "theirs"
+    project.git("worktree", "add", "--quiet", "-b", "topic", str(tree))
+    commit(tree, "a commit of its own")
+    for name in ("mine.local", "deep/er.local", "folder"):
+        if name == "folder":
+            project.git("rm", "--quiet", "-r", "folder")
+        (project.repo / name).parent.mkdir(exist_ok=True)
+        (project.repo / name).write_text("theirs\n")
+        project.git("add", "--force", name)
+        project.git("commit", "--quiet", "--message", name)
+        mine = {"mine.local": "mine.local", "deep/er.local": "deep", "folder": "folder/x.local"}[name]
+        (tree / mine).write_text("mine\n")
+        with pytest.raises(PreconditionError) as caught:
+            merge(tree, project.git("rev-parse", "main").strip(), "main")
+        assert f"{mine} is not tracked, and would be overwritten" in caught.value.message
+        assert (tree / mine).read_text() == "mine\n"
+        (tree / mine).unlink()
+    assert merge(tree, project.git("rev-parse", "main").strip(), "main")
+    assert (tree / "folder").is_file()
+
+
+def test_scenarios_run_with_the_submodules_of_their_commit(grove):
+    project, library, env = two_versions(grove)
+    tests = [("a", "ours", {"ref": "main"}), ("b", "theirs", {})]
+    scenarios = [{"name": name, "worktree": tree, "command": "cat lib/lib.py", **more} for name, tree, more in tests]
+    project.write({"s.json": json.dumps({"scenarios": scenarios})}, commit="scenarios")
+    ours, theirs = (project.root / name for name in ("ours", "theirs"))
+    for name in ("ours", "theirs"):
+        project.run("coordinate", "s.json", "--setup-worktrees", "--filter-worktree", name, env=env)
+    assert (ours / "made").read_text() == "x\n"
+    newer(project, library)
+    (ours / "lib/new.py").write_text("mine\n")
+    done = project.run("coordinate", "s.json", "--setup-worktrees", "--filter-worktree", "ours", check=False, env=env)
+    assert "lib/new.py is not tracked, and would be overwritten" in said(done)
+    (ours / "lib/new.py").unlink()
+    project.run("coordinate", "s.json", "--setup-worktrees", "--filter-worktree", "ours", env=env)
+    assert (ours / "lib/lib.py").read_text() == "VALUE = 2\n"
+    assert (ours / "made").read_text() == "x\nx\n", "set-up ran again"
+    project.run("coordinate", "s.json", "--pull-from", "main", "--filter-worktree", "theirs", env=env)
+    assert (theirs / "lib/lib.py").read_text() == "VALUE = 2\n"
+    assert git(theirs, "status", "--porcelain", "--untracked-files=no") == ""

@@ -17,6 +17,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
 from testgrove.app.scenarios.found_worktrees import FoundWorktree, find_worktree, unknown_worktree, wanted
+from testgrove.app.tools import SupervisedTool
 from testgrove.app.worktrees import operations, records, removal
 from testgrove.app.worktrees.environment import build_environment, plan_environment
 from testgrove.app.worktrees.found_environment import FoundEnvironment, find_environment
@@ -29,6 +30,7 @@ from testgrove.core.model import WorktreeId, WorktreeSpec, WorktreeStatus
 from testgrove.core.runs.events import WorktreeAction
 from testgrove.core.scenarios.cells import PURPOSE, plain
 from testgrove.core.scenarios.resolve import PlannedScenario
+from testgrove.core.worktrees import lifecycle
 from testgrove.core.worktrees.record import WorktreeRecord
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import git
@@ -176,17 +178,15 @@ class ScenarioWorktrees:
         if found.state == "broken":
             raise PreconditionError("path-exists", found.detail, hint=f"ls -la {found.path}")
         if found.state in ("missing", "parked", "gone"):
-            worktree = self._create(found, on_phase, tell, logs)
-            if self._pull(name, found.path, on_phase, tell):
-                worktree = self._verify(found, self._merged(worktree), on_phase, tell)
+            worktree = self._pull(name, self._create(found, on_phase, tell, logs), on_phase, tell)
+            if worktree.plan:
+                worktree = self._moved_on(found, worktree, on_phase, tell)
         elif found.worktree is not None:
-            worktree = self._take(found.worktree)
-            if self._pull(name, found.path, on_phase, tell):
-                worktree = self._merged(worktree)
-            worktree = self._verify(found, self._moved_on(name, worktree, tell), on_phase, tell)
+            worktree = self._pull(name, self._take(found.worktree), on_phase, tell)
+            worktree = self._moved_on(found, worktree, on_phase, tell)
         else:
             self._hold(found.path)
-            self._pull(name, found.path, on_phase, tell)
+            self._pull_into_users(name, found.path, on_phase, tell)
             if missing_commits := self._lacking(name, found.path):
                 raise missing_commits.error(name, found.path)
             self._adopt(found, on_phase, tell)
@@ -200,24 +200,23 @@ class ScenarioWorktrees:
         commit, (head, _) = git.resolve(self._project.repository, ref).commit, git.head_of(path)
         return None if git.is_ancestor(path, commit, head) else _MissingCommits(ref, commit, head)
 
-    def _moved_on(self, name: str, worktree: WorktreeRecord, tell: Tell) -> WorktreeRecord:
-        """Check that a testgrove worktree contains the commit of its scenarios' ref; fast-forward it if requested."""
-        path, store = worktree.path, self._project.store
-        missing_commits = self._lacking(name, path)
-        if missing_commits is None:
+    def _moved_on(
+        self, found: FoundWorktree, worktree: WorktreeRecord, on_phase: OnPhase, tell: Tell
+    ) -> WorktreeRecord:
+        """Sync a testgrove worktree if requested; its commit stays, unless it lacks that of its scenarios' ref."""
+        missing_commits = self._lacking(found.name, worktree.path)
+        if missing_commits is None and not self._preparation.setup:
             return worktree
-        if not self._preparation.setup or not git.is_ancestor(path, missing_commits.head, missing_commits.commit):
-            raise missing_commits.error(name, path)
-        worktree = records.update(store, worktree, own_commits=(*worktree.own_commits, missing_commits.commit))
-        git.fast_forward(path, missing_commits.commit)
-        worktree = records.update(store, worktree, commit=missing_commits.commit)
-        tell(
-            name,
-            "repaired",
-            path,
-            f"{missing_commits.head[:10]} -> {missing_commits.commit[:10]} ({missing_commits.ref})",
-        )
-        return worktree
+        project = self._project.around(worktree.directory) if worktree.directory else self._project
+        syncing = Syncing(project, self._holder, worktree, on_phase, unseen)
+        if missing_commits is None:
+            syncing.repair()
+        elif self._preparation.setup and git.is_ancestor(worktree.path, missing_commits.head, missing_commits.commit):
+            syncing.advance(missing_commits.ref, missing_commits.commit)
+        else:
+            raise missing_commits.error(found.name, worktree.path)
+        tell(found.name, "repaired" if syncing.done else "verified", found.path, "; ".join(syncing.done))
+        return syncing.worktree
 
     def _as_it_is(self, name: str, path: Path, worktree: WorktreeRecord | None) -> ScenarioWorktree:
         environment = find_environment(self._project, path)
@@ -268,28 +267,14 @@ class ScenarioWorktrees:
         self._created[made.worktree.id] = found.name
         if new_branch:
             self._branches[found.name] = new_branch
-        tell(
-            found.name,
-            "created",
-            found.path,
-            f"on {made.worktree.branch or ref}" if made.worktree.branch else f"at {ref}",
-        )
+        place = f"on {made.worktree.branch or ref}" if made.worktree.branch else f"at {ref}"
+        tell(found.name, "created", found.path, place)
         return self._take(made.worktree)
 
     def _id(self, found: FoundWorktree) -> WorktreeId:
         if found.worktree is not None and found.state == "parked":
             return found.worktree.id
         return WorktreeId(PURPOSE, plain(found.name))
-
-    def _verify(self, found: FoundWorktree, worktree: WorktreeRecord, on_phase: OnPhase, tell: Tell) -> WorktreeRecord:
-        """Sync a testgrove worktree if requested; its commit stays unchanged."""
-        if not self._preparation.setup:
-            return worktree
-        project = self._project.around(worktree.directory) if worktree.directory else self._project
-        syncing = Syncing(project, self._holder, worktree, on_phase, unseen)
-        syncing.repair()
-        tell(found.name, "repaired" if syncing.done else "verified", found.path, "; ".join(syncing.done))
-        return syncing.worktree
 
     def _hold(self, path: Path) -> None:
         lock = self._holder.locks.try_acquire(f"here:{path}")
@@ -320,17 +305,44 @@ class ScenarioWorktrees:
             return error.message
         return ""
 
-    def _pull(self, name: str, path: Path, on_phase: OnPhase, tell: Tell) -> bool:
-        """Bring the changes in that are asked for; whether there were any. The environment depends on them."""
+    def _pull(self, name: str, worktree: WorktreeRecord, on_phase: OnPhase, tell: Tell) -> WorktreeRecord:
+        """Bring the changes that are asked for into a testgrove worktree. The merge is testgrove's own commit.
+
+        It is on record as begun, so that a sync does the rest: the next step here, or after a kill.
+        """
         if self._pulled is None:
-            return False
+            return worktree
+        store, path, before = self._project.store, worktree.path, worktree.plan
+        worktree = records.update(store, worktree, plan=lifecycle.merging(before))
+        try:
+            changed = self._merge(name, path, on_phase, tell)
+        except TestgroveError:
+            records.update(store, worktree, plan=before)
+            raise
+        if not changed:
+            return records.update(store, worktree, plan=before)
+        head, _ = git.head_of(path)
+        worktree = records.update(store, worktree, commit=head, own_commits=(*worktree.own_commits, head))
+        if self._preparation.setup:
+            return worktree
+        self._fetch_contents(path)
+        return records.update(store, worktree, plan=before)
+
+    def _pull_into_users(self, name: str, path: Path, on_phase: OnPhase, tell: Tell) -> None:
+        if self._pulled is not None and self._merge(name, path, on_phase, tell):
+            self._fetch_contents(path)
+
+    def _merge(self, name: str, path: Path, on_phase: OnPhase, tell: Tell) -> bool:
+        """Merge the ref whose changes are asked for; return whether there were any."""
+        assert self._pulled is not None
         on_phase("worktree", f"merging {self._pulled.label}")
         changed = git.merge(path, self._pulled.commit, self._pulled.label)
         tell(name, "pulled", path, f"{self._pulled.label}" if changed else f"{self._pulled.label}: already up to date")
         return changed
 
-    def _merged(self, worktree: WorktreeRecord) -> WorktreeRecord:
-        """Update the record of a testgrove worktree after a merge, which is testgrove's own commit."""
-        head, _ = git.head_of(worktree.path)
-        own = (*worktree.own_commits, head)
-        return records.update(self._project.store, worktree, commit=head, own_commits=own)
+    def _fetch_contents(self, path: Path) -> None:
+        """Check out the submodules and LFS files that a checkout's new commit names."""
+        tool = SupervisedTool(self._project, self._holder)
+        git.update_submodules(path, tool, keep_files=True)
+        if self._project.settings.lfs:
+            git.fetch_lfs(path, tool)

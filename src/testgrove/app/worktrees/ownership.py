@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -148,8 +149,22 @@ def require_published_clones(worktree: WorktreeRecord) -> None:
         raise PreconditionError(
             "worktree-dirty",
             f"refusing to rebuild the environment of worktree {worktree.id}: {'; '.join(lines[:3])}",
-            hint=f"push or move your work: cd {path}/.venv/src",
+            hint=f"push or move your work: cd {shlex.quote(str(path))}/.venv/src",
         )
+
+
+def require_forward(worktree: WorktreeRecord, label: str, head: str, commit: str) -> None:
+    """Raise PreconditionError (``worktree-dirty``, ``not-fast-forward``) if a worktree cannot take a newer commit."""
+    path, newest = worktree.path, f"worktree {worktree.id} cannot fast-forward to the newest commit of {label}"
+    newest, there = f"{newest}, {commit[:10]}", shlex.quote(str(path))
+    state = git.status(path)
+    changed = [*state.unmerged, *state.staged, *state.modified]
+    if state.operation or changed:
+        why = f"{state.operation} is not finished" if state.operation else f"{changed[0]} is modified"
+        raise PreconditionError("worktree-dirty", f"{newest}: {why}", hint=f"git -C {there} status")
+    if not git.is_ancestor(path, head, commit):
+        hint = f"git -C {there} merge {label}   or rebase onto it"
+        raise PreconditionError("not-fast-forward", f"{newest}: it has its own commits", hint=hint)
 
 
 def require_untouched_submodules(repository: git.Repository, worktree: WorktreeRecord) -> None:
@@ -168,7 +183,7 @@ def require_untouched_submodules(repository: git.Repository, worktree: WorktreeR
         raise PreconditionError(
             "worktree-dirty",
             printable(f"cannot update the submodules of worktree {worktree.id}: {'; '.join(lines[:3])}"),
-            hint=f"push or move your work: git -C {path} submodule foreach --recursive git status",
+            hint=f"push or move your work: git -C {shlex.quote(str(path))} submodule foreach --recursive git status",
         )
 
 

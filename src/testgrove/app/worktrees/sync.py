@@ -30,7 +30,12 @@ from testgrove.app.worktrees.creation import foreign_checkouts
 from testgrove.app.worktrees.environment import build_environment, plan_environment, with_version
 from testgrove.app.worktrees.files import let_go, refresh
 from testgrove.app.worktrees.history import is_anothers
-from testgrove.app.worktrees.ownership import manifest_of, require_published_clones, require_untouched_submodules
+from testgrove.app.worktrees.ownership import (
+    manifest_of,
+    require_forward,
+    require_published_clones,
+    require_untouched_submodules,
+)
 from testgrove.app.worktrees.shared_git import shared_changes
 from testgrove.app.worktrees.user_commands import environ_of
 from testgrove.app.worktrees.workspace import OnPhase
@@ -97,13 +102,16 @@ class Syncing:
         self._require_checkout()
         self._find_newest()
         self._carry_out()
-        if self._refusal:
-            self._refusal.add_note("everything else is up to date")
-            raise self._refusal
 
     def repair(self) -> None:
         """Take all steps, but no newer commit."""
         self._require_checkout()
+        self._carry_out()
+
+    def advance(self, label: str, commit: str) -> None:
+        """Take all steps, and this commit for the newest one. label: its name."""
+        self._require_checkout()
+        self._decide(label, git.head_of(self.tree)[0], commit)
         self._carry_out()
 
     def _carry_out(self) -> None:
@@ -113,6 +121,9 @@ class Syncing:
             action = Action(self.worktree.plan[0])
             self.perform(action)
             self.update(plan=lifecycle.after(self.worktree.plan, action))
+        if self._refusal:
+            self._refusal.add_note("everything else is up to date")
+            raise self._refusal
 
     def _plan(self) -> tuple[Action, ...]:
         settings = self.project.settings
@@ -159,10 +170,12 @@ class Syncing:
         self.on_phase("worktree", "")
         head, branch = git.head_of(self.tree)
         label, commit = git.upstream_of(self.tree, branch) if branch else self._resolved()
-        if not commit or git.is_ancestor(self.tree, commit, head):
-            return
+        if commit and not git.is_ancestor(self.tree, commit, head):
+            self._decide(label, head, commit)
+
+    def _decide(self, label: str, head: str, commit: str) -> None:
         try:
-            self._require_forward(label, head, commit)
+            require_forward(self.worktree, label, head, commit)
             self._newest = label, commit
         except PreconditionError as refusal:
             self._refusal = refusal
@@ -178,7 +191,7 @@ class Syncing:
                 return
             require_untouched_submodules(self.project.repository, self.worktree)
         tool = SupervisedTool(self.project, self.holder)
-        git.update_submodules(self.tree, tool)
+        git.update_submodules(self.tree, tool, keep_files=True)
         if self.project.settings.lfs:
             git.fetch_lfs(self.tree, tool)
         if commit:
@@ -203,20 +216,6 @@ class Syncing:
         except PreconditionError:
             self.notes.append(f"commit: {ref} not found")
             return ref, ""
-
-    def _require_forward(self, label: str, head: str, commit: str) -> None:
-        newest = f"worktree {self.worktree.id} cannot fast-forward to the newest commit of {label}, {commit[:10]}"
-        state = git.status(self.tree)
-        changed = [*state.unmerged, *state.staged, *state.modified]
-        if state.operation or changed:
-            why = f"{state.operation} is not finished" if state.operation else f"{changed[0]} is modified"
-            raise PreconditionError("worktree-dirty", f"{newest}: {why}", hint=f"git -C {self.tree} status")
-        if not git.is_ancestor(self.tree, head, commit):
-            raise PreconditionError(
-                "not-fast-forward",
-                f"{newest}: it has its own commits",
-                hint=f"git -C {self.tree} merge {label}   or rebase onto it",
-            )
 
     def _copy(self) -> None:
         settings = self.project.settings

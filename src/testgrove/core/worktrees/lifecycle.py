@@ -50,6 +50,11 @@ def sync(*, forward: bool, copy: bool, environment: bool, setup: bool) -> tuple[
     return (*actions, *[Action.RUN_SETUP] * setup, Action.WRITE_FILES, *[Action.PREFLIGHT] * environment)
 
 
+def merging(plan: Sequence[str]) -> tuple[Action, ...]:
+    """Return the plan while a commit is merged in: what belongs to a newer commit is still to come."""
+    return (Action.FAST_FORWARD, *(action for action in map(Action, plan) if action != Action.FAST_FORWARD))
+
+
 def with_setup(plan: Sequence[str]) -> tuple[Action, ...]:
     """Return the rest of a sync's plan, with the set-up commands in it."""
     left = tuple(map(Action, plan))

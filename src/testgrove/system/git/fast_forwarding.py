@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from testgrove.errors import PreconditionError
 from testgrove.system.git.call import LONGEST, call, require
 from testgrove.system.git.checkout_status import status
+from testgrove.system.git.in_the_way import away, in_the_way
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_OVERWRITTEN = "{} is not tracked, and would be overwritten"
 
 
 def head_of(path: Path) -> tuple[str, str]:
@@ -34,18 +38,19 @@ def is_ancestor(path: Path, older: str, newer: str) -> bool:
 
 
 def fast_forward(path: Path, commit: str) -> None:
-    """Move HEAD, and the branch it is on, to a descendant; untracked files in the way make git refuse.
+    """Move HEAD, and the branch it is on, to a descendant, unless an untracked file is in the way, ignored or not.
 
     Not under a supervisor: git must finish even if testgrove is killed, because an incomplete move is no valid state.
     Raises PreconditionError (``not-fast-forward``).
     """
-    answer = call(path, "merge", "--ff-only", "--quiet", "--no-autostash", commit, timeout=LONGEST)
+    what = f"cannot fast-forward {path} to {commit[:10]}"
+    for name in in_the_way(path, commit):
+        raise PreconditionError("not-fast-forward", f"{what}: {_OVERWRITTEN.format(name)}", hint=away(path, name))
+    words = ("--ff-only", "--quiet", "--no-autostash", "--no-overwrite-ignore", commit)
+    answer = call(path, "merge", *words, timeout=LONGEST)
     if answer.status != 0:
-        raise PreconditionError(
-            "not-fast-forward",
-            f"cannot fast-forward {path} to {commit[:10]}: {answer.last_line}",
-            hint=f"cd {path} && git merge --ff-only {commit[:10]}",
-        )
+        hint = f"git -C {shlex.quote(str(path))} merge --ff-only {commit[:10]}"
+        raise PreconditionError("not-fast-forward", f"{what}: {answer.last_line}", hint=hint)
 
 
 def merge(path: Path, commit: str, label: str) -> bool:
@@ -60,8 +65,12 @@ def merge(path: Path, commit: str, label: str) -> bool:
     changed = [*state.unmerged, *state.staged, *state.modified]
     if state.operation or changed:
         why = f"{state.operation} is not finished" if state.operation else f"{changed[0]} is modified"
-        hint = f"git -C {path} status"
+        hint = f"git -C {shlex.quote(str(path))} status"
         raise PreconditionError("worktree-dirty", f"refusing to merge {label} into {path}: {why}", hint=hint)
+    base = call(path, "merge-base", "HEAD", commit).out.decode().strip()
+    for name in in_the_way(path, commit, since=base) if base else ():
+        why = f"cannot merge {label} into {path}: {_OVERWRITTEN.format(name)}"
+        raise PreconditionError("merge-refused", why, hint=away(path, name))
     words = ("--quiet", "--no-edit", "--no-autostash", "--no-verify", "-m", f"Merge {label}", commit)
     answer = call(path, "merge", *words, timeout=LONGEST)
     if answer.status == 0:
@@ -69,7 +78,7 @@ def merge(path: Path, commit: str, label: str) -> bool:
     conflicts = status(path).unmerged
     if call(path, "rev-parse", "--verify", "--quiet", "MERGE_HEAD").status == 0:
         require(call(path, "merge", "--abort", timeout=LONGEST), f"take the merge in {path} back")
-    hint = f"git -C {path} merge {label}"
+    hint = f"git -C {shlex.quote(str(path))} merge {label}"
     if conflicts:
         names = ", ".join(conflicts[:3]) + (f" and {len(conflicts) - 3} more" if len(conflicts) > 3 else "")
         message = f"{label} conflicts with {path} in {names}; the worktree was left as it was"
