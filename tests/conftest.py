@@ -57,9 +57,8 @@ def short_tmp():
     shutil.rmtree(folder)
 
 
-@pytest.fixture
-def grove():
-    """Makes small projects to run testgrove in: grove(files=…, config=…, name=…); see grove.plant()."""
+def groves():
+    """Yield what makes small projects; deletes them."""
     bases = []
 
     def make(name="project", **options):
@@ -71,6 +70,18 @@ def grove():
     for base in bases:
         keep_caches(base)
         uproot(base)
+
+
+@pytest.fixture
+def grove():
+    """Makes small projects to run testgrove in: grove(files=…, config=…, name=…); see grove.plant()."""
+    yield from groves()
+
+
+@pytest.fixture(scope="module")
+def shared_grove():
+    """The same for a project that tests of a module share, which leave it as they find it."""
+    yield from groves()
 
 
 @pytest.fixture(scope="session")

@@ -25,14 +25,31 @@ DOCUMENT_KEYS = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def project(shared_grove) -> Grove:
+    """A project that stays as it is, without worktrees."""
+    return shared_grove(config=CONFIG)
+
+
+@pytest.fixture(scope="module")
+def made(shared_grove) -> Grove:
+    """A project that stays as it is, with the worktree test-unit-a, with ports and without an environment."""
+    return with_worktree(shared_grove(config=CONFIG))
+
+
 @pytest.fixture
-def project(grove) -> Grove:
+def own(grove) -> Grove:
+    """The like of `project` for a test that changes it."""
     return grove(config=CONFIG)
 
 
 @pytest.fixture
-def made(project) -> Grove:
-    """A project with the worktree test-unit-a, with ports and without an environment."""
+def own_made(own) -> Grove:
+    """The like of `made` for a test that changes it."""
+    return with_worktree(own)
+
+
+def with_worktree(project: Grove) -> Grove:
     project.create("test-unit", "a", "--ports", "--no-env")
     return project
 
@@ -40,32 +57,32 @@ def made(project) -> Grove:
 # What stands on stdout
 
 
-def test_every_document_is_alone_on_stdout_and_says_its_schema(made):
-    document = made.json("create", "--purpose=review", "--identifier=b", "--branch=main", "--no-env")
+def test_every_document_is_alone_on_stdout_and_says_its_schema(own_made):
+    document = own_made.json("create", "--purpose=review", "--identifier=b", "--branch=main", "--no-env")
     assert list(document["worktree"]) == DOCUMENT_KEYS
     assert document["worktree"]["id"] == "review-b"
-    listed = made.json("list")
+    listed = own_made.json("list")
     assert [entry["id"] for entry in listed["worktrees"]] == ["test-unit-a", "review-b"]
     assert list(listed["worktrees"][0]) == DOCUMENT_KEYS
-    shown = made.json("show", "a")
+    shown = own_made.json("show", "a")
     assert shown["worktree"] == listed["worktrees"][0]
-    assert made.json("path", "a") == {"schema_version": 1, "path": str(made.root / "test-unit-a")}
-    assert made.json("env", "a")["variables"]["WORKTREE_ID"] == "test-unit-a"
-    assert made.json("cleanup", "--max-age", "0")["would_remove"] == ["test-unit-a"]
-    assert made.json("remove", "a", "b") == {
+    assert own_made.json("path", "a") == {"schema_version": 1, "path": str(own_made.root / "test-unit-a")}
+    assert own_made.json("env", "a")["variables"]["WORKTREE_ID"] == "test-unit-a"
+    assert own_made.json("cleanup", "--max-age", "0")["would_remove"] == ["test-unit-a"]
+    assert own_made.json("remove", "a", "b") == {
         "schema_version": 1,
         "removed": ["test-unit-a", "review-b"],
         "refused": {},
     }
-    assert made.json("list") == {"schema_version": 1, "worktrees": []}
+    assert own_made.json("list") == {"schema_version": 1, "worktrees": []}
     for each in (document, listed, shown):
         assert each["schema_version"] == 1
 
 
-def test_a_partly_refused_removal_says_both(made):
-    made.create("review", "b")
-    (made.root / "review-b/mine").touch()
-    done = made.run("remove", "a", "b", "missing", "--json", check=False)
+def test_a_partly_refused_removal_says_both(own_made):
+    own_made.create("review", "b")
+    (own_made.root / "review-b/mine").touch()
+    done = own_made.run("remove", "a", "b", "missing", "--json", check=False)
     assert done.returncode == 3, said(done)
     document = json.loads(done.stdout)
     assert document["removed"] == ["test-unit-a"]
@@ -87,22 +104,22 @@ def test_the_json_of_an_inner_command_is_not_ours(made):
     assert (done.returncode, done.stdout) == (3, "")
 
 
-def test_list_has_a_line_for_each_worktree(made):
-    made.git("branch", "topic")
-    made.create("review", "b", branch="topic")
-    commit = made.git("rev-parse", "--short=10", "HEAD").strip()
-    lines = made.run("list").stdout.splitlines()
+def test_list_has_a_line_for_each_worktree(own_made):
+    own_made.git("branch", "topic")
+    own_made.create("review", "b", branch="topic")
+    commit = own_made.git("rev-parse", "--short=10", "HEAD").strip()
+    lines = own_made.run("list").stdout.splitlines()
     assert [line.split() for line in lines] == [
-        ["test-unit-a", "ready", commit, str(made.root / "test-unit-a")],
-        ["review-b", "ready", "topic", str(made.root / "review-b")],
+        ["test-unit-a", "ready", commit, str(own_made.root / "test-unit-a")],
+        ["review-b", "ready", "topic", str(own_made.root / "review-b")],
     ]
-    start = made.ports.start
-    assert made.run("list", "--ports", "--purpose", "test-unit").stdout.endswith(
+    start = own_made.ports.start
+    assert own_made.run("list", "--ports", "--purpose", "test-unit").stdout.endswith(
         f"  app={start},api={start + 1},db={start + 2}\n"
     )
-    assert "review-b" not in made.run("list", "--purpose", "test-unit").stdout
-    assert made.run("list", "--status", "ready").stdout.count("\n") == 2
-    assert made.run("list", "--status", "parked").stdout == ""
+    assert "review-b" not in own_made.run("list", "--purpose", "test-unit").stdout
+    assert own_made.run("list", "--status", "ready").stdout.count("\n") == 2
+    assert own_made.run("list", "--status", "parked").stdout == ""
 
 
 def test_list_without_worktrees_says_how_to_make_one(project):
@@ -129,12 +146,12 @@ def test_path_prints_the_path_alone(made):
     assert made.run("path", "test-unit-a").stdout == f"{made.root}/test-unit-a\n"
 
 
-def test_quiet_leaves_results_and_errors(made):
-    done = made.create("review", "b", "--no-env", "--quiet")
+def test_quiet_leaves_results_and_errors(own_made):
+    done = own_made.create("review", "b", "--no-env", "--quiet")
     assert done.stderr == ""
     assert done.stdout.startswith("id        review-b\n")
-    assert made.run("remove", "b", "--quiet").stderr == ""
-    assert "worktree 'b' not found" in made.run("remove", "b", "--quiet", check=False).stderr
+    assert own_made.run("remove", "b", "--quiet").stderr == ""
+    assert "worktree 'b' not found" in own_made.run("remove", "b", "--quiet", check=False).stderr
 
 
 def test_another_folder_by_the_project_option(made, tmp_path):
@@ -182,12 +199,12 @@ def test_the_json_and_github_forms_hold_the_same_values(made):
     assert dict(line.split("=", 1) for line in lines) == expected_values(made)
 
 
-def test_a_missing_env_file_is_named(made):
-    (made.root / "test-unit-a/.env.test").unlink()
+def test_a_missing_env_file_is_named(own_made):
+    (own_made.root / "test-unit-a/.env.test").unlink()
     for words in (["env", "a"], ["exec", "a", "--", "true"]):
-        done = made.run(*words, check=False)
+        done = own_made.run(*words, check=False)
         assert done.returncode == 3
-        assert f"cannot read {made.root}/test-unit-a/.env.test: No such file or directory" in done.stderr
+        assert f"cannot read {own_made.root}/test-unit-a/.env.test: No such file or directory" in done.stderr
 
 
 # exec
@@ -249,16 +266,16 @@ def test_exec_gives_the_worktrees_variables_and_none_that_lead_elsewhere(made):
     assert {name: found[name] for name in kept} == kept
 
 
-def test_a_commit_hook_hands_its_author_and_its_index_on_to_nobody(made):
-    out = made.base / "seen"
-    hook = made.repo / ".git/hooks/pre-commit"
+def test_a_commit_hook_hands_its_author_and_its_index_on_to_nobody(own_made):
+    out = own_made.base / "seen"
+    hook = own_made.repo / ".git/hooks/pre-commit"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(
         f'#!/bin/sh\nenv -0 >{out}.hook\nexec {sys.executable} -m testgrove exec a -- sh -c "env -0 >{out}"\n'
     )
     hook.chmod(0o755)
     words = ["git", "commit", "--quiet", "--allow-empty", "--message=x", "--author=Hook <hook@example.invalid>"]
-    subprocess.run(words, cwd=made.repo, env=made.env | {"GIT_COMMITTER_NAME": "CI"}, check=True)
+    subprocess.run(words, cwd=own_made.repo, env=own_made.env | {"GIT_COMMITTER_NAME": "CI"}, check=True)
     inherited, seen = (names_of(Path(f"{out}{end}")) for end in (".hook", ""))
     assert {"GIT_INDEX_FILE", "GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"} <= inherited
     assert [name for name in seen if name.startswith("GIT_")] == []
@@ -268,10 +285,10 @@ def names_of(written_by_env: Path) -> set[str]:
     return {entry.split("=", 1)[0] for entry in written_by_env.read_text().split("\0")}
 
 
-def test_exec_activates_the_environment(project):
-    project.create("test-unit", "env", "--quiet")
-    tree = project.root / "test-unit-env"
-    done = project.run("exec", "env", "--", "sh", "-c", 'echo "$VIRTUAL_ENV"; command -v python; command -v pip')
+def test_exec_activates_the_environment(own):
+    own.create("test-unit", "env", "--quiet")
+    tree = own.root / "test-unit-env"
+    done = own.run("exec", "env", "--", "sh", "-c", 'echo "$VIRTUAL_ENV"; command -v python; command -v pip')
     assert done.stdout.split() == [f"{tree}/.venv", f"{tree}/.venv/bin/python", f"{tree}/.venv/bin/pip"]
 
 
@@ -292,25 +309,25 @@ def test_an_identifier_alone_finds_its_worktree_and_a_near_one_is_named(made):
     assert "did you mean test-unit-a?" in done.stderr
 
 
-def test_a_whole_id_wins_over_an_identifier(project):
-    project.create("a", "b")
-    project.create("c", "a-b")
-    assert project.run("path", "a-b").stdout == f"{project.root}/a-b\n"
+def test_a_whole_id_wins_over_an_identifier(own):
+    own.create("a", "b")
+    own.create("c", "a-b")
+    assert own.run("path", "a-b").stdout == f"{own.root}/a-b\n"
 
 
 # cleanup
 
 
-def test_cleanup_shows_first_and_removes_when_told(made):
-    done = made.run("cleanup", "--max-age", "0")
+def test_cleanup_shows_first_and_removes_when_told(own_made):
+    done = own_made.run("cleanup", "--max-age", "0")
     assert done.stderr.splitlines() == [
         "would remove test-unit-a",
         "nothing was removed; to remove: testgrove cleanup --max-age 0 --yes",
     ]
-    assert made.run("cleanup").stderr == "nothing to remove: no worktrees older than 24 hours\n"
-    assert list(made.worktrees()) == ["test-unit-a"]
-    assert made.run("cleanup", "--max-age", "0", "--yes").stderr == "removed test-unit-a\n"
-    made.auditor().assert_nothing()
+    assert own_made.run("cleanup").stderr == "nothing to remove: no worktrees older than 24 hours\n"
+    assert list(own_made.worktrees()) == ["test-unit-a"]
+    assert own_made.run("cleanup", "--max-age", "0", "--yes").stderr == "removed test-unit-a\n"
+    own_made.auditor().assert_nothing()
 
 
 @pytest.mark.parametrize("hours", ["-1", "nan", "inf", "1e30", "many"])
@@ -321,41 +338,43 @@ def test_cleanup_refuses_an_age_that_is_none(made, hours):
     assert list(made.worktrees()) == ["test-unit-a"]
 
 
-def test_cleanup_of_what_is_merged(made):
+def test_cleanup_of_what_is_merged(own_made):
     """The commit decides: on a branch or not, here or at origin; a purpose of the user's own stays."""
     for identifier in ("topic", "other"):
-        made.create("test-unit", identifier, "--new-branch", "--no-env", branch=identifier)
-        tree = str(made.root / f"test-unit-{identifier}")
-        made.git("-C", tree, "commit", "--quiet", "--allow-empty", "-m", identifier)  # else both are one commit
-    made.create("review", "r")
-    assert made.run("cleanup", "--merged").stderr == "nothing to remove: no worktrees older than 24 hours and merged\n"
-    assert made.json("cleanup", "--merged", "--max-age", "0")["would_remove"] == ["test-unit-a"]
-    made.git("merge", "--quiet", "topic")
-    done = made.run("cleanup", "--merged", "--max-age", "0")
+        own_made.create("test-unit", identifier, "--new-branch", "--no-env", branch=identifier)
+        tree = str(own_made.root / f"test-unit-{identifier}")
+        own_made.git("-C", tree, "commit", "--quiet", "--allow-empty", "-m", identifier)  # else both are one commit
+    own_made.create("review", "r")
+    assert (
+        own_made.run("cleanup", "--merged").stderr == "nothing to remove: no worktrees older than 24 hours and merged\n"
+    )
+    assert own_made.json("cleanup", "--merged", "--max-age", "0")["would_remove"] == ["test-unit-a"]
+    own_made.git("merge", "--quiet", "topic")
+    done = own_made.run("cleanup", "--merged", "--max-age", "0")
     assert done.stderr.splitlines() == [
         "would remove test-unit-a",
         "would remove test-unit-topic",
         "nothing was removed; to remove: testgrove cleanup --merged --max-age 0 --yes",
     ]
-    made.git("update-ref", "refs/remotes/origin/trunk", "other")
-    made.git("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/trunk")
-    made.run("cleanup", "--merged", "--max-age", "0", "--yes")
-    assert list(made.worktrees()) == ["review-r"]
-    assert {"topic", "other"} <= set(made.git("branch", "--format=%(refname:short)").split())
+    own_made.git("update-ref", "refs/remotes/origin/trunk", "other")
+    own_made.git("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/trunk")
+    own_made.run("cleanup", "--merged", "--max-age", "0", "--yes")
+    assert list(own_made.worktrees()) == ["review-r"]
+    assert {"topic", "other"} <= set(own_made.git("branch", "--format=%(refname:short)").split())
 
 
-def test_cleanup_of_what_is_merged_knows_a_worktree_without_its_folder(made):
+def test_cleanup_of_what_is_merged_knows_a_worktree_without_its_folder(own_made):
     """git cannot say what is checked out in it: the commit on record decides."""
-    shutil.rmtree(made.root / "test-unit-a")
-    assert made.json("cleanup", "--merged", "--max-age", "0")["would_remove"] == ["test-unit-a"]
+    shutil.rmtree(own_made.root / "test-unit-a")
+    assert own_made.json("cleanup", "--merged", "--max-age", "0")["would_remove"] == ["test-unit-a"]
 
 
-def test_cleanup_where_nothing_is_known_to_be_the_main_branch(made):
-    made.git("branch", "--move", "main", "trunk")
-    done = made.run("cleanup", "--merged", "--max-age", "0", "--yes", check=False)
+def test_cleanup_where_nothing_is_known_to_be_the_main_branch(own_made):
+    own_made.git("branch", "--move", "main", "trunk")
+    done = own_made.run("cleanup", "--merged", "--max-age", "0", "--yes", check=False)
     assert done.returncode == 3, said(done)
     assert "git remote set-head origin --auto" in done.stderr
-    assert list(made.worktrees()) == ["test-unit-a"]
+    assert list(own_made.worktrees()) == ["test-unit-a"]
 
 
 # Help
@@ -408,13 +427,13 @@ def test_a_reader_that_goes_away_ends_a_command_quietly(made):
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
-def test_closed_standard_streams_do_no_harm(made, closed):
+def test_closed_standard_streams_do_no_harm(own_made, closed):
     words = " ".join(TESTGROVE)
     script = f"{words} create --purpose review --identifier b --branch main --no-env {closed}"
-    done = subprocess.run(["sh", "-c", script], cwd=made.repo, env=made.env, capture_output=True, check=False)
+    done = subprocess.run(["sh", "-c", script], cwd=own_made.repo, env=own_made.env, capture_output=True, check=False)
     assert done.returncode == 0
     assert b"Traceback" not in done.stderr
-    assert set(made.worktrees()) == {"test-unit-a", "review-b"}
+    assert set(own_made.worktrees()) == {"test-unit-a", "review-b"}
 
 
 def test_a_full_output_is_an_error_and_no_bug(made):
@@ -446,8 +465,8 @@ def test_terminals_and_locales_do_not_matter(grove, env):
     project.run("remove", "a", env=env)
 
 
-def test_ctrl_c_during_a_creation_leaves_nothing(project):
-    process = project.start("create", "--purpose=test-unit", "--identifier=a", "--branch=main", "--ports")
+def test_ctrl_c_during_a_creation_leaves_nothing(own):
+    process = own.start("create", "--purpose=test-unit", "--identifier=a", "--branch=main", "--ports")
     assert process.stderr.readline() == "worktree …\n"
     time.sleep(0.05)  # somewhere in the middle; wherever it is, nothing may be left
     process.send_signal(signal.SIGINT)
@@ -456,8 +475,8 @@ def test_ctrl_c_during_a_creation_leaves_nothing(project):
         pytest.skip("it was faster")
     assert process.returncode == 130, error
     assert "Traceback" not in error
-    assert project.worktrees() == {}
-    project.auditor().assert_nothing()
+    assert own.worktrees() == {}
+    own.auditor().assert_nothing()
 
 
 def test_a_list_has_a_header_on_a_terminal_only(made):

@@ -69,9 +69,19 @@ ready = "log:gone"
 EXEC = ("exec", "review-a", "--processes", "api,worker", "--")
 
 
+@pytest.fixture(scope="module")
+def project(shared_grove) -> Grove:
+    """A project that stays as it is, with a worktree."""
+    return with_worktree(shared_grove(files=FILES, config=CONFIG))
+
+
 @pytest.fixture
-def project(grove) -> Grove:
-    project = grove(files=FILES, config=CONFIG)
+def own(grove) -> Grove:
+    """The same for a test that changes it."""
+    return with_worktree(grove(files=FILES, config=CONFIG))
+
+
+def with_worktree(project: Grove) -> Grove:
     project.create("review", "a", "--ports", "--no-env")
     return project
 
@@ -83,15 +93,15 @@ def up(command: subprocess.Popen[str]) -> int:
     return int(words[1])
 
 
-def test_processes_are_ready_for_the_command_and_gone_after_it(project):
-    done = project.run(*EXEC, PYTHON, "ask.py")
-    port = project.worktrees()["review-a"]["ports"]["api"]
+def test_processes_are_ready_for_the_command_and_gone_after_it(own):
+    done = own.run(*EXEC, PYTHON, "ask.py")
+    port = own.worktrees()["review-a"]["ports"]["api"]
     assert done.stdout == f"ours answered at tcp://127.0.0.1:{port}\n"
-    logs = project.artifacts / "review-a/processes"
+    logs = own.artifacts / "review-a/processes"
     assert f"(log: {logs}/worker.log" in done.stderr
     assert (logs / "worker.log").read_text() == "waiting\n"
-    project.auditor().assert_no_leftovers()
-    project.run("remove", "review-a")
+    own.auditor().assert_no_leftovers()
+    own.run("remove", "review-a")
 
 
 @pytest.mark.parametrize(
@@ -190,19 +200,19 @@ def read_until(fd: int, end: bytes) -> bytes:
     return text
 
 
-def test_nothing_is_left_when_testgrove_is_killed(project):
-    command = project.start(*EXEC, PYTHON, "command.py")
+def test_nothing_is_left_when_testgrove_is_killed(own):
+    command = own.start(*EXEC, PYTHON, "command.py")
     pid = up(command)
     assert marks(pid), "what the command leaves can be found by its mark"
     command.kill()
     command.communicate()
     deadline = time.monotonic() + 2
-    while alive(pid) or any("server.py" in line or "wait.py" in line for line in project.auditor().audit().processes):
-        assert time.monotonic() < deadline, project.auditor().audit()
+    while alive(pid) or any("server.py" in line or "wait.py" in line for line in own.auditor().audit().processes):
+        assert time.monotonic() < deadline, own.auditor().audit()
         time.sleep(0.02)
-    assert project.worktrees()["review-a"]["status"] == "ready"
-    project.auditor().assert_no_leftovers()
-    project.run(*EXEC, PYTHON, "ask.py")
+    assert own.worktrees()["review-a"]["status"] == "ready"
+    own.auditor().assert_no_leftovers()
+    own.run(*EXEC, PYTHON, "ask.py")
 
 
 def alive(pid: int) -> bool:
@@ -250,22 +260,22 @@ def test_a_process_that_is_not_declared_is_an_error(project, processes, status, 
     assert all(word in done.stderr for word in words), said(done)
 
 
-def test_a_worktree_without_ports_is_an_error_that_says_so(project):
-    project.create("review", "b")
-    done = project.run("exec", "b", "--processes", "api", "--", "true", check=False)
+def test_a_worktree_without_ports_is_an_error_that_says_so(own):
+    own.create("review", "b")
+    done = own.run("exec", "b", "--processes", "api", "--", "true", check=False)
     assert done.returncode == 2
     assert "variable '${API_PORT}' not found" in done.stderr, said(done)
 
 
-def test_a_stranger_on_the_port_keeps_it_and_the_worktree_has_others(project):
-    port = project.worktrees()["review-a"]["ports"]["api"]
+def test_a_stranger_on_the_port_keeps_it_and_the_worktree_has_others(own):
+    port = own.worktrees()["review-a"]["ports"]["api"]
     code = (
         f"import socket, signal; s = socket.create_server(('127.0.0.1', {port})); print(1, flush=True); signal.pause()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as stranger:
         stranger.stdout.readline()
-        done = project.run(*EXEC, "true")
+        done = own.run(*EXEC, "true")
         stranger.kill()
-    ports = project.worktrees()["review-a"]["ports"]
+    ports = own.worktrees()["review-a"]["ports"]
     assert port not in ports.values()
     assert f"its new ports: {' '.join(map(str, ports.values()))}" in done.stderr, said(done)

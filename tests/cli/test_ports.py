@@ -23,7 +23,16 @@ CONFIG = '[env]\nPAYMENT_URL = "http://127.0.0.1:${API_PORT}/x"\n'
 @pytest.fixture
 def project(grove) -> Grove:
     """A project with the worktree test-unit-a, which has ports."""
-    planted: Grove = grove(config=CONFIG)
+    return with_worktree(grove(config=CONFIG))
+
+
+@pytest.fixture(scope="module")
+def shared(shared_grove) -> Grove:
+    """The same for tests that leave it as it is."""
+    return with_worktree(shared_grove(config=CONFIG))
+
+
+def with_worktree(planted: Grove) -> Grove:
     planted.create("test-unit", "a", "--ports", "--no-env")
     return planted
 
@@ -74,26 +83,26 @@ def test_list_names_the_holders_of_all_projects(project):
     }  # fmt: skip
 
 
-def test_check_names_who_listens_and_the_command_that_ends_it(project, server):
-    app, api, db = block(project)
-    inside, outside = server(app, project.root / "test-unit-a"), server(api)
-    done = project.run("ports", "check", check=False)
+def test_check_names_who_listens_and_the_command_that_ends_it(shared, server):
+    app, api, db = block(shared)
+    inside, outside = server(app, shared.root / "test-unit-a"), server(api)
+    done = shared.run("ports", "check", check=False)
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"{app}  app  test-unit-a  pid {inside.pid} (")
     assert lines[0].endswith(f"in the worktree; to stop it: kill {inside.pid}")
     assert lines[1].endswith(f"outside the worktree; to stop it: kill {outside.pid}")
     assert lines[2] == f"{db}  db  test-unit-a  free"
     assert done.returncode == 3
-    assert project.run("ports", "check", str(db), str(app)).returncode == 0
+    assert shared.run("ports", "check", str(db), str(app)).returncode == 0
     outside.communicate()
-    assert project.run("ports", "check", "a").stdout.splitlines()[1] == f"{api}  api  test-unit-a  free"
+    assert shared.run("ports", "check", "a").stdout.splitlines()[1] == f"{api}  api  test-unit-a  free"
 
 
-def test_check_takes_any_port(project, server):
-    free = project.ports.stop - 1
-    assert project.run("ports", "check", str(free)).stdout == f"{free}  not leased  free\n"
+def test_check_takes_any_port(shared, server):
+    free = shared.ports.stop - 1
+    assert shared.run("ports", "check", str(free)).stdout == f"{free}  not leased  free\n"
     process = server(free)
-    document = project.json("ports", "check", str(free))["ports"]
+    document = shared.json("ports", "check", str(free))["ports"]
     assert document[0]["worktree"] == ""
     assert [(one["pid"], one["end"]) for one in document[0]["listeners"]] == [(process.pid, f"kill {process.pid}")]
 
@@ -198,15 +207,15 @@ def test_where_no_ports_are_left_everything_stays(grove):
 
 
 @pytest.mark.parametrize("number", ["0", "65536", "99999", "9" * 5000])
-def test_a_number_that_no_port_has_is_an_error(project, number):
-    done = project.run("ports", "check", number, check=False)
+def test_a_number_that_no_port_has_is_an_error(shared, number):
+    done = shared.run("ports", "check", number, check=False)
     assert done.returncode == 2
     assert "is not a port\n  hint: use a number from 1 to 65535" in done.stderr
 
 
 @pytest.mark.parametrize("words", [["release", "nope"], ["reassign", "nope"], ["check", "nope"]])
-def test_an_unknown_worktree_is_an_error(project, words):
-    done = project.run("ports", *words, check=False)
+def test_an_unknown_worktree_is_an_error(shared, words):
+    done = shared.run("ports", *words, check=False)
     assert done.returncode == 3
     assert "worktree 'nope' not found" in done.stderr
 
@@ -220,12 +229,12 @@ def test_a_deleted_env_file_is_an_error_and_the_ports_stay(project):
 
 
 @pytest.mark.parametrize("name", ["list", "check", "release", "reassign"])
-def test_every_subcommand_has_a_help_with_an_example(project, name):
-    assert f"testgrove ports {name}" in project.run("ports", name, "--help").stdout.split("Example")[1]
+def test_every_subcommand_has_a_help_with_an_example(shared, name):
+    assert f"testgrove ports {name}" in shared.run("ports", name, "--help").stdout.split("Example")[1]
 
 
-def test_a_near_subcommand_is_named(project):
-    assert "Did you mean release?" in project.run("ports", "relase", check=False).stderr
+def test_a_near_subcommand_is_named(shared):
+    assert "Did you mean release?" in shared.run("ports", "relase", check=False).stderr
 
 
 def test_the_variables_of_a_sub_project_stay_where_the_command_is_typed_at_the_top(grove):

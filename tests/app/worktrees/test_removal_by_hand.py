@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -22,7 +22,20 @@ FILES = {
 
 @pytest.fixture
 def project(grove) -> Grove:
-    project = grove(files=FILES, config='collect = ["prof"]\n', variables=local_packages.settings("pytest-cov"))
+    return with_worktree(grove)
+
+
+@pytest.fixture(scope="module")
+def tested(shared_grove) -> Grove:
+    """A project in whose worktree the suite was run by hand."""
+    project = with_worktree(shared_grove)
+    done = typed(project, "pytest -q --junitxml=junit.xml --cov")
+    assert done.returncode == 0, done.stderr
+    return project
+
+
+def with_worktree(make: Callable[..., Grove]) -> Grove:
+    project = make(files=FILES, config='collect = ["prof"]\n', variables=local_packages.settings("pytest-cov"))
     project.create("test-integration", "mine", "--ports")
     return project
 
@@ -50,22 +63,32 @@ def test_outputs_are_kept_and_nothing_is_asked_also_from_inside(project):
     project.auditor().assert_nothing()
 
 
+in_one_worktree = pytest.mark.xdist_group("tested by hand")
+
+
+@in_one_worktree
 @pytest.mark.parametrize(
     "name", ["notes.txt", "tests/integration/test_new.py", ".env.local", "data/dump.sql", "junit.txt"]
 )
-def test_a_file_that_only_its_user_can_have_made_refuses(project, name):
-    done = typed(project, f"pytest -q --junitxml=junit.xml --cov; mkdir -p $(dirname {name}); echo mine > {name}")
+def test_a_file_that_only_its_user_can_have_made_refuses(tested, name):
+    tree = tested.root / "test-integration-mine"
+    done = typed(tested, f"mkdir -p $(dirname {name}); echo mine > {name}")
     assert done.returncode == 0, done.stderr
-    done = project.run("remove", "mine", check=False, cwd=project.root / "test-integration-mine")
+    done = tested.run("remove", "mine", check=False, cwd=tree)
     assert done.returncode == 3, said(done)
     assert f"{name} (not written by set-up or a test)" in done.stderr
     assert "junit.xml" not in done.stderr
-    assert (project.root / "test-integration-mine" / name).read_text() == "mine\n"
-    assert (project.root / "test-integration-mine/junit.xml").exists(), "nothing is taken before it is certain"
-    Path(project.root / "test-integration-mine" / name).unlink()
-    project.run("remove", "mine", cwd=project.root / "test-integration-mine")
-    assert (project.artifacts / "test-integration-mine/junit.xml").exists()
-    project.auditor().assert_nothing()
+    assert (tree / name).read_text() == "mine\n"
+    assert (tree / "junit.xml").exists(), "nothing is taken before it is certain"
+    (tree / name).unlink()
+
+
+@in_one_worktree
+def test_without_those_files_it_is_removed(tested):
+    """The last one: those before it need the worktree."""
+    tested.run("remove", "mine", cwd=tested.root / "test-integration-mine")
+    assert (tested.artifacts / "test-integration-mine/junit.xml").exists()
+    tested.auditor().assert_nothing()
 
 
 @pytest.mark.slow
