@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from grove import git
-from testgrove.system.environment.products import made_from, set_aside
+from testgrove.system.environment.products import made_from, put_back, set_aside
 from testgrove.system.environment.record import EnvironmentRecord, signature
+
+RECORD = EnvironmentRecord("", "", "3.12", "", "", "", (), editable=False, built=(), seal="")
 
 
 def test_a_copied_file_that_the_commit_does_not_have_counts(tmp_path: Path):
@@ -37,22 +40,31 @@ def test_products_are_not_moved_through_a_link(tmp_path: Path):
     elsewhere.mkdir()
     (tree / "fast.so").touch()
     (tree / ".venv").symlink_to(elsewhere)
-    record = EnvironmentRecord(
-        "",
-        "",
-        "3.12",
-        "",
-        "",
-        "",
-        (),
-        editable=False,
-        built=("fast.so",),
-        seal="",
-        products=signature(tree, ["fast.so"]),
-    )
+    record = replace(RECORD, built=("fast.so",), products=signature(tree, ["fast.so"]))
     assert not set_aside(tree, record)
     assert (tree / "fast.so").exists()
     (tree / ".venv").unlink()
     (tree / ".venv").mkdir()
     assert set_aside(tree, record)
     assert (tree / ".venv/.testgrove-built/fast.so").exists()
+
+
+def test_a_tracked_file_that_the_build_rewrote_is_put_back_over_the_commits(tmp_path: Path):
+    """A version file that is in the repository, and that every build writes: without it, each run would build again."""
+    git(tmp_path, "init", "--quiet")
+    written, built = tmp_path / "data.txt", ("data.txt",)
+    for name in ("older", "newer"):
+        written.write_text(name)
+        git(tmp_path, "add", "data.txt")
+        git(tmp_path, "commit", "--quiet", "--message", name)
+        git(tmp_path, "tag", name)
+    (tmp_path / ".venv").mkdir()
+    for target, found in (("older", "of the build"), ("newer", "newer")):
+        git(tmp_path, "checkout", "--quiet", "--force", "older")
+        written.write_text("of the build")
+        record = replace(RECORD, built=built, products=signature(tmp_path, built))
+        record = replace(record, made_from=made_from(tmp_path, "older", built, {}))
+        assert set_aside(tmp_path, record)
+        git(tmp_path, "checkout", "--quiet", "--force", target)
+        put_back(tmp_path, record, target, {})
+        assert written.read_text() == found

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.core.worktrees.build_inputs import BUILD_FILES, build_inputs
 from testgrove.system.deletion import delete_tree
 from testgrove.system.environment.record import FOLDER, signature
@@ -28,11 +28,11 @@ _ASIDE = f"{FOLDER}/.testgrove-built"
 _TOOLS = (
     "cc", "gcc", "c++", "g++", "clang", "ld", "rustc", "cargo", "gfortran", "cmake", "meson", "ninja", "pkg-config",
 )  # fmt: skip
-_VARIABLES = re.compile(
+_VARIABLES = lazy_pattern(
     r"CC|CXX|CPP|FC|LD|AR|\w*FLAGS|\w*INCLUDE_PATH|LIBRARY_PATH|PKG_CONFIG\w*|CMAKE_\w+|SKBUILD\w*|MESON\w*|CARGO\w*"
     r"|RUST\w*|CYTHON\w*|SETUPTOOLS\w*|DISTUTILS\w*"
 )
-_NAME = re.compile(r"\b[A-Z][A-Z0-9_]{2,}\b")
+_NAME = lazy_pattern(r"\b[A-Z][A-Z0-9_]{2,}\b")
 
 
 def made_from(tree: Path, commit: str, built: Sequence[str], copied: Mapping[str, Path]) -> str:
@@ -47,6 +47,9 @@ def made_from(tree: Path, commit: str, built: Sequence[str], copied: Mapping[str
     whole = hashlib.blake2b(build_inputs(files, texts, built).encode(), digest_size=20)
     if any(path.endswith(".py") for path in built):  # such as a version that was written from git
         whole.update(commit.encode())
+    for path in built:
+        if path in files:  # tracked, and rewritten by the build: put_back() replaces it
+            whole.update(f"{path}\0{files[path]}\0".encode(errors="surrogateescape"))
     with explained("read the copied files of", tree):
         others = [_state(path, copied[path]) for path in sorted(copied.keys() - files)]
     for line in (*_tools(), *_variables(os.environ, texts), *others):
@@ -96,14 +99,16 @@ def set_aside(tree: Path, record: EnvironmentRecord) -> bool:
 def put_back(tree: Path, record: EnvironmentRecord, commit: str, copied: Mapping[str, Path]) -> None:
     """Move the products back if the commit that is checked out now would build the same; else delete them.
 
-    copied: see made_from().
+    What is there already is the commit's: a file that the build rewrites, and would rewrite again. copied: see
+    made_from().
     """
     aside = tree / _ASIDE
     with explained("put the build products back in", tree):
         if made_from(tree, commit, record.built, copied) == record.made_from:
             for path in record.built:
                 target = tree / path
-                if not os.path.lexists(target) and target.parent.resolve().is_relative_to(tree.resolve()):
+                free = not os.path.lexists(target) or (target.is_file() and not target.is_symlink())
+                if free and target.parent.resolve().is_relative_to(tree.resolve()):
                     target.parent.mkdir(parents=True, exist_ok=True)
                     (aside / path).rename(target)
         delete_tree(aside, within=tree / FOLDER)
