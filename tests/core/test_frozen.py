@@ -86,3 +86,44 @@ class Empty:
 def test_a_class_without_fields():
     assert Empty() == Empty() != Point(1)
     assert hash(Empty()) == hash(Empty())
+
+
+@frozen
+class Named:
+    x: int
+    y: int = field(default=0, kw_only=True)
+
+
+@dataclass(frozen=True)
+class OrdinaryNamed:
+    x: int
+    y: int = field(default=0, kw_only=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ((), {}),
+        ((1, 2), {}),
+        ((1,), {"x": 2}),
+        ((1,), {"z": 2}),
+        ((), {"z": 2}),
+        ((), {"y": 1}),
+        ((1, 2, 3, 4), {"y": 1}),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_refused_in_the_words_of_a_dataclass(arguments):
+    args, kwargs = arguments
+    with pytest.raises(TypeError) as ordinary:
+        OrdinaryNamed(*args, **kwargs)
+    with pytest.raises(TypeError) as ours:
+        Named(*args, **kwargs)
+    assert str(ours.value) == str(ordinary.value).replace("OrdinaryNamed", "Named")
+    assert Named(1, y=2) == Named(x=1, y=2) != Named(1)
+
+
+def test_every_value_has_a_default_of_its_own():
+    assert Point(1).seen == []
+    assert Point(1).seen is not Point(1).seen
+    assert vars(Point(1, seen=[2])) == {"x": 1, "y": 0, "seen": [2]}

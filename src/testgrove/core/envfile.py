@@ -9,32 +9,32 @@ backtick or a backslash.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,=-]+")
+_NAME = lazy_pattern(r"[A-Za-z_][A-Za-z0-9_]*")
+_PLAIN = lazy_pattern(r"[A-Za-z0-9_./:@%+,=-]+")
 _LONGEST = 65536  # bytes; the limit of xargs is 128 KiB in total
 # bash sets these itself or does not let them be set.
-_SHELLS_OWN = re.compile(
+_SHELLS_OWN = lazy_pattern(
     r"_|UID|EUID|PPID|GROUPS|SHELLOPTS|BASH.*|S?RANDOM|SECONDS|LINENO|EPOCH(?:SECONDS|REALTIME)|FUNCNAME|DIRSTACK"
     r"|PIPESTATUS|HISTCMD|IFS|OPTIND|SHLVL|COMP_WORDBREAKS"
 )
 _PROBLEMS = (
-    (re.compile(r"\s"), "contains white space"),
+    (lazy_pattern(r"\s"), "contains white space"),
     (
-        re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"),
+        lazy_pattern(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"),
         "contains a control character or a byte that is not UTF-8",
     ),
-    (re.compile(r"\$\{"), "contains '${'"),
-    (re.compile(r"\\(?:\\|\Z)"), "contains two backslashes in a row or ends with one"),
+    (lazy_pattern(r"\$\{"), "contains '${'"),
+    (lazy_pattern(r"\\(?:\\|\Z)"), "contains two backslashes in a row or ends with one"),
     (
-        re.compile(r"""'.*["$`\\]|["$`\\].*'"""),
+        lazy_pattern(r"""'.*["$`\\]|["$`\\].*'"""),
         "contains a single quote together with a double quote, '$', '`' or '\\'",
     ),
 )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import enum
-import re
 from dataclasses import field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.core.secret import Secret
 from testgrove.errors import UsageError
 
-_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}")
+_PART = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}")
 
 
 def check_part(what: str, text: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import posixpath
-import re
 import shlex
 from typing import TYPE_CHECKING
 
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.core.text import some
 from testgrove.reports.figures import failures
 from testgrove.reports.wording import clean, flat, one_line
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 _LONGEST = 300
-_HINT = re.compile(r"\s*(?:hint:|$)")
+_HINT = lazy_pattern(r"\s*(?:hint:|$)")
 
 
 def closing(result: RunResult, folder: str) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from testgrove.core.connections.addresses import PORTS, is_loopback
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.system.processes.process_tree import children
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
 _ESTABLISHED, _LISTEN = 1, 10
 _SOCKET = rb"^\S+ \S+ \S+ \S+ \S+ (0[13]) +(\d+) "  # a line of /proc/net/unix, up to its path
-_ANY = re.compile(_SOCKET + rb"(\S[^\n]*)$", re.MULTILINE)
-_DATABASES = re.compile(
+_ANY = lazy_pattern(_SOCKET + rb"(\S[^\n]*)$", re.MULTILINE)
+_DATABASES = lazy_pattern(
     _SOCKET + rb"([^\n]*(?:\.s\.PGSQL\.\d+|sql[a-z]*\.sock|(?:redis|valkey)[^/\n]*\.sock))$", re.MULTILINE
 )
-_SERVERS = re.compile(r"(postgres|postmaster|mysqld|mariadbd|redis-server|valkey-server|keydb-server)\b")
+_SERVERS = lazy_pattern(r"(postgres|postmaster|mysqld|mariadbd|redis-server|valkey-server|keydb-server)\b")
 # The kernel's sock_diag interface: 20 times as fast as /proc/net/tcp, whose reader walks all of a large hash table.
 _DIAG, _BY_FAMILY, _DUMP, _ONE, _DONE, _ERROR = 4, 20, 0x301, 0x001, 3, 2
 _INET = struct.Struct("=BBBBHH16s16sI8xIIIII")

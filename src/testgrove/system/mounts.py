@@ -11,11 +11,12 @@ import re
 from pathlib import Path
 
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.errors import PreconditionError
 from testgrove.system.files import explained
 
 _LIST = Path("/proc/self/mountinfo")
-_MOUNT_ID = re.compile(rb"^mnt_id:\s*(\d+)$", re.MULTILINE)
+_MOUNT_ID = lazy_pattern(rb"^mnt_id:\s*(\d+)$", re.MULTILINE)
 
 
 @frozen

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,10 +23,10 @@ ENGINES = {
     **dict.fromkeys(("sqlite", "sqlite3", "spatialite"), "sqlite"),
 }
 _SOCKET_FOLDERS = ("/var/run/postgresql", "/run/postgresql", "/tmp")  # noqa: S108 - those that libpq is built with
-_POSTGRES_SOCKET = re.compile(r"\.s\.PGSQL\.(\d+)$")
-_MYSQL_SOCKETS = re.compile(r"(^|/)(mysqld?|mariadb)\.sock$")
-_URL = re.compile(r"(?:jdbc:)?([A-Za-z0-9]+)(\+[A-Za-z0-9+_.-]+)?:(//)?(.*)", re.DOTALL)
-_WORD = re.compile(r"\s*(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)*))")
+_POSTGRES_SOCKET = lazy_pattern(r"\.s\.PGSQL\.(\d+)$")
+_MYSQL_SOCKETS = lazy_pattern(r"(^|/)(mysqld?|mariadb)\.sock$")
+_URL = lazy_pattern(r"(?:jdbc:)?([A-Za-z0-9]+)(\+[A-Za-z0-9+_.-]+)?:(//)?(.*)", re.DOTALL)
+_WORD = lazy_pattern(r"\s*(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)*))")
 
 
 @frozen

@@ -17,6 +17,7 @@ from testgrove.core.connections.addresses import (
 )
 from testgrove.core.engines.registry import engine_of
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,10 +28,10 @@ SETTING = "allow_connections"
 _OURS = "testgrove_"  # how templates and clones begin on the servers of others
 _LIBPQ = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE", "PGSERVICEFILE")
 _PASSWORDS = (
-    re.compile(r"(://[^:/@\s]*:)\S+(?=@)"),
-    re.compile(r"(\bpass(?:word|wd)?=)\S+", re.IGNORECASE),
-    re.compile(r"(\bredis-cli\b.* -a +)\S+"),
-    re.compile(r"(\b(?:mysql|mariadb)\w*\b.* -p)\S+"),
+    lazy_pattern(r"(://[^:/@\s]*:)\S+(?=@)"),
+    lazy_pattern(r"(\bpass(?:word|wd)?=)\S+", re.IGNORECASE),
+    lazy_pattern(r"(\bredis-cli\b.* -a +)\S+"),
+    lazy_pattern(r"(\b(?:mysql|mariadb)\w*\b.* -p)\S+"),
 )
 
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,7 +24,7 @@ _ENDINGS: dict[Fact, str] = {
     "name": "DB|NAME|DATABASE|DBNAME|DB_NAME|DATABASE_NAME",
 }
 _ANY_DATABASE = ("DB", "DATABASE", "SQL", "RDS")  # they mean the first service that has migrations
-_URL = re.compile(r"([a-z][a-z0-9+.-]*)://[^?#]*?(?:/(\d*))?(?:[?#].*)?")
+_URL = lazy_pattern(r"([a-z][a-z0-9+.-]*)://[^?#]*?(?:/(\d*))?(?:[?#].*)?")
 
 
 @frozen

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from testgrove.core.discovery.mapping import env_lines
 from testgrove.core.engines.registry import built_in_engines
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
 
     Table = Callable[[str], str]  # how a table of the settings is named to the user
 
-_UNKNOWN_HOST = re.compile(
+_UNKNOWN_HOST = lazy_pattern(
     r"could not translate host name|Name or service not known|[Tt]emporary failure in name resolution"
 )
-_UNREACHABLE = re.compile(
+_UNREACHABLE = lazy_pattern(
     rf"[Cc]onnection refused|ECONNREFUSED|Error 111\b|[Ii]s the server running|{_UNKNOWN_HOST.pattern}"
 )
-_UNSET = re.compile(
+_UNSET = lazy_pattern(
     r"KeyError: '([A-Z][A-Z0-9_]*)'|Set the ([A-Z][A-Z0-9_]*) environment variable"
     r"|\b([A-Z][A-Z0-9_]*) not found\. Declare|^(?:E\s+)?([A-Za-z]\w*)\n(?:E\s+)?  Field required",
     re.MULTILINE,

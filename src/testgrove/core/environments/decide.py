@@ -23,12 +23,13 @@ from testgrove.core.environments.plan import Contents, EnvironmentRequest, Insta
 from testgrove.core.environments.requirement_files import base_files, contradiction, requirement_files
 from testgrove.core.environments.uv_lock import default_groups, from_uv_lock
 from testgrove.core.environments.workflows import read_workflows
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.errors import PreconditionError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_LOCAL_LINE = re.compile(r"^\s*(?:-e\s|--editable[\s=]|\.{1,2}(?:/|\[|\s|$)|file:|[^#\s]+\s*@\s*file:)", re.MULTILINE)
+_LOCAL_LINE = lazy_pattern(r"^\s*(?:-e\s|--editable[\s=]|\.{1,2}(?:/|\[|\s|$)|file:|[^#\s]+\s*@\s*file:)", re.MULTILINE)
 _CONDA = ("environment.yml", "environment.yaml")
 
 

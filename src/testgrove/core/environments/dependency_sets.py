@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from typing import TYPE_CHECKING
 
 from testgrove.core.environments.declared import normal
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
 
     from testgrove.core.settings.types import Settings
 
-_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*([^;#]*)")
-_LOWER_BOUND = re.compile(r"[>=~]=|>|@")
+_REQUIREMENT = lazy_pattern(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*([^;#]*)")
+_LOWER_BOUND = lazy_pattern(r"[>=~]=|>|@")
 
 
 @frozen
@@ -74,6 +73,8 @@ def find_set(settings: Settings, name: str | None) -> DependencySet:
     for key, table in settings.dependencies.items():
         sets[key] = DependencySet(key, table.resolution or "", table.with_, table.file, directory=table.directory)
     if name not in sets:
+        import difflib  # noqa: PLC0415 - for a mistake only
+
         first = "".join(f"--deps {near}   " for near in difflib.get_close_matches(name, sets, 1))
         raise UsageError(
             "unknown-dependencies",

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from testgrove.core.environments.declared import normal, read_toml
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +16,7 @@ _TOOLS = frozenset({
     "dunamai", "flit-scm", "hatch-vcs", "pbr", "poetry-dynamic-versioning", "setuptools-git-versioning",
     "setuptools-scm", "uv-dynamic-versioning", "vcs-versioning", "versioneer", "versioningit",
 })  # fmt: skip
-_IN_SETUP = re.compile(rb"use_scm_version|setuptools[-_]scm|setuptools[-_]git[-_]versioning|versioneer|\bpbr\b")
+_IN_SETUP = lazy_pattern(rb"use_scm_version|setuptools[-_]scm|setuptools[-_]git[-_]versioning|versioneer|\bpbr\b")
 _DEFAULT_REQUIRES = ["setuptools>=40.8"]
 _DEFAULT_BACKEND = "setuptools.build_meta:__legacy__"
 

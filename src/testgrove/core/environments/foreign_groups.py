@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from testgrove.core.lazy_pattern import lazy_pattern
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_CARET_OR_TILDE = re.compile(r"([\^~])(?!=)\s*v?((\d+)(?:\.(\d+))?(?:\.(\d+))?(?:\.\d+)*([a-zA-Z.+-].*)?)$")
+_CARET_OR_TILDE = lazy_pattern(r"([\^~])(?!=)\s*v?((\d+)(?:\.(\d+))?(?:\.(\d+))?(?:\.\d+)*([a-zA-Z.+-].*)?)$")
 
 
 def poetry_groups(tool: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

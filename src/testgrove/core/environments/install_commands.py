@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from testgrove.core.environments.declared import normal
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _OLDEST = (7, 4)  # the pytest that the plugin works with
 OLDEST_PYTEST = f"pytest>={_OLDEST[0]}.{_OLDEST[1]}"
-_PINNED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
+_PINNED = lazy_pattern(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
 
 
 def install_arguments(contents: Contents) -> tuple[str, ...]:

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 from testgrove.core.environments.declared import normal
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_OWN = re.compile(r"([A-Za-z0-9._-]*)\[([^\]]*)\]$")
-_TREE = re.compile(r"(?:-e)?\./?(?:\[[^\]]*\])?")
+_OWN = lazy_pattern(r"([A-Za-z0-9._-]*)\[([^\]]*)\]$")
+_TREE = lazy_pattern(r"(?:-e)?\./?(?:\[[^\]]*\])?")
 _FILE = {"-r", "--requirement", "--requirements"}
 _EXTRA = {"--extra", "--extras", "-E"}
 _GROUP = {"--group", "--with", "-G", "-dG", "--only", "--only-group"}
 _SKIPPED = {"-c", "--constraint", "--constraints", "-i", "--index-url", "--extra-index-url", "-f", "--find-links"}
-_SHORT = re.compile(r"(-r|-c|-e|-E|-G)(?=[^-=\s])(.+)")
+_SHORT = lazy_pattern(r"(-r|-c|-e|-E|-G)(?=[^-=\s])(.+)")
 
 
 @frozen

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,13 +20,13 @@ LOCKS = {
     "Pipfile.lock": "Pipfile",
 }
 _LOCAL = {
-    "poetry.lock": re.compile(rb'^type = "(?:directory|file)"', re.MULTILINE),
-    "pdm.lock": re.compile(rb'^path = "', re.MULTILINE),
-    "Pipfile.lock": re.compile(rb'"path":\s*"'),
-    "pylock.toml": re.compile(rb"\[packages\.directory\]|^directory = ", re.MULTILINE),
+    "poetry.lock": lazy_pattern(rb'^type = "(?:directory|file)"', re.MULTILINE),
+    "pdm.lock": lazy_pattern(rb'^path = "', re.MULTILINE),
+    "Pipfile.lock": lazy_pattern(rb'"path":\s*"'),
+    "pylock.toml": lazy_pattern(rb"\[packages\.directory\]|^directory = ", re.MULTILINE),
 }
 # The public index: uv's own settings may name a mirror of it. And what a tool says beside its answer.
-_LEFT_OUT = re.compile(
+_LEFT_OUT = lazy_pattern(
     r"(?:-i|--index-url)[\s=]+https://pypi\.org/simple/?|[A-Z][A-Za-z ]*: .*"
     r"|[A-Z]\w* +[^<>=!~@;(\[\s].*"  # a sentence: after a name comes a version, a place or a marker
 )

@@ -13,6 +13,7 @@ from testgrove.core.environments.candidates import Candidate, all_candidates
 from testgrove.core.environments.declared import Declared, normal, read_declared
 from testgrove.core.environments.requirement_files import closure
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +36,7 @@ _OF_OTHERS = frozenset({
     "api", "app", "apps", "common", "config", "conftest", "core", "helpers", "lib", "main", "manage", "models",
     "project", "scripts", "server", "settings", "src", "test", "testing", "tests", "util", "utils",
 })  # fmt: skip
-_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+_NAME = lazy_pattern(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 _OF_LOCK = {
     "poetry.lock": "poetry add --group dev {0}", "pdm.lock": "pdm add --dev {0}",
     "Pipfile.lock": "pipenv install --dev {0}",

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from testgrove.core.environments.declared import read_toml
+from testgrove.core.lazy_pattern import lazy_pattern
 
-_LINE = re.compile(r"^\s*(?:-e[\s=]*|--editable[\s=]*)?(\.\./[^\s;#\[]+)", re.MULTILINE)
-_LOCKED = re.compile(r'^source = \{ (?:editable|directory|virtual) = "([^"]+)" \}', re.MULTILINE)
+_LINE = lazy_pattern(r"^\s*(?:-e[\s=]*|--editable[\s=]*)?(\.\./[^\s;#\[]+)", re.MULTILINE)
+_LOCKED = lazy_pattern(r'^source = \{ (?:editable|directory|virtual) = "([^"]+)" \}', re.MULTILINE)
 
 
 def outside(files: Mapping[str, bytes], home: str, to_workspace: str) -> dict[str, str]:

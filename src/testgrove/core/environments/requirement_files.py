@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from testgrove.core.environments.declared import Declared, is_pytest, normal
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -17,10 +18,10 @@ _ROLES = ("tests", "test", "testing", "dev", "develop", "development", "local", 
 _BASES = ("base", "requirements", "main", "common", "app", "prod", "production")
 _NAMED = frozenset({"requirements", "requirement", "reqs"})
 _FILLING = _NAMED | {"py", "python", "python3", "pip"}
-_INSTALLED = re.compile(r"^\s*(?:-r|--requirement)[\s=]*([^\s#]+)", re.MULTILINE)
-_MENTIONED = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]*([^\s#]+)", re.MULTILINE)
-_EXTRAS_HERE = re.compile(r"^\s*(?:(?:-e|--editable)[\s=]*)?\.(?:/)?\[([^\]]+)\]", re.MULTILINE)
-_PIN = re.compile(
+_INSTALLED = lazy_pattern(r"^\s*(?:-r|--requirement)[\s=]*([^\s#]+)", re.MULTILINE)
+_MENTIONED = lazy_pattern(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]*([^\s#]+)", re.MULTILINE)
+_EXTRAS_HERE = lazy_pattern(r"^\s*(?:(?:-e|--editable)[\s=]*)?\.(?:/)?\[([^\]]+)\]", re.MULTILINE)
+_PIN = lazy_pattern(
     r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*===?\s*([^\s;#,\\]+)\s*(?:[#\\].*)?$", re.MULTILINE
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from testgrove.core.environments.nox import read_nox
 from testgrove.core.environments.requirement_files import FOLDERS, base_files, mentioned_in, requirement_files
 from testgrove.core.environments.tox import read_tox
 from testgrove.core.environments.workflows import is_workflow, read_workflows
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ SEARCHED = (*FOLDERS, ".github/workflows")  # the folders whose files count, bes
 _DECLARING = ("pyproject.toml", "setup.cfg", "setup.py", "uv.toml", "Pipfile", *LOCKS)
 # They tell what is meant; what is installed then says it all.
 _TELLING = ("tox.ini", "tox.toml", "noxfile.py", "hatch.toml", "environment.yml", "environment.yaml")
-_LOCKED_HERE = re.compile(rb'\nsource = \{ (?:editable|directory) = "([^"]*)" \}')
+_LOCKED_HERE = lazy_pattern(rb'\nsource = \{ (?:editable|directory) = "([^"]*)" \}')
 
 
 def sources(names: Iterable[str]) -> tuple[str, ...]:

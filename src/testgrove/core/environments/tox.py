@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from testgrove.core.environments.declared import read_toml
 from testgrove.core.environments.install_words import InstallTargets, asked
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _NAMES = ("test", "tests", "testing", "unit", "py", "pytest", "dev")
-_FACTOR = re.compile(r"(!?)([A-Za-z0-9_.{},!-]+):\s+(.+)")
+_FACTOR = lazy_pattern(r"(!?)([A-Za-z0-9_.{},!-]+):\s+(.+)")
 _HERE = ("{toxinidir}", "{tox_root}", "{tox_ini_dir}")
 _NESTED = 20  # substitutions in substitutions: more is a circle
 

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 
 from testgrove.core.environments.install_words import InstallTargets, asked, installs_tree
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_WORKFLOW = re.compile(r"\.github/workflows/[^/]+\.ya?ml|\.gitlab-ci\.yml|\.travis\.yml|azure-pipelines\.yml")
-_INSTALL = re.compile(
+_WORKFLOW = lazy_pattern(r"\.github/workflows/[^/]+\.ya?ml|\.gitlab-ci\.yml|\.travis\.yml|azure-pipelines\.yml")
+_INSTALL = lazy_pattern(
     r"\b(?:pip3?\s+install|uv\s+sync|uv\s+run|poetry\s+install|pdm\s+(?:install|sync)|pipenv\s+(?:install|sync))\s+(.*)"
 )
-_RUNNERS = re.compile(r"(?<![\w./-])(tox|nox|hatch)(?:\s|$)")
-_JOB = re.compile(r"^  (?=[\w-]+:\s*$)", re.MULTILINE)  # GitHub's jobs are indented by two spaces
-_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
-_TESTS = re.compile(r"(?<![a-z])(?:py)?tests?(?![a-z])|unittest|(?<![\w-])(?:tox|nox|hatch|coverage)(?![\w-])")
-_PREFIX = re.compile(r"^\s*(?:-\s+)?(?:run:\s*|script:\s*)?[|>]?\s*")
+_RUNNERS = lazy_pattern(r"(?<![\w./-])(tox|nox|hatch)(?:\s|$)")
+_JOB = lazy_pattern(r"^  (?=[\w-]+:\s*$)", re.MULTILINE)  # GitHub's jobs are indented by two spaces
+_COMMENT = lazy_pattern(r"^\s*#.*$", re.MULTILINE)
+_TESTS = lazy_pattern(r"(?<![a-z])(?:py)?tests?(?![a-z])|unittest|(?<![\w-])(?:tox|nox|hatch|coverage)(?![\w-])")
+_PREFIX = lazy_pattern(r"^\s*(?:-\s+)?(?:run:\s*|script:\s*)?[|>]?\s*")
 
 
 @frozen

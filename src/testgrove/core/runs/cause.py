@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 
+from testgrove.core.lazy_pattern import lazy_pattern
+
 _ERROR = r"(?:\w+\.)*\w*(?:Error|Exception|ImproperlyConfigured|UndefinedValueError)"
 # From the surest sign to the weakest; of each, the last line counts.
 _SIGNS = (
-    re.compile(rf"^E\s+({_ERROR}(?:: .+)?)$", re.MULTILINE),
-    re.compile(r"^!+ (?:_pytest\.outcomes\.)?Exit: (.+?) !+$", re.MULTILINE),
-    re.compile(r"^Exit: (.+)$", re.MULTILINE),
-    re.compile(rf"^INTERNALERROR> ({_ERROR}: .+)$", re.MULTILINE),
-    re.compile(rf"^({_ERROR}: .+)$", re.MULTILINE),
-    re.compile(r"^(?:\S*/)?python[\d.]*: (No module named \S+)$", re.MULTILINE),
-    re.compile(r"^(?:\S+: error|ERROR): (?!usage:)(.+)$", re.MULTILINE),
+    lazy_pattern(rf"^E\s+({_ERROR}(?:: .+)?)$", re.MULTILINE),
+    lazy_pattern(r"^!+ (?:_pytest\.outcomes\.)?Exit: (.+?) !+$", re.MULTILINE),
+    lazy_pattern(r"^Exit: (.+)$", re.MULTILINE),
+    lazy_pattern(rf"^INTERNALERROR> ({_ERROR}: .+)$", re.MULTILINE),
+    lazy_pattern(rf"^({_ERROR}: .+)$", re.MULTILINE),
+    lazy_pattern(r"^(?:\S*/)?python[\d.]*: (No module named \S+)$", re.MULTILINE),
+    lazy_pattern(r"^(?:\S+: error|ERROR): (?!usage:)(.+)$", re.MULTILINE),
 )
-_RAN = re.compile(r"= test session starts =|\b\d+ (?:passed|failed|errors?|skipped)\b.* in \d")
+_RAN = lazy_pattern(r"= test session starts =|\b\d+ (?:passed|failed|errors?|skipped)\b.* in \d")
 _NO_PLUGIN = 'plugin "pytest_testgrove"'
-_CONFTEST = re.compile(r"while loading conftest '([^'\n]+)'")
-_PLACE = re.compile(r"^(?:E\s+)?File \"([^\"\n]+)\", line (\d+)$", re.MULTILINE)
+_CONFTEST = lazy_pattern(r"while loading conftest '([^'\n]+)'")
+_PLACE = lazy_pattern(r"^(?:E\s+)?File \"([^\"\n]+)\", line (\d+)$", re.MULTILINE)
 _SYNTAX = ("SyntaxError", "IndentationError", "TabError")
 
 

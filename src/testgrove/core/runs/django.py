@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
+from testgrove.core.lazy_pattern import lazy_pattern
 
 _NOT_CONFIGURED = "DJANGO_SETTINGS_MODULE"
-_MODULE = re.compile(r"DJANGO_SETTINGS_MODULE[\"']?,\s*[\"']([\w.]+)[\"']")
+_MODULE = lazy_pattern(r"DJANGO_SETTINGS_MODULE[\"']?,\s*[\"']([\w.]+)[\"']")
 
 
 def needs_settings(output: str) -> bool:

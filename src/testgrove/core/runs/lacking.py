@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
-_NO_MODULE = re.compile(r"^(?!.*(?:could not import|\bSKIPPED\b)).*No module named '?([A-Za-z0-9_.]+)", re.MULTILINE)
-_OPTION = re.compile(r"unrecognized arguments:(.+)")
-_SETTING = re.compile(r"^ERROR: Unknown config option: (\w+)", re.MULTILINE)  # elsewhere it is a warning
-_FIXTURE = re.compile(r"fixture '(\w+)' not found")
+from testgrove.core.lazy_pattern import lazy_pattern
+
+_NO_MODULE = lazy_pattern(r"^(?!.*(?:could not import|\bSKIPPED\b)).*No module named '?([A-Za-z0-9_.]+)", re.MULTILINE)
+_OPTION = lazy_pattern(r"unrecognized arguments:(.+)")
+_SETTING = lazy_pattern(r"^ERROR: Unknown config option: (\w+)", re.MULTILINE)  # elsewhere it is a warning
+_FIXTURE = lazy_pattern(r"fixture '(\w+)' not found")
 _ASYNC = "async def functions are not natively supported"
 _OPTIONS = {
     "-n": "pytest-xdist", "--numprocesses": "pytest-xdist", "--dist": "pytest-xdist", "--cov": "pytest-cov",
@@ -31,18 +33,18 @@ _FIXTURES = {
     "aiohttp_client": "pytest-aiohttp", "subtests": "pytest-subtests", "cov": "pytest-cov", "qtbot": "pytest-qt",
     "anyio_backend": "anyio", "datadir": "pytest-datadir",
 }  # fmt: skip
-_KEY_ERROR = re.compile(r"^(?:E\s+)?KeyError: '([A-Z][A-Z0-9_]+)'", re.MULTILINE)
-_ENVIRONMENT = re.compile(r"\b(?:environ|getenv)\b|\bos\.py\b|<frozen os>")
+_KEY_ERROR = lazy_pattern(r"^(?:E\s+)?KeyError: '([A-Z][A-Z0-9_]+)'", re.MULTILINE)
+_ENVIRONMENT = lazy_pattern(r"\b(?:environ|getenv)\b|\bos\.py\b|<frozen os>")
 _VARIABLES = (
-    re.compile(r"Set the ([A-Z][A-Z0-9_]+) environment variable"),  # django-environ
-    re.compile(r"UndefinedValueError: ([A-Z][A-Z0-9_]+) not found"),  # python-decouple
-    re.compile(
+    lazy_pattern(r"Set the ([A-Z][A-Z0-9_]+) environment variable"),  # django-environ
+    lazy_pattern(r"UndefinedValueError: ([A-Z][A-Z0-9_]+) not found"),  # python-decouple
+    lazy_pattern(
         r"[Ee]nvironment variable [\"'`]([A-Z][A-Z0-9_]+)[\"'`] (?:is )?(?:not set|missing|required)"
     ),  # environs
 )
-_PYDANTIC = re.compile(r"validation errors? for \w+\n(?:E\s+)?(\w+)\n(?:E\s+)?Field required")
-_NO_FILE = re.compile(r"No such file or directory: '([^'\n]+)'")
-_EDITABLE = re.compile(r"re-?building the \S+ (?:meson-python )?editable (?:wheel )?package failed", re.IGNORECASE)
+_PYDANTIC = lazy_pattern(r"validation errors? for \w+\n(?:E\s+)?(\w+)\n(?:E\s+)?Field required")
+_NO_FILE = lazy_pattern(r"No such file or directory: '([^'\n]+)'")
+_EDITABLE = lazy_pattern(r"re-?building the \S+ (?:meson-python )?editable (?:wheel )?package failed", re.IGNORECASE)
 
 
 def missing_module(output: str) -> str:

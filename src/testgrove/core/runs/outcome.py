@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.core.runs.events import Status
 
 # pytest's own exit statuses, https://docs.pytest.org/en/stable/reference/exit-codes.html
@@ -19,9 +20,9 @@ _PYTEST_EXITS = {
 _NOTHING_COLLECTED = 5
 TIMED_OUT = "timed out"  # how the reason begins of what took longer than its timeout
 _SHELL_EXITS = {126: "cannot execute a command", 127: "command not found"}
-_PYTEST_COMMAND = re.compile(r"(^|[\s/;&|(])(pytest|py\.test)([\s;&|)]|$)|-m\s+pytest\b|-mpytest\b")
-_UNITTEST_COMMAND = re.compile(r"\bmanage\.py\s+test\b|-m\s*unittest\b|\bdjango-admin\s+test\b")
-_UNITTEST_RAN = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
+_PYTEST_COMMAND = lazy_pattern(r"(^|[\s/;&|(])(pytest|py\.test)([\s;&|)]|$)|-m\s+pytest\b|-mpytest\b")
+_UNITTEST_COMMAND = lazy_pattern(r"\bmanage\.py\s+test\b|-m\s*unittest\b|\bdjango-admin\s+test\b")
+_UNITTEST_RAN = lazy_pattern(r"^Ran (\d+) tests? in ", re.MULTILINE)
 
 
 @dataclass

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.core.settings.types import Dependencies, Process, Service, Settings, Suite
 
-_INSIDE = re.compile(r"(?!/|~)(?!(?:.*/)?\.\.(?:/|$))[^\0\n]*")
-_BESIDE = re.compile(r"\.\./[A-Za-z0-9_][A-Za-z0-9._-]*/?")
+_INSIDE = lazy_pattern(r"(?!/|~)(?!(?:.*/)?\.\.(?:/|$))[^\0\n]*")
+_BESIDE = lazy_pattern(r"\.\./[A-Za-z0-9_][A-Za-z0-9._-]*/?")
 
 
 def directory_problems(settings: Settings) -> Iterator[tuple[str, str]]:

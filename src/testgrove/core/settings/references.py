@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
+from testgrove.core.lazy_pattern import lazy_pattern
 
-REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+REFERENCE = lazy_pattern(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def references(value: str) -> set[str]:

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from testgrove.core.engines.registry import engine_of
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.core.naming import url_variable
 from testgrove.core.server_url import parse_server_url
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from testgrove.core.engines.declaration import Engine
     from testgrove.core.settings.types import Service
 
-_ROLE = re.compile(r"(?!pg_|(?:public|none)$)[A-Za-z_][A-Za-z0-9_]{0,62}")  # others are reserved
+_ROLE = lazy_pattern(r"(?!pg_|(?:public|none)$)[A-Za-z_][A-Za-z0-9_]{0,62}")  # others are reserved
 # The readers of a URL disagree about other characters.
-_PATH = re.compile(r"[A-Za-z0-9._+@-]+(?:/[A-Za-z0-9._+@-]+)*")
+_PATH = lazy_pattern(r"[A-Za-z0-9._+@-]+(?:/[A-Za-z0-9._+@-]+)*")
 
 
 def service_problems(services: Mapping[str, Service]) -> Iterator[tuple[str, str]]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from testgrove.core.engines.registry import engine_of, known_engines
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.core.settings.errors import explain
 from testgrove.core.settings.types import Service
 from testgrove.errors import UsageError
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,29}")
+_NAME = lazy_pattern(r"[a-z][a-z0-9_-]{0,29}")
 
 
 def read_services(tables: dict[str, Any], source: Path, prefix: str) -> dict[str, Service]:
@@ -49,6 +48,8 @@ def _read(name: str, table: Any, source: Path, key: str) -> Service:
 
 
 def _suggestion(name: str) -> str:
+    import difflib  # noqa: PLC0415 - for a mistake only
+
     engines = known_engines()
     near = difflib.get_close_matches(name, engines, 2)
     said = f"did you mean {' or '.join(near)}? or " if near else ""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from testgrove.core.engines.registry import default_services, engine_of
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.core.naming import url_variable
 from testgrove.core.settings.service_variables import service_variables
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from testgrove.core.settings.types import Service, Settings
 
-_USED = re.compile(r"\$(?:(\w+)|\{(\w+)\})")  # not ${NAME:-other}, which has a value in any case
-_SET = re.compile(r"(?:^|[\s;&|(])(\w+)=")
+_USED = lazy_pattern(r"\$(?:(\w+)|\{(\w+)\})")  # not ${NAME:-other}, which has a value in any case
+_SET = lazy_pattern(r"(?:^|[\s;&|(])(\w+)=")
 
 
 def suite_problems(settings: Settings) -> Iterator[tuple[str, str]]:

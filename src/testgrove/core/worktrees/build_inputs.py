@@ -11,6 +11,8 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 
+from testgrove.core.lazy_pattern import lazy_pattern
+
 # Files that can name code that a build runs or compiles.
 BUILD_FILES = ("setup.py", "setup.cfg", "pyproject.toml", "meson.build", "CMakeLists.txt", "build.rs", "Makefile")
 _TEXTS = {".md", ".rst", ".pyi", ".typed"}
@@ -18,8 +20,8 @@ _NO_SOURCES = {"tests", "test", "docs", "doc", ".github"}
 _COMPILED = {
     ".c", ".cc", ".cpp", ".cu", ".cxx", ".f", ".f90", ".go", ".h", ".hh", ".hpp", ".inc", ".pxd", ".pxi", ".pyx", ".rs",
 }  # fmt: skip
-_OWN_BUILD = re.compile(r"backend-path|hooks\.custom|poetry\.build|custom-hook")
-_IMPORT = re.compile(r"^\s*(?:from|import)\s+([A-Za-z_]\w*)", re.MULTILINE)
+_OWN_BUILD = lazy_pattern(r"backend-path|hooks\.custom|poetry\.build|custom-hook")
+_IMPORT = lazy_pattern(r"^\s*(?:from|import)\s+([A-Za-z_]\w*)", re.MULTILINE)
 
 
 def build_inputs(files: Mapping[str, str], texts: Mapping[str, str], built: Collection[str]) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 from testgrove.core.environments.declared import parse_toml
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 
 # Names that setuptools' automatic discovery passes by in a flat layout.
-_PASSED_BY = re.compile(
+_PASSED_BY = lazy_pattern(
     r"[._].*|ci|bin|debian|docs?|documentation|manpages|news|newsfragments|changelog|tests?|unit_tests?|examples?|"
     r"scripts|tools|utils?|python|build|dist|venv|env|requirements|tasks|fabfile|site_scons|benchmarks?|exercises?|htmlcov"
 )

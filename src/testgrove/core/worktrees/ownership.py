@@ -13,13 +13,14 @@ from dataclasses import field
 from typing import TYPE_CHECKING, NamedTuple
 
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 METADATA = ".worktree-metadata.json"
 
-_MADE_AGAIN = re.compile(
+_MADE_AGAIN = lazy_pattern(
     r"""(?:^|/)(?:
         (?:\.venv|__pycache__|\.pytest_cache|\.mypy_cache|\.ruff_cache|\.hypothesis|\.tox|\.nox|\.eggs|[^/]*\.egg-info)
         /
@@ -30,7 +31,7 @@ _MADE_AGAIN = re.compile(
 )
 # `.coveragerc` is a configuration file, and `logs` is an output at the top only: `src/app/logs/` is a
 # package.
-_OUTPUT = re.compile(
+_OUTPUT = lazy_pattern(
     r"""^(?:logs(?:/|$))
         | (?:^|/)(?: \.coverage(?:\.[^/]*)?$ | coverage\.(?:xml|json|lcov)$ | lcov\.info$ | htmlcov(?:/|$)
                    | junit[^/]*\.xml$ )""",

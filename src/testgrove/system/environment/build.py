@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from testgrove.core.environments.outside import outside
 from testgrove.core.environments.plan import Contents, EnvironmentPlan, EnvironmentRequest
 from testgrove.core.environments.sources import SEARCHED, local_folders, mentioned, sources
 from testgrove.core.folders import joined
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.system import mounts
 from testgrove.system.deletion import delete_tree
@@ -57,7 +57,7 @@ __all__ = [
     "uv_version",
 ]
 
-_DECIDING = re.compile(r"UV_((DEFAULT_|EXTRA_|NO_)?INDEX(_URL)?|FIND_LINKS|EXCLUDE_NEWER|TORCH_BACKEND)")
+_DECIDING = lazy_pattern(r"UV_((DEFAULT_|EXTRA_|NO_)?INDEX(_URL)?|FIND_LINKS|EXCLUDE_NEWER|TORCH_BACKEND)")
 _NO_PACKAGES = frozenset({
     "benchmarks", "build", "dist", "doc", "docs", "examples", "htmlcov", "node_modules", "test", "tests",
 })  # fmt: skip

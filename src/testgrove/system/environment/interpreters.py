@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.errors import PreconditionError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 OLDEST = (3, 9)
 NEWEST = "3.14"  # what to install where nothing is known to be wanted
 _VERSION = r"(?P<version>3(?:\.\d+){0,2}(?:(?:a|b|rc)\d+)?)"
-_REQUEST = re.compile(rf"(?:(?P<kind>python|cpython|pypy)[-@]?)?{_VERSION}", re.IGNORECASE)
-_FOLDER = re.compile(rf"(?:(?P<kind>cpython|pypy)-)?{_VERSION}(?:-.*)?")
-_AT_LEAST = re.compile(r"\s*>=\s*(\d+(?:\.\d+)*)\s*")
-_EXECUTABLE = re.compile(r"(?P<kind>python|pypy)(?P<version>3\.\d+)")
+_REQUEST = lazy_pattern(rf"(?:(?P<kind>python|cpython|pypy)[-@]?)?{_VERSION}", re.IGNORECASE)
+_FOLDER = lazy_pattern(rf"(?:(?P<kind>cpython|pypy)-)?{_VERSION}(?:-.*)?")
+_AT_LEAST = lazy_pattern(r"\s*>=\s*(\d+(?:\.\d+)*)\s*")
+_EXECUTABLE = lazy_pattern(r"(?P<kind>python|pypy)(?P<version>3\.\d+)")
 # Valid in every Python version, to distinguish one that is too old from one that does not work.
 _QUESTION = (
     "import sys; v = sys.version_info; k = {'alpha': 'a', 'beta': 'b', 'candidate': 'rc'}.get(v[3]);"

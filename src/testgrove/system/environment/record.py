@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from testgrove.core.environments.declared import normal
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER = ".venv"
 # Everything that installing a pure editable distribution writes, except metadata: a .pth, a finder, scripts.
-_POINTERS = re.compile(r"[^/]+\.pth|[^/]*editable[^/]*\.py|(\.\./){3}bin/[^/]+|(.*/)?__pycache__/.*")
+_POINTERS = lazy_pattern(r"[^/]+\.pth|[^/]*editable[^/]*\.py|(\.\./){3}bin/[^/]+|(.*/)?__pycache__/.*")
 
 
 @frozen

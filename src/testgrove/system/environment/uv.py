@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from testgrove.core.environments.locks import exported
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.system.environment.record import FOLDER
 from testgrove.system.environment.uv_errors import OFFLINE, essence, explain_failure
@@ -30,7 +30,7 @@ _one_at_a_time = threading.Lock()
 _STARTING = 10.0  # seconds that sysconfig may take at most
 _TIMEOUT = 3600.0  # seconds for one command of uv: a large download, a long compilation
 # The user's settings for package sources; testgrove decides all other settings of uv.
-_KEPT = re.compile(
+_KEPT = lazy_pattern(
     r"UV_(CACHE_DIR|CONFIG_FILE|(DEFAULT_|EXTRA_|NO_)?INDEX\w*|FIND_LINKS|EXCLUDE_NEWER|TORCH_BACKEND"
     r"|LINK_MODE|KEYRING_PROVIDER|CREDENTIALS_DIR|OFFLINE|CONCURRENT_\w+|HTTP_\w+|REQUEST_TIMEOUT|NATIVE_TLS|SYSTEM_CERTS"
     r"|INSECURE_HOST|PYPY_INSTALL_MIRROR|S3_\w+|LOCK_TIMEOUT)"

@@ -7,19 +7,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from testgrove.core.environments.declared import parse_toml
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.errors import ExhaustedError, PreconditionError, TestgroveError, UnavailableError
 
-OFFLINE = re.compile(r"network was disabled|connectivity is disabled|not found in the cache")
+OFFLINE = lazy_pattern(r"network was disabled|connectivity is disabled|not found in the cache")
 # Lines that name a cause, the surest first; of each, the last one counts.
 _CAUSES = (
-    re.compile(r"(?:\S+: )?fatal error: .+"),  # a compiler's
-    re.compile(r"\S*meson\.build:\d+:\d+: ERROR: .+|CMake Error.*|error: linker .+|.*cannot find -l\S+"),
-    re.compile(r"(?:ModuleNotFoundError|ImportError): .+"),
-    re.compile(r"Failed to fetch: .+"),
-    re.compile(r"Because .+"),
-    re.compile(r"\w*(?:Error|Exception): .+"),
+    lazy_pattern(r"(?:\S+: )?fatal error: .+"),  # a compiler's
+    lazy_pattern(r"\S*meson\.build:\d+:\d+: ERROR: .+|CMake Error.*|error: linker .+|.*cannot find -l\S+"),
+    lazy_pattern(r"(?:ModuleNotFoundError|ImportError): .+"),
+    lazy_pattern(r"Failed to fetch: .+"),
+    lazy_pattern(r"Because .+"),
+    lazy_pattern(r"\w*(?:Error|Exception): .+"),
 )
-_BUILD = re.compile(r"[Bb]uild backend|Failed to build|build_(?:wheel|editable)")
+_BUILD = lazy_pattern(r"[Bb]uild backend|Failed to build|build_(?:wheel|editable)")
 _LONGEST = 24
 
 

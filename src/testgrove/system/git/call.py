@@ -8,6 +8,7 @@ from functools import cache
 from time import sleep
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.errors import ExhaustedError, PreconditionError, UnavailableError
 from testgrove.system.files import free_bytes
 from testgrove.system.processes import process
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 OLDEST = (2, 38)
 _INSTALL = f"install git {OLDEST[0]}.{OLDEST[1]} or later"
-_TRACED = re.compile(r'^\{"event":"version",.*"exe":"([^"]+)"', re.MULTILINE)
+_TRACED = lazy_pattern(r'^\{"event":"version",.*"exe":"([^"]+)"', re.MULTILINE)
 LONGEST = 1800.0  # seconds, for what reads or writes all files
 _FATAL = 128  # git's exit status when it gives up
 _ATTEMPTS = 10

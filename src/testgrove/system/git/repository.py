@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 from testgrove.errors import PreconditionError
 from testgrove.system.files import atomic_write, explained
 from testgrove.system.git.call import call, call_common, call_known, require, require_git
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from testgrove.system.locks import Lock, OnWait
 
 LOCK_REASON = "testgrove"
-_SHA = re.compile(rb"[0-9a-f]{40,64}")
+_SHA = lazy_pattern(rb"[0-9a-f]{40,64}")
 # What a ref may not have in it: options, blanks and control characters, ranges, reflog selectors, paths,
 # globs.
-_HOSTILE = re.compile(r"^-|[\s\x00-\x20\x7f:?*\[\\]|\.\.|@\{")
+_HOSTILE = lazy_pattern(r"^-|[\s\x00-\x20\x7f:?*\[\\]|\.\.|@\{")
 
 
 @frozen

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from testgrove.core.frozen import frozen
+from testgrove.core.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 Kind = Literal["tree", "build", "environment", "foreign", "outside"]
-_BUILDS = re.compile(r"(build/lib[^/]*|.*\b(site|dist)-packages)/")
+_BUILDS = lazy_pattern(r"(build/lib[^/]*|.*\b(site|dist)-packages)/")
 
 
 @frozen
