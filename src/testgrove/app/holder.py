@@ -78,10 +78,11 @@ class Holder:
 
         Raises what a deletion raised; its lease stays, and the next command tries again.
         """
-        self.supervisors.close()
+        ended = self.supervisors.close()
         for lease in self.leases.all():
             if lease.kind == LeaseKind.PROCESSES:
-                end_marked(Mark.parse(lease.key), exclude=(os.getpid(),))
+                if (mark := Mark.parse(lease.key)) not in ended:
+                    end_marked(mark, exclude=(os.getpid(),))
                 self.leases.forget(lease)
         self._bin.shutdown(wait=True)
         if failed := self.failed_deletions():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -138,7 +140,25 @@ def main(argv: list[str] | None = None) -> None:
         restart_in_utf8()
     status = _run(arguments)
     gc.freeze()  # at its end, Python would look through all objects for garbage once more: 30 ms after `test`
+    if argv is None:
+        _end_at_once(status)
     sys.exit(status)
+
+
+def _end_at_once(status: int) -> None:
+    """End the process without taking the interpreter apart, which takes as long as a git command.
+
+    Does nothing where that is not safe: a thread still runs, or output cannot be written, which Python reports.
+    """
+    if threading.active_count() > 1:
+        return
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+    atexit._run_exitfuncs()
+    os._exit(status)
 
 
 def _fill_standard_streams() -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from testgrove.app.connections.watch import AttemptConnections
 from testgrove.app.processes import GRACE, AppProcess, ProcessContext, Processes
-from testgrove.app.runs.advice import Failure, advice, install_in_place
 from testgrove.app.runs.hangs import Hang
 from testgrove.app.runs.junit_input import read_junit
 from testgrove.app.runs.leaks import AttemptContext
@@ -21,8 +20,9 @@ from testgrove.app.runs.plugin_log import SessionLog
 from testgrove.app.runs.run_context import RunContext
 from testgrove.app.runs.start_gate import StartPermit
 from testgrove.app.worktrees import nested_root
-from testgrove.app.worktrees.creation import Creation, foreign_checkouts
+from testgrove.app.worktrees.creation import Creation
 from testgrove.app.worktrees.ownership import left_in_checkout
+from testgrove.app.worktrees.preflight import foreign_checkouts
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.commands import shell_or_exec
 from testgrove.core.environments.install_commands import note_on_pytest
@@ -122,8 +122,12 @@ class Attempt:
         workspace = self.workspace
         workspace.hint = ""
         if workspace.environment_elsewhere is not None:
+            from testgrove.app.runs.advice import install_in_place  # noqa: PLC0415 - for --here
+
             workspace.notes += note_on_pytest(facts.pytest, install_in_place(workspace, "'pytest>=7.4'"))
         if status in ("failed", "error"):
+            from testgrove.app.runs.advice import Failure, advice  # noqa: PLC0415 - after a failure only
+
             read = tail(self.output, _READ)
             told = advice(Failure(workspace.project, workspace, self.cell, read, facts, result.timed_out))
             workspace.notes += filter(None, [told.note])

@@ -16,8 +16,8 @@ from testgrove.app.project import Project
 from testgrove.app.runs.slots import Slot
 from testgrove.app.subprojects import directory_of
 from testgrove.app.worktrees import records
-from testgrove.app.worktrees.creation import foreign_checkouts
 from testgrove.app.worktrees.found_environment import FoundEnvironment, find_environment
+from testgrove.app.worktrees.preflight import foreign_checkouts
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.environments.plan import Contents, EnvironmentPlan
 from testgrove.core.model import DatabaseAccess, WorktreeId, WorktreeSpec

@@ -140,6 +140,7 @@ def run_tests(project: Project, request: RunRequest, view: View) -> FinishedRun:
             header = "; ".join([_header(run.targets, request), *run.databases.notes])
             origin = Origin(request.again, fail_on_leak=request.fail_on_leak, began=began)
             result = EventLoop(run, cells, schedule, jobs, header, view, origin, slot).work()
+            holder.supervisors.dismiss()
             write_reports(run.folder, result, project.render)
         if not request.here:
             remember_durations(project, result)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
@@ -169,6 +168,8 @@ def _from_top(test: str, top: Path, directory: str, *, there: bool) -> str:
     if (top / path).exists():
         return test
     if there and not (top / directory / path).exists():
+        import difflib  # noqa: PLC0415 - for a mistake only
+
         near = difflib.get_close_matches(path, git.listed_files(top), 1)
         hint = f"testgrove test {shlex.quote(near[0])}" if near else f"give a path from {top}, or a suite"
         raise UsageError("unknown-test", f"'{path}' not found", hint=hint, name=test)

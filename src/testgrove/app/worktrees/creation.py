@@ -11,7 +11,6 @@ from typing import Unpack
 
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
-from testgrove.app.subprojects import directory_of
 from testgrove.app.tools import SupervisedTool
 from testgrove.app.worktrees import copies, nested_root, records
 from testgrove.app.worktrees.client_programs import link_client_programs
@@ -19,6 +18,7 @@ from testgrove.app.worktrees.environment import build_environment, plan_environm
 from testgrove.app.worktrees.files import METADATA, write_files
 from testgrove.app.worktrees.hooks import SETUP_TIMEOUT, Hook, record_teardown
 from testgrove.app.worktrees.ownership import manifest_of, take_manifest
+from testgrove.app.worktrees.preflight import ask_ahead, run_preflight
 from testgrove.app.worktrees.shared_git import shared_changes
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.environments.plan import EnvironmentPlan
@@ -28,10 +28,10 @@ from testgrove.core.worktrees.ownership import Manifest
 from testgrove.core.worktrees.record import Changes, WorktreeRecord
 from testgrove.errors import PreconditionError, TestgroveError, UnavailableError
 from testgrove.system import git, mounts
-from testgrove.system.environment import build, products
+from testgrove.system.environment import products
 from testgrove.system.environment import record as environment_record
 from testgrove.system.files import require_free
-from testgrove.system.preflight import check
+from testgrove.system.preflight.check import AskedAhead
 from testgrove.system.processes.process import run
 from testgrove.system.undeletable import CODE as UNDELETABLE
 from testgrove.system.undeletable import require_deletable
@@ -46,6 +46,7 @@ class Creation(Workspace):
 
     worktree: WorktreeRecord = field(kw_only=True)
     record: environment_record.EnvironmentRecord | None = None
+    _asked: AskedAhead | None = None
 
     @property
     def tree(self) -> Path:
@@ -82,6 +83,11 @@ class Creation(Workspace):
             Action.PREFLIGHT: self._preflight,
             Action.TAKE_MANIFEST: self._take_manifest,
         }[action]()
+
+    def close(self) -> None:
+        """End what was begun for a later action."""
+        if self._asked is not None:
+            self._asked.close()
 
     def update(self, **changes: Unpack[Changes]) -> None:
         """Change the worktree's record."""
@@ -244,6 +250,7 @@ class Creation(Workspace):
 
     def _have_environment(self) -> None:
         self.on_phase("environment", "")
+        self._asked = ask_ahead(self, self.worktree)
         plan = plan_environment(
             self.project,
             self.tree,
@@ -259,6 +266,8 @@ class Creation(Workspace):
         self.record = environment_record.EnvironmentRecord.from_json(recorded) if recorded else None
         reason = self._why_anew(plan, self.record) if self.record else ""
         self.on_phase("environment", " · ".join(filter(None, [plan.contents.line, reason])))
+        if reason is not None or plan.versioned:
+            self.close()  # the interpreter is asked about what there will be
         if reason is not None:
             self.record = self._build(plan)
             self.update(environment=self.record.to_json())
@@ -304,16 +313,7 @@ class Creation(Workspace):
     def _preflight(self) -> None:
         self.on_phase("preflight", "")
         assert self.record is not None
-        check.check(
-            tree=self.tree,
-            python=build.python_of(self.tree),
-            env=self.suite_environ(),
-            foreign=foreign_checkouts(self.project, self.tree),
-            run=partial(run, check=False),
-            recorded_python=self.record.python,
-            installed=check.InstalledRecord(self.record.tree_hash, self.target.tree),
-            directory=directory_of(self.tree, self.tree / self.spec.directory),
-        )
+        run_preflight(self, self.record, self._asked.run if self._asked else partial(run, check=False))
 
     def _take_manifest(self) -> None:
         self.update(manifest=take_manifest(self.tree))
@@ -322,8 +322,3 @@ class Creation(Workspace):
 def git_excluded(project: Project) -> tuple[str, ...]:
     """The names testgrove writes into checkouts, for ``info/exclude``."""
     return (project.settings.env_file, METADATA, records.REGISTRY, "/test-artifacts/")
-
-
-def foreign_checkouts(project: Project, tree: Path) -> list[Path]:
-    """The other checkouts of this repository."""
-    return [path for path in git.checkout_paths(project.repository) if path != tree]

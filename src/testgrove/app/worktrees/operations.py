@@ -124,8 +124,10 @@ def _perform(creation: Creation) -> None:
     except BaseException as error:
         if making is not None:
             making.abandon()
+        creation.close()  # its folder is about to go
         _undo_creation(creation.project, creation.holder, creation.worktree, error)
         raise
+    creation.close()
 
 
 def _hand_over(creation: Creation, run: str | None) -> None:

@@ -26,7 +26,6 @@ from testgrove.app.subprojects import directory_of
 from testgrove.app.tools import SupervisedTool
 from testgrove.app.worktrees import copies, hooks, records
 from testgrove.app.worktrees.client_programs import link_client_programs
-from testgrove.app.worktrees.creation import foreign_checkouts
 from testgrove.app.worktrees.environment import build_environment, plan_environment, with_version
 from testgrove.app.worktrees.files import let_go, refresh
 from testgrove.app.worktrees.history import is_anothers
@@ -36,6 +35,7 @@ from testgrove.app.worktrees.ownership import (
     require_published_clones,
     require_untouched_submodules,
 )
+from testgrove.app.worktrees.preflight import foreign_checkouts
 from testgrove.app.worktrees.shared_git import shared_changes
 from testgrove.app.worktrees.user_commands import environ_of
 from testgrove.app.worktrees.workspace import OnPhase

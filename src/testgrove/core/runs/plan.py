@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import enum
 import re
 import shlex
@@ -169,6 +168,8 @@ def select(suites: Mapping[str, Suite], names: Sequence[str], table: str) -> dic
         )
     for name in names:
         if name not in suites:
+            import difflib  # noqa: PLC0415 - for a mistake only
+
             near = difflib.get_close_matches(name, suites, 1)
             first = f"testgrove test {near[0]}   " if near else ""
             hint = f"{first}available: {', '.join(suites)}"

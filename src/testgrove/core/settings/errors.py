@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from pathlib import Path
@@ -141,5 +140,7 @@ def _table_at(into: type[msgspec.Struct], path: list[str]) -> tuple[str, ...]:
 
 
 def _there(keys: tuple[str, ...], wrong: str) -> str:
+    import difflib  # noqa: PLC0415 - for a mistake only
+
     near = difflib.get_close_matches(wrong, keys, 2)
     return f"did you mean {' or '.join(near)}?" if near else f"available: {', '.join(keys)}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.system import mounts
 from testgrove.system.deletion import delete_tree
-from testgrove.system.files import children, explain, explained, make_folder
+from testgrove.system.files import atomic_write, children, explain, explained, make_folder
 from testgrove.system.git.call import LONGEST, RunCommand, call, call_common, raise_if_full, require, run_long
 from testgrove.system.git.git_crypt import link_key
 from testgrove.system.git.history import detached_at
@@ -130,7 +130,17 @@ def retarget(path: Path, commit: str, *, run: RunCommand = process.run) -> None:
     if (path / ".gitmodules").exists():
         each = ("submodule", "--quiet", "foreach", "--recursive")
         run_long(run, path, "clean the submodules of", *each, "git clean -ffdxq && git reflog expire --expire=all HEAD")
-    require(call(path, "reflog", "expire", "--expire=all", "HEAD"), f"restart the reflog of {path}")
+    _restart_reflog(path)
+
+
+def _restart_reflog(path: Path) -> None:
+    """Empty the reflog of a detached HEAD. Where refs are files, no process is started for it."""
+    git_dir = git_dir_of(path)
+    log = git_dir / "logs/HEAD"
+    if detached_at(git_dir) is None or not log.is_file():
+        require(call(path, "reflog", "expire", "--expire=all", "HEAD"), f"restart the reflog of {path}")
+        return
+    atomic_write(log, b"", stat.S_IMODE(log.stat().st_mode))
 
 
 def _help_clean(path: Path) -> None:

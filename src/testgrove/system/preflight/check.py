@@ -23,6 +23,7 @@ from testgrove.system.environment.uv import uv_as_typed
 from testgrove.system.preflight import probe
 from testgrove.system.preflight.judge import InstalledRecord, Judge, ResolvedName
 from testgrove.system.preflight.names import Name, find_names, import_folders, top_level_names
+from testgrove.system.processes import process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,6 +103,33 @@ def check(
     return PreflightResult(answer["version"], resolved)
 
 
+class AskedAhead:
+    """The question that check() asks the interpreter, asked before it is known whether its environment can stay.
+
+    run() answers that question for check(), if it is still the same: the interpreter, the names, the folders and the
+    variables. Whoever changes the environment calls close() first. Raises the errors of `process.run`.
+    """
+
+    def __init__(self, *, tree: Path, python: Path, env: Mapping[str, str], directory: str) -> None:
+        project = tree / directory
+        self._asked = _question(python, project, find_names(project)), project, dict(env)
+        argv, cwd, env = self._asked
+        self._started: process.Started | None = process.Started(argv, cwd=cwd, env=env)
+
+    def run(self, argv: Sequence[str], /, *, cwd: Path, env: Mapping[str, str], timeout: float) -> CompletedCommand:
+        """Implement RunCommand."""
+        if self._started is None or (list(argv), cwd, dict(env)) != self._asked:
+            return process.run(argv, cwd=cwd, env=env, timeout=timeout, check=False)
+        done = self._started.finish(timeout=timeout, check=False)
+        return process.Completed(done.argv, done.returncode, process.text_of(done.stdout), done.stderr)
+
+    def close(self) -> None:
+        """End the interpreter, if it still runs; from now on run() starts another one."""
+        started, self._started = self._started, None
+        if started is not None:
+            started.close()
+
+
 def _require_environment(tree: Path, python: Path) -> None:
     environment = tree / ".venv"
     if not (environment / "pyvenv.cfg").is_file():
@@ -150,11 +178,14 @@ def _require_interpreter(answer: Mapping[str, Any], tree: Path, environment: Pat
         )
 
 
-def _ask(python: Path, tree: Path, env: Mapping[str, str], names: Sequence[Name], run: RunCommand) -> dict[str, Any]:
+def _question(python: Path, tree: Path, names: Sequence[Name]) -> list[str]:
+    """The command that asks an interpreter where it would import the names from."""
     leaves = [leaf for name in names for leaf in name.leaves]
-    folders = [str(folder) for folder in import_folders(tree)]
-    script = probe.__file__
-    done = run([str(python), script, str(len(leaves)), *leaves, *folders], cwd=tree, env=env, timeout=_TIMEOUT)
+    return [str(python), probe.__file__, str(len(leaves)), *leaves, *map(str, import_folders(tree))]
+
+
+def _ask(python: Path, tree: Path, env: Mapping[str, str], names: Sequence[Name], run: RunCommand) -> dict[str, Any]:
+    done = run(_question(python, tree, names), cwd=tree, env=env, timeout=_TIMEOUT)
     _, mark, answer = done.stdout.rpartition(probe.MARK)
     if done.returncode != 0 or not mark:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]

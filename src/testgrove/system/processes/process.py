@@ -13,7 +13,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from testgrove.core.frozen import frozen
 from testgrove.core.secret import Secret
@@ -180,25 +180,63 @@ def run_bytes(
     inherit: tuple[int, ...] = (),
 ) -> CompletedBytes:
     """run() for output that is not text. inherit: descriptors that the command keeps open, such as a lock's."""
-    call = Call(argv, env)
-    data = input.encode(errors="surrogateescape") if isinstance(input, str) else input
-    stdin = subprocess.DEVNULL if data is None else subprocess.PIPE
-    with DeferredSignals() as deferred, _popen(call, cwd, stdin, inherit) as process:
+    with DeferredSignals() as deferred, Started(argv, cwd=cwd, env=env, input=input, inherit=inherit) as started:
+        deferred.deliver()
+        return started.finish(timeout=timeout, check=check)
+
+
+class Started:
+    """run_bytes() in two steps: the command runs while something else is done.
+
+    Leaving the context kills its process group, unless it has been finished. Raises the same errors.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[Word],
+        *,
+        cwd: str | Path | None = None,
+        env: Mapping[str, str | Secret] | None = None,
+        input: str | bytes | None = None,  # noqa: A002 - as subprocess.run names it
+        inherit: tuple[int, ...] = (),
+    ) -> None:
+        self._call = Call(argv, env)
+        self._data = input.encode(errors="surrogateescape") if isinstance(input, str) else input
+        stdin = subprocess.DEVNULL if self._data is None else subprocess.PIPE
+        self._process = _popen(self._call, cwd, stdin, inherit)
+
+    def __enter__(self) -> Self:
+        self._process.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def finish(self, *, timeout: float = 60.0, check: bool = True) -> CompletedBytes:
+        """Wait for the command's end and return what it wrote. timeout: seconds; then its process group is killed."""
+        call, process = self._call, self._process
         try:
-            deferred.deliver()
-            stdout, stderr = process.communicate(data, timeout)
+            stdout, stderr = process.communicate(self._data, timeout)
         except subprocess.TimeoutExpired as expired:
             stderr = expired.stderr or b""
             raise call.failure("tool-timeout", f"timed out after {timeout:g} s", text_of(stderr)) from None
         finally:
-            if process.returncode is None:  # not reaped, so the group's number is still its own
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-    errors = text_of(stderr)
-    if check and process.returncode != 0:
-        output = errors or text_of(stdout)
-        raise call.failure("tool-failed", ending_of(process.returncode), output, process.returncode)
-    return CompletedBytes(call.shown, process.returncode, stdout, errors)
+            self._kill()
+        errors = text_of(stderr)
+        if check and process.returncode != 0:
+            output = errors or text_of(stdout)
+            raise call.failure("tool-failed", ending_of(process.returncode), output, process.returncode)
+        return CompletedBytes(call.shown, process.returncode, stdout, errors)
+
+    def close(self) -> None:
+        """Kill the command's process group, unless it has been finished."""
+        self._kill()
+        self._process.__exit__(None, None, None)  # closes its pipes, and waits
+
+    def _kill(self) -> None:
+        if self._process.returncode is None:  # not reaped, so the group's number is still its own
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _popen(call: Call, cwd: str | Path | None, stdin: int, inherit: tuple[int, ...]) -> subprocess.Popen[bytes]:

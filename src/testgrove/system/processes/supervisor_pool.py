@@ -101,8 +101,17 @@ class SupervisorPool:
         supervisor.close()
         raise _pool_closed()
 
-    def close(self) -> None:
-        """End all supervisors. A borrowed one kills its job; its borrower sees a cancelled result."""
+    def dismiss(self) -> None:
+        """Let the supervisors without a job end while something else is done. borrow() starts another one."""
+        with self._lock:
+            for supervisor in self._idle:
+                supervisor.kill()
+
+    def close(self) -> set[Mark]:
+        """End all supervisors. A borrowed one kills its job; its borrower sees a cancelled result.
+
+        Returns the marks of those of which it is known that no process is left.
+        """
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -112,6 +121,7 @@ class SupervisorPool:
             supervisor.kill()  # all at once, and only then wait for each
         for supervisor in idle:
             supervisor.close()
+        return {supervisor.mark for supervisor in idle}
 
 
 def _pool_closed() -> UnavailableError:
