@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import cost, listing, overhead, projects, ready
+from benchmarks import compiled, cost, floors, listing, overhead, projects, ready
 from benchmarks.grove import Grove
 from benchmarks.peers import peer_server
 from benchmarks.results import Comparison, Result, machine, save
 from benchmarks.timing import Figures, in_turn, ratio
 
-NAMES = ("example", "real", "overhead", "listing", "cost")
+NAMES = ("example", "real", "overhead", "listing", "compiled", "cost")
 
 
 def measure_ready(work: Path, name: str, rounds: int, without: set[str]) -> Result:
@@ -41,12 +41,7 @@ def measure_overhead(work: Path, rounds: int) -> Result:
     print("overhead for one recycled cell without services", flush=True)
     result = Result("overhead, one recycled cell", in_turn(overhead.candidates(work, grove), rounds))
     grove.clean_up(work / "overhead")
-    pairs = zip(result.seconds(overhead.GROVE), result.seconds(overhead.BARE), strict=True)
-    more = [(ours - bare, bare) for ours, bare in pairs]
-    seconds = Figures.of([over for over, _ in more])
-    result.comparisons.append(Comparison("seconds over bare pytest", seconds, 0.8, at_least=False))
-    times = Figures.of([over / bare for over, bare in more])
-    result.comparisons.append(Comparison("the same, times bare pytest's own", times, 1, at_least=False))
+    overhead.over_the_floor(result, overhead.GROVE, overhead.BARE)
     return result
 
 
@@ -56,10 +51,26 @@ def measure_listing(work: Path, rounds: int) -> Result:
     print(f"`testgrove list` with {listing.WORKTREES} worktrees", flush=True)
     result = Result("list", in_turn(listing.candidates(work, grove), rounds))
     grove.clean_up(work / "listing")
-    for name, target in ((listing.LIST, 5), (listing.IMPORTS, 5)):
+    over = ratio(result.seconds(listing.LIST), result.seconds(floors.LISTING))
+    text = f"{listing.LIST}: times {floors.LISTING}"
+    result.comparisons.append(Comparison(text, over, listing.OVER_FLOOR, at_least=False))
+    floor = ratio(result.seconds(floors.LISTING), result.seconds(listing.NOTHING)).median
+    for name, times in ((floors.LISTING, 1.0), (listing.LIST, listing.OVER_FLOOR)):
         figures = ratio(result.seconds(name), result.seconds(listing.NOTHING))
         text = f"{name}: times {listing.NOTHING}"
-        result.comparisons.append(Comparison(text, figures, target, at_least=False))
+        result.comparisons.append(Comparison(text, figures, times * floor, at_least=False))
+    return result
+
+
+def measure_compiled(work: Path, rounds: int) -> Result:
+    """The second run of a project with a compiled extension, beside plain pytest."""
+    grove = Grove(work)
+    print("second run of a compiled project", flush=True)
+    result = Result("compiled project, second run", in_turn(compiled.candidates(work, grove), rounds))
+    grove.clean_up(work / "compiled")
+    figures = ratio(result.seconds(compiled.SECOND), result.seconds(compiled.PLAIN))
+    text = f"{compiled.SECOND}: times {compiled.PLAIN}"
+    result.comparisons.append(Comparison(text, figures, compiled.SLOWER, at_least=False))
     return result
 
 
@@ -109,6 +120,8 @@ def main() -> None:
                 result = measure_overhead(work, chosen.rounds * 2)
             elif name == "listing":
                 result = measure_listing(work, chosen.rounds * 2)
+            elif name == "compiled":
+                result = measure_compiled(work, chosen.rounds)
             elif name == "cost":
                 result = measure_cost(work, max(1, chosen.rounds // 2), chosen.seconds)
             else:

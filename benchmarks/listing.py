@@ -1,6 +1,6 @@
 """What `testgrove list` costs with fifty worktrees, compared with a Python that does nothing.
 
-The third candidate imports what any such command of a Python program needs: click, SQLite, a way to start git.
+The third candidate is the floor: see benchmarks.floors.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import floors
 from benchmarks.grove import Grove
 from benchmarks.projects import environment, made_up
 from benchmarks.timing import Sample, timed
 
-NOTHING, LIST, IMPORTS = "python -c pass", "testgrove list", "python, imports alone"
+NOTHING, LIST = "python -c pass", "testgrove list"
+OVER_FLOOR = 1.3  # at most, in times of the floor
 WORKTREES = 50
-_NEEDED = "import click, sqlite3, subprocess, json, hashlib"
 
 
 def candidates(work: Path, grove: Grove) -> dict[str, Callable[[], Sample]]:
@@ -28,5 +29,5 @@ def candidates(work: Path, grove: Grove) -> dict[str, Callable[[], Sample]]:
     return {
         LIST: lambda: timed([grove.program, "list"], cwd=project, env=grove.env),
         NOTHING: lambda: timed([sys.executable, "-c", "pass"], cwd=project, env=python),
-        IMPORTS: lambda: timed([sys.executable, "-c", _NEEDED], cwd=project, env=python),
+        floors.LISTING: floors.listing(work, project),
     }

@@ -138,12 +138,7 @@ ports = true
 
 def real(folder: Path) -> Repository:
     """Django's source distribution in a repository, with three files added: settings, a requirements file, ours."""
-    archive = _download(folder)
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
-    archive.unlink()
-    (unpacked,) = folder.glob("django-*")
-    path = unpacked.rename(folder / "django")
+    path = download(folder, REAL_PROJECT).rename(folder / "django")
     (path / "bench").mkdir()
     (path / "bench/settings.py").write_text(_SETTINGS)
     (path / "requirements.txt").write_text("-e .\nasgiref==3.8.1\nsqlparse==0.5.1\npsycopg[binary]==3.2.3\npytest\n")
@@ -157,11 +152,17 @@ def real(folder: Path) -> Repository:
     )
 
 
-def _download(folder: Path) -> Path:
-    argv = (BASE_PYTHON, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", REAL_PROJECT)
+def download(folder: Path, requirement: str) -> Path:
+    """Return the unpacked source distribution of a requirement."""
+    there = {*folder.iterdir()}
+    argv = (BASE_PYTHON, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", requirement)
     subprocess.run(argv, cwd=folder, check=True, env=environment())
-    (archive,) = folder.glob("[dD]jango-*.tar.gz")
-    return archive
+    (archive,) = {*folder.iterdir()} - there
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    archive.unlink()
+    (unpacked,) = {*folder.iterdir()} - there
+    return unpacked
 
 
 def made_up(path: Path, files: Mapping[str, str], settings: str) -> Path:

@@ -70,6 +70,11 @@ class Figures:
         return cls(statistics.median(values), min(values), max(values))
 
 
+def above(ours: Sequence[float], bare: Sequence[float]) -> list[float]:
+    """How much more each of ours took than bare did in its round, in times of that bare one."""
+    return [(one - other) / other for one, other in zip(ours, bare, strict=True)]
+
+
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Figures:
     """How many times faster: of the medians; least and most of the rounds, pair by pair."""
     pairs = [one / other for one, other in zip(slow, fast, strict=True)]

@@ -2,15 +2,14 @@
 
 CLONE is a checkout of the other version with its environment in `.venv`. Both do the same in projects of their own:
 `list` with many worktrees, `--help`, a worktree that is created or recycled for a suite with a PostgreSQL, a cell
-without services, and hand-outs of fresh databases. The floor is a minimal click program that asks git and SQLite once,
-as `list` must. Ratios are medians; with `chrt -f 5` in front, other work on the machine hardly matters.
+without services, and hand-outs of fresh databases. Two floors say what is possible for `list` and for the cell (see
+benchmarks.floors). Ratios are medians; with `chrt -f 5` in front, other work on the machine hardly matters.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -18,17 +17,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from benchmarks import floors
 from benchmarks.__main__ import working_folder
 from benchmarks.grove import Grove
-from benchmarks.listing import NOTHING, WORKTREES
+from benchmarks.listing import NOTHING, OVER_FLOOR, WORKTREES
+from benchmarks.overhead import activated, over_the_floor
 from benchmarks.projects import HERE, environment, made_up
 from benchmarks.results import Comparison, Result, machine
-from benchmarks.timing import Figures, Sample, in_turn, ratio, timed
+from benchmarks.timing import Sample, in_turn, ratio, timed
 from testgrove.services.engines.postgres.binaries import find_postgres
 
 NOW, BEFORE = "now", "before"
 LIST, HELP, CREATED, RECYCLED, CELL, HAND_OUT = "list", "--help", "created", "recycled", "cell", "hand-out"
-BARE, FLOOR = "bare pytest", "click, git and SQLite"
+BARE = "bare pytest"
+_BARE = ["pytest", "-q", "tests/test_one.py"]
 SLOWER = 1.05  # at most, compared with the other version
 HAND_OUTS = 100
 _SETTINGS = """\
@@ -59,21 +61,6 @@ def test_it(database, n):
     assert database.url
 """,
 }
-_FLOOR = """\
-import sqlite3, subprocess
-from pathlib import Path
-import click
-
-@click.command()
-@click.option("--project", type=click.Path(path_type=Path), default=Path())
-@click.option("--json", is_flag=True)
-def main(project, json):
-    subprocess.run(["git", "-C", str(project), "rev-parse", "HEAD"], capture_output=True, check=True)
-    for row in sqlite3.connect(":memory:").execute("SELECT 1"):
-        click.echo(row)
-
-main()
-"""
 
 
 class Version:
@@ -107,10 +94,16 @@ class Version:
 
     def bare(self) -> Sample:
         """The cell's pytest in its worktree, without testgrove."""
-        tree = self.grove.worktrees(self.project)["test-unit-tree"]
-        path = f"{tree}/.venv/bin{os.pathsep}{os.environ['PATH']}"
-        env = environment(PATH=path, VIRTUAL_ENV=f"{tree}/.venv")
-        return timed(["pytest", "-q", "tests/test_one.py"], cwd=Path(tree), env=env)
+        tree = self._tree()
+        return timed(_BARE, cwd=tree, env=activated(tree))
+
+    def floor(self, work: Path) -> Callable[[], Sample]:
+        """The floor of the cell."""
+        tree = self._tree()
+        return floors.cell(work, tree, _BARE, activated(tree))
+
+    def _tree(self) -> Path:
+        return Path(self.grove.worktrees(self.project)["test-unit-tree"])
 
     def clean_up(self) -> None:
         """Remove what the runs have left."""
@@ -135,8 +128,6 @@ class Version:
 
 def measure(work: Path, other: Path, rounds: int) -> Result:
     """Everything, and how it compares."""
-    floor = work / "floor.py"
-    floor.write_text(_FLOOR)
     candidates: dict[str, Callable[[], Sample]] = {}
     versions = {name: Version(_folder(work, name), top) for name, top in ((BEFORE, other), (NOW, HERE))}
     found = {name: version.candidates() for name, version in versions.items()}
@@ -145,21 +136,17 @@ def measure(work: Path, other: Path, rounds: int) -> Result:
     now, python = versions[NOW], environment()
     candidates[BARE] = now.bare
     candidates[NOTHING] = partial(timed, [sys.executable, "-c", "pass"], cwd=now.many, env=python)
-    candidates[FLOOR] = partial(timed, [sys.executable, str(floor)], cwd=now.many, env=python)
+    candidates[floors.LISTING] = floors.listing(work, now.many)
+    candidates[floors.CELL] = now.floor(work)
     result = Result(f"this version and {other.name}", in_turn(candidates, rounds))
     for version in versions.values():
         version.clean_up()
     for what in found[NOW]:
         figures = ratio(result.seconds(f"{what}, {NOW}"), result.seconds(f"{what}, {BEFORE}"))
         result.comparisons.append(Comparison(f"{what}: times before", figures, SLOWER, at_least=False))
-    for name in (f"{LIST}, {NOW}", FLOOR):
-        figures = ratio(result.seconds(name), result.seconds(NOTHING))
-        result.comparisons.append(Comparison(f"{name}: times {NOTHING}", figures, 5, at_least=False))
-    for name in versions:
-        pairs = zip(result.seconds(f"{CELL}, {name}"), result.seconds(BARE), strict=True)
-        over = Figures.of([(ours - bare) / bare for ours, bare in pairs])
-        text = f"{CELL}, {name}: more than bare pytest, times bare pytest"
-        result.comparisons.append(Comparison(text, over, 1, at_least=False))
+    figures = ratio(result.seconds(f"{LIST}, {NOW}"), result.seconds(floors.LISTING))
+    result.comparisons.append(Comparison(f"{LIST}: times {floors.LISTING}", figures, OVER_FLOOR, at_least=False))
+    over_the_floor(result, f"{CELL}, {NOW}", BARE)
     return result
 
 

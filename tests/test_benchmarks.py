@@ -31,7 +31,7 @@ def test_simulated_runs_of_all_seeds_are_as_short_as_promised():
 @pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.redis
-@pytest.mark.parametrize("name", ["example", "overhead", "listing", "cost"])
+@pytest.mark.parametrize("name", ["example", "overhead", "listing", "compiled", "cost"])
 def test_a_benchmark_runs_and_saves_its_samples(tmp_path, name, require_postgres, require_redis):
     out = tmp_path / "results.json"
     words = (name, "--rounds", "1", "--seconds", "0.1", "--without", "pip recipe", "--out", str(out))
