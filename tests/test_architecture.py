@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from testgrove.core.engines.registry import BUILT_IN
 
 SOURCE = Path(__file__).parents[1] / "src/testgrove"
 TABLES = "holders|projects|worktrees|leases|runs|durations"
@@ -105,3 +108,12 @@ def test_a_breach_is_seen(rule):
 def test_ordinary_text_is_no_statement():
     tree = ast.parse('"""SELECT in a docstring."""\nsay("Update worktrees from a branch")\nrow = 1\nrows["a"]\n')
     assert [*statements(tree), *starts(tree), *rows(tree)] == []
+
+
+def test_the_engines_of_this_distribution_are_declared_in_three_places():
+    """In their folders, where they are found; as entry points, for others; in the contract of import-linter."""
+    project = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text())
+    assert project["project"]["entry-points"]["testgrove.engines"] == BUILT_IN
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (independent,) = (each for each in contracts if each["name"] == "engines are independent of one another")
+    assert set(independent["modules"]) == {f"testgrove.services.engines.{name}" for name in BUILT_IN}

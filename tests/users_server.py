@@ -48,7 +48,7 @@ class UsersPostgres:
                     self.process = subprocess.Popen(self.argv, stdout=log, stderr=log)
             self.sql("SELECT 1")
 
-        _wait_until_ready(look, psycopg.Error)
+        wait_until_ready(look, psycopg.Error)
 
     def stop(self) -> None:
         if self._session:
@@ -128,13 +128,25 @@ def users_postgres(binaries: PostgresBinaries) -> Iterator[UsersPostgres]:
 
 
 @contextmanager
-def users_redis(binary: RedisBinary) -> Iterator[int]:
+def users_redis(binary: RedisBinary, *options: str) -> Iterator[int]:
     """Start a Redis with a password; its port."""
     port = free_port()
-    words = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD, "--databases", "6")
+    words = (
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--requirepass",
+        PASSWORD,
+        "--databases",
+        "6",
+        *options,
+    )
     process = subprocess.Popen((binary.path, *words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _wait_until_ready(lambda: socket.create_connection(("127.0.0.1", port)).close(), OSError)
+        wait_until_ready(lambda: socket.create_connection(("127.0.0.1", port)).close(), OSError)
         yield port
     finally:
         process.kill()
@@ -148,7 +160,7 @@ def free_port() -> int:
     return port
 
 
-def _wait_until_ready(attempt: Any, failure: type[Exception]) -> None:
+def wait_until_ready(attempt: Any, failure: type[Exception]) -> None:
     deadline = time.monotonic() + 30
     while True:
         with suppress(failure):

@@ -204,6 +204,25 @@ class EngineContract:
             allocation.close()
             allocator.close()
 
+    def test_an_instance_that_was_emptied_is_migrated(self, provider: Provider, engine: Engine) -> None:
+        if engine.isolation != "instance" or not engine.migrates:
+            pytest.skip("only for instances with migrations")
+        implementation = implementation_of(self.name)
+        spec = TemplateSpec("", lambda access: implementation.execute(self.script, access, timeout=10.0))
+        allocator = provider.allocator(lambda: spec, "a test")
+        assert allocator is not None
+        allocation = allocator.open()
+        try:
+            access = allocation.get(engine.test_isolations[0])
+            before = implementation.read_schema(access)
+            assert not implementation.is_untouched(access)
+            self.write(access)
+            allocation.empty(access.name)
+            assert implementation.read_schema(access) == before
+        finally:
+            allocation.close()
+            allocator.close()
+
     def test_an_instance_outlives_a_command(self, engine: Engine, context: Context, service: Service) -> None:
         if engine.isolation != "instance":
             pytest.skip("only for engines that give each worktree an instance")
@@ -230,13 +249,16 @@ class EngineContract:
         if not engine.migrates:
             pytest.skip("only for engines with migrations")
         implementation = implementation_of(self.name)
-        access = provider.make(self.request(context, 1)).access
+        held = provider.make(self.request(context, 1))
+        access = held.access
         assert implementation.is_untouched(access)
         before = dict(implementation.read_schema(access))
         implementation.execute(self.script, access, timeout=10.0)
         assert not implementation.is_untouched(access)
         assert dict(implementation.read_schema(access)) != before
         implementation.delete_rows(access)
+        held.drop()
+        held.stop()
 
     def test_what_was_kept_can_be_read_again(
         self, provider: Provider, context: Context, engine: Engine, service: Service
@@ -244,9 +266,12 @@ class EngineContract:
         if not engine.dump:
             pytest.skip("only for engines whose databases can be kept")
         implementation = implementation_of(self.name)
-        first, second = (provider.make(self.request(context, number)).access for number in (1, 2))
-        self.write(first)
+        first, second = (provider.make(self.request(context, number)) for number in (1, 2))
+        self.write(first.access)
         file = Path(context.folder) / engine.dump
-        implementation.dump(first, file, context.launcher, service)
-        implementation.load(file, second, context.launcher)
-        assert not self.is_empty(second)
+        implementation.dump(first.access, file, context.launcher, service)
+        implementation.load(file, second.access, context.launcher)
+        assert not self.is_empty(second.access)
+        for held in (first, second):
+            held.drop()
+            held.stop()

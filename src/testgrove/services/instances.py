@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from testgrove.core.engines.registry import engine_of
 from testgrove.core.frozen import frozen
 from testgrove.core.model import DatabaseAccess
-from testgrove.errors import PreconditionError
+from testgrove.errors import PreconditionError, UnavailableError
 from testgrove.services.base import LOOPBACK, Endpoint
 from testgrove.services.engines.protocols import Engine
 from testgrove.services.hosts.embedded import CURRENT_USER, EmbeddedHost
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testgrove.core.secret import Secret
+    from testgrove.core.server_url import ServerUrl
     from testgrove.core.settings.types import Service
     from testgrove.services.base import Launcher, Program, RunningProcess
     from testgrove.services.engines.protocols import InstanceResetter
@@ -55,7 +57,7 @@ class RunningInstance:
 
 
 @frozen
-class _EmptyResetter:
+class EmptyResetter:
     """See engines.protocols.InstanceResetter: everything that a test can leave is what empty() takes away."""
 
     engine: InstanceEngine
@@ -118,9 +120,12 @@ class InstanceEngine(Engine, ABC):
         return PersistentProgram(service, directory)
 
     def resetter(self, instance: RunningInstance) -> InstanceResetter:
-        """Return the resetter of an instance that was just started, between the tests of one client."""
+        """Return the resetter of an instance that was just started and migrated, between the tests of one client.
+
+        The default one empties it, and the migration runs again; one of the engine's own restores what was migrated.
+        """
         at = instance.endpoint
-        return _EmptyResetter(self, DatabaseAccess(self.name, "", at.host, at.port, at.user, at.password))
+        return EmptyResetter(self, DatabaseAccess(self.name, "", at.host, at.port, at.user, at.password))
 
     def initialize_instance(
         self, folder: Path, *, binary: Any, port: int, password: Secret, settings: Mapping[str, str]
@@ -142,6 +147,17 @@ class InstanceEngine(Engine, ABC):
     ) -> PersistentService:
         argv = tuple(self.argv(program, directory=directory, port=port, password=password, settings=settings))
         return PersistentService(directory.name, program.what, argv, port, signal.SIGTERM, engine=self.name)
+
+    def check_connection(self, url: ServerUrl) -> tuple[str, Secret]:
+        """Connect to an external server; return user and password. Raises UnavailableError (``server-unreachable``).
+
+        By default, something must listen there; the server is not asked anything.
+        """
+        try:
+            socket.create_connection((url.host, url.port), timeout=5).close()
+        except OSError as error:
+            raise UnavailableError("server-unreachable", f"cannot connect to {url.location}: {error}") from error
+        return url.user, url.password
 
 
 def client(*names: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from users_server import free_port, wait_until_ready
 
 SOURCE = Path(__file__).with_name("kv")
 METADATA = "Metadata-Version: 2.1\nName: testgrove-kv\nVersion: 1.0\n"
@@ -19,6 +22,7 @@ from testgrove_kv.engine import ask
 
 class TestKv(EngineContract):
     name = "kv"
+    script = "SET migrated 1"
 
     def write(self, access):
         ask(access.host, access.port, access.password.reveal(), "SET a 1")
@@ -30,9 +34,14 @@ CONFIG = """
 [services.kv]
 [services.queue]
 engine = "kv"
+[services.seeded]
+engine = "kv"
+migrate = "python seed.py"
+migrate_to = "python seed.py ${REVISION}"
+inputs = ["seed.py"]
 [suites.unit]
 command = "pytest tests"
-services = ["kv", "queue"]
+services = ["kv", "queue", "seeded"]
 """
 TESTS = """
 import os, socket
@@ -59,6 +68,10 @@ def test_a_test_has_its_own(testgrove_service):
 
 def test_the_next_one_too(testgrove_service):
     assert ask(testgrove_service("queue").url, "COUNT") == ["0"]
+
+def test_one_is_migrated(testgrove_service):
+    for url in (os.environ["SEEDED_URL"], testgrove_service("seeded").url):
+        assert ask(url, "COUNT", "GET seed") == ["1", "newest"]
 """
 # In the environment of the tests, as a driver is.
 DRIVER = """
@@ -100,6 +113,15 @@ UNKNOWN = "def test_another(kv_url, kv_uri): ..."
 PLUGGED = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
 
 
+SEED = """
+import os, sys
+sys.path.append("tests")
+from test_kv import ask
+assert os.environ["KV_URL"] == os.environ["SEEDED_URL"]
+ask(os.environ["KV_URL"], "SET seed " + " ".join(sys.argv[1:] or ["newest"]))
+"""
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """Where the wheel is installed."""
@@ -128,7 +150,7 @@ def test_it_fulfils_the_contract(site, tmp_path):
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_kv.py"]
     env = {"PYTHONPATH": str(site)}
     done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert "6 passed, 2 skipped" in done.stdout, done.stdout + done.stderr
+    assert "8 passed, 1 skipped" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_project_that_names_it_without_the_wheel_is_told(grove):
@@ -139,7 +161,12 @@ def test_a_project_that_names_it_without_the_wheel_is_told(grove):
 
 @pytest.mark.slow
 def test_runs_worktrees_and_commands_use_it(site, grove):
-    files = {"tests/test_kv.py": TESTS, "tests/kv_driver.py": DRIVER, "tests/test_fixtures.py": FIXTURES}
+    files = {
+        "tests/test_kv.py": TESTS,
+        "tests/kv_driver.py": DRIVER,
+        "tests/test_fixtures.py": FIXTURES,
+        "seed.py": SEED,
+    }
     project = grove(files={**files, "requirements.txt": "pytest\n"}, config=CONFIG)
 
     def run(*arguments: str, status: int = 0) -> str:
@@ -149,9 +176,18 @@ def test_runs_worktrees_and_commands_use_it(site, grove):
         return out
 
     run("test")
-    run("create", "--purpose", "test-unit", "--identifier", "a", "--branch", "HEAD")
+    create = ("create", "--purpose", "test-unit", "--branch", "HEAD", "--migrate-to", "seeded=older")
+    run(*create, "--identifier", "a")
+
+    def seed() -> str:
+        ask = "from test_kv import *; print(*ask(os.environ['SEEDED_URL'], 'GET seed'))"
+        return run("exec", "test-unit-a", "--", "env", "PYTHONPATH=tests", "python", "-c", ask).strip()
+
+    assert seed() == "older"
+    run("db", "reset", "test-unit-a", "--service", "seeded")
+    assert seed() == "newest"
     found = json.loads(run("db", "list", "--json"))["databases"]
-    assert [(each["service"], each["engine"]) for each in found] == [("kv", "kv"), ("queue", "kv")]
+    assert [(each["service"], each["engine"]) for each in found] == [("kv", "kv"), ("queue", "kv"), ("seeded", "kv")]
     urls = {name: run("db", "url", "test-unit-a", "--service", name).strip() for name in ("kv", "queue")}
     assert urls["kv"] != urls["queue"]
     run("exec", "test-unit-a", "--", "python", "-c", TESTS + "\nask(os.environ['QUEUE_URL'], 'SET a 1')")
@@ -161,9 +197,10 @@ def test_runs_worktrees_and_commands_use_it(site, grove):
     assert {each["name"] for each in json.loads(run("services", "list", "--json"))["services"]} == {
         "kv-test-unit-a",
         "queue-test-unit-a",
+        "seeded-test-unit-a",
     }
     run("db", "drop", "test-unit-a", "--service", "kv")
-    assert [each["service"] for each in json.loads(run("db", "list", "--json"))["databases"]] == ["queue"]
+    assert [each["service"] for each in json.loads(run("db", "list", "--json"))["databases"]] == ["queue", "seeded"]
     run("remove", "test-unit-a")
     project.auditor().assert_no_leftovers(within=5.0)
 
@@ -179,3 +216,32 @@ def test_plain_pytest_learns_its_fixtures_from_the_broker(site, grove):
     done = project.run("-q", "tests/test_fixtures.py", program=PLUGGED, env=env, check=False)
     assert "fixture 'kv_uri' not found" in done.stdout
     project.auditor().assert_nothing(within=5.0)
+
+
+@pytest.mark.slow
+def test_an_external_server_that_cannot_be_divided_is_shared_or_refused(site, grove, tmp_path):
+    password = tmp_path / "password"
+    password.write_text("p")
+    port = free_port()
+    url = f"kv://default:p@127.0.0.1:{port}/main"
+    config = f'[services.kv]\nhost = "{url}"\n[suites.unit]\ncommand = "env"\nservices = ["kv"]\n'
+    project = grove(files={"README.md": ""}, config=config)
+
+    def run(status: int) -> str:
+        process = project.start("test", "-v", env={"PYTHONPATH": str(site)})
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == status, out + err
+        return out + err
+
+    assert "an external KV server has one database for all worktrees and tests" in run(2)
+    project.write({"testgrove.toml": config.replace("[suites", 'isolation = "none"\n[suites')})
+    assert f"cannot connect to kv at 127.0.0.1:{port}" in run(5)
+    server = subprocess.Popen([sys.executable, SOURCE / "testgrove_kv" / "server.py", str(port), password])
+    try:
+        wait_until_ready(lambda: socket.create_connection(("127.0.0.1", port)).close(), OSError)
+        run(0)
+    finally:
+        server.kill()
+        server.wait()
+    (log,) = project.runs()[-1].glob("*/output.log")
+    assert f"KV_URL={url}" in log.read_text()

@@ -99,7 +99,7 @@ class WorktreeDatabases:
                 implementation_of(access.engine).empty(access)
             else:
                 self._remake(lease)
-                self.migrate(None, name)
+            self.migrate(None, name)
 
     def migrate(self, revision: str | None, name: str) -> None:
         """Run the project's migration of a service in the worktree, to a revision or to the newest."""

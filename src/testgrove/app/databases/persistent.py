@@ -25,6 +25,7 @@ from testgrove.services.base import generate_password
 from testgrove.services.engines.protocols import PersistentServer
 from testgrove.services.keeper.client import KeeperClient
 from testgrove.services.provider import DatabaseRequest, Provider, ProvisionedDatabase, TemplateSpec, Traits
+from testgrove.services.provisioning.instances import instance_traits
 from testgrove.system.deletion import delete_tree
 from testgrove.system.files import explained
 
@@ -52,8 +53,10 @@ class PersistentProvider(Provider):
 
     def traits(self) -> Traits | None:
         """Implement Provider. A database without a migration needs no template."""
-        if self._is_instance or not self._service.migrate:
+        if not self._service.migrate:
             return None
+        if self._is_instance:
+            return instance_traits(self._service.engine, self._found)
         found: Traits = self._found.traits()
         return found
 
@@ -93,7 +96,10 @@ class PersistentProvider(Provider):
         access: DatabaseAccess = self._engine.initialize_instance(
             folder, binary=self._found, port=port, password=password, settings=self._service.settings
         )
-        return replace(access, port=start_on_a_free_port(self._project, keeper, folder) or port)
+        access = replace(access, port=start_on_a_free_port(self._project, keeper, folder) or port)
+        if request.template_spec:
+            request.template_spec.build(access)
+        return access
 
     def _record(
         self, request: DatabaseRequest, kind: LeaseKind, key: str, location: KeeperLocation, password: Secret

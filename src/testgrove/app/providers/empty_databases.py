@@ -31,7 +31,7 @@ class EmptyDatabases:
 
     def __init__(self, context: AppContext, provider: Provider) -> None:
         self._context, self._provider = context, provider
-        self._held: dict[str, ProvisionedDatabase] = {}
+        self._held: dict[tuple[int, str], ProvisionedDatabase] = {}  # an instance's name is not its own
         self._guard = threading.Lock()
 
     def make(self) -> DatabaseAccess:
@@ -42,13 +42,13 @@ class EmptyDatabases:
         self._provider.find()
         held = self._provider.make(DatabaseRequest(name, name, owner, self._context.leases, file))
         with self._guard:
-            self._held[held.access.name] = held
+            self._held[held.access.port, held.access.name] = held
         return held.access
 
     def drop(self, access: DatabaseAccess) -> None:
         """Take it away. Raises UnavailableError."""
         with self._guard:
-            held = self._held.pop(access.name, None)
+            held = self._held.pop((access.port, access.name), None)
         if held is not None:
             held.drop()
 

@@ -77,7 +77,8 @@ class Engine:
         port: where its servers listen by default; 0 for one without servers.
         schemes: of its URLs; the first is the one that is written. aliases: schemes that mean another one.
         isolation: how a worktree gets its own: a ``database`` on a shared server, a server ``instance``, a ``file``.
-        hosts: where it can run.
+        hosts: where it can run. shared_only: an external server of it has one database, so that worktrees can only
+            share it (`isolation = "none"`).
         test_isolations: how a single test gets a fresh one from the broker; the first is the default.
         url_variable: what the default service's URL is called. variables: further variables of the default service,
             by name; variable_names: all that there can be.
@@ -105,6 +106,7 @@ class Engine:
     url_variable: str
     aliases: Mapping[str, str] = field(default_factory=dict)
     hosts: tuple[str, ...] = ("embedded", "external")
+    shared_only: bool = False
     variables: Callable[[DatabaseAccess], dict[str, str]] = lambda _access: {}
     variable_names: tuple[str, ...] = ()
     user_variable: str = ""
@@ -121,6 +123,11 @@ class Engine:
     fixtures: tuple[Fixture, ...] = ()
     hints: Hints = Hints()
     describe: Callable[[DatabaseAccess, bool], str] | None = None
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """The keys of a service's table that mean nothing for it, those about migrations included."""
+        return self.without if self.migrates else self.without | {"migrate", "migrate_to", "inputs"}
 
     def url_of(self, access: DatabaseAccess, *, redacted: bool) -> str:
         """A database's URL, as most drivers read it: ``scheme://user:password@host:port/name``."""

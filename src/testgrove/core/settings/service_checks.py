@@ -74,6 +74,9 @@ def _external_problems(engine: Engine, service: Service) -> Iterator[tuple[str, 
         plain = re.fullmatch(r"[A-Za-z0-9-]*", service.host)  # else it may contain a password
         yield "host", f"{error}, found '{service.host}'" if plain else str(error)
         return
+    if engine.shared_only and not service.is_shared:
+        problem = f"an external {engine.title} server has one database for all worktrees and tests"
+        yield "isolation", f"{problem}; to share it, set isolation = 'none'; for one each, host = 'embedded'"
     if service.is_shared and not (url.database or engine.default_database):
         yield "host", "with isolation 'none', the URL must name the database"
     for key in ("settings", "roles", "superuser"):

@@ -37,9 +37,9 @@ def _read(name: str, table: Any, source: Path, key: str) -> Service:
             raise wrong("config-invalid", error.message, f"{key}.engine", error.hint) from error
         raise wrong("config-unknown-key", "unknown key", hint=_suggestion(name)) from error
     kind = (engine and engine.settings) or Service
-    if engine and (unused := sorted(engine.without & table.keys())):
+    if engine and (unused := sorted(engine.refused & table.keys())):
         keys = (field.encode_name for field in msgspec.structs.fields(kind))
-        there = ", ".join(each for each in keys if each not in engine.without)
+        there = ", ".join(each for each in keys if each not in engine.refused)
         raise wrong("config-unknown-key", "unknown key", f"{key}.{unused[0]}", f"there are: {there}")
     try:
         return msgspec.structs.replace(msgspec.convert(table, kind, strict=True), engine=asked)

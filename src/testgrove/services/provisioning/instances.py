@@ -15,7 +15,8 @@ from testgrove.core.engines.registry import engine_of
 from testgrove.errors import ExhaustedError
 from testgrove.services.allocation import BaseAllocation
 from testgrove.services.base import generate_password
-from testgrove.services.provider import Provider, ProvisionedDatabase
+from testgrove.services.instances import EmptyResetter
+from testgrove.services.provider import Provider, ProvisionedDatabase, Traits
 from testgrove.system.files import explained
 
 if TYPE_CHECKING:
@@ -24,9 +25,14 @@ if TYPE_CHECKING:
     from testgrove.core.settings.types import Service
     from testgrove.services.allocation import Allocation
     from testgrove.services.instances import InstanceEngine, RunningInstance
-    from testgrove.services.provider import Allocator, Context, DatabaseRequest, TemplateSpec
+    from testgrove.services.provider import Allocator, Build, Context, DatabaseRequest, TemplateSpec
 
 _MAX_KEPT = 20  # instances that a client asked to keep
+
+
+def instance_traits(engine: str, program: Any) -> Traits | None:
+    """Return what a migration's result depends on; None for an engine without migrations."""
+    return Traits(f"{engine} {program.version}") if engine_of(engine).migrates else None
 
 
 class InstanceProvider(Provider):
@@ -43,11 +49,23 @@ class InstanceProvider(Provider):
             if self._binary is None:
                 self._binary = self.engine.find(self.context.launcher, self._service)
 
+    def traits(self) -> Traits | None:
+        """Implement Provider. There is no template: each instance is migrated."""
+        self.find()
+        return instance_traits(self._service.engine, self._binary)
+
     def make(self, request: DatabaseRequest) -> ProvisionedDatabase:
         """Implement Provider."""
         self.find()
         instance, _ = self.start(generate_password())
-        return _InstanceDatabase(instance, request)
+        made = _InstanceDatabase(instance, request)
+        try:
+            if request.template_spec:
+                request.template_spec.build(made.access)
+        except BaseException:
+            made.stop()
+            raise
+        return made
 
     def start(self, password: Secret) -> tuple[RunningInstance, int]:
         """Start an empty instance; return it with its leased port."""
@@ -73,9 +91,14 @@ class InstanceProvider(Provider):
             settings=self._service.settings,
         )
 
-    def allocator(self, template_spec: Callable[[], TemplateSpec], owner: str) -> Allocator:  # noqa: ARG002 - they are empty, and have no marks
+    def allocator(self, template_spec: Callable[[], TemplateSpec], owner: str) -> Allocator:  # noqa: ARG002 - they have no marks
         """Implement Provider."""
-        return _InstanceAllocator(self)
+
+        def build(access: DatabaseAccess) -> None:
+            if engine_of(access.engine).migrates:
+                template_spec().build(access)
+
+        return _InstanceAllocator(self, build)
 
 
 class _InstanceDatabase(ProvisionedDatabase):
@@ -99,15 +122,15 @@ class _InstanceDatabase(ProvisionedDatabase):
 class _InstanceAllocator:
     """Starts an instance for each request. Folders and ports are reused."""
 
-    def __init__(self, provider: InstanceProvider) -> None:
-        self._provider = provider
+    def __init__(self, provider: InstanceProvider, build: Build) -> None:
+        self._provider, self._build = provider, build
         self._all: list[RunningInstance] = []
         self._guard = threading.Lock()
 
     def open(self) -> Allocation:
         """Implement Allocator. Raises PreconditionError if no binary is found."""
         self._provider.find()
-        return InstanceAllocation(self._provider, self._remember)
+        return InstanceAllocation(self._provider, self._remember, self._build)
 
     def _remember(self, instance: RunningInstance) -> None:
         with self._guard:
@@ -122,11 +145,12 @@ class _InstanceAllocator:
 class ClientInstance:
     """An instance that a client has to itself. Raises TestgroveError where it cannot be started.
 
-    Folder, port and password stay its own. remember: told each instance that was started.
+    Folder, port and password stay its own. remember: told each instance that was started. build: migrates it.
     """
 
-    def __init__(self, provider: InstanceProvider, remember: Callable[[RunningInstance], object]) -> None:
-        self._provider, self._remember, self._password = provider, remember, generate_password()
+    def __init__(self, provider: InstanceProvider, remember: Callable[[RunningInstance], object], build: Build) -> None:
+        self._provider, self._remember, self._build = provider, remember, build
+        self._password = generate_password()
         self._port = 0
         try:
             self._start()
@@ -144,6 +168,7 @@ class ClientInstance:
         try:
             at = self._instance.endpoint
             self.access = self._instance.create_database(f"{at.engine}_{at.port}", owner="a test session")
+            self._build(self.access)
             self._resetter = self._provider.engine.resetter(self._instance)
         except BaseException:
             self._instance.stop()
@@ -154,6 +179,8 @@ class ClientInstance:
         if not self._resetter.reset():
             self._stop()
             self._start()
+        elif isinstance(self._resetter, EmptyResetter):
+            self._build(self.access)
 
     def leave(self) -> None:
         """Leave it running; it is not used again."""
@@ -176,14 +203,14 @@ class ClientInstance:
 class InstanceAllocation(BaseAllocation[ClientInstance]):
     """See services.allocation: one client's instances."""
 
-    def __init__(self, provider: InstanceProvider, remember: Callable[[RunningInstance], object]) -> None:
+    def __init__(self, provider: InstanceProvider, remember: Callable[[RunningInstance], object], build: Build) -> None:
         super().__init__()
-        self._provider, self._remember = provider, remember
+        self._provider, self._remember, self._build = provider, remember, build
         self._kept: list[ClientInstance] = []
 
     def make(self) -> tuple[DatabaseAccess, ClientInstance]:
         """Start an empty instance. Raises TestgroveError."""
-        made = ClientInstance(self._provider, self._remember)
+        made = ClientInstance(self._provider, self._remember, self._build)
         return made.access, made
 
     def discard(self, thing: ClientInstance) -> None:

@@ -50,7 +50,7 @@ def provider(require_redis, launcher, memory):
 
 @pytest.fixture
 def allocation(provider):
-    allocation = InstanceAllocation(provider, lambda _instance: None)
+    allocation = InstanceAllocation(provider, lambda _instance: None, lambda _access: None)
     yield allocation
     allocation.close()
 

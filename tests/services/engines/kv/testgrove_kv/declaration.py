@@ -9,13 +9,15 @@ ENGINE = Engine(
     port=7070,
     schemes=("kv",),
     isolation="instance",
-    hosts=("embedded",),
+    shared_only=True,
     test_isolations=("reset",),
     url_variable="KV_URL",
     variables=lambda access: {"KV_PORT": str(access.port)},
     variable_names=("KV_PORT",),
     default_database="main",
-    without=frozenset(("migrate", "migrate_to", "inputs", "extensions", "path")),
+    migrates=True,
+    read_from="KV_URL",
+    without=frozenset(("extensions", "path")),
     fixtures=(
         Fixture("kv_url", doc="The URL of a KV of this process's own."),
         Fixture(

@@ -8,6 +8,13 @@ from types import SimpleNamespace
 from testgrove.engines import InstanceEngine, UnavailableError, client
 
 
+def ask_at(access, *commands):
+    try:
+        return ask(access.host, access.port, access.password.reveal(), *commands)
+    except OSError as error:
+        raise UnavailableError("kv-failed", f"the KV at port {access.port} does not answer: {error}") from error
+
+
 def ask(host, port, password, *commands):
     with socket.create_connection((host, port), timeout=10) as connection, connection.makefile("rw") as lines:
         answers = []
@@ -31,10 +38,18 @@ class Kv(InstanceEngine):
         return (sys.executable, str(program.path), str(port), str(file))
 
     def empty(self, access):
-        try:
-            ask(access.host, access.port, access.password.reveal(), "CLEAR")
-        except OSError as error:
-            raise UnavailableError("kv-failed", f"the KV at port {access.port} does not answer: {error}") from error
+        ask_at(access, "CLEAR")
+
+    delete_rows = empty
+
+    def is_untouched(self, access):
+        return ask_at(access, "COUNT") == ["0"]
+
+    def read_schema(self, access):
+        return {"count": ask_at(access, "COUNT")[0]}
+
+    def execute(self, sql, access, *, timeout):
+        ask_at(access, *sql.splitlines())
 
     def shell(self, url, service):
         return (client("echo"), url)
