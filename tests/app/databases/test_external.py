@@ -17,6 +17,9 @@ import users_server
 from faults.killing import __file__ as killing
 from faults.test_lost_records import destroy
 from grove import said
+from testgrove.core.server_url import parse_server_url
+from testgrove.errors import PreconditionError
+from testgrove.services.engines.redis.external import ExternalRedis
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 
@@ -444,6 +447,17 @@ def test_a_worktree_to_live_in_keeps_its_number(redis_project, users_redis):
     assert output(redis_project, "one") == "/3"
     redis_project.run("remove", "test-one-a")
     assert used(users_redis) == {"db0", "db2"}
+
+
+@pytest.mark.parametrize("kind", ["cluster", "few"])
+def test_a_server_without_numbers_for_worktrees_is_refused(require_redis, tmp_path, kind):
+    bus = ("--cluster-port", str(users_server.free_port()))
+    options = {"cluster": ("--cluster-enabled", "yes", *bus), "few": ("--databases", "2")}[kind]
+    with users_server.users_redis(require_redis, *options, "--dir", str(tmp_path)) as port:
+        url = parse_server_url("redis", f"redis://:{users_server.QUOTED}@127.0.0.1:{port}")
+        with pytest.raises(PreconditionError, match="no numbered databases for worktrees") as caught:
+            ExternalRedis(url).open()
+    assert 'host = "embedded"' in caught.value.hint
 
 
 SQLITE = """

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MARKS = "testgrove:databases"
 _BEAT = 20.0  # seconds; servers end connections that idle
 _DEFAULT_COUNT = 16
+_LEAST = 3  # number 0, which stays the user's, one for the marks, and one for a worktree
 
 
 @contextmanager
@@ -90,17 +91,29 @@ class ExternalRedis:
     def open(self) -> None:
         """Connect, register as a living owner, find the database of the marks.
 
-        Raises UnavailableError (``server-unreachable``), ExhaustedError (``databases-used-up``).
+        Raises UnavailableError (``server-unreachable``), ExhaustedError (``databases-used-up``), PreconditionError
+        (``no-numbered-databases``).
         """
         with _reported(self.url):
             # Any database will do: only the connection's name matters. Number 0 is never written to.
             self._owner = _connect(self.url, 0, client_name=_client(self._lock), single_connection_client=True)
-            version = str(self._owner.info("server")["redis_version"])
+            server = self._owner.info("server")
             self._count = _count(self._owner)
+            if server.get("redis_mode") == "cluster" or self._count < _LEAST:
+                raise self._undivided()
             self._marks = _connect(self.url, self._marks_database())
         self._beat.start()
         at = self.url
-        self.endpoint = Endpoint("redis", version, at.host, at.port, at.user, at.password)
+        self.endpoint = Endpoint("redis", str(server["redis_version"]), at.host, at.port, at.user, at.password)
+
+    def _undivided(self) -> PreconditionError:
+        """A prefix of keys would not do: applications choose their keys, and FLUSHDB would empty all of them."""
+        self._owner.close()
+        return PreconditionError(
+            "no-numbered-databases",
+            f"{self.url.location} has no numbered databases for worktrees (a cluster, or `databases` below {_LEAST})",
+            hint='in its table, set host = "embedded"; or isolation = "none" if all worktrees may share its keys',
+        )
 
     @property
     def note(self) -> str:
