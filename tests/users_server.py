@@ -86,9 +86,9 @@ class UsersPostgres:
     def templates(self) -> set[str]:
         return {name for name in self.databases() if name.startswith("testgrove_template_")}
 
-    def clear(self) -> None:
-        """Drop all that tests and testgrove have made, and end their connections."""
-        for name in self.databases() - {"postgres", "template0", "template1"}:
+    def clear(self, *keep: str) -> None:
+        """Drop all that tests and testgrove have made, and end their connections. keep: databases that stay."""
+        for name in self.databases() - {"postgres", "template0", "template1", *keep}:
             self.sql(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def locks(self) -> int:

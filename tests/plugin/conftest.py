@@ -109,10 +109,10 @@ class Suite:
 @pytest.fixture(scope="session")
 def plugin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The plugin's folder, with the bytecode in it that a suite's pytest may not write."""
-    folder, tree = place_plugin(tmp_path_factory.mktemp("cache")), tmp_path_factory.mktemp("tree")
-    env = injected_environment({"PATH": os.environ["PATH"]}, folder, tree, tree, [])
-    subprocess.run([sys.executable, "-m", "pytest"], cwd=tree, env=env, capture_output=True, check=False)
-    return folder
+    suite = Suite(tmp_path_factory.mktemp("plugin"), place_plugin(tmp_path_factory.mktemp("cache")))
+    suite.env = {"PYTHONDONTWRITEBYTECODE": ""}
+    suite.run(test_a="")
+    return suite.plugin
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from plugin.conftest import UNUSED
 from testgrove.system.plugin import injected_environment, place_plugin
 
 STRICT = {"pytest.ini": "[pytest]\nfilterwarnings = error\naddopts = --strict-markers --strict-config\n"}
@@ -129,21 +130,25 @@ import os, subprocess, sys
 def test_a(tmp_path):
     (tmp_path / "test_x.py").write_text("def test_inner(): assert 0")
     env = {{**os.environ, "PYTHONPATH": {str(suite.plugin)!r}, "PYTEST_PLUGINS": "pytest_testgrove"}}
-    assert subprocess.run([sys.executable, "-m", "pytest", str(tmp_path)], env=env).returncode == 1
+    assert subprocess.run([sys.executable, "-m", "pytest", *{UNUSED}, str(tmp_path)], env=env).returncode == 1
 """
     assert suite.run(test_a=source).outcomes() == {"test_a": "passed"}
 
 
 def test_pytest_processes_one_after_another_are_all_reported(suite):
     suite.write(test_a="def test_a(): ...\n", test_b="def test_b(): ...\n")
-    result = suite.command("sh", "-c", f"{sys.executable} -m pytest test_a.py && {sys.executable} -m pytest test_b.py")
+    pytest = " ".join((sys.executable, "-m", "pytest", *UNUSED))
+    result = suite.command("sh", "-c", f"{pytest} test_a.py && {pytest} test_b.py")
     assert result.outcomes() == {"test_a": "passed", "test_b": "passed"}
     assert len(result.of("finish")) == 2
 
 
 def test_sessions_one_after_another_in_one_process_are_all_reported(suite):
     suite.write(test_a="def test_a(): ...\n", test_b="def test_b(): ...\n")
-    script = "import pytest; pytest.main(['test_a.py']); pytest.main(['test_b.py', '-p', 'pytest_testgrove'])"
+    script = (
+        f"import pytest; pytest.main([*{UNUSED}, 'test_a.py'])\n"
+        f"pytest.main([*{UNUSED}, 'test_b.py', '-p', 'pytest_testgrove'])"
+    )
     assert suite.command(sys.executable, "-c", script).outcomes() == {"test_a": "passed", "test_b": "passed"}
 
 
@@ -156,7 +161,8 @@ def test_a_session_folder_that_is_gone_changes_nothing(suite):
 def test_it_imports_little(bare_suite):
     bare_suite.write(test_a="def test_a(): ...\n")
     script = (
-        "import sys, pytest; from _pytest import config, junitxml, terminal, assertion, logging, debugging\n"
+        "import faulthandler, sys, pytest\n"  # pytest imports the first one when it is configured
+        "from _pytest import config, junitxml, terminal, assertion, logging, debugging\n"
         "before = set(sys.modules); import pytest_testgrove.recorder\n"
         "print('NEW', sorted(set(sys.modules) - before))"
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from plugin.conftest import Suite
+
 OUTCOMES = """
 import pytest
 
@@ -55,9 +57,14 @@ EXPECTED = {
 distributed = pytest.mark.parametrize("arguments", [(), ("-n2",)], ids=["alone", "xdist"])
 
 
-@distributed
-def test_every_outcome_is_reported_once(suite, arguments):
-    result = suite.run(*arguments, test_all=OUTCOMES)
+@pytest.fixture(scope="module", params=[(), ("-n2",)], ids=["alone", "xdist"])
+def result(request, tmp_path_factory, plugin_folder):
+    """One run of a suite with every outcome."""
+    suite = Suite(tmp_path_factory.mktemp("outcomes"), plugin_folder)
+    return suite.run(*request.param, tests__test_all=OUTCOMES)
+
+
+def test_every_outcome_is_reported_once(result):
     assert result.status == 1
     assert result.outcomes() == EXPECTED
     assert [record["type"] for record in result.records].count("session") == 1
@@ -68,9 +75,7 @@ def test_every_outcome_is_reported_once(suite, arguments):
     assert not result.of("foreign")
 
 
-@distributed
-def test_a_report_says_why_and_where(suite, arguments):
-    result = suite.run(*arguments, tests__test_all=OUTCOMES)
+def test_a_report_says_why_and_where(result):
     failed = result.test("test_fails")
     assert failed["message"] == "AssertionError: one is not two"
     assert "assert 1 == 2" in failed["text"]

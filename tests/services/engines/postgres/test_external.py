@@ -49,9 +49,10 @@ def running(require_postgres):
 @pytest.fixture
 def server(running):
     """The user's server, with two databases of the user's, one of them called like a cell's."""
-    running.clear()
-    running.sql("CREATE DATABASE shop")
-    running.sql("CREATE DATABASE testdb_unit_x OWNER ci")
+    running.clear("shop", "testdb_unit_x")
+    for name, owner in {"shop": "postgres", "testdb_unit_x": "ci"}.items():
+        if name not in running.databases():
+            running.sql(f"CREATE DATABASE {name} OWNER {owner}")
     return running
 
 

@@ -32,8 +32,8 @@ def running(require_postgres):
 @pytest.fixture
 def server(running):
     """The user's server, with databases of the user's, some of them called like ours and owned by our role."""
-    running.clear()
-    for name in USERS - {"postgres", "template0", "template1"}:
+    running.clear(*USERS, *running.templates())
+    for name in USERS - running.databases():
         running.sql(f"CREATE DATABASE {name} OWNER ci")
     yield running
     assert running.unsealed() == USERS
