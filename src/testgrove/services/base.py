@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testgrove.core.connections.permitted import PermittedConnections
+    from testgrove.core.model import DatabaseAccess
+    from testgrove.core.settings.types import Service
 
 LOOPBACK = "127.0.0.1"
 _ALPHABET = string.ascii_letters + string.digits
@@ -91,6 +93,25 @@ class Program(Protocol):
 
     def is_ready(self, pid: int) -> bool:
         """Return whether this pid, and no other process, answers. Raises TestgroveError if it never will."""
+
+
+class Engine(Protocol):
+    """The methods of every engine. By default it needs no driver, and brings no client programs."""
+
+    def require(self) -> None:
+        """Raise PreconditionError (``no-driver``) if a driver that it needs is not installed."""
+        return
+
+    def shell(self, url: str, service: Service | None) -> tuple[str, ...]:
+        """Return the command line of its client program. Raises PreconditionError (``no-client-program``)."""
+
+    def client_environ(self, access: DatabaseAccess) -> dict[str, str]:  # noqa: ARG002 - for those that read variables
+        """Return the variables that client programs need in addition to a URL without the password."""
+        return {}
+
+    def client_programs(self, path: str | None) -> tuple[Path, ...]:  # noqa: ARG002 - it brings none
+        """Return client programs to link into a worktree's environment because PATH has none."""
+        return ()
 
 
 def generate_password() -> Secret:

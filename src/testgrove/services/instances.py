@@ -14,8 +14,7 @@ from testgrove.core.engines.registry import engine_of
 from testgrove.core.frozen import frozen
 from testgrove.core.model import DatabaseAccess
 from testgrove.errors import PreconditionError, UnavailableError
-from testgrove.services.base import LOOPBACK, Endpoint
-from testgrove.services.engines.protocols import Engine
+from testgrove.services.base import LOOPBACK, Endpoint, Engine
 from testgrove.services.hosts.embedded import CURRENT_USER, EmbeddedHost
 from testgrove.services.keeper.service import PersistentProgram, PersistentService
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from testgrove.services.base import Engine
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -26,25 +28,6 @@ if TYPE_CHECKING:
     from testgrove.services.owner_marks import Kind
     from testgrove.services.provider import Allocator, Build, Traits
     from testgrove.system.locks import LockFile, OnWait
-
-
-class Engine(Protocol):
-    """The methods of every engine. By default it needs no driver, and brings no client programs."""
-
-    def require(self) -> None:
-        """Raise PreconditionError (``no-driver``) if a driver that it needs is not installed."""
-        return
-
-    def shell(self, url: str, service: Service | None) -> tuple[str, ...]:
-        """Return the command line of its client program. Raises PreconditionError (``no-client-program``)."""
-
-    def client_environ(self, access: DatabaseAccess) -> dict[str, str]:  # noqa: ARG002 - for those that read variables
-        """Return the variables that client programs need in addition to a URL without the password."""
-        return {}
-
-    def client_programs(self, path: str | None) -> tuple[Path, ...]:  # noqa: ARG002 - it brings none
-        """Return client programs to link into a worktree's environment because PATH has none."""
-        return ()
 
 
 class Server(Protocol):

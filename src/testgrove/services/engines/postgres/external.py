@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from testgrove.core.leases import lease_by_mark
@@ -110,8 +111,7 @@ class ExternalPostgres:
         def make() -> ExternalPool:
             from testgrove.services.engines.postgres.external_pool import ExternalPool, room  # noqa: PLC0415 - most suites never ask for one
 
-            template = find()
-            return ExternalPool(self, template, owner=owner, leases=leases, limit=room(self, least=LEAST, most=MOST))
+            return ExternalPool(self, find(), owner=owner, leases=leases, limit=room(self, least=LEAST, most=MOST))
 
         return LazyPool(make)
 
@@ -160,11 +160,7 @@ class ExternalPostgres:
         the callers that waited for it; the unfinished template is dropped.
         """
         name, began = f"testgrove_template_{fingerprint[:24]}", time.monotonic()
-
-        def wait() -> None:
-            if on_wait is not None:
-                on_wait("the database template, which another command is building")
-
+        wait = partial(on_wait, "the database template, which another command is building") if on_wait else None
         with self._session() as session, sql.locked(session, f"the template {name}", timeout=timeout, on_wait=wait):
             if self._exists(session, name):
                 return name

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
+from testgrove.services.base import Engine
 from testgrove.services.engines.lazy_method import LazyMethod
-from testgrove.services.engines.protocols import Engine
 from testgrove.services.instances import client
 from testgrove.services.provider import Traits
 
