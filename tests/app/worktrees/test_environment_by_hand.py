@@ -91,18 +91,21 @@ def test_replaced_by_another_python(project, pythons, way):
     assert prefix(project) == [f"{tree}/.venv", pythons[0]]
 
 
-def test_another_python_over_the_old_one_stays_the_old_one(project, pythons):
-    """`python3.X -m venv .venv` over an environment writes its version into the settings, and links nothing anew."""
+def test_another_python_over_the_old_one_is_refused(project, pythons):
+    """`python3.X -m venv .venv` over an environment leaves its Python, and installs a pip of X."""
     tree = tree_of(project)
     shell(tree, f"{interpreter(pythons[1])} -m venv --without-pip .venv")
-    version = subprocess.run(
-        [tree / ".venv/bin/python", "--version"], capture_output=True, text=True, check=True
-    ).stdout
-    done = project.run("exec", "a", "--", *PREFIX, check=False)
-    if pythons[0] in version:
-        assert done.stdout.split() == [f"{tree}/.venv", pythons[0]]
-    else:
-        assert done.returncode == 3
+    mends = f"rm -rf {tree}/.venv; testgrove sync review-a"
+    for command in (("exec", "a", "--", "true"), ("sync", "a")):
+        done = project.run(*command, check=False)
+        assert done.returncode == 3, said(done)
+        two = f"{tree}/.venv is of two interpreters: Python {pythons[0]} runs in it, and {pythons[1]} was made over it"
+        assert two in done.stderr or f"{tree}/.venv has Python {pythons[1]}." in done.stderr
+        assert f"hint: {mends}\n" in done.stderr
+    assert mends in project.run("doctor", check=False).stdout
+    shutil.rmtree(tree / ".venv")
+    project.run("sync", "a")
+    assert prefix(project) == [f"{tree}/.venv", pythons[0]]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ What is installed in one is its user's business: it may lack pip, and hold more 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ def require_environment(tree: Path, record: EnvironmentRecord | None, python: st
 
     record: None if testgrove's own was never completed. python: the version that the worktree was created with. mend:
     the commands that rebuild the environment, with and without an existing one.
-    Raises PreconditionError (``no-environment``, ``other-interpreter``).
+    Raises PreconditionError (``no-environment``, ``other-interpreter``, ``two-interpreters``).
     """
     folder = tree / FOLDER
     if folder.is_symlink():
@@ -39,7 +40,7 @@ def require_environment(tree: Path, record: EnvironmentRecord | None, python: st
     if is_as_made(tree, record):
         return False
     version = _version(folder)
-    if version.split(".")[:2] != python.split(".")[:2]:
+    if _minor(version) != _minor(python):
         raise PreconditionError(
             "other-interpreter",
             f"{folder} has Python {version}, but the worktree was created with {python}",
@@ -47,7 +48,27 @@ def require_environment(tree: Path, record: EnvironmentRecord | None, python: st
             found=version,
             recorded=python,
         )
+    if others := [each for each in _named_versions(folder) if each != _minor(version)]:
+        raise PreconditionError(
+            "two-interpreters",
+            f"{folder} is of two interpreters: Python {_minor(version)} runs in it, and {others[0]} was made over it",
+            hint=mend[1],
+        )
     return True
+
+
+def _named_versions(folder: Path) -> list[str]:
+    """The versions that an environment's settings and folders of packages name. ``python3.9 -m venv`` over another
+    environment changes both, and installs a pip for 3.9."""
+    settings = (folder / "pyvenv.cfg").read_text(errors="replace")
+    named = re.search(r"^version(?:_info)?\s*=\s*(\d+\.\d+)", settings, re.MULTILINE)
+    sites = sorted(site.parent.name for site in folder.glob("lib/*/site-packages"))
+    found = [re.search(r"\d+\.\d+", site) for site in sites]  # of python3.13t, pypy3.11
+    return [*([named[1]] if named else []), *(match[0] for match in found if match)]
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
 
 
 def _version(folder: Path) -> str:
