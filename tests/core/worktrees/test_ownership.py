@@ -33,7 +33,9 @@ def test_what_can_be_made_again_is_ours(path: str) -> None:
     "path",
     [".coverage", ".coverage.host.123.abc", "sub/.coverage", "coverage.xml", "coverage.json", "htmlcov/index.html",
      "junit.xml",
-     "reports/junit-unit.xml", "logs/app.log", "logs/a/b.log", "logs"],
+     "reports/junit-unit.xml", "logs/app.log", "logs/a/b.log", "logs",
+     "prof/combined.prof", "prof/combined.svg", "slow.prof", "tests/x.py.lprof", "run.pstats", ".benchmarks/1/a.json",
+     "memray-x.py.123.bin", "memray-flamegraph-x.html", "mprofile_20260101.dat", "callgrind.out.123", "massif.out.1"],
 )  # fmt: skip
 def test_recognised_outputs_are_kept(path: str) -> None:
     assert whose(path) == "output"
@@ -44,7 +46,7 @@ def test_recognised_outputs_are_kept(path: str) -> None:
     ["notes.txt", ".env.local", ".env.test", ".coveragerc", "src/app/logs/handler.py", "build/x", "dist/x.whl",
      "my_pycache/x",
      "x.pycx", ".venv2/x", "venv/x", "mylogs/x", "src/junit.xml.bak", "nest/", "logs/nested/", "a\n.pyc/b",
-     "egg-info/x",
+     "egg-info/x", "src/prof/x.py", "professor", "x.profile", "memray.py", "src/callgrind.py",
      "sub/.worktree-metadata.json", ".coverage-notes/x"],
 )  # fmt: skip
 def test_everything_else_is_the_users(path: str) -> None:

@@ -29,12 +29,15 @@ _MADE_AGAIN = lazy_pattern(
     )""",
     re.VERBOSE | re.DOTALL,
 )
-# `.coveragerc` is a configuration file, and `logs` is an output at the top only: `src/app/logs/` is a
-# package.
+# `.coveragerc` is a configuration file, and `logs` and `prof` are outputs at the top only: `src/app/logs/` is a
+# package. The last two lines are profilers': pytest-profiling, cProfile, line_profiler, pytest-benchmark, Memray,
+# memory_profiler, Valgrind and what writes its formats.
 _OUTPUT = lazy_pattern(
-    r"""^(?:logs(?:/|$))
+    r"""^(?:(?:logs|prof|\.benchmarks)(?:/|$))
         | (?:^|/)(?: \.coverage(?:\.[^/]*)?$ | coverage\.(?:xml|json|lcov)$ | lcov\.info$ | htmlcov(?:/|$)
-                   | junit[^/]*\.xml$ )""",
+                   | junit[^/]*\.xml$
+                   | [^/]+\.(?:prof|lprof|pstats)$ | memray-[^/]+\.(?:bin|html)$ | mprofile_\d+\.dat$
+                   | (?:callgrind|cachegrind|massif)\.out(?:\.[^/]*)?$ )""",
     re.VERBOSE | re.DOTALL,
 )
 
