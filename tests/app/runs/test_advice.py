@@ -77,6 +77,13 @@ def test_pytest_is_configured_where_it_is_configured(failed):
     assert hint == "add pythonpath = src to [tool:pytest] in api/setup.cfg"
 
 
+def test_a_comment_in_addopts_is_named(failed):
+    files = {"api/pytest.ini": "[pytest]\naddopts = -v  # verbose\n"}
+    found = advice(failed("ERROR: file or directory not found: #\n", files))
+    note = "api/pytest.ini:2: pytest takes the comment in `addopts` for arguments: # verbose"
+    assert found == Advice(note, "move the comment out of `addopts` in api/pytest.ini")
+
+
 @pytest.mark.parametrize(
     "output",
     [

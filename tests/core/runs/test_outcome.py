@@ -55,6 +55,7 @@ def test_passing_tests_pass():
         (Ending(126), session(passed=1), "error", "cannot execute a command"),
         (Ending(127), session(failed=1), "failed", ""),
         (Ending(4), SessionFacts(sessions=1), "error", "invalid pytest arguments"),
+        (Ending(4), session(error=1), "failed", "could not collect"),
         (Ending(2), session(error=1), "failed", "interrupted"),
         (Ending(2), session(passed=1), "error", "interrupted"),
         (Ending(None, signal=9), session(passed=1), "error", "signal 9"),

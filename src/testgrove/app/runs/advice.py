@@ -18,6 +18,7 @@ from testgrove.core.environments.missing import declared_elsewhere, distribution
 from testgrove.core.environments.plan import Contents
 from testgrove.core.folders import below, joined
 from testgrove.core.frozen import frozen
+from testgrove.core.runs.addopts import comment_in_addopts, refuses_arguments
 from testgrove.core.runs.django import needs_settings, settings_module
 from testgrove.core.runs.lacking import (
     builds_when_imported,
@@ -106,6 +107,7 @@ def advice(failure: Failure) -> Advice:
     """The first advice that fits the failure; an empty one where none does."""
     looks: tuple[Callable[[Failure], Advice | None], ...] = (
         _other_pytest,
+        _comment_in_addopts,
         _missing_service,
         _lfs_pointer,
         _django_settings,
@@ -129,6 +131,18 @@ def _other_pytest(failure: Failure) -> Advice | None:
         f"pytest is not installed in {failure.workspace.environment_elsewhere}",
         install_in_place(failure.workspace, "pytest"),
     )
+
+
+def _comment_in_addopts(failure: Failure) -> Advice | None:
+    if not refuses_arguments(failure.output):
+        return None
+    texts = {name: failure.text_here(name) for name in CONFIGS if name in failure.files_here}
+    found = comment_in_addopts(texts)
+    if found is None:
+        return None
+    file = joined(failure.directory, found.file)
+    note = f"{file}:{found.line}: pytest takes the comment in `addopts` for arguments: {found.text}"
+    return Advice(note, f"move the comment out of `addopts` in {file}")
 
 
 def _missing_service(failure: Failure) -> Advice | None:

@@ -17,6 +17,7 @@ _PYTEST_EXITS = {
     3: "pytest had an internal error",
     4: "invalid pytest arguments",
 }
+_WRONG_ARGUMENTS = 4
 _NOTHING_COLLECTED = 5
 TIMED_OUT = "timed out"  # how the reason begins of what took longer than its timeout
 _SHELL_EXITS = {126: "cannot execute a command", 127: "command not found"}
@@ -182,6 +183,8 @@ def _judge_session(ending: Ending, facts: SessionFacts) -> tuple[Status, str]:
         return "error", f"pytest exited without finishing its session{where}"
     if code == _NOTHING_COLLECTED or (code == 0 and not sum(counts.values())):
         return "error", "no tests selected: no test ran"
+    if code == _WRONG_ARGUMENTS and bad:  # `pytest test_x.py::test_y` where test_x.py cannot be imported
+        return "failed", "pytest could not collect the tests"
     if code in _PYTEST_EXITS:
         return ("failed" if code == 2 and bad else "error"), _PYTEST_EXITS[code]
     if code in _SHELL_EXITS and not bad:

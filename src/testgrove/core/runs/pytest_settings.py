@@ -39,12 +39,17 @@ class PytestSettings:
 
 def read_settings(texts: Mapping[str, str]) -> PytestSettings:
     """The configuration that pytest takes at the top of a checkout. texts: of the files in READ, by name."""
-    table = next((found for name in CONFIGS if (found := _table(name, texts.get(name)))), {})
+    table = configured(texts)
     return PytestSettings(
         tuple(_words(table.get("testpaths"))),
         tuple(_words(table.get("python_files"))),
         "DJANGO_SETTINGS_MODULE" in table or "--ds" in str(table.get("addopts", "")),
     )
+
+
+def configured(texts: Mapping[str, str]) -> Mapping[str, object]:
+    """The keys and values of that configuration; empty where there is none."""
+    return next((found for name in CONFIGS if (found := _table(name, texts.get(name)))), {})
 
 
 def configuration_file(texts: Mapping[str, str]) -> str:
