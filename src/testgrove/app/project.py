@@ -108,11 +108,16 @@ class Project:
         """Globs that the settings name, relative to the top of a checkout."""
         return tuple(f"{self.settings_folder}/{glob}" if self.settings_folder else glob for glob in globs)
 
+    @property
+    def default_root(self) -> Path:
+        """The folder that holds the worktrees if none is configured."""
+        return self.main.parent / f"{self.name}-worktrees"
+
     @cached_property
     def root(self) -> Path:
         """The folder that holds the worktrees."""
         configured = self.settings.root
-        path = Path(configured).expanduser() if configured else Path(f"../{self.name}-worktrees")
+        path = Path(configured).expanduser() if configured else self.default_root
         root = Path(os.path.abspath(self.main / path))  # noqa: PTH100 - '..' must go without following links
         if root == self.main or self.main.is_relative_to(root) or root.is_relative_to(self.repository.common_dir):
             raise UsageError(

@@ -477,6 +477,43 @@ def test_what_scenarios_have_done_to_their_worktrees_is_cleaned_up_or_said(grove
     assert list(home.worktrees()) == ["scenario-no-checkout"]
 
 
+def test_worktrees_beside_the_repository_are_found_although_another_root_is_configured(grove):
+    """`git worktree add ../<repository>-worktrees/x`, typed as documented, and no --base-path."""
+    home = grove(files=FILES, config='root = "worktrees"\n')
+    beside = home.repo.parent / f"{home.repo.name}-worktrees"
+    home.git("worktree", "add", "--quiet", f"../{beside.name}/mine", "-b", "feature/mine")
+    write(home, scenario("a", "mine", command="pwd > where"))
+    coordinate(home, "--cleanup")
+    assert (beside / "mine/where").read_text() == f"{beside}/mine\n"
+    seen = json.loads(coordinate(home, "--dry-run", "--json", "--base-path", str(home.base / "no")).stdout)
+    assert seen["worktrees"]["mine"]["state"] == "missing", "a base path that is given is the only one"
+
+
+def test_cleanup_says_what_it_leaves(grove):
+    home = grove(files=FILES)
+    add_worktree(home, "mine", "feature/mine")
+    write(home, scenario("a", "mine", command="true"))
+    done = coordinate(home, "--cleanup")
+    assert "worktree mine: kept: this run did not create it\n" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_same_name_under_two_base_paths(grove):
+    home = grove(files=FILES)
+    write(home, scenario("a", command="git commit --quiet --allow-empty --message mine"))
+    coordinate(home, "--setup-worktrees")
+    other = ("--base-path", str(home.base / "other"))
+    coordinate(home, "--setup-worktrees", *other)
+    assert (home.root / "one/.git").exists()
+    assert (home.base / "other/one/.git").exists()
+    assert len(home.worktrees()) == 2
+    coordinate(home, *other)
+    for worktree in home.worktrees():
+        home.run("remove", worktree, "--force")
+    done = coordinate(home, "--setup-worktrees", "--cleanup", *other)
+    assert "worktree one: removed" in done.stdout
+
+
 def test_a_worktree_is_the_same_through_a_link(home):
     link = home.base / "link"
     link.symlink_to(home.root)
@@ -491,7 +528,8 @@ def test_a_branch_made_for_a_worktree_goes_with_it_unless_it_has_commits_of_its_
     commits = "git commit --quiet --allow-empty --message mine"
     write(home, scenario("a", "plain", command="true"), scenario("b", "worked-on", command=commits))
     done = coordinate(home, "--setup-worktrees", "--cleanup")
-    assert "worktree plain: removed" in done.stdout
+    assert "worktree plain: removed: with its branch feature/test-plain" in done.stdout
+    assert "worktree worked-on: removed: its branch feature/test-worked-on is kept" in done.stdout
     assert home.git("branch", "--format=%(refname:short)").split() == ["feature/test-worked-on", "main"]
 
 

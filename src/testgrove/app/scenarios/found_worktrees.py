@@ -38,7 +38,7 @@ class FoundWorktree:
 
 def find_worktree(project: Project, base: Path, name: str) -> FoundWorktree:
     """Return the state of a scenario's worktree. Changes nothing."""
-    path = base / name
+    path = _location(project, base, name)
     known = project.store.worktrees.at(path)
     worktree = known if known is not None and known.project == project.id else None
     if git.is_checkout(project.repository, path):
@@ -50,6 +50,15 @@ def find_worktree(project: Project, base: Path, name: str) -> FoundWorktree:
     if worktree is not None:
         return FoundWorktree(name, path, "gone", f"{path} not found", worktree)
     return FoundWorktree(name, path, "missing", f"{path} not found")
+
+
+def _location(project: Project, base: Path, name: str) -> Path:
+    """The folder of a worktree. One that is not in the configured root can be where the documents, and the default
+    root, have it: ``git worktree add ../<repository>-worktrees/NAME``."""
+    path, beside = base / name, project.default_root / name
+    if base == project.root and not os.path.lexists(path) and git.is_checkout(project.repository, beside):
+        return beside
+    return path
 
 
 def _checkout(name: str, path: Path, worktree: WorktreeRecord | None) -> FoundWorktree:

@@ -143,8 +143,12 @@ class ScenarioWorktrees:
     def clean_up(self, before: Sequence[str]) -> Iterator[tuple[str, WorktreeAction, Path, str]]:
         """Remove what this run has created, and the run it goes on with: ``before``, by name. After close()."""
         names = dict.fromkeys([*self._created.values(), *before])
-        for name in names:
+        for name in [*names, *(each for each in self._of if each not in names)]:
             found = find_worktree(self._project, self._base, name)
+            if name not in names:
+                if found.state in ("ours", "adopted", "broken"):
+                    yield name, "kept", found.path, "this run did not create it"
+                continue
             if found.worktree is None or found.worktree.id.purpose != PURPOSE or found.state == "parked":
                 continue
             try:
@@ -163,9 +167,12 @@ class ScenarioWorktrees:
         Left there, it would be what the next run makes the worktree from, however old it is by then.
         """
         branch, repository = self._branches.get(name, ""), self._project.repository
-        if not branch or not git.is_ancestor(self._project.main, head, git.head_of(self._project.main)[0]):
+        if not branch:
             return ""
-        return f"with its branch {branch}" if git.delete_branch_if_at(repository, branch, head) else ""
+        merged = git.is_ancestor(self._project.main, head, git.head_of(self._project.main)[0])
+        if merged and git.delete_branch_if_at(repository, branch, head):
+            return f"with its branch {branch}"
+        return "" if merged else f"its branch {branch} is kept: it has commits of its own"
 
     def _remember(self, worktree: WorktreeRecord) -> None:
         """Record files that the run's scenarios wrote to a worktree of this run as testgrove's."""
@@ -274,7 +281,11 @@ class ScenarioWorktrees:
     def _id(self, found: FoundWorktree) -> WorktreeId:
         if found.worktree is not None and found.state == "parked":
             return found.worktree.id
-        return WorktreeId(PURPOSE, plain(found.name))
+        usual = WorktreeId(PURPOSE, plain(found.name))
+        other = self._project.store.worktrees.find(self._project.id, usual)
+        if other is None or other.path == found.path or other.status == WorktreeStatus.PARKED:
+            return usual
+        return WorktreeId(PURPOSE, plain(f"{found.name} {found.path.parent}"))  # the same name under another base path
 
     def _hold(self, path: Path) -> None:
         lock = self._holder.locks.try_acquire(f"here:{path}")
