@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
 import time
 from datetime import datetime
@@ -128,6 +129,62 @@ def test_the_snippet_that_reads_the_registry(shell, zone):
     ]  # fmt: skip
     assert list(project.worktrees()) == ["test-unit-dirty", "review-b"]
     assert project.registry()["allocated_ports"] == []
+
+
+RELEASE = """
+import json
+
+def release_ports(worktree_id):
+    with open('worktrees_registry.json', 'r') as f:
+        registry = json.load(f)
+
+    # Get worktree info
+    worktree = registry['worktrees'].get(worktree_id)
+    if not worktree or 'ports' not in worktree:
+        return
+
+    # Remove from allocated ports
+    allocated = registry.get('allocated_ports', [])
+    for port in worktree['ports'].values():
+        if port in allocated:
+            allocated.remove(port)
+
+    registry['allocated_ports'] = allocated
+
+    with open('worktrees_registry.json', 'w') as f:
+        json.dump(registry, f, indent=2)
+"""
+
+
+def test_the_snippet_that_edits_the_registry_releases_the_ports(shell):
+    """Of an idle worktree alone, and only where the file leaves no doubt."""
+    project = shell.project
+    for identifier in ("a", "b"):
+        project.create("test-integration", identifier, "--ports", "--no-env")
+    file = project.repo / "worktrees_registry.json"
+    written = project.registry()
+    ports = {name: list(entry["ports"].values()) for name, entry in written["worktrees"].items()}
+    a, b = "test-integration-a", "test-integration-b"
+
+    shell.python(RELEASE, f"release_ports({a!r})")
+    assert project.registry()["allocated_ports"] == ports[b]
+    project.create("review", "next", "--ports", "--no-env")
+    after = project.registry()
+    assert after["worktrees"]["review-next"]["ports"] == written["worktrees"][a]["ports"], "they are free for others"
+    assert "ports" not in after["worktrees"][a]
+    assert "APP_PORT" not in project.json("env", a)["variables"]
+
+    held = {"worktrees": {}, "allocated_ports": []}  # an older state, another shape, what is no JSON, half of the ports
+    other = {**after, "allocated_ports": [], "worktrees": {b: {**after["worktrees"][b], "ports": {"app": 1}}}}
+    half = {**after, "allocated_ports": ports[b][:1]}
+    for text in ({**after, **held}, other, half, {**after, "allocated_ports": None}):
+        file.write_text(json.dumps(text))
+        project.run("sync", b)
+        assert project.registry()["worktrees"][b]["ports"] == written["worktrees"][b]["ports"]
+    with socket.create_server(("127.0.0.1", ports[b][0])):  # in use: this one stays
+        shell.python(RELEASE, f"release_ports({b!r})")
+        project.run("sync", b)
+        assert list(project.registry()["worktrees"][b]["ports"].values()) == ports[b][:1]
 
 
 def test_the_functions(shell):

@@ -58,7 +58,7 @@ def hold(project: Project, command: str) -> Iterator[Holder]:
     from testgrove.app.holder import holding  # noqa: PLC0415 - only to hold
     from testgrove.app.lost_records import is_due  # noqa: PLC0415 - only to hold
     from testgrove.app.recovery import recover  # noqa: PLC0415 - only to hold
-    from testgrove.app.worktrees.records import write_registry  # noqa: PLC0415 - only to hold
+    from testgrove.app.worktrees.records import REGISTRY, write_registry  # noqa: PLC0415 - only to hold
     from testgrove.system.store.projects import ProjectRecord  # noqa: PLC0415 - only to hold
 
     store = project.store
@@ -68,6 +68,10 @@ def hold(project: Project, command: str) -> Iterator[Holder]:
             from testgrove.app.rediscovery import rediscover  # noqa: PLC0415 - only to hold
 
             rediscover(project, holder)
+        if (project.main / REGISTRY).exists():
+            from testgrove.app.worktrees.released_ports import release_removed  # noqa: PLC0415 - only to hold
+
+            release_removed(project, holder)
         recover(holder, project.render)
         try:
             yield holder
