@@ -3,7 +3,7 @@
 The suite that every engine passes is in testgrove.testing.
 """
 
-from testgrove.core.engines.declaration import Engine, Fixture, Hints
+from testgrove.core.engines.declaration import Clients, Engine, Fixture, Hints
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.secret import Secret
 from testgrove.core.settings.types import Service
@@ -12,6 +12,7 @@ from testgrove.services.base import Launcher
 from testgrove.services.instances import InstanceEngine, client
 
 __all__ = [
+    "Clients",
     "DatabaseAccess",
     "Engine",
     "Fixture",

@@ -33,11 +33,12 @@ class Shell:
 
     project: Grove
     env: dict[str, str] = field(default_factory=dict)
+    user: tuple[str, ...] = ()  # the words before a command that make it an ordinary user's
 
     def type(self, script: str, *, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run lines as they would be typed at the top of the repository."""
         done = subprocess.run(
-            ["bash", "-e", "-o", "pipefail", "-c", script],
+            [*self.user, "bash", "-e", "-o", "pipefail", "-c", script],
             cwd=cwd or self.project.repo, env=self.env, text=True, capture_output=True, stdin=subprocess.DEVNULL,
             timeout=240, check=False,
         )  # fmt: skip

@@ -15,7 +15,7 @@ from testgrove.app.holder import Holder, left_only_trash
 from testgrove.app.left_databases import left_databases
 from testgrove.app.moved_repository import adopt, former_locations, why_not_adopted
 from testgrove.app.project import Project
-from testgrove.app.worktrees import nested_root, ports, records, removal
+from testgrove.app.worktrees import client_programs, nested_root, ports, records, removal
 from testgrove.app.worktrees.creation import FREE_BYTES
 from testgrove.app.worktrees.ownership import examine_records
 from testgrove.app.worktrees.shared_git import shared_changes
@@ -35,6 +35,8 @@ from testgrove.system.locks import LockFile
 from testgrove.system.outputs import free_name
 from testgrove.system.processes import process
 from testgrove.system.undeletable import CODE as UNDELETABLE
+
+_BARE = "its .venv was made again by hand: programs in it do not get the variables of the env file"
 
 
 @frozen
@@ -175,9 +177,16 @@ def _worktree(project: Project, holder: Holder, worktree: WorktreeRecord) -> Ite
             if worktree.plan:
                 yield Finding("worktrees", name, "its last sync is not finished", f"testgrove sync {name}")
                 return
+            if worktree.python and client_programs.missing(worktree):
+                yield Finding("worktrees", name, _BARE, f"testgrove sync {name}", partial(_provide, worktree))
+                return
         yield Finding("worktrees", name)
     except TestgroveError as error:
         yield _failed("worktrees", name, error)
+
+
+def _provide(worktree: WorktreeRecord) -> None:
+    client_programs.provide(worktree)
 
 
 def _moved(project: Project, holder: Holder) -> Iterator[Finding]:

@@ -38,6 +38,7 @@ class CreateOptions(TypedDict):
     base: str | None
     migrate_to: tuple[str, ...]
     no_env: bool
+    script_python: Path | None
 
 
 @click.command("create")
@@ -63,6 +64,9 @@ class CreateOptions(TypedDict):
     multiple=True,
     metavar="[SERVICE=]REV",
     help="Migrate the database to this revision instead of the newest. SERVICE: not the default one. Repeatable.",
+)
+@click.option(
+    "--script-python", type=click.Path(path_type=Path), hidden=True, help="The Python that runs worktree_create.py."
 )
 @click.option("--no-env", is_flag=True, help="Create no virtual environment and no databases.")
 @no_template_cache
@@ -131,6 +135,7 @@ def _spec(project: Project, options: CreateOptions) -> tuple[WorktreeSpec, list[
         environment=not options["no_env"],
         deps=options["deps"],
         directory=project.directory,
+        script_python=options["script_python"],
     )
     return spec, [ref.note] if ref.note else []
 
@@ -157,6 +162,8 @@ def _create(project: Project, spec: WorktreeSpec, migrate_to: Sequence[str], *, 
     from testgrove.core.runs.default_suites import services_for
 
     services = services_for(project.settings, spec.id.purpose) if spec.environment else ()
+    if spec.environment and spec.script_python is not None:  # the documents' snippets use them in any worktree
+        services = tuple(project.settings.services)
     revisions = revisions_asked(migrate_to, project.settings.services, services)
     shown = progress(quiet=quiet)
     with (

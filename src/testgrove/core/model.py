@@ -99,6 +99,7 @@ class WorktreeSpec:
     ports: names of the ports to lease, in order. python: a version request such as ``3.12``, or None. deps: the name
     of a dependency set, or None. path: its folder, where that is not its id under the project's root. directory: where
     its commands run, relative to its top; its environment is the one of the nearest project at or above it.
+    script_python: the interpreter that runs worktree_create.py, if that creates it: the default one, if it fits.
     """
 
     id: WorktreeId
@@ -110,6 +111,7 @@ class WorktreeSpec:
     deps: str | None = None
     path: Path | None = None
     directory: str = ""
+    script_python: Path | None = None
 
 
 @frozen

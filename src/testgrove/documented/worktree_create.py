@@ -7,4 +7,5 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from testgrove_scripts import hand_over
 
 if __name__ == "__main__":
-    hand_over("create", *sys.argv[1:])
+    # The worktree gets this script's interpreter, unless --python, its identifier or requires-python wants another.
+    hand_over("create", "--script-python", sys.executable, *sys.argv[1:])

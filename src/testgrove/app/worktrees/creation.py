@@ -12,8 +12,7 @@ from typing import Unpack
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
 from testgrove.app.tools import SupervisedTool
-from testgrove.app.worktrees import copies, nested_root, records
-from testgrove.app.worktrees.client_programs import link_client_programs
+from testgrove.app.worktrees import client_programs, copies, nested_root, records
 from testgrove.app.worktrees.environment import build_environment, plan_environment, with_version
 from testgrove.app.worktrees.files import METADATA, write_files
 from testgrove.app.worktrees.hooks import SETUP_TIMEOUT, Hook, record_teardown
@@ -231,6 +230,7 @@ class Creation(Workspace):
             hook = Hook("setup", settings.setup, self.home, log, SETUP_TIMEOUT)
             hook.run(self.holder.supervisors, self.environ(), self.on_output)
             self.note_shared_changes()
+            client_programs.provide(self.worktree)  # set-up may have made the environment anew
         if self.record is not None:
             self.record = environment_record.resealed(self.tree, self.record)
             self.update(environment=self.record.to_json())
@@ -258,6 +258,7 @@ class Creation(Workspace):
             deps=self.spec.deps,
             tree_hash=self.target.tree,
             directory=self.spec.directory,
+            script_python=self.spec.script_python,
         )
         self.plan = plan
         if self.making is not None and not self.project.settings.migrate_after_setup:
@@ -305,10 +306,12 @@ class Creation(Workspace):
             if self.project.settings.migrate_after_setup:  # its inputs may be what set-up generates
                 self.making.begin(self)
             self.databases = self.making.finish()
-        link_client_programs(self.tree, (access.engine for access in self.databases.values()))
 
     def _write_files(self) -> None:
         self.worktree = write_files(self.project, self.worktree, self.databases).worktree
+        if self.spec.script_python is not None:
+            client_programs.mark(self.tree)
+        client_programs.provide(self.worktree)
 
     def _preflight(self) -> None:
         self.on_phase("preflight", "")

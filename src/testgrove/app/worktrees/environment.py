@@ -24,11 +24,19 @@ from testgrove.system.processes.process import run
 
 
 def plan_environment(
-    project: Project, tree: Path, *, python: str | None, deps: str | None, tree_hash: str, directory: str = ""
+    project: Project,
+    tree: Path,
+    *,
+    python: str | None,
+    deps: str | None,
+    tree_hash: str,
+    directory: str = "",
+    script_python: Path | None = None,
 ) -> EnvironmentPlan:
     """Return the plan of a checkout's environment.
 
-    python, deps: as the user asked for them, or None. directory: where commands run in it.
+    python, deps: as the user asked for them, or None. directory: where commands run in it. script_python: the default
+    interpreter, if it fits.
     """
     settings = project.settings
     chosen = find_set(settings, deps)
@@ -41,6 +49,7 @@ def plan_environment(
         requires=_requires_python(folder),
         pinned=next(filter(None, (_text(tree / each / ".python-version") for each in ancestors(home.folder))), None),
         run=run,
+        default=script_python,
     )
     return build.plan(
         tree,

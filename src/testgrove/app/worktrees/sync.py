@@ -24,8 +24,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.subprojects import directory_of
 from testgrove.app.tools import SupervisedTool
-from testgrove.app.worktrees import copies, hooks, records
-from testgrove.app.worktrees.client_programs import link_client_programs
+from testgrove.app.worktrees import client_programs, copies, hooks, records
 from testgrove.app.worktrees.environment import build_environment, plan_environment, with_version
 from testgrove.app.worktrees.files import let_go, refresh
 from testgrove.app.worktrees.history import is_anothers
@@ -39,7 +38,6 @@ from testgrove.app.worktrees.preflight import foreign_checkouts
 from testgrove.app.worktrees.shared_git import shared_changes
 from testgrove.app.worktrees.user_commands import environ_of
 from testgrove.app.worktrees.workspace import OnPhase
-from testgrove.core.engines.registry import engine_shown
 from testgrove.core.environments.plan import EnvironmentPlan
 from testgrove.core.model import Lease, LeaseKind, WorktreeStatus
 from testgrove.core.runs.plan import Action
@@ -232,8 +230,8 @@ class Syncing:
 
     def _environment(self) -> None:
         self._update_environment()
-        databases = self.worktree.databases
-        link_client_programs(self.tree, (engine_shown(*each).name for each in databases.items()))
+        if written := client_programs.provide(self.worktree):
+            self.done.append(f"environment: added {', '.join(written)}")
 
     def _update_environment(self) -> None:
         self.on_phase("environment", "")

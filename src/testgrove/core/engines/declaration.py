@@ -67,6 +67,21 @@ class Fixture:
 
 
 @frozen
+class Clients:
+    """Client programs that find the server by variables, or by options that can be put before the user's own.
+
+    programs: their names. reads: the variables. options, secrets: for programs that read none of them: options, and
+    variables, with the engine's variable that has the value. elsewhere: options with which a user names a server.
+    """
+
+    programs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[tuple[str, str], ...] = ()
+    elsewhere: tuple[str, ...] = ()
+
+
+@frozen
 class Engine:
     """One engine's declaration. The entry point of the group ``testgrove.engines`` with the engine's name leads to it.
 
@@ -93,6 +108,7 @@ class Engine:
         without: keys of a service's table that mean nothing for it. settings: a subclass of Service, for further keys.
         fixtures: for tests, of the default service.
         hints: for `init`.
+        clients: the programs that reach a worktree's own server when they are typed in it.
         describe: a database's URL, with its password or, for people, without; where url_of() would not do.
     """
 
@@ -122,6 +138,7 @@ class Engine:
     settings: type[Service] | None = None
     fixtures: tuple[Fixture, ...] = ()
     hints: Hints = Hints()
+    clients: Clients = Clients()
     describe: Callable[[DatabaseAccess, bool], str] | None = None
 
     @property

@@ -27,6 +27,8 @@ BUILT_IN = {
     for file in sorted(_FOLDER.glob("*/declaration.py"))
 }
 
+_PREFERRED = ("database", "file", "instance")
+
 
 @cache
 def engine_of(name: str) -> Engine:
@@ -82,14 +84,14 @@ def engine_shown(name: str, shown: Mapping[str, Any]) -> Engine:
 
 
 def main_database(databases: Mapping[str, Mapping[str, Any]]) -> str:
-    """The name of a worktree's database that is meant where a document has room for one: on a shared server, of the
-    service that bears its engine's name if there is one. Empty where there is none."""
+    """The name of a worktree's database that is meant where a document has room for one: best on a shared server, else
+    a file, else an instance's; of those, of the service that bears its engine's name. Empty where there is none."""
     found = [
-        (name != engine.name, str(shown["name"]))
+        (_PREFERRED.index(engine.isolation), name != engine.name, str(shown["name"]))
         for name, shown in databases.items()
-        if (engine := engine_shown(name, shown)).isolation == "database"
+        for engine in (engine_shown(name, shown),)
     ]
-    return min(found)[1] if found else ""
+    return min(found)[2] if found else ""
 
 
 def migrated_service(services: Mapping[str, Service]) -> str | None:

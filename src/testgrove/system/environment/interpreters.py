@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -80,17 +81,21 @@ def find(
     pinned: str | None,
     run: RunCommand,
     environ: Mapping[str, str] | None = None,
+    default: Path | None = None,
 ) -> Interpreter:
     """The interpreter to use. It runs, so its version is exact.
 
     request: ``3.12``, ``3.12.1``, ``python3.12``, ``cpython-3.12``, a path, or None: then what `pinned` (the
     content of ``.python-version``) names, else the interpreter that runs testgrove, else the newest.
-    requires: requires-python, which decides what fits.
+    requires: requires-python, which decides what fits. default: the one for no request, if it runs and fits.
 
     Raises UsageError (``invalid-python``), PreconditionError (``no-interpreter``, ``python-too-old``).
     """
     if request is not None and ("/" in request or request.startswith("~")):
         return _at_path(Path(request).expanduser(), requires, run)
+    if request is None and default is not None:
+        with suppress(PreconditionError):
+            return _at_path(default, requires, run)
     source = " (named by .python-version)" if request is None else ""
     request = _named_by(pinned) if request is None else request.strip()
     kind, version = ("cpython", "3") if request is None else _parsed(request)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from testgrove.core.environments.plan import EnvironmentPlan
 
 FOLDER = ".venv"
+WORKTREE_MODULE = "testgrove_worktree"  # testgrove's own addition to an environment: see worktree_programs
 # Everything that installing a pure editable distribution writes, except metadata: a .pth, a finder, scripts.
 _POINTERS = lazy_pattern(r"[^/]+\.pth|[^/]*editable[^/]*\.py|(\.\./){3}bin/[^/]+|(.*/)?__pycache__/.*")
 
@@ -194,7 +195,7 @@ def seal_of(prefix: Path) -> str:
     lines = []
     for site in sorted(prefix.glob("lib/*/*-packages")):
         for entry in sorted(os.scandir(site), key=lambda entry: entry.name):
-            if entry.name == "__pycache__":
+            if entry.name == "__pycache__" or entry.name.startswith(f"{WORKTREE_MODULE}."):
                 continue
             status = entry.stat(follow_symlinks=False)
             line = entry.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from testgrove.core.engines.declaration import Engine, Hints
+from testgrove.core.engines.declaration import Clients, Engine, Hints
 
 if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
@@ -59,5 +59,22 @@ ENGINE = Engine(
             "name": "${DATABASE_NAME}",
         },
         backends=r"postgresql|postgis|psqlextra",
+    ),
+    clients=Clients(
+        (
+            "psql",
+            "pg_dump",
+            "pg_dumpall",
+            "pg_restore",
+            "createdb",
+            "dropdb",
+            "createuser",
+            "dropuser",
+            "vacuumdb",
+            "reindexdb",
+            "pg_isready",
+            "pgbench",
+        ),
+        ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD"),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from testgrove.core.engines.declaration import Engine, Fixture, Hints
+from testgrove.core.engines.declaration import Clients, Engine, Fixture, Hints
 
 if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
@@ -54,4 +54,11 @@ ENGINE = Engine(
         refusal="Authentication required",
     ),
     describe=_url,
+    clients=Clients(
+        ("redis-cli", "valkey-cli"),
+        ("REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_PASSWORD"),
+        options=(("-h", "REDIS_HOST"), ("-p", "REDIS_PORT"), ("-n", "REDIS_DB")),
+        secrets=(("REDISCLI_AUTH", "REDIS_PASSWORD"),),
+        elsewhere=("-h", "-p", "-u", "-s"),
+    ),
 )
