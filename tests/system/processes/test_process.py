@@ -493,3 +493,23 @@ def test_a_signal_while_handlers_change_leaves_none_of_them_behind(monkeypatch, 
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_dismissed_supervisors_end_and_others_take_their_place(pool):
+    pool.start_ahead(1)
+    with pool.borrow() as first:
+        assert supervised_run(pool, ["true"]).returncode == 0
+    pool.dismiss()
+    with pool.borrow() as second:
+        assert second.mark != first.mark
+        assert second.alive
+    assert second.mark in pool.close()
+    assert not first.alive
+
+
+def test_what_was_started_and_not_finished_is_killed():
+    with module.Started(["sleep", "60"]) as started:
+        pid = started._process.pid
+    assert not psutil.pid_exists(pid)
+    with module.Started(["cat"], input="text") as started:
+        assert started.finish().stdout == b"text"
