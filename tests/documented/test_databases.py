@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import needs
+from grove import Grove
 
 SHOP = Path(__file__).parents[2] / "examples/shop"
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
@@ -94,7 +95,8 @@ def test_the_conftest_that_drops_and_creates_its_database(grove, with_scripts):
     shell.project.auditor().assert_nothing(within=15)
 
 
-def test_the_example_project_by_hand(grove, with_scripts, require_redis):
+def example(grove) -> Grove:
+    """The example project, with ports that no other test has."""
     config = SHOP / "pyproject.toml"
     left_out = {".venv", "test-artifacts", "__pycache__", "pyproject.toml"}
     files = {
@@ -106,6 +108,11 @@ def test_the_example_project_by_hand(grove, with_scripts, require_redis):
     ports = (project.repo / "testgrove.toml").read_text().replace("[ports]", "[tool.testgrove.ports]")
     (project.repo / "testgrove.toml").unlink()
     project.write({"pyproject.toml": config.read_text() + ports})
+    return project
+
+
+def test_the_example_project_by_hand(grove, with_scripts, require_redis):
+    project = example(grove)
     shell = with_scripts(project)
     done = shell.type(
         """
@@ -125,6 +132,29 @@ def test_the_example_project_by_hand(grove, with_scripts, require_redis):
     assert '{"status":"ok"}\n testdb_integration_my_test' in done.stdout
     assert [path.name for path in (project.artifacts / "test-integration-my-test").iterdir()] == ["junit.xml"]
     assert project.git("status", "--porcelain") == ""
+    project.auditor().assert_nothing(within=15)
+
+
+def test_the_example_project_without_exported_variables(grove, with_scripts, require_redis):
+    if shutil.which("redis-cli", path="/usr/local/bin:/usr/bin:/bin") is None:
+        needs.missing("redis", "there is no redis-cli on PATH")
+    project = example(grove)
+    shell = with_scripts(project)
+    done = shell.type(
+        """
+        python scripts/worktree_create.py --purpose test-integration --identifier my-test --branch main --ports
+        cd worktrees/test-integration-my-test
+        source .venv/bin/activate
+        psql -l | grep testdb_ | cut -d'|' -f1
+        redis-cli PING
+        redis-cli CONFIG GET port | tail -1
+        pytest tests/integration/ >&2
+        python ../../scripts/worktree_remove.py --identifier my-test
+        """
+    )
+    named, pong, port = done.stdout.splitlines()[-3:]
+    assert (named.strip(), pong) == ("testdb_integration_my_test", "PONG")
+    assert port != "6379"
     project.auditor().assert_nothing(within=15)
 
 
