@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from testgrove.core.discovery.project import find
+from testgrove.core.discovery.migrations import Migration
+from testgrove.core.discovery.project import Found, find
 from testgrove.core.discovery.table import table, with_root
 from testgrove.core.settings.parse import parse
 
@@ -189,3 +190,10 @@ def test_a_migration_in_the_only_folder_that_has_one_runs_there():
     for more in ("worker/alembic.ini", "docs/alembic.ini"):
         several = settings([*backend, more], texts).services["postgres"]
         assert several.directory == ("backend" if more.startswith("docs") else ""), more
+
+
+def test_one_of_several_engines_with_migrations_gets_the_projects():
+    text = table(Found({}, ("sqlite", "postgres"), Migration("alembic upgrade head")), prefix="")
+    of_sqlite, of_postgres = text.partition("[services.postgres]")[::2]
+    assert '\nmigrate = "alembic upgrade head"' in of_postgres
+    assert "alembic" not in of_sqlite.partition("[services.sqlite]")[2]

@@ -77,11 +77,20 @@ def _service(name: str, found: Found) -> Iterator[str]:
         variables = ", ".join(re.findall(r"\w+", " ".join(engine.hints.facts.values())))
         yield f"# {', '.join(files)} names a server literally. Read these variables there: {variables}."
     if engine.migrates:
-        yield from _migrated(found)
+        yield from _migrated(found, is_meant=name == _of_migration(found))
 
 
-def _migrated(found: Found) -> Iterator[str]:
+def _of_migration(found: Found) -> str:
+    """The engine that the project's migrations are for: that of most projects with migrations, else the first."""
+    engines = [engine for engine in map(engine_of, found.services) if engine.migrates]
+    return min(engines, key=lambda engine: not engine.hints.guessed).name
+
+
+def _migrated(found: Found, *, is_meant: bool) -> Iterator[str]:
     migration = found.migration
+    if not is_meant:
+        yield '# migrate = "…"   # the command that migrates an empty database'
+        return
     if not migration.command:
         yield '# migrate = "alembic upgrade head"   # once, into a template that the databases are cloned from'
         return
