@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from testgrove.app.databases.persistent_services import (
+    PERSISTENT,
     accesses_of,
     service_of,
     start_services,
@@ -35,7 +36,6 @@ from testgrove.errors import PreconditionError, UsageError
 from testgrove.services.migrations.migrator import Migrator
 
 Say = Callable[[str], None]
-_PERSISTENT = (LeaseKind.PERSISTENT_DATABASE, LeaseKind.SERVICE)
 
 
 @dataclass
@@ -145,7 +145,7 @@ class WorktreeDatabases:
     def _leases(self, names: Sequence[str] | None = None) -> list[Lease]:
         """Of the databases that the keeper holds, of some services or of all."""
         kept = [
-            lease for lease in records.leases_of(self.project.store, self.worktree).all() if lease.kind in _PERSISTENT
+            lease for lease in records.leases_of(self.project.store, self.worktree).all() if lease.kind in PERSISTENT
         ]
         return [lease for lease in kept if names is None or service_of(lease) in names]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +26,8 @@ from testgrove.system.locks import LockFile
 Say = Callable[[str], None]
 T = TypeVar("T")
 _TIMEOUT = 1800.0
-_PERSISTENT = (LeaseKind.SERVICE, LeaseKind.PERSISTENT_DATABASE)
+_HINT = "`testgrove create` starts the servers configured in [tool.testgrove.services]"
+PERSISTENT = (LeaseKind.SERVICE, LeaseKind.PERSISTENT_DATABASE)
 
 
 def list_services(project: Project) -> list[dict[str, Any]]:
@@ -48,14 +48,33 @@ def list_services(project: Project) -> list[dict[str, Any]]:
 
 def log_of(project: Project, name: str) -> Path:
     """A server's log file. Raises PreconditionError (``no-such-service``)."""
-    return _location(project, name).folder / name / LOG
+    location = _location(project)
+    _chosen(location, [name])
+    return location.folder / name / LOG
 
 
 def start_services(project: Project, holder: Holder, names: Sequence[str], say: Say) -> None:
     """Start servers, all without names. Raises PreconditionError (``no-such-service``), UnavailableError."""
-    with _working(project, holder, say) as (location, keeper):
+    location = _location(project)
+    what, told = "the project's servers, held by another command", set[str]()
+
+    def say_once(reason: str) -> None:
+        if reason not in told:
+            told.add(reason)
+            say(reason)
+
+    with (
+        holder.locks.hold(keeper_lock(project.id), what=what, timeout=_TIMEOUT, on_wait=say_once),
+        keeper_of(location, holder.locks, say) as keeper,
+    ):
         for name in _chosen(location, names):
-            _start(project, holder, keeper, location.folder / name, say)
+            port = start_on_a_free_port(project, keeper, location.folder / name)
+            if port is not None:
+                say(
+                    f"the port of {name} is in use by another process; it now listens on port {port};"
+                    " env files are updated"
+                )
+                rewrite_env_files(project, holder, location.folder / name, say)
 
 
 def stop_services(project: Project, locks: LockFile, names: Sequence[str]) -> None:
@@ -105,7 +124,7 @@ def accesses_of(project: Project, worktree: WorktreeRecord) -> dict[str, Databas
         if without_keeper(project, name)
     }
     for lease in records.leases_of(project.store, worktree).all():
-        if lease.kind in _PERSISTENT and (access := _access(lease)):
+        if lease.kind in PERSISTENT and (access := _access(lease)):
             found[service_of(lease)] = access
     return found
 
@@ -126,33 +145,6 @@ def service_of(lease: Lease) -> str:
     """Return the service that a lease names. In older versions, folders began with the engine's name."""
     folder = Path(lease.key.partition("#")[0])
     return str(lease.data.get("service") or folder.name.partition("-")[0])
-
-
-@contextmanager
-def _working(project: Project, holder: Holder, say: Say) -> Iterator[tuple[KeeperLocation, KeeperClient]]:
-    location = _location(project, "")
-    what, told = "the project's servers, held by another command", set[str]()
-
-    def say_once(reason: str) -> None:
-        if reason not in told:
-            told.add(reason)
-            say(reason)
-
-    with (
-        holder.locks.hold(keeper_lock(project.id), what=what, timeout=_TIMEOUT, on_wait=say_once),
-        keeper_of(location, holder.locks, say) as keeper,
-    ):
-        yield location, keeper
-
-
-def _start(project: Project, holder: Holder, keeper: KeeperClient, folder: Path, say: Say) -> None:
-    port = start_on_a_free_port(project, keeper, folder)
-    if port is not None:
-        say(
-            f"the port of {folder.name} is in use by another process; it now listens on port {port};"
-            " env files are updated"
-        )
-        rewrite_env_files(project, holder, folder, say)
 
 
 def with_another_port(project: Project, holder: Holder, worktree: WorktreeRecord, work: Callable[[], T], say: Say) -> T:
@@ -182,19 +174,13 @@ def rewrite_env_files(project: Project, holder: Holder, folder: Path, say: Say =
 def _names_of(project: Project, worktree: str) -> list[str]:
     """The servers that a worktree has databases on."""
     leases = project.store.leases(f"worktree:{project.id}/{worktree}").all()
-    return [Path(lease.key.partition("#")[0]).name for lease in leases if lease.kind in _PERSISTENT]
+    return [Path(lease.key.partition("#")[0]).name for lease in leases if lease.kind in PERSISTENT]
 
 
-def _location(project: Project, name: str) -> KeeperLocation:
+def _location(project: Project) -> KeeperLocation:
     location = location_of(project.store, project.id)
-    if location is None or (name and not (location.folder / name).is_dir()):
-        there = ", ".join(service.name for service in services_in(location.folder)) if location else ""
-        missing = f"server {name!r} not found (available: {there or 'none'})"
-        raise PreconditionError(
-            "no-such-service",
-            missing if name else "this project has no servers yet",
-            hint="`testgrove create` starts the servers configured in [tool.testgrove.services]",
-        )
+    if location is None:
+        raise PreconditionError("no-such-service", "this project has no servers yet", hint=_HINT)
     return location
 
 
@@ -203,6 +189,8 @@ def _chosen(location: KeeperLocation, names: Sequence[str]) -> list[str]:
     for name in names:
         if name not in known:
             raise PreconditionError(
-                "no-such-service", f"server '{name}' not found (available: {', '.join(known) or 'none'})"
+                "no-such-service",
+                f"server '{name}' not found (available: {', '.join(known) or 'none'})",
+                hint=_HINT,
             )
     return list(names) or known

@@ -41,12 +41,22 @@ def pending_databases(
     """
     services = {name: project.settings.services[name] for name in names}
     context = worktree_context(project, holder)
+    providers = _providers(context, services)
+
+    def begin(workspace: Workspace, making: DatabaseCreation) -> dict[str, Make]:
+        makers: dict[str, Make] = {}
+        for name, service in services.items():
+            bare = empty or name in revisions
+            make, _ = maker(context, providers[name], name, service, workspace, making, empty=bare)
+            command = migration_to(name, service, revisions[name]) if name in revisions else ""
+            makers[name] = partial(_make, make, migration(command, name, context.launcher, workspace, making))
+        return makers
+
     with ExitStack() as closing:
-        providers = _providers(context, services)
         for provider in providers.values():
             provider.find()
             closing.callback(provider.close)
-        yield DatabaseCreation(tuple(services), partial(_begin, context, providers, services, revisions, empty))
+        yield DatabaseCreation(tuple(services), begin)
 
 
 def _providers(context: AppContext, services: Mapping[str, Service]) -> dict[str, Provider]:
@@ -75,24 +85,6 @@ def create_databases(
             leases = records.worktree_leases(project, workspace.spec.id)
             undo_leases(holder, leases, [lease for lease in leases.all() if lease not in before])
             raise
-
-
-def _begin(
-    context: AppContext,
-    providers: Mapping[str, Provider],
-    services: Mapping[str, Service],
-    revisions: Mapping[str, str],
-    empty: bool,
-    workspace: Workspace,
-    making: DatabaseCreation,
-) -> dict[str, Make]:
-    makers: dict[str, Make] = {}
-    for name, service in services.items():
-        bare = empty or name in revisions
-        make, _ = maker(context, providers[name], name, service, workspace, making, empty=bare)
-        command = migration_to(name, service, revisions[name]) if name in revisions else ""
-        makers[name] = partial(_make, make, migration(command, name, context.launcher, workspace, making))
-    return makers
 
 
 def _make(make: Callable[[], ProvisionedDatabase], further: Callable[[DatabaseAccess], None]) -> DatabaseAccess:

@@ -208,7 +208,7 @@ class EmbeddedHost:
         """Return the binaries' folder if the server's user can execute them, else a copy that is created once."""
         if self.identity.user is None or self._executes(binaries.bindir / binaries.main):
             return binaries.bindir
-        self._make_copies()
+        make_private(self._copies, 0o755)
         top = binaries.top
         mark = f"{top}\n{binaries.build}\n{top.stat().st_mtime_ns}"
         home = self._copies / f"binaries-{blake2b(mark.encode(), digest_size=6).hexdigest()}"
@@ -235,9 +235,6 @@ class EmbeddedHost:
         except TestgroveError:
             return False
         return True
-
-    def _make_copies(self) -> None:
-        make_private(self._copies, 0o755)
 
     def _copy(self, home: Path, top: Path, libraries: Path) -> None:
         temporary = home.with_name(f"{home.name}.{token_hex(4)}.tmp")

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from testgrove.services.engines.postgres.external_pool import ExternalPool
 
 _FRESH_DAYS = 5 / 1440
+_BUILDING = 1800.0  # seconds for another command that builds a template
 _UNDO_TIMEOUT = 5  # seconds; a server that is gone must not hold up every command for long
 
 
@@ -151,7 +152,6 @@ class ExternalPostgres:
         leases: Leases,
         on_wait: Callable[[str], object] | None = None,
         on_note: Callable[[str], object] | None = None,
-        timeout: float = 1800.0,
     ) -> str:
         """Return the name of the template with this fingerprint; build it if it does not exist.
 
@@ -161,7 +161,10 @@ class ExternalPostgres:
         """
         name, began = f"testgrove_template_{fingerprint[:24]}", time.monotonic()
         wait = partial(on_wait, "the database template, which another command is building") if on_wait else None
-        with self._session() as session, sql.locked(session, f"the template {name}", timeout=timeout, on_wait=wait):
+        with (
+            self._session() as session,
+            sql.locked(session, f"the template {name}", timeout=_BUILDING, on_wait=wait),
+        ):
             if self._exists(session, name):
                 return name
             with self._failures.remembered(name, began):

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 MAX_TEMPLATES = 20  # archives
 MAX_DAYS = 30
+_TIMEOUT = 1800.0  # seconds for another command that builds a template
 _BASE = "base-"
 _KEY = 16  # characters of a name that are used in temporary names and locks
 
@@ -87,25 +88,19 @@ class TemplateCache:
         *,
         on_port: OnPort,
         on_wait: OnWait | None = None,
-        timeout: float = 1800.0,
     ) -> Template:
         """Return the template with this fingerprint; build it if it does not exist.
 
         build: migrates the empty database that it receives, and disconnects. on_port: starts the build's server on a
-        leased port. on_wait: called repeatedly with the reason while another builder works, at most timeout seconds;
-        may raise. An exception of build is raised here and in the callers that waited for it; the unfinished template
-        is deleted.
+        leased port. on_wait: called repeatedly with the reason while another builder works; may raise. An exception of
+        build is raised here and in the callers that waited for it; the unfinished template is deleted.
         """
         require_driver()
 
         def make(work: Path) -> tuple[Path, Template]:
             return self._migrate(fingerprint, build, work, on_port)
 
-        return self._get(fingerprint, make, on_wait, timeout)
-
-    def find(self, fingerprint: str) -> Template | None:
-        """Return the template with this fingerprint, or None."""
-        return self._cached(fingerprint)
+        return self._get(fingerprint, make, on_wait, _TIMEOUT)
 
     def _get(
         self,
@@ -114,20 +109,21 @@ class TemplateCache:
         on_wait: OnWait | None,
         timeout: float,
     ) -> Template:
-        if template := self._cached(name):
+        if template := self.find(name):
             return template
         with explained("create the folder", self._directory):
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         began = time.monotonic()
         what = f"the database template {name[:_KEY]}, which another command is building"
         with self._locks.hold(_lock(name), what=what, timeout=timeout, on_wait=on_wait):
-            if template := self._cached(name):
+            if template := self.find(name):
                 return template
             with self._failures.remembered(name, began):
                 self._remove_leftovers(name)
                 return self._make(name, make)
 
-    def _cached(self, name: str) -> Template | None:
+    def find(self, name: str) -> Template | None:
+        """Return the template with this fingerprint, or None."""
         if self._fresh and name not in self._built and not name.startswith(_BASE):
             return None
         path = self._archive(name)

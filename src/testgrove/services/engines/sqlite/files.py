@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_TEMPLATES = 20  # files
 MAX_DAYS = 30
+_TIMEOUT = 1800.0  # seconds for another command that builds a template
 LOCKED = 5.0  # seconds that a copy waits for the lock of another process
 
 
@@ -47,7 +48,6 @@ class SqliteTemplates:
         build: Callable[[DatabaseAccess], object],
         *,
         on_wait: OnWait | None = None,
-        timeout: float = 1800.0,
     ) -> DatabaseAccess:
         """Create a database at path, which does not exist yet.
 
@@ -64,7 +64,7 @@ class SqliteTemplates:
         if not self._exists(kept):
             what = f"the database template {fingerprint[:16]}, which another command is building"
             with (
-                self._locks.hold(f"sqlite {fingerprint}", what=what, timeout=timeout, on_wait=on_wait),
+                self._locks.hold(f"sqlite {fingerprint}", what=what, timeout=_TIMEOUT, on_wait=on_wait),
                 self._failures.remembered(fingerprint, began),
             ):
                 if not self._exists(kept):
