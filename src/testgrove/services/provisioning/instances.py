@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from testgrove.core.engines.registry import engine_of
@@ -57,8 +58,7 @@ class InstanceProvider(Provider):
     def make(self, request: DatabaseRequest) -> ProvisionedDatabase:
         """Implement Provider."""
         self.find()
-        instance, _ = self.start(generate_password())
-        made = _InstanceDatabase(instance, request)
+        made = _InstanceDatabase(self.start(generate_password()), request)
         try:
             if request.template_spec:
                 request.template_spec.build(made.access)
@@ -67,13 +67,9 @@ class InstanceProvider(Provider):
             raise
         return made
 
-    def start(self, password: Secret) -> tuple[RunningInstance, int]:
-        """Start an empty instance; return it with its leased port."""
-
-        def start(port: int) -> tuple[RunningInstance, int]:
-            return self.start_at(password, port), port
-
-        found: tuple[RunningInstance, int] = self.context.ports.start(self._name, start)
+    def start(self, password: Secret) -> RunningInstance:
+        """Start an empty instance on a leased port."""
+        found: RunningInstance = self.context.ports.start(self._name, partial(self.start_at, password))
         return found
 
     def start_at(self, password: Secret, port: int) -> RunningInstance:
@@ -163,7 +159,8 @@ class ClientInstance:
         if self._port:
             self._instance = self._provider.start_at(self._password, self._port)
         else:
-            self._instance, self._port = self._provider.start(self._password)
+            self._instance = self._provider.start(self._password)
+            self._port = self._instance.endpoint.port
         self._remember(self._instance)
         try:
             at = self._instance.endpoint

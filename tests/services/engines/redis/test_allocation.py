@@ -35,7 +35,7 @@ class Provider(InstanceProvider):
 
     def start(self, password):
         port = free_port()
-        return self.start_at(password, port), port
+        return self.start_at(password, port)
 
     def give_back(self, _port):
         self.freed += 1
