@@ -103,13 +103,17 @@ class DatabaseRequest:
 
 
 class ProvisionedDatabase:
-    """A provisioned database. By default there is nothing to drop: a file is deleted with its folder."""
+    """A provisioned database. drop, stop: what these methods do; by default nothing, a file goes with its folder."""
 
-    def __init__(self, access: DatabaseAccess) -> None:
+    def __init__(
+        self, access: DatabaseAccess, drop: Callable[[], object] = _ignore, stop: Callable[[], object] = _ignore
+    ) -> None:
         self.access = access
+        self._drop, self._stop = drop, stop
 
     def drop(self) -> str:
         """Drop it; return a note for the user, or nothing. Raises UnavailableError."""
+        self._drop()
         return ""
 
     def further(self) -> list[str]:
@@ -118,16 +122,19 @@ class ProvisionedDatabase:
 
     def stop(self) -> None:
         """Stop its server if testgrove started it. Idempotent."""
+        self._stop()
 
 
-class Allocator(Protocol):
-    """Gives the clients of a broker their databases of one service. Safe to use from several threads."""
+@frozen
+class Allocator:
+    """Gives the clients of a broker their databases of one service. Safe to use from several threads.
 
-    def open(self) -> Allocation:
-        """Return the allocation of one client. Raises TestgroveError if it can have none."""
+    open: returns the allocation of one client; raises TestgroveError if it can have none. close: releases what is left,
+    after all allocations are closed; idempotent.
+    """
 
-    def close(self) -> None:
-        """Release what is left, after all allocations are closed. Idempotent."""
+    open: Callable[[], Allocation]
+    close: Callable[[], object] = _ignore
 
 
 class Provider:

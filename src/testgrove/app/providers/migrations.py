@@ -30,39 +30,34 @@ def migration_allocators(
     environ: what a migration of a service sees in the tree.
     """
     return {
-        f"{name}-migrations": _MigrationAllocator(context, name, service, tree, partial(environ, name))
+        f"{name}-migrations": _allocator(context, name, service, tree, partial(environ, name))
         for name, service in services.items()
         if engine_of(service.engine).migrates and service.migrate
     }
 
 
-class _MigrationAllocator:
-    """Allocates empty databases for tests of migrations."""
+def _allocator(
+    context: AppContext,
+    name: str,
+    service: Service,
+    tree: Path,
+    environ: Callable[[DatabaseAccess], Mapping[str, str]],
+) -> Allocator:
+    folder, settings = context.project.folder_in(tree, service.directory), context.project.settings
+    empty: list[EmptyDatabases] = []  # one for all clients, once one has asked
+    guard = threading.Lock()
 
-    def __init__(
-        self,
-        context: AppContext,
-        name: str,
-        service: Service,
-        tree: Path,
-        environ: Callable[[DatabaseAccess], Mapping[str, str]],
-    ) -> None:
-        self._context, self._name, self._service = context, name, service
-        self._folder, self._environ = context.project.folder_in(tree, service.directory), environ
-        self._empty: EmptyDatabases | None = None
-        self._guard = threading.Lock()
+    def opened() -> Allocation:
+        """Raise UsageError where it is not known how to go step by step, PreconditionError."""
+        table = f"[tool.testgrove.services.{name}]"
+        tool = find_tool(service.migrate, read_inputs(folder, service.inputs), table=table)
+        with guard:
+            if not empty:
+                empty.append(empty_databases(context, name, service))
+        return MigrationAllocation(empty[0], tool, Migrator(context.launcher, folder, environ, settings))
 
-    def open(self) -> Allocation:
-        """Implement Allocator. Raises UsageError where it is not known how to go step by step, PreconditionError."""
-        table = f"[tool.testgrove.services.{self._name}]"
-        tool = find_tool(self._service.migrate, read_inputs(self._folder, self._service.inputs), table=table)
-        with self._guard:
-            self._empty = self._empty or empty_databases(self._context, self._name, self._service)
-        settings = self._context.project.settings
-        migrator = Migrator(self._context.launcher, self._folder, self._environ, settings)
-        return MigrationAllocation(self._empty, tool, migrator)
+    def close() -> None:
+        for each in empty:
+            each.close()
 
-    def close(self) -> None:
-        """Implement Allocator."""
-        if self._empty is not None:
-            self._empty.close()
+    return Allocator(opened, close)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from functools import partial
+from typing import NoReturn
 
 from testgrove.app.context import AppContext
 from testgrove.app.providers.migrations import migration_allocators
@@ -11,7 +12,6 @@ from testgrove.app.sessions.migration import Migration
 from testgrove.core.engines.registry import engine_of
 from testgrove.core.settings.types import Service
 from testgrove.errors import UsageError
-from testgrove.services.allocation import Allocation
 from testgrove.services.provider import Allocator, Provider, TemplateSpec, Traits
 from testgrove.services.provisioning.choose import provider_of
 
@@ -30,7 +30,7 @@ class SessionDatabases:
         found: dict[str, Allocator] = {}
         for name, provider in self._providers.items():
             template_spec = partial(self._template_spec, name, provider)
-            found[name] = provider.allocator(template_spec, self._owner) or _SharedService(name, self._services[name])
+            found[name] = provider.allocator(template_spec, self._owner) or _shared(name, self._services[name])
         return found | migration_allocators(
             self._context, self._services, self._migration.tree, self._migration.environ
         )
@@ -49,21 +49,16 @@ class SessionDatabases:
             provider.close()
 
 
-class _SharedService:
-    """An Allocator that refuses: all clients share the database of the URL."""
+def _shared(name: str, service: Service) -> Allocator:
+    """Return what refuses: all clients share the database of the URL."""
 
-    def __init__(self, name: str, service: Service) -> None:
-        self._name = name
+    def refuse() -> NoReturn:
         engine = engine_of(service.engine)
-        self._fixture = engine.url_variable.lower() if name == engine.name else f"testgrove_service({name!r})"
-
-    def open(self) -> Allocation:
-        """Raises UsageError (``not-lent``)."""
+        fixture = engine.url_variable.lower() if name == engine.name else f"testgrove_service({name!r})"
         raise UsageError(
             "not-lent",
-            f"[services.{self._name}] configures a server or database that all tests share",
-            hint=f"set host = 'embedded', or run `testgrove test` and use the fixture {self._fixture}",
+            f"[services.{name}] configures a server or database that all tests share",
+            hint=f"set host = 'embedded', or run `testgrove test` and use the fixture {fixture}",
         )
 
-    def close(self) -> None:
-        """Nothing."""
+    return Allocator(refuse)

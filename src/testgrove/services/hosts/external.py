@@ -131,10 +131,10 @@ class _ExternalDatabase(ProvisionedDatabase):
         """Implement ProvisionedDatabase."""
         for lease in self._request.leases.all():
             if (lease.kind, lease.key) == (LeaseKind.DATABASE, self._key):
-                return self._drop(lease)
+                return self._drop_leased(lease)
         return ""
 
-    def _drop(self, lease: Lease) -> str:
+    def _drop_leased(self, lease: Lease) -> str:
         try:
             note = self._engine.drop_leased(lease.data, held=True)
         except TestgroveError as error:

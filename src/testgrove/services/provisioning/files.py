@@ -12,15 +12,14 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from testgrove.services.allocation import BaseAllocation
-from testgrove.services.provider import Provider, ProvisionedDatabase
+from testgrove.services.provider import Allocator, Provider, ProvisionedDatabase
 from testgrove.system.files import explained
 
 if TYPE_CHECKING:
     from testgrove.core.model import DatabaseAccess
     from testgrove.core.settings.types import Service
-    from testgrove.services.allocation import Allocation
     from testgrove.services.engines.protocols import FileEngine
-    from testgrove.services.provider import Allocator, Context, DatabaseRequest, TemplateSpec, Traits
+    from testgrove.services.provider import Context, DatabaseRequest, TemplateSpec, Traits
 
     Copy = Callable[[Path], DatabaseAccess]
 
@@ -39,7 +38,8 @@ class FileProvider(Provider):
     def make(self, request: DatabaseRequest) -> ProvisionedDatabase:
         """Implement Provider."""
         if request.template_spec is None:
-            return _FileDatabase(self._engine.create(request.file), self._engine)
+            # Unlike a copy, it is not deleted with a folder.
+            return ProvisionedDatabase(self._engine.create(request.file), partial(self._engine.remove, request.file))
         copy = partial(
             self._templates.copy_to, fingerprint=request.template_spec.fingerprint, build=request.template_spec.build
         )
@@ -55,35 +55,9 @@ class FileProvider(Provider):
                     found.append(template_spec())
             return self._templates.copy_to(path, found[0].fingerprint, found[0].build)
 
-        return _FileAllocator(copy, self._context.folder / f"{self._name}-{token_hex(3)}", self._service.path)
-
-
-class _FileDatabase(ProvisionedDatabase):
-    """An empty database file. Unlike a copy, it is not deleted with a folder, so drop() deletes it."""
-
-    def __init__(self, access: DatabaseAccess, engine: FileEngine) -> None:
-        super().__init__(access)
-        self._engine = engine
-
-    def drop(self) -> str:
-        """Implement ProvisionedDatabase."""
-        self._engine.remove(Path(self.access.name))
-        return ""
-
-
-class _FileAllocator:
-    """Allocates copies of a migrated file. folder: for the copies. name: of each file."""
-
-    def __init__(self, copy: Copy, folder: Path, name: str) -> None:
-        self._copy, self._folder, self._name = copy, folder, Path(name).name
-
-    def open(self) -> Allocation:
-        """Implement Allocator."""
-        return FileAllocation(self._copy, self._folder, self._name)
-
-    def close(self) -> None:
-        """Implement Allocator."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        folder = self._context.folder / f"{self._name}-{token_hex(3)}"
+        opened = partial(FileAllocation, copy, folder, Path(self._service.path).name)
+        return Allocator(opened, partial(shutil.rmtree, folder, ignore_errors=True))
 
 
 class FileAllocation(BaseAllocation[Path]):

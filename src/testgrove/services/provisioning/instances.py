@@ -17,7 +17,7 @@ from testgrove.errors import ExhaustedError
 from testgrove.services.allocation import BaseAllocation
 from testgrove.services.base import generate_password
 from testgrove.services.instances import EmptyResetter
-from testgrove.services.provider import Provider, ProvisionedDatabase, Traits
+from testgrove.services.provider import Allocator, Provider, ProvisionedDatabase, Traits
 from testgrove.system.files import explained
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from testgrove.core.settings.types import Service
     from testgrove.services.allocation import Allocation
     from testgrove.services.instances import InstanceEngine, RunningInstance
-    from testgrove.services.provider import Allocator, Build, Context, DatabaseRequest, TemplateSpec
+    from testgrove.services.provider import Build, Context, DatabaseRequest, TemplateSpec
 
 _MAX_KEPT = 20  # instances that a client asked to keep
 
@@ -58,14 +58,15 @@ class InstanceProvider(Provider):
     def make(self, request: DatabaseRequest) -> ProvisionedDatabase:
         """Implement Provider."""
         self.find()
-        made = _InstanceDatabase(self.start(generate_password()), request)
+        instance = self.start(generate_password())
         try:
+            access = instance.create_database(engine_of(self.engine.name).default_database, owner=request.owner)
             if request.template_spec:
-                request.template_spec.build(made.access)
+                request.template_spec.build(access)
         except BaseException:
-            made.stop()
+            instance.stop()
             raise
-        return made
+        return ProvisionedDatabase(access, instance.stop, instance.stop)
 
     def start(self, password: Secret) -> RunningInstance:
         """Start an empty instance on a leased port."""
@@ -89,53 +90,21 @@ class InstanceProvider(Provider):
 
     def allocator(self, template_spec: Callable[[], TemplateSpec], owner: str) -> Allocator:  # noqa: ARG002 - they have no marks
         """Implement Provider."""
+        started: list[RunningInstance] = []
 
         def build(access: DatabaseAccess) -> None:
             if engine_of(access.engine).migrates:
                 template_spec().build(access)
 
-        return _InstanceAllocator(self, build)
+        def opened() -> Allocation:
+            self.find()
+            return InstanceAllocation(self, started.append, build)
 
+        def close() -> None:  # also those that clients have kept
+            for instance in started:
+                instance.stop()
 
-class _InstanceDatabase(ProvisionedDatabase):
-    """An instance as a database: dropping it stops it."""
-
-    def __init__(self, instance: RunningInstance, request: DatabaseRequest) -> None:
-        name = engine_of(instance.endpoint.engine).default_database
-        super().__init__(instance.create_database(name, owner=request.owner))
-        self._instance = instance
-
-    def drop(self) -> str:
-        """Implement ProvisionedDatabase."""
-        self._instance.stop()
-        return ""
-
-    def stop(self) -> None:
-        """Implement ProvisionedDatabase."""
-        self._instance.stop()
-
-
-class _InstanceAllocator:
-    """Starts an instance for each request. Folders and ports are reused."""
-
-    def __init__(self, provider: InstanceProvider, build: Build) -> None:
-        self._provider, self._build = provider, build
-        self._all: list[RunningInstance] = []
-        self._guard = threading.Lock()
-
-    def open(self) -> Allocation:
-        """Implement Allocator. Raises PreconditionError if no binary is found."""
-        self._provider.find()
-        return InstanceAllocation(self._provider, self._remember, self._build)
-
-    def _remember(self, instance: RunningInstance) -> None:
-        with self._guard:
-            self._all.append(instance)
-
-    def close(self) -> None:
-        """Implement Allocator. Kept instances are stopped, too."""
-        for instance in self._all:
-            instance.stop()
+        return Allocator(opened, close)
 
 
 class ClientInstance:

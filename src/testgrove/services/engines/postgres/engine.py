@@ -10,6 +10,7 @@ from testgrove.errors import PreconditionError, TestgroveError
 from testgrove.services.engines.lazy_method import LazyMethod
 from testgrove.services.engines.postgres.lazy_pool import LEAST, MOST, LazyPool
 from testgrove.services.engines.postgres.roles import settings_of
+from testgrove.services.provider import Allocator
 from testgrove.system.files import free_bytes
 from testgrove.system.machine import available_memory
 from testgrove.system.processes.process import scrubbed
@@ -56,7 +57,7 @@ class Postgres:
         binaries = find_postgres(service.version, service.extensions)
         return Installation(binaries, host, service.extensions, settings_of(service))
 
-    def pool(self, find: Callable[[], PostgresServer], folder: Path, owner: str) -> LazyPool:
+    def pool(self, find: Callable[[], PostgresServer], folder: Path, owner: str) -> Allocator:
         """Implement SharedServer."""
 
         def make() -> Pool:
@@ -67,7 +68,8 @@ class Postgres:
             limit = min(free_bytes(folder), available_memory()) // 2 // size
             return Pool(server, owner=owner, limit=min(MOST, max(LEAST, limit)))
 
-        return LazyPool(make)
+        pool = LazyPool(make)
+        return Allocator(pool.open, pool.close)
 
     def dump(self, access: DatabaseAccess, file: Path, launcher: Launcher, service: Service | None) -> None:
         """Implement Dumps."""

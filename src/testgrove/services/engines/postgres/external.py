@@ -32,7 +32,7 @@ from testgrove.services.engines.postgres.sql import (
 )
 from testgrove.services.failures import Failures
 from testgrove.services.owner_marks import Kind, Mark, now, token_of
-from testgrove.services.provider import Traits
+from testgrove.services.provider import Allocator, Traits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -106,7 +106,7 @@ class ExternalPostgres:
         engine = f"postgres {at.version} by URL, {self._base}, role {at.user}"
         return Traits(engine, extensions=self._extensions)
 
-    def pool(self, find: Callable[[], str], leases: Leases, owner: str) -> LazyPool:
+    def pool(self, find: Callable[[], str], leases: Leases, owner: str) -> Allocator:
         """A pool of clones for tests. find: the template's name, which may have to be built."""
 
         def make() -> ExternalPool:
@@ -114,7 +114,8 @@ class ExternalPostgres:
 
             return ExternalPool(self, find(), owner=owner, leases=leases, limit=room(self, least=LEAST, most=MOST))
 
-        return LazyPool(make)
+        pool = LazyPool(make)
+        return Allocator(pool.open, pool.close)
 
     def sweep(self) -> list[str]:
         """Drop what runs that are gone have left here, also those of other machines; the names."""
