@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from testgrove.app.project import Project
@@ -14,17 +14,13 @@ from testgrove.services.engines.protocols import TemplateServer
 
 def services_with_templates(project: Project) -> dict[str, Service]:
     """The services whose servers, named by URL, can have templates of ours; each server once."""
-    found: dict[str, Service] = {}
+    found: dict[str, tuple[str, Service]] = {}  # by URL
     for name, service in project.settings.services.items():
         engine = engine_of(service.engine)
         has_templates = engine.migrates and engine.isolation == "database"
         if has_templates and not service.is_embedded and not service.is_shared:
-            found[name] = service
-    return {name: service for name, service in found.items() if service is _first_at(service.host, found)}
-
-
-def _first_at(host: str, services: Mapping[str, Service]) -> Service:
-    return next(service for service in services.values() if service.host == host)
+            found.setdefault(service.host, (name, service))
+    return dict(found.values())
 
 
 @contextmanager

@@ -15,11 +15,6 @@ from testgrove.core.settings.types import Service
 from testgrove.services.provider import DatabaseRequest, Provider, ProvisionedDatabase, TemplateSpec
 
 
-def name_of(workspace: Workspace, name: str, service: Service) -> str:
-    """The name of a workspace's database of a service."""
-    return database_name(workspace.spec.id, service="" if name == service.engine else name)
-
-
 def maker(
     context: AppContext,
     provider: Provider,
@@ -37,7 +32,7 @@ def maker(
     if traits is not None and not empty:
         template_spec = template_spec_in(workspace, name, service, traits, context.launcher, making)
     request = DatabaseRequest(
-        name_of(workspace, name, service),
+        database_name(workspace.spec.id, service="" if name == service.engine else name),
         label=str(workspace.spec.id),
         owner=context.owner_of(workspace),
         leases=context.leases_of(workspace),

@@ -58,7 +58,7 @@ def locked(
     Raises PreconditionError (``lock-timeout``).
     """
     key, deadline = lock_key(what), time.monotonic() + timeout
-    while not _true(connection, "SELECT pg_try_advisory_lock(%s)", key):
+    while connection.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone() != (True,):
         if on_wait is not None:
             on_wait()
         if time.monotonic() > deadline:
@@ -74,10 +74,6 @@ def locked(
         if not connection.closed:
             with suppress(TestgroveError), reported("let go of a lock"):
                 connection.execute("SELECT pg_advisory_unlock(%s)", (key,))
-
-
-def _true(connection: Connection[Any], statement: str, *values: object) -> bool:
-    return any(connection.execute(statement.encode(), values).fetchone() or ())
 
 
 def find_all(connection: Connection[Any]) -> list[FoundDatabase]:

@@ -53,10 +53,7 @@ class PersistentPostgres(Databases):
     def write(self, argv: tuple[str, ...], user: tuple[int, int] | None) -> None:
         """Describe it in its folder, for the keeper to start. argv: its command line."""
         at = self.endpoint
-        values = {
-            "engine": at.engine, "version": at.version, "host": at.host, "port": at.port, "user": at.user,
-            "password": at.password.reveal(), "socket_dir": at.socket_dir,
-        }  # fmt: skip
+        values = vars(at) | {"password": at.password.reveal()}
         atomic_write(self.folder / _ACCESS, json.dumps(values).encode(), mode=0o600)
         PersistentService(
             name=self.folder.name,

@@ -96,7 +96,7 @@ class ExternalRedis:
         """
         with _reported(self.url):
             # Any database will do: only the connection's name matters. Number 0 is never written to.
-            self._owner = _connect(self.url, 0, client_name=_client(self._lock), single_connection_client=True)
+            self._owner = _connect(self.url, 0, client_name=f"testgrove-{self._lock}", single_connection_client=True)
             server = self._owner.info("server")
             self._count = _count(self._owner)
             if server.get("redis_mode") == "cluster" or self._count < _LEAST:
@@ -250,10 +250,6 @@ class ExternalRedis:
                     self._marks.hdel(MARKS, number)
                     gone.append(str(number))
         return gone
-
-
-def _client(lock: int) -> str:
-    return f"testgrove-{lock}"
 
 
 def _alive(connection: Redis) -> set[int]:

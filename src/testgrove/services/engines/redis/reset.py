@@ -37,7 +37,7 @@ class RedisResetter:
         """Implement InstanceResetter."""
         try:
             clients = _CLIENT.finditer(self._connection.ask("CLIENT LIST"))
-            waiting = [found[1].decode() for found in clients if _waits(found[2])]
+            waiting = [found[1].decode() for found in clients if _WAITING & set(found[2].decode())]
             self._connection.ask(*(f"CLIENT KILL ID {client}" for client in waiting), *_FLUSH)
             return self._connection.ask(*_STATE) == self._untouched
         except OSError:
@@ -46,10 +46,6 @@ class RedisResetter:
     def close(self) -> None:
         """Implement InstanceResetter."""
         self._connection.close()
-
-
-def _waits(flags: bytes) -> bool:
-    return bool(_WAITING & set(flags.decode()))
 
 
 class _Connection:
