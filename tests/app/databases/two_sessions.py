@@ -22,8 +22,8 @@ from testgrove.app.context import own_folder
 from testgrove.app.databases import migration as made
 from testgrove.app.sessions import migration
 from testgrove.errors import TestgroveError
+from testgrove.services.engines.postgres import installation, template_cache
 from testgrove.services.engines.postgres import server as postgres
-from testgrove.services.engines.postgres import template_cache
 from testgrove.services.provider import DatabaseRequest, TemplateSpec
 from testgrove.services.provisioning.choose import provider_of
 
@@ -115,7 +115,7 @@ def change(what: str, repo: Path, tool: Path) -> None:
     elif what == "tool":
         install(tool, "new")
     elif what == "locale":
-        for module in (template_cache, postgres):
+        for module in (installation, template_cache, postgres):
             module.LOCALE = "C"  # type: ignore[attr-defined]
 
 
