@@ -48,7 +48,7 @@ def list_services(project: Project) -> list[dict[str, Any]]:
 
 def log_of(project: Project, name: str) -> Path:
     """A server's log file. Raises PreconditionError (``no-such-service``)."""
-    location = _location(project)
+    location = _location(project, name)
     _chosen(location, [name])
     return location.folder / name / LOG
 
@@ -177,10 +177,11 @@ def _names_of(project: Project, worktree: str) -> list[str]:
     return [Path(lease.key.partition("#")[0]).name for lease in leases if lease.kind in PERSISTENT]
 
 
-def _location(project: Project) -> KeeperLocation:
+def _location(project: Project, name: str = "") -> KeeperLocation:
     location = location_of(project.store, project.id)
     if location is None:
-        raise PreconditionError("no-such-service", "this project has no servers yet", hint=_HINT)
+        missing = f"server '{name}' not found (available: none)" if name else "this project has no servers yet"
+        raise PreconditionError("no-such-service", missing, hint=_HINT)
     return location
 
 
