@@ -145,3 +145,14 @@ def test_variables_and_processes_are_found_in_the_files_of_a_checkout(project):
     assert table(project).env == {"POSTGRES_SERVER": "${PGHOST}"}
     assert table(project).processes["api"].command.startswith("uvicorn main:app ")
     assert "production" not in done.stdout
+
+
+def test_a_sub_project_gets_settings_of_its_own(project):
+    folder = project.repo / "backend"
+    project.write({f"backend/{name}": text for name, text in (FILES | {"pyproject.toml": PROJECT}).items()})
+    project.run("init", cwd=folder / "tests/unit")
+    assert (project.repo / "pyproject.toml").read_text() == PROJECT
+    path = folder / "pyproject.toml"
+    settings = parse(path.read_text(), path, table=True)
+    assert list(settings.suites) == ["unit", "integration"]
+    assert list(settings.services) == ["postgres"]

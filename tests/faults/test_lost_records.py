@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from contextlib import closing
@@ -91,3 +92,15 @@ def test_one_broken_row_of_another_project_stops_nobody(grove):
     project.run("remove", "test-unit-a")
     other.run("remove", "test-unit-b")
     project.auditor(other).assert_nothing()
+
+
+def test_a_sub_projects_worktree_is_known_again_as_its_own(grove):
+    project = grove(files={"README.md": "x\n", "back end/pyproject.toml": '[project]\nname = "b"\nversion = "1"\n'})
+    project.create("test-unit", "a", "--no-env", cwd=project.repo / "back end")
+    project.create("test-unit", "b", "--no-env")
+    destroy(project)
+    assert len(project.worktrees()) == 2
+    for name, directory in (("a", "back end"), ("b", None)):
+        project.run("sync", f"test-unit-{name}")
+        metadata = json.loads((project.root / f"test-unit-{name}/.worktree-metadata.json").read_text())
+        assert metadata.get("directory") == directory

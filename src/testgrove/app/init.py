@@ -33,11 +33,15 @@ class InitResult:
 
 
 def init(project: Project, *, scripts: bool) -> InitResult:
-    """Write the settings into the current checkout; with scripts, also those, and ``root = "worktrees"``.
+    """Write the settings of the sub-project that the user stands in, or of the checkout.
+
+    With scripts, those of the checkout, the scripts, and ``root = "worktrees"``.
 
     Raises PreconditionError (``exists``) before anything is written, if this would overwrite something.
     """
     top = project.repository.toplevel
+    if not scripts:
+        top /= project.directory
     file, whole, added = _with_root(top) if scripts and _settings_file(top) else _anew(top, ROOT if scripts else "")
     if added and file.is_symlink():
         raise PreconditionError("exists", f"{file} is a link; refusing to replace it", hint="edit it by hand")

@@ -91,6 +91,7 @@ def _learn(project: Project, path: Path, metadata: dict[str, Any]) -> bool:
             databases=databases,
             python=metadata["python"],
             env_file=metadata["env_file"],
+            directory=metadata.get("directory", ""),
             note=KNOWN_AGAIN,
             project=project.id,
             own_commits=(metadata["commit"],),
@@ -104,6 +105,7 @@ def _learn(project: Project, path: Path, metadata: dict[str, Any]) -> bool:
             worktree,
             ports=worktree.ports or ports,
             databases=worktree.databases or databases,
+            directory=worktree.directory or metadata.get("directory", ""),
             note=KNOWN_AGAIN,
         )
     where = {"common_dir": str(project.repository.common_dir), "main": str(project.main)}

@@ -44,7 +44,7 @@ def explain(what: str, path: Path | str, error: OSError) -> TestgroveError:
         )
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return ExhaustedError("disk-full", message, hint=f"df -h {path}", path=str(path))
+            return ExhaustedError("disk-full", message, hint=f"df -h {shlex.quote(str(path))}", path=str(path))
         case errno.EACCES | errno.EPERM:
             return PreconditionError("not-permitted", message, hint=f"ls -ld {path}", path=str(path))
         case errno.EROFS:

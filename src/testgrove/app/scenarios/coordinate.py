@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import field
@@ -224,7 +225,7 @@ def _require_worktrees(seen: Preview, request: CoordinateRequest) -> None:
     """Before anything runs: without --setup-worktrees, all of them must be there."""
     for found in seen.worktrees:
         if found.state == "broken":
-            raise PreconditionError("path-exists", found.detail, hint=f"ls -la {found.path}")
+            raise PreconditionError("path-exists", found.detail, hint=f"ls -la {shlex.quote(str(found.path))}")
         if not request.preparation.setup and found.state != "adopted" and not found.ready:
             lines = {each.worktree: each.line for each in reversed(seen.plan.scenarios)}
             error = unknown_worktree(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -34,6 +35,23 @@ class FoundWorktree:
     def ready(self) -> bool:
         """Return whether scenarios can run in it unchanged."""
         return self.state in ("ours", "adopted") and not self.detail
+
+
+@frozen
+class MissingCommits:
+    """A ref that a checkout has not all of: its commit, and the commit that the checkout is at."""
+
+    ref: str
+    commit: str
+    head: str
+
+    def error(self, name: str, path: Path) -> PreconditionError:
+        """The error where it stays so."""
+        return PreconditionError(
+            "other-commit",
+            f"worktree '{name}' is at {self.head[:10]} and does not contain {self.ref} ({self.commit[:10]})",
+            hint=f"git -C {shlex.quote(str(path))} merge {self.ref}   or --pull-from {self.ref}",
+        )
 
 
 def find_worktree(project: Project, base: Path, name: str) -> FoundWorktree:

@@ -16,7 +16,13 @@ from pathlib import Path
 from testgrove.app.holder import Holder
 from testgrove.app.port_leases import lease_worktree_ports
 from testgrove.app.project import Project
-from testgrove.app.scenarios.found_worktrees import FoundWorktree, find_worktree, unknown_worktree, wanted
+from testgrove.app.scenarios.found_worktrees import (
+    FoundWorktree,
+    MissingCommits,
+    find_worktree,
+    unknown_worktree,
+    wanted,
+)
 from testgrove.app.tools import SupervisedTool
 from testgrove.app.worktrees import operations, records, removal
 from testgrove.app.worktrees.environment import build_environment, plan_environment
@@ -59,23 +65,6 @@ class ScenarioWorktree:
     worktree: WorktreeRecord | None = None
     checked: set[frozenset[tuple[str, str]]] = field(default_factory=set)
     guard: threading.Lock = field(default_factory=threading.Lock)
-
-
-@frozen
-class _MissingCommits:
-    """A ref that a checkout has not all of: its commit, and the commit that the checkout is at."""
-
-    ref: str
-    commit: str
-    head: str
-
-    def error(self, name: str, path: Path) -> PreconditionError:
-        """The error where it stays so."""
-        return PreconditionError(
-            "other-commit",
-            f"worktree '{name}' is at {self.head[:10]} and does not contain {self.ref} ({self.commit[:10]})",
-            hint=f"git -C {shlex.quote(str(path))} merge {self.ref}   or --pull-from {self.ref}",
-        )
 
 
 class ScenarioWorktrees:
@@ -183,7 +172,7 @@ class ScenarioWorktrees:
         found = find_worktree(self._project, self._base, name)
         worktree: WorktreeRecord | None = None
         if found.state == "broken":
-            raise PreconditionError("path-exists", found.detail, hint=f"ls -la {found.path}")
+            raise PreconditionError("path-exists", found.detail, hint=f"ls -la {shlex.quote(str(found.path))}")
         if found.state in ("missing", "parked", "gone"):
             worktree = self._pull(name, self._create(found, on_phase, tell, logs), on_phase, tell)
             if worktree.plan:
@@ -199,13 +188,13 @@ class ScenarioWorktrees:
             self._adopt(found, on_phase, tell)
         return self._as_it_is(name, found.path, worktree)
 
-    def _lacking(self, name: str, path: Path) -> _MissingCommits | None:
+    def _lacking(self, name: str, path: Path) -> MissingCommits | None:
         """Return what a worktree's checkout lacks of the ref that its scenarios name."""
         ref, _ = wanted(self._of[name])
         if not ref:
             return None
         commit, (head, _) = git.resolve(self._project.repository, ref).commit, git.head_of(path)
-        return None if git.is_ancestor(path, commit, head) else _MissingCommits(ref, commit, head)
+        return None if git.is_ancestor(path, commit, head) else MissingCommits(ref, commit, head)
 
     def _moved_on(
         self, found: FoundWorktree, worktree: WorktreeRecord, on_phase: OnPhase, tell: Tell

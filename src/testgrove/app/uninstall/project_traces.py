@@ -62,7 +62,7 @@ def _is_there(project: Project, name: str) -> bool:
 
 def left_in(project: Project) -> list[KeptFolder]:
     """Return what stays in a project because it is its user's, or on a server of the user's."""
-    main, found = project.main, []
+    main, there, found = project.main, shlex.quote(str(project.main)), []
     if project.artifacts.exists():
         found.append(
             KeptFolder(
@@ -73,7 +73,7 @@ def left_in(project: Project) -> list[KeptFolder]:
         )
     for each in git.rescued(project.repository):
         ref = f"refs/testgrove/rescued/{each.id}"
-        how = f"git -C {main} update-ref -d {ref}   or keep it: git -C {main} branch NAME {ref}"
+        how = f"git -C {there} update-ref -d {ref}   or keep it: git -C {there} branch NAME {ref}"
         found.append(KeptFolder(f"commit {each.commit[:10]} {each.subject} in {main}", "no branch has it", how))
     found += [
         KeptFolder(f"{change.subject} of {main}", change.problem, change.fix) for change in shared_changes(project)

@@ -236,7 +236,10 @@ def _metadata(worktree: WorktreeRecord) -> Metadata:
         "databases": cast("dict[str, Database]", worktree.databases),
         "env_file": worktree.env_file,
         "python": worktree.python,
+        "directory": worktree.directory,
     }
+    if not worktree.directory:
+        del metadata["directory"]
     if not worktree.ports:
         del metadata["ports"]
     if not database:

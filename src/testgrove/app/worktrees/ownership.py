@@ -67,7 +67,7 @@ class Findings:
 
 
 def _how_to_keep(worktree: WorktreeRecord, unheld: Sequence[git.Commit]) -> str:
-    keep = f"commit to a branch or move them (cd {worktree.path})"
+    keep = f"commit to a branch or move them (cd {shlex.quote(str(worktree.path))})"
     if not worktree.path.is_dir():
         keep = f"put the folder back at {worktree.path}, or keep commits: git branch NAME COMMIT"
     elif unheld:

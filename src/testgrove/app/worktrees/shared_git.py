@@ -8,6 +8,7 @@ works in the same repository at the same time, so entries are recognised by path
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -73,18 +74,19 @@ def _location_of(path: str, roots: set[Path], temporary: set[Path], ours: set[Pa
 def _change(project: Project, shared: SharedPath, tree: Path) -> SharedChange:
     """Return what to do about it. While the worktree or the path exists, the user decides that."""
     gone = not os.path.lexists(shared.path) and not (tree.is_dir() and (tree / ".git").exists())
+    main, file = shlex.quote(str(project.main)), shlex.quote(str(shared.file))
     if shared.key:
         section = shared.key.rpartition(".")[0]
         if section.startswith("filter."):  # with `required`, git refuses files whose filter is not complete
-            fix = f"git -C {project.main} config --remove-section {section}"
+            fix = f"git -C {main} config --remove-section {section}"
             return SharedChange(f"{shared.key} in {shared.file}", shared.path, tree, fix)
-        fix = f"git -C {project.main} config --unset-all {shared.key}"
+        fix = f"git -C {main} config --unset-all {shared.key}"
         mend: Callable[[], object] | None = (
             partial(git_shared.unset_shared, project.repository, shared) if gone else None
         )
         return SharedChange(f"{shared.key} in {shared.file}", shared.path, tree, fix, mend)
     if shared.is_hook:
-        fix = f"install it again (cd {project.main}), or: mv {shared.file} {shared.file}.off"
+        fix = f"install it again (cd {main}), or: mv {file} {file}.off"
         put_away = partial(git_shared.put_hook_away, shared.file)
         return SharedChange(f"the hook {shared.file}", shared.path, tree, fix, put_away if gone else None)
     return SharedChange(str(shared.file), shared.path, tree, f"edit {shared.file}")

@@ -78,7 +78,10 @@ class ErrorDocument(TypedDict):
 
 
 class Metadata(TypedDict):
-    """`.worktree-metadata.json`. Without ports or databases those keys are left out."""
+    """`.worktree-metadata.json`. Without ports, databases or a sub-project those keys are left out.
+
+    directory: where its commands run, relative to its top.
+    """
 
     schema: Legacy
     schema_version: Version
@@ -93,6 +96,7 @@ class Metadata(TypedDict):
     databases: NotRequired[dict[str, Database]]
     env_file: str
     python: str
+    directory: NotRequired[str]
 
 
 class RegistryEntry(TypedDict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from functools import cache
 from time import sleep
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -137,7 +138,9 @@ def run_long(
 def raise_if_full(path: Path, needed: int = 1 << 20) -> None:
     """Raise ExhaustedError when that is why a command failed at path. needed: bytes that it had to write."""
     if free_bytes(path) < needed:
-        raise ExhaustedError("disk-full", f"{path}: no disk space left", hint=f"df -h {path.parent}", path=str(path))
+        raise ExhaustedError(
+            "disk-full", f"{path}: no disk space left", hint=f"df -h {shlex.quote(str(path.parent))}", path=str(path)
+        )
 
 
 def call_known(where: Path, *arguments: str) -> Answer:

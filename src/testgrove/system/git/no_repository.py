@@ -33,10 +33,12 @@ def no_repository(directory: Path, answer: Answer) -> PreconditionError:
     top = next((folder for folder in folders if (folder / ".git").exists()), None)
     if top is not None and top.stat().st_uid != os.geteuid():
         message = f"git refuses to work in {top}, which belongs to another user"
-        return PreconditionError("git-refused", message, hint=f"git config --global --add safe.directory {top}")
+        return PreconditionError(
+            "git-refused", message, hint=f"git config --global --add safe.directory {shlex.quote(str(top))}"
+        )
     if top is not None:
         return PreconditionError("git-refused", f"cannot use git in {directory}: {answer.last_line}",
-                                 hint=f"git -C {directory} status")  # fmt: skip
+                                 hint=f"git -C {shlex.quote(str(directory))} status")  # fmt: skip
     hint = _into_checkout(directory, _FIRST) or f"git init && {_COMMIT}"
     return PreconditionError("no-repository", f"{directory} is not in a git repository", hint=hint)
 
@@ -50,7 +52,7 @@ def no_commit(toplevel: Path, git_dir: Path) -> PreconditionError:
     return PreconditionError(
         "no-commit",
         f"{toplevel}: the branch {branch.removeprefix('refs/heads/')}, which is checked out, has no commit",
-        hint=f"git commit; if it was deleted: git -C {toplevel} update-ref {branch} {last}",
+        hint=f"git commit; if it was deleted: git -C {shlex.quote(str(toplevel))} update-ref {branch} {last}",
     )
 
 
@@ -58,7 +60,7 @@ def _last_commit(toplevel: Path, git_dir: Path) -> str:
     """The commit that HEAD was at last, although its branch does not exist now; how to find it if git does not tell."""
     if (git_dir / "reftable").exists():
         some = call(toplevel, "rev-list", "--single-worktree", "--reflog", "--max-count=1").out
-        return f"COMMIT (one of: git -C {toplevel} log --reflog --oneline)" if some else ""
+        return f"COMMIT (one of: git -C {shlex.quote(str(toplevel))} log --reflog --oneline)" if some else ""
     try:
         old, new = (git_dir / "logs/HEAD").read_text(errors="replace").splitlines()[-1].split()[:2]
     except (OSError, IndexError, ValueError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,12 +49,12 @@ def add_checkout(
     """
     with git_lock(repository, on_wait) as lock:
         if os.path.lexists(path) and not _is_empty(path):
-            raise PreconditionError("path-exists", f"{path} already exists", hint=f"ls -la {path}")
+            raise PreconditionError("path-exists", f"{path} already exists", hint=f"ls -la {shlex.quote(str(path))}")
         if checkout_records(repository, path):
             raise PreconditionError(
                 "checkout-exists",
                 f"git has a record of a checkout at {path}, which is missing",
-                hint=f"git worktree remove -f -f {path}",
+                hint=f"git worktree remove -f -f {shlex.quote(str(path))}",
             )
         if new_branch:
             create_branch(repository, new_branch, commit)
@@ -189,7 +190,7 @@ def remove_checkout(repository: Repository, path: Path, on_wait: OnWait | None =
         if os.path.lexists(path):
             if any(_points_to(path, record) for record in records):
                 raise PreconditionError(
-                    "checkout-in-place", f"{path} is still there", hint=f"git worktree remove {path}"
+                    "checkout-in-place", f"{path} is still there", hint=f"git worktree remove {shlex.quote(str(path))}"
                 )
             if _is_empty(path):
                 path.rmdir()

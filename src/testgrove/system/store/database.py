@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sqlite3
 import stat
 import threading
@@ -246,7 +247,9 @@ def _require_same(path: Path, identity: Identity | None) -> None:
 def _unusable(path: Path, error: Exception) -> TestgroveError:
     code = getattr(error, "sqlite_errorcode", 0) or 0
     if code & 0xFF == sqlite3.SQLITE_FULL:
-        return ExhaustedError("disk-full", f"no disk space left for the store {path}", hint=f"df -h {path.parent}")
+        return ExhaustedError(
+            "disk-full", f"no disk space left for the store {path}", hint=f"df -h {shlex.quote(str(path.parent))}"
+        )
     if isinstance(error, sqlite3.Error) and is_damage(error):
         message = f"the store {path} was damaged ({error}) and was replaced while this command used it"
         return StoreError("store-damaged", message, hint="run the command again")
