@@ -1,5 +1,6 @@
 """Archives of data directories: what comes out is what went in, and tar reads them."""
 
+import subprocess
 import tarfile
 
 import pytest
@@ -38,8 +39,9 @@ def test_what_was_packed_is_unpacked_in_two_parts(folder, tmp_path):
 
 def test_tar_reads_it_and_each_content_is_in_it_once(folder, tmp_path):
     pack(folder, tmp_path / "one.tar", {})
+    (tmp_path / "copy").mkdir()
+    subprocess.run(["tar", "-xf", tmp_path / "one.tar", "-C", tmp_path / "copy"], check=True)
     with tarfile.open(tmp_path / "one.tar") as tar:
-        tar.extractall(tmp_path / "copy", filter="data")
         links = [(member.name, member.linkname) for member in tar if member.islnk()]
     assert {name: content for name, content in contents(tmp_path / "copy").items() if name != "testgrove.json"} == FILES
     assert links == [("base/5/1255", "base/1/1255")]
