@@ -155,7 +155,8 @@ def real(folder: Path) -> Repository:
 def download(folder: Path, requirement: str) -> Path:
     """Return the unpacked source distribution of a requirement."""
     there = {*folder.iterdir()}
-    argv = (BASE_PYTHON, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", requirement)
+    pip = (os.fspath(UV), "tool", "run", "--quiet", "--python", BASE_PYTHON, "pip")  # the interpreter may have none
+    argv = (*pip, "download", "--quiet", "--no-deps", "--no-binary", ":all:", requirement)
     subprocess.run(argv, cwd=folder, check=True, env=environment())
     (archive,) = {*folder.iterdir()} - there
     with tarfile.open(archive) as tar:
