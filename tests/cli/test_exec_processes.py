@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,14 +71,24 @@ EXEC = ("exec", "review-a", "--processes", "api,worker", "--")
 
 
 @pytest.fixture(scope="module")
-def project(shared_grove) -> Grove:
+def shared(shared_grove) -> Grove:
     """A project that stays as it is, with a worktree."""
     return with_worktree(shared_grove(files=FILES, config=CONFIG))
 
 
 @pytest.fixture
+def project(shared) -> Iterator[Grove]:
+    """The same. A command that a failed test left would hold its worktree."""
+    yield shared
+    for command in shared.commands:
+        if command.process.returncode is None:
+            command.process.kill()
+            command.process.wait(10)
+
+
+@pytest.fixture
 def own(grove) -> Grove:
-    """The same for a test that changes it."""
+    """A project of its own for a test that changes it."""
     return with_worktree(grove(files=FILES, config=CONFIG))
 
 
