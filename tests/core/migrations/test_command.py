@@ -48,3 +48,4 @@ def test_what_cannot_be_migrated_is_said_with_what_can(asked, present, message, 
         revisions_asked(asked, SERVICES, present)
     assert message in caught.value.message
     assert hint in caught.value.hint
+    assert caught.value.code == ("no-migrate-to" if asked == ("plain=1",) else "migrate-to-unused")
