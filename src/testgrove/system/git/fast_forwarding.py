@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from testgrove.errors import PreconditionError
 from testgrove.system.git.call import LONGEST, call, require
 from testgrove.system.git.checkout_status import status
-from testgrove.system.git.in_the_way import away, in_the_way
+from testgrove.system.git.in_the_way import away, in_the_way, in_the_way_of_merge
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,8 +67,7 @@ def merge(path: Path, commit: str, label: str) -> bool:
         why = f"{state.operation} is not finished" if state.operation else f"{changed[0]} is modified"
         hint = f"git -C {shlex.quote(str(path))} status"
         raise PreconditionError("worktree-dirty", f"refusing to merge {label} into {path}: {why}", hint=hint)
-    base = call(path, "merge-base", "HEAD", commit).out.decode().strip()
-    for name in in_the_way(path, commit, since=base) if base else ():
+    for name in in_the_way_of_merge(path, commit):
         why = f"cannot merge {label} into {path}: {_OVERWRITTEN.format(name)}"
         raise PreconditionError("merge-refused", why, hint=away(path, name))
     words = ("--quiet", "--no-edit", "--no-autostash", "--no-verify", "-m", f"Merge {label}", commit)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def in_the_way(path: Path, commit: str, *, since: str = "HEAD") -> list[str]:
-    """Return the untracked files, ignored ones too, where a commit has files that an older commit has not."""
-    words = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=A", since, commit)
+def in_the_way(path: Path, commit: str) -> list[str]:
+    """Return the untracked files, ignored ones too, where a commit, or a tree, has files that HEAD has not."""
+    words = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=A", "HEAD", commit)
     added = require(call(path, *words, timeout=LONGEST), f"compare the commits of {path}").fields()
     found: dict[str, None] = {}
     for name in added:
@@ -27,6 +27,17 @@ def in_the_way(path: Path, commit: str, *, since: str = "HEAD") -> list[str]:
         found.update(dict.fromkeys(_above(path, name)))
     tracked = tracked_among(path, found) if found else ()
     return [name for name in found if name not in tracked]
+
+
+def in_the_way_of_merge(path: Path, commit: str) -> list[str]:
+    """Return those where a merge of a commit into HEAD would write files; none where git refuses to merge it.
+
+    Those are not only the files that the commit adds: one that HEAD has deleted and the commit has changed is written
+    as a conflict, and files follow a renamed folder.
+    """
+    answer = call(path, "merge-tree", "--write-tree", "--no-messages", "-z", "HEAD", commit, timeout=LONGEST)
+    tree = answer.fields()[0] if answer.status in (0, 1) and answer.out else ""  # 1: with conflicts
+    return in_the_way(path, tree) if tree else []
 
 
 def _above(path: Path, name: str) -> list[str]:
