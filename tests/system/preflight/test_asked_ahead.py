@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from testgrove.app.worktrees.preflight import ask_ahead
 from testgrove.system.preflight.check import AskedAhead
 from testgrove.system.processes import process
 
@@ -38,3 +40,12 @@ def test_another_question_or_environment_starts_one(ahead, tmp_path, changed, mo
     argv = [*argv, "shop"] if changed == "words" else argv
     asked.run(argv, cwd=tmp_path, env={} if changed == "variables" else {"A": "1"}, timeout=60)
     assert started == [argv]
+
+
+def test_an_interpreter_that_cannot_run_is_left_to_the_check_of_the_environment(tmp_path):
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.touch(0o755)  # as a full disk leaves it
+    spec = SimpleNamespace(directory="")
+    workspace = SimpleNamespace(tree=tmp_path, directory=tmp_path, spec=spec, making=None, suite_environ=dict)
+    assert ask_ahead(workspace, SimpleNamespace(plan=(), environment={"python": "3.12"})) is None

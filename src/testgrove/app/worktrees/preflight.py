@@ -10,6 +10,7 @@ from testgrove.app.subprojects import directory_of
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.runs.plan import Action
 from testgrove.core.worktrees.record import WorktreeRecord
+from testgrove.errors import TestgroveError
 from testgrove.system import git
 from testgrove.system.environment import build
 from testgrove.system.environment.record import EnvironmentRecord
@@ -26,9 +27,11 @@ def ask_ahead(workspace: Workspace, worktree: WorktreeRecord) -> AskedAhead | No
     changing = workspace.making is not None or Action.RUN_SETUP in worktree.plan
     if changing or not worktree.environment or python.parent.parent.is_symlink() or not os.access(python, os.X_OK):
         return None
-    return AskedAhead(
-        tree=workspace.tree, python=python, env=workspace.suite_environ(), directory=_project_of(workspace)
-    )
+    tree, directory = workspace.tree, _project_of(workspace)
+    try:
+        return AskedAhead(tree=tree, python=python, env=workspace.suite_environ(), directory=directory)
+    except TestgroveError:  # an interpreter that cannot run, for instance: the environment is built again
+        return None
 
 
 def run_preflight(workspace: Workspace, record: EnvironmentRecord, run: RunCommand) -> None:
