@@ -152,12 +152,12 @@ def _end_at_once(status: int) -> None:
     """
     if threading.active_count() > 1:
         return
+    atexit._run_exitfuncs()  # first: they may write, too
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     except (OSError, ValueError):
         return
-    atexit._run_exitfuncs()
     os._exit(status)
 
 
