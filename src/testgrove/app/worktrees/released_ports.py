@@ -26,7 +26,7 @@ def release_removed(project: Project, holder: Holder) -> None:
     path = project.main / records.REGISTRY
     if not having or not path.is_file() or not records.is_our_registry(path):
         return
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, LookupError, TypeError):  # written by a person meanwhile
         view = json.loads(path.read_text(encoding="utf-8"))
         for worktree in having:
             if worktree.holder is None and _are_removed(view, worktree):
