@@ -25,10 +25,10 @@ class StreamedView(PlainView):
         self._offsets: dict[str, int] = {}
         self._whole: set[str] = set()
 
-    def update(self, result: RunResult, now: float) -> None:
-        """Say what was written and what has changed since the last call."""
+    def start(self, result: RunResult) -> None:
+        """Say what is about to run."""
         self._run = result.run
-        super().update(result, now)
+        super().start(result)
 
     def _progress(self, cell: CellResult) -> None:
         for attempt in cell.attempts:
