@@ -209,6 +209,8 @@ def _unexpected(error: Exception, *, as_json: bool) -> int:
 
     if isinstance(error, OSError) and is_of_the_machine(error):
         failure = explain("use", error.filename or "the disk", error)
+        if not error.filename:
+            failure.hint = "df -h"
         show_error(failure, as_json=as_json)
         return failure.exit_status
     show_bug(error)
