@@ -42,16 +42,17 @@ def explain(what: str, path: Path | str, error: OSError) -> TestgroveError:
         return PreconditionError(
             "path-unusable", message, hint=f"mv {shlex.quote(str(file))} {shlex.quote(f'{file}.old')}", path=str(path)
         )
+    shown = shlex.quote(str(path))
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return ExhaustedError("disk-full", message, hint=f"df -h {shlex.quote(str(path))}", path=str(path))
+            return ExhaustedError("disk-full", message, hint=f"df -h {shown}", path=str(path))
         case errno.EACCES | errno.EPERM:
-            return PreconditionError("not-permitted", message, hint=f"ls -ld {path}", path=str(path))
+            return PreconditionError("not-permitted", message, hint=f"ls -ld {shown}", path=str(path))
         case errno.EROFS:
-            return PreconditionError("read-only", message, hint=f"findmnt -T {path}", path=str(path))
+            return PreconditionError("read-only", message, hint=f"findmnt -T {shown}", path=str(path))
         case errno.ENOENT | errno.ENOTDIR | errno.EEXIST | errno.EISDIR | errno.ENAMETOOLONG | errno.ELOOP:
-            return PreconditionError("path-unusable", message, hint=f"ls -ld {path}", path=str(path))
-    return UnavailableError("file-system", message, hint=f"ls -ld {path}", path=str(path))
+            return PreconditionError("path-unusable", message, hint=f"ls -ld {shown}", path=str(path))
+    return UnavailableError("file-system", message, hint=f"ls -ld {shown}", path=str(path))
 
 
 def _file_on_the_way(path: Path | str | int) -> Path | None:

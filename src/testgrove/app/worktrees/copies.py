@@ -7,6 +7,7 @@ edited; the source has changed if its size or time differs from the copy's.
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -154,6 +155,6 @@ def _tracked(path: str, pattern: str, where: str) -> PreconditionError:
     return PreconditionError(
         "copy-tracked",
         f"copy = ['{pattern}']: {path} is tracked by git {where}; refusing to overwrite it",
-        hint=f"remove it from `copy`, or from git: git rm --cached {path}",
+        hint=f"remove it from `copy`, or from git: git rm --cached {shlex.quote(path)}",
         path=path,
     )

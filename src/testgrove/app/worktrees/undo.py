@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -179,5 +180,5 @@ def _require_same_owner(path: Path, lease: Lease) -> None:
         raise PreconditionError(
             "not-ours",
             f"{path} belongs to user {owner}: refusing to run commands in it",
-            hint=f"ls -ld {path}",
+            hint=f"ls -ld {shlex.quote(str(path))}",
         )
