@@ -105,7 +105,7 @@ class Job:
         return not self.reap()
 
     def name_survivors(self) -> None:
-        """Return who is left, and on which ports they listen."""
+        """Note who is left, and on which ports they listen."""
         pids = list(process_tree.descendants())[:SHOWN]
         self.result["survivors"] = [process_tree.describe(pid) for pid in pids]
         self.result["ports"] = [
