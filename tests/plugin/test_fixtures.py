@@ -107,6 +107,14 @@ def test_outside_testgrove_what_a_broker_lends_needs_the_command(plain, fixture)
     assert "somebody" not in result.output
 
 
+def test_a_test_without_a_database_of_its_own_gets_no_other(suite):
+    suite.env = {"WORKTREE_ID": "x", "SQLITE_URL": "sqlite:////home/somebody/real.db"}
+    result = suite.run(**uses("sqlite_path"))
+    assert result.outcomes() == {"test_a": "error"}
+    assert "fixture 'sqlite_path': this suite has no SQLite for each test" in result.output
+    assert "somebody" not in result.output
+
+
 @pytest.mark.parametrize("fixture", ["worktree", "ports", "database_url", "redis_url", "migrations"])
 def test_a_projects_own_fixture_wins(suite, fixture):
     conftest = f"import pytest\n@pytest.fixture\ndef {fixture}():\n    return 'mine'\n"

@@ -109,6 +109,10 @@ def _lease(engine: str, described: "Dict[str, Any]", fixture: str, scope: str) -
         with explained(fixture):
             lends = client.lends(engine)
             found = client.lease(engine=engine, isolation=isolation) if lends else {}
+        if not lends and scope == "function":  # never what others use: a test takes it for its own
+            why = f"this suite has no {described['title']} for each test"
+            hint = f'`services = ["{engine}"]` in the suite\'s table'
+            pytest.fail(f"fixture '{fixture}': {why} ({hint})", pytrace=False)
         if not lends:  # on an external server without databases for tests: those of a suite share the worktree's
             yield _parts(url_of_worktree(request.config, fixture, described["variable"], engine))
         elif scope == "function":
