@@ -30,6 +30,8 @@ MAINTENANCE = "postgres"  # the database that administration connects to, like p
 DRIVER_HINT = "pip install 'testgrove[postgres]'"
 NAME_LIMIT = 63  # bytes
 PATIENCE = 2.0  # seconds for clients that are about to leave
+# Without a user: autovacuum workers. The server ends them itself where they are in the way, and only a superuser can.
+_CLIENTS = "FROM pg_stat_activity WHERE datname = %s AND usesysid IS NOT NULL"
 _PAUSE = 0.0003
 # The driver reports the reason of a refused connection only as text.
 _FULL = ("too many clients already", "remaining connection slots are reserved", "too many connections for")
@@ -205,7 +207,7 @@ def drop_database(admin: Connection[Any], name: str, patience: float = PATIENCE)
     """Drop a database if it exists. Clients that are still connected after these seconds are ended."""
     # DROP waits in steps of 100 ms for a client that is just leaving; this does not.
     if not wait_until_left(admin, name, patience):
-        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        admin.execute(f"SELECT pg_terminate_backend(pid) {_CLIENTS}".encode(), (name,))
         wait_until_left(admin, name, PATIENCE)
     run(admin, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
@@ -225,7 +227,7 @@ def further_databases(admin: Connection[Any], role: str) -> list[str]:
 def wait_until_left(admin: Connection[Any], database: str, timeout: float) -> bool:
     """Wait until no client is connected to a database; return whether that happened within timeout seconds."""
     deadline = time.monotonic() + timeout
-    while admin.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s LIMIT 1", (database,)).fetchone():
+    while admin.execute(f"SELECT 1 {_CLIENTS} LIMIT 1".encode(), (database,)).fetchone():
         if time.monotonic() > deadline:
             return False
         time.sleep(_PAUSE)
@@ -272,8 +274,8 @@ def _end_clients(admin: Connection[Any], database: str) -> str:
     if wait_until_left(admin, database, PATIENCE):
         return ""
     ended = admin.execute(
-        "SELECT pg_terminate_backend(pid), coalesce(nullif(application_name, ''), 'a client'), state"
-        " FROM pg_stat_activity WHERE datname = %s",
+        b"SELECT pg_terminate_backend(pid), coalesce(nullif(application_name, ''), 'a client'), state "
+        + _CLIENTS.encode(),
         (database,),
     ).fetchall()
     if not wait_until_left(admin, database, PATIENCE):
