@@ -157,15 +157,15 @@ class RunDatabases:
 
     def close(self) -> None:
         """Stop every server of the run, and let go of those of others."""
-        for broker in self._brokers.values():
-            if broker:
-                broker.close()
-        for of_cell in self._held.values():
-            for held in of_cell.values():
-                held.stop()
-        with ExitStack() as closing:  # each is closed, whatever the others raise
+        with ExitStack() as closing:  # from the last to the first; each is closed, whatever the others raise
             for provider in self._providers.values():
                 closing.callback(provider.close)
+            for of_cell in self._held.values():
+                for held in of_cell.values():
+                    closing.callback(held.stop)
+            for broker in self._brokers.values():
+                if broker:
+                    closing.callback(broker.close)
 
     def _begin(self, cell: Cell, workspace: Workspace, making: DatabaseCreation) -> dict[str, Make]:
         self._workspaces[cell.key] = workspace
