@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 from testgrove.core.frozen import frozen
@@ -102,6 +103,7 @@ class Engine(Protocol):
         """Raise PreconditionError (``no-driver``) if a driver that it needs is not installed."""
         return
 
+    @abstractmethod
     def shell(self, url: str, service: Service | None) -> tuple[str, ...]:
         """Return the command line of its client program. Raises PreconditionError (``no-client-program``)."""
 
