@@ -6,7 +6,7 @@ import time
 import pytest
 
 from services.cases import nothing
-from testgrove.services.engines.postgres import persistent_templates
+from testgrove.services.engines.postgres import persistent_templates, sql
 from testgrove.services.engines.postgres.persistent import PersistentPostgres
 from testgrove.services.engines.postgres.sql import connect
 
@@ -48,6 +48,25 @@ def test_those_that_are_old_or_too_many_are_dropped_with_their_roles(kit, monkey
             roles = admin.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '^building_'").fetchall()
         assert {role[9] for (role,) in roles} == {"b", "d", "e"}
         persistent_templates.drop(endpoint, "template_0")
+
+
+def test_a_build_that_ends_before_its_template_has_a_name_is_repeated(kit, monkeypatch, tmp_path):
+    run = sql.run
+
+    def interrupted(connection, statement, *parts):
+        if "RENAME" in statement:
+            raise KeyboardInterrupt
+        run(connection, statement, *parts)
+
+    with kit.server(kit.template("9" * 32, nothing)) as server:
+        here = PersistentPostgres(server.endpoint, tmp_path)
+        with monkeypatch.context() as patched:
+            patched.setattr(sql, "run", interrupted)
+            patched.setattr(PersistentPostgres, "drop_database", lambda *_: None)  # as if it was killed
+            with pytest.raises(KeyboardInterrupt):
+                here.template("a" * 32, nothing, ())
+        template, _ = here.template("a" * 32, nothing, ())
+        assert template.database in names(server.endpoint)
 
 
 def test_a_folder_that_was_not_completed_holds_no_server(tmp_path):

@@ -253,10 +253,11 @@ def seal(endpoint: Endpoint, access: DatabaseAccess, name: str) -> str:
     """Make a database that has been migrated into a template with its final name; return what should be known."""
     with reported(f"seal the template {name}"), connect(endpoint) as admin:
         note = shut(admin, access.name, partial(connect, endpoint, access.name))
-        run(admin, "ALTER DATABASE {} IS_TEMPLATE true", access.name)
-        run(admin, "ALTER DATABASE {} OWNER TO {}", access.name, endpoint.user)
-        run(admin, "ALTER ROLE {} NOLOGIN PASSWORD NULL", access.user)
-        run(admin, "ALTER DATABASE {} RENAME TO {}", access.name, name)
+        with admin.transaction():  # a build that was killed is found by what its role owns
+            run(admin, "ALTER DATABASE {} IS_TEMPLATE true", access.name)
+            run(admin, "ALTER DATABASE {} OWNER TO {}", access.name, endpoint.user)
+            run(admin, "ALTER ROLE {} NOLOGIN PASSWORD NULL", access.user)
+            run(admin, "ALTER DATABASE {} RENAME TO {}", access.name, name)
     return note
 
 
