@@ -40,6 +40,7 @@ def test_each_service_has_a_revision(asked, found):
         (("redis=1",), ("redis",), "no service 'redis' with a migration", "remove --migrate-to"),
         (("shared=1",), ("shared",), "the database is shared ([services.shared] isolation = 'none')", "remove"),
         (("1", "postgres=2"), ("postgres",), "service 'postgres' has a revision already", ""),
+        (("postgres=",), ("postgres",), "--migrate-to postgres=: the revision is empty", "SERVICE=REV"),
         (("plain=1",), ("plain",), "'services.plain.migrate' is 'make migrations'", "migrate_to"),
     ],
 )  # fmt: skip

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from testgrove.core.settings.types import Service
 
 
+_FORM = "--migrate-to REV, or --migrate-to SERVICE=REV"
+
+
 def migration_to(name: str, service: Service, revision: str) -> str:
     """The command that brings a database to a revision. name: the service's. Raises UsageError (``no-migrate-to``)."""
     if service.migrate_to:
@@ -24,7 +27,7 @@ def migration_to(name: str, service: Service, revision: str) -> str:
     raise UsageError(
         "no-migrate-to",
         f"cannot derive how to migrate to {revision}: 'services.{name}.migrate' is '{service.migrate}'",
-        hint=f'say it: [tool.testgrove.services.{name}] migrate_to = "… ${{REVISION}}"',
+        hint=f'set it: [tool.testgrove.services.{name}] migrate_to = "… ${{REVISION}}"',
     )
 
 
@@ -39,6 +42,8 @@ def revisions_asked(asked: Sequence[str], services: Mapping[str, Service], prese
         named, equals, revision = text.partition("=")
         name = default_services(services).get(named, named) if equals else migrated_service(services)
         revision = revision if equals else text
+        if not revision:
+            raise UsageError("migrate-to-unused", f"--migrate-to {text}: the revision is empty", hint=_FORM)
         if name in found:
             raise UsageError("migrate-to-unused", f"--migrate-to {text}: service '{name}' has a revision already")
         service = services[name] if name is not None and name in present else None
