@@ -111,7 +111,7 @@ def test_a_test_without_a_database_of_its_own_gets_no_other(suite):
     suite.env = {"WORKTREE_ID": "x", "SQLITE_URL": "sqlite:////home/somebody/real.db"}
     result = suite.run(**uses("sqlite_path"))
     assert result.outcomes() == {"test_a": "error"}
-    assert "fixture 'sqlite_path': this suite has no SQLite for each test" in result.output
+    assert "fixture 'sqlite_path': this suite has no SQLite for its tests" in result.output
     assert "somebody" not in result.output
 
 
@@ -168,6 +168,15 @@ def declared(suite):
     suite.env = {"TESTGROVE_FIXTURES": json.dumps(DECLARED), "WORKTREE_ID": "x", "GRAPH_URL": url}
     suite.write(driver=DRIVER, their_plugin=PLUGIN)
     return suite
+
+
+def test_a_suite_without_an_engines_service_does_not_get_what_the_users_variable_names(declared):
+    lacking = {"graph": {**DECLARED["graph"], "lacking": True}}
+    declared.env["TESTGROVE_FIXTURES"] = json.dumps(lacking)
+    result = declared.run(**uses("graph_url"))
+    assert result.outcomes() == {"test_a": "error"}
+    assert "fixture 'graph_url': this suite has no Graph for its tests (`services = [\"graph\"]`" in result.output
+    assert "somewhere" not in result.output
 
 
 def test_an_engine_declares_fixtures(declared):

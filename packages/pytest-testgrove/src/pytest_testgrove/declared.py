@@ -109,8 +109,8 @@ def _lease(engine: str, described: "Dict[str, Any]", fixture: str, scope: str) -
         with explained(fixture):
             lends = client.lends(engine)
             found = client.lease(engine=engine, isolation=isolation) if lends else {}
-        if not lends and scope == "function":  # never what others use: a test takes it for its own
-            why = f"this suite has no {described['title']} for each test"
+        if not lends and (scope == "function" or described.get("lacking")):  # never what others use, or the user's
+            why = f"this suite has no {described['title']} for its tests"
             hint = f'`services = ["{engine}"]` in the suite\'s table'
             pytest.fail(f"fixture '{fixture}': {why} ({hint})", pytrace=False)
         if not lends:  # on an external server without databases for tests: those of a suite share the worktree's

@@ -19,6 +19,7 @@ from testgrove.app.holder import Holder
 from testgrove.app.project import Project
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.engines.fixtures import described_fixtures
+from testgrove.core.engines.registry import default_services
 from testgrove.core.model import DatabaseAccess
 from testgrove.core.runs.plan import Cell
 from testgrove.core.settings.types import Service, at_versions
@@ -112,6 +113,9 @@ class RunDatabases:
         found = {"TESTGROVE_BROKER": str(broker.path)} if broker else {}
         services = self._context(cell).project.settings.services
         fixtures = described_fixtures(service.engine for service in services.values())
+        given = {engine for engine, name in default_services(services).items() if name in cell.settings.services}
+        for engine in fixtures.keys() - given:
+            fixtures[engine]["lacking"] = True  # its variable, if set, is the user's
         return found | ({"TESTGROVE_FIXTURES": json.dumps(fixtures)} if fixtures else {})
 
     def _broker(self, cell: Cell) -> ServiceBroker | None:
