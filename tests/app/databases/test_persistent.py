@@ -276,6 +276,21 @@ def test_reset_drop_and_create(project):
     project.auditor().assert_nothing(within=2.0)
 
 
+def test_a_create_that_fails_leaves_nothing_that_the_next_one_meets(grove, require_redis):
+    project = grove(config='[services.redis]\n[services.sqlite]\npath = "app.db"\n')
+    worktree = make(project)
+    project.run("db", "drop", worktree)
+    config = project.repo / "testgrove.toml"
+    works = config.read_text()
+    config.write_text(works.replace("[services.redis]", '[services.redis]\nsettings = { no-such = "1" }'))
+    assert project.run("db", "create", worktree, check=False).returncode != 0
+    assert not (project.tree(worktree) / "app.db").exists()
+    assert project.json("db", "list")["databases"] == []
+    config.write_text(works)
+    assert sorted(project.json("db", "create", worktree)["engines"]) == ["redis", "sqlite"]
+    project.run("remove", worktree)
+
+
 def test_a_database_that_its_tests_drop_and_create_stays_the_worktrees(project):
     worktree = make(project)
     maintenance = url(project, worktree).rpartition("/")[0] + "/postgres"

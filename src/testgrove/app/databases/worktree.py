@@ -19,10 +19,12 @@ from testgrove.app.worktrees import records
 from testgrove.app.worktrees.undo import undo_leases
 from testgrove.app.worktrees.workspace import Workspace
 from testgrove.core.migrations.command import migration_to
-from testgrove.core.model import DatabaseAccess
+from testgrove.core.model import DatabaseAccess, Lease
 from testgrove.core.settings.types import Service
+from testgrove.errors import TestgroveError
 from testgrove.services.provider import Provider, ProvisionedDatabase
 from testgrove.services.provisioning.choose import provider_of
+from testgrove.system.store import StoredLeases
 
 
 @contextmanager
@@ -33,11 +35,13 @@ def pending_databases(
     *,
     revisions: Mapping[str, str] = MappingProxyType({}),
     empty: bool = False,
+    on_made: Callable[[ProvisionedDatabase], object] = lambda _made: None,
 ) -> Iterator[DatabaseCreation]:
     """Yield what makes the databases of a worktree from `create`, of some services.
 
-    revisions: the migration to stop at instead of the newest, by service; empty: no migration at all. Raises
-    before anything is made: PreconditionError where programs are missing, and what external servers answer.
+    revisions: the migration to stop at instead of the newest, by service; empty: no migration at all. on_made: told of
+    each database, in its thread. Raises before anything is made: PreconditionError where programs are missing, and
+    what external servers answer.
     """
     services = {name: project.settings.services[name] for name in names}
     context = worktree_context(project, holder)
@@ -49,7 +53,8 @@ def pending_databases(
             bare = empty or name in revisions
             make, _ = maker(context, providers[name], name, service, workspace, making, empty=bare)
             command = migration_to(name, service, revisions[name]) if name in revisions else ""
-            makers[name] = partial(_make, make, migration(command, name, context.launcher, workspace, making))
+            further = migration(command, name, context.launcher, workspace, making)
+            makers[name] = partial(_make, make, on_made, further)
         return makers
 
     with ExitStack() as closing:
@@ -75,19 +80,37 @@ def create_databases(
     project: Project, holder: Holder, workspace: Workspace, names: Sequence[str]
 ) -> dict[str, DatabaseAccess]:
     """Create databases, with nothing in them, for a worktree that exists already. On an error nothing is left."""
-    before = records.worktree_leases(project, workspace.spec.id).all()
-    with pending_databases(project, holder, names, empty=True) as making:
+    leases, made = records.worktree_leases(project, workspace.spec.id), list[ProvisionedDatabase]()
+    before = leases.all()
+    with pending_databases(project, holder, names, empty=True, on_made=made.append) as making:
         making.begin(workspace)
         try:
             return making.finish()
-        except BaseException:
+        except BaseException as error:
             making.abandon()
-            leases = records.worktree_leases(project, workspace.spec.id)
-            undo_leases(holder, leases, [lease for lease in leases.all() if lease not in before])
+            try:
+                for each in made:  # files have no lease
+                    each.drop()
+            finally:
+                _undo(holder, leases, [lease for lease in leases.all() if lease not in before], error)
             raise
 
 
-def _make(make: Callable[[], ProvisionedDatabase], further: Callable[[DatabaseAccess], None]) -> DatabaseAccess:
-    access = make().access
-    further(access)
-    return access
+def _undo(holder: Holder, leases: StoredLeases, made: Sequence[Lease], error: BaseException) -> None:
+    """Undo leases, each whatever happens to the others: one that stays would pass for a finished database."""
+    for lease in reversed(made):
+        try:
+            undo_leases(holder, leases, [lease])
+        except TestgroveError as second:
+            error.add_note(f"and cleaning up failed: {second.message}")
+
+
+def _make(
+    make: Callable[[], ProvisionedDatabase],
+    on_made: Callable[[ProvisionedDatabase], object],
+    further: Callable[[DatabaseAccess], None],
+) -> DatabaseAccess:
+    made = make()
+    on_made(made)
+    further(made.access)
+    return made.access
