@@ -56,7 +56,7 @@ class Schema(Mapping[str, str]):
         return [f"{name}: {definition}" if definition else name for name, definition in self._things.items()]
 
     def diff(self, other: "Schema") -> str:
-        """Return the way from this schema to another: lines that begin with ``-`` (not there) or ``+`` (only there)."""
+        """Return how another schema differs: lines that begin with ``-`` (not there) or ``+`` (only there)."""
         ours, theirs = set(self.lines()), set(other.lines())
         changed = [(line, "-") for line in ours - theirs] + [(line, "+") for line in theirs - ours]
         changed.sort(key=lambda each: (each[0].partition(":")[0], each[1] == "+"))

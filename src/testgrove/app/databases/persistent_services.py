@@ -130,7 +130,7 @@ def accesses_of(project: Project, worktree: WorktreeRecord) -> dict[str, Databas
 
 
 def _access(lease: Lease) -> DatabaseAccess | None:
-    """Return how what a lease names is reached; None where its server was not laid out to the end."""
+    """Return the access to what a lease names; None where its server was not laid out to the end."""
     path, _, name = lease.key.partition("#")
     folder, password = Path(path), Secret(lease.data["password"])
     if lease.kind == LeaseKind.PERSISTENT_DATABASE:

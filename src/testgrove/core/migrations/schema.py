@@ -13,7 +13,7 @@ def lines(schema: Schema) -> list[str]:
 
 
 def difference(wanted: Schema, found: Schema) -> list[str]:
-    """Return the way from one schema to another: lines that begin with ``-`` (missing) or ``+`` (too much), by name."""
+    """Return how two schemas differ: lines that begin with ``-`` (missing) or ``+`` (too much), by name."""
     missing, extra = set(lines(wanted)), set(lines(found))
     both = [(line, "-") for line in missing - extra] + [(line, "+") for line in extra - missing]
     return [

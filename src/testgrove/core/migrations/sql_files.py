@@ -28,7 +28,7 @@ def _text(data: bytes) -> str:
 
 
 def _ways(files: Sequence[tuple[str, bytes]]) -> tuple[_Ways, _Ways]:
-    """Split a file into its way up and its way down."""
+    """Return the texts of all migrations that lead up, and of those that lead down, by name."""
     ways: dict[str, _Ways] = {"up": {}, "down": {}}
     for file, data in files:
         whole = next((way for way in ways if file.endswith(f".{way}.sql")), "")
