@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -95,10 +96,21 @@ class AdminConnection(ABC):
     @contextmanager
     def session(self, what: str) -> Iterator[Connection[Any]]:
         """Yield the connection. what: completes "cannot …"."""
+        if self._connection is not None and _has_news(self._connection):
+            self._connection.close()
         if self._connection is None or self._connection.closed:
             self._connection = self.connect()
         with sql.reported(what):
             yield self._connection
+
+
+def _has_news(connection: Connection[Any]) -> bool:
+    """Return whether a connection between two statements can be read from: the server has ended it, as a rule."""
+    if connection.closed:
+        return False
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class EmbeddedAdmin(AdminConnection):
